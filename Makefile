@@ -1,0 +1,52 @@
+# Two commands matter: `make study` and `make test`. They need python3 and make; everything else goes into .venv.
+#   PYTHON=python3.12 make install    another interpreter (3.11 or newer) for a new .venv
+#   TORCH_INDEX=URL make install      where torch comes from, e.g. https://download.pytorch.org/whl/cu126
+#   make test ARGS="-k dpo"           arguments for pytest
+BIN := .venv/bin
+PYTHON ?= python3
+STUDY ?= quickstart
+WORKERS ?= 2
+export PYTHON
+# One thread a process: two workers of one thread are faster than one of two, and results do not depend on the machine.
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help install study test check docs dist walk clean
+
+help:
+	@echo "make install   create .venv with everything (again: does nothing)"
+	@echo "make study     install, then run the study '$(STUDY)' and say where its report lies"
+	@echo "make test      install, then run the default test suite"
+	@echo "make check     lint, format, types, import layers"
+	@echo "make docs      build the documentation into site/, warnings are errors"
+	@echo "make dist      build wheel and sdist into dist/"
+	@echo "make walk      print the two walks that a reader follows"
+
+install:
+	@sh scripts/install.sh
+
+study: install
+	@$(BIN)/preflab study $(STUDY) --output runs/$(STUDY)
+	@echo "The report: $(CURDIR)/runs/$(STUDY)/report.html"
+
+test: install
+	@$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: install
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright --project pyproject.toml
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/walk.py
+
+docs: install
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+dist: install
+	@rm -rf dist
+	@$(BIN)/python -m build
+
+walk: install
+	@$(BIN)/python scripts/walk.py
+
+clean:
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

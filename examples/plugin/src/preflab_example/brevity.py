@@ -1,0 +1,37 @@
+"""The reward `brevity`: an answer of at most `target` words scores 0, each word more costs `penalty`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Prompt
+from pydantic import Field
+
+
+class Brevity(Spec):
+    """The settings. They are checked when a run file is read, shown in its report, and repeated by its command."""
+
+    kind: Literal["brevity"] = "brevity"
+    target: int = Field(default=20, ge=0)
+    penalty: float = Field(default=0.1, ge=0)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[OpenBrevity]:
+        """Whatever must be loaded and closed again would be handled here."""
+        yield OpenBrevity(self)
+
+
+@dataclass(frozen=True)
+class OpenBrevity:
+    """The live reward. `deterministic`: the same answer always scores the same."""
+
+    spec: Brevity
+    deterministic: bool = True
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """-penalty x max(0, words - target) for each answer."""
+        return [-self.spec.penalty * max(0, len(answer.text.split()) - self.spec.target) for answer in completions]

@@ -1,0 +1,89 @@
+"""The testbed `sums`: "What is 17 + 25 ?", an answer to imitate, a pair, and a test that decides.
+
+Train, validation and test share no pair of summands. The judge is a function outside the class, so that a reward that
+holds it cannot reach the data of evaluation through it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from preflab.spec import Context, Spec
+from preflab.testbeds.provenance import describe, first_turn_key
+from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test, Turn, Verdict
+from pydantic import Field
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Sums(Spec):
+    """`largest`: the largest summand. `shares`: of train, validation and test among all sums."""
+
+    kind: Literal["sums"] = "sums"
+    largest: int = Field(default=49, ge=3, le=99)
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[OpenSums]:
+        """The same sums in the same splits whatever the context's seed."""
+        sums = [(a, b) for a in range(self.largest + 1) for b in range(self.largest + 1)]
+        random.Random(0).shuffle(sums)
+        first, second = (int(len(sums) * share) for share in (self.shares[0], sum(self.shares[:2])))
+        yield OpenSums({"train": sums[:first], "validation": sums[first:second], "test": sums[second:]})
+
+
+def judge(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+    """An answer passes when it is the number that its test expects."""
+    verdicts: list[Verdict] = []
+    for text, tests in programs:
+        passed = tuple(text.strip() == str(test.output) for test in tests)
+        verdicts.append(Verdict("passed" if all(passed) else "failed", passed, {} if all(passed) else {"got": text}))
+    return verdicts
+
+
+class OpenSums:
+    """The live testbed: what `preflab.testbeds.base.Testbed` and `Held` ask for, and a provenance."""
+
+    name = "sums"
+    judge = staticmethod(judge)
+
+    def __init__(self, sums: dict[Split, list[tuple[int, int]]]) -> None:
+        self._problems = {split: [problem(*pair) for pair in sums[split]] for split in SPLITS}
+
+    def prompts(self, split: Split) -> list[Problem]:
+        """The problems; outside training without their tests."""
+        problems = self._problems[split]
+        return problems if split == "train" else [Problem(item.id, item.turns) for item in problems]
+
+    def demonstrations(self, split: Split) -> list[Demonstration]:
+        """Each problem with its sum."""
+        return [Demonstration(shown, answer(item)) for shown, item in self._pairs(split)]
+
+    def preferences(self, split: Split) -> list[Preference]:
+        """The sum, preferred to the number after it."""
+        return [Preference(shown, answer(item), answer(item, 1)) for shown, item in self._pairs(split)]
+
+    def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
+        """The tests, for evaluation alone."""
+        return {item.id: item.hidden_tests for item in self._problems[split]}
+
+    def provenance(self) -> dict[str, Any]:
+        """What a model trained here has seen, so that an evaluator trained on the same can be refused."""
+        keys = [first_turn_key(item) for split in ("train", "validation") for item in self._problems[split]]
+        return describe(self.name, "train", keys)
+
+    def _pairs(self, split: Split) -> list[tuple[Problem, Problem]]:
+        return list(zip(self.prompts(split), self._problems[split], strict=True))
+
+
+def problem(a: int, b: int) -> Problem:
+    """What is a + b?"""
+    return Problem(f"{a}+{b}", (Turn("user", f"What is {a} + {b} ?"),), hidden_tests=(Test(None, a + b),))
+
+
+def answer(item: Problem, off: int = 0) -> Completion:
+    """The sum, or a number that is `off` by so much."""
+    return Completion(str(item.hidden_tests[0].output + off))

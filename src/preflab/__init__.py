@@ -1,0 +1,61 @@
+"""preflab: which alignment method wins on my model and my task, by how much, and can I trust the answer?
+
+The names in `__all__` are the stable interface. They load when first used (PEP 562), so that `import preflab` costs
+milliseconds and pulls in neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from preflab._version import __version__
+
+if TYPE_CHECKING:
+    from preflab.errors import UserError
+    from preflab.spec import Context, Spec
+    from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
+
+_HOMES = {
+    "preflab.errors": ("UserError",),
+    "preflab.spec": ("Context", "Spec"),
+    "preflab.types": (
+        "Completion",
+        "Demonstration",
+        "Preference",
+        "Problem",
+        "Prompt",
+        "Ranking",
+        "Turn",
+        "Verdict",
+    ),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # type checkers read this list, which must therefore be spelled out; a test compares it with _HOMES
+    "Completion",
+    "Context",
+    "Demonstration",
+    "Preference",
+    "Problem",
+    "Prompt",
+    "Ranking",
+    "Spec",
+    "Turn",
+    "UserError",
+    "Verdict",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from its home module when it is first used."""
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'preflab' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

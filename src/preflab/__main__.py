@@ -1,0 +1,6 @@
+"""`python -m preflab`."""
+
+from preflab.cli import main
+
+if __name__ == "__main__":
+    main()

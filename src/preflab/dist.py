@@ -1,0 +1,25 @@
+"""Rank, world and sums over ranks: a no-op on one process."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as torch_dist
+from torch import Tensor
+
+
+def world() -> int:
+    """The number of ranks."""
+    return torch_dist.get_world_size() if torch_dist.is_available() and torch_dist.is_initialized() else 1
+
+
+def all_sum(values: Tensor) -> Tensor:
+    """The sum over all ranks, the same on each; `values` itself on one process."""
+    if world() > 1:
+        values = values.clone()
+        torch_dist.all_reduce(values, op=torch_dist.ReduceOp.SUM)
+    return values
+
+
+def all_count(count: float) -> float:
+    """A count summed over all ranks."""
+    return float(all_sum(torch.tensor(float(count), dtype=torch.float64)))

@@ -1,0 +1,22 @@
+"""The one exception for the user's mistakes.
+
+A `UserError` says what was wrong, where (file, line, field) and what to do. The command line prints it without a
+traceback and exits with code 2. Everything else that is raised is a defect of preflab or a failure of the machine.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake of the user's: what was wrong, where, and what to do about it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint naming the known name closest to `name` (empty when nothing is close), then all known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(known)}."

@@ -1,0 +1,217 @@
+"""A policy before an evaluator: decoding chosen on the validation split, everything else measured on the test split.
+
+The temperature is part of what is compared: each policy gets the best of one grid, by the validation split, and is shown
+at temperature 1 too. Every policy draws the same number of samples. Each problem's scores are kept, so that arms can be
+compared problem by problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from preflab import ops
+from preflab.evaluation.base import Evaluator, Grade
+from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, pass_at_k, truncated_share
+from preflab.evaluation.settings import Evaluation
+from preflab.models import forward
+from preflab.models.lm import LanguageModel
+from preflab.rewards.base import Reward
+from preflab.sampling.base import Decoding, Sampler, Samples
+from preflab.sampling.inference import Inference
+from preflab.testbeds.base import Testbed
+from preflab.train import faults
+from preflab.types import Completion, Problem, Prompt, Split
+
+EXACT_KL_VOCABULARY = 4096
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What evaluating needs, open: the data, the evaluator, a sampler of its own, and seeds by name."""
+
+    spec: Evaluation
+    testbed: Testbed
+    evaluator: Evaluator
+    sampler: Sampler
+    seed_for: Callable[..., int]
+    reward: Reward | None = None
+    token_budget: int = 8192
+
+    def prompts(self, split: Split, limit: int) -> list[Prompt]:
+        found = list(self.testbed.prompts(split))
+        return found[:limit] if limit else found
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The samples of some prompts at one temperature: row i answers prompt i // samples."""
+
+    prompts: Sequence[Prompt]
+    samples: int
+    drawn: Samples
+    completions: Sequence[Completion]
+    grades: Sequence[Grade]
+
+    def score(self) -> float:
+        return sum(grade.score for grade in self.grades) / len(self.grades)
+
+    def of(self, index: int) -> Sequence[Grade]:
+        return self.grades[index * self.samples : (index + 1) * self.samples]
+
+
+def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
+    """A quick look while training: the mean score on the first validation prompts, at temperature 1."""
+    spec = bench.spec
+    graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
+    mean_length = float(graded.drawn.batch.completion_lengths.float().mean())
+    return {"score": graded.score(), "length": mean_length, "truncated": truncated_share(graded.completions)}
+
+
+def evaluate(
+    bench: Bench, policy: LanguageModel, start: LanguageModel | None, inference: Inference, *, test: bool = True
+) -> dict[str, Any]:
+    """Everything that the report says of one trained policy, as plain data. `start`: what KL is measured from.
+
+    Without `test` the test split is left alone: the validation split's scores are all that a tuning trial may see.
+    """
+    spec = bench.spec
+    grid = {
+        temperature: draw(
+            bench, policy, "validation", spec.prompts, spec.validation_samples, temperature, inference
+        ).score()
+        for temperature in spec.temperatures
+    }
+    faults.point("evaluation")
+    temperature = max(grid, key=lambda key: grid[key])
+    choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
+    if not test:
+        return choice
+    at_unit = draw(bench, policy, "test", spec.prompts, spec.samples, 1.0, inference)
+    same = temperature == 1.0
+    at_best = at_unit if same else draw(bench, policy, "test", spec.prompts, spec.samples, temperature, inference)
+    return {
+        **choice,
+        "inference": inference.model_dump(),
+        "chosen": summary(bench, at_best),
+        "unit": summary(bench, at_unit) | {"kl": divergence(bench, policy, start, at_unit, inference)},
+        "samples": [shown(at_best, index) for index in range(min(spec.shown, len(at_best.prompts)))],
+    }
+
+
+def draw(
+    bench: Bench,
+    policy: LanguageModel,
+    split: Split,
+    limit: int,
+    samples: int,
+    temperature: float,
+    inference: Inference,
+) -> Graded:
+    """Samples of a split's prompts, graded. A sample's seed depends on split, temperature, prompt and number alone."""
+    prompts = bench.prompts(split, limit)
+    count = samples * inference.n
+    asked = [prompt for prompt in prompts for _ in range(count)]
+    ids = {prompt.id: policy.encode_prompt(prompt) for prompt in prompts}
+    seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(asked))]
+    decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
+    drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in asked], seeds=seeds, decoding=decoding)
+    completions = policy.completions(drawn.batch)
+    if inference.n > 1:
+        kept = select(bench, asked, completions, inference)
+        drawn = Samples(drawn.batch.select(kept), drawn.logprobs[kept])
+        completions, asked = [completions[row] for row in kept], [asked[row] for row in kept]
+    return Graded(prompts, samples, drawn, completions, bench.evaluator.grade(split, asked, completions))
+
+
+def select(
+    bench: Bench, prompts: Sequence[Prompt], completions: Sequence[Completion], inference: Inference
+) -> list[int]:
+    """The row of each group of n that the selector likes best (the first of equals)."""
+    if inference.selector == "public-tests":
+        tests = [prompt.public_tests if isinstance(prompt, Problem) else () for prompt in prompts]
+        programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]
+        scores = [float(sum(verdict.passed)) for verdict in bench.testbed.judge(programs)]
+    else:
+        assert bench.reward is not None
+        scores = bench.reward.score(prompts, completions)
+    groups = range(0, len(scores), inference.n)
+    return [max(range(start, start + inference.n), key=lambda row: (scores[row], -row)) for start in groups]
+
+
+def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
+    """The measures of graded samples, and each problem's own scores."""
+    texts = [completion.text for completion in graded.completions]
+    measures = {
+        "score": graded.score(),
+        "length": float(graded.drawn.batch.completion_lengths.float().mean()),
+        "truncated": truncated_share(graded.completions),
+        "distinct-2": distinct_n(texts, 2),
+    }
+    problems = {
+        prompt.id: {"level": prompt.level, "scores": [grade.score for grade in graded.of(index)]}
+        for index, prompt in enumerate(graded.prompts)
+    }
+    if bench.evaluator.binary:
+        for k in bench.spec.k:
+            rates = [pass_at_k(graded.samples, round(sum(row["scores"])), k) for row in problems.values()]
+            measures[f"pass@{k}"] = sum(rates) / len(rates)
+    outcomes: dict[str, int] = {}
+    for grade in graded.grades:
+        outcomes[grade.outcome] = outcomes.get(grade.outcome, 0) + 1
+    return {"measures": measures, "problems": problems, "outcomes": outcomes}
+
+
+def divergence(
+    bench: Bench, policy: LanguageModel, start: LanguageModel | None, graded: Graded, inference: Inference
+) -> dict[str, Any]:
+    """KL(policy || start) a response, in nats, along the policy's own samples at temperature 1, and its entropy.
+
+    Full-vocabulary sums at each step where the vocabulary is small, else the k3 estimator; best-of-n: the upper bound.
+    """
+    if start is None:
+        return {"estimate": None, "estimator": "none: nothing to measure from", "entropy": None}
+    if inference.n > 1:
+        bound = best_of_n_kl_bound(inference.n)
+        return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}
+    rows = range(min(bench.spec.kl_samples, len(graded.completions)))
+    batch = graded.drawn.batch.select(list(rows))
+    exact = forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
+
+    def kl(rows: Any) -> Any:
+        if exact:
+            terms = ops.exact_kl(forward.full_logprobs(policy.model, rows), forward.full_logprobs(start.model, rows))
+            return ops.sequence_sum(rows.mask.float().masked_scatter(rows.mask, terms), rows.mask)
+        mine, theirs = (forward.token_logprobs(lm.model, rows).logprobs for lm in (policy, start))
+        return ops.sequence_sum(ops.kl_estimate(mine, theirs, "k3"), rows.mask)
+
+    def entropy(rows: Any) -> Any:
+        found = forward.token_logprobs(policy.model, rows, entropy=True).entropy
+        assert found is not None
+        return ops.sequence_sum(found, rows.mask)
+
+    estimate = forward.by_micro_batch(policy.model, kl, batch, bench.token_budget).mean()
+    steps = float(batch.completion_lengths.sum())
+    return {
+        "estimate": float(estimate),
+        "estimator": "full-vocabulary sums along samples" if exact else "k3 along samples",
+        "entropy": float(forward.by_micro_batch(policy.model, entropy, batch, bench.token_budget).sum()) / steps,
+    }
+
+
+def shown(graded: Graded, index: int) -> dict[str, Any]:
+    """The first sample of a problem, for people to read."""
+    prompt, grade = graded.prompts[index], graded.of(index)[0]
+    answer = graded.completions[index * graded.samples]
+    return {
+        "problem": prompt.id,
+        "prompt": "\n\n".join(turn.content for turn in prompt.turns),
+        "level": prompt.level,
+        "text": answer.text,
+        "truncated": answer.truncated,
+        "score": grade.score,
+        "outcome": grade.outcome,
+        "passed": list(grade.passed),
+        "detail": dict(grade.detail),
+    }

@@ -1,0 +1,35 @@
+"""The evaluator of dialogue: a reward model that was trained on data which no method has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from preflab.evaluation.base import Grade
+from preflab.rewards.base import Reward
+from preflab.rewards.learned import Learned
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Prompt, Split
+
+
+class HeldOutReward(Spec):
+    """`model`: the evaluator's reward model and the normalisation of its scores."""
+
+    kind: Literal["reward-model"] = "reward-model"
+    model: Learned
+
+    @contextmanager
+    def open(self, context: Context) -> Iterator[HeldOutRewardEvaluator]:
+        with self.model.open(context) as reward:
+            yield HeldOutRewardEvaluator(reward)
+
+
+class HeldOutRewardEvaluator:
+    binary = False
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        return [Grade(score) for score in self.reward.score(prompts, completions)]

@@ -1,0 +1,39 @@
+"""The evaluator of programs: 1 where every hidden test passes, else 0. Tests and problems that no training ever saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.evaluation.base import Grade
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Prompt, Split
+
+
+class HiddenTests(Spec):
+    kind: Literal["hidden-tests"] = "hidden-tests"
+
+    @contextmanager
+    def open(self, context: Context) -> Iterator[HiddenTestsEvaluator]:
+        if not hasattr(context.testbed, "hidden_tests"):
+            raise UserError("The evaluator hidden-tests needs a testbed with programs; this one has no hidden tests.")
+        yield HiddenTestsEvaluator(context.testbed)
+
+
+class HiddenTestsEvaluator:
+    binary = True
+
+    def __init__(self, testbed: Any) -> None:
+        self.testbed = testbed
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        """Raises `UserError` where a prompt has no hidden tests in the split."""
+        tests = self.testbed.hidden_tests(split)
+        missing = [prompt.id for prompt in prompts if prompt.id not in tests]
+        if missing:
+            raise UserError(f"Problem {missing[0]!r} has no hidden tests in the split {split!r}.")
+        programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
+        verdicts = self.testbed.judge(programs)
+        return [Grade(float(v.correct), v.outcome, v.passed, v.detail) for v in verdicts]

@@ -1,0 +1,33 @@
+"""Measures of a set of graded samples: pass@k, diversity, length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb, log
+
+from preflab.types import Completion
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """1 - C(n-c, k) / C(n, k): the unbiased chance that one of k draws from n samples, c of them right, is right.
+
+    Chen et al. 2021, eq. 1. Raises `ValueError` where k > n.
+    """
+    if k > samples:
+        raise ValueError(f"pass@{k} needs at least {k} samples a problem; there are {samples}.")
+    return 1.0 - comb(samples - correct, k) / comb(samples, k)
+
+
+def distinct_n(texts: Sequence[str], n: int) -> float:
+    """Distinct n-grams of words over all n-grams (Li et al. 2016); 0 where there is none."""
+    grams = [tuple(words[i : i + n]) for words in (text.split() for text in texts) for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def truncated_share(completions: Sequence[Completion]) -> float:
+    return sum(completion.truncated for completion in completions) / len(completions)
+
+
+def best_of_n_kl_bound(n: int) -> float:
+    """log n - (n-1)/n: an upper bound of KL(best-of-n || policy), in nats (Beirami et al. 2024, Theorem 3.1)."""
+    return log(n) - (n - 1) / n

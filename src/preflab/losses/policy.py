@@ -1,0 +1,38 @@
+"""Losses on a policy's own tokens. Unreduced terms [B,T]; the caller masks and reduces (`ops.reduce`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sft_loss(logprobs: Tensor) -> Tensor:
+    """-log pi(y_t | x, y_<t): [B,T]."""
+    return -logprobs
+
+
+def ppo_policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip: float) -> Tensor:
+    """max( -A rho, -A clamp(rho, 1-clip, 1+clip) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
+
+    Args:
+        logprobs, old_logprobs, advantages: [B,T]; only `logprobs` carries a gradient.
+
+    Returns: [B,T].
+    """
+    ratio = torch.exp(logprobs - old_logprobs)
+    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1.0 - clip, 1.0 + clip))
+
+
+def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None) -> Tensor:
+    """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ); without clip 1/2 (V - R)^2.
+
+    Args:
+        values, old_values, returns: [B,T], all in the critic's own (normalised) units.
+
+    Returns: [B,T] (paper, Section 4: value-loss clipping).
+    """
+    plain = (values - returns).square()
+    if clip is None:
+        return plain / 2
+    clipped = (old_values + (values - old_values).clamp(-clip, clip) - returns).square()
+    return torch.maximum(plain, clipped) / 2

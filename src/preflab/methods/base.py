@@ -1,0 +1,70 @@
+"""What a method is and what it gets.
+
+A method's spec is its hyper-parameters; `train(parts)` runs it and returns what it trained. `Parts` are open and ready:
+the method imports no evaluation and loads nothing.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from preflab.errors import UserError
+from preflab.models.lm import LanguageModel
+from preflab.rewards.base import Reward
+from preflab.sampling.base import Sampler
+from preflab.sampling.inference import Inference
+from preflab.spec import Spec
+from preflab.testbeds.base import Testbed
+from preflab.train.learner import Learner, Optim
+from preflab.train.run import Run
+from preflab.types import Preference
+
+Validate = Callable[[LanguageModel], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The live things of one run.
+
+    `policy` is the model to train; `validate` scores it on the validation split (its key `score` selects checkpoints).
+    `preferences` gives the training pairs. `reward` and `initial_critic` are there where the run names them.
+    """
+
+    run: Run
+    policy: LanguageModel
+    testbed: Testbed
+    preferences: Callable[[], Sequence[Preference]]
+    validate: Validate | None
+    sampler: Sampler
+    reward: Reward | None = None
+    reward_model: LanguageModel | None = None
+    token_budget: int = 8192
+
+    def learner(self, model: nn.Module, optim: Optim) -> Learner:
+        """A learner of `model` that charges this run's meter."""
+        return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
+
+    def needed_reward(self) -> Reward:
+        """The reward; raises `UserError` where the run names none."""
+        if self.reward is None:
+            raise UserError("This method scores its own samples: name a reward with --reward.")
+        return self.reward
+
+
+class Method(Spec):
+    """Base of the methods' specs. `product` says what `train` returns and the run directory keeps."""
+
+    product: ClassVar[str] = "policy"
+
+    def inference(self) -> Inference:
+        """How answers are made from what was trained: one sample, unless the method says otherwise."""
+        return Inference()
+
+    @abstractmethod
+    def train(self, parts: Parts) -> LanguageModel | Sequence[Preference]:
+        """Runs the method; what it returns is saved under `final/`."""

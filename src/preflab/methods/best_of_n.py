@@ -1,0 +1,23 @@
+"""Best-of-n: no training; n samples at test time, of which a selector that is not the evaluator submits one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from preflab.methods.base import Method, Parts
+from preflab.models.lm import LanguageModel
+from preflab.sampling.inference import Inference
+
+
+class BestOfN(Method):
+    """`selector`: the statement's public tests, or the run's reward (a reward model). Its cost is n-fold at every answer."""
+
+    kind: Literal["best-of-n"] = "best-of-n"
+    n: int = 4
+    selector: Literal["public-tests", "reward"] = "public-tests"
+
+    def inference(self) -> Inference:
+        return Inference(n=self.n, selector=self.selector)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        return parts.policy

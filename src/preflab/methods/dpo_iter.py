@@ -1,0 +1,144 @@
+"""Iterative DPO: sample -> label -> pair -> DPO, and the newest policy is the next round's reference.
+
+SafeRLHF: the samples are labelled by a learned reward, 4 rounds (paper, Section 3). APPS: 5 samples a prompt, labelled
+by the tests, a data-set solution as chosen where no sample is right (Section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+
+from preflab.batch import PairBatch
+from preflab.errors import UserError
+from preflab.losses.preference import preference_loss
+from preflab.methods.base import Method, Parts
+from preflab.methods.dpo import pair_terms, with_reference
+from preflab.methods.encode import encode_pairs
+from preflab.methods.pairs import Draw, draw_pairs
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim
+from preflab.types import from_preference, to_preference
+
+
+class DPOIter(Method):
+    """The paper's values: 4 rounds, beta .1, learning rate 1e-6. `prompts` a round (0: all), each round's pairs are
+    passed over `epochs` times. Under a compute budget rounds go on until it is used."""
+
+    kind: Literal["dpo-iter"] = "dpo-iter"
+    rounds: int = 4
+    prompts: int = 0
+    draw: Draw = Draw()
+    loss: str = "sigmoid"
+    beta: float = 0.1
+    epochs: int = 1
+    batch_size: int = 64
+    max_completion_tokens: int = 1024
+    optim: Optim = Optim(learning_rate=1e-6)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run, policy = parts.run, parts.policy
+        loss = preference_loss(self.loss)
+        learner = parts.learner(policy.model, self.optim)
+        rounds = Rounds(self, parts)
+        state = {"policy": learner, "rounds": rounds}
+        for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
+            # 1. A new round: pairs from the newest policy, which becomes their reference.
+            if rounds.finished():
+                rounds.begin()
+            # 2. One DPO update on the step's pairs.
+            batch = rounds.next_batch()
+            update = learner.step(
+                batch,
+                lambda rows: pair_terms(policy, rows, loss, self.beta),
+                count=len(batch),
+                progress=run.progress,
+            )
+            run.log({**update, "round": rounds.number, "pairs": rounds.size})
+        return policy
+
+
+class Rounds:
+    """Which round it is and which of its updates comes next. A round's pairs are journalled: a resumed run reads them."""
+
+    def __init__(self, spec: DPOIter, parts: Parts) -> None:
+        self.spec = spec
+        self.parts = parts
+        self.prompts = list(parts.testbed.prompts("train"))
+        self.number = -1
+        self.update = 0
+        self.updates = 0
+        self.data: PairBatch | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.data) if self.data is not None else 0
+
+    def share(self, step: int) -> float:
+        """The share of the rounds that is done (used without a compute budget)."""
+        within = self.update / self.updates if self.updates else 1.0
+        return (self.number + within) / self.spec.rounds
+
+    def finished(self) -> bool:
+        return self.update >= self.updates
+
+    def begin(self) -> None:
+        """The next round that has pairs; raises `UserError` after as many rounds without any as the spec has rounds."""
+        for _ in range(self.spec.rounds):
+            self.number += 1
+            self.update = 0
+            if self._load():
+                return
+        raise UserError(
+            f"{self.spec.rounds} rounds of samples gave no pair: every prompt's samples score the same. "
+            "Draw more samples a prompt, or start from a policy that is right at times."
+        )
+
+    def next_batch(self) -> PairBatch:
+        """The next update's pairs: shuffled passes over the round's."""
+        assert self.data is not None
+        size, batch = len(self.data), self.spec.batch_size
+        per_pass = -(-size // batch)
+        order = self.parts.run.shuffled(size, "round", self.number, "pass", self.update // per_pass)
+        place = self.update % per_pass
+        self.update += 1
+        return self.data.select(order[place * batch : (place + 1) * batch])
+
+    def _load(self) -> bool:
+        found = self.parts.run.replay(f"round-{self.number:04d}", self._draw)
+        if not found["pairs"]:
+            self.updates = 0
+            return False
+        policy, limit = self.parts.policy, self.spec.max_completion_tokens
+        data = encode_pairs(policy, [to_preference(row) for row in found["pairs"]], limit)
+        references = torch.tensor(found["reference_chosen"]), torch.tensor(found["reference_rejected"])
+        self.data = replace(data, reference_chosen=references[0], reference_rejected=references[1])
+        self.updates = self.spec.epochs * -(-len(data) // self.spec.batch_size)
+        return True
+
+    def _draw(self) -> dict[str, Any]:
+        run, policy = self.parts.run, self.parts.policy
+        count = self.spec.prompts or len(self.prompts)
+        prompts = [self.prompts[i] for i in run.rows(self.number, len(self.prompts), count)]
+        pairs = draw_pairs(self.spec.draw, self.parts, policy, prompts, name=f"round-{self.number:04d}")
+        if not pairs:
+            return {"pairs": []}
+        data = encode_pairs(policy, pairs, self.spec.max_completion_tokens)
+        data = with_reference(self.parts, policy, data)
+        assert data.reference_chosen is not None and data.reference_rejected is not None
+        return {
+            "pairs": [from_preference(pair) for pair in pairs],
+            "reference_chosen": data.reference_chosen.tolist(),
+            "reference_rejected": data.reference_rejected.tolist(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"number": self.number, "update": self.update}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.number, self.update = state["number"], state["update"]
+        if self.number >= 0:
+            self._load()

@@ -1,0 +1,97 @@
+"""Preference pairs from the policy's own samples: sample, label, pair.
+
+`Pairs` is a stage of a study (on-policy pairs for DPO and its reward model); DPO-Iter calls `draw_pairs` each round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.methods.base import Method, Parts
+from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding
+from preflab.spec import Spec
+from preflab.types import Completion, Preference, Prompt
+
+Rule = Literal["best-worst", "random", "all"]
+
+
+class Draw(Spec):
+    """How pairs are drawn. `samples` a prompt (the paper: 5 on APPS); `rule`: best against worst, one random right
+    against wrong, or all of them. `fill`: a demonstration as chosen where no sample reaches `right` (paper, Section 6)."""
+
+    samples: int = 5
+    rule: Rule = "random"
+    right: float | None = None
+    fill: bool = True
+    decoding: Decoding = Decoding()
+
+
+class Pairs(Method):
+    """A data stage: pairs from the initial policy, labelled by the run's reward."""
+
+    kind: Literal["pairs"] = "pairs"
+    product = "preferences"
+    prompts: int = 0
+    draw: Draw = Draw()
+
+    def train(self, parts: Parts) -> Sequence[Preference]:
+        prompts = list(parts.testbed.prompts("train"))
+        order = parts.run.shuffled(len(prompts), "prompts")
+        chosen = [prompts[i] for i in order[: self.prompts or len(order)]]
+        pairs = draw_pairs(self.draw, parts, parts.policy, chosen, name="pairs")
+        if not pairs:
+            raise UserError("No prompt gave two answers of different score: there are no pairs to learn from.")
+        return pairs
+
+
+def draw_pairs(
+    draw: Draw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
+) -> list[Preference]:
+    """Samples of each prompt, scored by the run's reward and paired; ties are dropped, so is a prompt without a pair."""
+    run, reward = parts.run, parts.needed_reward()
+    # 1. Sample.
+    ids = [policy.encode_prompt(prompt) for prompt in prompts]
+    rows = [row for row in range(len(prompts)) for _ in range(draw.samples)]
+    seeds = [run.seed_for(name, i) for i in range(len(rows))]
+    samples = parts.sampler.sample(policy, [ids[row] for row in rows], seeds=seeds, decoding=draw.decoding)
+    completions = policy.completions(samples.batch)
+    # 2. Label.
+    scores = run.score(reward, [prompts[row] for row in rows], completions, key=f"scores-{name}")
+    # 3. Pair.
+    fills = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")} if draw.fill else {}
+    pairs: list[Preference] = []
+    for i, prompt in enumerate(prompts):
+        span = slice(i * draw.samples, (i + 1) * draw.samples)
+        rng = run.random(name, "pair", i)
+        for chosen, rejected in pair(draw, completions[span], scores[span], fills.get(prompt.id), rng):
+            pairs.append(Preference(prompt, chosen, rejected))
+    return pairs
+
+
+def pair(
+    draw: Draw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
+) -> list[tuple[Completion, Completion]]:
+    """(chosen, rejected) of one prompt's samples. Equal scores make no pair; equal texts neither.
+
+    Where `right` is given, an answer is right when its score reaches it; otherwise any higher score is better.
+    """
+    answers = list(zip(completions, scores, strict=True))
+    if draw.right is not None:
+        answers = [(answer, float(score >= draw.right)) for answer, score in answers]
+        if fill is not None and not any(score for _, score in answers):
+            answers.append((fill, 1.0))
+    pairs = [
+        (better, worse)
+        for (better, high), (worse, low) in product(answers, answers)
+        if high > low and better.text != worse.text
+    ]
+    if not pairs or draw.rule == "all":
+        return pairs
+    if draw.rule == "random":
+        return [rng.choice(pairs)]
+    ranked = sorted(answers, key=lambda answer: answer[1])
+    return [(ranked[-1][0], ranked[0][0])]

@@ -1,0 +1,46 @@
+"""Supervised fine-tuning on demonstrations: completion tokens only.
+
+L = -E_t log pi(y_t | x, y_<t), averaged over all completion tokens of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from preflab.batch import TokenBatch
+from preflab.losses.policy import sft_loss
+from preflab.methods.base import Method, Parts
+from preflab.methods.encode import encode_demonstrations
+from preflab.models import forward
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim, Terms
+
+
+class SFT(Method):
+    """The paper gives no settings for SFT; these train small models well."""
+
+    kind: Literal["sft"] = "sft"
+    epochs: int = 3
+    batch_size: int = 64
+    max_completion_tokens: int = 1024
+    optim: Optim = Optim(learning_rate=1e-5)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run, policy = parts.run, parts.policy
+        # 1. Every demonstration as ids.
+        data = encode_demonstrations(policy, parts.testbed.demonstrations("train"), self.max_completion_tokens)
+        learner = parts.learner(policy.model, self.optim)
+        total = self.epochs * -(-len(data) // self.batch_size)
+        for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
+            # 2. The step's rows, of a fresh shuffle each epoch.
+            batch = data.select(run.rows(step, len(data), self.batch_size))
+            # 3. One update.
+            count = float(batch.completion_lengths.sum())
+            run.log(learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress))
+        return policy
+
+
+def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:
+    """The loss's terms [B,T]."""
+    logprobs = forward.token_logprobs(policy.model, batch).logprobs
+    return Terms(sft_loss(logprobs), batch.mask, {})

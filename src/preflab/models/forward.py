@@ -1,0 +1,170 @@
+"""From a batch to log-probabilities, values and scores. The only place that runs a model on a batch or slices logits.
+
+Rows are moved to the left edge first: prompt and completion stand at positions 0..n-1 with the padding behind them. A
+causal model never looks to its right, so no attention mask and no position ids are needed, and neither the padding's
+side nor its amount can change a number. The state *before* response token t stands at position p + t - 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from preflab.batch import KeptTokens, TokenBatch, micro_batches
+
+CHUNK = 4096 * 512  # logits held at a time in fp32: 8 MiB of them
+
+
+class TokenScores(NamedTuple):
+    """`logprobs[B,T]` of the completion's tokens and, where asked, the `entropy[B,T]` (nats) of each step."""
+
+    logprobs: Tensor
+    entropy: Tensor | None
+
+
+def unwrap(model: Any) -> Any:
+    """The transformers model below a peft wrapper (its adapters stay active)."""
+    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+
+
+def precision(model: Any) -> torch.autocast:
+    """bf16 arithmetic over fp32 weights where `use_bf16` was called on the model, else a no-op.
+
+    Opened for one call at a time: autocast caches the cast weights, and a cache that outlives an update is stale.
+    """
+    backbone = unwrap(model).base_model
+    return torch.autocast(backbone.device.type, torch.bfloat16, enabled=getattr(backbone, "mixed_precision", False))
+
+
+def use_bf16(model: Any) -> None:
+    """From now on this module computes in bf16 with this model (and with copies of it); its weights stay fp32."""
+    unwrap(model).base_model.mixed_precision = True
+
+
+@torch.no_grad()
+def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, budget: int) -> Tensor:
+    """`function` of each micro-batch on the model's device, without gradients, its rows put back in order: [B, ...], padded with zeros."""
+    device = next(unwrap(model).parameters()).device
+    pieces = [(rows, function(batch.select(rows).to(device)).cpu()) for rows in micro_batches(batch.lengths, budget)]
+    width = [max(piece.shape[axis] for _, piece in pieces) for axis in range(1, pieces[0][1].dim())]
+    out = torch.zeros(len(batch), *width, dtype=pieces[0][1].dtype)
+    for rows, piece in pieces:
+        out[(torch.tensor(rows), *(slice(size) for size in piece.shape[1:]))] = piece
+    return out
+
+
+def states(model: Any, batch: TokenBatch) -> Tensor:
+    """The last hidden states before each response token and after the last one: [B, T+1, D]."""
+    width = int(batch.lengths.max())
+    columns = torch.arange(width, device=batch.prompt_ids.device)[None, :]
+    prompt = batch.prompt_lengths[:, None]
+    shift = batch.prompt_ids.shape[1] - prompt
+    joined = torch.cat([batch.prompt_ids, batch.completion_ids], dim=1)
+    source = (columns + shift).clamp(max=joined.shape[1] - 1)
+    ids = joined.gather(1, source)
+    with precision(model):
+        hidden = unwrap(model).base_model(input_ids=ids, use_cache=False).last_hidden_state
+    steps = torch.arange(batch.completion_ids.shape[1] + 1, device=ids.device)[None, :]
+    places = (prompt - 1 + steps).clamp(max=width - 1)
+    return hidden.gather(1, places[:, :, None].expand(-1, -1, hidden.shape[-1]))
+
+
+def token_logprobs(
+    model: Any, batch: TokenBatch, *, temperature: float = 1.0, kept: KeptTokens | None = None, entropy: bool = False
+) -> TokenScores:
+    """log pi of each completion token, 0 where the mask is False; entropy of each step where asked.
+
+    With `kept`, the distribution is normalised over the kept ids (the sampler's own, never recomputed), at `temperature`.
+    Without, over the vocabulary. Only counted tokens meet the vocabulary, at most `CHUNK` logits at a time; each chunk
+    is recomputed in the backward pass.
+    """
+    mask = batch.mask
+    hidden = states(model, batch)[:, :-1][mask]
+    targets = batch.completion_ids[mask]
+    head = Head(unwrap(model), temperature)
+    rows = max(1, CHUNK // head.vocabulary)
+    kept_rows = None if kept is None else (kept.ids[mask], kept.counts[mask])
+    pieces = [
+        _chunk(head, hidden[i : i + rows], targets[i : i + rows], _rows(kept_rows, i, rows), entropy)
+        for i in range(0, len(targets), rows)
+    ]
+    flat = torch.cat([piece[0] for piece in pieces])
+    logprobs = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
+    if not entropy:
+        return TokenScores(logprobs, None)
+    flat_entropy = torch.cat([piece[1] for piece in pieces])
+    return TokenScores(logprobs, torch.zeros_like(logprobs).masked_scatter(mask, flat_entropy))
+
+
+def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
+    """log pi over the whole vocabulary at each counted token, [N, V] fp32, in row order: for exact KL on small models."""
+    hidden = states(model, batch)[:, :-1][batch.mask]
+    return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
+
+
+def values(critic: nn.Module, batch: TokenBatch) -> Tensor:
+    """The critic's value of the state before each response token and after the last one: [B, T+1] fp32."""
+    return critic.head(states(critic.backbone, batch).float()).squeeze(-1)  # type: ignore[operator]
+
+
+def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
+    """A sequence classifier's score of each row, read at its last counted token: [B] fp32."""
+    hidden = states(reward_model, batch)
+    last = batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
+    return unwrap(reward_model).score(hidden.gather(1, last)).float().flatten()
+
+
+class Head:
+    """The vocabulary head with what some families put behind it: a scale (Cohere, Granite) or a soft cap (Gemma)."""
+
+    def __init__(self, model: Any, temperature: float) -> None:
+        self.model = model
+        self.linear = model.get_output_embeddings()
+        config = model.config.get_text_config()
+        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+        scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+        self.scale = float(scale)
+        self.temperature = temperature
+        self.vocabulary = int(self.linear.weight.shape[0])
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        with precision(self.model):
+            logits = self.linear(hidden)
+        logits = logits.float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.cap is not None:
+            logits = self.cap * torch.tanh(logits / self.cap)
+        return logits / self.temperature if self.temperature != 1.0 else logits
+
+
+def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
+    """The logits [N,K] of the kept ids, minus infinity behind `counts`."""
+    places = torch.arange(ids.shape[1], device=ids.device)
+    return logits.gather(1, ids.long()).masked_fill(places >= counts[:, None], float("-inf"))
+
+
+def _rows(kept: tuple[Tensor, Tensor] | None, start: int, rows: int) -> tuple[Tensor, Tensor] | None:
+    return None if kept is None else (kept[0][start : start + rows], kept[1][start : start + rows])
+
+
+def _chunk(
+    head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, entropy: bool
+) -> tuple[Tensor, Tensor]:
+    def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
+        logits = head(hidden)
+        chosen = logits.gather(1, targets[:, None]).squeeze(1)
+        support = logits if kept is None else restrict(logits, *kept)
+        total = support.logsumexp(dim=-1)
+        if not entropy:
+            return chosen - total, total
+        logs = support - total[:, None]
+        return chosen - total, -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
+
+    if torch.is_grad_enabled():
+        return checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
+    return run(hidden)

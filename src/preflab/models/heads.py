@@ -1,0 +1,128 @@
+"""Scalar heads on a language model's backbone: the reward model (one score a sequence) and the critic (a value a token).
+
+The reward model is transformers' own sequence classifier with one label, so that a saved one gives the same scores in
+plain transformers. The critic is backbone and head apart; its head starts at zero, so that every value starts at 0,
+whatever the backbone's scale.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from preflab.errors import UserError
+from preflab.models import lora, tokens
+from preflab.models.lm import LanguageModel
+from preflab.models.load import read_config, read_model, with_tokenizer
+
+HEAD = "head.safetensors"
+
+
+def reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
+    """A sequence classifier with one label on a copy of the LM's backbone, its head drawn from the seed.
+
+    The head has no bias (a score matters up to a constant) and starts as transformers would start it, normal with the
+    configuration's `initializer_range`. Under LoRA the copy is of the merged weights and gets fresh adapters of the same
+    shape. Raises `UserError` for a family without a sequence classifier that reads one token's state.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    backbone = backbone_copy(lm.model)
+    config = copy.deepcopy(lm.model.config)
+    config.num_labels = 1
+    config.eos_token_id = list(lm.end_ids)
+    config.get_text_config().pad_token_id = config.pad_token_id = lm.pad_id
+    try:
+        with torch.device("meta"):
+            classifier: Any = AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise UserError(f"transformers has no sequence classifier for a {config.model_type} model.") from error
+    if not hasattr(classifier, "score"):
+        raise UserError(f"The sequence classifier of a {config.model_type} model does not score the last token's state.")
+    setattr(classifier, classifier.base_model_prefix, backbone)
+    classifier.score = linear(backbone, bias=False)
+    draw = torch.empty(classifier.score.weight.shape).normal_(generator=torch.Generator().manual_seed(seed))
+    classifier.score.weight.data.copy_(draw * getattr(config, "initializer_range", 0.02))
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    tokens.pad_on(tokenizer, "right")
+    settings = lora.settings_of(lm.model)
+    model = classifier if settings is None else lora.attach(classifier, settings, seed=seed)
+    return replace(lm, model=model.eval(), tokenizer=tokenizer)
+
+
+def load_reward_model(path: Path) -> LanguageModel:
+    """A saved reward model: preflab's own, or any sequence classifier with one label that scores the last token's state.
+
+    Raises `UserError` where it is something else or damaged.
+    """
+    config = read_config(path, trust_remote_code=False)
+    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or []):
+        what = ", ".join(config.architectures or [config.model_type])
+        raise UserError(f"{path} holds a {what}, which is no reward model (a ...ForSequenceClassification).")
+    model = read_model(path, "AutoModelForSequenceClassification")
+    if model.config.num_labels != 1 or not hasattr(model, "score"):
+        raise UserError(
+            f"{path} is a classifier with {model.config.num_labels} labels. A reward model has one, and a head `score`."
+        )
+    lm = with_tokenizer(path, model)
+    tokens.pad_on(lm.tokenizer, "right")
+    return lm
+
+
+class Critic(nn.Module):
+    """V of the state before each token: `head` (with a bias) on the hidden states of `backbone`. See `forward.values`."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = linear(backbone, bias=True).float()  # see `forward.values`
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+
+def critic(lm: LanguageModel, *, seed: int) -> Critic:
+    """A critic on a copy of a policy's or a reward model's backbone; every value starts at exactly 0.
+
+    Under LoRA the copy is of the merged weights and gets adapters of the same shape, drawn from the seed.
+    """
+    backbone = backbone_copy(lm.model)
+    settings = lora.settings_of(lm.model)
+    return Critic(backbone if settings is None else lora.attach(backbone, settings, seed=seed)).eval()
+
+
+def linear(backbone: Any, *, bias: bool) -> nn.Linear:
+    """A map from the backbone's states to one number, its weights not yet set (nn.Linear would draw from global state)."""
+    like = backbone.get_input_embeddings().weight
+    width = backbone.config.get_text_config().hidden_size
+    return nn.utils.skip_init(nn.Linear, width, 1, bias=bias, device=like.device, dtype=like.dtype)
+
+
+def backbone_copy(model: Any) -> Any:
+    """A trainable copy of the network below the head, as it computes now (adapters merged)."""
+    if lora.is_adapted(model):
+        return lora.merge(copy.deepcopy(model)).base_model.requires_grad_(True)
+    return copy.deepcopy(model.base_model)
+
+
+def save_critic(value_model: Critic, directory: Path) -> None:
+    """Backbone and head as safetensors, adapters merged."""
+    lora.save_plain(value_model.backbone, directory)
+    save_file({name: tensor.detach() for name, tensor in value_model.head.state_dict().items()}, directory / HEAD)
+
+
+def load_critic(directory: Path) -> Critic:
+    """What `save_critic` wrote. Raises `UserError` where it is missing or damaged."""
+    read_config(directory, trust_remote_code=False)
+    value_model = Critic(read_model(directory, "AutoModel"))
+    try:
+        value_model.head.load_state_dict(load_file(directory / HEAD))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{directory / HEAD} is missing or damaged: {error}") from error
+    return value_model.eval()

@@ -1,0 +1,109 @@
+"""A language model as every layer above sees it: weights, tokenizer, the ids that end a turn, and text <-> ids.
+
+A prompt is always rendered by the tokenizer's chat template (`tiny` brings its own; a base model without one gets the
+plain "Human / Assistant" form), so that there is one path from a `Prompt` to ids. Prompt and completion are encoded
+apart: the prompt's ids are a prefix of prompt + answer whatever the answer, and there is exactly one BOS, the template's.
+Text of an answer that looks like a special token is text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from preflab.batch import TokenBatch
+from preflab.errors import UserError
+from preflab.models import lora
+from preflab.types import Completion, Prompt
+
+PLAIN_TEMPLATE = (
+    "{{ bos_token or '' }}{% for m in messages %}{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}"
+    "{{ m.content }}{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+)
+NOTICES = "preflab.json"  # beside saved weights: what every report on them must say
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """`model`: a transformers causal LM (perhaps under peft). `end_ids`: every id that ends a turn, the first is written.
+
+    `pad_id` differs from every end id. `answer_prefix`: what the template writes between the end of the prompt and the
+    answer's text (a space after "Assistant:"); it belongs to the answer's ids and not to its text. `notices`: what every
+    report on this model must say.
+    """
+
+    model: Any
+    tokenizer: Any
+    end_ids: tuple[int, ...]
+    pad_id: int
+    context: int
+    notices: tuple[str, ...] = ()
+    answer_prefix: str = ""
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """The prompt's ids up to where the answer begins, BOS included where the model has one.
+
+        Raises `UserError` where the chat template refuses the dialogue (a system turn, two user turns in a row).
+        """
+        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # whatever a template from elsewhere raises
+            raise UserError(f"The model's chat template does not take prompt {prompt.id!r}: {error}") from error
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def encode_completion(self, completion: Completion) -> list[int]:
+        """The answer's ids with the end-of-turn token, which a truncated answer lacks."""
+        text = self.answer_prefix + completion.text if completion.text else ""
+        ids = list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        return ids if completion.truncated else [*ids, self.end_ids[0]]
+
+    def decode(self, ids: Sequence[int], *, truncated: bool) -> Completion:
+        """The answer's text, without its end-of-turn token."""
+        kept = list(ids) if truncated else list(ids)[:-1]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Completion(text.removeprefix(self.answer_prefix), truncated)
+
+    def completions(self, batch: TokenBatch) -> list[Completion]:
+        """The text of every row's completion."""
+        rows = zip(batch.completion_ids.tolist(), batch.completion_lengths.tolist(), batch.truncated.tolist(), strict=True)
+        return [self.decode(ids[:length], truncated=truncated) for ids, length, truncated in rows]
+
+    @property
+    def size(self) -> int:
+        """Parameters, tied ones once: the N of the compute that a token costs."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def check_fits(self, prompt: Prompt, ids: Sequence[int], new_tokens: int) -> None:
+        """Raises `UserError` when a prompt and its answer cannot fit the model's context."""
+        if len(ids) + new_tokens > self.context:
+            raise UserError(
+                f"Prompt {prompt.id!r} has {len(ids)} tokens and its answer up to {new_tokens}; the model's context is "
+                f"{self.context}. Shorten the prompt, or lower the number of new tokens."
+            )
+
+    def with_model(self, model: nn.Module) -> LanguageModel:
+        """The same tokenizer and ids around other weights."""
+        return replace(self, model=model)
+
+    def save(self, directory: Path) -> None:
+        """Safetensors weights, adapters merged, tokenizer and chat template: plain transformers opens the directory."""
+        lora.save_plain(self.model, directory)
+        self.tokenizer.save_pretrained(directory)
+        if self.notices:
+            write_notices(directory, self.notices)
+
+
+def write_notices(directory: Path, notices: Sequence[str]) -> None:
+    (directory / NOTICES).write_text(json.dumps({"notices": list(notices)}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_notices(directory: Path) -> tuple[str, ...]:
+    """What was saved with the weights; nothing where no file says anything."""
+    path = directory / NOTICES
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["notices"]) if path.exists() else ()

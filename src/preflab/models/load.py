@@ -1,0 +1,239 @@
+"""From a name to a live language model: the embedded one, SmolLM2, a directory, or one from the hub.
+
+A hub name becomes a local directory first, so that everything but `tiny` is read in one way. Only safetensors are read.
+This module itself imports no torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import UserError
+from preflab.models.spec import LoRA, ModelSpec, TinyShape
+
+if TYPE_CHECKING:
+    import torch
+
+    from preflab.models.lm import LanguageModel
+
+HUB_PATIENCE = 8.0  # seconds until a hub that does not answer is given up
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+
+
+def load(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:
+    """The model that a spec names, in evaluation mode, every weight in `dtype` (fp32 unless given).
+
+    `seed` draws the weights of `tiny` and of fresh LoRA adapters. Raises `UserError` where nothing can be loaded.
+    """
+    from preflab.models import lora, smollm2, tiny
+
+    if spec.name == "tiny":
+        lm = tiny.load(spec.tiny, seed=seed)
+    elif spec.name == "smollm2":
+        lm = load_directory(smollm2.fetch())
+    else:
+        local = Path(spec.name).expanduser()
+        if not local.is_dir():
+            local = from_hub(spec)
+        lm = load_directory(local, trust_remote_code=spec.trust_remote_code)
+    model = lm.model.to(device=device, dtype=dtype)
+    if spec.lora is not None:
+        model = lora.attach(model, spec.lora, seed=seed)
+    return lm.with_model(model)
+
+
+def load_directory(path: Path, *, trust_remote_code: bool = False) -> LanguageModel:
+    """A causal LM that preflab, TRL or transformers saved, in fp32 on the CPU.
+
+    Raises `UserError` where a file is missing or damaged, the model is not causal, or its tokenizer has no end token.
+    """
+    from preflab.models import tokens
+
+    check_causal(path, read_config(path, trust_remote_code=trust_remote_code))
+    model = read_model(path, "AutoModelForCausalLM", trust_remote_code=trust_remote_code)
+    lm = with_tokenizer(path, model, trust_remote_code=trust_remote_code)
+    tokens.pad_on(lm.tokenizer, "left")
+    if model.generation_config is not None:  # so that plain `generate` ends where preflab's answers end
+        model.generation_config.eos_token_id, model.generation_config.pad_token_id = list(lm.end_ids), lm.pad_id
+    return lm
+
+
+def with_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -> LanguageModel:
+    """A model that was read from a directory, with its tokenizer, end and padding ids, context and notices."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from preflab.models import tokens
+    from preflab.models.lm import LanguageModel, read_notices
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the libraries raise what they like on a damaged file
+        raise UserError(f"The tokenizer in {path} cannot be read: {short(error)}") from error
+    tokens.ensure_template(tokenizer)
+    ends = tokens.end_ids(tokenizer, model, where=str(path))
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        raise UserError(f"{path}: the tokenizer has more tokens than the model. They do not belong together.")
+    pad = tokens.pad_id(tokenizer, model, ends)
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return LanguageModel(
+        model=model.to(torch.float32),
+        tokenizer=tokenizer,
+        end_ids=ends,
+        pad_id=pad,
+        context=int(longest or min(tokenizer.model_max_length, 1 << 20)),
+        notices=read_notices(path),
+        answer_prefix=tokens.answer_prefix(tokenizer),
+    )
+
+
+def read_config(path: Path, *, trust_remote_code: bool) -> Any:
+    """The model's configuration; `UserError` where the directory holds none, or one that asks for code of its own."""
+    from transformers import AutoConfig
+
+    if not (path / "config.json").is_file():
+        hint = (
+            " It holds LoRA adapters alone: merge them into their base model first (peft: merge_and_unload)."
+            if (path / "adapter_config.json").exists()
+            else " A model directory is what transformers' `save_pretrained` writes."
+        )
+        raise UserError(f"{path} is no model: it has no config.json.{hint}")
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the libraries raise what they like on a damaged file
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"The model in {path} brings code of its own. Read that code, then set `trust_remote_code: true`."
+            ) from error
+        raise UserError(f"{path / 'config.json'} cannot be read: {short(error)}") from error
+
+
+def check_causal(path: Path, config: Any) -> None:
+    """Raises `UserError` unless the saved model is a causal language model."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+
+    names = list(config.architectures or [])
+    remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    known = remote or config.model_type in CAUSAL
+    kind = any(name.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names) or not names
+    if config.is_encoder_decoder or not (known and kind) or getattr(config, "is_decoder", None) is False:
+        what = ", ".join(names) or config.model_type
+        hint = " It is a reward model." if any(name.endswith("ForSequenceClassification") for name in names) else ""
+        raise UserError(
+            f"{path} holds a {what}, which is not a causal language model.{hint} Name a model that writes text from left "
+            "to right (a ...ForCausalLM)."
+        )
+
+
+def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any:
+    """The weights through one of transformers' auto classes, checked to be whole.
+
+    Raises `UserError` where there are no safetensors, where a file is damaged, and where weights are missing.
+    """
+    import torch
+    import transformers
+
+    check_safetensors(path)
+    transformers.utils.logging.disable_progress_bar()  # preflab shows its own
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model, report = getattr(transformers, auto).from_pretrained(
+                path,
+                dtype="auto",
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+    except Exception as error:  # the libraries raise what they like on a damaged file
+        raise UserError(f"The model in {path} cannot be read: {short(error)}") from error
+    absent = sorted(map(str, report["missing_keys"])) + sorted(str(key[0]) for key in report["mismatched_keys"])
+    if absent:
+        raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
+    return model.eval()
+
+
+def check_safetensors(path: Path) -> None:
+    """Every weights file opens; `UserError` naming the damaged one, or the way out where only a pickle is there."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(file.name for file in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")))
+        if pickles:
+            raise UserError(
+                f"{path} holds its weights as {pickles[0]}, a pickle, which can run code when read. preflab reads "
+                "safetensors alone: load it with transformers where you trust it, and `save_pretrained` it again."
+            )
+        raise UserError(f"{path} has a config.json but no weights (*.safetensors).")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged: {short(error)} Fetch or save it again.") from error
+
+
+def from_hub(spec: ModelSpec) -> Path:
+    """The local directory of a hub model, from the cache where the hub cannot be asked.
+
+    Raises one `UserError` within ten seconds where the name is unknown or the hub does not answer.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    files = [*MODEL_FILES, "*.py"] if spec.trust_remote_code else list(MODEL_FILES)
+    trouble = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ask_hub(spec)
+    try:
+        return Path(
+            snapshot_download(spec.name, revision=spec.revision, allow_patterns=files, local_files_only=bool(trouble))
+        )
+    except HFValidationError as error:
+        raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
+    except Exception as error:  # from the network, the file system or the hub
+        place = "is not in the local cache" if trouble else "cannot be fetched"
+        raise UserError(
+            f"There is no directory {spec.name!r}, and as a model on the hub it {place} ({trouble or short(error)}). "
+            'Check the name; "tiny" and "smollm2" need no hub.'
+        ) from error
+
+
+def ask_hub(spec: ModelSpec) -> str:
+    """Whether the hub answers for this model: '' if so, else why not. Raises `UserError` where it does not know it.
+
+    In a thread, because no time limit of the client covers the look-up of a host name.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(spec.name, revision=spec.revision, timeout=HUB_PATIENCE - 1)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_PATIENCE)
+    error = outcome[0] if outcome else TimeoutError(f"no answer within {HUB_PATIENCE:g} s")
+    if isinstance(error, GatedRepoError):
+        raise UserError(f"The model {spec.name!r} asks you to accept its terms on the hub; then `hf auth login`.") from error
+    if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
+        at = f" at revision {spec.revision!r}" if isinstance(error, RevisionNotFoundError) else ""
+        raise UserError(f"There is no directory {spec.name!r}, and the hub knows no such model{at}.") from error
+    if isinstance(error, HFValidationError):
+        raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
+    return "" if error is None else f"{constants.ENDPOINT} does not answer: {short(error)}"
+
+
+def short(error: Exception) -> str:
+    """The first line of an error's text, for a message of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
+__all__ = ["LoRA", "ModelSpec", "TinyShape", "load", "load_directory"]

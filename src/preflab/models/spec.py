@@ -1,0 +1,60 @@
+"""Which model to load, as plain data. No torch: the study's plan reads it."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from preflab.spec import Spec
+
+
+class LoRA(Spec):
+    """Low-rank adapters (Hu et al. 2021) in place of full fine-tuning; merged into the weights before they are saved.
+
+    `targets`: module names that get an adapter; empty means every linear layer but the head. There is no dropout: models
+    train in evaluation mode, as the paper's library does.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    targets: tuple[str, ...] = ()
+
+
+class TinyShape(Spec):
+    """The embedded Llama-like model: 0.1M to 1M parameters. `words` become one token each; the integers -99..99 are."""
+
+    width: int = Field(default=96, ge=8)
+    inner: int = Field(default=128, ge=8)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    context: int = Field(default=256, ge=8)
+    words: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        broken = [word for word in self.words if not word or any(letter.isspace() for letter in word)]
+        if broken:
+            raise ValueError(f"words hold no whitespace and are not empty, unlike {broken[0]!r}")
+        return self
+
+
+class ModelSpec(Spec):
+    """`name`: "tiny" | "smollm2" | a local directory | a name on the Hugging Face hub. A bare string is the name.
+
+    `revision` (hub only) pins a commit or tag. `trust_remote_code` runs code that comes with the model: off unless you say
+    so, and recorded with the run. `lora` trains adapters instead of all weights. `tiny` is read for "tiny" alone.
+    """
+
+    name: str = "tiny"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    lora: LoRA | None = None
+    tiny: TinyShape = TinyShape()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value

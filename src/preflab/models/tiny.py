@@ -1,0 +1,108 @@
+"""The embedded model: a Llama-like network of some 0.3M parameters with a tokenizer of its own, both made from nothing.
+
+The tokenizer knows whole words (each with the space before it) and bytes. A known word is one token; any other text
+falls back to bytes, so that every text comes back from its ids unchanged. Initial weights are integers from a seed,
+scaled: the same bits on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import nn
+
+from preflab.models.lm import LanguageModel
+from preflab.models.spec import TinyShape
+
+PAD, END, SEPARATOR = "<pad>", "</s>", "<sep>"
+SPECIAL = (PAD, END, SEPARATOR)
+SPELT_OUT = "<(?=0x[0-9A-F]{2}>|pad>|/s>|sep>)"
+INTEGERS = tuple(str(number) for number in range(-99, 100))
+TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assistant' else '<sep>' }}{% endfor %}"
+
+
+def load(shape: TinyShape, *, seed: int) -> LanguageModel:
+    """The model of a shape, its weights drawn from the seed, fp32 on the CPU."""
+    tokenizer = wrap(tokenizer_of(shape.words))
+    model = network(shape, len(tokenizer), pad=SPECIAL.index(PAD), end=SPECIAL.index(END))
+    draw_weights(model, seed)
+    return LanguageModel(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        end_ids=(SPECIAL.index(END),),
+        pad_id=SPECIAL.index(PAD),
+        context=shape.context,
+    )
+
+
+def tokenizer_of(words: tuple[str, ...]) -> Tokenizer:
+    """Unigram over the special tokens, 256 bytes and " word" for each word and integer.
+
+    A space is put before the text and taken off again after decoding, so that its first word too is one token. Where a
+    text spells out a piece that is no text ("<0x41>", "</s>"), its `<` is split off, so that it cannot become that piece.
+    """
+    pieces = [(token, 0.0) for token in SPECIAL]
+    pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
+    pieces += [(f" {word}", -1.0) for word in dict.fromkeys((*INTEGERS, *words))]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index(PAD), byte_fallback=True))
+    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPELT_OUT), "isolated")  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
+        [decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
+    )
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    return tokenizer
+
+
+def wrap(tokenizer: Tokenizer) -> Any:
+    """The tokenizer as transformers saves and reads it."""
+    from transformers import PreTrainedTokenizerFast
+
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        extra_special_tokens={"sep_token": SEPARATOR},
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+    wrapped.chat_template = TEMPLATE
+    return wrapped
+
+
+def network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> Any:
+    """A Llama of that shape, with whatever weights; the global random state stays as it was."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        pad_token_id=pad,
+        bos_token_id=None,
+        eos_token_id=end,
+    )
+    with torch.random.fork_rng(devices=[]):
+        return LlamaForCausalLM(config)
+
+
+@torch.no_grad()
+def draw_weights(model: nn.Module, seed: int, std: float = 0.02) -> None:
+    """Every matrix uniform with the given standard deviation; vectors (the norms' gains) stay 1.
+
+    From raw 64-bit draws of PCG64, whose stream is fixed for good, through exact arithmetic: no library's or processor's
+    way of computing a normal deviate enters.
+    """
+    bits = np.random.PCG64(seed)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            units = (bits.random_raw(parameter.numel()) >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - 1
+            parameter.copy_(torch.from_numpy(units).view(parameter.shape) * (std * math.sqrt(3.0)))

@@ -1,0 +1,152 @@
+"""Masked arithmetic, advantages, KL estimators and running moments: tensors in, tensors out, no model.
+
+Shapes follow `preflab.batch`: B rows, T response tokens; a mask is a prefix of each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab import dist
+
+KlEstimator = Literal["k1", "k2", "k3"]
+
+
+class Advantages(NamedTuple):
+    """`advantages[B,T]` and `returns[B,T]` (the critic's targets), 0 where the mask is False."""
+
+    advantages: Tensor
+    returns: Tensor
+
+
+def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
+    """sum(terms where mask) / count: the only place where a loss becomes a number.
+
+    `count` is global (tokens or sequences over all micro-batches and ranks), so that cutting a batch into micro-batches
+    or over ranks changes no gradient. Raises `ValueError` when nothing counts: an empty loss mask must not pass silently.
+    """
+    if count <= 0:
+        raise ValueError("The loss mask is empty: no token or sequence counts in this batch.")
+    kept = terms if mask is None else torch.where(mask, terms, torch.zeros_like(terms))
+    return kept.sum() / count
+
+
+def sequence_sum(terms: Tensor, mask: Tensor) -> Tensor:
+    """sum_t terms[b,t] where mask[b,t]: [B]."""
+    return torch.where(mask, terms, torch.zeros_like(terms)).sum(dim=1)
+
+
+def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (population) variance of the counted values, over all ranks, in float64."""
+    kept = values[mask].double()
+    sums = dist.all_sum(torch.stack([torch.ones_like(kept).sum(), kept.sum(), kept.square().sum()]))
+    mean = sums[1] / sums[0]
+    return mean, (sums[2] / sums[0] - mean.square()).clamp(min=0.0)
+
+
+def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
+    """(values - mean) / std with global, masked moments; 0 where the mask is False (paper, Section 5)."""
+    mean, variance = masked_moments(values, mask)
+    scaled = (values - mean.to(values.dtype)) / (variance.sqrt() + eps).to(values.dtype)
+    return torch.where(mask, scaled, torch.zeros_like(scaled))
+
+
+def last_token(mask: Tensor) -> Tensor:
+    """Bool[B,T]: True at the last counted token of each row."""
+    following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
+    return mask & ~following
+
+
+def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, coefficient: float) -> Tensor:
+    """r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last counted token (paper, Section 1): [B,T].
+
+    A row that gets no score (truncated and unscored) has scores[b] = 0.
+    """
+    penalty = torch.where(mask, -coefficient * kl, torch.zeros_like(kl))
+    return penalty + torch.where(last_token(mask), scores[:, None], torch.zeros_like(kl))
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gamma: float, lam: float) -> Advantages:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16) over response tokens.
+
+    delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
+
+    `values` is [B,T+1]. After the last counted token V is `values[b,n_b]` where the row is truncated (the response would
+    have gone on) and 0 where it finished. No argument is changed.
+    """
+    ends = last_token(mask) & ~truncated[:, None]
+    following = torch.where(ends, torch.zeros_like(rewards), values[:, 1:])
+    deltas = torch.where(mask, rewards + gamma * following - values[:, :-1], torch.zeros_like(rewards))
+    advantages = torch.zeros_like(deltas)
+    running = torch.zeros_like(deltas[:, 0])
+    for t in reversed(range(deltas.shape[1])):
+        running = deltas[:, t] + gamma * lam * running
+        advantages[:, t] = running
+    returns = torch.where(mask, advantages + values[:, :-1], torch.zeros_like(advantages))
+    return Advantages(advantages, returns)
+
+
+def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> Tensor:
+    """Per-token estimate of KL(pi || ref) from tokens drawn from pi (Schulman 2020), with d = log pi - log ref:
+
+    k1 = d (unbiased); k2 = d^2 / 2 (biased, low variance); k3 = exp(-d) - 1 + d (unbiased, never negative).
+    As a *reward* only k1 has the objective's gradient; k2 and k3 are biased there, k3 is for logging.
+    """
+    difference = logprobs - reference
+    if estimator == "k1":
+        return difference
+    if estimator == "k2":
+        return difference.square() / 2
+    return torch.expm1(-difference) + difference
+
+
+def exact_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """sum_v pi(v) (log pi(v) - log ref(v)) from full-vocabulary log-probabilities [N,V]: [N]."""
+    return (logprobs.exp() * (logprobs - reference)).sum(dim=-1)
+
+
+class RunningMoments:
+    """Exponential running mean and standard deviation, debiased as Adam's moments are (paper, Section 7 [ReaL]).
+
+    m <- d m + (1-d) mean, s <- d s + (1-d) mean_of_squares, w <- d w + (1-d); mean = m/w, std = sqrt(s/w - mean^2).
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.mean_sum = self.square_sum = self.weight = 0.0
+
+    @property
+    def mean(self) -> float:
+        return self.mean_sum / self.weight if self.weight else 0.0
+
+    @property
+    def std(self) -> float:
+        """At least 1e-4; 1 before the first update."""
+        if not self.weight:
+            return 1.0
+        return max(self.square_sum / self.weight - self.mean**2, 1e-8) ** 0.5
+
+    def update(self, values: Tensor, mask: Tensor) -> None:
+        """Takes in the counted values of all ranks."""
+        mean, variance = (float(moment) for moment in masked_moments(values, mask))
+        keep = self.decay
+        self.mean_sum = keep * self.mean_sum + (1 - keep) * mean
+        self.square_sum = keep * self.square_sum + (1 - keep) * (variance + mean**2)
+        self.weight = keep * self.weight + (1 - keep)
+
+    def normalise(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.std
+
+    def restore(self, values: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        return values * self.std + self.mean
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mean_sum": self.mean_sum, "square_sum": self.square_sum, "weight": self.weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.mean_sum, self.square_sum, self.weight = state["mean_sum"], state["square_sum"], state["weight"]

@@ -1,0 +1,193 @@
+"""The report's figures: training curves, the reward-KL frontier, and bars for each level. Needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from preflab.report import text, views
+from preflab.report.panels import SIZE, Label, Panel, panel, shortened
+from preflab.report.results import Arm, FrontierPoint, Interval, Metric, Number, Point, Results
+from preflab.report.svg import COLOURS, INK, MUTED, PAPER, arm_colour
+
+MARKERS = "osD^vPX*"
+
+
+class Line(NamedTuple):
+    """One seed's curve: (step, x, y) in order, and whether it ended in divergence."""
+
+    places: Sequence[tuple[int, float, float]]
+    diverged: bool
+
+
+class Against(NamedTuple):
+    """An x axis of the training curves."""
+
+    key: str
+    label: str
+    get: Callable[[Point], Number]
+
+
+AGAINST = {
+    "steps": Against("steps", "optimizer steps", lambda point: point.step),
+    "labels": Against("labels", "labels and reward calls", lambda point: point.labels),
+    "compute": Against("compute", "FLOP, shared stages included", lambda point: point.flops),
+}
+
+
+def curves(results: Results) -> list[Markup]:
+    """Every curve's metric against steps; the first also against both budgets."""
+    drawn: list[Markup] = []
+    for order, name in enumerate(curve_metrics(results)):
+        metric = views.metric_of(results, name)
+        for against in AGAINST.values() if order == 0 else (AGAINST["steps"],):
+            svg = _curve(results, metric, against, f"curve{len(drawn)}")
+            drawn += [svg] if svg else []
+    return drawn
+
+
+def curve_metrics(results: Results) -> list[str]:
+    """Names of the metrics on the curves, in order of appearance."""
+    points = (point for arm in results.arms for run in arm.runs for point in run.curve)
+    return list(dict.fromkeys(name for point in points for name in point.metrics))
+
+
+def _curve(results: Results, metric: Metric, against: Against, name: str) -> Markup | None:
+    series = [(index, arm, _lines(arm, metric.name, against)) for index, arm in enumerate(results.arms)]
+    series = [(index, arm, lines) for index, arm, lines in series if lines]
+    if not series:
+        return None
+    label = metric.label
+    alt = f"{label} against {against.label}: a thin line for each seed, a thick one for their mean, for each arm."
+    with panel(name=name, title=label, x=against.label, alt=alt) as drawn:
+        labels: list[Label] = []
+        for index, arm, lines in series:
+            labels += [_draw_lines(drawn, index, arm, lines)]
+        drawn.axis_numbers("x", share=False)
+        drawn.axis_numbers("y", share=metric.share)
+        drawn.axes.margins(x=0.02, y=0.08)
+        drawn.end_labels(labels)
+    return drawn.svg
+
+
+def _lines(arm: Arm, metric: str, against: Against) -> list[Line]:
+    """For each seed that has them: (step, x, y) along the curve."""
+    lines: list[Line] = []
+    for run in arm.runs:
+        places: list[tuple[int, float, float]] = []
+        for point in run.curve:
+            x, y = against.get(point), point.metrics.get(metric)
+            if x is not None and y is not None:
+                places.append((point.step, x, y))
+        lines += [Line(places, run.diverged)] if places else []
+    return lines
+
+
+def _draw_lines(drawn: Panel, index: int, arm: Arm, lines: Sequence[Line]) -> Label:
+    """Seeds thin, their mean thick; returns the label that belongs at the mean's end."""
+    style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
+    for line in lines:
+        drawn.axes.plot(
+            [x for _, x, _ in line.places], [y for _, _, y in line.places], linewidth=0.9, alpha=0.4, **style
+        )
+        if line.diverged:
+            drawn.axes.plot(*line.places[-1][1:], marker="x", markersize=8, markeredgewidth=2, **style)
+    mean = _mean_line([line.places for line in lines])
+    drawn.axes.plot([x for x, _ in mean], [y for _, y in mean], linewidth=2.2, **style)
+    drawn.axes.plot(*mean[-1], marker="o", markersize=4.5, **style)
+    return Label(mean[-1][1], arm.name, index)
+
+
+def _mean_line(lines: Sequence[Sequence[tuple[int, float, float]]]) -> list[tuple[float, float]]:
+    """Mean x and y over seeds at the steps that all seeds reached (at those of the longest where none is common)."""
+    by_step = [{step: (x, y) for step, x, y in line} for line in lines]
+    common = set(by_step[0]).intersection(*by_step[1:])
+    if not common:
+        return [(x, y) for _, x, y in max(lines, key=len)]
+    return [(fmean(at[step][0] for at in by_step), fmean(at[step][1] for at in by_step)) for step in sorted(common)]
+
+
+def frontier(results: Results) -> Markup | None:
+    """Score against KL for every checkpoint of every seed; hollow where the KL is an upper bound."""
+    if not any(run.frontier for arm in results.arms for run in arm.runs):
+        return None
+    metric = views.metric_of(results, results.headline)
+    alt = f"{metric.label} against KL to the SFT model at every checkpoint; up and to the left is better."
+    with panel(name="frontier", title=metric.label, x="KL to the SFT model, nats per response", alt=alt) as drawn:
+        labels: list[Label] = []
+        for index, arm in enumerate(results.arms):
+            ends = [end for run in arm.runs if (end := _draw_path(drawn, index, run.frontier)) is not None]
+            labels += [Label(fmean(ends), arm.name, index)] if ends else []
+        drawn.axis_numbers("x", share=False)
+        drawn.axis_numbers("y", share=metric.share)
+        drawn.axes.margins(x=0.04, y=0.08)
+        drawn.end_labels(labels)
+    return drawn.svg
+
+
+def _draw_path(drawn: Panel, index: int, points: Sequence[FrontierPoint]) -> float | None:
+    """The path of one seed through its checkpoints, the last one large; returns the last score."""
+    known = [(point.kl, point.score, point.bound) for point in points if point.kl is not None]
+    path = [(kl, score, bound) for kl, score, bound in known if score is not None]
+    if not path:
+        return None
+    colour, marker = arm_colour(index), MARKERS[index % len(MARKERS)]
+    drawn.axes.plot([kl for kl, _, _ in path], [score for _, score, _ in path], color=colour, linewidth=0.9, alpha=0.5)
+    for order, (kl, score, bound) in enumerate(path):
+        last = order == len(path) - 1
+        drawn.axes.plot(
+            kl, score, marker=marker, markersize=7 if last else 4, color=colour, alpha=1.0 if last else 0.6,
+            markerfacecolor=PAPER if bound else colour, markeredgewidth=1.4 if bound else 0, linestyle="none",
+        )  # fmt: skip
+    return path[-1][1]
+
+
+def levels(results: Results) -> list[Markup]:
+    """The headline metric for each level: a bar an arm, with its interval."""
+    metric = views.metric_of(results, results.headline)
+    rows = {level: [views.measure(arm, metric.name, level=level) for arm in results.arms] for level in results.levels}
+    rows = {level: row for level, row in rows.items() if any(item.estimate is not None for item in row)}
+    items = [item for row in rows.values() for item in row]
+    ends = [end for item in items for end in (item.low, item.estimate, item.high) if end is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends]) or 1.0
+    limits = (low, high + 0.18 * (high - low))  # one scale for all levels, with room for the numbers
+    return [
+        _level(results, metric, level, row, name=f"level{order}", limits=limits)
+        for order, (level, row) in enumerate(rows.items())
+    ]
+
+
+def _level(
+    results: Results, metric: Metric, level: str, row: Sequence[Interval], *, name: str, limits: tuple[float, float]
+) -> Markup:
+    count = len(results.arms)
+    alt = f"{metric.label} on level {level}: a bar with its interval for each arm."
+    height = 84 + 22 * count
+    with panel(name=name, title=level, x=metric.label, alt=alt, left=0.26, right=0.97, height=height) as drawn:
+        axes = drawn.axes
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(*limits)
+        axes.set_ylim(count - 0.5, -0.5)
+        drawn.axis_numbers("x", share=metric.share)
+        axes.set_yticks(range(count), [shortened(arm.name, 13) for arm in results.arms])
+        for index, item in enumerate(row):
+            axes.get_yticklabels()[index].set_color(INK)
+            if item.estimate is not None:
+                _draw_bar(drawn, index, metric, item)
+    return drawn.svg
+
+
+def _draw_bar(drawn: Panel, index: int, metric: Metric, item: Interval) -> None:
+    estimate = item.estimate or 0.0
+    drawn.axes.barh(index, estimate, height=0.62, color=arm_colour(index), alpha=0.85, linewidth=0)
+    end = estimate
+    if item.low is not None and item.high is not None:
+        drawn.axes.plot([item.low, item.high], [index, index], color=INK, linewidth=1.4, solid_capstyle="butt")
+        end = max(end, item.high)
+    drawn.axes.annotate(
+        text.quantity(metric, item.estimate), (end, index), xytext=(4, 0), textcoords="offset points",
+        va="center", color=MUTED, fontsize=SIZE - 1,
+    )  # fmt: skip

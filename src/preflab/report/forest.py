@@ -1,0 +1,79 @@
+"""A forest plot as a table column: one small SVG a row, all on one scale. Plain geometry, no drawing library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from preflab.report import text
+from preflab.report.results import Interval, Metric
+
+WIDTH, HEIGHT, MARGIN = 220, 22, 18
+
+
+class Scale(NamedTuple):
+    """From data to pixels; `zero` draws a line at no difference."""
+
+    low: float
+    high: float
+    zero: bool
+
+    def at(self, value: float) -> float:
+        return MARGIN + (value - self.low) / (self.high - self.low) * (WIDTH - 2 * MARGIN)
+
+
+def scale(intervals: Sequence[Interval], *, zero: bool = False) -> Scale:
+    """The scale that holds all intervals, and zero where asked."""
+    ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
+    ends += [0.0] if zero or not ends else []
+    low, high = min(ends), max(ends)
+    return Scale(low, high, zero) if high > low else Scale(low - 0.5, high + 0.5, zero)
+
+
+def row(scale: Scale, interval: Interval, *, colour: str, beside: Interval | None = None) -> Markup:
+    """One row: a dot with its interval; `beside`, the value at temperature 1, hollow. `colour`: a CSS class."""
+    middle = HEIGHT // 2
+    parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
+    parts += [_line(MARGIN, WIDTH - MARGIN, middle, "s-grid", 1)]
+    if scale.zero:
+        parts += [f'<line x1="{scale.at(0):.1f}" x2="{scale.at(0):.1f}" y1="0" y2="{HEIGHT}" class="s-muted"/>']
+    if interval.low is not None and interval.high is not None:
+        parts += [_line(scale.at(interval.low), scale.at(interval.high), middle, f"s-{colour}", 3)]
+    if beside is not None and beside.estimate is not None:
+        parts += [_dot(scale.at(beside.estimate), middle, 3.5, f"f-paper s-{colour} hollow")]
+    if interval.estimate is not None:
+        parts += [_dot(scale.at(interval.estimate), middle, 4.5, f"f-{colour}")]
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def axis(scale: Scale, metric: Metric) -> Markup:
+    """The scale's numbers, as the head of the column."""
+    parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
+    for value in _ticks(scale):
+        place = f"{scale.at(value):.1f}"
+        name = text.tick(100 * value if metric.share else value, sign=scale.zero)
+        name += "%" if metric.share and not scale.zero else ""
+        parts += [f'<text x="{place}" y="13" text-anchor="middle" font-size="11" class="f-muted">{name}</text>']
+        parts += [f'<line x1="{place}" x2="{place}" y1="18" y2="{HEIGHT}" class="s-muted"/>']
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def _ticks(scale: Scale) -> list[float]:
+    """Two to five round numbers within the scale."""
+    rough = (scale.high - scale.low) / 4
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * size for size in (1, 2, 5, 10) if power * size >= rough)
+    first = math.ceil(scale.low / step)
+    ticks = [round(step * index, 12) for index in range(first, math.floor(scale.high / step + 1e-9) + 1)]
+    return ticks if len(ticks) > 1 else [scale.low, scale.high]
+
+
+def _dot(x: float, y: float, radius: float, css: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y}" r="{radius}" class="{css}"/>'
+
+
+def _line(start: float, end: float, y: float, css: str, width: int) -> str:
+    return f'<line x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}" class="{css}" stroke-width="{width}"/>'

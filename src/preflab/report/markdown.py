@@ -1,0 +1,114 @@
+"""`report.md`: the verdict, the table, the comparisons and the caveats, short enough for an issue or a chat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from preflab.report import text, views
+from preflab.report.results import Arm, Interval, Metric, Results, Sample, Subject
+
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~!$<>&])")
+_FENCES = re.compile(r"`+")
+
+
+def render_markdown(results: Results) -> str:
+    """The short report. The same results give the same text."""
+    blocks = [_verdict(results), _arms(results), _comparisons(results), _samples(results), _caveats(results)]
+    if results.command:
+        blocks.append(f"## Repeat it\n\n{fenced(results.command)}")
+    if results.versions:
+        blocks.append(escaped(", ".join(f"{name} {version}" for name, version in results.versions.items())))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def escaped(value: str) -> str:
+    """Text on one line that Markdown and HTML take as text."""
+    return _SPECIAL.sub(r"\\\1", text.one_line(value))
+
+
+def fenced(value: str) -> str:
+    """Text in a code block that it cannot close."""
+    shown = text.visible(value)
+    fence = "`" * max([3, *(len(run) + 1 for run in _FENCES.findall(shown))])
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose cells are Markdown already: the first column to the left, the others to the right."""
+    lines = [header, [":--", *("--:" for _ in header[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _verdict(results: Results) -> str:
+    verdict = results.verdict
+    lines = [f"# {escaped(verdict.sentence)}", "", f"*{escaped(results.question)}*", ""]
+    for evaluator in results.evaluators:
+        if not evaluator.can_rank:
+            lines += [f"**The evaluator {escaped(evaluator.name)} cannot rank.** No difference here is evidence.", ""]
+    other = f"{views.holds_words(results).lower()}. {escaped(verdict.other_budget)}".rstrip()
+    lines += [
+        f"- Study: {escaped(results.study)}, model {_subject(results.model)}, testbed {_subject(results.testbed)}",
+        f"- Certainty: {views.certainty_words(results)}. {escaped(verdict.method)}".rstrip(),
+        f"- Equal for all arms: {views.budget_words(results)}",
+        f"- At equal {views.other_budget(results)} instead: {other}",
+        f"- Not told apart from the best: {escaped(views.tied_words(results))}",
+    ]
+    return "\n".join(lines)
+
+
+def _subject(subject: Subject) -> str:
+    notices = f" ({escaped('; '.join(subject.notices))})" if subject.notices else ""
+    return escaped(subject.name) + notices
+
+
+def _arms(results: Results) -> str:
+    metrics = views.main_metrics(results)
+    header = ["Arm", *(escaped(metric.label) for metric in metrics)]
+    header += [f"{escaped(metrics[0].label)} at T=1", "labels", "FLOP", "samples an answer"]
+    return "## The arms\n\n" + grid(header, [_arm_row(arm, metrics) for arm in results.arms])
+
+
+def _arm_row(arm: Arm, metrics: Sequence[Metric]) -> list[str]:
+    unit = views.measure(arm, metrics[0].name, decoding="unit")
+    cells = [_cell(metric, views.shown(arm, metric.name)) for metric in metrics] + [_cell(metrics[0], unit)]
+    costs = [text.number(views.labels(arm)), text.scaled(views.spent(arm, "flops")), text.number(arm.inference_cost)]
+    return [escaped(arm.name), *cells, *costs]
+
+
+def _cell(metric: Metric, value: Interval) -> str:
+    return f"{text.quantity(metric, value.estimate)} {escaped(text.bounds(metric, value))}".strip()
+
+
+def _comparisons(results: Results) -> str:
+    if not results.comparisons:
+        return ""
+    rows: list[list[str]] = []
+    for pair in results.comparisons:
+        metric = views.metric_of(results, pair.metric)
+        gap = text.difference(metric, pair.difference.estimate)
+        ends = text.bounds(metric, pair.difference, sign=True) or text.DASH
+        names = f"{escaped(pair.a)} − {escaped(pair.b)}"
+        outcome = escaped(views.outcome_words(pair)) + (", preliminary" if pair.preliminary else "")
+        rows.append([names, escaped(metric.label), gap, escaped(ends), text.number(pair.p_value), outcome])
+    return "## Arm against arm\n\n" + grid(["Pair", "Metric", "Difference", "95% interval", "p", "Outcome"], rows)
+
+
+def _samples(results: Results) -> str:
+    """The first sample of all: enough to see what the arms write."""
+    return "\n\n".join(_sample_lines(results.samples[0])) if results.samples else ""
+
+
+def _sample_lines(sample: Sample) -> Iterator[str]:
+    yield "## A sample to read"
+    yield fenced(sample.prompt)
+    for answer in sample.answers:
+        outcome = f": {escaped(answer.outcome)}" if answer.outcome else ""
+        yield f"**{escaped(answer.arm)}**{outcome}"
+        yield fenced(answer.text)
+
+
+def _caveats(results: Results) -> str:
+    if not results.caveats:
+        return ""
+    return "## What to keep in mind\n\n" + "\n".join(f"- {escaped(caveat)}" for caveat in results.caveats)

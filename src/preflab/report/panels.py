@@ -1,0 +1,100 @@
+"""One small chart: its frame, its axes' numbers, and names written at the ends of its lines. Needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from preflab.report import text
+from preflab.report.svg import GRID, INK, MUTED, arm_colour, themed
+
+WIDTH, HEIGHT = 360, 264
+"""In CSS pixels at the width of a telephone; three stand side by side on a desk."""
+SIZE = 11
+
+
+class Label(NamedTuple):
+    """A name to be written at height `y` (in data units) at the right edge, in the colour of the arm at `order`."""
+
+    y: float
+    name: str
+    order: int
+
+
+class Panel:
+    """A chart being drawn. `axes` is matplotlib's; `svg` holds the result after the `with` block."""
+
+    def __init__(self, axes: Any) -> None:
+        self.axes = axes
+        self.svg = Markup("")
+
+    def axis_numbers(self, which: str, *, share: bool) -> None:
+        """Tick labels as everywhere in the report: percent for shares, decimal prefixes otherwise."""
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        def tick(value: float, _: object) -> str:
+            return text.signed_zero(f"{100 * value:.3g}%" if share else text.scaled(round(value, 12)))
+
+        axis = getattr(self.axes, f"{which}axis")
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(tick))
+
+    def end_labels(self, labels: Sequence[Label]) -> None:
+        """Writes names beside the right edge, moved apart where they would overlap."""
+        low, high = self.axes.get_ylim()
+        places = spread_apart([(label.y - low) / (high - low) for label in labels], gap=SIZE * 1.15 / (HEIGHT * 0.72))
+        for label, place in zip(labels, places, strict=True):
+            self.axes.annotate(
+                shortened(label.name, 13), (1.0, place), xycoords="axes fraction", xytext=(7, 0),
+                textcoords="offset points", va="center", color=arm_colour(label.order), fontsize=SIZE,
+                fontweight="bold", annotation_clip=False,
+            )  # fmt: skip
+
+
+def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
+    """`places` in [0, 1] moved as little as needed to be `gap` apart, their order kept."""
+    order = sorted(range(len(places)), key=lambda index: (places[index], index))
+    moved = list(places)
+    for _ in range(50):
+        for lower, upper in pairwise(order):
+            overlap = gap - (moved[upper] - moved[lower])
+            if overlap > 1e-9:
+                moved[lower] -= overlap / 2
+                moved[upper] += overlap / 2
+    return moved
+
+
+def shortened(name: str, size: int) -> str:
+    """A name that fits, with an ellipsis for what was cut."""
+    name = text.one_line(name)
+    return name if len(name) <= size else name[: size - 1] + "…"
+
+
+@contextmanager
+def panel(
+    *, name: str, title: str, x: str, alt: str, left: float = 0.13, right: float = 0.73, height: int = HEIGHT
+) -> Generator[Panel]:
+    """A chart: its title above names the y axis, `x` stands below, names find room between `right` and the edge."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": SIZE, "text.parse_math": False, "axes.axisbelow": True}):
+        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        axes = figure.add_axes((left, 46 / height, right - left, 1 - (46 + 30) / height))
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_color(MUTED)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.tick_params(colors=MUTED, length=0, labelsize=SIZE - 0.5)
+        axes.tick_params(axis="x", length=3)
+        axes.set_xlabel(text.one_line(x), color=MUTED, fontsize=SIZE, loc="left")
+        figure.text(0.006, 1 - 14 / height, text.one_line(title), color=INK, fontsize=SIZE + 1.5, fontweight="bold")
+        drawn = Panel(axes)
+        yield drawn
+        drawn.svg = themed(figure, name=name, label=text.one_line(alt))

@@ -1,0 +1,96 @@
+"""A matplotlib figure as SVG that takes its colours and fonts from the page.
+
+Figures are drawn in stand-in colours (`Ink`), which become CSS classes: one drawing serves light, dark and print. Style
+attributes become presentation attributes, so that a content security policy may forbid inline styles.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = 8
+"""So many arm colours has the style sheet (`--c0` to `--c7`)."""
+INK, MUTED, GRID, PAPER = "#010001", "#010002", "#010003", "#010004"
+_CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"}
+_CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
+_FONT = re.compile(r"(\d+(?:\.\d+)?)px")
+_LONG = re.compile(r"\d+\.\d{3,}")
+_DROPPED = {"metadata", "style", "title"}
+
+
+def arm_colour(index: int) -> str:
+    """The stand-in colour of the arm at `index`."""
+    return f"#0200{index % COLOURS:02x}"
+
+
+def themed(figure: Figure, *, name: str, label: str) -> Markup:
+    """The figure as inline SVG. `name` makes its ids unique in the page, `label` is read aloud instead of it."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text, matplotlib's only measure it
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    _clean(root)
+    for element in root.iter():
+        _rewrite(element, name)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, "class": "figure"}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _clean(parent: ElementTree.Element) -> None:
+    for child in list(parent):
+        if _local(child.tag) in _DROPPED:
+            parent.remove(child)
+        else:
+            child.tail = child.tail if _local(child.tag) == "tspan" else None
+            _clean(child)
+    if not (parent.text or "").strip():
+        parent.text = None
+
+
+def _rewrite(element: ElementTree.Element, name: str) -> None:
+    element.tag = _local(element.tag)
+    given = {_local(key): value for key, value in element.attrib.items()}
+    style = given.pop("style", "")
+    classes: list[str] = []
+    for key, _, value in (part.strip().partition(": ") for part in style.split(";") if part.strip()):
+        if key in ("fill", "stroke") and value in _CLASSES:
+            classes.append(f"{key[0]}-{_CLASSES[value]}")
+        elif key == "font":  # the shorthand of matplotlib before 3.10
+            given["font-size"] = size.group(1) if (size := _FONT.search(value)) else "11"
+            given["font-weight"] = "700" if value.startswith(("bold", "700")) else "400"
+        elif key != "font-family":
+            given[key] = value
+    if given.get("transform", "").startswith("rotate(-0 "):
+        del given["transform"]
+    if "id" in given and element.tag == "g":
+        del given["id"]  # groups are never referred to
+    for key in given.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
+        given[key] = _LONG.sub(lambda found: f"{float(found.group()):.2f}", given[key].strip())
+    for key in ("id", "href", "clip-path"):
+        if key in given:
+            given[key] = _prefixed(given[key], name)
+    if classes:
+        given["class"] = " ".join(classes)
+    element.attrib = given
+
+
+def _prefixed(value: str, name: str) -> str:
+    if value.startswith("url(#"):
+        return f"url(#{name}-{value[5:]}"
+    return f"#{name}-{value[1:]}" if value.startswith("#") else f"{name}-{value}"
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]

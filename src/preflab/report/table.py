@@ -1,0 +1,60 @@
+"""`results.csv`: every number in long form, one a row, for a spreadsheet or a data frame.
+
+Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level ('' for all), decoding ('chosen',
+'unit' for temperature 1, '' where it does not apply), value, low, high, directory. Rows of one seed hold the metrics of
+a run and what it spent; rows of 'all' hold the estimates with their intervals.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from preflab.report.results import Arm, Decoding, Number, Results, Run
+from preflab.report.text import visible
+
+COLUMNS = ("study", "arm", "method", "seed", "quantity", "level", "decoding", "value", "low", "high", "directory")
+Cell = str | int | float | None
+
+
+def render_csv(results: Results) -> str:
+    """The table. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for arm in results.arms:
+        for row in (*_run_rows(arm), *_summary_rows(arm)):
+            writer.writerow([_safe(cell) for cell in (results.study, arm.name, arm.method, *row)])
+    return buffer.getvalue()
+
+
+def _run_rows(arm: Arm) -> Iterator[tuple[Cell, ...]]:
+    for run in arm.runs:
+        for quantity, decoding, value in _run_values(run):
+            if value is not None:
+                yield run.seed, quantity, "", decoding, value, None, None, run.directory
+
+
+def _run_values(run: Run) -> Iterator[tuple[str, Decoding | str, Number]]:
+    yield from ((name, "chosen", value) for name, value in run.metrics.items())
+    yield from ((name, "unit", value) for name, value in run.metrics_unit.items())
+    yield from ((name, "", value) for name, value in run.spent)
+    yield "temperature", "", run.temperature
+    yield "checkpoint", "", run.checkpoint
+    yield "diverged", "", float(run.diverged)
+
+
+def _summary_rows(arm: Arm) -> Iterator[tuple[Cell, ...]]:
+    for item in arm.measures:
+        value = item.value
+        if value.estimate is not None:
+            yield "all", item.metric, item.level, item.decoding, value.estimate, value.low, value.high, ""
+
+
+def _safe(cell: Cell) -> Cell:
+    """Text with nothing hidden and no formula; numbers as they are."""
+    if not isinstance(cell, str):
+        return cell
+    shown = visible(cell)
+    return f"'{shown}" if shown.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else shown

@@ -1,0 +1,142 @@
+"""What every rendering asks of the results: the measure of a cell, sums over seeds, words for outcomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from statistics import fmean
+
+from pydantic import JsonValue
+
+from preflab.report import text
+from preflab.report.results import Arm, Comparison, Decoding, Interval, Metric, Number, Results, Run, known_metric
+
+MAIN_METRICS = 4
+"""So many metrics stand in the first table; the others describe behaviour and stand in a second one."""
+
+
+def metric_of(results: Results, name: str) -> Metric:
+    """The metric of that name, described by the results or commonly known.
+
+    'validation' is the headline metric on validation problems, as training curves have it.
+    """
+    if name == "validation":
+        headline = metric_of(results, results.headline)
+        return headline.model_copy(update={"name": name, "label": f"{headline.label} on validation"})
+    return next((metric for metric in results.metrics if metric.name == name), known_metric(name))
+
+
+def main_metrics(results: Results) -> tuple[Metric, ...]:
+    """The headline first, then the next ones in the results' order."""
+    return _ordered(results)[:MAIN_METRICS]
+
+
+def other_metrics(results: Results) -> tuple[Metric, ...]:
+    return _ordered(results)[MAIN_METRICS:]
+
+
+def _ordered(results: Results) -> tuple[Metric, ...]:
+    headline = metric_of(results, results.headline)
+    return (headline, *(metric for metric in results.metrics if metric.name != results.headline))
+
+
+def measure(arm: Arm, metric: str, *, level: str = "", decoding: Decoding = "chosen") -> Interval:
+    """An arm's value of a metric; an empty interval where it was not measured."""
+    for found in arm.measures:
+        if (found.metric, found.level, found.decoding) == (metric, level, decoding):
+            return found.value
+    return Interval()
+
+
+def shown(arm: Arm, metric: str) -> Interval:
+    """The value at the chosen temperature; at temperature 1 where only that was measured (a KL, say)."""
+    chosen = measure(arm, metric)
+    return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
+
+
+def per_seed(arm: Arm, get: Callable[[Run], Number]) -> float | None:
+    """Mean over seeds; None where it is unknown for any seed, as a mean over some would flatter or slander."""
+    values = [get(run) for run in arm.runs]
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def labels(arm: Arm) -> float | None:
+    """Preference labels and reward calls together, mean over seeds."""
+    return per_seed(arm, lambda run: total((run.spent.labels, run.spent.reward_calls)))
+
+
+def spent(arm: Arm, field: str) -> float | None:
+    """One field of `Spent`, mean over seeds."""
+    return per_seed(arm, lambda run: getattr(run.spent, field))
+
+
+def total(parts: Iterable[Number]) -> float | None:
+    """Sum of what is known; None where nothing is."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def wall_seconds(results: Results, arm: Arm) -> float | None:
+    return _mean(timing.wall_seconds for timing in results.timing if timing.arm == arm.name)
+
+
+def peak_memory(results: Results, arm: Arm) -> float | None:
+    known = [timing.peak_memory for timing in results.timing if timing.arm == arm.name]
+    return max((value for value in known if value is not None), default=None)
+
+
+def _mean(values: Iterable[Number]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def budget_words(results: Results) -> str:
+    """The binding budget: '16,384 labels or reward calls per arm'."""
+    amount = results.budget.amount
+    if results.budget.binding == "labels":
+        return f"{'the same number of' if amount is None else text.number(amount)} labels or reward calls per arm"
+    return f"{'the same' if amount is None else text.scaled(amount)} FLOP per arm"
+
+
+def other_budget(results: Results) -> str:
+    return "compute" if results.budget.binding == "labels" else "labels"
+
+
+def holds_words(results: Results) -> str:
+    """Whether the verdict stands under the other budget."""
+    return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[results.verdict.holds_under_other_budget]
+
+
+def certainty_words(results: Results) -> str:
+    """How far the verdict can be trusted, by its number of seeds."""
+    count = len(results.seeds)
+    seeds = f"{count} seed{'' if count == 1 else 's'}"
+    return f"Preliminary: {seeds}, fewer than five" if results.verdict.preliminary else f"{seeds}, paired"
+
+
+def tied_words(results: Results) -> str:
+    """The arms that cannot be told from the best; a dash where nothing was compared."""
+    if results.verdict.tied:
+        return ", ".join(results.verdict.tied)
+    return "no other arm" if results.verdict.winner is not None else text.DASH
+
+
+def outcome_words(pair: Comparison) -> str:
+    """'ppo is better', or 'not decided'."""
+    if pair.outcome == "undecided":
+        return "not decided"
+    return f"{pair.a if pair.outcome == 'a' else pair.b} is better"
+
+
+def value_words(value: JsonValue) -> str:
+    """A setting as it would stand in a study file."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def settings_words(settings: dict[str, JsonValue]) -> str:
+    return ", ".join(f"{key} = {value_words(value)}" for key, value in settings.items())
+
+
+def diverged(arm: Arm) -> int:
+    return sum(run.diverged for run in arm.runs)

@@ -1,0 +1,45 @@
+"""One file per reward. A reward gives each completion one number, its score: higher is better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from preflab.errors import UserError, nearest
+from preflab.spec import Registry, Spec
+from preflab.targets import load_object
+
+REWARDS = Registry(
+    "reward",
+    "preflab.rewards",
+    {
+        "tests": "preflab.rewards.tests:Tests",
+        "learned": "preflab.rewards.learned:Learned",
+        "function": "preflab.rewards.function:Function",
+        "command": "preflab.rewards.command:Command",
+        "http": "preflab.rewards.http:Http",
+    },
+)
+
+
+def parse_reward(text: str) -> Spec:
+    """The spec that one word on the command line stands for.
+
+    A reward's name; the directory of a saved reward model; `command:PROGRAM ARGUMENTS`; `http://...`; or `module:name`,
+    where the name is a function or a reward spec of your own. Raises `UserError` for anything else.
+    """
+    if text in REWARDS.names():
+        return REWARDS.parse(text)
+    if text.startswith(("http://", "https://")):
+        return REWARDS.parse({"kind": "http", "url": text})
+    if text.startswith("command:"):
+        return REWARDS.parse({"kind": "command", "command": text.removeprefix("command:").strip()})
+    if Path(text).expanduser().is_dir():
+        return REWARDS.parse({"kind": "learned", "path": text})
+    if ":" not in text:
+        raise UserError(
+            f"Unknown reward {text!r}.{nearest(text, REWARDS.names())} Or give `module:function`, `command:PROGRAM`, "
+            "`http://...`, or the directory of a saved reward model."
+        )
+    found = load_object(text, "reward")
+    own = isinstance(found, type) and issubclass(found, Spec)
+    return REWARDS.parse(text if own else {"kind": "function", "target": text})

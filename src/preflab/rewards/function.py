@@ -1,0 +1,52 @@
+"""Your function as a reward: `def reward(prompts, completions): return [...]`, named `module:function`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.rewards.base import checked
+from preflab.spec import Context, Spec
+from preflab.targets import load_function, where_raised
+from preflab.types import Completion, Prompt
+
+
+class Function(Spec):
+    """`target`: `module:function`, from the current directory or an installed package.
+
+    The function receives a list of `preflab.types.Prompt` (`id`, `turns` with `role` and `content`) and the list of
+    the answers' texts, and returns one number each. Set `deterministic` to false when the same answer may
+    score differently twice.
+    """
+
+    kind: Literal["function"] = "function"
+    target: str
+    deterministic: bool = True
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[FunctionReward]:
+        """Loads the function; raises `UserError` saying what of its name is wrong."""
+        yield FunctionReward(self.target, load_function(self.target, "reward function"), self.deterministic)
+
+
+@dataclass(frozen=True)
+class FunctionReward:
+    """The opened reward."""
+
+    target: str
+    function: Callable[[list[Prompt], list[str]], Any]
+    deterministic: bool
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The function's scores; raises `UserError` when it fails, or gives too few, too many or no finite numbers."""
+        source = f"The reward function {self.target!r}"
+        try:
+            scores = self.function(list(prompts), [completion.text for completion in completions])
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
+        return checked(scores, len(completions), source)

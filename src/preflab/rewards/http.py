@@ -1,0 +1,113 @@
+"""An endpoint as a reward: one POST a batch, JSON both ways.
+
+Out: `{"ids": [...], "prompts": [[{"role": ..., "content": ...}, ...], ...], "completions": [...], "truncated": [...]}`.
+In: `{"scores": [...]}`, one number a completion, in order.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from preflab.errors import UserError
+from preflab.rewards.base import checked, to_json
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Prompt
+
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
+
+
+class Http(Spec):
+    """`url`: where to POST. `batch`: completions a request. `timeout`: seconds a request.
+
+    What may pass (no connection, statuses 408, 425, 429, 5xx) is tried `retries` times more, after `backoff` seconds
+    and then twice as long each time. `token_variable` names the environment variable whose value is sent as bearer
+    token, so that no secret stands in a run file.
+    """
+
+    kind: Literal["http"] = "http"
+    url: str = Field(pattern=r"^https?://\S+$")
+    batch: int = Field(default=256, ge=1)
+    timeout: float = Field(default=60.0, gt=0)
+    retries: int = Field(default=4, ge=0)
+    backoff: float = Field(default=0.5, ge=0)
+    token_variable: str = ""
+    deterministic: bool = False
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[HttpReward]:
+        """Nothing is asked yet; raises `UserError` when the token's variable is not set."""
+        headers = {"Content-Type": "application/json"}
+        if self.token_variable:
+            if not os.environ.get(self.token_variable):
+                raise UserError(f"The reward {self.url} wants its token in ${self.token_variable}, which is not set.")
+            headers["Authorization"] = f"Bearer {os.environ[self.token_variable]}"
+        yield HttpReward(self, headers, self.deterministic)
+
+
+class Straight(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: followed, it would turn the POST into a GET and hand the token to another host."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class HttpReward:
+    """The opened reward."""
+
+    spec: Http
+    headers: dict[str, str]
+    deterministic: bool
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The endpoint's scores, batch by batch; raises `UserError` when it stays away or answers wrongly."""
+        rows = [to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
+        scores: list[float] = []
+        for start in range(0, len(rows), self.spec.batch):
+            part = rows[start : start + self.spec.batch]
+            names = {"id": "ids", "prompt": "prompts", "completion": "completions", "truncated": "truncated"}
+            body = {plural: [row[name] for row in part] for name, plural in names.items()}
+            answer = self._post(json.dumps(body).encode())
+            scores += checked(answer.get("scores"), len(part), f"The reward {self.spec.url}")
+        return scores
+
+    def _post(self, body: bytes) -> dict[str, Any]:
+        request = urllib.request.Request(self.spec.url, data=body, headers=self.headers, method="POST")
+        opener = urllib.request.build_opener(Straight)
+        trouble = ""
+        for attempt in range(self.spec.retries + 1):
+            if attempt:
+                time.sleep(self.spec.backoff * 2 ** (attempt - 1))
+            try:
+                with opener.open(request, timeout=self.spec.timeout) as response:
+                    return self._parse(response.read())
+            except urllib.error.HTTPError as error:
+                trouble = f"status {error.code}: {error.read(200).decode(errors='replace').strip() or error.reason}"
+                if error.code not in PASSING:
+                    raise UserError(f"The reward {self.spec.url} refused the request: {trouble}.") from error
+            except (OSError, http.client.HTTPException) as error:
+                trouble = str(getattr(error, "reason", error)) or type(error).__name__
+        raise UserError(
+            f"The reward {self.spec.url} does not answer ({self.spec.retries + 1} tries, the last: {trouble}). "
+            "Is the server running?"
+        )
+
+    def _parse(self, content: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(content)
+        except ValueError as error:
+            raise UserError(f"The reward {self.spec.url} answered {content[:80]!r}, which is no JSON.") from error
+        if not isinstance(answer, dict) or "scores" not in answer:
+            raise UserError(f'The reward {self.spec.url} answered {content[:80]!r}; it must be {{"scores": [...]}}.')
+        return answer

@@ -1,0 +1,67 @@
+"""A saved reward model as a reward. Normalising its scores belongs to the reward, not to the model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from preflab.batch import TokenBatch, collate
+from preflab.models import forward
+from preflab.models.heads import load_reward_model
+from preflab.models.lm import LanguageModel
+from preflab.rewards.base import checked
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Prompt
+
+
+class Learned(Spec):
+    """score = (raw - mean) / std. `path`: a saved reward model. `tokens`: at most so many in a forward pass."""
+
+    kind: Literal["learned"] = "learned"
+    path: str
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+    tokens: int = Field(default=16384, ge=1)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[LearnedReward]:
+        """Loads the model on the context's device; raises `UserError` where it is no reward model."""
+        lm = load_reward_model(Path(self.path).expanduser())
+        yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()))
+
+
+class LearnedReward:
+    """The opened reward. `parameters` and `last_tokens` (of the last call) are what a compute budget charges.
+
+    `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.
+    """
+
+    def __init__(self, spec: Learned, lm: LanguageModel) -> None:
+        self.deterministic = lm.model.device.type == "cpu"
+        self.parameters = lm.size
+        self.last_tokens = 0
+        self._spec = spec
+        self._lm = lm
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The normalised scores. Raises `UserError` when a dialogue exceeds the model's context."""
+        model = self._lm.model
+        batch = self._batch(prompts, completions)
+        raw = forward.by_micro_batch(model, partial(forward.scores, model), batch, self._spec.tokens)
+        self.last_tokens = batch.tokens
+        normalised = (raw.double() - self._spec.mean) / self._spec.std
+        return checked(normalised.tolist(), len(completions), f"The reward model {self._spec.path}")
+
+    def _batch(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> TokenBatch:
+        prompt_ids = [self._lm.encode_prompt(prompt) for prompt in prompts]
+        answers = [self._lm.encode_completion(completion) for completion in completions]
+        answer_ids = [ids or [self._lm.end_ids[0]] for ids in answers]  # a truncated answer may have no text at all
+        for prompt, ids, answer in zip(prompts, prompt_ids, answer_ids, strict=True):
+            self._lm.check_fits(prompt, ids, len(answer))
+        return collate(prompt_ids, answer_ids, [completion.truncated for completion in completions])

@@ -1,0 +1,92 @@
+"""The code reward: a program earns `correct` when it passes every test of its problem, `wrong` otherwise (section 6).
+
+The reward holds the tests of *training* problems and the judge, and nothing through which the tests of evaluation could
+be reached. A failure of the machine is not a wrong answer: it is tried once more, then raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from preflab.errors import UserError
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Problem, Prompt, Test, Verdict
+
+Judge = Callable[[Sequence[tuple[str, Sequence[Test]]]], list[Verdict]]
+FAILED = "error"  # the outcome by which a judge says that it could not judge
+
+
+class Tests(Spec):
+    """10 when every test passes, else 0. `partial`: the share of tests passed decides between the two instead."""
+
+    __test__: ClassVar[bool] = False
+    kind: Literal["tests"] = "tests"
+    correct: float = 10.0
+    wrong: float = 0.0
+    partial: bool = False
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[TestReward]:
+        """Takes the training problems' tests from the open testbed; raises `UserError` where it has none."""
+        testbed = context.testbed
+        if testbed is None:
+            raise UserError("The reward `tests` needs a testbed: name one.")
+        problems = [prompt for prompt in testbed.prompts("train") if isinstance(prompt, Problem)]
+        if not problems:
+            raise UserError(
+                f"The testbed {testbed.name} has no programs to test: its answers are text. Choose a reward that reads "
+                "text: learned, function, command or http."
+            )
+        judge: Judge = testbed.judge
+        if getattr(judge, "__self__", None) is testbed:
+            raise UserError(
+                f"The judge of the testbed {testbed.name} is bound to it, so that a reward could reach the tests of "
+                "evaluation through it. Make it a static method, or an attribute that holds a function."
+            )
+        tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in problems}
+        yield TestReward(self, tests, judge)
+
+
+@dataclass(frozen=True)
+class TestReward:
+    """The opened reward. `tests`: those of the training problems, by prompt id."""
+
+    __test__: ClassVar[bool] = False
+    spec: Tests
+    tests: Mapping[str, Sequence[Test]]
+    run: Judge
+    deterministic: bool = True
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """`wrong + (correct - wrong) x share`, the share being 1 or 0, or under `partial` that of the tests passed."""
+        span = self.spec.correct - self.spec.wrong
+        return [self.spec.wrong + span * self._share(verdict) for verdict in self.judge(prompts, completions)]
+
+    def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
+        """One verdict a completion; raises `UserError` for a prompt that is no training problem."""
+        unknown = next((prompt.id for prompt in prompts if prompt.id not in self.tests), None)
+        if unknown is not None:
+            raise UserError(
+                f"The reward `tests` knows no problem {unknown!r}: it scores training problems only. Measure "
+                "others with an evaluator."
+            )
+        programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
+        verdicts = self.run(programs)
+        failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == FAILED]
+        if failed:
+            for row, verdict in zip(failed, self.run([programs[row] for row in failed]), strict=True):
+                if verdict.outcome == FAILED:
+                    raise RuntimeError(
+                        f"The judge failed twice on an answer to problem {prompts[row].id!r}, which says nothing about "
+                        f"the answer: {dict(verdict.detail)}"
+                    )
+                verdicts[row] = verdict
+        return verdicts
+
+    def _share(self, verdict: Verdict) -> float:
+        if self.spec.partial and verdict.passed:
+            return sum(verdict.passed) / len(verdict.passed)
+        return float(verdict.correct)

@@ -1,0 +1,99 @@
+"""One batch of rows on its way through the model: prompts first, then one token a step.
+
+Prompts start at column 0 and are prefilled without a mask, as `models.forward` runs them: padding stands to their
+right, where a causal model never looks. New tokens go to one common column a step, behind the longest prompt; the
+columns between a shorter prompt's end and the first new token are masked, and positions are counted per row, without
+the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.sampling.cache import InPlaceCache
+
+PREFILL_TOKENS = 4096  # of one prefill pass: enough to fill the matrix products, few enough to bound its activations
+
+
+class DecodeBatch:
+    """Prompts (equal ones side by side) of which each row has its place in the cache.
+
+    `hidden[N,D]`: the state before each remaining row's next token.
+    """
+
+    def __init__(self, base: Any, layers: int, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
+        self.backbone = base.base_model
+        self.device = base.device
+        self.positions = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        width = int(self.positions.max())
+        columns = width + max(new_tokens - 1, 0)
+        self.cache = InPlaceCache(layers, len(prompts), columns)
+        self.hidden = self._prefill([(list(prompt), len(list(group))) for prompt, group in groupby(prompts)])
+        place = self.cache.place
+        place.first, place.last, place.column, place.source = 0, len(prompts), width, None
+        self.mask = self._mask(width, columns)
+
+    def step(self, tokens: Tensor) -> None:
+        """Feeds each row's newest token [N]."""
+        place = self.cache.place
+        self.hidden = self.backbone(
+            input_ids=tokens[:, None],
+            position_ids=self.positions[:, None],
+            attention_mask=None if self.mask is None else self.mask[..., : place.column + 1],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        self.positions = self.positions + 1
+        place.column += 1
+
+    def keep(self, alive: Tensor) -> Tensor:
+        """Drops the rows that are not `alive[N]`; returns the former place of each row that is left."""
+        order = self.cache.keep(alive)
+        self.positions = self.positions[order]
+        self.mask = None if self.mask is None else self.mask[order]
+        return order
+
+    def _prefill(self, groups: list[tuple[list[int], int]]) -> Tensor:
+        """Passes each distinct prompt through the model once; returns the last states of all rows, [N,D]."""
+        place, states = self.cache.place, list[Tensor]()
+        for chunk in _chunks(groups):
+            lengths = torch.tensor([len(prompt) for prompt, _ in chunk], device=self.device)
+            width = int(lengths.max())
+            # Padded with a token of its own, which no model takes for padding that was left unmasked.
+            ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt, _ in chunk])
+            copies = torch.tensor([count for _, count in chunk])
+            place.source = torch.arange(len(chunk)).repeat_interleave(copies).to(self.device)
+            place.first, place.last = place.last, place.last + len(place.source)
+            hidden = self.backbone(
+                input_ids=ids.to(self.device), past_key_values=self.cache, use_cache=True
+            ).last_hidden_state
+            states.append(hidden[torch.arange(len(chunk), device=self.device), lengths - 1][place.source])
+        return torch.cat(states)
+
+    def _mask(self, width: int, columns: int) -> Tensor | None:
+        """Additive [N,1,1,columns]: minus infinity between a prompt's end and the first new token; None: no gaps."""
+        if bool((self.positions == width).all()):
+            return None
+        places = torch.arange(columns, device=self.device)
+        gaps = (places >= self.positions[:, None]) & (places < width)
+        mask = torch.zeros(gaps.shape, dtype=self.hidden.dtype, device=self.device)
+        return mask.masked_fill_(gaps, float("-inf"))[:, None, None, :]
+
+
+def _chunks(groups: list[tuple[list[int], int]]) -> list[list[tuple[list[int], int]]]:
+    """The groups in order, cut so that prompts x longest <= PREFILL_TOKENS (a longer prompt stands alone)."""
+    chunks: list[list[tuple[list[int], int]]] = []
+    longest = 0
+    for group in groups:
+        longest = max(longest, len(group[0]))
+        if chunks and (len(chunks[-1]) + 1) * longest <= PREFILL_TOKENS:
+            chunks[-1].append(group)
+        else:
+            chunks.append([group])
+            longest = len(group[0])
+    return chunks

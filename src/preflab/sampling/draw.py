@@ -1,0 +1,86 @@
+"""From logits to tokens: what top-k and top-p keep, and one token a row by the inverse of its distribution function.
+
+Each row owns one stream of uniform numbers, made from its seed alone, and token t of the row uses the t-th of them. A
+row's sample therefore depends on its seed and its logits, not on who shares its batch. The distribution function runs
+over ids in the vocabulary's order, so that rounding that swaps two nearly equal logits moves no other token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preflab.batch import KeptTokens
+from preflab.models.forward import restrict
+from preflab.sampling.base import Decoding
+
+
+class Drawn(NamedTuple):
+    """`tokens[N]`, their `logprobs[N]` (NaN where a row's logits are not finite), and what was `kept`, ids [N,K]."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    kept: KeptTokens | None
+
+
+def uniforms(seeds: Sequence[int], count: int) -> Tensor:
+    """[B, count] fp64 in [0, 1): row b is the beginning of seed b's stream (Philox), however long it is asked to be."""
+    rows = [np.random.Generator(np.random.Philox(int(seed))).random(count) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
+
+
+def choose(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
+    """One token a row of `logits[N,V]`, which are at the sampling temperature (at temperature 0: at temperature 1)."""
+    if decoding.temperature == 0:
+        return greedy(logits)
+    return draw(logits, uniform, keep(logits, top_k=decoding.top_k, top_p=decoding.top_p))
+
+
+def greedy(logits: Tensor) -> Drawn:
+    """The most probable token of each row (the first of equals); top-k and top-p cannot change it and keep nothing."""
+    peak, tokens = logits.max(dim=1)
+    return Drawn(tokens, peak - logits.logsumexp(dim=1), None)
+
+
+def keep(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
+    """The ids [N,K] that top-k, then top-p, leave of `logits[N,V]`; None where that is the whole vocabulary.
+
+    Top-k keeps exactly k ids, ties at rank k or not. Top-p keeps the fewest ids, most probable first, whose mass (of
+    what top-k left) reaches `top_p`: an id stays iff the mass before it is below `top_p`; the first always stays.
+    The ids are int32, in the vocabulary's order; a row's last one is repeated behind its count.
+    """
+    vocabulary = logits.shape[1]
+    width = min(top_k, vocabulary) if top_k > 0 else vocabulary
+    if width == vocabulary and top_p >= 1.0:
+        return None
+    ranked, ids = torch.topk(logits, width, dim=1)  # most probable first
+    if top_p >= 1.0:
+        return KeptTokens(ids.sort(dim=1).values.int(), torch.full((len(ids),), width, device=ids.device).int())
+    mass = ranked.softmax(dim=1).cumsum(dim=1, dtype=torch.float64)
+    stays = torch.ones_like(mass, dtype=torch.bool)
+    stays[:, 1:] = mass[:, :-1] < top_p
+    counts = stays.sum(dim=1)
+    ordered = ids.masked_fill(~stays, vocabulary)[:, : int(counts.max())].sort(dim=1).values
+    last = ordered.gather(1, counts[:, None] - 1)
+    return KeptTokens(torch.minimum(ordered, last).int(), counts.int())
+
+
+def draw(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Drawn:
+    """The first id of each row, in the vocabulary's order, at which the cumulated probability exceeds `uniform[N]`.
+
+    An id of probability zero is never drawn: the point lies strictly below the total, and an id is taken only where
+    the distribution function rises. Its sums are in fp64.
+    """
+    support = logits if kept is None else restrict(logits, kept.ids, kept.counts)
+    peak = support.amax(dim=1, keepdim=True)
+    mass = (support - peak).exp_().cumsum(dim=1, dtype=torch.float64)
+    total = mass[:, -1:].contiguous()
+    point = torch.minimum(uniform[:, None] * total, total.nextafter(torch.zeros_like(total)))
+    places = torch.searchsorted(mass, point, right=True).clamp_(max=support.shape[1] - 1)
+    logprobs = support.gather(1, places) - peak - total.log().to(support.dtype)
+    tokens = places if kept is None else kept.ids.gather(1, places).long()
+    return Drawn(tokens[:, 0], logprobs[:, 0], kept)

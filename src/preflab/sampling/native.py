@@ -1,0 +1,135 @@
+"""The native sampler: rows of like length in one batch, one forward pass a token, finished rows leave.
+
+The walk of one batch: each distinct prompt is prefilled once; then, token by token, one token is drawn for each row,
+the rows that ended leave, and the others take a step. Results are in the order asked, whatever the batches were.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from preflab.models.forward import Head, unwrap
+from preflab.models.lm import LanguageModel
+from preflab.sampling import fallback
+from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.decode import DecodeBatch
+from preflab.sampling.draw import choose, uniforms
+from preflab.sampling.request import Results, batches, check
+from preflab.sampling.support import Support, examine
+from preflab.spec import Context, Spec
+
+log = logging.getLogger("preflab")
+
+
+class Native(Spec):
+    """preflab's own sampler.
+
+    `rows`: the most rows of a batch. `cache_gib`: memory for keys and values, which may allow fewer. `precision`:
+    `bf16` casts the weights while sampling, where memory limits the speed; the log-probabilities are then bf16's.
+    """
+
+    kind: Literal["native"] = "native"
+    rows: int = Field(256, ge=1)
+    cache_gib: float = Field(4.0, gt=0)
+    precision: Literal["model", "bf16"] = "model"
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[NativeSampler]:
+        """A sampler for any model on any device: it runs where the model is, and keeps no memory between calls."""
+        yield NativeSampler(self)
+
+
+class NativeSampler:
+    """See `Native`. What it has to say of an architecture it says once."""
+
+    def __init__(self, spec: Native) -> None:
+        self.spec = spec
+        self._support: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
+        self._said: set[str] = set()
+
+    @torch.no_grad()
+    def sample(
+        self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
+    ) -> Samples:
+        """One completion for each prompt's ids (repeat a prompt for several), drawn with the row's own seed.
+
+        `Samples.logprobs` are what `models.forward.token_logprobs` computes afterwards at the same temperature with
+        `Samples.kept`. Dropout is off; the model's mode is restored. Raises `UserError` for a prompt that does not fit
+        the context, for settings out of range, and for logits that are not finite.
+        """
+        check(lm, prompts, seeds, decoding)
+        results = Results(lm, prompts, decoding.max_new_tokens)
+        stream = uniforms(seeds, decoding.max_new_tokens).to(results.device)
+        base = unwrap(lm.model)
+        with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
+            support = self._examined(base)
+            budget = int(self.spec.cache_gib * 2**30 / (support.token_bytes or 1))  # unserved: `rows` alone decides
+            for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, budget):
+                if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
+                    _complete(base, support.layers, rows, stream, decoding, results)
+                else:
+                    fallback.generate(lm, rows, stream, decoding, results)
+        return results.samples()
+
+    def _examined(self, base: nn.Module) -> Support:
+        if base not in self._support:
+            self._support[base] = examine(base)
+        return self._support[base]
+
+    def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
+        reason = support.objection(columns)
+        name = type(base).__name__
+        if reason and name not in self._said:
+            self._said.add(name)
+            log.warning("%s is sampled by transformers' generate, which is slower: %s", name, reason)
+        return not reason
+
+
+def _complete(base: Any, layers: int, rows: list[int], stream: Tensor, decoding: Decoding, results: Results) -> None:
+    """Completes one batch of the request's rows, longest prompt first, and files it in `results`."""
+    batch = DecodeBatch(base, layers, [results.prompts[row] for row in rows], decoding.max_new_tokens)
+    head = Head(base, decoding.temperature or 1.0)
+    places = torch.tensor(rows, device=results.device)
+    for column in range(decoding.max_new_tokens):
+        drawn = choose(head(batch.hidden), stream[places, column], decoding)
+        tokens = drawn.tokens
+        alive = results.add(places, column, drawn)
+        if column + 1 == decoding.max_new_tokens or not bool(alive.any()):
+            return
+        if not bool(alive.all()):
+            order = batch.keep(alive)
+            places, tokens = places[order], tokens[order]
+        batch.step(tokens)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Generator[None]:
+    """Dropout off; afterwards every module is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _weights_in(model: nn.Module, dtype: torch.dtype | None) -> Generator[None]:
+    """The weights cast to `dtype` (None: as they are); afterwards the very tensors that were there before."""
+    kept = [] if dtype is None else [(weight, weight.data) for weight in model.parameters()]
+    try:
+        for weight, data in kept:
+            weight.data = data.to(dtype) if data.is_floating_point() else data
+        yield
+    finally:
+        for weight, data in kept:
+            weight.data = data

@@ -1,0 +1,117 @@
+"""What every path of the sampler shares: the request checked, cut into batches, and its results gathered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from preflab.batch import KeptTokens, collate
+from preflab.errors import UserError
+from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.draw import Drawn
+
+
+def check(lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding) -> None:
+    """Raises `UserError` for settings out of range, and for a prompt that is empty or does not fit with its answer."""
+    if len(seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
+    allowed = {
+        "max_new_tokens": (decoding.max_new_tokens >= 1, "at least 1"),
+        "temperature": (0 <= decoding.temperature < math.inf, "0 (greedy) or above"),
+        "top_k": (decoding.top_k >= 0, "0 (off) or above"),
+        "top_p": (0 < decoding.top_p <= 1, "above 0 and at most 1 (off)"),
+    }
+    for name, (fine, rule) in allowed.items():
+        if not fine:
+            raise UserError(f"decoding: `{name}` must be {rule}, not {getattr(decoding, name)}.")
+    for row, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise UserError(f"Prompt {row} is empty: a completion needs at least one token before it, such as a BOS.")
+        if len(prompt) + decoding.max_new_tokens > lm.context:
+            raise UserError(
+                f"Prompt {row} has {len(prompt)} tokens and its completion up to {decoding.max_new_tokens}; the "
+                f"model's context is {lm.context}. Shorten the prompt, or lower `max_new_tokens`."
+            )
+
+
+def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens: int) -> list[list[int]]:
+    """Row numbers, longest prompt first and equal prompts side by side, in batches of like size.
+
+    A batch has at most `rows` rows, and rows x (longest + `new_tokens`) <= `tokens` (a longer row stands alone).
+    """
+    order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), tuple(prompts[row]), row))
+    cut: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        most = max(1, min(rows, tokens // (len(prompts[order[start]]) + new_tokens)))
+        left = len(order) - start
+        size = math.ceil(left / math.ceil(left / most))  # 300 rows at most 256 at a time: 150 and 150
+        cut.append(order[start : start + size])
+        start += size
+    return cut
+
+
+@dataclass(frozen=True)
+class _Step:
+    rows: Tensor
+    column: int
+    kept: KeptTokens
+
+
+class Results:
+    """Tokens and log-probabilities as they are drawn, by row number of the request."""
+
+    def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
+        self.prompts = prompts
+        self.device = lm.model.device
+        self.ends = torch.tensor(lm.end_ids, device=self.device)
+        self.tokens = torch.zeros(len(prompts), new_tokens, dtype=torch.long, device=self.device)
+        self.logprobs = torch.zeros(len(prompts), new_tokens, device=self.device)
+        self.lengths = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
+        self.truncated = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
+        self.steps: list[_Step] = []
+
+    def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
+        """Files the new token of each of `rows[N]`; returns which of them go on, Bool[N].
+
+        Raises `UserError` where the logits were not finite.
+        """
+        finite = drawn.logprobs.isfinite()
+        if not bool(finite.all()):
+            row = int(rows[~finite][0])
+            raise UserError(
+                f"The logits of row {row} (a prompt of {len(self.prompts[row])} tokens) are not finite at new token "
+                f"{column}. The weights have probably diverged (lower the learning rate, or go back to an earlier "
+                "checkpoint), or half precision overflows (sample in fp32 or bf16)."
+            )
+        self.tokens[rows, column] = drawn.tokens
+        self.logprobs[rows, column] = drawn.logprobs.float()
+        self.lengths[rows] = column + 1
+        if drawn.kept is not None:
+            self.steps.append(_Step(rows, column, drawn.kept))
+        ended = torch.isin(drawn.tokens, self.ends)
+        self.truncated[rows] = ~ended
+        return ~ended
+
+    def samples(self) -> Samples:
+        """All rows in the order asked, trimmed to the longest completion, on the model's device."""
+        lengths = self.lengths.tolist()
+        completions = [ids[:length] for ids, length in zip(self.tokens.tolist(), lengths, strict=True)]
+        batch = collate(self.prompts, completions, self.truncated.tolist()).to(self.device)
+        return Samples(batch, self.logprobs[:, : max(lengths)].clone(), self._kept(max(lengths)))
+
+    def _kept(self, longest: int) -> KeptTokens | None:
+        if not self.steps:
+            return None
+        widest = max(step.kept.ids.shape[1] for step in self.steps)
+        ids = torch.zeros(len(self.prompts), longest, widest, dtype=torch.int32, device=self.device)
+        counts = torch.zeros(len(self.prompts), longest, dtype=torch.int32, device=self.device)
+        for step in self.steps:
+            ids[step.rows, step.column, : step.kept.ids.shape[1]] = step.kept.ids
+            counts[step.rows, step.column] = step.kept.counts
+        return KeptTokens(ids, counts)

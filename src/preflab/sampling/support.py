@@ -1,0 +1,71 @@
+"""Which architectures the in-place cache serves: asked of the configuration first, then tried on seven tokens."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from preflab.sampling.decode import DecodeBatch
+
+PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the gap between prompt and new tokens is tried too
+PROBE_TOKENS = [[5, 6], [7, 0]]
+PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
+
+
+class Support(NamedTuple):
+    """Why a model is not served (`reason`, '' if it is); else its layers, the bytes that a token's keys and values take
+    in all of them, and `window`, the narrowest attention among them.
+    """
+
+    reason: str
+    layers: int = 0
+    token_bytes: int = 0
+    window: int | None = None
+
+    def objection(self, columns: int) -> str:
+        """Why rows of `columns` tokens cannot be served; '' when they can. A window that wide never hides anything."""
+        if not self.reason and self.window is not None and columns > self.window:
+            return f"its attention window is {self.window} tokens, a row may have {columns}."
+        return self.reason
+
+
+def examine(base: Any) -> Support:
+    """Whether the transformers model `base`, in eval mode, decodes on the in-place cache as it does without one."""
+    attention = getattr(base.config, "_attn_implementation", None)
+    layers = DynamicCache(config=base.config).layers
+    config = base.config.get_text_config(decoder=True)
+    if attention not in ("sdpa", "eager"):
+        return Support(f"its attention is {attention!r}; load it with attn_implementation='sdpa'.")
+    if {type(layer) for layer in layers} - {DynamicLayer, DynamicSlidingWindowLayer}:
+        return Support("it has layers that keep more than keys and values.")
+    if len(layers) != config.num_hidden_layers:
+        return Support("not every layer keeps keys and values.")
+    windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
+    window = min(windows, default=None)
+    if window is not None and window < PROBE_COLUMNS:
+        return Support(f"its attention window is {window} tokens.")
+    return _try(base, len(layers))._replace(window=window)
+
+
+def _try(base: Any, layers: int) -> Support:
+    """Decodes two tokens after two prompts: the states must be those of passes without a cache."""
+    with torch.autocast(base.device.type, enabled=False):
+        try:
+            batch = DecodeBatch(base, layers, PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
+            for tokens in zip(*PROBE_TOKENS, strict=True):
+                batch.step(torch.tensor(tokens, device=base.device))
+        except Exception as error:  # whatever it is: this architecture does not take this cache
+            return Support(f"it does not take preflab's cache ({type(error).__name__}: {error}).")
+        rows = [[*prompt, *tokens] for prompt, tokens in zip(PROBE, PROBE_TOKENS, strict=True)]
+        wanted = [
+            base.base_model(input_ids=torch.tensor([row], device=base.device), use_cache=False).last_hidden_state[0, -1]
+            for row in rows
+        ]
+    want = torch.stack(wanted).float()
+    error = (batch.hidden.float() - want).norm(dim=1) / want.norm(dim=1)
+    tolerance = 1e-4 if base.dtype == torch.float32 else 0.05
+    if not bool((error < tolerance).all()):
+        return Support("with a cache its states differ from those without.")
+    return Support("", layers, batch.cache.bytes // (len(PROBE) * PROBE_COLUMNS))

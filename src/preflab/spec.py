@@ -1,0 +1,162 @@
+"""Specs and where their names come from.
+
+A spec is frozen data: its fields are the settings, their defaults the vetted values. Every variant carries its tag
+`kind`. `spec.open(context)` gives the live thing as a context manager (see `Context`); a method's spec has `train`
+instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that reading a list of names imports no
+torch; `package.module:Name` and installed entry points work wherever a `kind` does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import pydantic
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from preflab.errors import UserError, nearest
+from preflab.meter import Meter
+
+if TYPE_CHECKING:
+    from preflab.testbeds.base import Testbed
+
+
+class Spec(BaseModel):
+    """Frozen settings; an unknown key is refused at every depth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+@dataclass(frozen=True)
+class Context:
+    """What opening a spec may use: seed, device, a place to write, the testbed that is already open, and the meter.
+
+    Whoever does work charges it to the meter: the sampler its tokens, a reward its labels or its forward passes.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    workdir: Path = field(default_factory=lambda: Path("."))
+    testbed: Testbed | None = None
+    meter: Meter = field(default_factory=Meter)
+
+
+class Registry:
+    """The names of one layer: `kind -> module:Class`. One visible mapping a layer, in its package's `__init__`."""
+
+    def __init__(self, noun: str, group: str, known: Mapping[str, str]) -> None:
+        self.noun = noun
+        self.group = group
+        self.known = dict(known)
+
+    def names(self) -> list[str]:
+        """All names, those of installed plugins included."""
+        return sorted({*self.known, *(point.name for point in entry_points(group=self.group))})
+
+    def load(self, name: str) -> type[Spec]:
+        """The spec class behind a name; raises `UserError` with the nearest right name."""
+        target = self.known.get(name)
+        if target is None:
+            points = entry_points(group=self.group, name=name)
+            target = next((point.value for point in points), name if ":" in name else None)
+        if target is None:
+            raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
+        module_name, _, attribute = target.partition(":")
+        try:
+            found = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
+        return found
+
+    def parse(self, value: Any) -> Any:
+        """A spec from itself, from its bare name, or from a mapping with its `kind`."""
+        if isinstance(value, Spec):
+            return value
+        if isinstance(value, str):
+            value = {"kind": value}
+        if not isinstance(value, Mapping) or "kind" not in value:
+            raise UserError(f"A {self.noun} needs a `kind`: one of {', '.join(self.names())}.")
+        kind = str(value["kind"])
+        cls = self.load(kind)
+        fields = {str(key): item for key, item in value.items() if key != "kind" or "kind" in cls.model_fields}
+        if "kind" in cls.model_fields:  # a plugin's class is named by its path but keeps its own tag
+            fields["kind"] = cls.model_fields["kind"].default
+        return parse_spec(cls, fields, where=f"{self.noun} {kind}")
+
+    def dump(self, spec: Spec) -> dict[str, Any]:
+        """The mapping that `parse` reads back, with the name under which the class is found."""
+        target = f"{type(spec).__module__}:{type(spec).__qualname__}"
+        kind = next((name for name, known in self.known.items() if known == target), None)
+        if kind is None:
+            points = entry_points(group=self.group)
+            kind = next((point.name for point in points if point.value == target), target)
+        return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
+
+
+def variant(registry: Registry) -> tuple[Any, ...]:
+    """Pydantic annotations of a field that holds any spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
+    return (
+        BeforeValidator(lambda value: None if value is None else registry.parse(value)),
+        PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),
+        Field(validate_default=True),
+    )
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_spec(cls: type[T], path: Path) -> T:
+    """A spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest right name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return parse_spec(cls, data, where=str(path))
+
+
+def parse_spec(cls: type[T], data: Any, *, where: str) -> T:
+    """A spec from plain data; raises `UserError` naming `where`, the field and the nearest right name."""
+    try:
+        return cls.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{where}: {explain(cls, error)}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
+    """A validation error in the user's words, one line a field."""
+    lines = []
+    for item in error.errors(include_url=False):
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(cls, item["loc"][:-1])
+            hint = nearest(str(item["loc"][-1]), known) if known else ""
+            lines.append(f"unknown key `{place}`.{hint}")
+        else:
+            given = json.dumps(item.get("input"), default=str)[:80]
+            lines.append(f"`{place}`: {item['msg']} (given: {given}).")
+    return "\n  ".join(lines)
+
+
+def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        info = cls.model_fields.get(str(part))
+        inner = info.annotation if info else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        cls = inner
+    return list(cls.model_fields)
+
+
+__all__ = ["Annotated", "Context", "Registry", "Spec", "explain", "parse_spec", "read_spec", "variant"]

@@ -1,0 +1,55 @@
+"""An arm: a run file. Everything that one training run needs, as data; `execute` runs it in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from preflab.evaluation import EVALUATORS
+from preflab.evaluation.settings import Evaluation
+from preflab.methods import METHODS
+from preflab.models.spec import ModelSpec
+from preflab.rewards import REWARDS
+from preflab.sampling import SAMPLERS
+from preflab.spec import Spec, variant
+from preflab.testbeds import TESTBEDS
+from preflab.train.settings import Budget
+
+Precision = Literal["fp32", "bf16"]
+STAGE = "stage:"
+STAGES = "stages"
+
+
+class Job(Spec):
+    """What one stage or arm of a study trains, and from what. Where a path is asked, `stage:NAME` means what the study's
+    stage NAME made under the same seed.
+
+    `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
+    JSON-lines file of pairs; without it the testbed's own. `policy`: one trained elsewhere, which is measured only.
+    """
+
+    method: Annotated[Any, *variant(METHODS)] = None
+    policy: str | None = None
+    init: str | None = None
+    preferences: str | None = None
+    reward: Annotated[Any, *variant(REWARDS)] = None
+
+
+class Arm(Job):
+    """One run: a job with everything around it. `measure`: on the test split, on the validation split (a tuning trial),
+    or not at all (a stage)."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    model: ModelSpec = ModelSpec()
+    testbed: Annotated[Any, *variant(TESTBEDS)]
+    sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
+    evaluator: Annotated[Any, *variant(EVALUATORS)] = None
+    evaluation: Evaluation = Evaluation()
+    measure: Literal["test", "validation", "none"] = "test"
+    looks: int = 4
+    budget: Budget | None = None
+    seed: int = 0
+    threads: int = 1
+    device: str = "auto"
+    precision: Precision = "fp32"
+    token_budget: int = 8192

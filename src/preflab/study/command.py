@@ -1,0 +1,113 @@
+"""From the options of `preflab train` and `preflab evaluate` to an `Arm`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from preflab.errors import UserError
+from preflab.methods import METHODS
+from preflab.rewards import parse_reward
+from preflab.spec import parse_spec, read_spec
+from preflab.study.arm import Arm
+
+
+def arm_from_options(options: argparse.Namespace, rest: list[str]) -> Arm:
+    """The arm of a run file, or of the command line's options and the method's own (`--beta .1 --optim.learning-rate 1e-4`)."""
+    if options.run is not None:
+        if options.method is not None or rest:
+            raise UserError("--run FILE holds everything; give it alone, with --output.")
+        return read_spec(Arm, options.run)
+    if options.method is None:
+        raise UserError(f"Name a method: {', '.join(METHODS.names())}. Or a run file with --run.")
+    method = method_from_options(options.method, rest)
+    data = setting(options) | {
+        "name": options.method.split(":")[-1],
+        "method": method,
+        "init": options.init,
+        "preferences": options.preferences,
+        "reward": parse_reward(options.reward) if options.reward else None,
+    }
+    if options.lora is not None:
+        data["model"] = {"name": options.model, "lora": {"rank": options.lora}}
+    if options.no_evaluate:
+        data["evaluator"] = None
+    return parse_spec(Arm, data, where="preflab train")
+
+
+def evaluation_arm(options: argparse.Namespace) -> Arm:
+    """An arm that trains nothing and measures a policy."""
+    if not Path(options.policy).is_dir():
+        raise UserError(f"There is no directory {options.policy}: give a saved policy (a run's `final`).")
+    data = setting(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
+    if data["evaluator"] is None:
+        raise UserError("Nothing measures: name an evaluator with --evaluator.")
+    return parse_spec(Arm, data, where="preflab evaluate")
+
+
+def setting(options: argparse.Namespace) -> dict[str, Any]:
+    """What `train` and `evaluate` share."""
+    testbed: dict[str, Any] = {"kind": options.testbed}
+    if options.data is not None:
+        testbed["data"] = options.data
+    return {
+        "model": {"name": options.model},
+        "testbed": testbed,
+        "evaluator": evaluator(options),
+        "evaluation": {"max_new_tokens": options.max_new_tokens},
+        "seed": options.seed,
+        "threads": options.threads,
+        "precision": options.precision,
+        "device": options.device,
+    }
+
+
+def evaluator(options: argparse.Namespace) -> Any:
+    """The evaluator named, or the one that the testbed has by nature: hidden tests for programs."""
+    if options.evaluator is not None and Path(options.evaluator).is_dir():
+        return {"kind": "reward-model", "model": {"path": options.evaluator}}
+    if options.evaluator is not None:
+        return options.evaluator
+    return "hidden-tests" if options.testbed == "minicode" else None
+
+
+def method_from_options(name: str, rest: list[str]) -> Any:
+    """The method's spec with the hyper-parameters of the command line; an unknown one is the user's mistake."""
+    cls = METHODS.load(name)
+    try:
+        return tyro.cli(cls, args=rest, prog=f"preflab train {name}", console_outputs=False)
+    except SystemExit as stopped:
+        if stopped.code in (0, None):
+            raise
+        known = " ".join(rest)
+        raise UserError(
+            f"The options {known!r} do not fit the method {name!r}. `preflab train {name} --help` lists its own."
+        ) from stopped
+
+
+def print_method_help(name: str) -> None:
+    """A method's hyper-parameters with their defaults."""
+    tyro.cli(METHODS.load(name), args=["--help"], prog=f"preflab train {name}")
+
+
+def finish_words(result: dict[str, Any], output: Path) -> str:
+    """What a run says when it ends."""
+    if result["diverged"]:
+        return f"{result['name']} diverged: {result['diverged']} Lower the learning rate, or check the data. See {output}."
+    lines = [f"{result['name']}: done, in {output}"]
+    found = result.get("evaluation")
+    if found is not None and "chosen" in found:
+        for name, label in (("chosen", f"temperature {found['temperature']}"), ("unit", "temperature 1")):
+            measures = {key: value for key, value in found[name]["measures"].items() if key != "score"}
+            shown = "  ".join(f"{key} {value:.3f}" for key, value in measures.items())
+            lines.append(f"  {label}: score {found[name]['measures']['score']:.3f}  {shown}")
+        kl = found["unit"]["kl"]
+        if kl["estimate"] is not None:
+            lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
+    elif result["last"]:
+        shown = {key.removeprefix("validation/"): value for key, value in result["last"].items() if "validation/" in key}
+        lines += ["  " + "  ".join(f"{key} {value:.3f}" for key, value in shown.items())] if shown else []
+    return "\n".join(lines)

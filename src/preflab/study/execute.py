@@ -1,0 +1,209 @@
+"""Runs one arm: opens its parts, trains, saves, measures, writes `result.json`. The only place where specs come to life."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preflab.evaluation.evaluate import Bench, evaluate, look
+from preflab.meter import Meter
+from preflab.methods.base import Method, Parts
+from preflab.models import forward, lora
+from preflab.models.heads import load_reward_model
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load, load_directory
+from preflab.sampling.inference import Inference
+from preflab.spec import Context
+from preflab.study.arm import STAGE, STAGES, Arm
+from preflab.study.origin import revision, versions
+from preflab.train import faults
+from preflab.train.files import new_directory, read_json, read_lines, write_json
+from preflab.train.run import Run, open_run
+from preflab.train.settings import Keeping
+from preflab.types import Preference, from_preference, to_preference
+
+
+def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Trains and measures an arm in `directory`, or goes on where it was; returns what `result.json` holds."""
+    started = time.monotonic()
+    torch.set_num_threads(arm.threads)
+    origin = {"versions": versions(), "revision": revision(), "threads": torch.get_num_threads()}
+    with open_run(
+        directory,
+        {"spec": arm.model_dump(mode="json"), **origin},
+        seed=arm.seed,
+        budget=arm.budget,
+        evaluations=arm.looks,
+        keeping=keeping,
+        fresh=fresh,
+        label=arm.name,
+    ) as run:
+        if (directory / "result.json").exists():
+            return read_json(directory / "result.json")
+        with ExitStack() as stack:
+            result = _train_and_measure(arm, run, stack)
+        faults.point("result.before")
+        write_json(directory / "result.json", result)
+        for name in ("checkpoints", "best"):  # optimizer state goes when an arm ends
+            shutil.rmtree(directory / name, ignore_errors=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        run.timing.write({"wall_seconds": round(time.monotonic() - started, 3), "peak_memory": peak, "pid": os.getpid()})
+    return result
+
+
+def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
+    stages = stages_of(run.directory)
+    context = Context(seed=arm.seed, device=device(arm.device), workdir=run.directory, meter=run.meter)
+    testbed = stack.enter_context(arm.testbed.open(context))
+    context = replace(context, testbed=testbed)
+    start = _model(arm, run, arm.init, context, testbed)
+    reward_spec = with_stage(arm.reward, stages)
+    reward = stack.enter_context(reward_spec.open(context)) if reward_spec is not None else None
+    bench = _bench(arm, run, replace(context, meter=Meter()), reward, stack) if arm.evaluator is not None else None
+    result: dict[str, Any] = {"name": arm.name, "seed": arm.seed, "method": "policy", "product": "policy"}
+    result |= {"parameters": start.size, "notices": _notices(start, testbed), "provenance": _provenance(testbed)}
+    method: Method | None = arm.method
+    if method is None:
+        product: LanguageModel | Sequence[Preference] = _model(arm, run, arm.policy, context, testbed)
+    else:
+        result |= {"method": type(method).model_fields["kind"].default, "product": method.product}
+        parts = Parts(
+            run=run,
+            policy=_to_train(arm, run, start),
+            testbed=testbed,
+            preferences=_preferences(arm, stages, testbed),
+            validate=partial(look, bench) if bench is not None and method.product == "policy" else None,
+            sampler=stack.enter_context(arm.sampler.open(context)),
+            reward=reward,
+            reward_model=load_reward_model(Path(reward_spec.path)) if getattr(reward_spec, "path", None) else None,
+            token_budget=arm.token_budget,
+        )
+        try:
+            product = method.train(parts)
+        except FloatingPointError as error:
+            return result | {"diverged": str(error), "counts": run.meter.counts}
+        _save(run, product)
+    result |= {
+        "diverged": None,
+        "counts": run.meter.counts,
+        "charged": arm.budget.charged if arm.budget else 0.0,
+        "best": run.selection.state_dict(),
+        "last": last_record(run.directory),
+    }
+    measured = arm.measure != "none" and result["product"] == "policy"
+    if bench is not None and measured and isinstance(product, LanguageModel):
+        origin = start if arm.init is not None else None
+        inference = method.inference() if method is not None else Inference()
+        result["evaluation"] = evaluate(bench, product, origin, inference, test=arm.measure == "test")
+    return result
+
+
+def _bench(arm: Arm, run: Run, context: Context, reward: Any, stack: ExitStack) -> Bench:
+    """What measuring needs; its meter is its own, so that measuring is not charged to the arm."""
+    evaluator = with_stage(arm.evaluator, stages_of(run.directory))
+    return Bench(
+        spec=arm.evaluation,
+        testbed=context.testbed,
+        evaluator=stack.enter_context(evaluator.open(context)),
+        sampler=stack.enter_context(arm.sampler.open(context)),
+        seed_for=run.seed_for,
+        reward=reward,
+        token_budget=arm.token_budget,
+    )
+
+
+def device(name: str) -> str:
+    """`auto`: the GPU where there is one."""
+    return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def stages_of(directory: Path) -> Path:
+    """Where the stages lie that a run names: `stages/` beside an arm, its own parent for a stage."""
+    return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
+
+
+def stage_path(path: str, stages: Path) -> Path:
+    """A path, or what the stage made that `stage:NAME` names."""
+    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else Path(path)
+
+
+def with_stage(spec: Any, stages: Path) -> Any:
+    """A learned reward (or an evaluator that holds one) of a stage, with its directory and the normalisation of its
+    scores on held-out pairs; any other spec as it is."""
+    if getattr(spec, "model", None) is not None:
+        return spec.model_copy(update={"model": with_stage(spec.model, stages)})
+    path = getattr(spec, "path", None)
+    if path is None or not path.startswith(STAGE):
+        return spec
+    last = read_json(stages / path.removeprefix(STAGE) / "result.json")["last"]
+    moments = {"mean": last["validation/score_mean"], "std": last["validation/score_std"]}
+    return spec.model_copy(update={"path": str(stage_path(path, stages)), **moments})
+
+
+def last_record(directory: Path) -> dict[str, float]:
+    """The last step's record of a run, its look at the validation split included."""
+    rows = read_lines(directory / "metrics.jsonl")
+    return rows[-1] if rows else {}
+
+
+def _model(arm: Arm, run: Run, path: str | None, context: Context, testbed: Any) -> LanguageModel:
+    """The policy of a directory, or the base model where there is none."""
+    if path is not None:
+        lm = load_directory(stage_path(path, stages_of(run.directory)))
+    else:
+        words = testbed.words() if hasattr(testbed, "words") else ()
+        shape = arm.model.tiny.model_copy(update={"words": words})
+        plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
+        lm = load(plain, seed=run.seed_for("model"))
+    lm.model.to(context.device)
+    if arm.precision == "bf16":
+        forward.use_bf16(lm.model)
+    return lm
+
+
+def _to_train(arm: Arm, run: Run, start: LanguageModel) -> LanguageModel:
+    """A copy of the starting policy to train, under fresh adapters where the model's spec asks for them."""
+    model = copy.deepcopy(start.model)
+    if arm.model.lora is not None:
+        model = lora.attach(model, arm.model.lora, seed=run.seed_for("lora"))
+    return start.with_model(model)
+
+
+def _preferences(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Preference]]:
+    """The training pairs, read when a method asks for them."""
+    if arm.preferences is None:
+        return partial(testbed.preferences, "train")
+    path = stage_path(arm.preferences, stages)
+    file = path / "preferences.jsonl" if path.is_dir() else path
+    return lambda: [to_preference(row) for row in read_lines(file)]
+
+
+def _save(run: Run, product: LanguageModel | Sequence[Preference]) -> None:
+    """Saves what was trained under `final/`: a policy with its adapters merged, a reward model, or pairs."""
+    with new_directory(run.directory / "final") as aside:
+        if isinstance(product, LanguageModel):
+            product.save(aside)
+        else:
+            lines = [json.dumps(from_preference(pair)) + "\n" for pair in product]
+            (aside / "preferences.jsonl").write_text("".join(lines), encoding="utf-8")
+        faults.point("final.before-rename")
+
+
+def _notices(start: LanguageModel, testbed: Any) -> list[str]:
+    return [*start.notices, *getattr(testbed, "notes", ())]
+
+
+def _provenance(testbed: Any) -> dict[str, Any]:
+    return testbed.provenance() if hasattr(testbed, "provenance") else {"testbed": testbed.name}

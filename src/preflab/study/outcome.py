@@ -1,0 +1,370 @@
+"""From run directories to `Results`: reads what the runs wrote, analyses it, words the verdict. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preflab.meter import Unit
+from preflab.report import results as report
+from preflab.spec import Spec
+from preflab.study import statistics
+from preflab.study.origin import revision, versions
+from preflab.study.plan import Contestant, Study, Task, all_needs, tasks
+from preflab.study.scores import Scores
+from preflab.study.verdict import verdict
+from preflab.train.files import read_json, read_lines
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One finished run: its task, its `result.json`, and the curves that it wrote."""
+
+    task: Task
+    result: Mapping[str, Any]
+    spent: Mapping[str, float]
+
+    @property
+    def diverged(self) -> bool:
+        return self.result["diverged"] is not None
+
+    def problems(self, decoding: str) -> Mapping[str, Any]:
+        return self.result["evaluation"][decoding]["problems"]
+
+    def measures(self, decoding: str) -> dict[str, float]:
+        if self.diverged:
+            return {}
+        part = self.result["evaluation"][decoding]
+        found = dict(part["measures"])
+        kl = self.result["evaluation"]["unit"]["kl"]
+        return found if decoding == "chosen" else found | {"kl": kl["estimate"], "entropy": kl["entropy"]}
+
+
+def gather(study: Study, directory: Path) -> dict[str, list[Ran]]:
+    """The finished runs of each arm, by seed. An arm without any is left out."""
+    found: dict[str, list[Ran]] = {}
+    for task in tasks(study, directory):
+        path = task.directory / "result.json"
+        if task.name not in study.arms or not path.exists():
+            continue
+        result = read_json(path)
+        found.setdefault(task.name, []).append(Ran(task, result, spent(task, result)))
+    return found
+
+
+def spent(task: Task, result: Mapping[str, Any]) -> dict[str, float]:
+    """What a run used, the stages that it stands on included."""
+    totals = dict(result["counts"])
+    for need in task.needs:
+        for name, count in read_json(need / "result.json")["counts"].items():
+            totals[name] += count
+    return totals
+
+
+def results(study: Study, directory: Path, *, command: str, notes: Sequence[str] = ()) -> report.Results:
+    """Everything that the report says. Raises `UserError` where no arm has finished."""
+    ran = gather(study, directory)
+    headline = "pass@1" if any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs) else "reward"
+    tables = {name: table(runs, "chosen") for name, runs in ran.items()}
+    contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
+    pairs = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables] or None
+    compared = statistics.compare_all(tables, pairs) if len(tables) > 1 else []
+    winner = statistics.winner(contestants or tables)
+    first = next(iter(ran.values()))[0].result
+    return report.Results(
+        study=study.name,
+        question=study.question,
+        model=subject_of_model(study, first),
+        testbed=subject_of_testbed(study),
+        evaluators=(report.Evaluator(name=study.evaluator.kind, description=one_line(study.evaluator)),),
+        budget=budget_of(study),
+        seeds=tuple(range(study.seeds)),
+        metrics=tuple(metrics(headline, ran)),
+        headline=headline,
+        levels=tuple(dict.fromkeys(level for level in levels(ran) if level)),
+        arms=tuple(arm_of(study, name, runs, headline, directory) for name, runs in ran.items()),
+        comparisons=tuple(comparison(item, headline, named=pairs is not None) for item in compared),
+        verdict=verdict(study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline),
+        tuning=tuning_of(study),
+        samples=tuple(samples(ran)),
+        caveats=(*study.caveats, *notes, *automatic_caveats(study, ran)),
+        versions={**versions(), "revision": revision() or "unknown"},
+        command=command,
+        timing=tuple(timing(run) for runs in ran.values() for run in runs),
+    )
+
+
+def table(runs: Sequence[Ran], decoding: str, level: str = "") -> Scores:
+    """An arm's scores, seeds x problems: each cell the mean over that problem's samples. A diverged run scores 0."""
+    whole = next((run for run in runs if not run.diverged), None)
+    known = {name: row["level"] for name, row in whole.problems(decoding).items()} if whole else {"none": ""}
+    names = tuple(name for name, found in known.items() if not level or found == level)
+    rows = [
+        [0.0] * len(names) if run.diverged else [mean(run.problems(decoding)[name]["scores"]) for name in names]
+        for run in runs
+    ]
+    seeds = tuple(run.task.seed for run in runs)
+    return Scores(np.array(rows), seeds, names, tuple(run.task.seed for run in runs if run.diverged))
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def mean_spent(runs: Sequence[Ran]) -> dict[Unit, float]:
+    """Compute and labels of an arm, averaged over its seeds."""
+    return {
+        "compute": mean([run.spent["flops"] for run in runs]),
+        "labels": mean([run.spent["labels"] for run in runs]),
+    }
+
+
+def levels(ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
+    runs = [run for runs in ran.values() for run in runs if not run.diverged]
+    return (row["level"] for run in runs[:1] for row in run.problems("chosen").values())
+
+
+def arm_of(study: Study, name: str, runs: Sequence[Ran], headline: str, directory: Path) -> report.Arm:
+    job = study.arms[name]
+    inference = next((run.result["evaluation"]["inference"] for run in runs if not run.diverged), {"n": 1})
+    return report.Arm(
+        name=name,
+        method=runs[0].result["method"],
+        description=job.description,
+        baseline=job.baseline,
+        origin=job.policy if job.policy and not job.policy.startswith("stage:") else "",
+        inference_cost=inference["n"],
+        differences=tuple(differences(job)),
+        measures=tuple(measures(runs, headline)),
+        runs=tuple(run_of(study, run, headline, directory) for run in runs),
+    )
+
+
+def measures(runs: Sequence[Ran], headline: str) -> Iterable[report.Measure]:
+    """The headline overall and by level with intervals, the other measures as means over seeds with t intervals."""
+    for decoding in ("chosen", "unit"):
+        found_levels = [level for level in dict.fromkeys(levels({"": runs})) if level]
+        for level in ("", *found_levels):
+            value = interval(statistics.mean_interval(table(runs, decoding, level)))
+            yield report.Measure(metric=headline, value=value, level=level, decoding=decoding)
+        names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
+        for name in names:
+            if name in ("score", headline):
+                continue
+            values = [run.measures(decoding).get(name) for run in runs]
+            kept = [value for value in values if value is not None]
+            if kept:
+                yield report.Measure(metric=name, value=over_seeds(kept), decoding=decoding)
+
+
+def over_seeds(values: Sequence[float]) -> report.Interval:
+    """Mean over seeds with its t interval (none for a single seed)."""
+    from scipy.stats import t
+
+    centre = mean(values)
+    if len(values) < 2:
+        return report.Interval(estimate=centre)
+    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return report.Interval(estimate=centre, low=centre - half, high=centre + half, df=len(values) - 1)
+
+
+def interval(found: statistics.Interval) -> report.Interval:
+    return report.Interval(estimate=found.estimate, low=found.low, high=found.high, df=found.df)
+
+
+def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run:
+    records = read_lines(run.task.directory / "metrics.jsonl")
+    rename = {"score": headline}
+    return report.Run(
+        seed=run.task.seed,
+        directory=str(run.task.directory.relative_to(directory)),
+        metrics={rename.get(name, name): value for name, value in run.measures("chosen").items()},
+        metrics_unit={rename.get(name, name): value for name, value in run.measures("unit").items()},
+        spent=spent_of(study, run),
+        temperature=None if run.diverged else run.result["evaluation"]["temperature"],
+        checkpoint=None if run.diverged else run.result["best"]["best_step"] or None,
+        diverged=run.diverged,
+        note=run.result["diverged"] or "",
+        curve=tuple(curve(run, records)),
+        frontier=tuple(frontier(run, records, headline)),
+    )
+
+
+def spent_of(study: Study, run: Ran) -> report.Spent:
+    """What a run used; unknown for a policy that was trained elsewhere."""
+    job = study.arms[run.task.name]
+    if job.policy is not None and not all_needs(study, job):
+        return report.Spent()
+    used = run.spent
+    on_policy = getattr(job.reward, "kind", "") not in ("", "learned")
+    return report.Spent(
+        labels=used["labels"],
+        reward_calls=run.result["counts"]["labels"] if on_policy else 0,
+        flops=used["flops"],
+        sampled_tokens=used["sampled_tokens"],
+        trained_tokens=used["trained_tokens"],
+    )
+
+
+CURVES = {"validation/score": "validation", "reward": "reward", "kl": "kl", "loss": "loss", "accuracy": "accuracy"}
+POINTS = 60
+
+
+def curve(run: Ran, records: Sequence[Mapping[str, Any]]) -> Iterable[report.Point]:
+    """The training curve: every look at the validation split, and at most `POINTS` of the other steps."""
+    stride = max(1, len(records) // POINTS)
+    before = {name: run.spent[name] - run.result["counts"][name] for name in ("flops", "labels")}
+    for index, record in enumerate(records):
+        if index % stride and "validation/score" not in record:
+            continue
+        found = {label: record[name] for name, label in CURVES.items() if name in record}
+        yield report.Point(
+            step=record["step"],
+            labels=record["labels"] + before["labels"],
+            flops=record["flops"] + before["flops"],
+            tokens=record["trained_tokens"],
+            metrics=found,
+        )
+
+
+def frontier(run: Ran, records: Sequence[Mapping[str, Any]], headline: str) -> Iterable[report.FrontierPoint]:
+    """Score against KL to the start: at each look where the run measured KL, and at the end."""
+    for record in records:
+        if "validation/score" in record and "validation/kl" in record:
+            yield report.FrontierPoint(step=record["step"], kl=record["validation/kl"], score=record["validation/score"])
+    if not run.diverged:
+        found = run.result["evaluation"]["unit"]
+        bound = run.result["evaluation"]["inference"]["n"] > 1
+        step = records[-1]["step"] if records else 0
+        yield report.FrontierPoint(step=step, kl=found["kl"]["estimate"], score=found["measures"]["score"], bound=bound)
+
+
+def comparison(found: statistics.Comparison, headline: str, *, named: bool) -> report.Comparison:
+    outcome = {"better": "a", "worse": "b", "not decided": "undecided"}[found.verdict]
+    return report.Comparison(
+        a=found.first,
+        b=found.second,
+        metric=headline,
+        difference=interval(found),
+        p_value=found.p_value,
+        outcome=outcome,  # type: ignore[arg-type]
+        preliminary=found.preliminary,
+        named=named,
+    )
+
+
+def metrics(headline: str, ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Metric]:
+    """The table's columns: the headline first."""
+    runs = [run for runs in ran.values() for run in runs if not run.diverged]
+    names = dict.fromkeys([headline, *(name for run in runs for name in run.measures("unit") if name != "score")])
+    for name in names:
+        note = ""
+        if name == "kl":
+            used = dict.fromkeys(run.result["evaluation"]["unit"]["kl"]["estimator"] for run in runs)
+            note = "nats per response at temperature 1; " + "; ".join(used)
+        yield report.known_metric(name, note=note)
+
+
+def differences(job: Contestant) -> Iterable[report.Difference]:
+    """The method's spec as a diff against its defaults, by dotted field."""
+    if job.method is not None:
+        yield from changed(type(job.method)(), job.method, "")
+
+
+def changed(default: Any, value: Any, prefix: str) -> Iterable[report.Difference]:
+    for field in type(value).model_fields:
+        old, new = getattr(default, field), getattr(value, field)
+        if isinstance(new, Spec) and type(new) is type(old):
+            yield from changed(old, new, f"{prefix}{field}.")
+        elif old != new:
+            plain = (default.model_dump(mode="json")[field], value.model_dump(mode="json")[field])
+            yield report.Difference(field=prefix + field, default=plain[0], value=plain[1])
+
+
+def samples(ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Sample]:
+    """The first seed's first answers, every arm's side by side."""
+    firsts = {name: runs[0] for name, runs in ran.items() if not runs[0].diverged}
+    for index, shown in enumerate(next(iter(firsts.values())).result["evaluation"]["samples"] if firsts else []):
+        answers = [(name, run.result["evaluation"]["samples"][index]) for name, run in firsts.items()]
+        yield report.Sample(
+            problem=shown["problem"],
+            prompt=shown["prompt"],
+            level=shown["level"],
+            seed=next(iter(firsts.values())).task.seed,
+            answers=tuple(
+                report.Answer(
+                    arm=name,
+                    text=answer["text"],
+                    score=answer["score"],
+                    outcome=answer["outcome"],
+                    passed=tuple(answer["passed"]),
+                    detail=", ".join(f"{key}: {value}" for key, value in answer["detail"].items()),
+                    truncated=answer["truncated"],
+                )
+                for name, answer in answers
+            ),
+        )
+
+
+def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:
+    name = study.model.name
+    size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
+    return report.Subject(name=name, description=size, notices=tuple(result["notices"]))
+
+
+def subject_of_testbed(study: Study) -> report.Subject:
+    return report.Subject(name=study.testbed.kind, description=one_line(study.testbed))
+
+
+def one_line(spec: Spec) -> str:
+    """The first paragraph of a spec's docstring."""
+    return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())
+
+
+def budget_of(study: Study) -> report.Budget:
+    if study.budget is None:
+        return report.Budget(binding="compute", note="No budget binds: every arm runs for its own number of steps.")
+    notes: dict[Unit, str] = {
+        "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
+        "sampling of pairs and the stages that an arm stands on are charged to it. Measuring is not.",
+        "labels": "Preference labels, or calls of the reward, each counted once.",
+    }
+    return report.Budget(binding=study.budget.unit, amount=study.budget.amount, note=notes[study.budget.unit])
+
+
+def tuning_of(study: Study) -> report.Tuning:
+    if study.tuning is None:
+        return report.Tuning(note="Nothing was tuned for this study: every arm has the settings shown.")
+    count = study.tuning.trials
+    seeds = ", ".join(str(seed) for seed in study.tuning.seeds)
+    return report.Tuning(
+        note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
+        metric="validation score at the best temperature",
+        trials=tuple(report.Trial(**trial.model_dump()) for trial in study.tuning.shipped),
+    )
+
+
+def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
+    """What the numbers themselves say against the answer."""
+    if study.seeds < statistics.ENOUGH_SEEDS:
+        yield f"Preliminary: {study.seeds} seeds. How much runs differ is poorly known from so few; 5 or more decide more."
+    for name, runs in ran.items():
+        count = sum(run.diverged for run in runs)
+        if count:
+            yield f"{name}: {count} of {len(runs)} runs diverged; they count as 0 everywhere."
+        if len(runs) < study.seeds:
+            yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."
+
+
+def timing(run: Ran) -> report.Timing:
+    rows = [row for row in read_lines(run.task.directory / "timing.jsonl") if "wall_seconds" in row]
+    return report.Timing(
+        arm=run.task.name,
+        seed=run.task.seed,
+        wall_seconds=sum(row["wall_seconds"] for row in rows) or None,
+        peak_memory=max((row["peak_memory"] for row in rows), default=None),
+    )

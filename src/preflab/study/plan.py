@@ -1,0 +1,245 @@
+"""A study as data: what is compared, on what, under which budget; and the runs that follow from it. No torch.
+
+A study's `stages` (SFT, pairs, reward model) run once per seed and are shared by that seed's `arms`, which makes arms
+paired. Everything is redrawn by the seed: initialisation, data order, noise, pairs, rollouts and evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from preflab.errors import UserError, nearest
+from preflab.evaluation import EVALUATORS
+from preflab.evaluation.settings import Evaluation
+from preflab.meter import Unit
+from preflab.models.spec import ModelSpec
+from preflab.sampling import SAMPLERS
+from preflab.spec import Spec, parse_spec, read_spec, variant
+from preflab.study.arm import STAGE, STAGES, Arm, Job, Precision
+from preflab.testbeds import TESTBEDS
+from preflab.train.settings import Budget
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class StudyBudget(Spec):
+    """The budget that binds every arm: `amount` FLOP (compute), or labels; the other one is reported."""
+
+    unit: Unit = "compute"
+    amount: float = Field(gt=0)
+
+
+class Contestant(Job):
+    """An arm of a study. `baseline`: a starting point, shown but not a candidate for the verdict."""
+
+    description: str = ""
+    baseline: bool = False
+
+
+class Trial(Spec):
+    """One tuning trial that was run: its settings, the tuning seed, and its validation score (None: it diverged)."""
+
+    arm: str
+    settings: dict[str, JsonValue]
+    seed: int
+    score: float | None
+    chosen: bool = False
+
+
+class Tuning(Spec):
+    """The same number of `trials` for every arm of `spaces` (dotted field -> values), chosen on the validation split with
+    `seeds` that the report does not use. `shipped`: trials that were run before and whose choice the arms already hold.
+    """
+
+    trials: int = Field(default=6, ge=1)
+    seeds: tuple[int, ...] = (1000,)
+    spaces: dict[str, dict[str, tuple[JsonValue, ...]]]
+    shipped: tuple[Trial, ...] = ()
+
+
+class Study(Spec):
+    """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    question: str = ""
+    model: ModelSpec = ModelSpec()
+    testbed: Annotated[Any, *variant(TESTBEDS)]
+    sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
+    evaluator: Annotated[Any, *variant(EVALUATORS)] = "hidden-tests"
+    evaluation: Evaluation = Evaluation()
+    seeds: int = Field(default=5, ge=1)
+    budget: StudyBudget | None = None
+    looks: int = Field(default=4, ge=1)
+    stages: dict[str, Job] = {}
+    arms: dict[str, Contestant]
+    comparisons: tuple[tuple[str, str], ...] = ()
+    tuning: Tuning | None = None
+    caveats: tuple[str, ...] = ()
+    threads: int = Field(default=1, ge=1)
+    memory_gb: float = Field(default=1.0, gt=0)
+    token_budget: int = 8192
+    precision: Precision = "fp32"
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name, job in (*self.stages.items(), *self.arms.items()):
+            for needed in needs(job):
+                if needed not in self.stages:
+                    raise UserError(f"`{name}` needs the stage {needed!r}.{nearest(needed, self.stages)}")
+        for arm in (arm for pair in self.comparisons for arm in pair):
+            if arm not in self.arms:
+                raise UserError(f"`comparisons` names the arm {arm!r}.{nearest(arm, self.arms)}")
+        for arm in self.tuning.spaces if self.tuning else ():
+            if arm not in self.arms:
+                raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
+        return self
+
+
+    def with_data(self, data: str) -> Study:
+        """The study on the data of another place; raises `UserError` where its testbed brings its own."""
+        if "data" not in type(self.testbed).model_fields:
+            raise UserError(f"The testbed {self.testbed.kind} brings its own data: --data does not apply.")
+        return self.model_copy(update={"testbed": self.testbed.model_copy(update={"data": data})})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a study: its arm (without the budget's `charged`, known once its stages are done) and its directory."""
+
+    name: str
+    seed: int
+    arm: Arm
+    directory: Path
+    needs: tuple[Path, ...]
+
+
+def load_study(name: str) -> Study:
+    """A preset by its name, or a study file (YAML, TOML, JSON). Raises `UserError` with the nearest right name."""
+    if Path(name).suffix in (".yaml", ".yml", ".toml", ".json"):
+        return read_spec(Study, Path(name))
+    if name not in presets():
+        raise UserError(f"Unknown study {name!r}.{nearest(name, presets())} Or give a study file (.yaml, .toml, .json).")
+    return read_spec(Study, PRESETS / f"{name}.yaml")
+
+
+def summary_of(path: Path) -> str:
+    """The first comment line of a preset: what it is for."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def presets() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
+    """The study with some of its arms and another number of seeds. Raises `UserError` for an arm that it does not have."""
+    for arm in arms or []:
+        if arm not in study.arms:
+            raise UserError(f"The study {study.name!r} has no arm {arm!r}.{nearest(arm, study.arms)}")
+    kept = {name: arm for name, arm in study.arms.items() if not arms or name in arms}
+    pairs = tuple(pair for pair in study.comparisons if pair[0] in kept and pair[1] in kept)
+    return study.model_copy(update={"arms": kept, "comparisons": pairs, "seeds": seeds or study.seeds})
+
+
+def needs(job: Job) -> list[str]:
+    """The stages that a job names."""
+    paths = (job.init, job.preferences, job.policy, getattr(job.reward, "path", None))
+    return [path.removeprefix(STAGE) for path in paths if path is not None and path.startswith(STAGE)]
+
+
+def all_needs(study: Study, job: Job) -> list[str]:
+    """The stages that a job stands on, directly or not, each once."""
+    found: list[str] = []
+    for name in needs(job):
+        found += [stage for stage in (*all_needs(study, study.stages[name]), name) if stage not in found]
+    return list(dict.fromkeys(found))
+
+
+def tasks(study: Study, directory: Path) -> Iterator[Task]:
+    """Every run of the study proper, seed by seed, each after what it stands on."""
+    for seed in range(study.seeds):
+        home = directory / f"seed-{seed}"
+        used = {stage for arm in study.arms.values() for stage in all_needs(study, arm)}
+        for name in study.stages:
+            if name in used:
+                yield task(study, name, study.stages[name], seed, home, measure="none")
+        for name, arm in study.arms.items():
+            yield task(study, name, arm, seed, home, measure="test")
+
+
+def trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], Task]]:
+    """Every run of the tuning stage as (arm, settings, task), after the stages of the tuning seeds (arm '')."""
+    assert study.tuning is not None
+    for seed in study.tuning.seeds:
+        home = directory / "tuning" / f"seed-{seed}"
+        used = {stage for name in study.tuning.spaces for stage in all_needs(study, study.arms[name])}
+        for name in study.stages:
+            if name in used:
+                yield "", {}, task(study, name, study.stages[name], seed, home, measure="none")
+        for name, space in study.tuning.spaces.items():
+            for number, settings in enumerate(choices(space, study.tuning.trials)):
+                job = with_settings(study.arms[name], settings, where=f"tuning.spaces.{name}")
+                yield name, settings, task(study, f"{name}.{number}", job, seed, home, measure="validation")
+
+
+def choices(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
+    """`count` settings of a space: its whole grid where that is small enough, else evenly spaced points of it."""
+    grid: list[dict[str, JsonValue]] = [{}]
+    for field, values in space.items():
+        grid = [{**point, field: value} for point in grid for value in values]
+    if len(grid) <= count:
+        return grid
+    return [grid[i * len(grid) // count] for i in range(count)]
+
+
+def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
+    """The job with dotted fields of its method replaced; raises `UserError` on a field that the method does not have."""
+    data = job.method.model_dump()
+    for field, value in settings.items():
+        *parents, leaf = field.split(".")
+        node = data
+        for parent in parents:
+            node = node.get(parent, {})
+        if leaf not in node:
+            raise UserError(f"{where}: the method has no field {field!r}.{nearest(leaf, node)}")
+        node[leaf] = value
+    method = parse_spec(type(job.method), data, where=where)
+    return job.model_copy(update={"method": method})
+
+
+def task(
+    study: Study, name: str, job: Job, seed: int, home: Path, *, measure: Literal["test", "validation", "none"]
+) -> Task:
+    """The run of one job under one seed."""
+    is_arm = measure != "none"
+    arm = Arm(
+        name=name,
+        seed=seed,
+        measure=measure,
+        budget=Budget(unit=study.budget.unit, amount=study.budget.amount) if is_arm and study.budget else None,
+        evaluator=study.evaluator if is_arm or getattr(job.method, "product", "") == "policy" else None,
+        **{field: getattr(job, field) for field in Job.model_fields},
+        **{field: getattr(study, field) for field in SHARED},
+    )
+    directory = home / name if is_arm else home / STAGES / name
+    return Task(name, seed, arm, directory, tuple(home / STAGES / stage for stage in all_needs(study, job)))
+
+
+SHARED = (
+    "model",
+    "testbed",
+    "sampler",
+    "evaluation",
+    "looks",
+    "threads",
+    "device",
+    "precision",
+    "token_budget",
+)

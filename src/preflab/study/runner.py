@@ -1,0 +1,147 @@
+"""Runs a study's tasks as processes: as many at a time as cores and memory admit, each after what it stands on.
+
+What is done (a `result.json` under the same spec) is not run again, so that a study goes on after any interruption and
+grows over several sittings. An arm that fails leaves the others running.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from preflab.errors import UserError
+from preflab.study.plan import Task
+from preflab.study.process import last_words, launch
+from preflab.study.watch import Watch
+from preflab.train.files import read_json
+
+PAUSE = 0.1
+
+
+@dataclass
+class Outcome:
+    """What became of the tasks: failures by task directory, in words."""
+
+    failures: dict[Path, str] = field(default_factory=dict[Path, str])
+
+    @property
+    def complete(self) -> bool:
+        return not self.failures
+
+
+def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch) -> Outcome:
+    """Runs all tasks; raises `UserError` when one ends with the user's mistake, `SystemExit` on SIGTERM or Ctrl-C."""
+    outcome = Outcome()
+    waiting = [task for task in tasks if not is_done(task)]
+    for task in tasks:
+        if task not in waiting:
+            watch.done(task, before=True)
+    running: dict[subprocess.Popen[bytes], Task] = {}
+    with interruptible(running) as stopped:
+        while waiting or running:
+            for process in [process for process in running if process.poll() is not None]:
+                finish(process, running.pop(process), outcome, watch)
+            for task in ready(waiting, running, memory_gb):
+                waiting.remove(task)
+                running[launch(task, charged(task))] = task
+                watch.started(task)
+            waiting = drop_orphans(waiting, outcome)
+            watch.refresh(list(running.values()), len(waiting))
+            if stopped:
+                raise SystemExit(128 + stopped[0])
+            time.sleep(PAUSE)
+    return outcome
+
+
+def is_done(task: Task) -> bool:
+    """Its result is there, made from this very spec. Without its manifest (or with another) the run decides itself."""
+    directory = task.directory
+    if not (directory / "result.json").exists() or not all(is_finished(need) for need in task.needs):
+        return False
+    return read_json(directory / "manifest.json")["spec"] == charged(task)
+
+
+def is_finished(directory: Path) -> bool:
+    return (directory / "result.json").exists()
+
+
+def charged(task: Task) -> dict[str, Any]:
+    """The run file's content: the arm, with the compute of the stages that it stands on charged to its budget."""
+    data = task.arm.model_dump(mode="json")
+    if data["budget"] is not None:
+        data["budget"]["charged"] = sum(read_json(need / "result.json")["counts"]["flops"] for need in task.needs)
+    return data
+
+
+def ready(waiting: Sequence[Task], running: dict[Any, Task], memory_gb: float) -> Iterator[Task]:
+    """The tasks to start now: what they stand on is done, and there are cores and memory for them."""
+    free = cores_here() - sum(task.arm.threads for task in running.values())
+    memory = psutil.virtual_memory().available / 2**30
+    idle = not running
+    for task in list(waiting):
+        fits = task.arm.threads <= free and memory_gb <= memory
+        if (fits or idle) and all(is_finished(need) for need in task.needs):
+            yield task
+            free -= task.arm.threads
+            memory -= memory_gb
+            idle = False
+
+
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def finish(process: subprocess.Popen[bytes], task: Task, outcome: Outcome, watch: Watch) -> None:
+    """Takes note of how a process ended."""
+    code = process.returncode
+    if code == 0:
+        watch.done(task)
+        return
+    if code == 2:
+        raise UserError(f"{task.name} (seed {task.seed}) cannot run:\n{last_words(task.directory)}")
+    reason = "killed, most likely for memory" if code == -signal.SIGKILL else f"ended with code {code}"
+    outcome.failures[task.directory] = f"{task.name} (seed {task.seed}) {reason}; see {task.directory / 'run.log'}"
+    watch.failed(task, reason)
+
+
+def drop_orphans(waiting: Sequence[Task], outcome: Outcome) -> list[Task]:
+    """The tasks that can still run; those that stand on a failure fail with it."""
+    kept: list[Task] = []
+    for task in waiting:
+        broken = next((need for need in task.needs if need in outcome.failures), None)
+        if broken is None:
+            kept.append(task)
+        else:
+            outcome.failures[task.directory] = f"{task.name} (seed {task.seed}) stands on {broken.name}, which failed"
+    return kept
+
+
+@contextmanager
+def interruptible(running: dict[subprocess.Popen[bytes], Task]) -> Iterator[list[int]]:
+    """SIGTERM and Ctrl-C are noted in the list that is given; on the way out every process is asked to end, with its
+    checkpoint made, and waited for."""
+    stopped: list[int] = []
+
+    def note(signum: int, frame: object) -> None:
+        stopped.append(signum)
+
+    before = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,44 @@
+"""The JSON Schema of a study file: pydantic's own, with every known variant of each tagged field spelled out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from preflab.evaluation import EVALUATORS
+from preflab.methods import METHODS
+from preflab.rewards import REWARDS
+from preflab.sampling import SAMPLERS
+from preflab.spec import Registry
+from preflab.study.plan import Study
+from preflab.testbeds import TESTBEDS
+
+FIELDS = {
+    "method": METHODS,
+    "testbed": TESTBEDS,
+    "reward": REWARDS,
+    "evaluator": EVALUATORS,
+    "sampler": SAMPLERS,
+}
+
+
+def study_schema() -> str:
+    """For an editor to complete and check study files against."""
+    schema = Study.model_json_schema()
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    for part in (schema, *list(definitions.values())):
+        for field, registry in FIELDS.items():
+            if field in part.get("properties", {}):
+                part["properties"][field] = {"anyOf": variants(registry, definitions), "title": registry.noun}
+    return json.dumps(schema, indent=1)
+
+
+def variants(registry: Registry, definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    """References to the schema of every variant, which are added to `definitions`; a bare name stands for its defaults."""
+    references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
+    for name in registry.names():
+        found = registry.load(name).model_json_schema()
+        definitions.update(found.pop("$defs", {}))
+        definitions[f"{registry.noun}:{name}"] = {**found, "required": [*found.get("required", []), "kind"]}
+        references.append({"$ref": f"#/$defs/{registry.noun}:{name}"})
+    return references

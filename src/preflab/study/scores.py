@@ -1,0 +1,72 @@
+"""An arm's outcome as a table of seeds x problems, and two arms' outcomes put side by side. No torch.
+
+Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: a seed's
+arms start from the same SFT model and answer the same problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preflab.errors import UserError
+from preflab.study.intervals import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One arm's outcome: `values` [S, P] of the runs `seeds` on the `problems`.
+
+    A diverged run is an outcome like any other: its row holds what it scored (0 where it scored nothing), and its seed
+    stands in `diverged`, so that it is counted. Raises UserError for a table that is empty, of the wrong shape, not
+    finite, or names a seed or problem twice.
+    """
+
+    values: Floats
+    seeds: tuple[int, ...]
+    problems: tuple[str, ...]
+    diverged: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        expected = (len(self.seeds), len(self.problems))
+        if self.values.shape != expected or 0 in expected:
+            raise UserError(
+                f"scores: a table of shape {self.values.shape} for {expected[0]} seeds and {expected[1]} problems; "
+                "give one row per seed and one column per problem, at least one of each"
+            )
+        if len(set(self.seeds)) < expected[0] or len(set(self.problems)) < expected[1]:
+            raise UserError("scores: a seed or a problem occurs twice; average a problem's answers into one cell")
+        if not np.isfinite(self.values).all():
+            row, column = np.argwhere(~np.isfinite(self.values))[0]
+            raise UserError(
+                f"scores: seed {self.seeds[row]}, problem {self.problems[column]!r} is {self.values[row, column]}; "
+                "a diverged run is an outcome: give what it scored (0 where nothing) and name its seed in `diverged`"
+            )
+
+    def table(self, seeds: Sequence[int], problems: Sequence[str]) -> Floats:
+        """[len(seeds), len(problems)] the cells in the order asked for."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        column = {problem: i for i, problem in enumerate(self.problems)}
+        return self.values[np.ix_(rows, [column[problem] for problem in problems])]
+
+
+def paired(a: Scores, b: Scores, names: tuple[str, str]) -> tuple[tuple[int, ...], Floats]:
+    """The seeds that both arms have, and `a` minus `b` on them, cell by cell. `names` serve the error messages.
+
+    Raises UserError when the arms answered different problems or share no seed.
+    """
+    differing = set(a.problems) ^ set(b.problems)
+    if differing:
+        raise UserError(
+            f"{names[0]} and {names[1]} did not answer the same problems ({len(differing)} differ, among them "
+            f"{min(differing)!r}): evaluate both on the same test set"
+        )
+    seeds = tuple(seed for seed in a.seeds if seed in b.seeds)
+    if not seeds:
+        raise UserError(
+            f"{names[0]} (seeds {list(a.seeds)}) and {names[1]} (seeds {list(b.seeds)}) share no seed: arms are "
+            "compared seed by seed; run both with the same seeds"
+        )
+    return seeds, a.table(seeds, a.problems) - b.table(seeds, a.problems)

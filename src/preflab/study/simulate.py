@@ -1,0 +1,135 @@
+"""Simulated studies whose truth is known: how often do the intervals of `intervals` cover it?
+
+Arms answer the same problems; an answer is right with probability
+
+    sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
+
+and a cell of the table is the share of right ones among `samples` answers. `run` is the seed effect: the whole arm
+shifts, as when a training run turns out well. Everything random is normal, so an arm's true mean is one integral.
+`python -m preflab.study.simulate` measures the table of docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from preflab.study.intervals import Floats, analyse, half_width
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Design:
+    """One kind of study. `seed_sd`: each arm's SD between runs, in points of the mean score."""
+
+    seeds: int
+    problems: int
+    samples: int = 5
+    seed_sd: tuple[float, ...] = (0.0, 0.0)
+    levels: tuple[float, ...] = (0.0, 0.0)
+    difficulty_sd: float = 1.5
+    taste_sd: float = 0.7
+    chance_sd: float = 0.5
+
+    @classmethod
+    def pair(cls, seeds: int, problems: int, seed_sd: float, levels: tuple[float, float] = (0.0, 0.0)) -> Design:
+        """Two arms whose *difference* has the SD `seed_sd` between seeds."""
+        return cls(seeds, problems, seed_sd=(seed_sd / np.sqrt(2),) * 2, levels=levels)
+
+    @property
+    def fixed_variance(self) -> float:
+        return self.difficulty_sd**2 + self.taste_sd**2 + self.chance_sd**2
+
+    def run_sd(self) -> Floats:
+        """[A] the seed effects' SD on the scale of the sigmoid: `seed_sd` over the mean score's slope."""
+        slopes = [
+            _gauss_mean(lambda x: special.expit(x) * special.expit(-x), m, self.fixed_variance) for m in self.levels
+        ]
+        return np.asarray(self.seed_sd) / np.asarray(slopes)
+
+    def truth(self) -> Floats:
+        """[A] the arms' true means over all runs and problems."""
+        variances = self.fixed_variance + self.run_sd() ** 2
+        return np.array([_gauss_mean(special.expit, m, v) for m, v in zip(self.levels, variances, strict=True)])
+
+
+def _gauss_mean(f: Callable[[Floats], Floats], mean: float, variance: float) -> float:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    return float((weights * f(mean + np.sqrt(variance) * nodes)).sum() / weights.sum())
+
+
+def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 100) -> Iterator[Floats]:
+    """`count` studies as arrays [n, A, S, P] of scores in [0, 1], `chunk` studies at a time to bound the memory."""
+    arms, run_sd = len(design.levels), design.run_sd()[:, None, None]
+    for start in range(0, count, chunk):
+        n = min(chunk, count - start)
+        logits = rng.normal(size=(n, arms, design.seeds, design.problems)) * design.chance_sd
+        logits += rng.normal(size=(n, 1, 1, design.problems)) * design.difficulty_sd
+        logits += rng.normal(size=(n, arms, 1, design.problems)) * design.taste_sd
+        logits += rng.normal(size=(n, arms, design.seeds, 1)) * run_sd
+        logits += np.asarray(design.levels)[:, None, None]
+        yield rng.binomial(design.samples, special.expit(logits)) / design.samples
+
+
+def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: float) -> Bools:
+    """[count, pairs] True where a study's interval for arm a minus arm b does not hold the true difference."""
+    truth, (first, second) = design.truth(), np.array(pairs).T
+    out: list[Bools] = []
+    for scores in studies(design, count, np.random.default_rng(0)):
+        table = analyse(scores[:, first] - scores[:, second])
+        out.append(np.abs(table.mean - (truth[first] - truth[second])) > half_width(table, alpha, len(pairs)))
+    return np.concatenate(out)
+
+
+def coverage(design: Design, count: int, *, alpha: float = 0.05) -> float:
+    """How often the interval of `statistics.compare` for arm 0 minus arm 1 holds the truth."""
+    return 1 - float(misses(design, [(0, 1)], count, alpha).mean())
+
+
+def false_wins(design: Design, pairs: Sequence[tuple[int, int]], count: int, *, alpha: float = 0.05) -> float:
+    """How often *any* interval of the family misses: the family-wise error of `statistics.compare_all`."""
+    return float(misses(design, pairs, count, alpha).any(axis=1).mean())
+
+
+def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
+    """How often an arm is declared the winner (as by `statistics.winner`) that is not the only truly best one."""
+    truth, arms = design.truth(), len(design.levels)
+    alone = np.array([(truth[i] > np.delete(truth, i) + 1e-12).all() for i in range(arms)])
+    wrong = 0
+    for scores in studies(design, count, np.random.default_rng(0)):
+        leader = scores.mean(axis=(-2, -1)).argmax(axis=1)
+        leading = np.take_along_axis(scores, leader[:, None, None, None], axis=1)
+        others = scores[np.arange(arms) != leader[:, None]].reshape(len(scores), arms - 1, *scores.shape[2:])
+        table = analyse(leading - others)
+        declared = (table.mean > half_width(table, alpha, arms / 2)).all(axis=1)
+        wrong += int((declared & ~alone[leader]).sum())
+    return wrong / count
+
+
+def main(count: int = 20_000) -> None:
+    """Print the tables of docs/statistics.md; about ten minutes."""
+    spreads = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.14)
+    print(f"Coverage of a nominal .95 interval, {count} studies a cell")
+    print("| problems | seeds |" + "".join(f" {sd:g} |" for sd in spreads) + "\n|" + "---|" * (len(spreads) + 2))
+    for problems, seeds in product((100, 300), (2, 3, 5, 10)):
+        cells = (coverage(Design.pair(seeds, problems, sd), count) for sd in spreads)
+        print(f"| {problems} | {seeds} |" + "".join(f" {cell:.3f} |" for cell in cells), flush=True)
+    print(f"\nStudies of 7 arms with a false claim, 100 problems, {count // 4} studies a cell")
+    print("| seeds | seed SD of an arm | six against one | every pair | winner, two tied |\n|---|---|---|---|---|")
+    for seeds, sd in product((3, 5, 10), (0.0, 0.02, 0.05, 0.1)):
+        design = Design(seeds, 100, seed_sd=(sd,) * 7, levels=(0.0,) * 7)
+        families = [[(i, 0) for i in range(1, 7)], list(combinations(range(7), 2))]
+        rates = [false_wins(design, family, count // 4) for family in families]
+        two_best = Design(seeds, 100, seed_sd=(sd,) * 7, levels=(1.0, 1.0) + (-3.0,) * 5)
+        rates.append(wrong_winners(two_best, count // 4))
+        print(f"| {seeds} | {sd:g} |" + "".join(f" {rate:.3f} |" for rate in rates), flush=True)
+
+
+if __name__ == "__main__":
+    main()

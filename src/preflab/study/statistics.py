@@ -1,0 +1,247 @@
+"""What a study may claim: how good an arm is, which of two arms is better, who won. No torch.
+
+Two arms are compared by their difference in every cell of their `Scores` [seeds, problems], which are paired. Seeds and
+problems are both samples, from all runs and all problems that might have been; `intervals` turns that into numbers,
+docs/statistics.md says what was measured of it.
+
+A verdict and its interval never contradict each other: "better" is an interval above the margin, "worse" one below it,
+"not decided" everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from preflab.errors import UserError, nearest
+from preflab.study.intervals import Crossed, Floats, analyse, half_width, p_value
+from preflab.study.scores import Scores, paired
+
+Decision = Literal["better", "worse", "not decided"]
+ENOUGH_SEEDS = 5
+"""With fewer seeds a result is called preliminary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its interval. One seed, or one problem, gives no interval: `None`, and `reason` says why.
+
+    `se` and `df` are the standard error and the degrees of freedom of `intervals.Crossed`; `seed_sd`, `problem_sd` and
+    `noise_sd` estimate the spread of runs, of problems, and of a cell around both (the arguments of
+    `detectable_difference`).
+    """
+
+    estimate: float
+    low: float | None = None
+    high: float | None = None
+    se: float | None = None
+    df: float | None = None
+    seed_sd: float | None = None
+    problem_sd: float | None = None
+    noise_sd: float | None = None
+    confidence: float
+    seeds: int
+    problems: int
+    diverged: int = 0
+    reason: str = ""
+
+    @property
+    def preliminary(self) -> bool:
+        return self.seeds < ENOUGH_SEEDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Interval):
+    """`first` minus `second` over the seeds they share.
+
+    `family` is the number of comparisons that the interval and the p-value are adjusted for: the whole family's
+    intervals hold at once with probability `confidence`. `diverged` counts the runs of both arms.
+    """
+
+    first: str
+    second: str
+    p_value: float | None = None
+    verdict: Decision = "not decided"
+    margin: float = 0.0
+    family: float = 1.0
+
+    @property
+    def difference(self) -> float:
+        return self.estimate
+
+    @property
+    def decided(self) -> bool:
+        return self.verdict != "not decided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """The arm with the highest mean, and the arms that it does not beat (`contenders`)."""
+
+    leader: str
+    contenders: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def decided(self) -> bool:
+        """The leader is better than every other arm."""
+        return bool(self.comparisons) and not self.contenders
+
+    @property
+    def preliminary(self) -> bool:
+        return any(comparison.preliminary for comparison in self.comparisons)
+
+
+def mean_interval(scores: Scores, *, confidence: float = 0.95) -> Interval:
+    """One arm's level: its mean over seeds and problems. Not for telling arms apart: that is `compare`'s work."""
+    table = _analysed(scores.values)
+    width = None if table is None else float(half_width(table, 1 - _checked(confidence)))
+    return _interval(scores.values, table, width, confidence, len(scores.diverged))
+
+
+def compare(
+    a: Scores,
+    b: Scores,
+    *,
+    names: tuple[str, str] = ("a", "b"),
+    confidence: float = 0.95,
+    margin: float = 0.0,
+    family: float = 1.0,
+) -> Comparison:
+    """`a` minus `b`, cell by cell, over the seeds that both have and all problems.
+
+    `margin` >= 0: a difference worth having; "better" and "worse" then mean by more than that, and the p-value is that
+    of the distance beyond it. `family`: adjusts for that many comparisons (see `intervals.half_width`). Raises
+    UserError when the arms share no seed or answer different problems.
+    """
+    alpha = 1 - _checked(confidence)
+    if margin < 0:
+        raise UserError(f"margin is {margin}; give the smallest difference worth having, 0 or more")
+    seeds, cells = paired(a, b, names)
+    table, width, p = _analysed(cells), None, None
+    verdict: Decision = "not decided"
+    if table is not None:
+        width = float(half_width(table, alpha, family))
+        beyond = abs(float(table.mean)) - margin
+        p = p_value(table, beyond, family)
+        if beyond > width:
+            verdict = "better" if table.mean > 0 else "worse"
+    return Comparison(
+        **vars(_interval(cells, table, width, confidence, sum(seed in seeds for seed in a.diverged + b.diverged))),
+        first=names[0],
+        second=names[1],
+        p_value=p,
+        verdict=verdict,
+        margin=margin,
+        family=family,
+    )
+
+
+def compare_all(
+    scores: Mapping[str, Scores],
+    pairs: Sequence[tuple[str, str]] | None = None,
+    *,
+    confidence: float = 0.95,
+    margin: float = 0.0,
+) -> list[Comparison]:
+    """The `pairs`, named before the results were seen, or every pair of arms: false differences anywhere <= 5%.
+
+    Bonferroni over the number of pairs, whatever their dependence: name few. See `versus` for "each against one".
+    """
+    pairs = list(combinations(scores, 2)) if pairs is None else pairs
+    for name in (name for pair in pairs for name in pair):
+        if name not in scores:
+            raise UserError(f"comparisons: no arm {name!r} in this study.{nearest(name, scores)}")
+    if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
+        raise UserError("comparisons: a pair occurs twice or compares an arm with itself; name each pair once")
+    return [
+        compare(scores[a], scores[b], names=(a, b), confidence=confidence, margin=margin, family=len(pairs))
+        for a, b in pairs
+    ]
+
+
+def versus(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
+    """The pairs that compare every other arm with `baseline`."""
+    return [(arm, baseline) for arm in arms if arm != baseline]
+
+
+def winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
+    """Who won: the arm with the highest mean against each of the others, at alpha 2/A for A arms.
+
+    Why A/2 comparisons are enough though the leader was chosen by looking. Call the truly best arm b. A wrong winner i
+    must beat b, upwards only: A-1 events of probability alpha/A each. Where b ties with another arm, b itself is
+    wrong when it beats that arm: one more. Together alpha; the same count bounds the chance that b is missing from
+    leader and contenders. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
+    """
+    if not scores:
+        raise UserError("no arm has finished: there is nothing to compare")
+    leader = max(scores, key=lambda arm: float(scores[arm].values.mean()))
+    family = max(1.0, len(scores) / 2)
+    comparisons = tuple(
+        compare(scores[leader], scores[arm], names=(leader, arm), confidence=confidence, family=family)
+        for arm in scores
+        if arm != leader
+    )
+    contenders = tuple(c.second for c in comparisons if c.verdict != "better")
+    return Winner(leader=leader, contenders=contenders, comparisons=comparisons)
+
+
+def detectable_difference(
+    *,
+    seed_sd: float,
+    problem_sd: float,
+    noise_sd: float,
+    seeds: int,
+    problems: int,
+    confidence: float = 0.95,
+    family: float = 1.0,
+) -> float:
+    """The half width to expect of a comparison with so many seeds and problems: a true difference of this size is
+    found about every second time. The standard deviations are those of the paired difference (see `Interval`).
+    """
+    if seeds < 2 or problems < 2:
+        raise UserError(f"{seeds} seeds x {problems} problems: two of each is the least that shows a spread")
+    seed_part = seed_sd**2 / seeds + noise_sd**2 / (seeds * problems)
+    parts = [np.asarray(x, dtype=float) for x in (0.0, seed_part, problem_sd**2 / problems, noise_sd**2)]
+    table = Crossed(parts[0], parts[1], parts[2], seeds - 1, problems - 1, parts[3])
+    return float(half_width(table, 1 - _checked(confidence), family))
+
+
+def _checked(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise UserError(f"confidence is {confidence}; give a probability between 0 and 1, such as 0.95")
+    return confidence
+
+
+def _analysed(cells: Floats) -> Crossed | None:
+    return analyse(cells) if min(cells.shape) >= 2 else None
+
+
+def _interval(cells: Floats, table: Crossed | None, width: float | None, confidence: float, diverged: int) -> Interval:
+    seeds, problems = cells.shape
+    estimate = float(cells.mean())
+    if table is None or width is None:
+        unknown = "one seed: how much runs differ" if seeds < 2 else "one problem: how much problems differ"
+        reason = f"{unknown} cannot be estimated, so there is no interval"
+        return Interval(
+            estimate=estimate, confidence=confidence, seeds=seeds, problems=problems, diverged=diverged, reason=reason
+        )
+    seed_variance = table.seed_part * seeds - table.residual / problems
+    return Interval(
+        estimate=estimate,
+        low=estimate - width,
+        high=estimate + width,
+        se=float(np.sqrt(table.variance)),
+        df=float(table.df),
+        seed_sd=float(np.sqrt(max(seed_variance, 0))),
+        problem_sd=float(np.sqrt(table.problem_part * problems)),
+        noise_sd=float(np.sqrt(table.residual)),
+        confidence=confidence,
+        seeds=seeds,
+        problems=problems,
+        diverged=diverged,
+    )

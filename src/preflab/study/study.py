@@ -1,0 +1,152 @@
+"""A study from beginning to end: tuning where asked, stages and arms, statistics, report."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from preflab.errors import UserError
+from preflab.report import print_summary, read_results, write_report
+from preflab.spec import parse_spec
+from preflab.study.estimate import Speed
+from preflab.study.outcome import results
+from preflab.study.plan import Study, Task, Trial, tasks, trials, with_settings
+from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
+from preflab.study.watch import Watch
+from preflab.train.files import read_json, write_json
+from preflab.train.directory import FORMAT, locked
+
+MANIFEST = "study.json"
+
+
+def run_study(
+    study: Study,
+    directory: Path,
+    *,
+    command: str,
+    tune: bool = False,
+    fresh: bool = False,
+    samples: bool = True,
+    quiet: bool = False,
+) -> int:
+    """Runs what is not done yet and writes the report; returns the exit code (1 where an arm failed)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory):
+        if fresh:
+            forget(directory)
+        claim_study(study, directory)
+        if study.tuning is not None and (tune or not study.tuning.shipped):
+            study = tuned(study, directory, quiet=quiet)
+        outcome = run_all(list(tasks(study, directory)), study, quiet=quiet)
+        failures = list(outcome.failures.values())
+        data = {"format": FORMAT, "study": study.model_dump(mode="json"), "command": command, "failures": failures}
+        write_json(directory / MANIFEST, data)
+        page = write_reports(directory, samples=samples)
+    print_summary(read_results(directory / "results.json"), Console())
+    print(f"Report: {page}")
+    for failure in failures:
+        print(f"FAILED: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def run_all(found: Sequence[Task], study: Study, *, quiet: bool) -> Outcome:
+    watch = Watch(len(found), quiet=quiet)
+    try:
+        return run_tasks(found, memory_gb=study.memory_gb, watch=watch)
+    finally:
+        watch.close()
+
+
+def tuned(study: Study, directory: Path, *, quiet: bool) -> Study:
+    """Runs the tuning stage; every tuned arm takes its best trial's settings. The trials go into the study."""
+    assert study.tuning is not None
+    found = list(trials(study, directory))
+    run_all([task for _, _, task in found], study, quiet=quiet)
+    shipped: list[Trial] = []
+    for name in study.tuning.spaces:
+        tried = [(settings, task, trial_score(task)) for arm, settings, task in found if arm == name]
+        totals: dict[str, list[float]] = {}
+        for settings, _, score in tried:
+            totals.setdefault(json.dumps(settings, sort_keys=True), []).append(-math.inf if score is None else score)
+        best = max(totals, key=lambda key: sum(totals[key]) / len(totals[key]))
+        for settings, task, score in tried:
+            chosen = json.dumps(settings, sort_keys=True) == best
+            shipped.append(Trial(arm=name, settings=settings, seed=task.seed, score=score, chosen=chosen))
+    return with_trials(study, shipped)
+
+
+def with_trials(study: Study, found: Sequence[Trial]) -> Study:
+    """The study with its tuned arms' settings replaced by those of the chosen trials."""
+    assert study.tuning is not None
+    chosen = {trial.arm: trial.settings for trial in found if trial.chosen}
+    arms = {
+        name: with_settings(arm, chosen[name], where=f"tuning.{name}") if name in chosen else arm
+        for name, arm in study.arms.items()
+    }
+    tuning = study.tuning.model_copy(update={"shipped": tuple(found)})
+    return study.model_copy(update={"arms": arms, "tuning": tuning})
+
+
+def trial_score(task: Task) -> float | None:
+    """A trial's validation score at its best temperature; None where it diverged or failed."""
+    path = task.directory / "result.json"
+    result = read_json(path) if path.exists() else {"diverged": "failed"}
+    return None if result["diverged"] else max(result["evaluation"]["validation"].values())
+
+
+def claim_study(study: Study, directory: Path) -> None:
+    """Refuses a directory of another study. Arms, seeds and settings may grow: each run guards its own spec."""
+    path = directory / MANIFEST
+    if path.exists():
+        known = read_json(path)
+        if known.get("format") != FORMAT or known["study"]["name"] != study.name:
+            raise UserError(
+                f"{directory} holds another study, {known['study']['name']!r}. Choose another --output, or --fresh."
+            )
+    else:
+        write_json(path, {"format": FORMAT, "study": study.model_dump(mode="json"), "command": "", "failures": []})
+
+
+def forget(directory: Path) -> None:
+    """Removes what a study wrote, and nothing else."""
+    for name in (MANIFEST, "report.html", "report.md", "results.json", "results.csv"):
+        (directory / name).unlink(missing_ok=True)
+    for path in (*directory.glob("seed-*"), directory / "tuning"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_reports(directory: Path, *, samples: bool) -> Path:
+    """The report of what has finished so far; raises `UserError` where the directory holds no study."""
+    if not (directory / MANIFEST).exists():
+        raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
+    data = read_json(directory / MANIFEST)
+    study = parse_spec(Study, data["study"], where=str(directory / MANIFEST))
+    found = results(study, directory, command=data["command"], notes=data["failures"])
+    return write_report(found, directory, samples=samples)
+
+
+def describe_plan(study: Study, directory: Path) -> str:
+    """The stages and arms of a study and how long they should take on this machine."""
+    found = list(tasks(study, directory))
+    speed = Speed.measured(study)
+    cores = cores_here()
+    seconds = [speed.seconds(task) for task in found]
+    lines = [f"{study.name}: {study.question}", ""]
+    for name in dict.fromkeys(task.name for task in found):
+        mine = [(task, cost) for task, cost in zip(found, seconds, strict=True) if task.name == name]
+        kind = type(mine[0][0].arm.method).model_fields["kind"].default if mine[0][0].arm.method else "measured only"
+        done = sum(is_done(task) for task, _ in mine)
+        lines.append(f"  {name:<14} {kind:<12} {len(mine)} seeds, {done} done, about {mine[0][1] / 60:.1f} min each")
+    left = sum(cost for task, cost in zip(found, seconds, strict=True) if not is_done(task))
+    at_once = max(1, cores // study.threads)
+    lines += ["", f"  {len(found)} runs, {at_once} at a time: about {left / at_once / 3600:.2f} hours on this machine."]
+    if study.tuning is not None:
+        count = sum(1 for arm, _, _ in trials(study, directory) if arm)
+        lines.append(f"  Tuning: {count} trials, {'shipped with the study' if study.tuning.shipped else 'run first'}.")
+    return "\n".join(lines)

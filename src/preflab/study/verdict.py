@@ -1,0 +1,79 @@
+"""The study's answer in a sentence, and whether it would stand under the budget that was not equalised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from preflab.meter import Unit
+from preflab.report import results as report
+from preflab.study.plan import Study
+from preflab.study.scores import Scores
+from preflab.study.statistics import Winner
+
+Holds = Literal["yes", "no", "unknown"]
+
+
+def verdict(
+    study: Study,
+    winner: Winner,
+    scores: Mapping[str, Scores],
+    spent: Mapping[str, Mapping[Unit, float]],
+    metric: str,
+) -> report.Verdict:
+    """Names the winner only where the leader beats every other arm at once; otherwise the arms that it is not told from."""
+    level = float(scores[winner.leader].values.mean())
+    share = metric.startswith("pass@")
+    shown = f"{level:.1%}" if share else f"{level:.2f}"
+    under = f" under equal {study.budget.unit}" if study.budget else ""
+    if not winner.comparisons:
+        sentence = f"There is one arm, {winner.leader}, at {metric} {shown}: nothing to compare."
+    elif winner.decided:
+        nearest = min(winner.comparisons, key=lambda found: found.difference)
+        sentence = (
+            f"{winner.leader} won{under}: {metric} {shown}, ahead of the next, {nearest.second}, by "
+            f"{_span(nearest.difference, nearest.low, nearest.high, share)}."
+        )
+    else:
+        others = ", ".join(winner.contenders)
+        sentence = (
+            f"Not decided{under}: {winner.leader} has the highest {metric}, {shown}, and cannot be told from {others}."
+        )
+    holds, why = under_other_budget(study, winner, spent)
+    return report.Verdict(
+        sentence=sentence,
+        winner=winner.leader if winner.decided else None,
+        tied=winner.contenders,
+        preliminary=winner.preliminary,
+        holds_under_other_budget=holds,
+        other_budget=why,
+        method="Paired differences over seeds and problems, both taken as samples; t intervals with Satterthwaite degrees "
+        "of freedom, simultaneous over all comparisons with the leader (family-wise 5%).",
+    )
+
+
+def under_other_budget(
+    study: Study, winner: Winner, spent: Mapping[str, Mapping[Unit, float]]
+) -> tuple[Holds, str]:
+    """A winner that used no more of the other budget than any arm it beat would win under that one too.
+
+    Where it used more, nothing here says what the others would have made of as much: unknown.
+    """
+    if study.budget is None or not winner.decided:
+        return "unknown", "There is no verdict to carry over." if not winner.decided else "No budget was equalised."
+    other: Unit = "labels" if study.budget.unit == "compute" else "compute"
+    mine = spent[winner.leader][other]
+    less = {arm.second: spent[arm.second][other] for arm in winner.comparisons if spent[arm.second][other] < mine}
+    if not less:
+        return "yes", f"{winner.leader} used no more {other} than any arm that it beat ({mine:,.3g})."
+    used = ", ".join(f"{arm} {amount:,.3g}" for arm, amount in less.items())
+    return "unknown", (
+        f"{winner.leader} used more {other} ({mine:,.3g}) than {used}. What they would do with as much was not measured."
+    )
+
+
+def _span(estimate: float, low: float | None, high: float | None, share: bool) -> str:
+    unit, scale = (" points", 100.0) if share else ("", 1.0)
+    if low is None or high is None:
+        return f"{scale * estimate:.1f}{unit} (no interval: one seed)"
+    return f"{scale * estimate:.1f}{unit} (95% interval {scale * low:.1f} to {scale * high:.1f})"

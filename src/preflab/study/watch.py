@@ -1,0 +1,94 @@
+"""What a study shows while it runs: a live table on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from preflab.study.plan import Task
+
+INTERVAL = 1.0
+
+
+class Watch:
+    """Counts what is done and shows what runs. `quiet` shows failures only."""
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self.total = total
+        self.finished = 0
+        self.quiet = quiet
+        self.console = Console(file=sys.stderr)
+        self.started_at = self.refreshed = time.monotonic()
+        self.live: Live | None = None
+
+    def started(self, task: Task) -> None:
+        if not self.console.is_terminal:
+            self._line(f"start   {task.name} (seed {task.seed})")
+
+    def done(self, task: Task, *, before: bool = False) -> None:
+        self.finished += 1
+        self._line(f"{'had' if before else 'done'}    {task.name} (seed {task.seed}){last_score(task.directory)}")
+
+    def failed(self, task: Task, reason: str) -> None:
+        self.console.print(f"FAILED  {task.name} (seed {task.seed}): {reason}", markup=False, highlight=False)
+
+    def refresh(self, running: Sequence[Task], waiting: int) -> None:
+        """Redraws the table, once a second."""
+        if self.quiet or not self.console.is_terminal or time.monotonic() - self.refreshed < INTERVAL:
+            return
+        self.refreshed = time.monotonic()
+        if self.live is None:
+            self.live = Live(console=self.console, transient=True)
+            self.live.start()
+        table = Table.grid(padding=(0, 2))
+        for task in running:
+            share = progress(task.directory)
+            table.add_row(Text(f"{task.name} (seed {task.seed})"), ProgressBar(total=1.0, completed=share, width=30))
+        table.add_row(Text(f"{self.finished} of {self.total} runs done, {waiting} waiting, {self._elapsed()}"))
+        self.live.update(table)
+
+    def close(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _line(self, text: str) -> None:
+        if not self.quiet:
+            head = f"[{self.finished}/{self.total} {self._elapsed()}] "
+            self.console.print(head + text, markup=False, highlight=False)
+
+    def _elapsed(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self.started_at), 60)
+        return f"{minutes}:{seconds:02d}"
+
+
+def progress(directory: Path) -> float:
+    """The share of its budget that a run has used, from the end of its metrics."""
+    path = directory / "metrics.jsonl"
+    if not path.exists():
+        return 0.0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        lines = file.read().splitlines()
+    try:
+        return min(float(json.loads(lines[-1])["progress"]), 1.0)
+    except (IndexError, KeyError, ValueError):  # nothing yet, or a line half written
+        return 0.0
+
+
+def last_score(directory: Path) -> str:
+    """The chosen decoding's score, where the run was measured."""
+    try:
+        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        return f": {result['evaluation']['chosen']['measures']['score']:.3f}"
+    except (OSError, KeyError, ValueError):
+        return ""

@@ -1,0 +1,15 @@
+"""One file per testbed. A testbed is data in three parts that share nothing, with a judge where there is one."""
+
+from __future__ import annotations
+
+from preflab.spec import Registry
+
+TESTBEDS = Registry(
+    "testbed",
+    "preflab.testbeds",
+    {
+        "minicode": "preflab.testbeds.minicode:Minicode",
+        "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
+        "jsonl": "preflab.testbeds.jsonl:Jsonl",
+    },
+)

@@ -1,0 +1,103 @@
+"""An opened testbed of dialogues: rows of a prompt with up to two answers, in three splits that share nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from preflab.errors import UserError
+from preflab.testbeds.provenance import describe, first_turn_key
+from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Split, Test, Turn, Verdict
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Programs = Sequence[tuple[str, Sequence[Test]]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record of the data. `answer` is the one to imitate; with `rejected`, the pair is a preference."""
+
+    prompt: Prompt
+    answer: Completion | None = None
+    rejected: Completion | None = None
+
+
+def prompt_id(turns: Sequence[Turn]) -> str:
+    """An id that depends on the dialogue's content alone, the same wherever and whenever it is loaded."""
+    content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def no_judge(programs: Programs) -> list[Verdict]:
+    """The judge of a testbed whose answers cannot be tested."""
+    raise UserError(
+        "This testbed has no tests to run: its answers are dialogue. Choose a reward that reads text (learned, "
+        "function, command, http) and an evaluator that does."
+    )
+
+
+class Dialogues:
+    """The rows by split. `notes`: what every report on this data must say. `judge` is a function that knows no data."""
+
+    def __init__(
+        self,
+        name: str,
+        rows: Mapping[Split, Sequence[Row]],
+        *,
+        part: str,
+        identity: Mapping[str, Any],
+        notes: Sequence[str] = (),
+        judge: Callable[[Programs], list[Verdict]] = no_judge,
+    ) -> None:
+        self.name = name
+        self.judge = judge
+        self.notes = tuple(notes)
+        self._part = part
+        self._identity = dict(identity)
+        self._rows: dict[Split, list[Row]] = {"train": list(rows["train"])}
+        self._hidden: dict[Split, dict[str, Sequence[Test]]] = {}
+        for split in SPLITS:
+            problems = [row.prompt for row in rows[split] if isinstance(row.prompt, Problem)]
+            self._hidden[split] = {problem.id: problem.hidden_tests for problem in problems}
+            if split != "train":
+                self._rows[split] = [replace(row, prompt=_shown(row.prompt)) for row in rows[split]]
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        """Each prompt once, in the order of the data; outside training a `Problem` shows its public tests only."""
+        return list({row.prompt.id: row.prompt for row in self._rows[split]}.values())
+
+    def demonstrations(self, split: Split) -> Sequence[Demonstration]:
+        """Each prompt with its answer (the chosen one of a pair), once where pairs repeat it."""
+        found = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
+        demonstrations = [Demonstration(prompt, answer) for prompt, answer in found.values()]
+        return self._given(demonstrations, split, "answers to imitate (`completion` or `chosen`)")
+
+    def preferences(self, split: Split) -> Sequence[Preference]:
+        """The data's own pairs."""
+        rows = self._rows[split]
+        pairs = [Preference(row.prompt, row.answer, row.rejected) for row in rows if row.answer and row.rejected]
+        return self._given(pairs, split, "pairs (`chosen` and `rejected`)")
+
+    def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
+        """Hidden tests by prompt id, for evaluation alone. Raises `UserError` where there are none."""
+        if not any(self._hidden[split].values()):
+            raise UserError(f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator.")
+        return self._hidden[split]
+
+    def provenance(self) -> dict[str, Any]:
+        """What a model trained here has seen: training and validation, for what chooses has seen too."""
+        keys = [first_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
+        return describe(self.name, self._part, keys, **self._identity)
+
+    def _given(self, records: list[T], split: Split, what: str) -> list[T]:
+        if not records:
+            raise UserError(f"The testbed {self.name} has no {what} in its {split} split, which this method needs.")
+        return records
+
+
+def _shown(prompt: Prompt) -> Prompt:
+    return replace(prompt, hidden_tests=()) if isinstance(prompt, Problem) else prompt

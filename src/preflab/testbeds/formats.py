@@ -1,0 +1,113 @@
+"""One record of a JSON lines file -> prompt and answers. TRL's data formats are taken as they are.
+
+| fields                         | what they make                                                          |
+|--------------------------------|-------------------------------------------------------------------------|
+| `prompt`                       | a prompt                                                                |
+| `prompt`, `completion`         | a demonstration                                                         |
+| `messages`                     | the same, as one dialogue; a last turn of the assistant is the answer   |
+| `prompt`, `chosen`, `rejected` | a preference, whose chosen answer is also a demonstration               |
+| `chosen`, `rejected`           | the same, as two whole dialogues that differ in the last turn           |
+| `tests`, `public_tests`        | with any of these, a problem: `[{"input": ..., "output": ...}, ...]`    |
+
+Wherever text is taken, a list of `{"role": ..., "content": ...}` is too. Other fields are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from preflab.errors import UserError
+from preflab.testbeds.dialogues import Row, prompt_id
+from preflab.testbeds.lines import check_text
+from preflab.types import Completion, Problem, Prompt, Role, Test, Turn
+
+Turns = tuple[Turn, ...]
+Record = Mapping[str, Any]
+ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+
+
+def parse_record(record: Record, where: str) -> Row:
+    """A record as a row; raises `UserError` naming file, line and field."""
+    turns, answer, rejected = _dialogue(record, where)
+    if not turns or turns[-1].role != "user":
+        raise UserError(f"{where}: the prompt must end in a turn of the user, which the answer answers.")
+    name = str(record["id"]) if record.get("id") is not None else prompt_id(turns)
+    level = check_text(record.get("level", ""), f"{where}: `level`")
+    public, hidden = (_tests(record, field, where) for field in ("public_tests", "tests"))
+    prompt = Problem(name, turns, level, public, hidden) if public or hidden else Prompt(name, turns, level)
+    return Row(prompt, answer, rejected)
+
+
+def _dialogue(record: Record, where: str) -> tuple[Turns, Completion | None, Completion | None]:
+    """The prompt's turns, the answer to imitate, and the rejected one."""
+    if "messages" in record:
+        turns = _turns(record["messages"], "user", f"{where}: `messages`")
+        answered = turns[-1].role == "assistant"
+        return (turns[:-1], Completion(turns[-1].content), None) if answered else (turns, None, None)
+    if ("chosen" in record) != ("rejected" in record):
+        present, absent = ("chosen", "rejected") if "chosen" in record else ("rejected", "chosen")
+        raise UserError(f"{where}: `{present}` without `{absent}`; a preference needs both.")
+    if "prompt" not in record:
+        return _implicit(record, where)
+    prompt = _turns(record["prompt"], "user", f"{where}: `prompt`")
+    given = {field: _answer(record[field], prompt, f"{where}: `{field}`") for field in ANSWERS if field in record}
+    return prompt, given.get("chosen", given.get("completion")), given.get("rejected")
+
+
+ANSWERS = ("completion", "chosen", "rejected")
+
+
+def _implicit(record: Record, where: str) -> tuple[Turns, Completion, Completion]:
+    """Two whole dialogues; the prompt is what precedes their last turns."""
+    if "chosen" not in record:
+        raise UserError(f"{where}: neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}).")
+    if isinstance(record["chosen"], str):
+        raise UserError(
+            f"{where}: `prompt` is missing, without which `chosen` and `rejected` must be lists of messages."
+        )
+    chosen, rejected = (_turns(record[field], "user", f"{where}: `{field}`") for field in ("chosen", "rejected"))
+    if chosen[:-1] != rejected[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
+        raise UserError(
+            f"{where}: `chosen` and `rejected` must be one dialogue up to their last turns, the assistant's."
+        )
+    return chosen[:-1], Completion(chosen[-1].content), Completion(rejected[-1].content)
+
+
+def _answer(value: Any, prompt: Turns, where: str) -> Completion:
+    """An answer: text, or messages that hold it alone or behind the prompt."""
+    turns = _turns(value, "assistant", where)
+    if turns[-1].role != "assistant" or turns[:-1] not in ((), prompt):
+        raise UserError(f"{where} must be one turn of the assistant, alone or behind the prompt's own turns.")
+    return Completion(turns[-1].content)
+
+
+def _turns(value: Any, role: Role, where: str) -> Turns:
+    """Text as one turn of `role`, or a list of messages."""
+    if not isinstance(value, list):
+        return (Turn(role, check_text(value, where)),)
+    turns = tuple(_turn(message, f"{where}[{number}]") for number, message in enumerate(cast(list[Any], value)))
+    if not turns:
+        raise UserError(f"{where} is an empty list.")
+    return turns
+
+
+def _turn(message: Any, where: str) -> Turn:
+    if not isinstance(message, dict) or not {"role", "content"} <= set(cast(Record, message)):
+        raise UserError(f'{where} must be {{"role": ..., "content": ...}}, not {json.dumps(message)[:60]}.')
+    given = cast(Record, message)
+    if given["role"] not in ROLES:
+        raise UserError(f"{where}: the role must be one of {', '.join(ROLES)}, not {given['role']!r}.")
+    return Turn(ROLES[given["role"]], check_text(given["content"], f"{where}.content"))
+
+
+def _tests(record: Record, field: str, where: str) -> tuple[Test, ...]:
+    value = record.get(field) or []
+    tests = cast(list[Any], value) if isinstance(value, list) else [value]
+    for number, test in enumerate(tests):
+        if not isinstance(test, dict) or set(cast(Record, test)) != {"input", "output"}:
+            raise UserError(
+                f'{where}: `{field}`[{number}] must be {{"input": ..., "output": ...}}, not {json.dumps(test)[:60]}.'
+            )
+    return tuple(Test(test["input"], test["output"]) for test in tests)

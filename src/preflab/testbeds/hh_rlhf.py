@@ -1,0 +1,182 @@
+"""Anthropic's HH-RLHF: human preferences between two answers at the end of a dialogue (Bai et al. 2022).
+
+A record is `{chosen, rejected}`, two whole dialogues whose turns open with `Human:` or `Assistant:` after a blank line.
+Its two files, train and test, are pooled and split anew by the *first human turn*: part A trains policies and reward
+models, part B nothing but the evaluator, part C is evaluated on. No first turn stands in two parts, nor in training
+and validation both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from preflab.errors import UserError
+from preflab.spec import Context, Spec
+from preflab.testbeds.dialogues import SPLITS, Dialogues, Row, prompt_id
+from preflab.testbeds.hub import check_on_hub, hub_records
+from preflab.testbeds.lines import read_lines, text_field
+from preflab.testbeds.provenance import first_turn_key, place
+from preflab.types import Completion, Prompt, Split, Turn
+
+MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
+
+
+class HH(Spec):
+    """`data`: a folder of `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
+
+    `part`: what training and validation are drawn from, "policy" (A) or "evaluator" (B); the test split is C in both.
+    `fractions`: the shares of A, B and C among first turns. `validation`: its share inside A and inside B. A pair with
+    a longer prompt or answer than the limits (in characters) is dropped, and counted like every other drop.
+    """
+
+    kind: Literal["hh_rlhf"] = "hh_rlhf"
+    data: str = "Anthropic/hh-rlhf"
+    subsets: tuple[str, ...] = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
+    part: Literal["policy", "evaluator"] = "policy"
+    fractions: tuple[float, float, float] = (0.5, 0.3, 0.2)
+    validation: float = 0.1
+    max_prompt_chars: int | None = None
+    max_answer_chars: int | None = None
+
+    @field_validator("fractions")
+    @classmethod
+    def _whole(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise ValueError("the shares of policy, evaluator and test must be positive and sum to 1")
+        return fractions
+
+    @field_validator("validation")
+    @classmethod
+    def _share(cls, validation: float) -> float:
+        if not 0 < validation < 1:
+            raise ValueError("the share of validation must lie between 0 and 1")
+        return validation
+
+    @field_validator("subsets")
+    @classmethod
+    def _some(cls, subsets: tuple[str, ...]) -> tuple[str, ...]:
+        if not subsets or len(set(subsets)) < len(subsets):
+            raise ValueError("name at least one subset, and each once")
+        return subsets
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[Dialogues]:
+        """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
+        dropped: Counter[str] = Counter()
+        rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
+        total = 0
+        for where, record in self.records():
+            total += 1
+            row = self.row(record, where)
+            if isinstance(row, str):
+                dropped[row] += 1
+            elif (split := self.split(row.prompt)) is not None:
+                rows[split].append(row)
+        empty = [split for split in SPLITS if not rows[split]]
+        if empty:
+            raise UserError(
+                f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped) none falls into {', '.join(empty)}. "
+                "Give it more data or other `fractions`."
+            )
+        identity = {"source": self.data, "subsets": list(self.subsets)}
+        yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=_notes(total, dropped))
+
+    def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The raw records with where they come from: the folder, or the hub where there is no such folder."""
+        folder = Path(self.data).expanduser()
+        if folder.is_dir():
+            yield from _folder_records(folder, self.subsets)
+        elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
+            check_on_hub(self.data)
+            for subset in self.subsets:
+                for split in ("train", "test"):
+                    yield from hub_records(self.data, subset, split)
+        else:
+            raise UserError(
+                f"There is no folder {self.data}. `data` names a folder that holds {self.subsets[0]}/train.jsonl.gz "
+                "and the like, or the hub's Anthropic/hh-rlhf."
+            )
+
+    def row(self, record: Mapping[str, Any], where: str) -> Row | str:
+        """A record as a row, or why it is dropped. Raises `UserError` when it is no HH-RLHF record at all."""
+        texts = [text_field(record, name, where) for name in ("chosen", "rejected")]
+        if texts[0] == texts[1]:
+            return "chosen and rejected are the same"
+        chosen, rejected = (parse_dialogue(text, where) for text in texts)
+        if chosen[-1].role == "user" or rejected[-1].role == "user":
+            return "a dialogue ends in a human turn"
+        if chosen[:-1] != rejected[:-1]:
+            return "the two prompts differ"
+        turns = join_turns(chosen[:-1])
+        if not turns or turns[-1].role != "user":
+            return "the prompt does not end in a human turn"
+        answers = [Completion(dialogue[-1].content) for dialogue in (chosen, rejected)]
+        if not all(answer.text for answer in answers):
+            return "an answer is empty"
+        if _longer(sum(len(turn.content) for turn in turns), self.max_prompt_chars):
+            return f"the prompt has more than {self.max_prompt_chars} characters"
+        if _longer(max(len(answer.text) for answer in answers), self.max_answer_chars):
+            return f"an answer has more than {self.max_answer_chars} characters"
+        return Row(Prompt(prompt_id(turns), turns), *answers)
+
+    def split(self, prompt: Prompt) -> Split | None:
+        """Where a dialogue belongs, by its first human turn alone; None for the part that is not open."""
+        key = first_turn_key(prompt)
+        policy, evaluator, _ = self.fractions
+        at = place(key, "part")
+        part = "policy" if at < policy else "evaluator" if at < policy + evaluator else "test"
+        if part == "test":
+            return "test"
+        if part != self.part:
+            return None
+        return "validation" if place(key, "validation") < self.validation else "train"
+
+
+def parse_dialogue(text: str, where: str) -> tuple[Turn, ...]:
+    """The turns of a dialogue. Only a marker at the start of a paragraph opens one, no "Human:" in running text."""
+    head, *pieces = MARKER.split(text)
+    if head.strip() or not pieces:
+        raise UserError(f"{where} is no dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
+    pairs = zip(pieces[::2], pieces[1::2], strict=True)
+    return tuple(Turn("user" if speaker == "Human" else "assistant", content.strip()) for speaker, content in pairs)
+
+
+def join_turns(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Two turns of one role in a row, which some records hold, become one: chat templates want roles that alternate."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            joined[-1] = Turn(turn.role, f"{joined[-1].content}\n\n{turn.content}".strip())
+        else:
+            joined.append(turn)
+    return tuple(joined)
+
+
+def _folder_records(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for subset in subsets:
+        paths = [path for name in FILES if (path := folder / subset / name).is_file()]
+        if not paths:
+            present = sorted(path.name for path in folder.iterdir() if path.is_dir())
+            raise UserError(
+                f"{folder / subset} holds neither train.jsonl nor test.jsonl (gzipped or not). Folders there: "
+                f"{', '.join(present) or 'none'}; choose among them with `subsets`."
+            )
+        for path in paths:
+            yield from read_lines(path)
+
+
+def _longer(length: int, limit: int | None) -> bool:
+    return limit is not None and length > limit
+
+
+def _notes(total: int, dropped: Counter[str]) -> list[str]:
+    notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
+    return [*notes, "HH-RLHF: the official test pairs are pooled with the rest and split anew by first human turn."]

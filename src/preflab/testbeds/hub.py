@@ -1,0 +1,60 @@
+"""Data sets from the Hugging Face hub, through `datasets`. A hub that does not answer is found out within seconds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from preflab.errors import UserError
+
+PATIENCE = 9.0  # seconds
+
+
+def hub_records(name: str, folder: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The records of one split of one folder of a data set (or of a local directory of that form), each with its place.
+
+    Raises `UserError` when it does not load. `HF_HUB_OFFLINE=1` takes what was fetched before.
+    """
+    import datasets
+
+    try:
+        rows: Any = datasets.load_dataset(name, data_dir=folder, split=split)
+    except Exception as error:
+        raise UserError(f"{name}/{folder} ({split}) does not load: {_first_line(error)}") from error
+    for number, record in enumerate(rows, start=1):
+        yield f"{name}/{folder}/{split}:{number}", cast(Mapping[str, Any], record)
+
+
+def check_on_hub(name: str) -> None:
+    """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing when offline by choice.
+
+    In a thread, because no time limit of the client covers the look-up of a host name.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE or Path(name).is_dir():
+        return
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().dataset_info(name, timeout=PATIENCE - 1)
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    error = outcome[0] if outcome else TimeoutError(f"no answer within {PATIENCE:g} s")
+    if error is not None:
+        raise UserError(
+            f"There is no folder {name}, and the hub gives no data set of that name: {_first_line(error)}. Check name "
+            "and network. If it was fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name their folder."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -1,0 +1,134 @@
+"""Your own data as JSON lines: prompts, answers, preferences, or problems with tests. `formats` lists the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from preflab.errors import UserError
+from preflab.spec import Context, Spec
+from preflab.targets import load_function, where_raised
+from preflab.testbeds.dialogues import SPLITS, Dialogues, Programs, Row, no_judge
+from preflab.testbeds.formats import parse_record
+from preflab.testbeds.lines import read_lines
+from preflab.testbeds.provenance import first_turn_key, place
+from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
+
+
+class Jsonl(Spec):
+    """`train`: a file. `validation`, `test`: files too, or the shares of `train` that are set apart by first user turn.
+
+    Where a prompt stands in several files, the test file keeps it before the validation file, and that before the
+    training file. `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem,
+    true when the answer passes it.
+    """
+
+    kind: Literal["jsonl"] = "jsonl"
+    train: str
+    validation: float | str = Field(default=0.1, union_mode="left_to_right")
+    test: float | str = Field(default=0.1, union_mode="left_to_right")
+    judge: str = ""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Jsonl:
+        shares = [share for share in (self.validation, self.test) if isinstance(share, float)]
+        if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
+            raise ValueError("the shares of validation and test must lie between 0 and 1, and leave some for training")
+        return self
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[Dialogues]:
+        """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
+        judge = Judge(self.judge, load_function(self.judge, "judge")) if self.judge else None
+        rows, notes = _disjoint(self._split())
+        tested = any(isinstance(row.prompt, Problem) for split in SPLITS for row in rows[split])
+        if tested != (judge is not None):
+            raise UserError(
+                f"{self.train}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
+                if tested
+                else f"{self.train}: the judge {self.judge!r} has nothing to run: no record has `tests`."
+            )
+        files = [str(name) for name in (self.train, self.validation, self.test) if isinstance(name, str)]
+        yield Dialogues(
+            "jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge.run if judge else no_judge
+        )
+
+    def _split(self) -> dict[Split, list[Row]]:
+        """The rows as the files and the shares place them; a share follows from the first user turn alone."""
+        rows: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
+        for row in _rows(self.train):
+            at = place(first_turn_key(row.prompt), "part")
+            test = self.test if isinstance(self.test, float) else 0.0
+            validation = self.validation if isinstance(self.validation, float) else 0.0
+            rows["test" if at < test else "validation" if at < test + validation else "train"].append(row)
+        if isinstance(self.validation, str):
+            rows["validation"] = list(_rows(self.validation))
+        if isinstance(self.test, str):
+            rows["test"] = list(_rows(self.test))
+        return rows
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The user's test function, and nothing else: a reward that holds it reaches no data."""
+
+    target: str
+    function: Callable[[str, Any, Any], Any]
+
+    def run(self, programs: Programs) -> list[Verdict]:
+        """One verdict a program; raises `UserError` when the function itself fails."""
+        return [self._verdict(text, tests) for text, tests in programs]
+
+    def _verdict(self, text: str, tests: Iterable[Test]) -> Verdict:
+        tests = list(tests)
+        try:
+            passed = tuple(bool(self.function(text, test.input, test.output)) for test in tests)
+        except Exception as error:
+            raise UserError(
+                f"The judge {self.target!r} failed at {where_raised(error)}: {type(error).__name__}: {error}"
+            ) from error
+        if not tests:
+            raise UserError(
+                f"The judge {self.target!r} was given no tests for an answer."
+            )
+        failing = next((test for test, good in zip(tests, passed, strict=True) if not good), None)
+        if failing is None:
+            return Verdict("passed", passed)
+        return Verdict("failed", passed, {"input": failing.input, "expected": failing.output})
+
+
+def _rows(name: str) -> Iterable[Row]:
+    """The rows of one file; an id that stands for two prompts is refused."""
+    known: dict[str, Prompt] = {}
+    for where, record in read_lines(Path(name).expanduser()):
+        row = parse_record(record, where)
+        if known.setdefault(row.prompt.id, row.prompt) != row.prompt:
+            raise UserError(f"{where}: the prompt {row.prompt.id!r} stands further up with other text, tests or level.")
+        yield row
+
+
+def _disjoint(rows: dict[Split, list[Row]]) -> tuple[dict[Split, list[Row]], list[str]]:
+    """No prompt in two splits: the later split keeps it. Raises `UserError` when a split ends up empty."""
+    taken: set[tuple[Turn, ...]] = set()
+    ids: dict[str, tuple[Turn, ...]] = {}
+    notes: list[str] = []
+    kept: dict[Split, list[Row]] = {}
+    for split in reversed(SPLITS):
+        kept[split] = [row for row in rows[split] if row.prompt.turns not in taken]
+        if dropped := len(rows[split]) - len(kept[split]):
+            notes.append(f"{dropped} records of {split} dropped because their prompts stand in a later split too.")
+        if not kept[split]:
+            raise UserError(
+                f"The {split} split is empty: {len(rows[split])} records, and none left whose prompt later splits do not "
+                "hold too. Give it more data, another file or another share."
+            )
+        taken |= {row.prompt.turns for row in kept[split]}
+        for row in kept[split]:
+            if ids.setdefault(row.prompt.id, row.prompt.turns) != row.prompt.turns:
+                raise UserError(f"The `id` {row.prompt.id!r} stands for two prompts, one in {split}. Make ids unique.")
+    return kept, notes

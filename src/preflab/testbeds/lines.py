@@ -1,0 +1,63 @@
+"""JSON lines, gzipped or not, read one at a time; every complaint names file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from preflab.errors import UserError
+
+GZIP = b"\x1f\x8b"  # the file's first bytes decide, not its name
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each record with its `file:line`. Blank lines are skipped; a file without records is refused."""
+    number = 0
+    found = False
+    try:
+        with path.open("rb") as raw, gzip.open(raw) if raw.peek(2)[:2] == GZIP else raw as lines:
+            for number, line in enumerate(lines, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    found = True
+                    yield f"{path}:{number}", _record(text, f"{path}:{number}")
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}:{number} is no UTF-8: {error.reason} at byte {error.start} of the line.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read after line {number}: {error}. Fetch the file again.") from error
+    if not found:
+        raise UserError(f"{path} is empty: it needs one JSON object a line.")
+
+
+def _record(text: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is no JSON: {error.msg} at column {error.colno}. Mend or remove the line.") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{where} is a JSON {type(record).__name__}; each line must be an object {{...}}.")
+    return cast(dict[str, Any], record)
+
+
+def text_field(record: Mapping[str, Any], name: str, where: str) -> str:
+    """A field that must be text; raises `UserError` naming file, line and field."""
+    if name not in record:
+        raise UserError(f"{where}: the field `{name}` is missing (present: {', '.join(record) or 'none'}).")
+    return check_text(record[name], f"{where}: `{name}`")
+
+
+def check_text(value: Any, where: str) -> str:
+    """`value` as text that can be encoded; half a surrogate pair is legal in JSON, but no tokenizer takes it."""
+    if not isinstance(value, str):
+        raise UserError(f"{where} must be text, not {json.dumps(value, default=str)[:60]}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} holds half a surrogate pair (\\ud8xx): it was cut inside a character.") from error
+    return value

@@ -1,0 +1,126 @@
+"""Programs as tuples of step texts, what they do on fixed probes, and the programs next to them.
+
+The *behaviour* of a program is its value on every probe. Splits are disjoint in behaviour: a behaviour belongs to one
+split by its digest, whatever programs show it and however many problems are drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from preflab.testbeds.minicode.language import OPERATORS, RuntimeFault, Step, Value, apply, compiled
+from preflab.types import Split
+
+Program = tuple[str, ...]  # step texts: ("keep even", "sum")
+Behaviour = tuple[Value | None, ...]  # a value a probe, None where the program has none
+
+COUNTS = range(1, 5)
+NUMBERS = {
+    "add": range(1, 6),
+    "sub": range(1, 6),
+    "mul": range(2, 5),
+    "div": range(2, 5),
+    "mod": range(2, 6),
+    "cap": range(7),
+    "floor": range(-3, 4),
+    "take": COUNTS,
+    "drop": COUNTS,
+    "tail": COUNTS,
+    "rotate": COUNTS,
+}
+THRESHOLDS = range(-3, 5)
+
+
+def stream(seed: int, *names: object) -> random.Random:
+    """A random stream of its own for a seed and names: the same on every machine, whatever else was drawn."""
+    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
+    return random.Random(int.from_bytes(digest[:8], "big"))
+
+
+def integers(rng: random.Random, length: int) -> tuple[int, ...]:
+    """A list of integers from -9 to 9."""
+    return tuple(rng.choices(range(-9, 10), k=length))
+
+
+PROBES = tuple(integers(stream(0, "probes", index), index % 8 + 1) for index in range(24))
+
+
+def _arguments(operator: str) -> list[str]:
+    if OPERATORS[operator].argument == "condition":
+        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in THRESHOLDS)]
+    return [str(number) for number in NUMBERS.get(operator, ())]
+
+
+STEPS: dict[str, list[str]] = {
+    name: [f"{name} {argument}" for argument in _arguments(name)] or [name] for name in OPERATORS
+}
+"""The steps of which targets are made, by operator."""
+
+
+@cache
+def step(text: str) -> Step:
+    """A step text compiled."""
+    return compiled(text)[0]
+
+
+def value_of(program: Program, value: Value) -> Value | None:
+    """The program's value on an input, None where it has none."""
+    try:
+        for text in program:
+            operator, argument = step(text)
+            value = apply(operator, argument, value)
+    except RuntimeFault:
+        return None
+    return value
+
+
+def behaviour(program: Program) -> Behaviour:
+    """The program's values on the probes."""
+    return tuple([value_of(program, probe) for probe in PROBES])
+
+
+def split_of(values: Behaviour) -> Split:
+    """The one split to which a behaviour belongs: three fifths of them to train, one to validation, one to test."""
+    bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
+    return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
+
+
+def same_on(program: Program, inputs: Sequence[Value], values: Sequence[Value | None]) -> bool:
+    """Whether the program has these values on these inputs (stops at the first difference)."""
+    return all(value_of(program, given) == value for given, value in zip(inputs, values, strict=True))
+
+
+def near_misses(program: Program) -> Iterator[Program]:
+    """Programs one slip away: a step dropped, two swapped, a number off by one, an operator or comparison confused."""
+    for index in range(len(program)):
+        if len(program) > 1:
+            yield program[:index] + program[index + 1 :]
+        if index + 1 < len(program):
+            yield program[:index] + (program[index + 1], program[index]) + program[index + 2 :]
+        for text in slips(program[index]):
+            yield program[:index] + (text,) + program[index + 1 :]
+
+
+@cache
+def slips(text: str) -> tuple[str, ...]:
+    """The steps one slip away from a step."""
+    name, *words = text.split()
+    operator = OPERATORS[name]
+    changed = [
+        " ".join((other.name, *words))
+        for other in OPERATORS.values()
+        if other is not operator and (other.shape, other.argument) == (operator.shape, operator.argument)
+    ]
+    if words and words[0] in _OPPOSITE:
+        changed.append(" ".join((name, _OPPOSITE[words[0]], *words[1:])))
+    if words and words[-1] not in _OPPOSITE:
+        least = {"count": 0, "divisor": 1}.get(operator.argument, -99)
+        near = [int(words[-1]) + change for change in (-1, 1)]
+        changed += [" ".join((name, *words[:-1], str(number))) for number in near if number >= least]
+    return tuple(changed)
+
+
+_OPPOSITE = {"even": "odd", "odd": "even", ">": "<", "<": ">"}

@@ -1,0 +1,196 @@
+"""The language of minicode: a program is a pipeline of steps over a list of integers, `keep even | mul 2 | sum`.
+
+The interpreter is pure and total: any text whatsoever becomes a value or a named fault, in bounded time and memory. One
+table row holds everything about an operator: its name, its meaning, and the phrases in which statements speak of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, Literal
+
+Value = int | tuple[int, ...]
+
+MAX_STEPS = 16  # of a program
+MAX_LENGTH = 64  # of a list, at any moment
+MAX_VALUE = 9999  # of an integer in absolute value, at any moment
+
+INTEGERS = {str(number): number for number in range(-99, 100)}
+
+
+class CompileError(Exception):
+    """The text is no program."""
+
+
+class RuntimeFault(Exception):
+    """The program has no value on this input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """`shape` is what it works on: `each` integer (of a list, or alone), a `list` to a list, or a list by a `fold`.
+
+    `argument` is what follows the name: nothing, a `number`, a `count` (not negative), a `divisor` (positive), or a
+    `condition`. `phrases` say a step in full (`{}` is its argument), `vague` leaves to the examples what it means.
+    """
+
+    name: str
+    shape: Literal["each", "list", "fold"]
+    argument: Literal["", "number", "count", "divisor", "condition"]
+    apply: Callable[[Any, Any], Any]
+    phrases: tuple[str, ...]
+    vague: str = ""
+    empty: bool = True  # whether the empty list has a value
+
+
+OPERATORS = {
+    operator.name: operator
+    for operator in (
+        # each integer x, with a number k
+        Operator("add", "each", "number", lambda x, k: x + k, ("add {}", "plus {}"), "shift"),
+        Operator("sub", "each", "number", lambda x, k: x - k, ("subtract {}", "minus {}"), "shift"),
+        Operator("mul", "each", "number", lambda x, k: x * k, ("multiply by {}", "times {}"), "scale"),
+        Operator("div", "each", "divisor", lambda x, k: x // k, ("divide by {}", "over {}"), "scale"),
+        Operator("mod", "each", "divisor", lambda x, k: x % k, ("remainder by {}", "modulo {}"), "remainder"),
+        Operator("cap", "each", "number", lambda x, k: min(x, k), ("at most {}", "limit above {}"), "limit"),
+        Operator("floor", "each", "number", lambda x, k: max(x, k), ("at least {}", "limit below {}"), "limit"),
+        Operator("abs", "each", "", lambda x, _: abs(x), ("absolute", "without sign")),
+        Operator("neg", "each", "", lambda x, _: -x, ("negate", "opposite"), "flip"),
+        Operator("square", "each", "", lambda x, _: x * x, ("square", "times itself")),
+        # a list x to a list, with a count k or a condition k
+        Operator("sort", "list", "", lambda x, _: tuple(sorted(x)), ("sort up", "ascending"), "order"),
+        Operator("down", "list", "", lambda x, _: tuple(sorted(x, reverse=True)), ("sort down", "descending"), "order"),
+        Operator("reverse", "list", "", lambda x, _: x[::-1], ("reverse", "backwards"), "flip"),
+        Operator("unique", "list", "", lambda x, _: tuple(dict.fromkeys(x)), ("unique", "no repeats")),
+        Operator("sums", "list", "", lambda x, _: tuple(accumulate(x)), ("running total", "accumulate")),
+        Operator("gaps", "list", "", lambda x, _: tuple(b - a for a, b in pairwise(x)), ("gaps", "differences")),
+        Operator("other", "list", "", lambda x, _: x[::2], ("every other", "alternate")),
+        Operator("mirror", "list", "", lambda x, _: x + x[::-1], ("mirror", "there and back")),
+        Operator("take", "list", "count", lambda x, k: x[:k], ("first {}", "leading {}"), "first few"),
+        Operator("drop", "list", "count", lambda x, k: x[k:], ("skip {}", "after first {}"), "skip some"),
+        Operator("tail", "list", "count", lambda x, k: x[max(len(x) - k, 0) :], ("last {}", "final {}"), "last few"),
+        Operator("rotate", "list", "count", lambda x, k: rotated(x, k), ("rotate {}", "turn {}"), "rotate"),
+        Operator("keep", "list", "condition", lambda x, k: tuple(filter(k, x)), ("only {}", "keep {}")),
+        Operator("reject", "list", "condition", lambda x, k: tuple(i for i in x if not k(i)), ("no {}", "remove {}")),
+        # a list x to an integer
+        Operator("sum", "fold", "", lambda x, _: sum(x), ("total", "add up")),
+        Operator("len", "fold", "", lambda x, _: len(x), ("how many", "size")),
+        Operator("count", "fold", "condition", lambda x, k: sum(map(k, x)), ("how many {}", "count {}")),
+        Operator("max", "fold", "", lambda x, _: max(x), ("largest", "maximum"), "extreme", empty=False),
+        Operator("min", "fold", "", lambda x, _: min(x), ("smallest", "minimum"), "extreme", empty=False),
+        Operator("first", "fold", "", lambda x, _: x[0], ("first one", "head"), "end", empty=False),
+        Operator("last", "fold", "", lambda x, _: x[-1], ("last one", "final one"), "end", empty=False),
+        Operator("range", "fold", "", lambda x, _: max(x) - min(x), ("spread", "largest minus smallest"), empty=False),
+    )
+}
+
+CONDITIONS: dict[str, Callable[[int], Callable[[int], bool]]] = {
+    "even": lambda _: lambda x: x % 2 == 0,
+    "odd": lambda _: lambda x: x % 2 == 1,
+    ">": lambda k: lambda x: x > k,
+    "<": lambda k: lambda x: x < k,
+}
+COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # as phrases: in full, and vague
+
+PUNCTUATION = ("|", ":", "->", ";", "then", "of", "none")
+
+
+def rotated(items: tuple[int, ...], places: int) -> tuple[int, ...]:
+    """The first `places` items (counted round and round) moved to the end."""
+    cut = places % len(items) if items else 0
+    return items[cut:] + items[:cut]
+
+
+Step = tuple[Operator, Any]  # an operator and its argument as `Operator.apply` takes it
+
+
+def compiled(text: str) -> list[Step]:
+    """The steps of a program text. Raises `CompileError` for every text that is no program."""
+    sentences = " ".join(text.split()).split(" | ")
+    if len(sentences) > MAX_STEPS:
+        raise CompileError(f"more than {MAX_STEPS} steps")
+    return [_step(sentence.split(" ")) for sentence in sentences]
+
+
+def _step(words: Sequence[str]) -> Step:
+    operator = OPERATORS.get(words[0])
+    if operator is None:
+        raise CompileError(f"no operator is called {words[0][:20]!r}")
+    rest = list(words[1:])
+    if operator.argument == "condition":
+        return operator, _condition(operator.name, rest)
+    if operator.argument == "":
+        return operator, _nothing(operator.name, rest)
+    return operator, _number(operator.name, rest, {"number": -99, "count": 0, "divisor": 1}[operator.argument])
+
+
+def _nothing(name: str, words: list[str]) -> None:
+    if words:
+        raise CompileError(f"{name} takes no argument")
+
+
+def _number(name: str, words: list[str], least: int) -> int:
+    number = INTEGERS.get(words[0]) if len(words) == 1 else None
+    if number is None or number < least:
+        raise CompileError(f"{name} takes one number from {least} to 99")
+    return number
+
+
+def _condition(name: str, words: list[str]) -> Callable[[int], bool]:
+    if not words or words[0] not in CONDITIONS:
+        raise CompileError(f"{name} takes a condition: {', '.join(CONDITIONS)}")
+    if words[0] in COMPARISONS:
+        return CONDITIONS[words[0]](_number(f"{name} {words[0]}", words[1:], -99))
+    _nothing(f"{name} {words[0]}", words[1:])
+    return CONDITIONS[words[0]](0)
+
+
+def run(program: Sequence[Step], value: Value) -> Value:
+    """The value of a program on an input. Raises `RuntimeFault` where it has none."""
+    for operator, argument in program:
+        value = apply(operator, argument, value)
+    return value
+
+
+def apply(operator: Operator, argument: Any, value: Value) -> Value:
+    """One step. Raises `RuntimeFault` for a wrong type, an empty list without a value, or a value out of bounds."""
+    if isinstance(value, int):
+        if operator.shape != "each":
+            raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
+        return bounded(operator.apply(value, argument))
+    if operator.shape == "each":
+        function = operator.apply
+        return _bounded_list([function(item, argument) for item in value])
+    if operator.shape == "list":
+        return _bounded_list(operator.apply(value, argument))
+    if not value and not operator.empty:
+        raise RuntimeFault(f"{operator.name} of an empty list")
+    return bounded(operator.apply(value, argument))
+
+
+def bounded(number: int) -> int:
+    """The number itself. Raises `RuntimeFault` beyond `MAX_VALUE`."""
+    if -MAX_VALUE <= number <= MAX_VALUE:
+        return number
+    raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
+
+
+def _bounded_list(items: Sequence[int]) -> tuple[int, ...]:
+    if len(items) > MAX_LENGTH:
+        raise RuntimeFault(f"a list longer than {MAX_LENGTH}")
+    if items and (max(items) > MAX_VALUE or min(items) < -MAX_VALUE):
+        raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
+    return tuple(items)
+
+
+def _words() -> tuple[str, ...]:
+    phrases = [phrase for operator in OPERATORS.values() for phrase in (*operator.phrases, operator.vague)]
+    phrases += [phrase for pair in COMPARISONS.values() for phrase in pair]
+    spoken = [word for phrase in phrases for word in phrase.split() if word != "{}"]
+    return tuple(dict.fromkeys((*INTEGERS, *PUNCTUATION, *OPERATORS, *CONDITIONS, *spoken)))
+
+
+WORDS = _words()
+"""Every whitespace-separated word that statements and programs are made of."""

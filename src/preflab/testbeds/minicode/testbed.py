@@ -1,0 +1,125 @@
+"""The testbed `minicode`: small programs from short statements, decided by hidden tests. See docs/minicode.md.
+
+The problems follow from the spec alone. The context's seed draws the noise of the demonstrations, the wording of right
+programs and the pairs, so that the seeds of a study are repetitions on the same problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from preflab.errors import UserError
+from preflab.spec import Context, Spec
+from preflab.testbeds.minicode import corpus, problems
+from preflab.testbeds.minicode.language import WORDS, CompileError, RuntimeFault, Step, Value, compiled, run
+from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
+
+Share = Annotated[float, Field(ge=0, le=1)]
+TrainSize = Annotated[int, Field(ge=1, le=6000)]  # the two-step behaviours of a split are few: 2,893 and about 970
+HeldSize = Annotated[int, Field(ge=1, le=1500)]
+
+
+class Minicode(Spec):
+    """Sizes, the share of wrong demonstrations, and how statements are worded; docs/minicode.md tells how each acts."""
+
+    kind: Literal["minicode"] = "minicode"
+    seed: int = 0
+    train: TrainSize = 3000
+    validation: HeldSize = 200
+    test: HeldSize = 300
+    wrong_share: Share = 0.37
+    vague_share: Share = 0.4
+    inverted_share: Share = 0.3
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[OpenMinicode]:
+        """The testbed with its noise and pairs drawn by `context.seed`; problems are made when first asked for."""
+        yield OpenMinicode(self, context.seed)
+
+
+class OpenMinicode:
+    """`Testbed` and `Held`, held in memory: every split is generated once, on first use."""
+
+    name = "minicode"
+
+    def __init__(self, spec: Minicode, seed: int) -> None:
+        self._spec = spec
+        self._seed = seed
+
+    def prompts(self, split: Split) -> list[Problem]:
+        """The problems; outside `train` without their hidden tests."""
+        found = [task.problem for task in self._tasks(split)]
+        return found if split == "train" else [replace(problem, hidden_tests=()) for problem in found]
+
+    def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
+        """The hidden tests of a split by problem id."""
+        return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
+
+    def demonstrations(self, split: Split) -> list[Demonstration]:
+        """One program a problem, `wrong_share` of them wrong. Raises `UserError` for `test`."""
+        answers = corpus.demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
+        return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
+
+    def preferences(self, split: Split) -> list[Preference]:
+        """One pair a problem, a right program over a wrong one. Raises `UserError` for `test`."""
+        pairs = corpus.pairs(self._trainable(split), self._seed, split)
+        return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
+
+    @staticmethod
+    def judge(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        """One verdict a program: a pure function of its text and tests. Raises `UserError` without tests."""
+        return [judge(text, tests) for text, tests in programs]
+
+    def words(self) -> tuple[str, ...]:
+        """Every word that statements and programs are made of: one token each for a model with a word vocabulary."""
+        return WORDS
+
+    def _tasks(self, split: Split) -> tuple[problems.Task, ...]:
+        spec = self._spec
+        phrasing = problems.Phrasing(spec.vague_share, spec.inverted_share)
+        return problems.tasks(spec.seed, split, getattr(spec, split), phrasing)
+
+    def _trainable(self, split: Split) -> tuple[problems.Task, ...]:
+        if split == "test":
+            raise UserError(
+                "minicode has no answers for its test split: nothing may train on it. Take train or validation."
+            )
+        return self._tasks(split)
+
+
+def judge(text: str, tests: Sequence[Test]) -> Verdict:
+    """The verdict on a program text: `passed`, or the outcome of its first failing test.
+
+    `compile-error`: no program; `runtime-error`: no value on an input; `failed`: another value than expected.
+    """
+    if not tests:
+        raise UserError(
+            "A program was to be judged without tests. Outside train, hidden tests are with the evaluation only."
+        )
+    try:
+        program = compiled(text)
+    except CompileError as error:
+        return Verdict("compile-error", (False,) * len(tests), {"error": str(error)})
+    results = [_result(program, test) for test in tests]
+    outcome, detail = next(((outcome, detail) for outcome, detail in results if outcome != "passed"), ("passed", {}))
+    return Verdict(outcome, tuple(outcome == "passed" for outcome, _ in results), detail)
+
+
+def _result(program: Sequence[Step], test: Test) -> tuple[str, dict[str, Any]]:
+    expected = _value(test.output)
+    told = {"input": test.input, "expected": expected}
+    try:
+        got = run(program, _value(test.input))
+    except RuntimeFault as fault:
+        return "runtime-error", {**told, "error": str(fault)}
+    return ("passed", {}) if got == expected else ("failed", {**told, "got": got})
+
+
+def _value(data: Any) -> Value:
+    """A value from a test's data: JSON has lists where values are tuples."""
+    return data if isinstance(data, int) else tuple(data)

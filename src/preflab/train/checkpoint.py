@@ -1,0 +1,93 @@
+"""Checkpoints without pickle: one safetensors file, one JSON file, checksums.
+
+A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written aside, fsynced and renamed.
+A damaged one is named in the log, and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from preflab.errors import UserError
+from preflab.train import faults
+from preflab.train.files import new_directory, read_json, sha256, write_json
+
+logger = logging.getLogger("preflab")
+
+
+def save(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
+    """Writes `directory/step-00000042` and removes all but the newest `keep`."""
+    target = directory / f"step-{step:08d}"
+    with new_directory(target) as aside:
+        tensors, values = flatten(tree)
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / "tensors.safetensors")
+        faults.point("checkpoint.writing")
+        write_json(aside / "values.json", values)
+        write_json(aside / "checksums.json", {file.name: sha256(file) for file in sorted(aside.iterdir())})
+        faults.point("checkpoint.before-rename")
+    faults.point("checkpoint.after-rename")
+    for old in found(directory)[:-keep]:
+        shutil.rmtree(old)
+
+
+def found(directory: Path) -> list[Path]:
+    """The checkpoints, oldest first."""
+    return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.suffix != ".tmp")
+
+
+def load_newest(directory: Path) -> dict[str, Any] | None:
+    """The newest checkpoint whose checksums hold; None where there is none at all."""
+    paths = found(directory)
+    for path in reversed(paths):
+        try:
+            return load(path)
+        except UserError as error:
+            logger.warning("checkpoint %s is damaged (%s); the one before it is used", path.name, error)
+    if paths:
+        raise UserError(f"No checkpoint under {directory} is intact. Start again with --fresh.")
+    return None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's tree; raises `UserError` where a checksum does not hold."""
+    for name, digest in read_json(path / "checksums.json").items():
+        if not (path / name).exists() or sha256(path / name) != digest:
+            raise UserError(f"the checksum of {name} does not hold")
+    return unflatten(load_file(path / "tensors.safetensors"), read_json(path / "values.json"))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and JSON values of a tree, by path `a/b/c`."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for key, item in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(item, torch.Tensor):
+            tensors[path] = item
+        elif isinstance(item, Mapping):
+            inner_tensors, inner_values = flatten(item, path + "/")
+            tensors |= inner_tensors
+            values |= inner_values
+        else:
+            values[path] = item
+    return tensors, values
+
+
+def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten` (an empty dictionary leaves no trace)."""
+    tree: dict[str, Any] = {}
+    for path, item in {**tensors, **values}.items():
+        *parents, leaf = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = item
+    return tree

@@ -1,0 +1,37 @@
+"""Named points at which a test kills the process, to prove that nothing is lost there.
+
+`PREFLAB_FAULT=name` or `name:N` sends SIGKILL to the process when it passes the point for the N-th time (1 by default).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+POINTS = (
+    "rollout.before",
+    "rollout.after",
+    "update.after",
+    "metrics.written",
+    "checkpoint.writing",
+    "checkpoint.before-rename",
+    "checkpoint.after-rename",
+    "validation",
+    "evaluation",
+    "final.before-rename",
+    "result.before",
+)
+
+_passed: dict[str, int] = {}
+
+
+def point(name: str) -> None:
+    """Dies here if the environment asks for it."""
+    wanted = os.environ.get("PREFLAB_FAULT")
+    if wanted is None:
+        return
+    target, _, count = wanted.partition(":")
+    if target == name:
+        _passed[name] = _passed.get(name, 0) + 1
+        if _passed[name] == int(count or 1):
+            os.kill(os.getpid(), signal.SIGKILL)

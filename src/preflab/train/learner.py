@@ -1,0 +1,144 @@
+"""A model with its optimizer and schedule: takes a batch and a loss, makes one update.
+
+The batch is cut into micro-batches by token budget, sorted by length. Every micro-batch's terms are divided by the
+*global* count, so that the cut changes nothing. Weights stay fp32; in bf16 the arithmetic is autocast (see
+`models.forward.precision`). Dropout is off: the model stays in evaluation mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from preflab import dist, ops
+from preflab.batch import micro_batches
+from preflab.meter import Meter
+from preflab.models.reference import trainable
+from preflab.spec import Spec
+
+
+class Optim(Spec):
+    """AdamW with a warm-up and a schedule over the run's budget. The defaults are the paper's library's [ReaL]."""
+
+    learning_rate: float = 1e-5
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-5
+    weight_decay: float = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.02
+    clip_norm: float = 1.0
+
+    def factor(self, progress: float) -> float:
+        """The learning rate's factor at a share of the run in [0,1]."""
+        if progress < self.warmup:
+            return max(progress / self.warmup, 0.01)
+        if self.schedule == "constant":
+            return 1.0
+        rest = min((progress - self.warmup) / (1.0 - self.warmup), 1.0)
+        return 1.0 - rest if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
+
+
+class Terms(NamedTuple):
+    """A loss before it is reduced: `terms` and `mask` of one shape ([B,T], or [B] with mask None), and what to log.
+
+    `stats` have the terms' shape and are averaged as the terms are; `loss` itself is always logged.
+    """
+
+    terms: Tensor
+    mask: Tensor | None
+    stats: Mapping[str, Tensor]
+
+
+class Learner:
+    """AdamW on the trainable parameters of a model."""
+
+    def __init__(self, model: nn.Module, optim: Optim, *, token_budget: int, meter: Meter) -> None:
+        self.model = model.eval()
+        self.optim = optim
+        self.token_budget = token_budget
+        self.meter = meter
+        self.parameters = trainable(model)
+        self.device = next(model.parameters()).device
+        self.size = sum(parameter.numel() for parameter in model.parameters())
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()),
+            lr=optim.learning_rate,
+            betas=(optim.beta1, optim.beta2),
+            eps=optim.eps,
+            weight_decay=optim.weight_decay,
+            fused=True,
+        )
+        self.position = 0.0  # where the schedule stands: progress, less what skipped updates did not use
+        self.progress = 0.0
+        self.skipped = 0
+
+    def step(
+        self,
+        batch: Any,
+        loss: Callable[[Any], Terms],
+        *,
+        count: float,
+        progress: float,
+        guard: Callable[[Mapping[str, float]], bool] | None = None,
+    ) -> dict[str, float]:
+        """One update from `batch`; returns the averaged loss and stats, gradient norm and learning rate.
+
+        `count`: what the terms are averaged over, the batch's counted tokens or its sequences (summed over ranks here).
+        `guard` sees the averaged stats before the update; where it answers True the update is skipped: neither the
+        optimizer nor the schedule moves, and the skip is counted. Raises `FloatingPointError` on a loss that is not finite.
+        """
+        count = dist.all_count(count)
+        sums: dict[str, Tensor] = {}
+        for rows in micro_batches(batch.lengths, self.token_budget):
+            terms = loss(batch.select(rows).to(self.device))
+            value = ops.reduce(terms.terms, terms.mask, count)
+            value.backward()
+            for name, stat in {"loss": terms.terms, **terms.stats}.items():
+                part = ops.reduce(stat.detach(), terms.mask, count)
+                sums[name] = sums.get(name, torch.zeros_like(part)) + part
+        self.meter.trained(self.size, batch.tokens)
+        stats = {name: float(dist.all_sum(value)) for name, value in sums.items()}
+        if not math.isfinite(stats["loss"]):
+            raise FloatingPointError(f"The loss is {stats['loss']}.")
+        delta, self.progress = progress - self.progress, progress
+        if guard is not None and guard(stats):
+            self.skipped += 1
+            self.optimizer.zero_grad(set_to_none=True)
+            return stats
+        self.position += delta
+        return stats | self._update()
+
+    def _update(self) -> dict[str, float]:
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf)
+        rate = self.optim.learning_rate * self.optim.factor(self.position)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"gradient_norm": float(norm), "learning_rate": rate}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, both moments, update count and schedule: a tree for `checkpoint`."""
+        moments = self.optimizer.state
+        seen = {name: moments[parameter] for name, parameter in self.parameters.items() if parameter in moments}
+        return {
+            "weights": {name: parameter.detach() for name, parameter in self.parameters.items()},
+            "adam": {name: dict(state) for name, state in seen.items()},
+            "position": self.position,
+            "progress": self.progress,
+            "skipped": self.skipped,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state["weights"][name])
+        for name, moments in state.get("adam", {}).items():
+            parameter = self.parameters[name]
+            self.optimizer.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in moments.items()}
+        self.position, self.progress, self.skipped = state["position"], state["progress"], state["skipped"]

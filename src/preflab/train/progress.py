@@ -1,0 +1,53 @@
+"""A progress bar on a terminal; a plain line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+SHOWN = ("loss", "reward", "kl", "accuracy", "validation/score")
+INTERVAL = 10.0
+
+
+class Progress:
+    """Shows loss, reward, KL, tokens per second and the time left."""
+
+    def __init__(self, label: str, *, enabled: bool) -> None:
+        self.label = label
+        self.enabled = enabled
+        self.console = Console(file=sys.stderr)
+        self.started = self.shown = time.monotonic()
+        self.first: tuple[float, float] | None = None
+        self.bar: RichProgress | None = None
+
+    def show(self, step: int, progress: float, record: Mapping[str, float], counts: Mapping[str, float]) -> None:
+        if not self.enabled:
+            return
+        tokens = counts["trained_tokens"] + counts["sampled_tokens"]
+        if self.first is None:  # a resumed run starts with tokens that an earlier process handled
+            self.first = (time.monotonic(), tokens)
+        rate = (tokens - self.first[1]) / max(time.monotonic() - self.first[0], 1e-9)
+        facts = "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in SHOWN if name in record)
+        text = f"step {step}  {facts}  {rate:,.0f} tokens/s"
+        if self.console.is_terminal:
+            self._draw(progress, text)
+        elif time.monotonic() - self.shown >= INTERVAL or progress >= 1.0:
+            self.shown = time.monotonic()
+            self.console.print(f"{self.label}: {min(progress, 1.0):4.0%}  {text}", markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def _draw(self, progress: float, text: str) -> None:
+        if self.bar is None:
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}", markup=False))
+            self.bar = RichProgress(*columns, TimeRemainingColumn(), console=self.console)
+            self.bar.add_task(self.label, total=1.0, facts="")
+            self.bar.start()
+        self.bar.update(self.bar.task_ids[0], completed=min(progress, 1.0), facts=text)

@@ -1,0 +1,23 @@
+"""A run's settings that are not a method's: the budget that binds it, and how it is kept."""
+
+from __future__ import annotations
+
+from preflab.meter import Unit
+from preflab.spec import Spec
+
+
+class Budget(Spec):
+    """The binding budget of an arm: `amount` of FLOP (compute) or labels, of which `charged` is spent before it begins
+    (the stages that it stands on)."""
+
+    unit: Unit = "compute"
+    amount: float
+    charged: float = 0.0
+
+
+class Keeping(Spec):
+    """How a run is kept; none of it changes a result."""
+
+    checkpoint_seconds: float = 60.0
+    checkpoints: int = 2
+    progress: bool = True

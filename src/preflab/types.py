@@ -1,0 +1,112 @@
+"""The records: what passes between testbeds, rewards, samplers and evaluators. No tensors, no torch.
+
+A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Three records put them
+together for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered) and a `Ranking`
+(K answers with scores). A `Problem` is a prompt whose answers can be tested: its `Test`s are opaque data that only the
+testbed's judge understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A dialogue whose next turn is the assistant's. `id` is unique within its testbed; `level` is a difficulty or ''."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test of a program: `input` and expected `output`, plain data (JSON) whose meaning the judge knows."""
+
+    __test__ = False  # not a test case for pytest to collect
+    input: Any
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(Prompt):
+    """A prompt whose answers are programs. Public tests are shown in the statement; hidden ones decide."""
+
+    public_tests: tuple[Test, ...] = ()
+    hidden_tests: tuple[Test, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer as text, without the end-of-turn token. `truncated`: it hit the length limit before ending."""
+
+    text: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    prompt: Prompt
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    prompt: Prompt
+    chosen: Completion
+    rejected: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """K answers to one prompt with their scores, in any order; higher is better."""
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says of one program: `outcome` is 'passed' or why not; which tests passed, in the tests' order.
+
+    `detail` holds the first failing test for people to read (input, expected, got), when there is one.
+    """
+
+    outcome: str
+    passed: tuple[bool, ...]
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def correct(self) -> bool:
+        return self.outcome == "passed"
+
+
+def from_preference(pair: Preference) -> dict[str, Any]:
+    """A preference as plain data (JSON), tests left out."""
+    return {
+        "id": pair.prompt.id,
+        "level": pair.prompt.level,
+        "turns": [[turn.role, turn.content] for turn in pair.prompt.turns],
+        "chosen": [pair.chosen.text, pair.chosen.truncated],
+        "rejected": [pair.rejected.text, pair.rejected.truncated],
+    }
+
+
+def to_preference(data: Mapping[str, Any]) -> Preference:
+    """The inverse of `from_preference`."""
+    turns = tuple(Turn(role, content) for role, content in data["turns"])
+    prompt = Prompt(data["id"], turns, data["level"])
+    return Preference(prompt, Completion(*data["chosen"]), Completion(*data["rejected"]))

@@ -1,0 +1,145 @@
+"""Reward model and critic: the same scores in plain transformers, values that start at zero, both saved whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from preflab.batch import collate
+from preflab.errors import UserError
+from preflab.models import forward, lora
+from preflab.models.heads import Critic, critic, load_critic, load_reward_model, reward_model, save_critic
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load, load_directory
+from preflab.models.reference import trainable
+from preflab.models.spec import LoRA, ModelSpec
+from preflab.types import Completion, Prompt, Turn
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+
+PROMPTS = [Prompt("a", (Turn("user", "is it so?"),)), Prompt("b", (Turn("user", "is it, or is it not so?"),))]
+ANSWERS = [Completion("yes it is"), Completion("no"), Completion("cut of", truncated=True)]
+
+
+def rows(lm: LanguageModel) -> list[tuple[list[int], list[int]]]:
+    return [(lm.encode_prompt(prompt), lm.encode_completion(answer)) for prompt in PROMPTS for answer in ANSWERS]
+
+
+def scores(lm: LanguageModel) -> Tensor:
+    prompts, answers = zip(*rows(lm), strict=True)
+    with torch.no_grad():
+        return forward.scores(lm.model, collate(prompts, answers))
+
+
+def values(value_model: Critic, lm: LanguageModel) -> Tensor:
+    prompts, answers = zip(*rows(lm), strict=True)
+    with torch.no_grad():
+        return forward.values(value_model, collate(prompts, answers))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_saved_scores_in_plain_transformers(family: Path, tmp_path: Path, side: str) -> None:
+    """Protects users of the reward model, and us from the head that reads the wrong token: plain transformers, padded on
+    either side, pad == eos in the original tokenizer, gives `forward.scores`, the row that ends without an end token
+    included. (GPT-2 counts positions from the row's edge, so that on the left it needs the positions said.)"""
+    scorer = reward_model(load_directory(family), seed=4)
+    ours = scores(scorer)
+    assert ours.std() > 0
+    scorer.save(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.padding_side == "right"
+    assert tokenizer.pad_token_id == model.config.pad_token_id == scorer.pad_id
+    assert scorer.pad_id not in scorer.end_ids
+    batch = tokenizer.pad(
+        {"input_ids": [prompt + answer for prompt, answer in rows(scorer)]}, padding_side=side, return_tensors="pt"
+    )
+    positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    with torch.no_grad():
+        theirs = model(**batch, position_ids=positions).logits[:, 0]
+    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+
+
+def test_reward_model_loads_as_it_was(family: Path, tmp_path: Path) -> None:
+    """Protects from a reward head that is not in the checkpoint: the same scores to the bit, the same ids."""
+    scorer = reward_model(load_directory(family), seed=4)
+    scorer.save(tmp_path)
+    again = load_reward_model(tmp_path)
+    assert torch.equal(scores(again), scores(scorer))
+    for name in ("end_ids", "pad_id", "context", "notices", "answer_prefix"):
+        assert getattr(again, name) == getattr(scorer, name)
+
+
+def test_reward_model_is_a_copy(saved: dict[str, Path]) -> None:
+    """Protects the SFT model: training the reward model moves its own weights; the head follows the seed; nothing global."""
+    lm = load_directory(saved["llama"])
+    before = torch.get_rng_state()
+    first, again, other = (reward_model(lm, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.model.score.weight, again.model.score.weight)
+    assert not torch.equal(first.model.score.weight, other.model.score.weight)
+    assert set(trainable(first.model)) == {name for name, _ in first.model.named_parameters()}
+    ours = {parameter.data_ptr() for parameter in lm.model.parameters()}
+    assert not ours & {parameter.data_ptr() for parameter in first.model.parameters()}
+
+
+def test_reward_model_under_lora(family: Path, tmp_path: Path) -> None:
+    """Protects LoRA's saving of memory, and its head: adapters of the policy's shape on merged weights, the head trained
+    in full, and the saved model plain, with both in it."""
+    lm = load(ModelSpec(name=str(family), lora=LoRA(rank=2, alpha=2)), seed=0)
+    for parameter in trainable(lm.model).values():
+        parameter.data.add_(0.1)
+    scorer = reward_model(lm, seed=4)
+    lm.save(tmp_path / "policy")
+    merged = reward_model(load_directory(tmp_path / "policy"), seed=4)
+    torch.testing.assert_close(scores(scorer), scores(merged), atol=1e-5, rtol=1e-5)
+    names = list(trainable(scorer.model))
+    assert [name for name in names if ".lora_" not in name] == ["base_model.model.score.weight"]
+    for parameter in trainable(scorer.model).values():
+        parameter.data.add_(0.05)
+    scorer.save(tmp_path / "scorer")
+    again = load_reward_model(tmp_path / "scorer")
+    assert not lora.is_adapted(again.model)
+    torch.testing.assert_close(scores(again), scores(scorer), atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_no_reward_model(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from a policy, or a classifier of many labels, read as a reward; and from a reward model as a policy."""
+    with pytest.raises(UserError, match="no reward model"):
+        load_reward_model(saved["llama"])
+    config = LlamaConfig(
+        vocab_size=465, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=3
+    )
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="3 labels"):
+        load_reward_model(tmp_path)
+    with pytest.raises(UserError, match="It is a reward model"):
+        load_directory(tmp_path)
+
+
+@pytest.mark.parametrize("origin", ["policy", "reward model"])
+@pytest.mark.parametrize("rank", [None, 2])
+def test_critic(family: Path, tmp_path: Path, origin: str, rank: int | None) -> None:
+    """Protects PPO's first step: every value is exactly 0 whatever the backbone; the head has a bias; the gradient reaches
+    head and backbone; what is saved gives the same values."""
+    lm = load(ModelSpec(name=str(family), lora=None if rank is None else LoRA(rank=rank)), seed=0)
+    value_model = critic(lm if origin == "policy" else reward_model(lm, seed=1), seed=2)
+    assert torch.equal(values(value_model, lm), torch.zeros_like(values(value_model, lm)))
+    assert value_model.head.bias is not None
+    value_model.head.weight.data.fill_(0.1)
+    prompts, answers = zip(*rows(lm), strict=True)
+    forward.values(value_model, collate(prompts, answers)).sum().backward()
+    moved = {name for name, parameter in trainable(value_model).items() if parameter.grad is not None}
+    assert {"head.weight", "head.bias"} < moved
+    assert rank is None or all(".lora_" in name for name in trainable(value_model) if not name.startswith("head."))
+    save_critic(value_model, tmp_path)
+    torch.testing.assert_close(values(load_critic(tmp_path), lm), values(value_model, lm), atol=1e-5, rtol=1e-5)
+
+
+def test_damaged_critic(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from a critic without its head."""
+    save_critic(critic(load_directory(saved["llama"]), seed=0), tmp_path)
+    (tmp_path / "head.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"head\.safetensors"):
+        load_critic(tmp_path)

@@ -1,0 +1,240 @@
+"""Loading: what is found out about a model from elsewhere, and every way in which it can be wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from preflab.errors import UserError
+from preflab.models import load as loading
+from preflab.models.load import load, load_directory
+from preflab.models.spec import ModelSpec
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+
+def test_spec_and_loader_import_no_torch() -> None:
+    """Protects the study plan and the CLI's start: reading which model is meant costs no torch."""
+    code = "import sys, preflab.models.load; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_gpt2_gets_template_and_padding(saved: dict[str, Path]) -> None:
+    """Protects base models: a plain template; the one special token ends, so padding needs a new token and row.
+
+    The new row is the mean of the 257 others, so that the new token is never likelier than an average one.
+    """
+    lm = load_directory(saved["gpt2"])
+    assert lm.tokenizer.chat_template
+    assert lm.end_ids == (0,)
+    assert (lm.pad_id, lm.tokenizer.pad_token) == (257, "<pad>")
+    weight = lm.model.get_input_embeddings().weight
+    assert weight.shape[0] == 258
+    torch.testing.assert_close(weight[257], weight[:257].mean(0))
+    assert lm.context == 128
+
+
+def test_qwen2_ends(saved: dict[str, Path]) -> None:
+    """Protects the order of end ids: <|im_end|> = 2, which the template writes, then <|endoftext|> = 0 of the generation
+    settings. The padding token was an end; the new one, 259, takes a spare row of the 272."""
+    lm = load_directory(saved["qwen2"])
+    assert lm.end_ids == (2, 0)
+    assert (lm.pad_id, lm.tokenizer.pad_token) == (259, "<pad>")
+    assert lm.model.get_input_embeddings().weight.shape[0] == 272
+    assert lm.model.generation_config.eos_token_id == [2, 0]
+
+
+def test_llama_pads_with_an_idle_special_token(saved: dict[str, Path]) -> None:
+    """Protects models with pad == eos: an idle special token pads, and no weights change."""
+    lm = load_directory(saved["llama"])
+    assert lm.end_ids == (lm.tokenizer.convert_tokens_to_ids("</s>"),)
+    assert lm.tokenizer.pad_token == "<pad>"
+    assert lm.pad_id not in lm.end_ids
+
+
+def test_loading_leaves_global_random_state(family: Path) -> None:
+    """Protects reproducibility: what is loaded, and whether rows are added, moves no global random state."""
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load_directory(family)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loaded_in_fp32_and_evaluation_mode(family: Path) -> None:
+    """Protects training: fp32 weights and no dropout, whatever the file holds."""
+    lm = load(ModelSpec(name=str(family)), seed=0)
+    assert {parameter.dtype for parameter in lm.model.parameters()} == {torch.float32}
+    assert not lm.model.training
+
+
+def copied(source: Path, target: Path, **changes: object) -> Path:
+    """A copy of a saved model with keys of its config.json changed (None removes one)."""
+    shutil.copytree(source, target)
+    config = json.loads((target / "config.json").read_text())
+    config.update(changes)
+    (target / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    return target
+
+
+def test_no_config(tmp_path: Path) -> None:
+    """Protects the user from a traceback when the directory is no model; adapters alone get their own hint."""
+    with pytest.raises(UserError, match=r"no config\.json"):
+        load_directory(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="merge them"):
+        load_directory(tmp_path)
+
+
+def test_no_end_token(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from answers that can never end."""
+    path = copied(saved["gpt2"], tmp_path / "m", eos_token_id=None)
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    del config["eos_token"]
+    (path / "tokenizer_config.json").write_text(json.dumps(config))
+    (path / "generation_config.json").write_text("{}")
+    (path / "config.json").write_text((path / "config.json").read_text().replace("{", '{"eos_token_id": null,', 1))
+    with pytest.raises(UserError, match="no end token"):
+        load_directory(path)
+
+
+def test_not_causal(tmp_path: Path) -> None:
+    """Protects from an encoder or encoder-decoder, whose states look to the right."""
+    bert = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertForMaskedLM(bert).save_pretrained(tmp_path / "bert")
+    t5 = T5Config(vocab_size=60, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(t5).save_pretrained(tmp_path / "t5")
+    for name in ("bert", "t5"):
+        with pytest.raises(UserError, match="not a causal language model"):
+            load_directory(tmp_path / name)
+
+
+def test_damaged_weights(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from a half-copied file: it is named."""
+    path = copied(saved["gpt2"], tmp_path / "m")
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        load_directory(path)
+
+
+def test_missing_weights(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from weights that are silently drawn at random: a third layer, and a shape, that the file lacks."""
+    with pytest.raises(UserError, match="lacks weights"):
+        load_directory(copied(saved["gpt2"], tmp_path / "deeper", n_layer=3))
+    with pytest.raises(UserError):
+        load_directory(copied(saved["gpt2"], tmp_path / "longer", n_positions=256))
+
+
+def test_pickles_are_refused(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from code in weights: a .bin is never read, and the message says how to convert it."""
+    path = copied(saved["gpt2"], tmp_path / "m")
+    (path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights"):
+        load_directory(path)
+    torch.save({}, path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="pickle"):
+        load_directory(path)
+
+
+def test_damaged_config_and_tokenizer(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects the user from a traceback of another library's parser."""
+    path = copied(saved["gpt2"], tmp_path / "m")
+    (path / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="tokenizer"):
+        load_directory(path)
+    (path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json"):
+        load_directory(path)
+
+
+def test_tokenizer_of_another_model(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from ids that the embedding does not have (an index error deep in training)."""
+    path = copied(saved["gpt2"], tmp_path / "m")
+    PreTrainedTokenizerFast.from_pretrained(saved["llama"]).save_pretrained(path)
+    with pytest.raises(UserError, match="do not belong together"):
+        load_directory(path)
+
+
+def test_remote_code_is_off(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from running a stranger's code: refused, with the flag that allows it."""
+    path = copied(
+        saved["gpt2"], tmp_path / "m", model_type="own", auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.M"}
+    )
+    (path / "own.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match="trust_remote_code"):
+        load_directory(path)
+
+
+@pytest.fixture
+def hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An empty hub cache; the hub's address is the parameter."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield tmp_path
+
+
+def test_silent_hub_is_given_up(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the ten seconds: a hub that takes the connection and says nothing is one error after `HUB_PATIENCE`."""
+    assert loading.HUB_PATIENCE < 10
+    monkeypatch.setattr(loading, "HUB_PATIENCE", 1.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(UserError, match=r"'some/model'.*not in the local cache.*does not answer"):
+            load(ModelSpec(name="some/model"), seed=0)
+
+
+class Unknown(BaseHTTPRequestHandler):
+    """The hub's answer to a name that it does not know."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_unknown_name(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects a mistyped name: one error that says that neither directory nor hub know it."""
+    server = HTTPServer(("127.0.0.1", 0), Unknown)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    try:
+        with pytest.raises(UserError, match="the hub knows no such model"):
+            load(ModelSpec(name="some/model"), seed=0)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_offline_uses_the_cache_alone(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, saved: dict[str, Path]
+) -> None:
+    """Protects HF_HUB_OFFLINE: no name leaves the machine; what is cached loads, what is not is one error."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"not in the local cache \(HF_HUB_OFFLINE is set\)"):
+        load(ModelSpec(name="some/model"), seed=0)
+    commit = "0" * 40
+    repository = hub / "models--some--model"
+    shutil.copytree(saved["qwen2"], repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert load(ModelSpec(name="some/model"), seed=0).end_ids == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["./no/such/place", "a/b/c", "no such model"])
+def test_what_cannot_be_a_hub_name(hub: Path, name: str) -> None:
+    """Protects a mistyped path: it is not asked for on the hub."""
+    with pytest.raises(UserError, match="There is no directory"):
+        load(ModelSpec(name=name), seed=0)

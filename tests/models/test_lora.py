@@ -1,0 +1,107 @@
+"""Adapters: fresh ones change nothing, merging changes nothing, and what is saved is plain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from preflab.batch import collate
+from preflab.errors import UserError
+from preflab.models import forward, lora
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load, load_directory
+from preflab.models.reference import Reference, trainable
+from preflab.models.spec import LoRA, ModelSpec
+from torch import Tensor
+
+BATCH = collate([[5, 6, 7], [8, 9]], [[10, 11], [12, 13]])
+SETTINGS = LoRA(rank=4, alpha=6.0)
+
+
+def logprobs(lm: LanguageModel) -> Tensor:
+    with torch.no_grad():
+        return forward.token_logprobs(lm.model, BATCH).logprobs
+
+
+def adapted(path: Path, *, trained: bool, seed: int = 0) -> LanguageModel:
+    lm = load(ModelSpec(name=str(path), lora=SETTINGS), seed=seed)
+    if trained:
+        generator = torch.Generator().manual_seed(1)
+        for parameter in trainable(lm.model).values():
+            parameter.data.normal_(std=0.2, generator=generator)
+    return lm
+
+
+def test_fresh_adapters_change_nothing(family: Path) -> None:
+    """Protects DPO's ln 2 and PPO's KL 0 at step 0: B = 0, so that the adapted model *is* the model below it."""
+    lm = adapted(family, trained=False)
+    torch.testing.assert_close(logprobs(lm), logprobs(load_directory(family)), rtol=0, atol=0)
+    names = list(trainable(lm.model))
+    assert names
+    assert all(".lora_" in name for name in names)
+    assert not any("lm_head" in name for name in names)
+
+
+def test_seed_decides_and_global_state_stays(saved: dict[str, Path]) -> None:
+    """Protects reproducibility: adapters are drawn from the seed, and no global random state is read or moved."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first, again, other = (trainable(adapted(saved["llama"], trained=False, seed=seed).model) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_saved_policy_is_merged_and_training_goes_on(family: Path, tmp_path: Path) -> None:
+    """Protects the final model: plain weights that compute the same, written without touching the model in training."""
+    lm = adapted(family, trained=True)
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    lm.save(tmp_path)
+    assert all(torch.equal(before[name], tensor) for name, tensor in lm.model.state_dict().items())
+    assert not list(tmp_path.glob("adapter*"))
+    plain = load_directory(tmp_path)
+    assert not lora.is_adapted(plain.model)
+    torch.testing.assert_close(logprobs(plain), logprobs(lm), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(logprobs(plain), logprobs(load_directory(family)), atol=1e-3)
+
+
+def test_merge_equals_saving(family: Path, tmp_path: Path) -> None:
+    """Protects the two ways to merge from drifting apart, and that a merged model is trained in full."""
+    lm = adapted(family, trained=True)
+    lm.save(tmp_path)
+    merged = lora.merge(lm.model)
+    for name, parameter in load_directory(tmp_path).model.named_parameters():
+        torch.testing.assert_close(merged.get_parameter(name), parameter, atol=1e-6, rtol=1e-5)
+    assert len(trainable(merged)) == len(list(merged.parameters()))
+
+
+def test_reference_is_the_sft_model(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from the pretrained model as reference: SFT under LoRA is saved merged; new adapters on it, and the
+    reference taken at step 0 stays the SFT model while the policy moves."""
+    sft = adapted(saved["qwen2"], trained=True)
+    sft.save(tmp_path)
+    policy = adapted(tmp_path, trained=False, seed=5)
+    reference = Reference(policy.model)
+    for parameter in trainable(policy.model).values():
+        parameter.data.add_(0.1)
+    with reference.active():
+        torch.testing.assert_close(logprobs(policy), logprobs(sft), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(logprobs(policy), logprobs(sft), atol=1e-3)
+
+
+def test_settings_are_read(saved: dict[str, Path]) -> None:
+    """Protects each of LoRA's fields: rank is the adapters' width, alpha/rank their scale, targets where they are."""
+    lm = load(ModelSpec(name=str(saved["llama"]), lora=LoRA(rank=3, alpha=6, targets=("q_proj",))), seed=0)
+    adapters = {name: tensor for name, tensor in trainable(lm.model).items() if "lora_A" in name}
+    assert len(adapters) == 2  # one a layer
+    assert all("q_proj" in name and tensor.shape[0] == 3 for name, tensor in adapters.items())
+    assert lm.model.get_base_model().model.layers[0].self_attn.q_proj.scaling["default"] == 2.0
+    assert lora.settings_of(lm.model) == LoRA(rank=3, alpha=6, targets=("q_proj",))
+    assert lora.settings_of(lm.model.get_base_model()) is None
+
+
+def test_unknown_target_is_refused(saved: dict[str, Path]) -> None:
+    """Protects from adapters that are nowhere."""
+    with pytest.raises(UserError, match="does not fit"):
+        load(ModelSpec(name=str(saved["llama"]), lora=LoRA(targets=("no_such",))), seed=0)

@@ -1,0 +1,272 @@
+"""The written report: deterministic, self-contained, and deaf to what its texts try to do."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from preflab.errors import UserError
+from preflab.report import print_summary, write_report
+from preflab.report.markdown import render_markdown
+from preflab.report.page import render_html
+from preflab.report.results import Interval, Results
+from preflab.report.table import render_csv
+
+HOSTILE = "</script><script>alert(1)</script>\x1b[31m[red]x[/red]\u202e=cmd() $x^2$ `a` | \"'&\n<!--"
+FORMULAS = ("=cmd()", "+1", "-1", "@SUM(A1)", " \t=1+1", "＝1")
+FILES = {"report.html", "report.md", "results.json", "results.csv"}
+
+
+def poison(value: object) -> object:
+    """The JSON of results with every free text replaced by a hostile one; names of arms stay distinct."""
+    if isinstance(value, dict):
+        return {key: poison(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [poison(item) for item in value]
+    return f"{value}{HOSTILE}" if isinstance(value, str) else value
+
+
+ENUMS = ("better", "binding", "decoding", "outcome", "holds_under_other_budget")
+
+
+def hostile(results: Results) -> Results:
+    """Every text of the example made hostile, except the fields that are choices from a list."""
+
+    def restored(original: object, poisoned: object) -> object:
+        if isinstance(original, dict) and isinstance(poisoned, dict):
+            enums = {key for key in ENUMS if key in original and "text" not in original}
+            return {key: item if key in enums else restored(item, poisoned[key]) for key, item in original.items()}
+        if isinstance(original, list) and isinstance(poisoned, list):
+            return [restored(before, after) for before, after in zip(original, poisoned, strict=True)]
+        return poisoned
+
+    data = results.model_dump(mode="json")
+    return Results.model_validate(restored(data, poison(data)))
+
+
+def light(results: Results) -> Results:
+    """The example without what needs figures, which take most of the time."""
+    bare = {"curve": (), "frontier": ()}
+    arms = tuple(
+        arm.model_copy(update={"runs": tuple(run.model_copy(update=bare) for run in arm.runs)}) for arm in results.arms
+    )
+    return results.model_copy(update={"arms": arms, "levels": ()})
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page as a browser takes them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.comments: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
+
+
+def test_files_and_determinism(results: Results, tmp_path: Path) -> None:
+    """Four files and nothing left beside them; the same results give the same bytes, over older files too."""
+    first, second = tmp_path / "a" / "deep", tmp_path / "b"
+    second.mkdir()
+    (second / "report.html").write_text("an older report")
+    assert write_report(results, first) == first / "report.html"
+    write_report(results, second)
+    assert {path.name for path in second.iterdir()} == FILES
+    for name in FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_a_place_that_cannot_be_written(results: Results, tmp_path: Path) -> None:
+    """A file where the directory should be is the user's mistake, said in one line."""
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report(results, tmp_path / "report")
+
+
+def test_page_is_self_contained(page: str) -> None:
+    """No script, no event handler, no style attribute, no address but anchors and data; the policy covers the style."""
+    parsed = Page(page)
+    assert not [tag for tag, _ in parsed.tags if tag in {"script", "iframe", "object", "img", "form"}]
+    for tag, attributes in parsed.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
+        for name in ("href", "src", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
+    policies = [a["content"] or "" for tag, a in parsed.tags if tag == "meta" and "http-equiv" in a]
+    assert len(policies) == 1 and policies[0].startswith("default-src 'none'") and f"'sha256-{digest}'" in policies[0]
+    assert "url(" not in style.group(1) and "@import" not in style.group(1)
+
+
+def test_every_id_is_unique_and_every_reference_resolves(page: str) -> None:
+    """Figures share a page: their clip paths and markers must not be each other's."""
+    tags = Page(page).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    hrefs = [value[1:] for _, attributes in tags if (value := attributes.get("href") or "").startswith("#")]
+    clips = re.findall(r'clip-path="url\(#([^)]+)\)"', page)
+    assert set(hrefs) | set(clips) <= set(ids)
+
+
+def test_page_says_what_was_found(results: Results, page: str) -> None:
+    """The verdict first, then every arm, the other budget, the divergence, the run directories, the command."""
+    words = " ".join(" ".join(Page(page).texts).split())
+    sections = [
+        "arms",
+        "comparisons",
+        "training",
+        "frontier",
+        "levels",
+        "samples",
+        "tuning",
+        "settings",
+        "caveats",
+        "runs",
+    ]
+    assert re.findall(r'<section id="(\w+)">', page) == sections
+    assert words.index("points above", words.index("preflab study")) < words.index("The arms")
+    for part in ("Preliminary: 3 seeds", "Does not hold", "1 of 3 diverged", "arms/ppo/seed-2", results.command):
+        assert part in words
+    for svg in ("pass@1 on validation against optimizer steps", "against labels", "against FLOP", "KL to SFT against"):
+        assert svg in page
+
+
+def test_hostile_text_is_only_text(results: Results, page: str) -> None:
+    """`</script>`, escape sequences, bidirectional marks, rich markup and mathematics do nothing in the page."""
+    poisoned = render_html(hostile(results))
+    parsed = Page(poisoned)
+    assert not parsed.comments
+    assert {tag for tag, _ in parsed.tags} == {tag for tag, _ in Page(page).tags}
+    assert "\x1b" not in poisoned and "\u202e" not in poisoned
+    words = "".join(parsed.texts)
+    assert "</script><script>alert(1)</script>⟨U+001B⟩[31m[red]x[/red]⟨U+202E⟩=cmd() $x^2$" in words
+
+
+def test_hostile_text_in_markdown(results: Results) -> None:
+    """No tag, table cell or code fence is opened or closed by a text."""
+    written = render_markdown(hostile(results))
+    fences = re.sub(r"^(`{3,})text\n.*?\n\1$", "", written, flags=re.MULTILINE | re.DOTALL)
+    assert "```" not in fences
+    assert not re.findall(r"(?<!\\)<", fences)
+    rows = [line for line in fences.splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10, 7}
+    assert "\x1b" not in written and "\u202e" not in written
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_formulas_in_csv(results: Results, formula: str) -> None:
+    """A spreadsheet shows a text that looks like a formula; negative numbers stay numbers."""
+    arm = results.arms[0].model_copy(update={"name": formula})
+    named = results.model_copy(update={"study": formula, "arms": (arm,)})
+    rows = list(csv.DictReader(io.StringIO(render_csv(named))))
+    assert {row["study"][0] for row in rows} == {"'"} and {row["arm"][0] for row in rows} == {"'"}
+    assert [row for row in rows if row["low"].startswith("-") and float(row["low"]) < 0]
+
+
+def test_csv_holds_every_number(results: Results) -> None:
+    """One row for each arm, seed and quantity, and one for each estimate with its interval."""
+    rows = list(csv.DictReader(io.StringIO(render_csv(results))))
+    ppo = next(arm for arm in results.arms if arm.name == "ppo")
+    mine = [row for row in rows if row["arm"] == "ppo"]
+    one = next(r for r in mine if (r["seed"], r["quantity"], r["decoding"]) == ("2", "pass@1", "chosen"))
+    assert float(one["value"]) == ppo.runs[1].metrics["pass@1"] and one["directory"] == ppo.runs[1].directory
+    summary = [row for row in mine if row["seed"] == "all"]
+    assert len(summary) == len(ppo.measures)
+    assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in summary)
+
+
+def test_summary_in_the_terminal(results: Results) -> None:
+    """Markup and escape sequences in names are shown, not obeyed."""
+    console = Console(file=io.StringIO(), width=400, force_terminal=True, color_system="standard")
+    poisoned = hostile(results)
+    print_summary(poisoned, console)
+    shown = console.file.getvalue()
+    assert "[red]x[/red]" in shown and "⟨U+001B⟩[31m" in shown
+    assert "\x1b[31m" not in shown and "\u202e" not in shown
+
+
+def test_no_samples(results: Results, tmp_path: Path) -> None:
+    """Without samples no text of a prompt or an answer is in any file; all numbers are."""
+    marked = light(results).model_dump(mode="json")
+    for sample in marked["samples"]:
+        sample["prompt"] = "SECRET prompt"
+        sample["problem"] = "SECRET id"
+        for answer in sample["answers"]:
+            answer.update(text="SECRET answer", detail="SECRET detail")
+    write_report(Results.model_validate(marked), tmp_path / "with")
+    write_report(Results.model_validate(marked), tmp_path / "without", samples=False)
+    assert "SECRET" in (tmp_path / "with" / "report.html").read_text(encoding="utf-8")
+    for name in FILES:
+        assert "SECRET" not in (tmp_path / "without" / name).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "without" / "results.json").read_text())["arms"] == marked["arms"]
+
+
+def test_what_is_unknown_is_a_dash(results: Results, tmp_path: Path) -> None:
+    """An arm trained elsewhere, with nothing measured but the headline, one seed, no curves: still a report."""
+    arm = results.arms[4]
+    run = {"seed": 1, "directory": "arms/theirs", "metrics": {"pass@1": 0.6}}
+    theirs = type(arm).model_validate(
+        {
+            "name": "theirs",
+            "method": "policy",
+            "origin": "/models/theirs",
+            "measures": [{"metric": "pass@1", "value": {"estimate": 0.6}}],
+            "runs": [run],
+        }
+    )
+    bare = Results.model_validate(
+        {
+            **results.model_dump(
+                mode="json", include={"question", "model", "testbed", "budget", "metrics", "headline"}
+            ),
+            "study": "bare",
+            "seeds": [1],
+            "arms": [theirs.model_dump(mode="json")],
+            "verdict": {"sentence": "Nothing is decided."},
+        }
+    )
+    html = write_report(bare, tmp_path).read_text(encoding="utf-8")
+    assert "trained elsewhere: /models/theirs" in html and "not known: trained elsewhere" in html
+    assert 'id="training"' not in html and 'id="samples"' not in html and 'id="comparisons"' not in html
+
+
+def test_an_evaluator_that_cannot_rank_is_said_first(results: Results) -> None:
+    """Before any number, in page, Markdown and terminal."""
+    accuracy = Interval(estimate=0.52, low=0.47, high=0.57)
+    evaluator = results.evaluators[0].model_copy(update={"accuracy": accuracy, "can_rank": False})
+    weak = light(results).model_copy(update={"evaluators": (evaluator,)})
+    html = render_html(weak)
+    assert html.index("cannot rank") < html.index('id="arms"') and "52.0% [47.0, 57.0]" in html
+    assert "cannot rank" in render_markdown(weak)
+    console = Console(file=io.StringIO(), width=100)
+    print_summary(weak, console)
+    assert "cannot rank" in console.file.getvalue()
+
+
+def test_more_arms_than_colours(make_results: Callable[[int], Results]) -> None:
+    """A tenth arm gets a colour again, a dashed line, and its name in every figure."""
+    base = make_results(5)
+    twin = [arm.model_copy(update={"name": f"{arm.name} II"}) for arm in base.arms]
+    html = render_html(base.model_copy(update={"arms": (*base.arms, *twin)}))
+    assert "best-of-4 II" in html and "stroke-dasharray" in html
+    assert "5 seeds, paired" in html

@@ -1,0 +1,73 @@
+"""The record of a study's findings: it survives a round trip and refuses what would mislead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from preflab.errors import UserError
+from preflab.report.results import Interval, Results, dump_results, known_metric, read_results
+from preflab.report.schema import schema_markdown
+
+
+def test_round_trip(results: Results, tmp_path: Path) -> None:
+    """What is written to results.json is what is read back, byte for byte."""
+    path = tmp_path / "results.json"
+    path.write_text(dump_results(results), encoding="utf-8")
+    again = read_results(path)
+    assert again == results
+    assert dump_results(again) == dump_results(results)
+
+
+def test_numbers_that_are_not_finite_become_unknown() -> None:
+    """A diverged run's NaN must neither break the file (JSON has no NaN) nor pass for a number."""
+    assert Interval(estimate=float("nan"), low=float("-inf"), high=1) == Interval(estimate=None, low=None, high=1)
+
+
+def test_unknown_key_at_depth_is_refused_with_its_place(results: Results, tmp_path: Path) -> None:
+    """A results.json from elsewhere, or edited by hand, is not read half."""
+    data = json.loads(dump_results(results))
+    data["verdict"]["winer"] = "ppo"
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"results\.json.*verdict\.winer"):
+        read_results(path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\xff"])
+def test_damaged_file(content: str, tmp_path: Path) -> None:
+    """A damaged or missing file is the user's to know, without a traceback."""
+    path = tmp_path / "results.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"results\.json"):
+        read_results(path)
+    with pytest.raises(UserError, match="not been finished"):
+        read_results(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    "change", [{"headline": "pass@7"}, {"verdict": {"sentence": "x", "winner": "grpo"}}, {"arms": "twice"}]
+)
+def test_names_must_exist_and_be_unique(results: Results, change: dict[str, object]) -> None:
+    """A verdict for an arm that is not there, a headline that was not measured, two arms of one name."""
+    data = results.model_dump(mode="json")
+    data |= {"arms": data["arms"] * 2} if change.get("arms") else change
+    with pytest.raises(pydantic.ValidationError):
+        Results.model_validate(data)
+
+
+def test_known_metrics() -> None:
+    """Families by prefix; an unknown name is its own label and has no direction."""
+    assert known_metric("pass@10").better == "higher" and known_metric("pass@10").share
+    assert known_metric("kl", note="k3").note == "k3"
+    assert known_metric("win rate").label == "win rate" and known_metric("win rate").better == "neither"
+
+
+def test_documentation_is_current(repository: Path) -> None:
+    """docs/results-schema.md is what the records say of themselves, and no field goes without a word."""
+    written = (repository / "docs" / "results-schema.md").read_text(encoding="utf-8")
+    assert written == schema_markdown(), "renew it: python -m preflab.report.schema > docs/results-schema.md"
+    assert not [line for line in written.splitlines() if line.endswith("|  |")]

@@ -1,0 +1,55 @@
+"""Numbers as people read them, and text in which nothing is hidden."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflab.report import text
+from preflab.report.results import Interval, known_metric
+
+SHARE, KL = known_metric("pass@1"), known_metric("kl")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (0.042, "0.042"), (1.274, "1.27"), (48.26, "48.3"), (612.4, "612"), (16384, "16,384"), (None, "—")]
+    + [(3.1e-5, "3.1e−05"), (-1.5, "−1.50"), (-0.0004999, "−5.0e−04"), (1.0, "1")],
+)
+def test_number(value: float | None, shown: str) -> None:
+    """About three digits, whatever the size, with a true minus sign and a dash for the unknown."""
+    assert text.number(value) == shown
+
+
+def test_shares_are_percent_and_their_differences_points() -> None:
+    """0.628 is 62.8%, a gap of 0.083 is 8.3 points, and a rounded zero has no sign."""
+    assert text.quantity(SHARE, 0.628) == "62.8%"
+    assert text.quantity(SHARE, -0.0001) == "0.0%"
+    assert text.difference(SHARE, 0.083) == "+8.3 points"
+    assert text.difference(KL, -1.2) == "−1.20"
+    assert text.bounds(SHARE, Interval(estimate=0.5, low=0.21, high=0.66), sign=True) == "[+21.0, +66.0]"
+    assert text.bounds(SHARE, Interval(estimate=0.5)) == ""
+
+
+def test_scales_durations_and_memory() -> None:
+    """Decimal prefixes; hours only where there are any."""
+    assert [text.scaled(value) for value in (950, 16384, 1.31e15, None)] == ["950", "16.4k", "1.31P", "—"]
+    assert [text.duration(value) for value in (41, 190, 7500)] == ["41 s", "3 min 10 s", "2 h 05 min"]
+    assert [text.memory(value) for value in (7.1e8, 2.5e9)] == ["710 MB", "2.5 GB"]
+
+
+@given(st.text())
+def test_visible_hides_nothing(raw: str) -> None:
+    """No control, format or surrogate character survives, except line end, tab and the joiners of letters and emoji."""
+    shown = text.visible(raw)
+    left = {char for char in shown if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}}
+    assert left <= set("\n\t\u200c\u200d")
+
+
+def test_visible_names_what_it_found() -> None:
+    """An escape sequence and a bidirectional override are written out; ordinary text and accents stay."""
+    assert text.visible("\x1b[31mred\u202egnp") == "⟨U+001B⟩[31mred⟨U+202E⟩gnp"
+    assert text.visible("naïve 日本語 a\u00a0b\r\nc") == "naïve 日本語 a\u00a0b\nc"

@@ -1,0 +1,165 @@
+"""The code reward: 10 or 0, training problems only, and no way from it to the tests of evaluation."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.rewards.tests import TestReward, Tests
+from preflab.spec import Context
+from preflab.testbeds.dialogues import Dialogues, Row
+from preflab.testbeds.minicode import Minicode
+from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
+
+
+def judge(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+    """A program is a number to add to the input."""
+    verdicts: list[Verdict] = []
+    for text, tests in programs:
+        passed = tuple(test.input + int(text) == test.output for test in tests)
+        verdicts.append(Verdict("passed" if all(passed) else "failed", passed))
+    return verdicts
+
+
+def problem(name: str, add: int) -> Problem:
+    public, hidden = (Test(1, 1 + add),), (Test(2, 2 + add), Test(0, 7))
+    return Problem(name, (Turn("user", name),), public_tests=public, hidden_tests=hidden)
+
+
+def make_testbed(run: Callable[..., list[Verdict]] = judge) -> Dialogues:
+    splits: dict[Split, list[Row]] = {
+        "train": [Row(problem("a", 7)), Row(problem("b", 3))],
+        "validation": [Row(problem("c", 7))],
+        "test": [Row(problem("d", 7))],
+    }
+    return Dialogues("sums", splits, part="train", identity={}, judge=run)
+
+
+def opened(spec: Tests | None = None, run: Callable[..., list[Verdict]] = judge) -> tuple[TestReward, Dialogues]:
+    bed = make_testbed(run)
+    with (spec or Tests()).open(Context(testbed=bed)) as reward:
+        return reward, bed
+
+
+def test_ten_when_every_test_passes_else_zero() -> None:
+    """Problem a is "+7" with tests 1->8, 2->9, 0->7: "7" passes all three. For b, "+3", the last test (0->7) fails."""
+    reward, bed = opened()
+    a, b = bed.prompts("train")
+    assert reward.score([a, a, b], [Completion("7"), Completion("8"), Completion("3")]) == [10, 0, 0]
+    assert [verdict.passed for verdict in reward.judge([b], [Completion("3")])] == [(True, True, False)]
+
+
+def test_partial_reward_is_between_wrong_and_correct() -> None:
+    """b with "3": 2 of 3 tests pass, so -1 + (5 - -1) x 2/3 = 3; with every test passed 5, with none -1."""
+    reward, bed = opened(Tests(correct=5, wrong=-1, partial=True))
+    a, b = bed.prompts("train")
+    scores = reward.score([b, a, a], [Completion("3"), Completion("7"), Completion("0")])
+    assert scores == [pytest.approx(3), 5, -1]
+
+
+def test_problems_of_evaluation_are_refused() -> None:
+    """Scoring a validation or test problem would train on what evaluates."""
+    reward, bed = opened()
+    for split in ("validation", "test"):
+        with pytest.raises(UserError, match="scores training problems only"):
+            reward.score(bed.prompts(split), [Completion("7")])
+
+
+def test_a_failing_judge_is_no_wrong_answer() -> None:
+    """An `error` verdict is tried once more, alone; a second one is raised, and never becomes a score of 0."""
+    calls: list[int] = []
+
+    def flaky(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        calls.append(len(programs))
+        failing = Verdict("error", (), {"error": "no memory"})
+        return [failing if len(calls) % 2 and text == "7" else judge([(text, tests)])[0] for text, tests in programs]
+
+    reward, bed = opened(run=flaky)
+    a, b = bed.prompts("train")
+    assert reward.score([b, a], [Completion("0"), Completion("7")]) == [0, 10] and calls == [2, 1]
+    dead, bed = opened(run=lambda programs: [Verdict("error", (), {"error": "no memory"}) for _ in programs])
+    with pytest.raises(RuntimeError, match=r"failed twice on an answer to problem 'a'.*no memory"):
+        dead.score([a], [Completion("7")])
+
+
+def test_a_judge_bound_to_the_testbed_is_refused() -> None:
+    """Through a bound method the reward would hold the testbed, and with it the tests of evaluation."""
+
+    class Bound(Dialogues):
+        def judge(self, programs: Any) -> list[Verdict]:  # type: ignore[override]
+            return judge(programs)
+
+    bed = make_testbed()
+    bed.judge = Bound.judge.__get__(bed)
+    with pytest.raises(UserError, match="bound to it"), Tests().open(Context(testbed=bed)):
+        pass
+
+
+def test_a_testbed_without_programs_is_refused() -> None:
+    """Dialogue has nothing to test; neither has no testbed."""
+    rows = [Row(Prompt("a", (Turn("user", "a"),)))]
+    bed = Dialogues("talk", {"train": rows, "validation": rows, "test": rows}, part="train", identity={})
+    with pytest.raises(UserError, match="talk has no programs to test"), Tests().open(Context(testbed=bed)):
+        pass
+    with pytest.raises(UserError, match="needs a testbed"), Tests().open(Context()):
+        pass
+
+
+def reachable(root: object) -> Iterator[object]:
+    """Every object that a chain of references leads to, except through a module's globals or a class.
+
+    What an import can reach is the import contract's business; what the *object* holds is this walk's.
+    """
+    seen = {id(root)}
+    stack = [root]
+    while stack:
+        found = stack.pop()
+        yield found
+        if isinstance(found, FunctionType):
+            held: list[object] = [found.__closure__, found.__defaults__, found.__kwdefaults__, found.__dict__]
+        else:
+            held = list(gc.get_referents(found))
+        for item in held:
+            if id(item) not in seen and not isinstance(item, (ModuleType, type)):
+                seen.add(id(item))
+                stack.append(item)
+
+
+def test_the_walk_finds_what_is_held() -> None:
+    """The walk below proves something: it does find the hidden tests when the testbed itself is within reach."""
+    bed = make_testbed()
+    hidden = bed.hidden_tests("test")["d"]
+    assert any(found is hidden for found in reachable(lambda: bed))
+
+
+def test_evaluations_tests_cannot_be_reached_from_the_reward() -> None:
+    """No chain of references leads from the opened reward to a test of validation or test, nor to the testbed."""
+    reward, bed = opened()
+    held = {
+        id(test) for split in ("validation", "test") for tests in bed.hidden_tests(split).values() for test in tests
+    }
+    found = list(reachable(reward))
+    assert any(isinstance(item, Test) for item in found)
+    assert not any(id(item) in held or item is bed for item in found)
+
+
+def test_minicodes_evaluation_cannot_be_reached_either() -> None:
+    """The embedded testbed, at a small size: the same proof, by identity and by the problems' ids."""
+    with Minicode(train=20, validation=5, test=5).open(Context()) as bed:
+        held = {id(tests) for split in ("validation", "test") for tests in bed.hidden_tests(split).values()}
+        names = {name for split in ("validation", "test") for name in bed.hidden_tests(split)}
+        with Tests().open(Context(testbed=bed)) as reward:
+            train = list(bed.prompts("train"))
+            assert set(reward.score(train, [record.completion for record in bed.demonstrations("train")])) == {
+                0.0,
+                10.0,
+            }
+            found = list(reachable(reward))
+    assert len(held) == 10
+    assert not any(id(item) in held or item is bed for item in found)
+    assert not names & {item for item in found if isinstance(item, str)}

@@ -1,0 +1,183 @@
+"""JSON lines of the user's own: TRL's formats, splits that share nothing, tests with a judge, and clear complaints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.spec import Context, read_spec
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.dialogues import SPLITS, Row
+from preflab.testbeds.formats import parse_record
+from preflab.testbeds.jsonl import Jsonl
+from preflab.types import Completion, Problem, Test, Turn
+
+ASK = [{"role": "user", "content": "Two?"}]
+
+
+def says(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "Two?", "chosen": "2", "rejected": "3"},
+        {"prompt": ASK, "chosen": says("2"), "rejected": says("3")},
+        {"prompt": ASK, "chosen": "2", "rejected": says("3"), "score": 9},
+        {"prompt": "Two?", "chosen": ASK + says("2"), "rejected": ASK + says("3")},
+        {"chosen": ASK + says("2"), "rejected": ASK + says("3")},
+    ],
+)
+def test_every_form_of_a_preference_is_the_same_pair(record: dict[str, Any]) -> None:
+    """TRL's explicit and implicit prompts, as text or as messages, and the mixture that UltraFeedback has."""
+    row = parse_record(record, "x")
+    assert row == Row(row.prompt, Completion("2"), Completion("3"))
+    assert row.prompt.turns == (Turn("user", "Two?"),)
+    assert row.prompt.id == parse_record({"prompt": "Two?"}, "x").prompt.id
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "Two?", "completion": "2"},
+        {"prompt": ASK, "completion": says("2")},
+        {"messages": ASK + says("2")},
+    ],
+)
+def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> None:
+    """Language modelling, prompt-completion and conversational forms."""
+    assert parse_record(record, "x") == Row(parse_record({"messages": ASK}, "x").prompt, Completion("2"))
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ({"promt": "a"}, r"f\.jsonl:1: neither `prompt` nor `messages` \(present: promt\)"),
+        ({"prompt": 3}, r"f\.jsonl:1: `prompt` must be text, not 3"),
+        ({"prompt": []}, r"`prompt` is an empty list"),
+        ({"prompt": [{"role": "user"}]}, r"`prompt`\[0\] must be"),
+        ({"prompt": [{"role": "gpt", "content": "a"}]}, r"`prompt`\[0\]: the role must be one of system, user"),
+        ({"prompt": [{"role": "user", "content": [1]}]}, r"`prompt`\[0\]\.content must be text, not \[1\]"),
+        ({"prompt": says("a")}, r"the prompt must end in a turn of the user"),
+        ({"prompt": "a", "chosen": "b"}, r"`chosen` without `rejected`"),
+        ({"prompt": "a", "rejected": "b"}, r"`rejected` without `chosen`"),
+        ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing, without which"),
+        ({"chosen": ASK + says("a"), "rejected": says("b")}, r"must be one dialogue up to their last turns"),
+        ({"prompt": "a", "completion": ASK + says("b")}, r"`completion` must be one turn of the assistant"),
+        ({"prompt": "a", "level": 3}, r"`level` must be text"),
+        ({"prompt": "a", "tests": [{"in": 1}]}, r"`tests`\[0\] must be"),
+        ({"prompt": "a", "tests": 4}, r"`tests`\[0\] must be"),
+        ([1], r"f\.jsonl:1 is a JSON list"),
+    ],
+)
+def test_a_wrong_record_is_named_by_file_line_and_field(tmp_path: Path, record: Any, complaint: str) -> None:
+    """What, where, and what it should be."""
+    with (
+        pytest.raises(UserError, match=complaint),
+        Jsonl(train=write(tmp_path / "f.jsonl", [record])).open(Context()),
+    ):
+        pass
+
+
+ROWS = [{"prompt": f"Question {i}", "chosen": f"good {i}", "rejected": "bad"} for i in range(100)]
+
+
+def test_one_file_is_split_by_first_turn(tmp_path: Path) -> None:
+    """Three splits that share no prompt and lose none, the same whatever the order of the rows."""
+    spec = Jsonl(train=write(tmp_path / "a", ROWS), validation=0.2, test=0.3)
+    again = Jsonl(train=write(tmp_path / "b", ROWS[::-1]), validation=0.2, test=0.3)
+    with spec.open(Context()) as one, again.open(Context()) as other:
+        sizes = [len(one.prompts(split)) for split in SPLITS]
+        assert sum(sizes) == len({prompt.id for split in SPLITS for prompt in one.prompts(split)}) == 100
+        assert [{p.id for p in one.prompts(split)} for split in SPLITS] == [
+            {p.id for p in other.prompts(split)} for split in SPLITS
+        ]
+        assert one.provenance()["first_turns"] == sizes[0] + sizes[1]
+
+
+def test_files_keep_what_they_hold_but_share_nothing(tmp_path: Path) -> None:
+    """A prompt that stands in several files stays in the test file alone, and the report is told how many went."""
+    spec = Jsonl(
+        train=write(tmp_path / "train", ROWS),
+        validation=write(tmp_path / "validation", ROWS[:30]),
+        test=write(tmp_path / "test", ROWS[20:25]),
+    )
+    with spec.open(Context()) as testbed:
+        assert [len(testbed.preferences(split)) for split in SPLITS] == [70, 25, 5]
+        assert testbed.notes == (
+            "5 records of validation dropped because their prompts stand in a later split too.",
+            "30 records of train dropped because their prompts stand in a later split too.",
+        )
+
+
+def test_a_method_that_needs_pairs_is_told_that_there_are_none(tmp_path: Path) -> None:
+    """Prompts alone are enough for PPO; DPO on them is the user's mistake."""
+    path = write(tmp_path / "a", [{"prompt": f"{i}"} for i in range(50)])
+    with Jsonl(train=path).open(Context()) as testbed:
+        assert testbed.prompts("train")
+        with pytest.raises(UserError, match=r"no pairs .* in its train split"):
+            testbed.preferences("train")
+        with pytest.raises(UserError, match=r"no answers to imitate .* in its validation split"):
+            testbed.demonstrations("validation")
+
+
+def test_tests_are_judged_by_the_users_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden tests leave validation and test prompts; a wrong answer's verdict shows the first failing test."""
+    (tmp_path / "my_judge.py").write_text("def check(text, input, output):\n    return int(text) + input == output\n")
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"prompt": f"to {i}", "tests": [{"input": 1, "output": i + 1}, {"input": 2, "output": i + 2}]}
+        for i in range(60)
+    ]
+    spec = Jsonl(train=write(tmp_path / "a", rows), judge="my_judge:check")
+    with spec.open(Context()) as testbed:
+        problem = testbed.prompts("train")[0]
+        assert isinstance(problem, Problem) and len(problem.hidden_tests) == 2
+        right = str(problem.hidden_tests[0].output - 1)
+        good, bad = testbed.judge([(right, problem.hidden_tests), ("999", problem.hidden_tests)])
+        assert good.correct and bad.passed == (False, False) and bad.detail["input"] == 1
+        for split in ("validation", "test"):
+            hidden = testbed.hidden_tests(split)
+            for held in testbed.prompts(split):
+                assert isinstance(held, Problem) and not held.hidden_tests and len(hidden[held.id]) == 2
+        with pytest.raises(UserError, match=r"judge 'my_judge:check' failed at .*my_judge\.py:2: ValueError"):
+            testbed.judge([("no number", [Test(1, 2)])])
+        with pytest.raises(UserError, match="was given no tests"):
+            testbed.judge([("1", ())])
+
+
+def test_contradictions_are_refused(tmp_path: Path) -> None:
+    """Tests without judge, judge without tests, one id for two prompts, an empty split, shares that leave nothing."""
+    tested = write(tmp_path / "t", [{"prompt": f"{i}", "tests": [{"input": 1, "output": 1}]} for i in range(50)])
+    plain = write(tmp_path / "p", ROWS)
+    twice = write(tmp_path / "i", [{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}])
+    for fields, complaint in [
+        ({"train": tested}, "there are tests, but no `judge`"),
+        ({"train": plain, "judge": "math:floor"}, "has nothing to run"),
+        ({"train": twice}, "i:2: the prompt '1' stands further up with other text"),
+        ({"train": plain, "test": plain}, "The validation split is empty|The train split is empty"),
+        ({"train": str(tmp_path / "absent")}, "There is no file .*absent"),
+        ({"train": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),
+        ({"train": plain, "validation": 0.5, "test": "0.5"}, "leave some for training"),
+        ({"train": plain, "test": 0}, "must lie between 0 and 1"),
+    ]:
+        with pytest.raises(UserError, match=complaint), TESTBEDS.parse({"kind": "jsonl", **fields}).open(Context()):
+            pass
+
+
+def test_the_spec_survives_a_file(tmp_path: Path) -> None:
+    """A share stays a number and a file a name through YAML and back."""
+    (tmp_path / "s.yaml").write_text("train: a.jsonl\nvalidation: 0.2\ntest: test.jsonl\n")
+    spec = read_spec(Jsonl, tmp_path / "s.yaml")
+    assert (spec.validation, spec.test) == (0.2, "test.jsonl")
+    assert TESTBEDS.parse(TESTBEDS.dump(spec)) == spec
