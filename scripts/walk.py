@@ -52,7 +52,7 @@ WALKS = (
         steps=(
             Step("methods/ppo.py", "PPO.train"),
             Step("sampling/native.py", "NativeSampler.sample"),
-            Step("rewards/tests.py", "TestsReward.score"),
+            Step("rewards/tests.py", "TestReward.score"),
             Step("models/forward.py", "token_logprobs"),
             Step("ops.py", "gae"),
             Step("losses/policy.py", "ppo_policy_loss"),
@@ -71,6 +71,7 @@ WALKS = (
             Step("methods/encode.py", "encode_pairs"),
             Step("batch.py", "collate_pairs"),
             Step("methods/dpo.py", "DPO.train"),
+            Step("methods/encode.py", "sequence_logprobs"),
             Step("models/forward.py", "token_logprobs"),
             Step("losses/preference.py", "dpo_loss", called_as="preference_loss"),  # by its name in the spec
             Step("train/learner.py", "Learner.step"),

@@ -1,15 +1,17 @@
-"""examples/plugin: installed as a package of its own, it is found by name, settings, command line and run file alike."""
+"""examples/plugin: installed as a package of its own, it is found by name wherever preflab's own parts are."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from preflab.errors import UserError
 from preflab.rewards import REWARDS, parse_reward
 from preflab.rewards.tests import Tests
@@ -20,8 +22,11 @@ from preflab.types import Completion
 
 
 @pytest.fixture(scope="module")
-def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed(
+    repository: Path, require: Callable[[str, bool, str], None], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """The plugin as pip installs it, on this process's path for as long as the tests here run."""
+    require("setuptools", importlib.util.find_spec("setuptools") is not None, "needs pip install setuptools")
     folder = tmp_path_factory.mktemp("plugin")
     shutil.copytree(repository / "examples" / "plugin", folder / "source")  # building writes beside the sources
     subprocess.run(

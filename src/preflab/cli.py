@@ -95,6 +95,7 @@ def run(arguments: list[str]) -> int:
 def define_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where it runs (default: runs/NAME)")
+    parser.add_argument("--size", metavar="NAME", help="one of the sizes that the study offers (hh-smollm2: paper)")
     parser.add_argument("--seeds", metavar="N", type=int, help="how many seeds (a study grows when N does)")
     parser.add_argument("--arms", metavar="ARM", nargs="+", help="only these arms")
     parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a name on the hub")
@@ -109,7 +110,7 @@ def command_study(options: argparse.Namespace, rest: list[str]) -> int:
     from preflab.study.plan import load_study, narrowed
     from preflab.study.study import describe_plan, run_study
 
-    study = load_study(options.study)
+    study = load_study(options.study, options.size)
     if options.data is not None:
         study = study.with_data(options.data)
     study = narrowed(study, options.arms, options.seeds)

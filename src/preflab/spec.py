@@ -114,14 +114,18 @@ T = TypeVar("T", bound=BaseModel)
 
 def read_spec(cls: type[T], path: Path) -> T:
     """A spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest right name."""
+    return parse_spec(cls, read_data(path), where=str(path))
+
+
+def read_data(path: Path) -> Any:
+    """What a YAML, TOML or JSON file holds; raises `UserError` where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return parse_spec(cls, data, where=str(path))
 
 
 def parse_spec(cls: type[T], data: Any, *, where: str) -> T:
@@ -159,4 +163,4 @@ def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     return list(cls.model_fields)
 
 
-__all__ = ["Annotated", "Context", "Registry", "Spec", "explain", "parse_spec", "read_spec", "variant"]
+__all__ = ["Annotated", "Context", "Registry", "Spec", "explain", "parse_spec", "read_data", "read_spec", "variant"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from preflab.models.tiny import tokenizer_of
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -19,6 +18,8 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from preflab.models.tiny import tokenizer_of
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n' }}{% endfor %}"
@@ -44,9 +45,7 @@ def byte_level(special: list[str]) -> Tokenizer:
 def save_gpt2(directory: Path) -> Path:
     """A base model as GPT-2: one special token for everything, no padding token, no chat template."""
     torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=257, n_embd=32, n_layer=2, n_head=2, n_positions=128, bos_token_id=0, eos_token_id=0
-    )
+    config = GPT2Config(vocab_size=257, n_embd=32, n_layer=2, n_head=2, n_positions=128, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).save_pretrained(directory)
     end = "<|endoftext|>"
     PreTrainedTokenizerFast(

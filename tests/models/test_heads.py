@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
+
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, lora
@@ -15,8 +18,6 @@ from preflab.models.load import load, load_directory
 from preflab.models.reference import trainable
 from preflab.models.spec import LoRA, ModelSpec
 from preflab.types import Completion, Prompt, Turn
-from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 PROMPTS = [Prompt("a", (Turn("user", "is it so?"),)), Prompt("b", (Turn("user", "is it, or is it not so?"),))]
 ANSWERS = [Completion("yes it is"), Completion("no"), Completion("cut of", truncated=True)]
@@ -40,7 +41,7 @@ def values(value_model: Critic, lm: LanguageModel) -> Tensor:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_saved_scores_in_plain_transformers(family: Path, tmp_path: Path, side: str) -> None:
-    """Protects users of the reward model, and us from the head that reads the wrong token: plain transformers, padded on
+    """Protects users of the reward model, and us from a head that reads the wrong token: plain transformers, padded on
     either side, pad == eos in the original tokenizer, gives `forward.scores`, the row that ends without an end token
     included. (GPT-2 counts positions from the row's edge, so that on the left it needs the positions said.)"""
     scorer = reward_model(load_directory(family), seed=4)
@@ -72,7 +73,7 @@ def test_reward_model_loads_as_it_was(family: Path, tmp_path: Path) -> None:
 
 
 def test_reward_model_is_a_copy(saved: dict[str, Path]) -> None:
-    """Protects the SFT model: training the reward model moves its own weights; the head follows the seed; nothing global."""
+    """Protects the SFT model: a reward model has weights of its own. Its head follows the seed, and nothing global."""
     lm = load_directory(saved["llama"])
     before = torch.get_rng_state()
     first, again, other = (reward_model(lm, seed=seed) for seed in (1, 1, 2))
@@ -85,8 +86,8 @@ def test_reward_model_is_a_copy(saved: dict[str, Path]) -> None:
 
 
 def test_reward_model_under_lora(family: Path, tmp_path: Path) -> None:
-    """Protects LoRA's saving of memory, and its head: adapters of the policy's shape on merged weights, the head trained
-    in full, and the saved model plain, with both in it."""
+    """Protects LoRA's saving of memory, and the head: adapters of the policy's shape on merged weights, the head
+    trained in full, and the saved model plain, with both in it."""
     lm = load(ModelSpec(name=str(family), lora=LoRA(rank=2, alpha=2)), seed=0)
     for parameter in trainable(lm.model).values():
         parameter.data.add_(0.1)
@@ -121,8 +122,8 @@ def test_what_is_no_reward_model(saved: dict[str, Path], tmp_path: Path) -> None
 @pytest.mark.parametrize("origin", ["policy", "reward model"])
 @pytest.mark.parametrize("rank", [None, 2])
 def test_critic(family: Path, tmp_path: Path, origin: str, rank: int | None) -> None:
-    """Protects PPO's first step: every value is exactly 0 whatever the backbone; the head has a bias; the gradient reaches
-    head and backbone; what is saved gives the same values."""
+    """Protects PPO's first step: every value is exactly 0 whatever the backbone; the head has a bias; the gradient
+    reaches head and backbone; what is saved gives the same values."""
     lm = load(ModelSpec(name=str(family), lora=None if rank is None else LoRA(rank=rank)), seed=0)
     value_model = critic(lm if origin == "policy" else reward_model(lm, seed=1), seed=2)
     assert torch.equal(values(value_model, lm), torch.zeros_like(values(value_model, lm)))

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, tiny
@@ -15,7 +17,6 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
 from preflab.models.spec import TinyShape
 from preflab.types import Completion, Prompt, Turn
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PROMPT = Prompt("p", (Turn("user", "is it so?"),))
 TINY = tiny.load(TinyShape(words=("is", "it", "so?", "yes")), seed=0)
@@ -36,8 +37,8 @@ TRANSCRIPTS = {
 
 @pytest.mark.parametrize("name", list(TRANSCRIPTS))
 def test_transcript(name: str, saved: dict[str, Path]) -> None:
-    """Protects what the model reads: one BOS, the template's form, one end-of-turn token, a space where the template has
-    one. (The space after <sep> and <s> is the decoder's way to show pieces that begin with one.)"""
+    """Protects what the model reads: one BOS, the template's form, one end-of-turn token, a space where the template
+    has one. (The space after <sep> and <s> is the decoder's way to show pieces that begin with one.)"""
     lm = TINY if name == "tiny" else load_directory(saved[name])
     ids = lm.encode_prompt(PROMPT) + lm.encode_completion(Completion("yes it is"))
     assert lm.tokenizer.decode(ids) == TRANSCRIPTS[name]
@@ -45,8 +46,8 @@ def test_transcript(name: str, saved: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("name", list(TRANSCRIPTS))
 def test_apart_equals_together(name: str, saved: dict[str, Path]) -> None:
-    """Protects agreement with others: prompt and answer encoded apart are the ids of the rendered dialogue, up to the end
-    token."""
+    """Protects agreement with others: prompt and answer encoded apart are the ids of the rendered dialogue, up to the
+    end token."""
     lm = TINY if name == "tiny" else load_directory(saved[name])
     turns = [{"role": "user", "content": "is it so?"}, {"role": "assistant", "content": "yes it is"}]
     whole = lm.tokenizer(lm.tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False).input_ids
@@ -87,8 +88,8 @@ def test_too_long_is_refused() -> None:
 
 
 def test_saved_policy_in_plain_transformers(lm: LanguageModel, tmp_path: Path) -> None:
-    """Protects users of the result: AutoModelForCausalLM and AutoTokenizer alone give the same ids and log-probabilities,
-    left-padded batches included, `generate` stops at the end ids, and no pickle is written."""
+    """Protects users of the result: AutoModelForCausalLM and AutoTokenizer alone give the same prompt ids and
+    log-probabilities, `generate` knows the end ids and pads on the left, and no pickle is written."""
     lm.save(tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)

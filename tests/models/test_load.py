@@ -8,18 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
 from preflab.errors import UserError
 from preflab.models import load as loading
 from preflab.models.load import load, load_directory
 from preflab.models.spec import ModelSpec
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 
 def test_spec_and_loader_import_no_torch() -> None:
@@ -44,8 +44,8 @@ def test_gpt2_gets_template_and_padding(saved: dict[str, Path]) -> None:
 
 
 def test_qwen2_ends(saved: dict[str, Path]) -> None:
-    """Protects the order of end ids: <|im_end|> = 2, which the template writes, then <|endoftext|> = 0 of the generation
-    settings. The padding token was an end; the new one, 259, takes a spare row of the 272."""
+    """Protects the order of end ids: <|im_end|> = 2, which the template writes, then <|endoftext|> = 0 of the
+    generation settings. The padding token was an end; the new one, 259, takes a spare row of the 272."""
     lm = load_directory(saved["qwen2"])
     assert lm.end_ids == (2, 0)
     assert (lm.pad_id, lm.tokenizer.pad_token) == (259, "<pad>")
@@ -167,7 +167,10 @@ def test_tokenizer_of_another_model(saved: dict[str, Path], tmp_path: Path) -> N
 def test_remote_code_is_off(saved: dict[str, Path], tmp_path: Path) -> None:
     """Protects from running a stranger's code: refused, with the flag that allows it."""
     path = copied(
-        saved["gpt2"], tmp_path / "m", model_type="own", auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.M"}
+        saved["gpt2"],
+        tmp_path / "m",
+        model_type="own",
+        auto_map={"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.M"},
     )
     (path / "own.py").write_text("raise SystemExit('ran')")
     with pytest.raises(UserError, match="trust_remote_code"):
@@ -175,11 +178,11 @@ def test_remote_code_is_off(saved: dict[str, Path], tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty hub cache; the hub's address is the parameter."""
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty hub cache, and a hub that may be asked."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield tmp_path
+    return tmp_path
 
 
 def test_silent_hub_is_given_up(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +221,7 @@ def test_unknown_name(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         server.server_close()
 
 
-def test_offline_uses_the_cache_alone(
-    hub: Path, monkeypatch: pytest.MonkeyPatch, saved: dict[str, Path]
-) -> None:
+def test_offline_uses_the_cache_alone(hub: Path, monkeypatch: pytest.MonkeyPatch, saved: dict[str, Path]) -> None:
     """Protects HF_HUB_OFFLINE: no name leaves the machine; what is cached loads, what is not is one error."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"not in the local cache \(HF_HUB_OFFLINE is set\)"):

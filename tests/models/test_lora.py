@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, lora
@@ -13,7 +15,6 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load, load_directory
 from preflab.models.reference import Reference, trainable
 from preflab.models.spec import LoRA, ModelSpec
-from torch import Tensor
 
 BATCH = collate([[5, 6, 7], [8, 9]], [[10, 11], [12, 13]])
 SETTINGS = LoRA(rank=4, alpha=6.0)

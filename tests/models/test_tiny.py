@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from preflab.models import tiny
 from preflab.models.spec import ModelSpec, TinyShape
-from pydantic import ValidationError
 
 WORDS = ("add", "then", "<", "|", "->")
 TOKENIZER = tiny.wrap(tiny.tokenizer_of(WORDS))

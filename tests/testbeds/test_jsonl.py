@@ -84,7 +84,7 @@ def test_a_wrong_record_is_named_by_file_line_and_field(tmp_path: Path, record: 
     """What, where, and what it should be."""
     with (
         pytest.raises(UserError, match=complaint),
-        Jsonl(train=write(tmp_path / "f.jsonl", [record])).open(Context()),
+        Jsonl(data=write(tmp_path / "f.jsonl", [record])).open(Context()),
     ):
         pass
 
@@ -94,8 +94,8 @@ ROWS = [{"prompt": f"Question {i}", "chosen": f"good {i}", "rejected": "bad"} fo
 
 def test_one_file_is_split_by_first_turn(tmp_path: Path) -> None:
     """Three splits that share no prompt and lose none, the same whatever the order of the rows."""
-    spec = Jsonl(train=write(tmp_path / "a", ROWS), validation=0.2, test=0.3)
-    again = Jsonl(train=write(tmp_path / "b", ROWS[::-1]), validation=0.2, test=0.3)
+    spec = Jsonl(data=write(tmp_path / "a", ROWS), validation=0.2, test=0.3)
+    again = Jsonl(data=write(tmp_path / "b", ROWS[::-1]), validation=0.2, test=0.3)
     with spec.open(Context()) as one, again.open(Context()) as other:
         sizes = [len(one.prompts(split)) for split in SPLITS]
         assert sum(sizes) == len({prompt.id for split in SPLITS for prompt in one.prompts(split)}) == 100
@@ -108,7 +108,7 @@ def test_one_file_is_split_by_first_turn(tmp_path: Path) -> None:
 def test_files_keep_what_they_hold_but_share_nothing(tmp_path: Path) -> None:
     """A prompt that stands in several files stays in the test file alone, and the report is told how many went."""
     spec = Jsonl(
-        train=write(tmp_path / "train", ROWS),
+        data=write(tmp_path / "train", ROWS),
         validation=write(tmp_path / "validation", ROWS[:30]),
         test=write(tmp_path / "test", ROWS[20:25]),
     )
@@ -123,7 +123,7 @@ def test_files_keep_what_they_hold_but_share_nothing(tmp_path: Path) -> None:
 def test_a_method_that_needs_pairs_is_told_that_there_are_none(tmp_path: Path) -> None:
     """Prompts alone are enough for PPO; DPO on them is the user's mistake."""
     path = write(tmp_path / "a", [{"prompt": f"{i}"} for i in range(50)])
-    with Jsonl(train=path).open(Context()) as testbed:
+    with Jsonl(data=path).open(Context()) as testbed:
         assert testbed.prompts("train")
         with pytest.raises(UserError, match=r"no pairs .* in its train split"):
             testbed.preferences("train")
@@ -139,7 +139,7 @@ def test_tests_are_judged_by_the_users_function(tmp_path: Path, monkeypatch: pyt
         {"prompt": f"to {i}", "tests": [{"input": 1, "output": i + 1}, {"input": 2, "output": i + 2}]}
         for i in range(60)
     ]
-    spec = Jsonl(train=write(tmp_path / "a", rows), judge="my_judge:check")
+    spec = Jsonl(data=write(tmp_path / "a", rows), judge="my_judge:check")
     with spec.open(Context()) as testbed:
         problem = testbed.prompts("train")[0]
         assert isinstance(problem, Problem) and len(problem.hidden_tests) == 2
@@ -162,14 +162,14 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     plain = write(tmp_path / "p", ROWS)
     twice = write(tmp_path / "i", [{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}])
     for fields, complaint in [
-        ({"train": tested}, "there are tests, but no `judge`"),
-        ({"train": plain, "judge": "math:floor"}, "has nothing to run"),
-        ({"train": twice}, "i:2: the prompt '1' stands further up with other text"),
-        ({"train": plain, "test": plain}, "The validation split is empty|The train split is empty"),
-        ({"train": str(tmp_path / "absent")}, "There is no file .*absent"),
-        ({"train": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),
-        ({"train": plain, "validation": 0.5, "test": "0.5"}, "leave some for training"),
-        ({"train": plain, "test": 0}, "must lie between 0 and 1"),
+        ({"data": tested}, "there are tests, but no `judge`"),
+        ({"data": plain, "judge": "math:floor"}, "has nothing to run"),
+        ({"data": twice}, "i:2: the prompt '1' stands further up with other text"),
+        ({"data": plain, "test": plain}, "The validation split is empty|The train split is empty"),
+        ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),
+        ({"data": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),
+        ({"data": plain, "validation": 0.5, "test": "0.5"}, "leave some for training"),
+        ({"data": plain, "test": 0}, "must lie between 0 and 1"),
     ]:
         with pytest.raises(UserError, match=complaint), TESTBEDS.parse({"kind": "jsonl", **fields}).open(Context()):
             pass
@@ -177,7 +177,7 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
 
 def test_the_spec_survives_a_file(tmp_path: Path) -> None:
     """A share stays a number and a file a name through YAML and back."""
-    (tmp_path / "s.yaml").write_text("train: a.jsonl\nvalidation: 0.2\ntest: test.jsonl\n")
+    (tmp_path / "s.yaml").write_text("data: a.jsonl\nvalidation: 0.2\ntest: test.jsonl\n")
     spec = read_spec(Jsonl, tmp_path / "s.yaml")
     assert (spec.validation, spec.test) == (0.2, "test.jsonl")
     assert TESTBEDS.parse(TESTBEDS.dump(spec)) == spec

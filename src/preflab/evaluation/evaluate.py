@@ -29,13 +29,15 @@ EXACT_KL_VOCABULARY = 4096
 
 @dataclass(frozen=True)
 class Bench:
-    """What evaluating needs, open: the data, the evaluator, a sampler of its own, and seeds by name."""
+    """What evaluating needs, open: the data, the evaluator, a sampler of its own, seeds by name, and what KL is measured
+    from (`start`)."""
 
     spec: Evaluation
     testbed: Testbed
     evaluator: Evaluator
     sampler: Sampler
     seed_for: Callable[..., int]
+    start: LanguageModel | None = None
     reward: Reward | None = None
     token_budget: int = 8192
 
@@ -65,14 +67,17 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
     """A quick look while training: the mean score on the first validation prompts, at temperature 1."""
     spec = bench.spec
     graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
-    mean_length = float(graded.drawn.batch.completion_lengths.float().mean())
-    return {"score": graded.score(), "length": mean_length, "truncated": truncated_share(graded.completions)}
+    found = {
+        "score": graded.score(),
+        "length": float(graded.drawn.batch.completion_lengths.float().mean()),
+        "truncated": truncated_share(graded.completions),
+    }
+    kl = divergence(bench, policy, graded, Inference())["estimate"]
+    return found if kl is None else found | {"kl": kl}
 
 
-def evaluate(
-    bench: Bench, policy: LanguageModel, start: LanguageModel | None, inference: Inference, *, test: bool = True
-) -> dict[str, Any]:
-    """Everything that the report says of one trained policy, as plain data. `start`: what KL is measured from.
+def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test: bool = True) -> dict[str, Any]:
+    """Everything that the report says of one trained policy, as plain data.
 
     Without `test` the test split is left alone: the validation split's scores are all that a tuning trial may see.
     """
@@ -95,7 +100,7 @@ def evaluate(
         **choice,
         "inference": inference.model_dump(),
         "chosen": summary(bench, at_best),
-        "unit": summary(bench, at_unit) | {"kl": divergence(bench, policy, start, at_unit, inference)},
+        "unit": summary(bench, at_unit) | {"kl": divergence(bench, policy, at_unit, inference)},
         "samples": [shown(at_best, index) for index in range(min(spec.shown, len(at_best.prompts)))],
     }
 
@@ -163,13 +168,12 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
     return {"measures": measures, "problems": problems, "outcomes": outcomes}
 
 
-def divergence(
-    bench: Bench, policy: LanguageModel, start: LanguageModel | None, graded: Graded, inference: Inference
-) -> dict[str, Any]:
+def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> dict[str, Any]:
     """KL(policy || start) a response, in nats, along the policy's own samples at temperature 1, and its entropy.
 
     Full-vocabulary sums at each step where the vocabulary is small, else the k3 estimator; best-of-n: the upper bound.
     """
+    start = bench.start
     if start is None:
         return {"estimate": None, "estimator": "none: nothing to measure from", "entropy": None}
     if inference.n > 1:

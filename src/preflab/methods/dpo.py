@@ -18,11 +18,13 @@ from preflab.train.learner import Optim, Terms
 
 
 class DPO(Method):
-    """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7)."""
+    """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
+    `pairs`: how many, drawn by the seed (0: all)."""
 
     kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
     beta: float = 0.1
+    pairs: int = 0
     epochs: int = 2
     batch_size: int = 64
     max_completion_tokens: int = 1024
@@ -31,7 +33,7 @@ class DPO(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Pairs as ids, and what the reference (the policy as it is now) says of them: once, since it stays.
-        data = encode_pairs(policy, parts.preferences(), self.max_completion_tokens)
+        data = encode_pairs(policy, run.drawn(parts.preferences(), self.pairs, "pairs"), self.max_completion_tokens)
         run.meter.labelled(len(data))
         data = with_reference(parts, policy, data)
         learner = parts.learner(policy.model, self.optim)

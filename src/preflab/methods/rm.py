@@ -21,10 +21,12 @@ from preflab.train.learner import Optim, Terms
 
 
 class RM(Method):
-    """The paper gives no settings for the reward model; one epoch is the field's habit against over-fitting."""
+    """The paper gives no settings for the reward model; one epoch is the field's habit against over-fitting.
+    `pairs`: how many, drawn by the seed (0: all)."""
 
     kind: Literal["rm"] = "rm"
     product = "reward_model"
+    pairs: int = 0
     epochs: int = 1
     batch_size: int = 64
     max_completion_tokens: int = 1024
@@ -35,7 +37,7 @@ class RM(Method):
         # 1. The model: the policy's weights under a scalar head.
         scorer = reward_model(parts.policy, seed=run.seed_for("head"))
         # 2. Pairs as ids: to train on, and held out.
-        data = encode_pairs(scorer, parts.preferences(), self.max_completion_tokens)
+        data = encode_pairs(scorer, run.drawn(parts.preferences(), self.pairs, "pairs"), self.max_completion_tokens)
         held_out = encode_pairs(scorer, parts.testbed.preferences("validation"), self.max_completion_tokens)
         run.meter.labelled(len(data))
         learner = parts.learner(scorer.model, self.optim)

@@ -17,9 +17,10 @@ from preflab.train.learner import Optim, Terms
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT; these train small models well."""
+    """The paper gives no settings for SFT. `examples`: how many demonstrations, drawn by the seed (0: all)."""
 
     kind: Literal["sft"] = "sft"
+    examples: int = 0
     epochs: int = 3
     batch_size: int = 64
     max_completion_tokens: int = 1024
@@ -28,7 +29,8 @@ class SFT(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Every demonstration as ids.
-        data = encode_demonstrations(policy, parts.testbed.demonstrations("train"), self.max_completion_tokens)
+        rows = run.drawn(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
+        data = encode_demonstrations(policy, rows, self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):

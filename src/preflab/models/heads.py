@@ -1,4 +1,4 @@
-"""Scalar heads on a language model's backbone: the reward model (one score a sequence) and the critic (a value a token).
+"""Scalar heads on a language model's backbone: the reward model (a score a sequence) and the critic (a value a token).
 
 The reward model is transformers' own sequence classifier with one label, so that a saved one gives the same scores in
 plain transformers. The critic is backbone and head apart; its head starts at zero, so that every value starts at 0,
@@ -29,8 +29,8 @@ def reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
     """A sequence classifier with one label on a copy of the LM's backbone, its head drawn from the seed.
 
     The head has no bias (a score matters up to a constant) and starts as transformers would start it, normal with the
-    configuration's `initializer_range`. Under LoRA the copy is of the merged weights and gets fresh adapters of the same
-    shape. Raises `UserError` for a family without a sequence classifier that reads one token's state.
+    configuration's `initializer_range`. Under LoRA the copy is of the merged weights and gets fresh adapters of the
+    same shape. Raises `UserError` for a family without a sequence classifier that reads one token's state.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -45,7 +45,9 @@ def reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
     except ValueError as error:
         raise UserError(f"transformers has no sequence classifier for a {config.model_type} model.") from error
     if not hasattr(classifier, "score"):
-        raise UserError(f"The sequence classifier of a {config.model_type} model does not score the last token's state.")
+        raise UserError(
+            f"The sequence classifier of a {config.model_type} model does not score the last token's state."
+        )
     setattr(classifier, classifier.base_model_prefix, backbone)
     classifier.score = linear(backbone, bias=False)
     draw = torch.empty(classifier.score.weight.shape).normal_(generator=torch.Generator().manual_seed(seed))
@@ -58,7 +60,7 @@ def reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path) -> LanguageModel:
-    """A saved reward model: preflab's own, or any sequence classifier with one label that scores the last token's state.
+    """A saved reward model: preflab's own, or any sequence classifier with one label that scores the last token.
 
     Raises `UserError` where it is something else or damaged.
     """
@@ -77,7 +79,7 @@ def load_reward_model(path: Path) -> LanguageModel:
 
 
 class Critic(nn.Module):
-    """V of the state before each token: `head` (with a bias) on the hidden states of `backbone`. See `forward.values`."""
+    """V of the state before each token: `head`, with a bias, on the states of `backbone`. See `forward.values`."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -98,10 +100,11 @@ def critic(lm: LanguageModel, *, seed: int) -> Critic:
 
 
 def linear(backbone: Any, *, bias: bool) -> nn.Linear:
-    """A map from the backbone's states to one number, its weights not yet set (nn.Linear would draw from global state)."""
+    """From the backbone's states to one number, weights not yet set (nn.Linear would move the global random state)."""
     like = backbone.get_input_embeddings().weight
     width = backbone.config.get_text_config().hidden_size
-    return nn.utils.skip_init(nn.Linear, width, 1, bias=bias, device=like.device, dtype=like.dtype)
+    empty: Any = nn.utils.skip_init(nn.Linear, width, 1, bias=bias, device=like.device, dtype=like.dtype)
+    return empty
 
 
 def backbone_copy(model: Any) -> Any:

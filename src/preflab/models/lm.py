@@ -2,8 +2,8 @@
 
 A prompt is always rendered by the tokenizer's chat template (`tiny` brings its own; a base model without one gets the
 plain "Human / Assistant" form), so that there is one path from a `Prompt` to ids. Prompt and completion are encoded
-apart: the prompt's ids are a prefix of prompt + answer whatever the answer, and there is exactly one BOS, the template's.
-Text of an answer that looks like a special token is text.
+apart: the prompt's ids are a prefix of prompt + answer whatever the answer, and there is exactly one BOS, the
+template's. Text of an answer that looks like a special token is text.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from preflab.models import lora
 from preflab.types import Completion, Prompt
 
 PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for m in messages %}{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}"
-    "{{ m.content }}{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+    "{{ bos_token or '' }}{% for m in messages %}"
+    "{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}{{ m.content }}{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
 NOTICES = "preflab.json"  # beside saved weights: what every report on them must say
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """`model`: a transformers causal LM (perhaps under peft). `end_ids`: every id that ends a turn, the first is written.
+    """`model`: a transformers causal LM (perhaps under peft), or a reward model's classifier.
 
-    `pad_id` differs from every end id. `answer_prefix`: what the template writes between the end of the prompt and the
-    answer's text (a space after "Assistant:"); it belongs to the answer's ids and not to its text. `notices`: what every
-    report on this model must say.
+    `end_ids`: every id that ends a turn, the first is written. `pad_id` differs from all of them. `answer_prefix`: what
+    the template writes between the end of the prompt and the answer's text (a space after "Assistant:"); it belongs to
+    the answer's ids and not to its text. `notices`: what every report on this model must say.
     """
 
     model: Any
@@ -71,7 +71,9 @@ class LanguageModel:
 
     def completions(self, batch: TokenBatch) -> list[Completion]:
         """The text of every row's completion."""
-        rows = zip(batch.completion_ids.tolist(), batch.completion_lengths.tolist(), batch.truncated.tolist(), strict=True)
+        rows = zip(
+            batch.completion_ids.tolist(), batch.completion_lengths.tolist(), batch.truncated.tolist(), strict=True
+        )
         return [self.decode(ids[:length], truncated=truncated) for ids, length, truncated in rows]
 
     @property

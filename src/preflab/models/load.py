@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from preflab.models.lm import LanguageModel
 
 HUB_PATIENCE = 8.0  # seconds until a hub that does not answer is given up
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+MODEL_FILES: tuple[str, ...] = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.jinja",
+    "*.model",
+    "merges.txt",
+    "vocab.txt",
+)
 
 
 def load(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:
@@ -122,8 +130,8 @@ def check_causal(path: Path, config: Any) -> None:
         what = ", ".join(names) or config.model_type
         hint = " It is a reward model." if any(name.endswith("ForSequenceClassification") for name in names) else ""
         raise UserError(
-            f"{path} holds a {what}, which is not a causal language model.{hint} Name a model that writes text from left "
-            "to right (a ...ForCausalLM)."
+            f"{path} holds a {what}, which is not a causal language model.{hint} Name a model that writes text from "
+            "left to right (a ...ForCausalLM)."
         )
 
 
@@ -221,7 +229,9 @@ def ask_hub(spec: ModelSpec) -> str:
     thread.join(HUB_PATIENCE)
     error = outcome[0] if outcome else TimeoutError(f"no answer within {HUB_PATIENCE:g} s")
     if isinstance(error, GatedRepoError):
-        raise UserError(f"The model {spec.name!r} asks you to accept its terms on the hub; then `hf auth login`.") from error
+        raise UserError(
+            f"The model {spec.name!r} asks you to accept its terms on the hub; then `hf auth login`."
+        ) from error
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         at = f" at revision {spec.revision!r}" if isinstance(error, RevisionNotFoundError) else ""
         raise UserError(f"There is no directory {spec.name!r}, and the hub knows no such model{at}.") from error

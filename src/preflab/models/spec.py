@@ -12,8 +12,8 @@ from preflab.spec import Spec
 class LoRA(Spec):
     """Low-rank adapters (Hu et al. 2021) in place of full fine-tuning; merged into the weights before they are saved.
 
-    `targets`: module names that get an adapter; empty means every linear layer but the head. There is no dropout: models
-    train in evaluation mode, as the paper's library does.
+    `targets`: module names that get an adapter; empty means every linear layer but the head. There is no dropout:
+    models train in evaluation mode, as in the paper's library.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -44,8 +44,8 @@ class TinyShape(Spec):
 class ModelSpec(Spec):
     """`name`: "tiny" | "smollm2" | a local directory | a name on the Hugging Face hub. A bare string is the name.
 
-    `revision` (hub only) pins a commit or tag. `trust_remote_code` runs code that comes with the model: off unless you say
-    so, and recorded with the run. `lora` trains adapters instead of all weights. `tiny` is read for "tiny" alone.
+    `revision` (hub only) pins a commit or tag. `trust_remote_code` runs code that comes with the model: off unless you
+    say so, and recorded with the run. `lora` trains adapters instead of all weights. `tiny` is read for "tiny" alone.
     """
 
     name: str = "tiny"

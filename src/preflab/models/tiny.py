@@ -43,7 +43,7 @@ def tokenizer_of(words: tuple[str, ...]) -> Tokenizer:
     """Unigram over the special tokens, 256 bytes and " word" for each word and integer.
 
     A space is put before the text and taken off again after decoding, so that its first word too is one token. Where a
-    text spells out a piece that is no text ("<0x41>", "</s>"), its `<` is split off, so that it cannot become that piece.
+    text spells out a piece that is no text ("<0x41>", "</s>"), its `<` is split off, so that it does not become it.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
@@ -98,8 +98,8 @@ def network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> Any:
 def draw_weights(model: nn.Module, seed: int, std: float = 0.02) -> None:
     """Every matrix uniform with the given standard deviation; vectors (the norms' gains) stay 1.
 
-    From raw 64-bit draws of PCG64, whose stream is fixed for good, through exact arithmetic: no library's or processor's
-    way of computing a normal deviate enters.
+    From raw 64-bit draws of PCG64, whose stream is fixed for good, through exact arithmetic: no library's or
+    processor's way of computing a normal deviate enters.
     """
     bits = np.random.PCG64(seed)
     for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""What a tokenizer from elsewhere must be asked before training: which tokens end a turn, what pads, where answers begin."""
+"""What a tokenizer from elsewhere is asked before training: which tokens end a turn, what pads, where answers begin."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def end_ids(tokenizer: Any, model: Any, *, where: str) -> tuple[int, ...]:
 def pad_id(tokenizer: Any, model: Any, ends: tuple[int, ...]) -> int:
     """A padding id that differs from every end id; becomes the tokenizer's and the model's.
 
-    The tokenizer's own if it will do; else an idle special token; else a new one, for which the embedding grows by a row
-    (the mean of all rows) unless it has one to spare.
+    The tokenizer's own if it will do; else an idle special token; else a new one, for which the embedding grows by a
+    row (the mean of all rows) unless it has one to spare.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:

@@ -65,7 +65,7 @@ def _subject(subject: Subject) -> str:
 def _arms(results: Results) -> str:
     metrics = views.main_metrics(results)
     header = ["Arm", *(escaped(metric.label) for metric in metrics)]
-    header += [f"{escaped(metrics[0].label)} at T=1", "labels", "FLOP", "samples an answer"]
+    header += [f"{escaped(metrics[0].label)} at T=1", "labels, calls", "FLOP", "samples an answer"]
     return "## The arms\n\n" + grid(header, [_arm_row(arm, metrics) for arm in results.arms])
 
 

@@ -9,42 +9,45 @@ loss of a diverged run) is stored as None.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from preflab.errors import UserError
+from preflab.report.arms import Arm, Decoding, Difference, FrontierPoint, Measure, Point, Run, Spent
+from preflab.report.record import Interval, Metric, Number, Record, known_metric
 from preflab.spec import parse_spec
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
-        return value
-    return value if math.isfinite(value) else None
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-Decoding = Literal["chosen", "unit"]
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
-
-
-class Interval(Record):
-    """An estimate with its confidence interval."""
-
-    estimate: Number = None
-    """The point estimate; None where it could not be computed."""
-    low: Number = None
-    """Lower end; None when there is no interval (a single seed)."""
-    high: Number = None
-    """Upper end."""
-    df: Number = None
-    """Degrees of freedom of the t quantile (Satterthwaite); None when there is none."""
+__all__ = [
+    "Answer",
+    "Arm",
+    "Budget",
+    "Comparison",
+    "Decoding",
+    "Difference",
+    "Evaluator",
+    "FrontierPoint",
+    "Interval",
+    "Measure",
+    "Metric",
+    "Number",
+    "Point",
+    "Record",
+    "Results",
+    "Run",
+    "Sample",
+    "Spent",
+    "Subject",
+    "Timing",
+    "Trial",
+    "Tuning",
+    "Verdict",
+    "dump_results",
+    "known_metric",
+    "read_results",
+]
 
 
 class Subject(Record):
@@ -56,21 +59,6 @@ class Subject(Record):
     """One or two sentences for a reader who has not seen it."""
     notices: tuple[str, ...] = ()
     """What a reader must know before believing a number, e.g. 'already preference-tuned, dequantised from 4 bit'."""
-
-
-class Metric(Record):
-    """How a measured quantity is called and read."""
-
-    name: str
-    """Key in every `metrics` mapping and in `Measure.metric`, e.g. 'pass@1', 'kl'."""
-    label: str
-    """What the report calls it."""
-    share: bool = False
-    """A share of one (shown in percent)."""
-    better: Literal["higher", "lower", "neither"] = "neither"
-    """Which direction is an improvement."""
-    note: str = ""
-    """How it is measured: estimator, samples per problem, what it must not be read as."""
 
 
 class Evaluator(Record):
@@ -95,123 +83,6 @@ class Budget(Record):
     """What an arm may use: a count of labels, or FLOP."""
     note: str = ""
     """What is charged and what is shared."""
-
-
-class Spent(Record):
-    """What one arm used under one seed, shared stages included. None: unknown (trained elsewhere)."""
-
-    labels: Number = None
-    """Preference labels used, from data or from a reward."""
-    reward_calls: Number = None
-    """Calls of the reward."""
-    flops: Number = None
-    """2N per forward or sampled token, 6N per trained token, all models charged."""
-    sampled_tokens: Number = None
-    """Tokens drawn by the sampler."""
-    trained_tokens: Number = None
-    """Tokens that went through a backward pass."""
-
-
-class Point(Record):
-    """One point of a training curve."""
-
-    step: int
-    """Optimizer step of the arm's own stage."""
-    labels: Number = None
-    """Labels or reward calls used so far."""
-    flops: Number = None
-    """FLOP used so far, shared stages included."""
-    tokens: Number = None
-    """Trained tokens so far."""
-    metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Values at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
-
-
-class FrontierPoint(Record):
-    """How far one checkpoint went from the SFT model, and what that bought."""
-
-    step: int
-    """Checkpoint step."""
-    kl: Number
-    """KL to the SFT model, in nats per response."""
-    score: Number
-    """Headline metric or reward at this checkpoint."""
-    bound: bool = False
-    """`kl` is an upper bound (best-of-n's closed form), not an estimate."""
-
-
-class Run(Record):
-    """One arm under one seed: where every number of the arm traces to."""
-
-    seed: int
-    """The study's seed; runs of the same seed are paired."""
-    directory: str
-    """Run directory, relative to the study's directory."""
-    metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Test metrics at the chosen temperature."""
-    metrics_unit: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Test metrics at temperature 1."""
-    spent: Spent = Spent()
-    """Budget used."""
-    temperature: float | None = None
-    """Sampling temperature chosen on validation."""
-    checkpoint: int | None = None
-    """Step of the checkpoint chosen on validation."""
-    diverged: bool = False
-    """Training diverged: an outcome, counted and not dropped."""
-    note: str = ""
-    """Anything that happened to this run, e.g. 'killed for memory at step 40'."""
-    curve: tuple[Point, ...] = ()
-    """Training curve, by step."""
-    frontier: tuple[FrontierPoint, ...] = ()
-    """Reward-KL frontier, by step."""
-
-
-class Measure(Record):
-    """One metric of one arm over all seeds and problems."""
-
-    metric: str
-    """Name of a `Metric`."""
-    value: Interval
-    """Estimate with interval."""
-    level: str = ""
-    """Difficulty level, '' for all problems."""
-    decoding: Decoding = "chosen"
-    """At the temperature chosen on validation, or at temperature 1."""
-
-
-class Difference(Record):
-    """A setting that differs from the method's default."""
-
-    field: str
-    """Dotted name in the spec."""
-    default: JsonValue = None
-    """The method's default; None where there is none."""
-    value: JsonValue
-    """The study's value."""
-
-
-class Arm(Record):
-    """One contestant."""
-
-    name: str
-    """Unique within the study."""
-    method: str
-    """The method's kind, e.g. 'ppo'; 'policy' for one trained elsewhere."""
-    description: str = ""
-    """One sentence for the reader."""
-    baseline: bool = False
-    """A starting point rather than a contestant (the SFT model itself)."""
-    origin: str = ""
-    """Where a policy trained elsewhere came from; '' when trained by this study."""
-    inference_cost: float = 1.0
-    """Samples drawn for each answer: n for best-of-n."""
-    differences: tuple[Difference, ...] = ()
-    """The spec as a diff against the defaults."""
-    measures: tuple[Measure, ...] = ()
-    """Metrics with intervals: overall and per level, at both decodings."""
-    runs: tuple[Run, ...] = ()
-    """One per seed."""
 
 
 class Comparison(Record):
@@ -404,32 +275,6 @@ def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"there is no {noun} {name!r} among {sorted(known)}")
-
-
-KNOWN_METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(name="reward", label="mean reward", better="higher"),
-        Metric(name="kl", label="KL to SFT", note="nats per response"),
-        Metric(name="length", label="length", note="tokens per response"),
-        Metric(name="entropy", label="entropy", note="nats per token"),
-        Metric(name="truncated", label="truncated", share=True, better="lower", note="hit the length limit"),
-    )
-}
-
-
-def known_metric(name: str, *, note: str = "") -> Metric:
-    """The usual label and direction of a metric by its name: 'pass@K', 'distinct-N' and `KNOWN_METRICS`.
-
-    A name that is not known is its own label and has no direction. `note` replaces the usual note.
-    """
-    if name.startswith("pass@"):
-        found = Metric(name=name, label=name, share=True, better="higher")
-    elif name.startswith("distinct-"):
-        found = Metric(name=name, label=name, share=True, note="share of different n-grams")
-    else:
-        found = KNOWN_METRICS.get(name, Metric(name=name, label=name))
-    return found.model_copy(update={"note": note}) if note else found
 
 
 def read_results(path: Path) -> Results:

@@ -29,7 +29,7 @@ def _table(results: Results) -> Table:
     table.add_column("arm")
     for metric in metrics:
         table.add_column(Text(text.one_line(metric.label)), justify="right")
-    for name in ("labels", "FLOP", "time"):
+    for name in ("labels, calls", "FLOP", "time"):
         table.add_column(name, justify="right")
     for arm in results.arms:
         style = "bold green" if arm.name == results.verdict.winner else ""

@@ -12,39 +12,43 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 @dataclass
 class Place:
-    """Where the next forward pass writes, the same in every layer: rows `first` to `last`, from `column` on.
+    """Where the next forward pass writes, the same in every layer: rows `first` to `last`, from `column` on. The batch
+    needs `rows` rows of `columns` tokens.
 
     `source`: None when decoding, where the pass's rows are the cache's and see all columns so far. In a prefill, which
-    begins at column 0, it says which row of the pass each row of the cache copies, so that a prompt asked for several
-    times passes through the model once.
+    begins at column 0, a prompt asked for several times passes through the model once: `source` says which row of the
+    pass each row of the cache copies, or, as a number, how many rows each row of the pass fills.
     """
 
+    rows: int = 0
+    columns: int = 0
     first: int = 0
     last: int = 0
     column: int = 0
-    source: Tensor | None = None
+    source: Tensor | int | None = None
 
 
 class InPlaceLayer(CacheLayerMixin):
-    """One layer's keys and values, [rows, heads, columns, width], allocated at the first write."""
+    """One layer's keys and values, [rows, heads, columns, width], allocated when a write finds them too small."""
 
     is_sliding = False
 
-    def __init__(self, place: Place, rows: int, columns: int) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self.place, self.rows, self.columns = place, rows, columns
+        self.place = place
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Zeros, for a masked column still meets its value with weight 0, and 0 times a stray NaN is NaN."""
+        place = self.place
         self.keys, self.values = (
-            states.new_zeros((self.rows, states.shape[1], self.columns, states.shape[3]))
+            states.new_zeros((place.rows, states.shape[1], place.columns, states.shape[3]))
             for states in (key_states, value_states)
         )
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Writes the new states; returns all that the queries may see (views of the cache; in a prefill, the input)."""
-        if not self.is_initialized:
+        if not (self._holds(self.keys, key_states) and self._holds(self.values, value_states)):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
         place, end = self.place, self.place.column + key_states.shape[2]
@@ -53,8 +57,8 @@ class InPlaceLayer(CacheLayerMixin):
             keys[:, :, place.column :] = key_states
             values[:, :, place.column :] = value_states
             return keys, values
-        keys[:] = key_states[place.source]
-        values[:] = value_states[place.source]
+        _spread(keys, key_states, place.source)
+        _spread(values, value_states, place.source)
         return key_states, value_states
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
@@ -71,26 +75,40 @@ class InPlaceLayer(CacheLayerMixin):
         return self.place.column + query_length, 0
 
     def get_max_length(self) -> int:
-        return self.columns
+        return self.place.columns
 
     def get_max_cache_shape(self) -> int:
         """The name of `get_max_length` in earlier releases of transformers 5."""
-        return self.columns
+        return self.place.columns
+
+    def _holds(self, states: Tensor | None, new: Tensor) -> bool:
+        return (
+            states is not None
+            and states.dtype == new.dtype
+            and states.device == new.device
+            and states.shape[1::2] == new.shape[1::2]
+            and states.shape[0] >= self.place.rows
+            and states.shape[2] >= self.place.columns
+        )
 
 
 class InPlaceCache(Cache):
-    """`layers` layers for up to `rows` rows of `columns` tokens. `place` says where the next forward pass writes."""
+    """Keys and values of a model's `layers` layers. `place` says where the next forward pass writes.
 
-    def __init__(self, layers: int, rows: int, columns: int) -> None:
+    A cache may serve batch after batch without new memory: what an earlier batch left is finite, and masked. After an
+    error it may not be finite, and must not be used again.
+    """
+
+    def __init__(self, layers: int) -> None:
         self.place = Place()
-        self.blocks = [InPlaceLayer(self.place, rows, columns) for _ in range(layers)]
+        self.blocks = [InPlaceLayer(self.place) for _ in range(layers)]
         super().__init__(layers=list(self.blocks))
 
-    @property
-    def bytes(self) -> int:
-        """What the allocated keys and values take."""
-        states = [tensor for block in self.blocks for tensor in (block.keys, block.values) if tensor is not None]
-        return sum(tensor.nbytes for tensor in states)
+    def begin(self, rows: int, columns: int) -> Place:
+        """Empties the cache for a batch of `rows` rows that grow up to `columns` tokens."""
+        place = self.place
+        place.rows, place.columns, place.first, place.last, place.column, place.source = rows, columns, 0, 0, 0, None
+        return place
 
     def keep(self, alive: Tensor) -> Tensor:
         """Lets the rows leave that are not `alive[rows]`; returns the former place of each row that is left.
@@ -108,3 +126,16 @@ class InPlaceCache(Cache):
             order[holes] = fillers
         self.place.last = count
         return order
+
+    @property
+    def bytes(self) -> int:
+        """What the allocated keys and values take."""
+        states = [tensor for block in self.blocks for tensor in (block.keys, block.values) if tensor is not None]
+        return sum(tensor.nbytes for tensor in states)
+
+
+def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:
+    if isinstance(source, int):
+        target.unflatten(0, (-1, source))[:] = states[:, None]
+    else:
+        target[:] = states[source]

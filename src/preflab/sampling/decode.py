@@ -17,7 +17,9 @@ from torch import Tensor
 
 from preflab.sampling.cache import InPlaceCache
 
-PREFILL_TOKENS = 4096  # of one prefill pass: enough to fill the matrix products, few enough to bound its activations
+# Tokens of one prefill pass. On a CPU its activations should stay in the core's own cache.
+PREFILL_TOKENS = {"cpu": 1024}
+PREFILL_TOKENS_ELSEWHERE = 16384
 
 
 class DecodeBatch:
@@ -26,15 +28,15 @@ class DecodeBatch:
     `hidden[N,D]`: the state before each remaining row's next token.
     """
 
-    def __init__(self, base: Any, layers: int, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
+    def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
         self.backbone = base.base_model
         self.device = base.device
         self.positions = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         width = int(self.positions.max())
         columns = width + max(new_tokens - 1, 0)
-        self.cache = InPlaceCache(layers, len(prompts), columns)
+        self.cache = cache
+        place = cache.begin(len(prompts), columns)
         self.hidden = self._prefill([(list(prompt), len(list(group))) for prompt, group in groupby(prompts)])
-        place = self.cache.place
         place.first, place.last, place.column, place.source = 0, len(prompts), width, None
         self.mask = self._mask(width, columns)
 
@@ -61,18 +63,19 @@ class DecodeBatch:
     def _prefill(self, groups: list[tuple[list[int], int]]) -> Tensor:
         """Passes each distinct prompt through the model once; returns the last states of all rows, [N,D]."""
         place, states = self.cache.place, list[Tensor]()
-        for chunk in _chunks(groups):
+        for chunk in _chunks(groups, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
             lengths = torch.tensor([len(prompt) for prompt, _ in chunk], device=self.device)
             width = int(lengths.max())
             # Padded with a token of its own, which no model takes for padding that was left unmasked.
             ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt, _ in chunk])
-            copies = torch.tensor([count for _, count in chunk])
-            place.source = torch.arange(len(chunk)).repeat_interleave(copies).to(self.device)
-            place.first, place.last = place.last, place.last + len(place.source)
+            copies = torch.tensor([count for _, count in chunk], device=self.device)
+            source = torch.arange(len(chunk), device=self.device).repeat_interleave(copies)
+            place.source = chunk[0][1] if len({count for _, count in chunk}) == 1 else source
+            place.first, place.last = place.last, place.last + len(source)
             hidden = self.backbone(
                 input_ids=ids.to(self.device), past_key_values=self.cache, use_cache=True
             ).last_hidden_state
-            states.append(hidden[torch.arange(len(chunk), device=self.device), lengths - 1][place.source])
+            states.append(hidden[source, lengths[source] - 1])
         return torch.cat(states)
 
     def _mask(self, width: int, columns: int) -> Tensor | None:
@@ -85,13 +88,13 @@ class DecodeBatch:
         return mask.masked_fill_(gaps, float("-inf"))[:, None, None, :]
 
 
-def _chunks(groups: list[tuple[list[int], int]]) -> list[list[tuple[list[int], int]]]:
-    """The groups in order, cut so that prompts x longest <= PREFILL_TOKENS (a longer prompt stands alone)."""
+def _chunks(groups: list[tuple[list[int], int]], budget: int) -> list[list[tuple[list[int], int]]]:
+    """The groups in order, cut so that prompts x longest <= `budget` tokens (a longer prompt stands alone)."""
     chunks: list[list[tuple[list[int], int]]] = []
     longest = 0
     for group in groups:
         longest = max(longest, len(group[0]))
-        if chunks and (len(chunks[-1]) + 1) * longest <= PREFILL_TOKENS:
+        if chunks and (len(chunks[-1]) + 1) * longest <= budget:
             chunks[-1].append(group)
         else:
             chunks.append([group])

@@ -20,6 +20,7 @@ from preflab.models.forward import Head, unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
 from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.draw import choose, uniforms
 from preflab.sampling.request import Results, batches, check
@@ -32,18 +33,19 @@ log = logging.getLogger("preflab")
 class Native(Spec):
     """preflab's own sampler.
 
-    `rows`: the most rows of a batch. `cache_gib`: memory for keys and values, which may allow fewer. `precision`:
-    `bf16` casts the weights while sampling, where memory limits the speed; the log-probabilities are then bf16's.
+    `rows`: the most rows of a batch. `cache_gib`: memory for keys and values, which may allow fewer (None: 1 on a CPU,
+    a quarter of what is free on a GPU). `precision`: `bf16` casts the weights while sampling, which is faster where
+    memory limits the speed; the log-probabilities are then bf16's.
     """
 
     kind: Literal["native"] = "native"
     rows: int = Field(256, ge=1)
-    cache_gib: float = Field(4.0, gt=0)
+    cache_gib: float | None = Field(None, gt=0)
     precision: Literal["model", "bf16"] = "model"
 
     @contextmanager
     def open(self, context: Context) -> Generator[NativeSampler]:
-        """A sampler for any model on any device: it runs where the model is, and keeps no memory between calls."""
+        """A sampler for any model on any device: it runs where the model is."""
         yield NativeSampler(self)
 
 
@@ -52,6 +54,7 @@ class NativeSampler:
 
     def __init__(self, spec: Native) -> None:
         self.spec = spec
+        self._cache: InPlaceCache | None = None
         self._support: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
         self._said: set[str] = set()
 
@@ -71,18 +74,29 @@ class NativeSampler:
         base = unwrap(lm.model)
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
             support = self._examined(base)
-            budget = int(self.spec.cache_gib * 2**30 / (support.token_bytes or 1))  # unserved: `rows` alone decides
-            for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, budget):
+            cache, self._cache = self._cache, None
+            if cache is None or len(cache.blocks) != support.layers:
+                cache = InPlaceCache(support.layers)
+            for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
-                    _complete(base, support.layers, rows, stream, decoding, results)
+                    _complete(base, cache, rows, stream, decoding, results)
                 else:
                     fallback.generate(lm, rows, stream, decoding, results)
+        if results.device.type == "cpu":  # its memory is dear to get anew; a GPU's allocator keeps it for all to use
+            self._cache = cache
         return results.samples()
 
     def _examined(self, base: nn.Module) -> Support:
         if base not in self._support:
             self._support[base] = examine(base)
         return self._support[base]
+
+    def _budget(self, base: Any, support: Support) -> int:
+        """Tokens that the cache may hold; where there is none, `rows` alone decides."""
+        gib = self.spec.cache_gib
+        if gib is None:
+            gib = torch.cuda.mem_get_info(base.device)[0] / 4 / 2**30 if base.device.type == "cuda" else 1.0
+        return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
         reason = support.objection(columns)
@@ -93,9 +107,11 @@ class NativeSampler:
         return not reason
 
 
-def _complete(base: Any, layers: int, rows: list[int], stream: Tensor, decoding: Decoding, results: Results) -> None:
+def _complete(
+    base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: Results
+) -> None:
     """Completes one batch of the request's rows, longest prompt first, and files it in `results`."""
-    batch = DecodeBatch(base, layers, [results.prompts[row] for row in rows], decoding.max_new_tokens)
+    batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
     head = Head(base, decoding.temperature or 1.0)
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 
 PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the gap between prompt and new tokens is tried too
@@ -53,7 +54,7 @@ def _try(base: Any, layers: int) -> Support:
     """Decodes two tokens after two prompts: the states must be those of passes without a cache."""
     with torch.autocast(base.device.type, enabled=False):
         try:
-            batch = DecodeBatch(base, layers, PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
+            batch = DecodeBatch(base, InPlaceCache(layers), PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
             for tokens in zip(*PROBE_TOKENS, strict=True):
                 batch.step(torch.tensor(tokens, device=base.device))
         except Exception as error:  # whatever it is: this architecture does not take this cache

@@ -25,6 +25,7 @@ class Job(Spec):
 
     `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
     JSON-lines file of pairs; without it the testbed's own. `policy`: one trained elsewhere, which is measured only.
+    `testbed`: other data than the study's (an evaluator's).
     """
 
     method: Annotated[Any, *variant(METHODS)] = None
@@ -32,6 +33,7 @@ class Job(Spec):
     init: str | None = None
     preferences: str | None = None
     reward: Annotated[Any, *variant(REWARDS)] = None
+    testbed: Annotated[Any, *variant(TESTBEDS)] = None
 
 
 class Arm(Job):
@@ -41,7 +43,6 @@ class Arm(Job):
     schema_version: Literal[1] = 1
     name: str
     model: ModelSpec = ModelSpec()
-    testbed: Annotated[Any, *variant(TESTBEDS)]
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluator: Annotated[Any, *variant(EVALUATORS)] = None
     evaluation: Evaluation = Evaluation()

@@ -17,9 +17,13 @@ from typing import Any
 
 import torch
 
+from preflab.errors import UserError
 from preflab.evaluation.evaluate import Bench, evaluate, look
 from preflab.meter import Meter
 from preflab.methods.base import Method, Parts
+from preflab.methods.best_of_n import BestOfN
+from preflab.methods.encode import encode_pairs
+from preflab.methods.rm import held_out_measures
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
@@ -28,6 +32,7 @@ from preflab.sampling.inference import Inference
 from preflab.spec import Context
 from preflab.study.arm import STAGE, STAGES, Arm
 from preflab.study.origin import revision, versions
+from preflab.testbeds import provenance
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
 from preflab.train.run import Run, open_run
@@ -71,9 +76,13 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
     start = _model(arm, run, arm.init, context, testbed)
     reward_spec = with_stage(arm.reward, stages)
     reward = stack.enter_context(reward_spec.open(context)) if reward_spec is not None else None
-    bench = _bench(arm, run, replace(context, meter=Meter()), reward, stack) if arm.evaluator is not None else None
+    bench = None
+    if arm.evaluator is not None:  # its meter is its own: measuring is not charged to the arm
+        bench = _bench(arm, run, replace(context, meter=Meter()), start, stack)
     result: dict[str, Any] = {"name": arm.name, "seed": arm.seed, "method": "policy", "product": "policy"}
-    result |= {"parameters": start.size, "notices": _notices(start, testbed), "provenance": _provenance(testbed)}
+    result |= {"parameters": start.size, "notices": [*start.notices, *getattr(testbed, "notes", ())]}
+    seen = training_data(arm, testbed, stages)
+    refuse_overlap(arm, seen, stages)
     method: Method | None = arm.method
     if method is None:
         product: LanguageModel | Sequence[Preference] = _model(arm, run, arm.policy, context, testbed)
@@ -94,7 +103,9 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             product = method.train(parts)
         except FloatingPointError as error:
             return result | {"diverged": str(error), "counts": run.meter.counts}
-        _save(run, product)
+        _save(run, product, seen)
+        if method.product == "reward_model":
+            result["held_out"] = _held_out(product, testbed, arm.token_budget)
     result |= {
         "diverged": None,
         "counts": run.meter.counts,
@@ -104,24 +115,29 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
     }
     measured = arm.measure != "none" and result["product"] == "policy"
     if bench is not None and measured and isinstance(product, LanguageModel):
-        origin = start if arm.init is not None else None
         inference = method.inference() if method is not None else Inference()
-        result["evaluation"] = evaluate(bench, product, origin, inference, test=arm.measure == "test")
+        result["evaluation"] = evaluate(bench, product, inference, test=arm.measure == "test")
     return result
 
 
-def _bench(arm: Arm, run: Run, context: Context, reward: Any, stack: ExitStack) -> Bench:
-    """What measuring needs; its meter is its own, so that measuring is not charged to the arm."""
+def _bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
+    """What measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
     evaluator = with_stage(arm.evaluator, stages_of(run.directory))
+    selects = isinstance(arm.method, BestOfN) and arm.method.selector == "reward"
+    selector = with_stage(arm.reward, stages_of(run.directory)) if selects else None
     return Bench(
         spec=arm.evaluation,
         testbed=context.testbed,
         evaluator=stack.enter_context(evaluator.open(context)),
         sampler=stack.enter_context(arm.sampler.open(context)),
         seed_for=run.seed_for,
-        reward=reward,
+        start=start if arm.init is not None else None,
+        reward=stack.enter_context(selector.open(context)) if selector is not None else None,
         token_budget=arm.token_budget,
     )
+
+
+TRAINED_ON = "trained_on.json"
 
 
 def device(name: str) -> str:
@@ -190,20 +206,46 @@ def _preferences(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[
     return lambda: [to_preference(row) for row in read_lines(file)]
 
 
-def _save(run: Run, product: LanguageModel | Sequence[Preference]) -> None:
-    """Saves what was trained under `final/`: a policy with its adapters merged, a reward model, or pairs."""
+def _save(run: Run, product: LanguageModel | Sequence[Preference], seen: Sequence[Any]) -> None:
+    """Saves what was trained under `final/` (a policy with its adapters merged, a reward model, or pairs), with what it
+    was trained on."""
     with new_directory(run.directory / "final") as aside:
         if isinstance(product, LanguageModel):
             product.save(aside)
         else:
             lines = [json.dumps(from_preference(pair)) + "\n" for pair in product]
             (aside / "preferences.jsonl").write_text("".join(lines), encoding="utf-8")
+        write_json(aside / TRAINED_ON, list(seen))
         faults.point("final.before-rename")
 
 
-def _notices(start: LanguageModel, testbed: Any) -> list[str]:
-    return [*start.notices, *getattr(testbed, "notes", ())]
+def training_data(arm: Arm, testbed: Any, stages: Path) -> list[dict[str, Any]]:
+    """The provenance of everything that the arm's policy was or will be trained on: its own and its start's."""
+    seen = [testbed.provenance()] if arm.method is not None and hasattr(testbed, "provenance") else []
+    for path in (arm.init, arm.policy, getattr(arm.reward, "path", None)):
+        file = stage_path(path, stages) / TRAINED_ON if path is not None else None
+        if file is not None and file.exists():
+            seen += [found for found in read_json(file) if found not in seen]
+    return seen
 
 
-def _provenance(testbed: Any) -> dict[str, Any]:
-    return testbed.provenance() if hasattr(testbed, "provenance") else {"testbed": testbed.name}
+def refuse_overlap(arm: Arm, seen: Sequence[dict[str, Any]], stages: Path) -> None:
+    """Raises `UserError` where a learned evaluator saw data that the policy, its start or its reward model saw."""
+    path = getattr(getattr(arm.evaluator, "model", None), "path", None)
+    if path is None:
+        return
+    file = stage_path(path, stages) / TRAINED_ON
+    if not file.exists():
+        raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")
+    for evaluator in read_json(file):
+        provenance.refuse_overlap(evaluator, seen)
+
+
+def _held_out(scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[str, float] | None:
+    """Accuracy of a reward model on the test split's pairs; None where the testbed has none there."""
+    try:
+        rows = testbed.preferences("test")
+    except UserError:
+        return None
+    pairs = encode_pairs(scorer, rows, limit=scorer.context)
+    return {"pairs": len(rows), **held_out_measures(scorer, pairs, token_budget)}

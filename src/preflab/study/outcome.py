@@ -14,7 +14,8 @@ from preflab.report import results as report
 from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.origin import revision, versions
-from preflab.study.plan import Contestant, Study, Task, all_needs, tasks
+from preflab.study.arm import STAGES
+from preflab.study.plan import Contestant, Study, Task, all_needs, evaluator_stage, tasks
 from preflab.study.scores import Scores
 from preflab.study.verdict import verdict
 from preflab.train.files import read_json, read_lines
@@ -49,7 +50,7 @@ def gather(study: Study, directory: Path) -> dict[str, list[Ran]]:
     found: dict[str, list[Ran]] = {}
     for task in tasks(study, directory):
         path = task.directory / "result.json"
-        if task.name not in study.arms or not path.exists():
+        if task.arm.measure != "test" or not path.exists():
             continue
         result = read_json(path)
         found.setdefault(task.name, []).append(Ran(task, result, spent(task, result)))
@@ -75,12 +76,13 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
     compared = statistics.compare_all(tables, pairs) if len(tables) > 1 else []
     winner = statistics.winner(contestants or tables)
     first = next(iter(ran.values()))[0].result
+    evaluator = evaluator_of(study, directory)
     return report.Results(
         study=study.name,
         question=study.question,
         model=subject_of_model(study, first),
         testbed=subject_of_testbed(study),
-        evaluators=(report.Evaluator(name=study.evaluator.kind, description=one_line(study.evaluator)),),
+        evaluators=(evaluator,),
         budget=budget_of(study),
         seeds=tuple(range(study.seeds)),
         metrics=tuple(metrics(headline, ran)),
@@ -88,7 +90,7 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         levels=tuple(dict.fromkeys(level for level in levels(ran) if level)),
         arms=tuple(arm_of(study, name, runs, headline, directory) for name, runs in ran.items()),
         comparisons=tuple(comparison(item, headline, named=pairs is not None) for item in compared),
-        verdict=verdict(study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline),
+        verdict=verdict(study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline, evaluator),
         tuning=tuning_of(study),
         samples=tuple(samples(ran)),
         caveats=(*study.caveats, *notes, *automatic_caveats(study, ran)),
@@ -221,7 +223,7 @@ def curve(run: Ran, records: Sequence[Mapping[str, Any]]) -> Iterable[report.Poi
     for index, record in enumerate(records):
         if index % stride and "validation/score" not in record:
             continue
-        found = {label: record[name] for name, label in CURVES.items() if name in record}
+        found = {label: record.get(name) for name, label in CURVES.items() if name in record or label == "validation"}
         yield report.Point(
             step=record["step"],
             labels=record["labels"] + before["labels"],
@@ -308,6 +310,34 @@ def samples(ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Sample]:
                 for name, answer in answers
             ),
         )
+
+
+def evaluator_of(study: Study, directory: Path) -> report.Evaluator:
+    """The evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
+    whether that excludes one half."""
+    plain = report.Evaluator(name=study.evaluator.kind, description=one_line(study.evaluator))
+    stage = evaluator_stage(study)
+    if stage is None:
+        return plain
+    paths = [directory / f"seed-{seed}" / STAGES / stage / "result.json" for seed in range(study.seeds)]
+    found = [read_json(path)["held_out"] for path in paths if path.exists()]
+    pairs = sum(row["pairs"] for row in found) if all(found) else 0
+    if not pairs:
+        return plain
+    right = sum(row["accuracy"] * row["pairs"] for row in found)
+    # Seeds score the same pairs: their pooled count would be too sure, so the interval has one seed's pairs.
+    share, count = right / pairs, pairs / len(found)
+    low, high = wilson(share, count)
+    return plain.model_copy(
+        update={"accuracy": report.Interval(estimate=share, low=low, high=high), "can_rank": low > 0.5}
+    )
+
+
+def wilson(share: float, count: float, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95% interval of a share of `count` trials (Wilson 1927)."""
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    return centre - half, centre + half
 
 
 def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:

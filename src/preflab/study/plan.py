@@ -19,7 +19,7 @@ from preflab.evaluation.settings import Evaluation
 from preflab.meter import Unit
 from preflab.models.spec import ModelSpec
 from preflab.sampling import SAMPLERS
-from preflab.spec import Spec, parse_spec, read_spec, variant
+from preflab.spec import Spec, parse_spec, read_data, variant
 from preflab.study.arm import STAGE, STAGES, Arm, Job, Precision
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
@@ -89,6 +89,9 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
+        measured_by = evaluator_stage(self)
+        if measured_by is not None and measured_by not in self.stages:
+            raise UserError(f"`evaluator` names the stage {measured_by!r}.{nearest(measured_by, self.stages)}")
         for name, job in (*self.stages.items(), *self.arms.items()):
             for needed in needs(job):
                 if needed not in self.stages:
@@ -103,30 +106,60 @@ class Study(Spec):
 
 
     def with_data(self, data: str) -> Study:
-        """The study on the data of another place; raises `UserError` where its testbed brings its own."""
-        if "data" not in type(self.testbed).model_fields:
-            raise UserError(f"The testbed {self.testbed.kind} brings its own data: --data does not apply.")
-        return self.model_copy(update={"testbed": self.testbed.model_copy(update={"data": data})})
+        """The study, and every stage with data of its own, on the data of another place; raises `UserError` where its
+        testbed brings its own."""
+
+        def moved(testbed: Any) -> Any:
+            if testbed is not None and "data" not in type(testbed).model_fields:
+                raise UserError(f"The testbed {testbed.kind} brings its own data: --data does not apply.")
+            return None if testbed is None else testbed.model_copy(update={"data": data})
+
+        stages = {name: job.model_copy(update={"testbed": moved(job.testbed)}) for name, job in self.stages.items()}
+        return self.model_copy(update={"testbed": moved(self.testbed), "stages": stages})
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run of a study: its arm (without the budget's `charged`, known once its stages are done) and its directory."""
+    """One run of a study: its arm (without the budget's `charged`, known once its stages are done) and its directory.
+
+    `needs`: the runs it stands on, which are charged to it; `waits`: the evaluator's, which is not.
+    """
 
     name: str
     seed: int
     arm: Arm
     directory: Path
     needs: tuple[Path, ...]
+    waits: tuple[Path, ...] = ()
 
 
-def load_study(name: str) -> Study:
-    """A preset by its name, or a study file (YAML, TOML, JSON). Raises `UserError` with the nearest right name."""
-    if Path(name).suffix in (".yaml", ".yml", ".toml", ".json"):
-        return read_spec(Study, Path(name))
-    if name not in presets():
-        raise UserError(f"Unknown study {name!r}.{nearest(name, presets())} Or give a study file (.yaml, .toml, .json).")
-    return read_spec(Study, PRESETS / f"{name}.yaml")
+def load_study(name: str, size: str | None = None) -> Study:
+    """A preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
+
+    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for.
+    Raises `UserError` with the nearest right name.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
+        if name not in presets():
+            raise UserError(
+                f"Unknown study {name!r}.{nearest(name, presets())} Or give a study file (.yaml, .toml, .json)."
+            )
+        path = PRESETS / f"{name}.yaml"
+    data = read_data(path)
+    sizes = data.pop("sizes", {}) if isinstance(data, dict) else {}
+    if size is not None:
+        if size not in sizes:
+            raise UserError(f"{path}: there is no size {size!r}.{nearest(size, sizes)}")
+        data = merged(data, sizes[size])
+    return parse_spec(Study, data, where=str(path))
+
+
+def merged(data: Any, patch: Any) -> Any:
+    """`data` with the values of `patch` in place of its own, mapping by mapping."""
+    if not (isinstance(data, dict) and isinstance(patch, dict)):
+        return patch
+    return {**data, **{key: merged(data.get(key), value) for key, value in patch.items()}}
 
 
 def summary_of(path: Path) -> str:
@@ -150,8 +183,19 @@ def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
 
 def needs(job: Job) -> list[str]:
     """The stages that a job names."""
-    paths = (job.init, job.preferences, job.policy, getattr(job.reward, "path", None))
+    paths = (job.init, job.preferences, job.policy, learned_path(job.reward))
     return [path.removeprefix(STAGE) for path in paths if path is not None and path.startswith(STAGE)]
+
+
+def learned_path(spec: Any) -> str | None:
+    """The reward model that a reward, or an evaluator, holds."""
+    return getattr(getattr(spec, "model", spec), "path", None)
+
+
+def evaluator_stage(study: Study) -> str | None:
+    """The stage that trains the study's evaluator, where one does."""
+    path = learned_path(study.evaluator)
+    return path.removeprefix(STAGE) if path is not None and path.startswith(STAGE) else None
 
 
 def all_needs(study: Study, job: Job) -> list[str]:
@@ -166,7 +210,7 @@ def tasks(study: Study, directory: Path) -> Iterator[Task]:
     """Every run of the study proper, seed by seed, each after what it stands on."""
     for seed in range(study.seeds):
         home = directory / f"seed-{seed}"
-        used = {stage for arm in study.arms.values() for stage in all_needs(study, arm)}
+        used = {stage for arm in study.arms.values() for stage in all_needs(study, arm)} | {evaluator_stage(study)}
         for name in study.stages:
             if name in used:
                 yield task(study, name, study.stages[name], seed, home, measure="none")
@@ -180,6 +224,7 @@ def trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any],
     for seed in study.tuning.seeds:
         home = directory / "tuning" / f"seed-{seed}"
         used = {stage for name in study.tuning.spaces for stage in all_needs(study, study.arms[name])}
+        used |= {evaluator_stage(study)}
         for name in study.stages:
             if name in used:
                 yield "", {}, task(study, name, study.stages[name], seed, home, measure="none")
@@ -224,17 +269,20 @@ def task(
         seed=seed,
         measure=measure,
         budget=Budget(unit=study.budget.unit, amount=study.budget.amount) if is_arm and study.budget else None,
-        evaluator=study.evaluator if is_arm or getattr(job.method, "product", "") == "policy" else None,
-        **{field: getattr(job, field) for field in Job.model_fields},
+        evaluator=study.evaluator if is_arm or getattr(job.method, "product", "") == "policy" and name != evaluator_stage(study) else None,
+        **{field: getattr(job, field) for field in Job.model_fields if field != "testbed"},
+        testbed=job.testbed or study.testbed,
         **{field: getattr(study, field) for field in SHARED},
     )
     directory = home / name if is_arm else home / STAGES / name
-    return Task(name, seed, arm, directory, tuple(home / STAGES / stage for stage in all_needs(study, job)))
+    needed = tuple(home / STAGES / stage for stage in all_needs(study, job))
+    measured_by = evaluator_stage(study) if arm.evaluator is not None else None
+    waits = (home / STAGES / measured_by,) if measured_by is not None else ()
+    return Task(name, seed, arm, directory, needed, waits)
 
 
 SHARED = (
     "model",
-    "testbed",
     "sampler",
     "evaluation",
     "looks",

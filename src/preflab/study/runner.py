@@ -89,7 +89,7 @@ def ready(waiting: Sequence[Task], running: dict[Any, Task], memory_gb: float) -
     idle = not running
     for task in list(waiting):
         fits = task.arm.threads <= free and memory_gb <= memory
-        if (fits or idle) and all(is_finished(need) for need in task.needs):
+        if (fits or idle) and all(is_finished(need) for need in (*task.needs, *task.waits)):
             yield task
             free -= task.arm.threads
             memory -= memory_gb
@@ -118,7 +118,7 @@ def drop_orphans(waiting: Sequence[Task], outcome: Outcome) -> list[Task]:
     """The tasks that can still run; those that stand on a failure fail with it."""
     kept: list[Task] = []
     for task in waiting:
-        broken = next((need for need in task.needs if need in outcome.failures), None)
+        broken = next((need for need in (*task.needs, *task.waits) if need in outcome.failures), None)
         if broken is None:
             kept.append(task)
         else:

@@ -20,15 +20,27 @@ def verdict(
     scores: Mapping[str, Scores],
     spent: Mapping[str, Mapping[Unit, float]],
     metric: str,
+    evaluator: report.Evaluator,
 ) -> report.Verdict:
-    """Names the winner only where the leader beats every other arm at once; otherwise the arms that it is not told from."""
+    """Names the winner only where the leader beats every other arm at once; otherwise the arms that it is not told from.
+
+    An evaluator that may be no better than a coin cannot rank: then nobody wins.
+    """
     level = float(scores[winner.leader].values.mean())
     share = metric.startswith("pass@")
     shown = f"{level:.1%}" if share else f"{level:.2f}"
     under = f" under equal {study.budget.unit}" if study.budget else ""
-    if not winner.comparisons:
+    decided = winner.decided and evaluator.can_rank
+    if not evaluator.can_rank and evaluator.accuracy is not None:
+        found = evaluator.accuracy
+        sentence = (
+            f"Cannot rank: the evaluator orders {found.estimate:.1%} of held-out pairs rightly (95% interval "
+            f"{found.low:.1%} to {found.high:.1%}), which does not exclude a coin. {winner.leader} has the highest "
+            f"{metric}, {shown}."
+        )
+    elif not winner.comparisons:
         sentence = f"There is one arm, {winner.leader}, at {metric} {shown}: nothing to compare."
-    elif winner.decided:
+    elif decided:
         nearest = min(winner.comparisons, key=lambda found: found.difference)
         sentence = (
             f"{winner.leader} won{under}: {metric} {shown}, ahead of the next, {nearest.second}, by "
@@ -42,7 +54,7 @@ def verdict(
     holds, why = under_other_budget(study, winner, spent)
     return report.Verdict(
         sentence=sentence,
-        winner=winner.leader if winner.decided else None,
+        winner=winner.leader if decided else None,
         tied=winner.contenders,
         preliminary=winner.preliminary,
         holds_under_other_budget=holds,

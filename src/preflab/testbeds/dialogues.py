@@ -85,7 +85,9 @@ class Dialogues:
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         """Hidden tests by prompt id, for evaluation alone. Raises `UserError` where there are none."""
         if not any(self._hidden[split].values()):
-            raise UserError(f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator.")
+            raise UserError(
+                f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator."
+            )
         return self._hidden[split]
 
     def provenance(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
 
 class Jsonl(Spec):
-    """`train`: a file. `validation`, `test`: files too, or the shares of `train` that are set apart by first user turn.
+    """`data`: a file. `validation`, `test`: files too, or the shares of `data` that are set apart by first user turn.
 
     Where a prompt stands in several files, the test file keeps it before the validation file, and that before the
     training file. `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem,
@@ -29,7 +29,7 @@ class Jsonl(Spec):
     """
 
     kind: Literal["jsonl"] = "jsonl"
-    train: str
+    data: str
     validation: float | str = Field(default=0.1, union_mode="left_to_right")
     test: float | str = Field(default=0.1, union_mode="left_to_right")
     judge: str = ""
@@ -49,11 +49,11 @@ class Jsonl(Spec):
         tested = any(isinstance(row.prompt, Problem) for split in SPLITS for row in rows[split])
         if tested != (judge is not None):
             raise UserError(
-                f"{self.train}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
+                f"{self.data}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
                 if tested
-                else f"{self.train}: the judge {self.judge!r} has nothing to run: no record has `tests`."
+                else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
             )
-        files = [str(name) for name in (self.train, self.validation, self.test) if isinstance(name, str)]
+        files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
         yield Dialogues(
             "jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge.run if judge else no_judge
         )
@@ -61,7 +61,7 @@ class Jsonl(Spec):
     def _split(self) -> dict[Split, list[Row]]:
         """The rows as the files and the shares place them; a share follows from the first user turn alone."""
         rows: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
-        for row in _rows(self.train):
+        for row in _rows(self.data):
             at = place(first_turn_key(row.prompt), "part")
             test = self.test if isinstance(self.test, float) else 0.0
             validation = self.validation if isinstance(self.validation, float) else 0.0
@@ -93,9 +93,7 @@ class Judge:
                 f"The judge {self.target!r} failed at {where_raised(error)}: {type(error).__name__}: {error}"
             ) from error
         if not tests:
-            raise UserError(
-                f"The judge {self.target!r} was given no tests for an answer."
-            )
+            raise UserError(f"The judge {self.target!r} was given no tests for an answer.")
         failing = next((test for test, good in zip(tests, passed, strict=True) if not good), None)
         if failing is None:
             return Verdict("passed", passed)
@@ -124,8 +122,8 @@ def _disjoint(rows: dict[Split, list[Row]]) -> tuple[dict[Split, list[Row]], lis
             notes.append(f"{dropped} records of {split} dropped because their prompts stand in a later split too.")
         if not kept[split]:
             raise UserError(
-                f"The {split} split is empty: {len(rows[split])} records, and none left whose prompt later splits do not "
-                "hold too. Give it more data, another file or another share."
+                f"The {split} split is empty: {len(rows[split])} records, none of whose prompts the later splits lack. "
+                "Give it more data, another file or another share."
             )
         taken |= {row.prompt.turns for row in kept[split]}
         for row in kept[split]:

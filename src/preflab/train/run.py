@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,6 +31,9 @@ from preflab.train.files import Lines, new_directory, read_json, write_json
 from preflab.train.progress import Progress
 from preflab.train.settings import Budget, Keeping
 from preflab.types import Completion, Prompt
+
+T = TypeVar("T")
+
 
 class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
@@ -104,6 +107,13 @@ class Run:
         self.random(*name).shuffle(order)
         return order
 
+    def drawn(self, rows: Sequence[T], count: int, name: str) -> list[T]:
+        """`count` of the rows, drawn once for the run; all of them where `count` is 0. A labels budget caps pairs."""
+        if name == "pairs" and self.budget is not None and self.budget.unit == "labels":
+            count = min(count or len(rows), int(self.budget.amount))
+        order = self.shuffled(len(rows), "drawn", name)
+        return [rows[i] for i in order[: count or len(rows)]]
+
     def rows(self, step: int, size: int, batch_size: int) -> list[int]:
         """The rows of `step` in an endless series of shuffled passes over `size` rows."""
         per_pass = max(1, math.ceil(size / batch_size))
@@ -130,6 +140,7 @@ class Run:
         """
         self._share = total if callable(total) else lambda step: step / total
         state = {**state, "meter": self.meter, "selection": self.selection}
+        self._labels_before = self.meter.used("labels")
         step = self._restore(state)
         self._advance(step)
         while self.progress < 1.0:
@@ -194,10 +205,13 @@ class Run:
         return int(tree["step"])
 
     def _advance(self, step: int) -> None:
-        if self.budget is not None and self.budget.unit == "compute":
-            self.progress = (self.meter.used("compute") + self.budget.charged) / self.budget.amount
-        else:
+        if self.budget is None:
             self.progress = self._share(step)
+        elif self.budget.unit == "compute":
+            self.progress = (self.meter.used("compute") + self.budget.charged) / self.budget.amount
+        else:  # labels taken before the loop (pairs) are capped by `drawn`; those of its own samples end the loop
+            own = self.meter.used("labels") - self._labels_before
+            self.progress = max(self._share(step), own / self.budget.amount)
 
     def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
         faults.point("validation")

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from preflab.spec import Context, Spec
 from preflab.types import Completion, Prompt
-from pydantic import Field
 
 
 class Brevity(Spec):

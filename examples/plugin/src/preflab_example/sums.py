@@ -11,10 +11,11 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from pydantic import Field
+
 from preflab.spec import Context, Spec
 from preflab.testbeds.provenance import describe, first_turn_key
 from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test, Turn, Verdict
-from pydantic import Field
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

@@ -1,0 +1,128 @@
+"""One arm of a study: its runs, their curves and budgets, and its measures over all seeds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from preflab.report.record import Interval, Number, Record
+
+Decoding = Literal["chosen", "unit"]
+
+
+class Spent(Record):
+    """What one arm used under one seed, shared stages included. None: unknown (trained elsewhere)."""
+
+    labels: Number = None
+    """Preference labels used, from data or from a reward."""
+    reward_calls: Number = None
+    """Calls of the reward."""
+    flops: Number = None
+    """2N per forward or sampled token, 6N per trained token, all models charged."""
+    sampled_tokens: Number = None
+    """Tokens drawn by the sampler."""
+    trained_tokens: Number = None
+    """Tokens that went through a backward pass."""
+
+
+class Point(Record):
+    """One point of a training curve."""
+
+    step: int
+    """Optimizer step of the arm's own stage."""
+    labels: Number = None
+    """Labels or reward calls used so far."""
+    flops: Number = None
+    """FLOP used so far, shared stages included."""
+    tokens: Number = None
+    """Trained tokens so far."""
+    metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
+    """Values at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
+
+
+class FrontierPoint(Record):
+    """How far one checkpoint went from the SFT model, and what that bought."""
+
+    step: int
+    """Checkpoint step."""
+    kl: Number
+    """KL to the SFT model, in nats per response."""
+    score: Number
+    """Headline metric or reward at this checkpoint."""
+    bound: bool = False
+    """`kl` is an upper bound (best-of-n's closed form), not an estimate."""
+
+
+class Run(Record):
+    """One arm under one seed: where every number of the arm traces to."""
+
+    seed: int
+    """The study's seed; runs of the same seed are paired."""
+    directory: str
+    """Run directory, relative to the study's directory."""
+    metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
+    """Test metrics at the chosen temperature."""
+    metrics_unit: dict[str, Number] = Field(default_factory=dict[str, Number])
+    """Test metrics at temperature 1."""
+    spent: Spent = Spent()
+    """Budget used."""
+    temperature: float | None = None
+    """Sampling temperature chosen on validation."""
+    checkpoint: int | None = None
+    """Step of the checkpoint chosen on validation."""
+    diverged: bool = False
+    """Training diverged: an outcome, counted and not dropped."""
+    note: str = ""
+    """Anything that happened to this run, e.g. 'killed for memory at step 40'."""
+    curve: tuple[Point, ...] = ()
+    """Training curve, by step."""
+    frontier: tuple[FrontierPoint, ...] = ()
+    """Reward-KL frontier, by step."""
+
+
+class Measure(Record):
+    """One metric of one arm over all seeds and problems."""
+
+    metric: str
+    """Name of a `Metric`."""
+    value: Interval
+    """Estimate with interval."""
+    level: str = ""
+    """Difficulty level, '' for all problems."""
+    decoding: Decoding = "chosen"
+    """At the temperature chosen on validation, or at temperature 1."""
+
+
+class Difference(Record):
+    """A setting that differs from the method's default."""
+
+    field: str
+    """Dotted name in the spec."""
+    default: JsonValue = None
+    """The method's default; None where there is none."""
+    value: JsonValue
+    """The study's value."""
+
+
+class Arm(Record):
+    """One contestant."""
+
+    name: str
+    """Unique within the study."""
+    method: str
+    """The method's kind, e.g. 'ppo'; 'policy' for one trained elsewhere."""
+    description: str = ""
+    """One sentence for the reader."""
+    baseline: bool = False
+    """A starting point rather than a contestant (the SFT model itself)."""
+    origin: str = ""
+    """Where a policy trained elsewhere came from; '' when trained by this study."""
+    inference_cost: float = 1.0
+    """Samples drawn for each answer: n for best-of-n."""
+    differences: tuple[Difference, ...] = ()
+    """The spec as a diff against the defaults."""
+    measures: tuple[Measure, ...] = ()
+    """Metrics with intervals: overall and per level, at both decodings."""
+    runs: tuple[Run, ...] = ()
+    """One per seed."""
