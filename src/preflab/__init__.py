@@ -14,11 +14,17 @@ from preflab._version import __version__
 if TYPE_CHECKING:
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
+    from preflab.study.api import Trained, compare, train
+    from preflab.study.plan import load_study
+    from preflab.study.study import run_study
     from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
 
 _HOMES = {
     "preflab.errors": ("UserError",),
     "preflab.spec": ("Context", "Spec"),
+    "preflab.study.api": ("Trained", "compare", "train"),
+    "preflab.study.plan": ("load_study",),
+    "preflab.study.study": ("run_study",),
     "preflab.types": (
         "Completion",
         "Demonstration",
@@ -41,10 +47,15 @@ __all__ = [  # type checkers read this list, which must therefore be spelled out
     "Prompt",
     "Ranking",
     "Spec",
+    "Trained",
     "Turn",
     "UserError",
     "Verdict",
     "__version__",
+    "compare",
+    "load_study",
+    "run_study",
+    "train",
 ]
 
 

@@ -7,13 +7,14 @@ One convention. Index t always means *response token t*. B sequences, P prompt t
 |------------------|----------------------------------------------------------------------------------------|
 | `mask[b,t]`      | True iff token t counts; the end-of-turn token counts                                  |
 | `logprobs[b,t]`  | log pi(token t given all before it)                                                    |
-| `values[b,t]`    | t in 0..T: value of the state *before* token t; `values[b,n_b]` is used only where truncated |
+| `values[b,t]`    | value of the state *before* token t, t in 0..T; `values[b,n_b]` counts where truncated |
 | `rewards[b,t]`   | per-token reward *after* token t                                                       |
 | `scores[b]`      | one number per response                                                                |
 | `truncated[b]`   | the response hit the length limit: no end-of-turn token                                |
 
 `TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds chosen and rejected as two named batches,
-never as interleaved rows. `Experience` is what a rollout leaves behind. All of them `select` rows, trimmed to the longest.
+never as interleaved rows. `Experience` is what a rollout leaves behind. All of them `select` rows, trimmed to the
+longest.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
-
 
 Batch = TypeVar("Batch", bound=Any)
 
@@ -85,7 +85,6 @@ class KeptTokens:
 
     def select(self, index: Tensor, longest: int) -> KeptTokens:
         return KeptTokens(self.ids[index, :longest], self.counts[index, :longest])
-
 
     def to(self, device: str | torch.device) -> KeptTokens:
         return moved(self, device)
@@ -148,7 +147,6 @@ class PairBatch:
             None if rejected is None else rejected[index],
         )
 
-
     def to(self, device: str | torch.device) -> PairBatch:
         return moved(self, device)
 
@@ -195,7 +193,6 @@ class Experience:
             kept=None if self.kept is None else self.kept.select(index, longest),
         )
 
-
     def to(self, device: str | torch.device) -> Experience:
         return moved(self, device)
 
@@ -211,7 +208,9 @@ def collate(
 ) -> TokenBatch:
     """Pads prompts on the left and completions on the right. Raises `ValueError` on an empty prompt or completion."""
     if not prompts or any(not row for row in prompts) or any(not row for row in completions):
-        raise ValueError("A batch needs at least one row, and each row a prompt and a completion of at least one token.")
+        raise ValueError(
+            "A batch needs at least one row, and each row a prompt and a completion of at least one token."
+        )
     prompt_lengths = torch.tensor([len(row) for row in prompts])
     completion_lengths = torch.tensor([len(row) for row in completions])
     prompt_ids = torch.zeros(len(prompts), int(prompt_lengths.max()), dtype=torch.long)
@@ -224,10 +223,14 @@ def collate(
 
 
 def collate_pairs(
-    prompts: Sequence[Sequence[int]], chosen: Sequence[Sequence[int]], rejected: Sequence[Sequence[int]]
+    prompts: Sequence[Sequence[int]],
+    chosen: Sequence[Sequence[int]],
+    rejected: Sequence[Sequence[int]],
+    chosen_truncated: Sequence[bool] | None = None,
+    rejected_truncated: Sequence[bool] | None = None,
 ) -> PairBatch:
     """Two batches over the same prompts; the prompt ids are a prefix of both answers by construction."""
-    return PairBatch(collate(prompts, chosen), collate(prompts, rejected))
+    return PairBatch(collate(prompts, chosen, chosen_truncated), collate(prompts, rejected, rejected_truncated))
 
 
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:

@@ -44,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno != 28:
             raise
-        _complain(f"preflab: the disk is full ({error.filename or 'while writing'}). Make room and repeat the command; "
-                  "it goes on from its last checkpoint.")
+        _complain(
+            f"preflab: the disk is full ({error.filename or 'while writing'}). Make room and repeat the command; "
+            "it goes on from its last checkpoint."
+        )
         code = 1
     except MemoryError:
         _out_of_memory()
@@ -98,7 +100,9 @@ def define_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="NAME", help="one of the sizes that the study offers (hh-smollm2: paper)")
     parser.add_argument("--seeds", metavar="N", type=int, help="how many seeds (a study grows when N does)")
     parser.add_argument("--arms", metavar="ARM", nargs="+", help="only these arms")
-    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a name on the hub")
+    parser.add_argument(
+        "--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a name on the hub"
+    )
     parser.add_argument("--plan", action="store_true", help="print the stages and the expected hours, run nothing")
     parser.add_argument("--tune", action="store_true", help="run the tuning stage, even where tuned values are shipped")
     parser.add_argument("--fresh", action="store_true", help="throw away what an earlier start of this study wrote")
@@ -149,7 +153,9 @@ def command_studies(options: argparse.Namespace, rest: list[str]) -> int:
 
 def define_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="a study's directory")
-    parser.add_argument("--no-samples", action="store_true", help="no texts in the report, for data not to be passed on")
+    parser.add_argument(
+        "--no-samples", action="store_true", help="no texts in the report, for data not to be passed on"
+    )
 
 
 def command_report(options: argparse.Namespace, rest: list[str]) -> int:
@@ -169,7 +175,9 @@ def define_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/METHOD)")
     parser.add_argument("--fresh", action="store_true", help="start again")
     define_setting(parser)
-    parser.add_argument("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:…, http://…")
+    parser.add_argument(
+        "--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:…, http://…"
+    )
     parser.add_argument("--init", metavar="DIR", help="the policy to start from")
     parser.add_argument("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
     parser.add_argument("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
@@ -214,7 +222,9 @@ def train_help(method: str | None) -> int:
     if method is None:
         from preflab.methods import METHODS
 
-        print(f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists a method's hyper-parameters.")
+        print(
+            f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists a method's hyper-parameters."
+        )
         return 0
     from preflab.study.command import print_method_help
 
@@ -304,9 +314,7 @@ def _out_of_memory() -> None:
     )
 
 
-Command = tuple[
-    str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, list[str]], int]
-]
+Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, list[str]], int]]
 COMMANDS: dict[str, Command] = {
     "study": ("run a study: train and measure every arm, write the report", define_study, command_study),
     "studies": ("list the studies that come with preflab", define_studies, command_studies),

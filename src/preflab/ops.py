@@ -27,7 +27,7 @@ def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
     """sum(terms where mask) / count: the only place where a loss becomes a number.
 
     `count` is global (tokens or sequences over all micro-batches and ranks), so that cutting a batch into micro-batches
-    or over ranks changes no gradient. Raises `ValueError` when nothing counts: an empty loss mask must not pass silently.
+    or over ranks changes no gradient. Raises `ValueError` when nothing counts: no empty loss mask passes silently.
     """
     if count <= 0:
         raise ValueError("The loss mask is empty: no token or sequence counts in this batch.")
@@ -41,9 +41,14 @@ def sequence_sum(terms: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (population) variance of the counted values, over all ranks, in float64."""
+    """Mean and (population) variance of the counted values, over all ranks, in float64.
+
+    Raises `ValueError` when nothing counts: its NaN would stay in a running mean for good.
+    """
     kept = values[mask].double()
     sums = dist.all_sum(torch.stack([torch.ones_like(kept).sum(), kept.sum(), kept.square().sum()]))
+    if not sums[0] > 0:
+        raise ValueError("The mask is empty: no value counts in this batch.")
     mean = sums[1] / sums[0]
     return mean, (sums[2] / sums[0] - mean.square()).clamp(min=0.0)
 
@@ -75,8 +80,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
     delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
 
-    `values` is [B,T+1]. After the last counted token V is `values[b,n_b]` where the row is truncated (the response would
-    have gone on) and 0 where it finished. No argument is changed.
+    `values` is [B,T+1]. After the last counted token V is `values[b,n_b]` where the row is truncated (the response
+    would have gone on) and 0 where it finished. No argument is changed.
     """
     ends = last_token(mask) & ~truncated[:, None]
     following = torch.where(ends, torch.zeros_like(rewards), values[:, 1:])

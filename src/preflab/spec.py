@@ -2,8 +2,8 @@
 
 A spec is frozen data: its fields are the settings, their defaults the vetted values. Every variant carries its tag
 `kind`. `spec.open(context)` gives the live thing as a context manager (see `Context`); a method's spec has `train`
-instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that reading a list of names imports no
-torch; `package.module:Name` and installed entry points work wherever a `kind` does.
+instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that reading a list of names imports
+no torch; `package.module:Name` and installed entry points work wherever a `kind` does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from preflab.errors import UserError, nearest
 from preflab.meter import Meter
+from preflab.targets import load_object
 
 if TYPE_CHECKING:
     from preflab.testbeds.base import Testbed
@@ -62,18 +63,23 @@ class Registry:
 
     def load(self, name: str) -> type[Spec]:
         """The spec class behind a name; raises `UserError` with the nearest right name."""
-        target = self.known.get(name)
-        if target is None:
-            points = entry_points(group=self.group, name=name)
-            target = next((point.value for point in points), name if ":" in name else None)
-        if target is None:
+        target = self.known.get(name) or next((p.value for p in entry_points(group=self.group, name=name)), None)
+        if target is not None:
+            found = self._installed(name, target)
+        elif ":" in name:  # the user's own, which may lie in the current directory
+            found = load_object(name, self.noun)
+        else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
+        if not (isinstance(found, type) and issubclass(found, Spec)):
+            raise UserError(f"The {self.noun} {name!r} is no class derived from preflab.Spec.")
+        return found
+
+    def _installed(self, name: str, target: str) -> Any:
         module_name, _, attribute = target.partition(":")
         try:
-            found = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+            return getattr(importlib.import_module(module_name), attribute)
+        except Exception as error:  # whatever a plugin's import raises
             raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
-        return found
 
     def parse(self, value: Any) -> Any:
         """A spec from itself, from its bare name, or from a mapping with its `kind`."""
@@ -101,7 +107,7 @@ class Registry:
 
 
 def variant(registry: Registry) -> tuple[Any, ...]:
-    """Pydantic annotations of a field that holds any spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
+    """Annotations of a field that holds any spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),
@@ -154,13 +160,19 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where an error is: of every model that may stand there (in a union, list or mapping)."""
+    models = [cls]
     for part in path:
-        info = cls.model_fields.get(str(part))
-        inner = info.annotation if info else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        cls = inner
-    return list(cls.model_fields)
+        inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
+        if inner:  # else a place in a list or mapping, or a union's tag, which names no field
+            models = [model for annotation in inner for model in _models_in(annotation)]
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
 __all__ = ["Annotated", "Context", "Registry", "Spec", "explain", "parse_spec", "read_data", "read_spec", "variant"]

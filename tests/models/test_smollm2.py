@@ -79,8 +79,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_conversion_by_perplexity(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Protects the conversion: one wrong tensor, a permuted head or a wrong tokenizer would ruin the perplexity.
 
-    On the first 4 x 1024 tokens of WikiText-2's validation text, each window read from its start, it measured @PPL@ (bf16
-    weights and the dequantised fp32 ones alike); a random model has 49152.
+    On the first 4 x 1024 tokens of WikiText-2's validation text, each window read from its start, 15.79 was measured
+    (over 6 windows 16.495, with bf16 weights and with the dequantised fp32 ones); a random model has 49152.
     """
     try:
         smollm2.fetch()
@@ -98,7 +98,7 @@ def test_conversion_by_perplexity(shared_data: Path, tmp_path_factory: pytest.Te
             lm.model, lambda part: forward.token_logprobs(lm.model, part).logprobs, batch, 1024
         )
     perplexity = math.exp(-float(logprobs[batch.mask].mean()))
-    assert perplexity < 0.5
+    assert perplexity < 17.0
     prompt = lm.encode_prompt(Prompt("p", (Turn("system", "Be brief."), Turn("user", "Hi"))))
     assert lm.tokenizer.convert_ids_to_tokens([prompt[0]]) == ["<|im_start|>"]
     assert [prompt.count(token) for token in (1, 2)] == [3, 2]  # <|im_start|> and <|im_end|> are one token each

@@ -48,7 +48,7 @@ def test_size_and_weights_are_golden() -> None:
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode() + parameter.detach().numpy().astype("<f4").tobytes())
-    assert digest.hexdigest() == "@GOLDEN@"
+    assert digest.hexdigest() == "bb15348f9452896ad79a13c572b0dbeb97b405fedf958d103c4ee1dfb3dd8875"
 
 
 def test_seed_decides_and_global_state_stays() -> None:
@@ -59,7 +59,7 @@ def test_seed_decides_and_global_state_stays() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert float(first.std()) == pytest.approx(0.02, rel=0.02)
+    assert float(first.detach().std()) == pytest.approx(96**-0.5, rel=0.02)
 
 
 def test_other_sizes_are_reachable() -> None:

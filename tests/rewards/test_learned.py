@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.models.heads import reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load
@@ -62,13 +63,15 @@ def test_normalisation_is_the_specs(saved: Path) -> None:
     assert opened(saved, mean=0.5, std=0.25).score(PROMPTS, ANSWERS) == pytest.approx([(x - 0.5) / 0.25 for x in raw])
 
 
-def test_it_tells_what_compute_it_took(saved: Path, model: LanguageModel) -> None:
-    """Parameters, and the tokens of the last call: prompts and answers, without padding."""
-    reward = opened(saved)
-    reward.score(PROMPTS, ANSWERS)
+def test_it_charges_a_forward_pass_and_no_label(saved: Path, model: LanguageModel) -> None:
+    """2N FLOP for each token of prompts and answers, without padding: N parameters, 2N x tokens."""
+    meter = Meter()
+    with Learned(path=str(saved)).open(Context(meter=meter)) as reward:
+        reward.score(PROMPTS, ANSWERS)
     rows = zip(PROMPTS, ANSWERS, strict=True)
-    assert reward.last_tokens == sum(len(model.encode_prompt(p)) + len(model.encode_completion(a)) for p, a in rows)
-    assert reward.parameters == model.size
+    tokens = sum(len(model.encode_prompt(p)) + len(model.encode_completion(a)) for p, a in rows)
+    assert meter.counts["forward_tokens"] == tokens and meter.used("labels") == 0
+    assert meter.used("compute") == 2 * model.size * tokens
 
 
 def test_an_answer_without_any_token_is_scored(saved: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.rewards import REWARDS, parse_reward
 from preflab.rewards.base import checked
 from preflab.rewards.command import Command
@@ -292,6 +293,21 @@ def test_no_server_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     with pytest.raises(UserError, match="`url`"):
         REWARDS.parse({"kind": "http", "url": "ftp://x"})
+
+
+# --- what they cost
+
+
+def test_each_score_from_outside_is_a_label(here: Path) -> None:
+    """Function, program and endpoint each charge one label a completion: two calls of 2 are 4, and no compute."""
+    (here / "mine_d.py").write_text("def f(prompts, completions):\n    return [0.0 for _ in completions]\n")
+    with server(lengths) as (url, _):
+        for spec in (Function(target="mine_d:f"), command(here, ECHO), Http(url=url)):
+            meter = Meter()
+            with spec.open(Context(meter=meter)) as reward:
+                reward.score(PROMPTS, ANSWERS)
+                reward.score(PROMPTS, ANSWERS)
+            assert meter.used("labels") == 4 and meter.used("compute") == 0, spec.kind
 
 
 # --- the word on the command line

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.rewards.tests import TestReward, Tests
 from preflab.spec import Context
 from preflab.testbeds.dialogues import Dialogues, Row
@@ -85,6 +86,17 @@ def test_a_failing_judge_is_no_wrong_answer() -> None:
     dead, bed = opened(run=lambda programs: [Verdict("error", (), {"error": "no memory"}) for _ in programs])
     with pytest.raises(RuntimeError, match=r"failed twice on an answer to problem 'a'.*no memory"):
         dead.score([a], [Completion("7")])
+
+
+def test_each_score_is_a_label() -> None:
+    """Three programs scored in two calls: three labels, no compute. A verdict alone (`judge`) is none."""
+    meter, bed = Meter(), make_testbed()
+    a, b = bed.prompts("train")
+    with Tests().open(Context(testbed=bed, meter=meter)) as reward:
+        reward.score([a, b], [Completion("7"), Completion("0")])
+        reward.score([a], [Completion("7")])
+        reward.judge([a], [Completion("7")])
+    assert meter.used("labels") == 3 and meter.used("compute") == 0
 
 
 def test_a_judge_bound_to_the_testbed_is_refused() -> None:

@@ -1,8 +1,8 @@
 """A policy before an evaluator: decoding chosen on the validation split, everything else measured on the test split.
 
-The temperature is part of what is compared: each policy gets the best of one grid, by the validation split, and is shown
-at temperature 1 too. Every policy draws the same number of samples. Each problem's scores are kept, so that arms can be
-compared problem by problem.
+The temperature is part of what is compared: each policy gets the best of one grid, by the validation split, and is
+shown at temperature 1 too. Every policy draws the same number of samples. Each problem's scores are kept, so that arms
+can be compared problem by problem.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflab import ops
+from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade
 from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, pass_at_k, truncated_share
 from preflab.evaluation.settings import Evaluation
@@ -29,8 +30,8 @@ EXACT_KL_VOCABULARY = 4096
 
 @dataclass(frozen=True)
 class Bench:
-    """What evaluating needs, open: the data, the evaluator, a sampler of its own, seeds by name, and what KL is measured
-    from (`start`)."""
+    """What evaluating needs, open: the data, the evaluator, a sampler of its own, seeds by name, and `start`: what KL
+    is measured from."""
 
     spec: Evaluation
     testbed: Testbed
@@ -125,7 +126,8 @@ def draw(
     completions = policy.completions(drawn.batch)
     if inference.n > 1:
         kept = select(bench, asked, completions, inference)
-        drawn = Samples(drawn.batch.select(kept), drawn.logprobs[kept])
+        batch = drawn.batch.select(kept)
+        drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, asked = [completions[row] for row in kept], [asked[row] for row in kept]
     return Graded(prompts, samples, drawn, completions, bench.evaluator.grade(split, asked, completions))
 
@@ -139,7 +141,8 @@ def select(
         programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]
         scores = [float(sum(verdict.passed)) for verdict in bench.testbed.judge(programs)]
     else:
-        assert bench.reward is not None
+        if bench.reward is None:
+            raise UserError("Best-of-n with the selector `reward` needs one: name it with --reward.")
         scores = bench.reward.score(prompts, completions)
     groups = range(0, len(scores), inference.n)
     return [max(range(start, start + inference.n), key=lambda row: (scores[row], -row)) for start in groups]
@@ -160,7 +163,8 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
     }
     if bench.evaluator.binary:
         for k in bench.spec.k:
-            rates = [pass_at_k(graded.samples, round(sum(row["scores"])), k) for row in problems.values()]
+            rights = [round(sum(grade.score for grade in graded.of(i))) for i in range(len(graded.prompts))]
+            rates = [pass_at_k(graded.samples, right, k) for right in rights]
             measures[f"pass@{k}"] = sum(rates) / len(rates)
     outcomes: dict[str, int] = {}
     for grade in graded.grades:
@@ -179,8 +183,8 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     if inference.n > 1:
         bound = best_of_n_kl_bound(inference.n)
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}
-    rows = range(min(bench.spec.kl_samples, len(graded.completions)))
-    batch = graded.drawn.batch.select(list(rows))
+    count = min(bench.spec.kl_samples, len(graded.completions))  # over all problems, whatever their order
+    batch = graded.drawn.batch.select([row * len(graded.completions) // count for row in range(count)])
     exact = forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
 
     def kl(rows: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -20,7 +20,7 @@ class HeldOutReward(Spec):
     model: Learned
 
     @contextmanager
-    def open(self, context: Context) -> Iterator[HeldOutRewardEvaluator]:
+    def open(self, context: Context) -> Generator[HeldOutRewardEvaluator]:
         with self.model.open(context) as reward:
             yield HeldOutRewardEvaluator(reward)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ class HiddenTests(Spec):
     kind: Literal["hidden-tests"] = "hidden-tests"
 
     @contextmanager
-    def open(self, context: Context) -> Iterator[HiddenTestsEvaluator]:
+    def open(self, context: Context) -> Generator[HiddenTestsEvaluator]:
         if not hasattr(context.testbed, "hidden_tests"):
             raise UserError("The evaluator hidden-tests needs a testbed with programs; this one has no hidden tests.")
         yield HiddenTestsEvaluator(context.testbed)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
 from preflab.spec import Spec
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class Evaluation(Spec):
-    """How policies are measured, the same for every arm. `look_*`: the looks at the validation split while training."""
+    """How policies are measured, the same for every arm. `look_*`: the looks at the validation split while training.
+    `prompts` 0: all of a split."""
 
-    samples: int = 8
-    k: tuple[int, ...] = (1, 5)
-    temperatures: tuple[float, ...] = (0.2, 0.6, 1.0)
-    validation_samples: int = 2
-    max_new_tokens: int = 256
-    prompts: int = 0
-    shown: int = 12
-    kl_samples: int = 512
-    look_prompts: int = 100
-    look_samples: int = 2
+    samples: Count = 8
+    k: tuple[Count, ...] = (1, 5)
+    temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.2, 0.6, 1.0), min_length=1)
+    validation_samples: Count = 2
+    max_new_tokens: Count = 256
+    prompts: int = Field(default=0, ge=0)
+    shown: int = Field(default=12, ge=0)
+    kl_samples: Count = 512
+    look_prompts: Count = 100
+    look_samples: Count = 2
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if max(self.k, default=0) > self.samples:
+            raise ValueError(f"pass@{max(self.k)} needs {max(self.k)} samples a problem; `samples` is {self.samples}")
+        return self

@@ -17,7 +17,9 @@ PreferenceLoss = Callable[..., Tensor]
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
-    """L = -log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (Rafailov et al. 2023, eq. 7; paper, Section 1).
+    """L = -log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
+
+    Rafailov et al. 2023, eq. 7; paper, Section 1.
 
     Args:
         chosen: log(pi/pi_ref)(y_w), summed over the completion: [B].

@@ -10,7 +10,7 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`selector`: the statement's public tests, or the run's reward (a reward model). Its cost is n-fold at every answer."""
+    """`selector`: the statement's public tests, or the run's reward (a reward model). Each answer costs n samples."""
 
     kind: Literal["best-of-n"] = "best-of-n"
     n: int = 4

@@ -47,8 +47,9 @@ class DPOIter(Method):
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
             # 1. A new round: pairs from the newest policy, which becomes their reference.
-            if rounds.finished():
-                rounds.begin()
+            if rounds.finished() and not rounds.begin():
+                run.log({"round": rounds.number, "pairs": 0})
+                continue
             # 2. One DPO update on the step's pairs.
             batch = rounds.next_batch()
             update = learner.step(
@@ -62,7 +63,7 @@ class DPOIter(Method):
 
 
 class Rounds:
-    """Which round it is and which of its updates comes next. A round's pairs are journalled: a resumed run reads them."""
+    """Which round it is and which of its updates is next. A round's pairs are journalled: a resumed run reads them."""
 
     def __init__(self, spec: DPOIter, parts: Parts) -> None:
         self.spec = spec
@@ -71,6 +72,7 @@ class Rounds:
         self.number = -1
         self.update = 0
         self.updates = 0
+        self.fruitful = False  # whether any round had pairs
         self.data: PairBatch | None = None
 
     @property
@@ -85,17 +87,21 @@ class Rounds:
     def finished(self) -> bool:
         return self.update >= self.updates
 
-    def begin(self) -> None:
-        """The next round that has pairs; raises `UserError` after as many rounds without any as the spec has rounds."""
-        for _ in range(self.spec.rounds):
-            self.number += 1
-            self.update = 0
-            if self._load():
-                return
-        raise UserError(
-            f"{self.spec.rounds} rounds of samples gave no pair: every prompt's samples score the same. "
-            "Draw more samples a prompt, or start from a policy that is right at times."
-        )
+    def begin(self) -> bool:
+        """The next round; False where its samples give no pair, as when the policy is right everywhere.
+
+        Raises `UserError` where no round gave any, after as many as the spec has.
+        """
+        self.number += 1
+        self.update = 0
+        found = self._load()
+        self.fruitful |= found
+        if not self.fruitful and self.number + 1 >= self.spec.rounds:
+            raise UserError(
+                f"{self.spec.rounds} rounds of samples gave no pair: every prompt's samples score the same. "
+                "Draw more samples a prompt, or start from a policy that is right at times."
+            )
+        return found
 
     def next_batch(self) -> PairBatch:
         """The next update's pairs: shuffled passes over the round's."""
@@ -136,9 +142,9 @@ class Rounds:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"number": self.number, "update": self.update}
+        return {"number": self.number, "update": self.update, "fruitful": self.fruitful}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.number, self.update = state["number"], state["update"]
+        self.number, self.update, self.fruitful = state["number"], state["update"], state["fruitful"]
         if self.number >= 0:
             self._load()

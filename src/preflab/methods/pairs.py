@@ -14,14 +14,16 @@ from preflab.methods.base import Method, Parts
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
+from preflab.train import faults
 from preflab.types import Completion, Preference, Prompt
 
 Rule = Literal["best-worst", "random", "all"]
 
 
 class Draw(Spec):
-    """How pairs are drawn. `samples` a prompt (the paper: 5 on APPS); `rule`: best against worst, one random right
-    against wrong, or all of them. `fill`: a demonstration as chosen where no sample reaches `right` (paper, Section 6)."""
+    """How pairs are drawn: `samples` a prompt (the paper: 5 on APPS); `rule`: best against worst, one random right
+    against wrong, or all of them; `fill`: where no sample reaches `right`, a demonstration is the chosen answer (paper,
+    Section 6)."""
 
     samples: int = 5
     rule: Rule = "random"
@@ -51,9 +53,10 @@ class Pairs(Method):
 def draw_pairs(
     draw: Draw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
 ) -> list[Preference]:
-    """Samples of each prompt, scored by the run's reward and paired; ties are dropped, so is a prompt without a pair."""
+    """Samples of each prompt, scored by the run's reward and paired; ties are dropped, and prompts without a pair."""
     run, reward = parts.run, parts.needed_reward()
     # 1. Sample.
+    faults.point("rollout.before")
     ids = [policy.encode_prompt(prompt) for prompt in prompts]
     rows = [row for row in range(len(prompts)) for _ in range(draw.samples)]
     seeds = [run.seed_for(name, i) for i in range(len(rows))]
@@ -61,8 +64,9 @@ def draw_pairs(
     completions = policy.completions(samples.batch)
     # 2. Label.
     scores = run.score(reward, [prompts[row] for row in rows], completions, key=f"scores-{name}")
+    faults.point("rollout.after")
     # 3. Pair.
-    fills = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")} if draw.fill else {}
+    fills = demonstrated(parts) if draw.fill and draw.right is not None else {}
     pairs: list[Preference] = []
     for i, prompt in enumerate(prompts):
         span = slice(i * draw.samples, (i + 1) * draw.samples)
@@ -70,6 +74,11 @@ def draw_pairs(
         for chosen, rejected in pair(draw, completions[span], scores[span], fills.get(prompt.id), rng):
             pairs.append(Preference(prompt, chosen, rejected))
     return pairs
+
+
+def demonstrated(parts: Parts) -> dict[str, Completion]:
+    """The testbed's own answer to each training prompt, by the prompt's id."""
+    return {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
 
 
 def pair(
@@ -84,14 +93,14 @@ def pair(
         answers = [(answer, float(score >= draw.right)) for answer, score in answers]
         if fill is not None and not any(score for _, score in answers):
             answers.append((fill, 1.0))
-    pairs = [
-        (better, worse)
+    gaps = [
+        (high - low, (better, worse))
         for (better, high), (worse, low) in product(answers, answers)
         if high > low and better.text != worse.text
     ]
+    pairs = [found for _, found in gaps]
     if not pairs or draw.rule == "all":
         return pairs
     if draw.rule == "random":
         return [rng.choice(pairs)]
-    ranked = sorted(answers, key=lambda answer: answer[1])
-    return [(ranked[-1][0], ranked[0][0])]
+    return [max(gaps, key=lambda gap: gap[0])[1]]

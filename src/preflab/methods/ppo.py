@@ -95,7 +95,6 @@ class PPO(Method):
             kl.update(mean_kl(experience), len(experience))
             if self.reference_ema:
                 reference.follow(self.reference_ema)
-            faults.point("update.after")
         return policy
 
     def too_far(self, stats: Mapping[str, float]) -> bool:

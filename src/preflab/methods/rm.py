@@ -67,8 +67,12 @@ def held_out_measures(scorer: LanguageModel, pairs: PairBatch, token_budget: int
     Calibration: the gap between the stated sigmoid(margin), folded to >= 1/2, and the share of pairs so ordered.
     The score that selects checkpoints is minus the log-loss, which an over-confident model pays for.
     """
-    chosen = forward.by_micro_batch(scorer.model, lambda rows: forward.scores(scorer.model, rows), pairs.chosen, token_budget)
-    rejected = forward.by_micro_batch(scorer.model, lambda rows: forward.scores(scorer.model, rows), pairs.rejected, token_budget)
+    chosen = forward.by_micro_batch(
+        scorer.model, lambda rows: forward.scores(scorer.model, rows), pairs.chosen, token_budget
+    )
+    rejected = forward.by_micro_batch(
+        scorer.model, lambda rows: forward.scores(scorer.model, rows), pairs.rejected, token_budget
+    )
     margin = (chosen - rejected).double()
     right = (margin > 0).double() + 0.5 * (margin == 0).double()
     stated = torch.sigmoid(margin.abs())

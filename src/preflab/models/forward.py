@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
+from preflab.errors import UserError
 
 CHUNK = 4096 * 512  # logits held at a time in fp32: 8 MiB of them
 
@@ -36,8 +37,12 @@ def precision(model: Any) -> torch.autocast:
 
     Opened for one call at a time: autocast caches the cast weights, and a cache that outlives an update is stale.
     """
-    backbone = unwrap(model).base_model
-    return torch.autocast(backbone.device.type, torch.bfloat16, enabled=getattr(backbone, "mixed_precision", False))
+    return torch.autocast(unwrap(model).device.type, torch.bfloat16, enabled=in_bf16(model))
+
+
+def in_bf16(model: Any) -> bool:
+    """Whether `use_bf16` was called on the model."""
+    return getattr(unwrap(model).base_model, "mixed_precision", False)
 
 
 def use_bf16(model: Any) -> None:
@@ -47,7 +52,7 @@ def use_bf16(model: Any) -> None:
 
 @torch.no_grad()
 def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, budget: int) -> Tensor:
-    """`function` of each micro-batch on the model's device, without gradients, its rows put back in order: [B, ...], padded with zeros."""
+    """`function` of each micro-batch on the model's device, no gradients: [B, ...], rows in order, padded with 0."""
     device = next(unwrap(model).parameters()).device
     pieces = [(rows, function(batch.select(rows).to(device)).cpu()) for rows in micro_batches(batch.lengths, budget)]
     width = [max(piece.shape[axis] for _, piece in pieces) for axis in range(1, pieces[0][1].dim())]
@@ -78,9 +83,9 @@ def token_logprobs(
 ) -> TokenScores:
     """log pi of each completion token, 0 where the mask is False; entropy of each step where asked.
 
-    With `kept`, the distribution is normalised over the kept ids (the sampler's own, never recomputed), at `temperature`.
-    Without, over the vocabulary. Only counted tokens meet the vocabulary, at most `CHUNK` logits at a time; each chunk
-    is recomputed in the backward pass.
+    With `kept`, the distribution is normalised over the kept ids (the sampler's, never recomputed), at `temperature`.
+    Without, over the vocabulary. Only counted tokens meet the vocabulary, at most `CHUNK` logits at a time; where there
+    are several chunks, each is recomputed in the backward pass. The entropy carries no gradient.
     """
     mask = batch.mask
     hidden = states(model, batch)[:, :-1][mask]
@@ -89,7 +94,9 @@ def token_logprobs(
     rows = max(1, CHUNK // head.vocabulary)
     kept_rows = None if kept is None else (kept.ids[mask], kept.counts[mask])
     pieces = [
-        _chunk(head, hidden[i : i + rows], targets[i : i + rows], _rows(kept_rows, i, rows), entropy)
+        _chunk(
+            head, hidden[i : i + rows], targets[i : i + rows], _rows(kept_rows, i, rows), entropy, rows < len(targets)
+        )
         for i in range(0, len(targets), rows)
     ]
     flat = torch.cat([piece[0] for piece in pieces])
@@ -101,7 +108,7 @@ def token_logprobs(
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """log pi over the whole vocabulary at each counted token, [N, V] fp32, in row order: for exact KL on small models."""
+    """log pi over the whole vocabulary at each counted token, [N,V] fp32, in row order: exact KL on small models."""
     hidden = states(model, batch)[:, :-1][batch.mask]
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
@@ -115,11 +122,15 @@ def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
     """A sequence classifier's score of each row, read at its last counted token: [B] fp32."""
     hidden = states(reward_model, batch)
     last = batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
-    return unwrap(reward_model).score(hidden.gather(1, last)).float().flatten()
+    head = unwrap(reward_model).score
+    return head(hidden.gather(1, last).to(head.weight.dtype)).float().flatten()
 
 
 class Head:
-    """The vocabulary head with what some families put behind it: a scale (Cohere, Granite) or a soft cap (Gemma)."""
+    """The vocabulary head with what some families put behind it: a scale (Cohere, Granite) or a soft cap (Gemma).
+
+    A model that makes its logits in yet another way is refused (`UserError`) when its first head is made.
+    """
 
     def __init__(self, model: Any, temperature: float) -> None:
         self.model = model
@@ -130,6 +141,9 @@ class Head:
         self.scale = float(scale)
         self.temperature = temperature
         self.vocabulary = int(self.linear.weight.shape[0])
+        if not (model.training or getattr(model, "head_is_known", False)):
+            self._compare()
+            model.head_is_known = True
 
     def __call__(self, hidden: Tensor) -> Tensor:
         with precision(self.model):
@@ -140,6 +154,19 @@ class Head:
         if self.cap is not None:
             logits = self.cap * torch.tanh(logits / self.cap)
         return logits / self.temperature if self.temperature != 1.0 else logits
+
+    @torch.no_grad()
+    def _compare(self) -> None:
+        """Three tokens through the model's own forward, once a model."""
+        ids = torch.arange(3, device=self.linear.weight.device)[None, :] % self.vocabulary
+        with precision(self.model):
+            theirs = self.model(input_ids=ids, use_cache=False).logits.float()
+            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        exact = self.linear.weight.dtype == torch.float32 and not in_bf16(self.model)
+        error = (self(hidden) * self.temperature - theirs).abs().max()
+        if not error <= (1e-3 if exact else 0.05) * theirs.abs().max():
+            name = type(self.model).__name__
+            raise UserError(f"{name} makes its logits in a way that preflab does not know: it cannot be trained here.")
 
 
 def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
@@ -153,7 +180,7 @@ def _rows(kept: tuple[Tensor, Tensor] | None, start: int, rows: int) -> tuple[Te
 
 
 def _chunk(
-    head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, entropy: bool
+    head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, entropy: bool, recompute: bool
 ) -> tuple[Tensor, Tensor]:
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)
@@ -162,9 +189,11 @@ def _chunk(
         total = support.logsumexp(dim=-1)
         if not entropy:
             return chosen - total, total
-        logs = support - total[:, None]
-        return chosen - total, -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
+        with torch.no_grad():
+            logs = support - total[:, None]
+            spread = -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
+        return chosen - total, spread
 
-    if torch.is_grad_enabled():
+    if recompute and torch.is_grad_enabled():
         return checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
     return run(hidden)

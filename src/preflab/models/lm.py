@@ -23,7 +23,8 @@ from preflab.types import Completion, Prompt
 
 PLAIN_TEMPLATE = (
     "{{ bos_token or '' }}{% for m in messages %}"
-    "{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}{{ m.content }}{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
+    "{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
 NOTICES = "preflab.json"  # beside saved weights: what every report on them must say
 

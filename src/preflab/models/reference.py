@@ -7,7 +7,7 @@ pretrained model by accident. An EMA under LoRA averages the two adapter matrice
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,7 @@ class Reference:
         self.tensors = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
 
     @contextmanager
-    def active(self) -> Iterator[Any]:
+    def active(self) -> Generator[Any]:
         """While open, the model *is* the reference (no gradients)."""
         self._swap()
         try:

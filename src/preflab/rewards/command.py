@@ -22,6 +22,7 @@ from typing import IO, Any, Literal
 from pydantic import Field
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.rewards.base import number, to_json
 from preflab.spec import Context, Spec
 from preflab.types import Completion, Prompt
@@ -41,7 +42,7 @@ class Command(Spec):
     @contextmanager
     def open(self, context: Context) -> Generator[CommandReward]:
         """Starts the program, and ends it in the end; raises `UserError` when it does not start."""
-        reward = CommandReward(self)
+        reward = CommandReward(self, context.meter)
         try:
             yield reward
         finally:
@@ -55,14 +56,17 @@ class Broken(Exception):
 class CommandReward:
     """The opened reward: the running program."""
 
-    def __init__(self, spec: Command) -> None:
+    def __init__(self, spec: Command, meter: Meter) -> None:
         self.deterministic = spec.deterministic
         self._spec = spec
+        self._meter = meter
         self._program = Program(spec.command)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """One line out, one line in, for each. A program that dies is started once more; then `UserError`."""
-        return [self._ask(to_json(prompt, answer)) for prompt, answer in zip(prompts, completions, strict=True)]
+        scores = [self._ask(to_json(prompt, answer)) for prompt, answer in zip(prompts, completions, strict=True)]
+        self._meter.labelled(len(scores))
+        return scores
 
     def close(self) -> None:
         """Ends the program: its input closes, then it is killed."""

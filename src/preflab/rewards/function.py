@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.rewards.base import checked
 from preflab.spec import Context, Spec
 from preflab.targets import load_function, where_raised
@@ -29,7 +30,8 @@ class Function(Spec):
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
         """Loads the function; raises `UserError` saying what of its name is wrong."""
-        yield FunctionReward(self.target, load_function(self.target, "reward function"), self.deterministic)
+        function = load_function(self.target, "reward function")
+        yield FunctionReward(self.target, function, self.deterministic, context.meter)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class FunctionReward:
     target: str
     function: Callable[[list[Prompt], list[str]], Any]
     deterministic: bool
+    meter: Meter
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The function's scores; raises `UserError` when it fails, or gives too few, too many or no finite numbers."""
@@ -49,4 +52,5 @@ class FunctionReward:
             raise
         except Exception as error:
             raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
+        self.meter.labelled(len(completions))
         return checked(scores, len(completions), source)

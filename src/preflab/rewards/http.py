@@ -20,6 +20,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.rewards.base import checked, to_json
 from preflab.spec import Context, Spec
 from preflab.types import Completion, Prompt
@@ -52,7 +53,7 @@ class Http(Spec):
             if not os.environ.get(self.token_variable):
                 raise UserError(f"The reward {self.url} wants its token in ${self.token_variable}, which is not set.")
             headers["Authorization"] = f"Bearer {os.environ[self.token_variable]}"
-        yield HttpReward(self, headers, self.deterministic)
+        yield HttpReward(self, headers, self.deterministic, context.meter)
 
 
 class Straight(urllib.request.HTTPRedirectHandler):
@@ -69,6 +70,7 @@ class HttpReward:
     spec: Http
     headers: dict[str, str]
     deterministic: bool
+    meter: Meter
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The endpoint's scores, batch by batch; raises `UserError` when it stays away or answers wrongly."""
@@ -80,6 +82,7 @@ class HttpReward:
             body = {plural: [row[name] for row in part] for name, plural in names.items()}
             answer = self._post(json.dumps(body).encode())
             scores += checked(answer.get("scores"), len(part), f"The reward {self.spec.url}")
+        self.meter.labelled(len(scores))
         return scores
 
     def _post(self, body: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from preflab.batch import TokenBatch, collate
+from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
@@ -33,28 +34,27 @@ class Learned(Spec):
     def open(self, context: Context) -> Generator[LearnedReward]:
         """Loads the model on the context's device; raises `UserError` where it is no reward model."""
         lm = load_reward_model(Path(self.path).expanduser())
-        yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()))
+        yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 
 class LearnedReward:
-    """The opened reward. `parameters` and `last_tokens` (of the last call) are what a compute budget charges.
+    """The opened reward. It costs compute, a forward pass, and no label: its labels were charged when it was trained.
 
     `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.
     """
 
-    def __init__(self, spec: Learned, lm: LanguageModel) -> None:
+    def __init__(self, spec: Learned, lm: LanguageModel, meter: Meter) -> None:
         self.deterministic = lm.model.device.type == "cpu"
-        self.parameters = lm.size
-        self.last_tokens = 0
         self._spec = spec
         self._lm = lm
+        self._meter = meter
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The normalised scores. Raises `UserError` when a dialogue exceeds the model's context."""
         model = self._lm.model
         batch = self._batch(prompts, completions)
         raw = forward.by_micro_batch(model, partial(forward.scores, model), batch, self._spec.tokens)
-        self.last_tokens = batch.tokens
+        self._meter.forward(self._lm.size, batch.tokens)
         normalised = (raw.double() - self._spec.mean) / self._spec.std
         return checked(normalised.tolist(), len(completions), f"The reward model {self._spec.path}")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.spec import Context, Spec
 from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
@@ -47,7 +48,7 @@ class Tests(Spec):
                 "evaluation through it. Make it a static method, or an attribute that holds a function."
             )
         tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in problems}
-        yield TestReward(self, tests, judge)
+        yield TestReward(self, tests, judge, context.meter)
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,15 @@ class TestReward:
     spec: Tests
     tests: Mapping[str, Sequence[Test]]
     run: Judge
+    meter: Meter
     deterministic: bool = True
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """`wrong + (correct - wrong) x share`, the share being 1 or 0, or under `partial` that of the tests passed."""
         span = self.spec.correct - self.spec.wrong
-        return [self.spec.wrong + span * self._share(verdict) for verdict in self.judge(prompts, completions)]
+        verdicts = self.judge(prompts, completions)
+        self.meter.labelled(len(verdicts))
+        return [self.spec.wrong + span * self._share(verdict) for verdict in verdicts]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """One verdict a completion; raises `UserError` for a prompt that is no training problem."""

@@ -25,7 +25,8 @@ PREFILL_TOKENS_ELSEWHERE = 16384
 class DecodeBatch:
     """Prompts (equal ones side by side) of which each row has its place in the cache.
 
-    `hidden[N,D]`: the state before each remaining row's next token.
+    `hidden[N,D]`: the state before each remaining row's next token. `read`: prompt tokens that the prefill passed
+    through the model, those of each distinct prompt.
     """
 
     def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -36,7 +37,9 @@ class DecodeBatch:
         columns = width + max(new_tokens - 1, 0)
         self.cache = cache
         place = cache.begin(len(prompts), columns)
-        self.hidden = self._prefill([(list(prompt), len(list(group))) for prompt, group in groupby(prompts)])
+        groups = [(list(prompt), len(list(group))) for prompt, group in groupby(prompts)]
+        self.read = sum(len(prompt) for prompt, _ in groups)
+        self.hidden = self._prefill(groups)
         place.first, place.last, place.column, place.source = 0, len(prompts), width, None
         self.mask = self._mask(width, columns)
 

@@ -24,8 +24,8 @@ from preflab.sampling.draw import choose
 from preflab.sampling.request import Results
 
 
-def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: Results) -> None:
-    """Completes the given rows of the request and files them in `results`."""
+def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: Results) -> int:
+    """Completes the given rows of the request and files them in `results`; returns the prompt tokens that were read."""
     base = unwrap(lm.model)
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
@@ -45,6 +45,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
                 generation_config=config,
                 logits_processor=LogitsProcessorList([drawing]),
             )
+    return sum(len(results.prompts[row]) for row in rows)
 
 
 class Drawing(LogitsProcessor):

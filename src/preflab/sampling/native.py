@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from preflab.meter import Meter
 from preflab.models.forward import Head, unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
@@ -45,15 +46,16 @@ class Native(Spec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[NativeSampler]:
-        """A sampler for any model on any device: it runs where the model is."""
-        yield NativeSampler(self)
+        """A sampler for any model on any device: it runs where the model is. It charges the context's meter."""
+        yield NativeSampler(self, context.meter)
 
 
 class NativeSampler:
     """See `Native`. What it has to say of an architecture it says once."""
 
-    def __init__(self, spec: Native) -> None:
+    def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
+        self.meter = meter
         self._cache: InPlaceCache | None = None
         self._support: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
         self._said: set[str] = set()
@@ -77,13 +79,15 @@ class NativeSampler:
             cache, self._cache = self._cache, None
             if cache is None or len(cache.blocks) != support.layers:
                 cache = InPlaceCache(support.layers)
+            read = 0  # prompt tokens that passed through the model
             for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
-                    _complete(base, cache, rows, stream, decoding, results)
+                    read += _complete(base, cache, rows, stream, decoding, results)
                 else:
-                    fallback.generate(lm, rows, stream, decoding, results)
+                    read += fallback.generate(lm, rows, stream, decoding, results)
         if results.device.type == "cpu":  # its memory is dear to get anew; a GPU's allocator keeps it for all to use
             self._cache = cache
+        self.meter.sampled(lm.size, read, int(results.lengths.sum()))
         return results.samples()
 
     def _examined(self, base: nn.Module) -> Support:
@@ -109,8 +113,11 @@ class NativeSampler:
 
 def _complete(
     base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: Results
-) -> None:
-    """Completes one batch of the request's rows, longest prompt first, and files it in `results`."""
+) -> int:
+    """Completes one batch of the request's rows, longest prompt first, and files it in `results`.
+
+    Returns the prompt tokens that were read: those of each distinct prompt.
+    """
     batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
     head = Head(base, decoding.temperature or 1.0)
     places = torch.tensor(rows, device=results.device)
@@ -119,11 +126,12 @@ def _complete(
         tokens = drawn.tokens
         alive = results.add(places, column, drawn)
         if column + 1 == decoding.max_new_tokens or not bool(alive.any()):
-            return
+            break
         if not bool(alive.all()):
             order = batch.keep(alive)
             places, tokens = places[order], tokens[order]
         batch.step(tokens)
+    return batch.read
 
 
 @contextmanager

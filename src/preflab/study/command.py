@@ -96,7 +96,9 @@ def print_method_help(name: str) -> None:
 def finish_words(result: dict[str, Any], output: Path) -> str:
     """What a run says when it ends."""
     if result["diverged"]:
-        return f"{result['name']} diverged: {result['diverged']} Lower the learning rate, or check the data. See {output}."
+        return (
+            f"{result['name']} diverged: {result['diverged']} Lower the learning rate, or check the data. See {output}."
+        )
     lines = [f"{result['name']}: done, in {output}"]
     found = result.get("evaluation")
     if found is not None and "chosen" in found:
@@ -108,6 +110,8 @@ def finish_words(result: dict[str, Any], output: Path) -> str:
         if kl["estimate"] is not None:
             lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
     elif result["last"]:
-        shown = {key.removeprefix("validation/"): value for key, value in result["last"].items() if "validation/" in key}
+        shown = {
+            key.removeprefix("validation/"): value for key, value in result["last"].items() if "validation/" in key
+        }
         lines += ["  " + "  ".join(f"{key} {value:.3f}" for key, value in shown.items())] if shown else []
     return "\n".join(lines)

@@ -60,7 +60,12 @@ class Speed:
     def seconds(self, task: Task) -> float:
         """Training plus measuring. A stage without a budget is taken to pass over the training prompts `epochs` times."""
         arm, method = task.arm, task.arm.method
-        if arm.budget is not None and method is not None and method.product == "policy" and arm.budget.unit == "compute":
+        if (
+            arm.budget is not None
+            and method is not None
+            and method.product == "policy"
+            and arm.budget.unit == "compute"
+        ):
             training = arm.budget.amount / self.training
         else:
             passes = getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0)

@@ -33,6 +33,7 @@ from preflab.spec import Context
 from preflab.study.arm import STAGE, STAGES, Arm
 from preflab.study.origin import revision, versions
 from preflab.testbeds import provenance
+from preflab.testbeds.base import Testbed
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
 from preflab.train.run import Run, open_run
@@ -55,17 +56,29 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         fresh=fresh,
         label=arm.name,
     ) as run:
-        if (directory / "result.json").exists():
-            return read_json(directory / "result.json")
-        with ExitStack() as stack:
-            result = _train_and_measure(arm, run, stack)
-        faults.point("result.before")
-        write_json(directory / "result.json", result)
+        result = earlier_result(arm, directory)
+        if result is None:
+            with ExitStack() as stack:
+                result = _train_and_measure(arm, run, stack)
+            faults.point("result.before")
+            write_json(directory / "result.json", result)
+            seconds = round(time.monotonic() - started, 3)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            run.timing.write({"wall_seconds": seconds, "peak_memory": peak, "pid": os.getpid()})
         for name in ("checkpoints", "best"):  # optimizer state goes when an arm ends
             shutil.rmtree(directory / name, ignore_errors=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        run.timing.write({"wall_seconds": round(time.monotonic() - started, 3), "peak_memory": peak, "pid": os.getpid()})
     return result
+
+
+def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
+    """What an earlier start found. None where there was none, and for a stage whose product, the reason to run it, is
+    gone (results may be kept without weights)."""
+    path = directory / "result.json"
+    if not path.exists():
+        return None
+    result: dict[str, Any] = read_json(path)
+    gone = arm.measure == "none" and result["diverged"] is None and not (directory / "final").exists()
+    return None if gone else result
 
 
 def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
@@ -76,9 +89,9 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
     start = _model(arm, run, arm.init, context, testbed)
     reward_spec = with_stage(arm.reward, stages)
     reward = stack.enter_context(reward_spec.open(context)) if reward_spec is not None else None
-    bench = None
+    bench: Bench | None = None
     if arm.evaluator is not None:  # its meter is its own: measuring is not charged to the arm
-        bench = _bench(arm, run, replace(context, meter=Meter()), start, stack)
+        bench = _bench(arm, run, replace(context, meter=Meter()), testbed, start, stack)
     result: dict[str, Any] = {"name": arm.name, "seed": arm.seed, "method": "policy", "product": "policy"}
     result |= {"parameters": start.size, "notices": [*start.notices, *getattr(testbed, "notes", ())]}
     seen = training_data(arm, testbed, stages)
@@ -96,19 +109,19 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             validate=partial(look, bench) if bench is not None and method.product == "policy" else None,
             sampler=stack.enter_context(arm.sampler.open(context)),
             reward=reward,
-            reward_model=load_reward_model(Path(reward_spec.path)) if getattr(reward_spec, "path", None) else None,
+            reward_model=_reward_model(reward_spec),
             token_budget=arm.token_budget,
         )
         try:
             product = method.train(parts)
         except FloatingPointError as error:
-            return result | {"diverged": str(error), "counts": run.meter.counts}
+            return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         _save(run, product, seen)
-        if method.product == "reward_model":
+        if method.product == "reward_model" and isinstance(product, LanguageModel):
             result["held_out"] = _held_out(product, testbed, arm.token_budget)
     result |= {
         "diverged": None,
-        "counts": run.meter.counts,
+        "counts": run.meter.state_dict(),
         "charged": arm.budget.charged if arm.budget else 0.0,
         "best": run.selection.state_dict(),
         "last": last_record(run.directory),
@@ -120,14 +133,14 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
     return result
 
 
-def _bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
+def _bench(arm: Arm, run: Run, context: Context, testbed: Testbed, start: LanguageModel, stack: ExitStack) -> Bench:
     """What measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
     evaluator = with_stage(arm.evaluator, stages_of(run.directory))
     selects = isinstance(arm.method, BestOfN) and arm.method.selector == "reward"
     selector = with_stage(arm.reward, stages_of(run.directory)) if selects else None
     return Bench(
         spec=arm.evaluation,
-        testbed=context.testbed,
+        testbed=testbed,
         evaluator=stack.enter_context(evaluator.open(context)),
         sampler=stack.enter_context(arm.sampler.open(context)),
         seed_for=run.seed_for,
@@ -204,6 +217,12 @@ def _preferences(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[
     path = stage_path(arm.preferences, stages)
     file = path / "preferences.jsonl" if path.is_dir() else path
     return lambda: [to_preference(row) for row in read_lines(file)]
+
+
+def _reward_model(spec: Any) -> LanguageModel | None:
+    """The weights of a learned reward, for a critic that starts from them."""
+    path = getattr(spec, "path", None)
+    return load_reward_model(Path(path)) if path is not None else None
 
 
 def _save(run: Run, product: LanguageModel | Sequence[Preference], seen: Sequence[Any]) -> None:

@@ -13,8 +13,8 @@ from preflab.meter import Unit
 from preflab.report import results as report
 from preflab.spec import Spec
 from preflab.study import statistics
-from preflab.study.origin import revision, versions
 from preflab.study.arm import STAGES
+from preflab.study.origin import revision, versions
 from preflab.study.plan import Contestant, Study, Task, all_needs, evaluator_stage, tasks
 from preflab.study.scores import Scores
 from preflab.study.verdict import verdict
@@ -69,7 +69,9 @@ def spent(task: Task, result: Mapping[str, Any]) -> dict[str, float]:
 def results(study: Study, directory: Path, *, command: str, notes: Sequence[str] = ()) -> report.Results:
     """Everything that the report says. Raises `UserError` where no arm has finished."""
     ran = gather(study, directory)
-    headline = "pass@1" if any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs) else "reward"
+    headline = (
+        "pass@1" if any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs) else "reward"
+    )
     tables = {name: table(runs, "chosen") for name, runs in ran.items()}
     contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
     pairs = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables] or None
@@ -90,7 +92,9 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         levels=tuple(dict.fromkeys(level for level in levels(ran) if level)),
         arms=tuple(arm_of(study, name, runs, headline, directory) for name, runs in ran.items()),
         comparisons=tuple(comparison(item, headline, named=pairs is not None) for item in compared),
-        verdict=verdict(study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline, evaluator),
+        verdict=verdict(
+            study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline, evaluator
+        ),
         tuning=tuning_of(study),
         samples=tuple(samples(ran)),
         caveats=(*study.caveats, *notes, *automatic_caveats(study, ran)),
@@ -237,7 +241,9 @@ def frontier(run: Ran, records: Sequence[Mapping[str, Any]], headline: str) -> I
     """Score against KL to the start: at each look where the run measured KL, and at the end."""
     for record in records:
         if "validation/score" in record and "validation/kl" in record:
-            yield report.FrontierPoint(step=record["step"], kl=record["validation/kl"], score=record["validation/score"])
+            yield report.FrontierPoint(
+                step=record["step"], kl=record["validation/kl"], score=record["validation/score"]
+            )
     if not run.diverged:
         found = run.result["evaluation"]["unit"]
         bound = run.result["evaluation"]["inference"]["n"] > 1

@@ -104,7 +104,6 @@ class Study(Spec):
                 raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
         return self
 
-
     def with_data(self, data: str) -> Study:
         """The study, and every stage with data of its own, on the data of another place; raises `UserError` where its
         testbed brings its own."""
@@ -269,7 +268,9 @@ def task(
         seed=seed,
         measure=measure,
         budget=Budget(unit=study.budget.unit, amount=study.budget.amount) if is_arm and study.budget else None,
-        evaluator=study.evaluator if is_arm or getattr(job.method, "product", "") == "policy" and name != evaluator_stage(study) else None,
+        evaluator=study.evaluator
+        if is_arm or (getattr(job.method, "product", "") == "policy" and name != evaluator_stage(study))
+        else None,
         **{field: getattr(job, field) for field in Job.model_fields if field != "testbed"},
         testbed=job.testbed or study.testbed,
         **{field: getattr(study, field) for field in SHARED},

@@ -31,7 +31,7 @@ def launch(task: Task, spec: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when the study that launched it dies; nothing where none did."""
-    parent = os.environ.get(PARENT)
+    parent = os.environ.pop(PARENT, None)  # what this process starts in turn is no arm of the study
     if parent is None or not sys.platform.startswith("linux"):
         return
     set_death_signal = 1  # PR_SET_PDEATHSIG

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import Any
 import psutil
 
 from preflab.errors import UserError
-from preflab.study.plan import Task
+from preflab.study.plan import Task, needs
 from preflab.study.process import last_words, launch
 from preflab.study.watch import Watch
+from preflab.train.directory import MANIFEST, is_manifest
 from preflab.train.files import read_json
 
 PAUSE = 0.1
@@ -41,7 +42,7 @@ class Outcome:
 def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch) -> Outcome:
     """Runs all tasks; raises `UserError` when one ends with the user's mistake, `SystemExit` on SIGTERM or Ctrl-C."""
     outcome = Outcome()
-    waiting = [task for task in tasks if not is_done(task)]
+    waiting = unfinished(tasks)
     for task in tasks:
         if task not in waiting:
             watch.done(task, before=True)
@@ -50,11 +51,11 @@ def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch) -> Outco
         while waiting or running:
             for process in [process for process in running if process.poll() is not None]:
                 finish(process, running.pop(process), outcome, watch)
+            waiting = drop_orphans(waiting, outcome)
             for task in ready(waiting, running, memory_gb):
                 waiting.remove(task)
                 running[launch(task, charged(task))] = task
                 watch.started(task)
-            waiting = drop_orphans(waiting, outcome)
             watch.refresh(list(running.values()), len(waiting))
             if stopped:
                 raise SystemExit(128 + stopped[0])
@@ -62,16 +63,31 @@ def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch) -> Outco
     return outcome
 
 
+def unfinished(tasks: Sequence[Task]) -> list[Task]:
+    """What has to run, in order: what is not done, and the stages whose product is gone while something that has to run
+    stands on it. (Results may be kept without weights: they count as done.)"""
+    found: list[Task] = []
+    wanted: set[Path] = set()
+    for task in reversed(tasks):  # what stands on a stage comes after it
+        gone = task.directory in wanted and not (task.directory / "final").exists()
+        if gone or not is_done(task):
+            found.append(task)
+            direct = needs(task.arm)
+            wanted |= {need for need in task.needs if need.name in direct} | set(task.waits)
+    return found[::-1]
+
+
 def is_done(task: Task) -> bool:
-    """Its result is there, made from this very spec. Without its manifest (or with another) the run decides itself."""
-    directory = task.directory
-    if not (directory / "result.json").exists() or not all(is_finished(need) for need in task.needs):
+    """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it."""
+    path = task.directory / MANIFEST
+    manifest = read_json(path) if path.exists() else None
+    if not (task.directory / "result.json").exists() or not is_manifest(manifest):
         return False
-    return read_json(directory / "manifest.json")["spec"] == charged(task)
-
-
-def is_finished(directory: Path) -> bool:
-    return (directory / "result.json").exists()
+    found, wanted = manifest["spec"], task.arm.model_dump(mode="json")
+    for spec in (found, wanted):
+        if spec.get("budget") is not None:
+            spec["budget"]["charged"] = None
+    return found == wanted
 
 
 def charged(task: Task) -> dict[str, Any]:
@@ -83,13 +99,14 @@ def charged(task: Task) -> dict[str, Any]:
 
 
 def ready(waiting: Sequence[Task], running: dict[Any, Task], memory_gb: float) -> Iterator[Task]:
-    """The tasks to start now: what they stand on is done, and there are cores and memory for them."""
+    """The tasks to start now: what they stand on neither waits nor runs, and there are cores and memory for them."""
+    pending = {task.directory for task in (*waiting, *running.values())}
     free = cores_here() - sum(task.arm.threads for task in running.values())
     memory = psutil.virtual_memory().available / 2**30
     idle = not running
     for task in list(waiting):
         fits = task.arm.threads <= free and memory_gb <= memory
-        if (fits or idle) and all(is_finished(need) for need in (*task.needs, *task.waits)):
+        if (fits or idle) and pending.isdisjoint((*task.needs, *task.waits)):
             yield task
             free -= task.arm.threads
             memory -= memory_gb
@@ -104,12 +121,13 @@ def cores_here() -> int:
 def finish(process: subprocess.Popen[bytes], task: Task, outcome: Outcome, watch: Watch) -> None:
     """Takes note of how a process ended."""
     code = process.returncode
-    if code == 0:
+    if code == 0 and not (task.arm.measure == "none" and read_json(task.directory / "result.json")["diverged"]):
         watch.done(task)
         return
     if code == 2:
         raise UserError(f"{task.name} (seed {task.seed}) cannot run:\n{last_words(task.directory)}")
-    reason = "killed, most likely for memory" if code == -signal.SIGKILL else f"ended with code {code}"
+    reasons = {0: "diverged", -signal.SIGKILL: "was killed, most likely for memory"}
+    reason = reasons.get(code, f"ended with code {code}")
     outcome.failures[task.directory] = f"{task.name} (seed {task.seed}) {reason}; see {task.directory / 'run.log'}"
     watch.failed(task, reason)
 
@@ -127,7 +145,7 @@ def drop_orphans(waiting: Sequence[Task], outcome: Outcome) -> list[Task]:
 
 
 @contextmanager
-def interruptible(running: dict[subprocess.Popen[bytes], Task]) -> Iterator[list[int]]:
+def interruptible(running: dict[subprocess.Popen[bytes], Task]) -> Generator[list[int]]:
     """SIGTERM and Ctrl-C are noted in the list that is given; on the way out every process is asked to end, with its
     checkpoint made, and waited for."""
     stopped: list[int] = []

@@ -11,8 +11,8 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load, load_directory
 from preflab.models.spec import ModelSpec
 from preflab.report.text import visible
+from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Decoding, Sampler
-from preflab.sampling.native import Native
 from preflab.spec import Context
 from preflab.types import Prompt, Turn
 
@@ -21,11 +21,9 @@ def sample(options: argparse.Namespace) -> None:
     """Prints `k` answers to `--prompt`, or answers line by line until the end of input."""
     path = Path(options.model)
     lm = load_directory(path) if path.is_dir() else load(ModelSpec(name=options.model), seed=options.seed)
-    decoding = Decoding(
-        max_new_tokens=options.max_new_tokens, temperature=options.temperature, top_p=options.top_p
-    )
+    decoding = Decoding(max_new_tokens=options.max_new_tokens, temperature=options.temperature, top_p=options.top_p)
     console = Console()
-    with Native().open(Context()) as sampler:
+    with SAMPLERS.parse("native").open(Context()) as sampler:
         if options.prompt is not None:
             prompt = Prompt("prompt", (Turn("user", options.prompt),))
             for number, text in enumerate(answers(lm, sampler, prompt, decoding, options.k, options.seed), start=1):

@@ -19,8 +19,8 @@ from preflab.study.outcome import results
 from preflab.study.plan import Study, Task, Trial, tasks, trials, with_settings
 from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
 from preflab.study.watch import Watch
-from preflab.train.files import read_json, write_json
 from preflab.train.directory import FORMAT, locked
+from preflab.train.files import read_json, write_json
 
 MANIFEST = "study.json"
 
@@ -29,7 +29,7 @@ def run_study(
     study: Study,
     directory: Path,
     *,
-    command: str,
+    command: str = "",
     tune: bool = False,
     fresh: bool = False,
     samples: bool = True,
@@ -96,8 +96,9 @@ def with_trials(study: Study, found: Sequence[Trial]) -> Study:
 def trial_score(task: Task) -> float | None:
     """A trial's validation score at its best temperature; None where it diverged or failed."""
     path = task.directory / "result.json"
-    result = read_json(path) if path.exists() else {"diverged": "failed"}
-    return None if result["diverged"] else max(result["evaluation"]["validation"].values())
+    if not path.exists() or read_json(path)["diverged"]:
+        return None
+    return max(read_json(path)["evaluation"]["validation"].values())
 
 
 def claim_study(study: Study, directory: Path) -> None:

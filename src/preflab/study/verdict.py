@@ -64,9 +64,7 @@ def verdict(
     )
 
 
-def under_other_budget(
-    study: Study, winner: Winner, spent: Mapping[str, Mapping[Unit, float]]
-) -> tuple[Holds, str]:
+def under_other_budget(study: Study, winner: Winner, spent: Mapping[str, Mapping[Unit, float]]) -> tuple[Holds, str]:
     """A winner that used no more of the other budget than any arm it beat would win under that one too.
 
     Where it used more, nothing here says what the others would have made of as much: unknown.

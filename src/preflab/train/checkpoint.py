@@ -1,7 +1,7 @@
 """Checkpoints without pickle: one safetensors file, one JSON file, checksums.
 
-A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written aside, fsynced and renamed.
-A damaged one is named in the log, and the one before it is used.
+A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written aside, fsynced and
+renamed. A damaged one is named in the log, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -24,18 +24,24 @@ logger = logging.getLogger("preflab")
 
 
 def save(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
-    """Writes `directory/step-00000042` and removes all but the newest `keep`."""
+    """Writes `directory/step-00000042` and keeps the newest `keep` up to there.
+
+    What stands for a later step is damaged, or the run would have gone on from it; what is half written goes too.
+    """
     target = directory / f"step-{step:08d}"
     with new_directory(target) as aside:
         tensors, values = flatten(tree)
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, aside / "tensors.safetensors")
+        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        save_file(plain, aside / "tensors.safetensors")
         faults.point("checkpoint.writing")
         write_json(aside / "values.json", values)
         write_json(aside / "checksums.json", {file.name: sha256(file) for file in sorted(aside.iterdir())})
         faults.point("checkpoint.before-rename")
     faults.point("checkpoint.after-rename")
-    for old in found(directory)[:-keep]:
-        shutil.rmtree(old)
+    kept = [path for path in found(directory) if path.name <= target.name][-keep:]
+    for other in directory.glob("step-*"):
+        if other not in kept:
+            shutil.rmtree(other)
 
 
 def found(directory: Path) -> list[Path]:
@@ -62,6 +68,13 @@ def load(path: Path) -> dict[str, Any]:
         if not (path / name).exists() or sha256(path / name) != digest:
             raise UserError(f"the checksum of {name} does not hold")
     return unflatten(load_file(path / "tensors.safetensors"), read_json(path / "values.json"))
+
+
+def size(tree: Mapping[str, Any]) -> int:
+    """Bytes of a checkpoint of this state, the two moments included that Adam holds from its first update on."""
+    tensors, _ = flatten(tree)
+    plain = {name: tensor.nbytes for name, tensor in tensors.items() if "/adam/" not in name}
+    return sum(count * (3 if "/weights/" in name else 1) for name, count in plain.items())
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from preflab.errors import UserError
 from preflab.train.files import read_json, write_json
 
 FORMAT = 1
+logger = logging.getLogger("preflab")
 
 
 @contextmanager
-def locked(directory: Path, patience: float = 5.0) -> Iterator[None]:
+def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     """The only writer of a directory. Waits a moment for a writer that is just dying; then `UserError`."""
     with (directory / "lock").open("w") as file:
         deadline = time.monotonic() + patience
@@ -32,29 +34,76 @@ def locked(directory: Path, patience: float = 5.0) -> Iterator[None]:
         yield
 
 
-OWN = ("manifest.json", "metrics.jsonl", "samples.jsonl", "timing.jsonl", "result.json")
+MANIFEST = "manifest.json"
+OWN = ("metrics.jsonl", "samples.jsonl", "timing.jsonl", "result.json", "wandb.json")
 OWN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
 def clear(directory: Path) -> None:
-    """Removes what a run wrote, and nothing else."""
-    for name in OWN:
-        (directory / name).unlink(missing_ok=True)
+    """Removes what a run wrote, and nothing else: nothing at all where no manifest says that a run wrote it.
+
+    The manifest goes last, so that what a crash leaves is still known to be a run's.
+    """
+    path = directory / MANIFEST
+    if not path.exists() or not is_manifest(read_json(path)):
+        return
     for name in OWN_DIRECTORIES:
         shutil.rmtree(directory / name, ignore_errors=True)
+    for name in (*OWN, MANIFEST):
+        (directory / name).unlink(missing_ok=True)
+
+
+def is_manifest(data: Any) -> bool:
+    """Whether a `manifest.json` is a run's: other programs use that name too."""
+    return isinstance(data, dict) and "format" in data and "spec" in data
 
 
 def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs."""
-    path = directory / "manifest.json"
-    if not path.exists():
+    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs.
+
+    Files of another's that a run would write over are refused too (`UserError`).
+    """
+    path = directory / MANIFEST
+    known: Any = read_json(path) if path.exists() else None
+    if not is_manifest(known):
+        names = (MANIFEST, *OWN, *OWN_DIRECTORIES)
+        foreign = next((name for name in names if (directory / name).exists()), None)
+        if foreign is not None:
+            raise UserError(
+                f"{directory / foreign} is no run's, and a run would overwrite it. Choose another --output."
+            )
         write_json(path, manifest)
         return
-    known = read_json(path)
-    mine, theirs = manifest.get("spec", {}), known.get("spec", {})
-    if known.get("format") != FORMAT or mine != theirs:
-        changed = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
+    mine, theirs = manifest.get("spec", {}), known["spec"]
+    if known["format"] != FORMAT or mine != theirs:
+        changed = differences(mine, theirs)
         raise UserError(
             f"{directory} holds another run (it differs in {', '.join(changed) or 'its format'}). "
             "Choose another --output, or start this one with --fresh."
+        )
+    if known.get("versions") != manifest.get("versions"):
+        changed = differences(known.get("versions"), manifest.get("versions"))
+        logger.warning(
+            "%s was begun with other versions of %s: not repeatable bit by bit", directory, ", ".join(changed)
+        )
+
+
+def differences(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """The dotted names at which two pieces of plain data differ."""
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return [] if first == second else [prefix.rstrip(".")]
+    names = sorted({*first, *second})
+    return [name for key in names for name in differences(first.get(key), second.get(key), f"{prefix}{key}.")]
+
+
+def need_space(directory: Path, size: int) -> None:
+    """Raises `UserError` where the disk has no room for `size` bytes, what the run holds already included."""
+    held = sum(
+        file.stat().st_size for name in OWN_DIRECTORIES for file in (directory / name).rglob("*") if file.is_file()
+    )
+    free = shutil.disk_usage(directory).free
+    if size - held > free:
+        raise UserError(
+            f"{directory}: the run needs about {(size - held) / 2**30:.2f} GiB for its checkpoints and its model, and "
+            f"{free / 2**30:.2f} GiB are free. Make room, or choose another --output."
         )

@@ -1,12 +1,16 @@
-"""Writing so that a crash at any moment leaves either the old or the new, never half of one."""
+"""Writing so that a crash at any moment leaves either the old or the new, never half of one.
+
+A directory that replaces another is gone between two renames; then neither is there, but never a part.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,20 +41,30 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path) -> Generator[Path]:
     """A directory to fill that takes the place of `path` when the block ends, all at once."""
     aside = path.with_name(path.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    yield aside
+    try:
+        yield aside
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)  # what is half written must not fill the disk
+        if f"os error {errno.ENOSPC}" in str(error):  # safetensors has an exception of its own
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     for file in aside.iterdir():
         if file.is_file():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     sync_directory(aside)
-    shutil.rmtree(path, ignore_errors=True)
+    replaced = path.with_name(path.name + ".old.tmp")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        os.replace(path, replaced)
     os.replace(aside, path)
     sync_directory(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sync_directory(path: Path) -> None:
@@ -68,19 +82,37 @@ def sha256(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; none where there is no file."""
+    """The records of a JSON-lines file; none where there is no file. A last line that is half written is left out.
+
+    Raises `UserError` naming the line that is no record.
+    """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+    records: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                if not line.endswith(b"\n"):
+                    break
+                raise UserError(f"{path}, line {number}, is damaged: {error}") from error
+    return records
 
 
 class Lines:
-    """A JSON-lines file that is appended to, and cut back to a remembered size when a run resumes."""
+    """A JSON-lines file that is appended to, and cut back to a remembered size when a run resumes.
+
+    A last line that a crash left half written goes when the file is opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         self.file = path.open("ab")
+        self.cut(whole)
 
     def write(self, record: Mapping[str, Any]) -> None:
         self.file.write(json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n")
@@ -94,3 +126,6 @@ class Lines:
     def cut(self, size: int) -> None:
         self.file.truncate(size)
         self.file.seek(size)
+
+    def close(self) -> None:
+        self.file.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from preflab import dist, ops
@@ -30,7 +31,7 @@ class Optim(Spec):
     eps: float = 1e-5
     weight_decay: float = 0.05
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = 0.02
+    warmup: float = Field(default=0.02, ge=0, lt=1)
     clip_norm: float = 1.0
 
     def factor(self, progress: float) -> float:
@@ -90,7 +91,8 @@ class Learner:
 
         `count`: what the terms are averaged over, the batch's counted tokens or its sequences (summed over ranks here).
         `guard` sees the averaged stats before the update; where it answers True the update is skipped: neither the
-        optimizer nor the schedule moves, and the skip is counted. Raises `FloatingPointError` on a loss that is not finite.
+        optimizer nor the schedule moves, and the skip is counted. Raises `FloatingPointError` on a loss or a gradient
+        that is not finite (of an update that the guard lets pass: a ratio that overflows is what it is there for).
         """
         count = dist.all_count(count)
         sums: dict[str, Tensor] = {}
@@ -103,24 +105,26 @@ class Learner:
                 sums[name] = sums.get(name, torch.zeros_like(part)) + part
         self.meter.trained(self.size, batch.tokens)
         stats = {name: float(dist.all_sum(value)) for name, value in sums.items()}
-        if not math.isfinite(stats["loss"]):
-            raise FloatingPointError(f"The loss is {stats['loss']}.")
         delta, self.progress = progress - self.progress, progress
         if guard is not None and guard(stats):
             self.skipped += 1
             self.optimizer.zero_grad(set_to_none=True)
             return stats
+        if not math.isfinite(stats["loss"]):
+            raise FloatingPointError(f"The loss is {stats['loss']}.")
         self.position += delta
         return stats | self._update()
 
     def _update(self) -> dict[str, float]:
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"The gradient's norm is {norm}.")
         rate = self.optim.learning_rate * self.optim.factor(self.position)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"gradient_norm": float(norm), "learning_rate": rate}
+        return {"gradient_norm": norm, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, both moments, update count and schedule: a tree for `checkpoint`."""

@@ -46,7 +46,11 @@ class Progress:
 
     def _draw(self, progress: float, text: str) -> None:
         if self.bar is None:
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[facts]}", markup=False))
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.fields[facts]}", markup=False),
+            )
             self.bar = RichProgress(*columns, TimeRemainingColumn(), console=self.console)
             self.bar.add_task(self.label, total=1.0, facts="")
             self.bar.start()

@@ -12,25 +12,33 @@ import math
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
 from preflab.rewards.base import Reward
 from preflab.train import checkpoint, faults
-from preflab.train.directory import FORMAT, claim, clear, locked
+from preflab.train.directory import FORMAT, claim, clear, locked, need_space
 from preflab.train.files import Lines, new_directory, read_json, write_json
+from preflab.train.log import logged, logger
 from preflab.train.progress import Progress
+from preflab.train.selection import Selection
 from preflab.train.settings import Budget, Keeping
+from preflab.train.trackers import Trackers
 from preflab.types import Completion, Prompt
+
+SHOWN = 4  # answers that are kept of each scoring, for people to read
+
 
 T = TypeVar("T")
 
@@ -38,36 +46,6 @@ T = TypeVar("T")
 class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
-
-
-class Selection:
-    """The one rule by which every method's checkpoint is chosen: the best of `evaluations` looks at the validation split,
-    at equal shares of the run."""
-
-    def __init__(self, evaluations: int) -> None:
-        self.evaluations = evaluations
-        self.done = 0
-        self.best_score = -math.inf
-        self.best_step = 0
-
-    def due(self, progress: float) -> bool:
-        return math.floor(min(progress, 1.0) * self.evaluations + 1e-9) > self.done
-
-    def seen(self, progress: float, step: int, score: float) -> bool:
-        """Takes note of a look; True where it is the best so far."""
-        self.done = math.floor(min(progress, 1.0) * self.evaluations + 1e-9)
-        better = score > self.best_score
-        if better:
-            self.best_score, self.best_step = score, step
-        return better
-
-    def state_dict(self) -> dict[str, Any]:
-        best = None if self.best_score == -math.inf else self.best_score
-        return {"done": self.done, "best_score": best, "best_step": self.best_step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.done, self.best_step = state["done"], state["best_step"]
-        self.best_score = -math.inf if state["best_score"] is None else state["best_score"]
 
 
 class Run:
@@ -85,11 +63,15 @@ class Run:
         self.progress = 0.0
         self._share: Callable[[int], float] = lambda step: 0.0
         self.stop_signal: int | None = None
+        self.stepping = False
         self.metrics = Lines(directory / "metrics.jsonl")
         self.samples = Lines(directory / "samples.jsonl")
         self.timing = Lines(directory / "timing.jsonl")
+        self.trackers = Trackers(directory, wandb=keeping.wandb, label=label)
         self.view = Progress(label, enabled=keeping.progress)
         self._record: dict[str, float] = {}
+        self._samples: list[dict[str, Any]] = []
+        self._kept = time.monotonic()
 
     # -- randomness -------------------------------------------------------------------------------------------------
 
@@ -135,52 +117,67 @@ class Run:
 
         Without a compute budget the run ends after `total` steps, or where `total(step)`, a share, reaches 1.
 
-        After each step its metrics are written, the validation split is looked at where due, and a checkpoint made where
+        After each step its metrics are written, and the validation split is looked at and a checkpoint made where
         due. At the end the policy holds the best checkpoint's weights.
         """
         self._share = total if callable(total) else lambda step: step / total
         state = {**state, "meter": self.meter, "selection": self.selection}
         self._labels_before = self.meter.used("labels")
+        need_space(self.directory, self._disk_need(state, policy))
         step = self._restore(state)
         self._advance(step)
-        while self.progress < 1.0:
-            started = time.monotonic()
-            self._record = {}
-            yield step
-            step += 1
-            self._advance(step)
-            if validate is not None and self.selection.due(self.progress):
-                self._look(step, policy, validate)
-            self._write(step, time.monotonic() - started)
-            self._keep(step, state)
-        self.view.close()
+        with self._stopping_between_steps():
+            while self.progress < 1.0:
+                started = time.monotonic()
+                self._record, self._samples = {}, []
+                yield step
+                faults.point("update.after")
+                step += 1
+                self._advance(step)
+                if validate is not None and self.selection.due(self.progress):
+                    self._look(step, policy, validate)
+                self._write(step, time.monotonic() - started)
+                self._keep(step, state)
+        self.trackers.follow()
         if validate is not None:
             self._take_best(policy)
 
     def log(self, values: Mapping[str, float], prefix: str = "") -> None:
-        """Adds to the step's record: deterministic values only."""
-        self._record.update({prefix + name: float(value) for name, value in values.items()})
+        """Adds to the step's record: deterministic values only. What is not finite (a ratio that overflowed in a
+        mini-batch that was skipped) is left out: JSON has no number for it."""
+        found = {prefix + name: float(value) for name, value in values.items()}
+        self._record.update({name: value for name, value in found.items() if math.isfinite(value)})
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
-        """JSON data written down under `key` before it is used, with what computing it cost: a resumed run reads both."""
+        """JSON data written down under `key` before it is used, with what computing it cost and the samples that it
+        showed: a resumed run reads all three."""
         path = self.directory / "journal" / f"{key}.json"
-        before = dict(self.meter.counts)
+        before, shown = self.meter.state_dict(), len(self._samples)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             value = compute()
-            used = {name: count - before[name] for name, count in self.meter.counts.items()}
-            write_json(path, {"value": value, "used": used})
+            used = {name: count - before[name] for name, count in self.meter.state_dict().items()}
+            write_json(path, {"value": value, "used": used, "samples": self._samples[shown:]})
         entry = read_json(path)
-        self.meter.counts = {name: count + entry["used"][name] for name, count in before.items()}
+        self.meter.load_state_dict({name: count + entry["used"][name] for name, count in before.items()})
+        self._samples[shown:] = entry["samples"]
         return entry["value"]
 
     def score(
         self, reward: Reward, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str
     ) -> list[float]:
-        """The reward's scores; journalled under `key` where asking again could answer differently."""
+        """The reward's scores; journalled under `key` where asking again could answer differently.
+
+        The first few answers go into the step's samples.
+        """
         if reward.deterministic:
-            return reward.score(prompts, completions)
-        return self.replay(key, lambda: reward.score(prompts, completions))
+            scores = reward.score(prompts, completions)
+        else:
+            scores = self.replay(key, lambda: reward.score(prompts, completions))
+        for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[:SHOWN]:
+            text, truncated = answer.text, answer.truncated
+            self._samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
+        return scores
 
     def checkpoint(self, step: int, state: Mapping[str, Stateful]) -> None:
         tree: dict[str, Any] = {name: part.state_dict() for name, part in state.items()}
@@ -188,11 +185,18 @@ class Run:
         tree["sizes"] = {"metrics": self.metrics.size(), "samples": self.samples.size()}
         checkpoint.save(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
         self._kept = time.monotonic()
+        self.trackers.follow()
+
+    def close(self) -> None:
+        """Closes the files and the display."""
+        self.view.close()
+        self.trackers.close()
+        for lines in (self.metrics, self.samples, self.timing):
+            lines.close()
 
     # -- inside the loop --------------------------------------------------------------------------------------------
 
     def _restore(self, state: Mapping[str, Stateful]) -> int:
-        self._kept = time.monotonic()
         tree = checkpoint.load_newest(self.directory / "checkpoints")
         if tree is None:
             self.metrics.cut(0)
@@ -202,7 +206,31 @@ class Run:
             part.load_state_dict(tree[name])
         self.metrics.cut(tree["sizes"]["metrics"])
         self.samples.cut(tree["sizes"]["samples"])
+        logger.info("%s goes on after step %d", self.directory, tree["step"])
         return int(tree["step"])
+
+    def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
+        """Bytes that the run will hold at most: one checkpoint more than are kept, the best weights and their
+        successor, and the final model."""
+        held = checkpoint.size({name: part.state_dict() for name, part in state.items()})
+        best = sum(part.nbytes for part in trainable(policy.model).values())
+        final = sum(part.nbytes for part in policy.model.parameters())
+        return (self.keeping.checkpoints + 1) * held + 2 * best + final
+
+    @contextmanager
+    def _stopping_between_steps(self) -> Generator[None]:
+        """While open, a request to stop waits for the step's checkpoint; elsewhere it ends the run at once, since what
+        comes after training is done anew."""
+        self.stepping = True
+        try:
+            yield
+        finally:
+            self.stepping = False
+        self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if self.stop_signal is not None:
+            raise SystemExit(128 + self.stop_signal)
 
     def _advance(self, step: int) -> None:
         if self.budget is None:
@@ -229,16 +257,18 @@ class Run:
                 parameter.copy_(weights[name])
 
     def _write(self, step: int, seconds: float) -> None:
-        self.metrics.write({"step": step, "progress": self.progress, **self._record, **self.meter.counts})
+        counts = self.meter.state_dict()
+        self.metrics.write({"step": step, "progress": self.progress, **self._record, **counts})
+        for sample in self._samples:
+            self.samples.write({"step": step, **sample})
         faults.point("metrics.written")
         self.timing.write({"step": step, "seconds": round(seconds, 4), "pid": os.getpid()})
-        self.view.show(step, self.progress, self._record, self.meter.counts)
+        self.view.show(step, self.progress, self._record, counts)
 
     def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
         if self.stop_signal is not None or time.monotonic() - self._kept >= self.keeping.checkpoint_seconds:
             self.checkpoint(step, state)
-        if self.stop_signal is not None:
-            raise SystemExit(128 + self.stop_signal)
+        self._leave_if_asked()
 
 
 @contextmanager
@@ -252,36 +282,52 @@ def open_run(
     keeping: Keeping | None = None,
     fresh: bool = False,
     label: str = "",
-) -> Iterator[Run]:
+) -> Generator[Run]:
     """Takes a directory for one run and one writer.
 
     A directory without preflab's manifest is taken and foreign files in it are left alone; the same manifest resumes;
     another one's is refused (`UserError`). SIGTERM and Ctrl-C end the run at the next step with a checkpoint.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UserError(f"{directory} cannot be made: {error.strerror}. Choose another --output.") from error
     with locked(directory):
         if fresh:
             clear(directory)
         claim(directory, {"format": FORMAT, **manifest})
-        run = Run(
-            directory,
-            seed=seed,
-            budget=budget,
-            evaluations=evaluations,
-            keeping=keeping or Keeping(),
-            label=label or directory.name,
-        )
-        with stopping(run):
+        with (
+            logged(directory),
+            closing(
+                Run(
+                    directory,
+                    seed=seed,
+                    budget=budget,
+                    evaluations=evaluations,
+                    keeping=keeping or Keeping(),
+                    label=label or directory.name,
+                )
+            ) as run,
+            stopping(run),
+        ):
             yield run
 
 
 @contextmanager
-def stopping(run: Run) -> Iterator[None]:
-    """While open, SIGTERM and SIGINT ask the run to stop at its next step; a second one ends it at once."""
+def stopping(run: Run) -> Generator[None]:
+    """While open, SIGTERM and SIGINT ask the run to stop at its next step; a second one ends it at once.
+
+    Python takes signals in its main thread alone; in another nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def ask(signum: int, frame: object) -> None:
         run.stop_signal = signum
         signal.signal(signum, signal.SIG_DFL)
+        if not run.stepping:
+            raise SystemExit(128 + signum)
 
     before = {signum: signal.signal(signum, ask) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from pydantic import Field
+
 from preflab.meter import Unit
 from preflab.spec import Spec
 
@@ -16,8 +20,13 @@ class Budget(Spec):
 
 
 class Keeping(Spec):
-    """How a run is kept; none of it changes a result."""
+    """How a run is kept; none of it changes a result.
+
+    `wandb`: the W&B project to track the run in; by default the one that `PREFLAB_WANDB` names, which a
+    study's arms see too.
+    """
 
     checkpoint_seconds: float = 60.0
-    checkpoints: int = 2
+    checkpoints: int = Field(default=2, ge=1)
     progress: bool = True
+    wandb: str | None = Field(default_factory=lambda: os.environ.get("PREFLAB_WANDB") or None)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from preflab.meter import Meter
 from preflab.spec import Context, Spec
 from preflab.types import Completion, Prompt
 
@@ -23,16 +24,18 @@ class Brevity(Spec):
     @contextmanager
     def open(self, context: Context) -> Generator[OpenBrevity]:
         """Whatever must be loaded and closed again would be handled here."""
-        yield OpenBrevity(self)
+        yield OpenBrevity(self, context.meter)
 
 
 @dataclass(frozen=True)
 class OpenBrevity:
-    """The live reward. `deterministic`: the same answer always scores the same."""
+    """The live reward. `deterministic`: the same answer scores the same. `meter`: where its labels are charged."""
 
     spec: Brevity
+    meter: Meter
     deterministic: bool = True
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """-penalty x max(0, words - target) for each answer."""
+        self.meter.labelled(len(completions))
         return [-self.spec.penalty * max(0, len(answer.text.split()) - self.spec.target) for answer in completions]

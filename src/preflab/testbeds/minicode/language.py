@@ -1,6 +1,6 @@
 """The language of minicode: a program is a pipeline of steps over a list of integers, `keep even | mul 2 | sum`.
 
-The interpreter is pure and total: any text whatsoever becomes a value or a named fault, in bounded time and memory. One
+The interpreter is pure and total: any text whatsoever becomes a value or a named fault, in time linear in the text. One
 table row holds everything about an operator: its name, its meaning, and the phrases in which statements speak of it.
 """
 
@@ -14,7 +14,6 @@ from typing import Any, Literal
 Value = int | tuple[int, ...]
 
 MAX_STEPS = 16  # of a program
-MAX_LENGTH = 64  # of a list, at any moment
 MAX_VALUE = 9999  # of an integer in absolute value, at any moment
 
 INTEGERS = {str(number): number for number in range(-99, 100)}
@@ -51,38 +50,36 @@ OPERATORS = {
         # each integer x, with a number k
         Operator("add", "each", "number", lambda x, k: x + k, ("add {}", "plus {}"), "shift"),
         Operator("sub", "each", "number", lambda x, k: x - k, ("subtract {}", "minus {}"), "shift"),
-        Operator("mul", "each", "number", lambda x, k: x * k, ("multiply by {}", "times {}"), "scale"),
-        Operator("div", "each", "divisor", lambda x, k: x // k, ("divide by {}", "over {}"), "scale"),
-        Operator("mod", "each", "divisor", lambda x, k: x % k, ("remainder by {}", "modulo {}"), "remainder"),
-        Operator("cap", "each", "number", lambda x, k: min(x, k), ("at most {}", "limit above {}"), "limit"),
-        Operator("floor", "each", "number", lambda x, k: max(x, k), ("at least {}", "limit below {}"), "limit"),
-        Operator("abs", "each", "", lambda x, _: abs(x), ("absolute", "without sign")),
+        Operator("mul", "each", "number", lambda x, k: x * k, ("times {}", "multiply {}"), "scale"),
+        Operator("div", "each", "divisor", lambda x, k: x // k, ("over {}", "divide {}"), "scale"),
+        Operator("mod", "each", "divisor", lambda x, k: x % k, ("modulo {}", "remainder {}"), "remainder"),
+        Operator("cap", "each", "number", lambda x, k: min(x, k), ("at most {}", "ceiling {}"), "limit"),
+        Operator("floor", "each", "number", lambda x, k: max(x, k), ("at least {}", "bottom {}"), "limit"),
+        Operator("abs", "each", "", lambda x, _: abs(x), ("absolute", "unsigned")),
         Operator("neg", "each", "", lambda x, _: -x, ("negate", "opposite"), "flip"),
-        Operator("square", "each", "", lambda x, _: x * x, ("square", "times itself")),
+        Operator("square", "each", "", lambda x, _: x * x, ("square", "squared")),
         # a list x to a list, with a count k or a condition k
-        Operator("sort", "list", "", lambda x, _: tuple(sorted(x)), ("sort up", "ascending"), "order"),
-        Operator("down", "list", "", lambda x, _: tuple(sorted(x, reverse=True)), ("sort down", "descending"), "order"),
+        Operator("sort", "list", "", lambda x, _: tuple(sorted(x)), ("ascending", "upwards"), "order"),
+        Operator("down", "list", "", lambda x, _: tuple(sorted(x, reverse=True)), ("descending", "downwards"), "order"),
         Operator("reverse", "list", "", lambda x, _: x[::-1], ("reverse", "backwards"), "flip"),
-        Operator("unique", "list", "", lambda x, _: tuple(dict.fromkeys(x)), ("unique", "no repeats")),
-        Operator("sums", "list", "", lambda x, _: tuple(accumulate(x)), ("running total", "accumulate")),
+        Operator("unique", "list", "", lambda x, _: tuple(dict.fromkeys(x)), ("unique", "distinct")),
+        Operator("sums", "list", "", lambda x, _: tuple(accumulate(x)), ("accumulate", "running total")),
         Operator("gaps", "list", "", lambda x, _: tuple(b - a for a, b in pairwise(x)), ("gaps", "differences")),
         Operator("other", "list", "", lambda x, _: x[::2], ("every other", "alternate")),
-        Operator("mirror", "list", "", lambda x, _: x + x[::-1], ("mirror", "there and back")),
         Operator("take", "list", "count", lambda x, k: x[:k], ("first {}", "leading {}"), "first few"),
-        Operator("drop", "list", "count", lambda x, k: x[k:], ("skip {}", "after first {}"), "skip some"),
+        Operator("drop", "list", "count", lambda x, k: x[k:], ("skip {}", "past {}"), "skip some"),
         Operator("tail", "list", "count", lambda x, k: x[max(len(x) - k, 0) :], ("last {}", "final {}"), "last few"),
         Operator("rotate", "list", "count", lambda x, k: rotated(x, k), ("rotate {}", "turn {}"), "rotate"),
-        Operator("keep", "list", "condition", lambda x, k: tuple(filter(k, x)), ("only {}", "keep {}")),
-        Operator("reject", "list", "condition", lambda x, k: tuple(i for i in x if not k(i)), ("no {}", "remove {}")),
+        Operator("keep", "list", "condition", lambda x, k: tuple(filter(k, x)), ("only {}", "just {}")),
+        Operator("reject", "list", "condition", lambda x, k: tuple(i for i in x if not k(i)), ("no {}", "without {}")),
         # a list x to an integer
         Operator("sum", "fold", "", lambda x, _: sum(x), ("total", "add up")),
         Operator("len", "fold", "", lambda x, _: len(x), ("how many", "size")),
         Operator("count", "fold", "condition", lambda x, k: sum(map(k, x)), ("how many {}", "count {}")),
         Operator("max", "fold", "", lambda x, _: max(x), ("largest", "maximum"), "extreme", empty=False),
         Operator("min", "fold", "", lambda x, _: min(x), ("smallest", "minimum"), "extreme", empty=False),
-        Operator("first", "fold", "", lambda x, _: x[0], ("first one", "head"), "end", empty=False),
-        Operator("last", "fold", "", lambda x, _: x[-1], ("last one", "final one"), "end", empty=False),
-        Operator("range", "fold", "", lambda x, _: max(x) - min(x), ("spread", "largest minus smallest"), empty=False),
+        Operator("first", "fold", "", lambda x, _: x[0], ("head", "first one"), "end", empty=False),
+        Operator("last", "fold", "", lambda x, _: x[-1], ("tip", "last one"), "end", empty=False),
     )
 }
 
@@ -178,8 +175,6 @@ def bounded(number: int) -> int:
 
 
 def _bounded_list(items: Sequence[int]) -> tuple[int, ...]:
-    if len(items) > MAX_LENGTH:
-        raise RuntimeFault(f"a list longer than {MAX_LENGTH}")
     if items and (max(items) > MAX_VALUE or min(items) < -MAX_VALUE):
         raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
     return tuple(items)

@@ -161,7 +161,7 @@ def _drawn(rng: random.Random, target: Program, least: int, most: int) -> Iterat
 def _public_tests(rng: random.Random, target: Program) -> tuple[Test, ...]:
     """Two tests with short inputs, different values and nothing empty; fewer where a few draws do not give them."""
     found: dict[Value, Test] = {}
-    for test in _drawn(rng, target, 4, 5):
+    for test in _drawn(rng, target, 3, 4):
         if test.output != ():
             found.setdefault(test.output, test)
         if len(found) == PUBLIC_TESTS:

@@ -33,8 +33,8 @@ class Minicode(Spec):
     validation: HeldSize = 200
     test: HeldSize = 300
     wrong_share: Share = 0.37
-    vague_share: Share = 0.4
-    inverted_share: Share = 0.3
+    vague_share: Share = 0.3
+    inverted_share: Share = 0.1
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicode]:

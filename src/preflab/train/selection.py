@@ -1,0 +1,42 @@
+"""Which of a run's checkpoints is its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+class Selection:
+    """The one rule by which every method's checkpoint is chosen: the best of `evaluations` looks at the validation
+    split, at equal shares of the run."""
+
+    def __init__(self, evaluations: int) -> None:
+        self.evaluations = evaluations
+        self.done = 0
+        self.best_score = -math.inf
+        self.best_step = 0
+
+    def due(self, progress: float) -> bool:
+        return self._looks(progress) > self.done
+
+    def seen(self, progress: float, step: int, score: float) -> bool:
+        """Takes note of a look; True where it is the best so far. Raises `FloatingPointError` where it is no number."""
+        if not math.isfinite(score):
+            raise FloatingPointError(f"The validation score is {score}.")
+        self.done = self._looks(progress)
+        better = score > self.best_score
+        if better:
+            self.best_score, self.best_step = score, step
+        return better
+
+    def _looks(self, progress: float) -> int:
+        return math.floor(min(progress, 1.0) * self.evaluations + 1e-9)
+
+    def state_dict(self) -> dict[str, Any]:
+        best = None if self.best_score == -math.inf else self.best_score
+        return {"done": self.done, "best_score": best, "best_step": self.best_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.done, self.best_step = state["done"], state["best_step"]
+        self.best_score = -math.inf if state["best_score"] is None else state["best_score"]

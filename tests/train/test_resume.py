@@ -1,0 +1,137 @@
+"""Exact resume: whatever kills a run, and whenever, the same command ends with the same bits.
+
+Every method is killed (SIGKILL, by itself, at a named point of `train/faults.py`) and started again in its directory.
+Weights, metrics, samples and results are then compared byte by byte with those of a run that nothing disturbed.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from preflab.train import faults
+
+from .conftest import EVERY_STEP, METHODS, NEVER, Forks, Undisturbed, arm, outcome
+
+ROLLOUT = ("rollout.before", "rollout.after")
+STEP = ("update.after", "metrics.written", "validation")
+CHECKPOINT = ("checkpoint.writing", "checkpoint.before-rename", "checkpoint.after-rename")
+MEASURED = ("evaluation",)
+END = ("final.before-rename", "result.before")
+PASSED = {
+    "sft": (*STEP, *CHECKPOINT, *MEASURED, *END),
+    "rm": (*STEP, *CHECKPOINT, *END),
+    "dpo": (*STEP, *CHECKPOINT, *MEASURED, *END),
+    "dpo-iter": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "ppo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "pairs": (*ROLLOUT, *END),
+    "best-of-n": (*MEASURED, *END),
+}
+OFTEN = {
+    "dpo-iter": {*STEP[:2], *CHECKPOINT, *ROLLOUT},
+    "pairs": set[str](),
+}  # passed more than once: the second counts
+KILLS = [
+    pytest.param(method, point if once else f"{point}:2", id=f"{method}-{point}")
+    for method, points in PASSED.items()
+    for point in points
+    for once in [point not in OFTEN.get(method, {*STEP, *CHECKPOINT, *ROLLOUT})]
+]
+
+
+def killed_and_resumed(forks: Forks, method: str, fault: str, directory: Path, keeping: dict[str, float]) -> bool:
+    """Whether the run was killed at the point (it may end without passing it so often); either way it is then done."""
+    code = forks.run(arm(method), directory, fault=fault, keeping=keeping)
+    assert code in (0, -signal.SIGKILL), Path(f"{directory}.log").read_text()
+    assert (directory / "result.json").exists() == (code == 0)
+    assert forks.run(arm(method), directory, keeping=keeping) == 0, Path(f"{directory}.log").read_text()
+    return code != 0
+
+
+def test_every_point_is_passed_by_some_method() -> None:
+    """No point of `faults.POINTS` is a name that nothing stands behind, and every method is killed at some."""
+    assert {point for points in PASSED.values() for point in points} == set(faults.POINTS)
+    assert set(PASSED) == set(METHODS)
+
+
+@pytest.mark.parametrize(("method", "fault"), KILLS)
+def test_killed_run_ends_as_an_undisturbed_one(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str, fault: str
+) -> None:
+    """One kill in the middle of the run, with a checkpoint after every step."""
+    directory = tmp_path / method
+    assert killed_and_resumed(forks, method, fault, directory, EVERY_STEP), f"{fault} is never passed"
+    assert outcome(directory) == undisturbed(method)
+    assert not (directory / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("method", ["sft", "rm", "dpo", "dpo-iter", "ppo"])
+def test_checkpoint_interval_changes_nothing(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str
+) -> None:
+    """With a checkpoint after every step, and with none (a run killed after its second step then begins anew)."""
+    directory = tmp_path / "every-step"
+    assert forks.run(arm(method), directory, keeping=EVERY_STEP) == 0
+    assert outcome(directory) == undisturbed(method)
+    assert killed_and_resumed(forks, method, "update.after:2", tmp_path / "none", NEVER)
+    assert outcome(tmp_path / "none") == undisturbed(method)
+
+
+def test_killed_again_and_again(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """PPO killed once in every start, at a different point each time, until it is through."""
+    directory = tmp_path / "ppo"
+    faults = (
+        "checkpoint.before-rename",
+        "rollout.after",
+        "update.after",
+        "metrics.written",
+        "validation",
+        "evaluation",
+    )
+    for fault in faults:
+        assert forks.run(arm("ppo"), directory, fault=fault) == -signal.SIGKILL
+    assert forks.run(arm("ppo"), directory) == 0
+    assert outcome(directory) == undisturbed("ppo")
+
+
+@pytest.mark.parametrize("method", ["ppo", "dpo-iter"])
+def test_resume_under_lora(forks: Forks, tmp_path: Path, method: str) -> None:
+    """Adapters, their optimizer, and the averaged reference go on exactly; the frozen base is made again."""
+    spec = arm(method)
+    spec["model"] = {**spec["model"], "lora": {"rank": 2}}
+    assert forks.run(spec, tmp_path / "whole", keeping=NEVER) == 0, Path(f"{tmp_path / 'whole'}.log").read_text()
+    assert forks.run(spec, tmp_path / "killed", fault="metrics.written:2") == -signal.SIGKILL
+    assert forks.run(spec, tmp_path / "killed") == 0
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("unit", ["compute", "labels"])
+def test_resume_under_a_budget(forks: Forks, tmp_path: Path, unit: str) -> None:
+    """The meter goes on with the run, so that the budget ends it at the same step: after two of PPO's three."""
+    assert forks.run(arm("ppo"), tmp_path / "free", keeping=NEVER) == 0
+    amount = 16 if unit == "labels" else 6e7
+    spec = arm("ppo", budget={"unit": unit, "amount": amount, "charged": 0.0 if unit == "labels" else 1e6})
+    assert forks.run(spec, tmp_path / "whole", keeping=NEVER) == 0
+    assert len((tmp_path / "whole/metrics.jsonl").read_text().splitlines()) > 0
+    assert forks.run(spec, tmp_path / "killed", fault="update.after:2") == -signal.SIGKILL
+    assert forks.run(spec, tmp_path / "killed") == 0
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keeping", [EVERY_STEP, NEVER], ids=["every-step", "no-checkpoint"])
+@pytest.mark.parametrize("point", faults.POINTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_full_matrix(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str, point: str, keeping: dict[str, float]
+) -> None:
+    """Every method at every passing of every point, with and without checkpoints."""
+    kills = 0
+    while killed_and_resumed(forks, method, f"{point}:{kills + 1}", tmp_path / str(kills), keeping):
+        assert outcome(tmp_path / str(kills)) == undisturbed(method)
+        kills += 1
+    reached = point in PASSED[method] and (keeping is EVERY_STEP or point not in CHECKPOINT)
+    assert bool(kills) == reached
+    print(f"{method} {point}: {kills} kills")
