@@ -68,10 +68,9 @@ WALKS = (
         entry="DPO.train",
         steps=(
             Step("testbeds/minicode/testbed.py", "OpenMinicode.preferences"),
-            Step("methods/encode.py", "encode_pairs"),
             Step("batch.py", "collate_pairs"),
             Step("methods/dpo.py", "DPO.train"),
-            Step("methods/encode.py", "sequence_logprobs"),
+            Step("models/forward.py", "sequence_logprobs"),
             Step("models/forward.py", "token_logprobs"),
             Step("losses/preference.py", "dpo_loss", called_as="preference_loss"),  # by its name in the spec
             Step("train/learner.py", "Learner.step"),

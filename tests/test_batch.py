@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.batch import Asked, Experience, KeptTokens, TokenBatch, collate, collate_pairs, micro_batches
+from preflab.batch import Asked, Encoded, Experience, KeptTokens, TokenBatch, collate, collate_pairs, micro_batches
+from preflab.types import Completion, Preference, Prompt
 
 IDS = st.lists(st.integers(0, 9), min_size=1, max_size=6)  # 0 is what padding holds, and a token like any other
 ROWS = st.lists(st.tuples(IDS, IDS), min_size=1, max_size=6)
@@ -75,7 +77,14 @@ def test_empty_rows_are_refused(prompts: list[list[int]], completions: list[list
 
 def test_pairs_are_two_batches_over_the_same_prompts() -> None:
     """Protects from interleaved rows and from references that part from their pairs when rows are selected."""
-    pairs = collate_pairs([[1, 2], [3]], [[4], [5, 6]], [[7, 8, 9], [1]], [False, False], [True, False])
+    ids = {"p": [1, 2], "q": [3], "a": [4], "b": [5, 6], "c": [7, 8, 9], "d": [1]}
+    rows = [
+        Preference(Prompt("p", ()), Completion("a"), Completion("c", truncated=True)),
+        Preference(Prompt("q", ()), Completion("b"), Completion("d")),
+    ]
+    pairs = collate_pairs(
+        rows, lambda prompt, answer, _: Encoded(ids[prompt.id], ids[answer.text], answer.truncated), limit=9
+    )
     assert torch.equal(pairs.chosen.prompt_ids, pairs.rejected.prompt_ids)
     assert pairs.lengths.tolist() == [(2 + 1) + (2 + 3), (1 + 2) + (1 + 1)] and pairs.tokens == 13
     assert pairs.rejected.truncated.tolist() == [True, False]
@@ -115,5 +124,5 @@ def test_micro_batches_part_the_rows_within_the_budget(lengths: list[int], budge
         assert len(rows) == 1 or len(rows) * max(lengths[row] for row in rows) <= budget
     flat = [lengths[row] for rows in batches for row in rows]
     assert flat == sorted(lengths, reverse=True)
-    for rows, following in zip(batches, batches[1:], strict=False):
+    for rows, following in pairwise(batches):
         assert (len(rows) + 1) * max(lengths[row] for row in (*rows, following[0])) > budget

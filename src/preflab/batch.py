@@ -19,14 +19,28 @@ longest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from preflab.errors import UserError
+from preflab.types import Completion, Demonstration, Preference, Prompt
+
 Batch = TypeVar("Batch", bound=Any)
+
+
+class Encoded(NamedTuple):
+    """Ids of a prompt and of an answer to it; `truncated`: the answer has no end-of-turn token."""
+
+    prompt: list[int]
+    answer: list[int]
+    truncated: bool
+
+
+Encode = Callable[[Prompt, Completion, int], Encoded]
 
 
 @dataclass(frozen=True)
@@ -222,15 +236,28 @@ def collate(
     return TokenBatch(prompt_ids, prompt_lengths, completion_ids, completion_lengths, flags)
 
 
-def collate_pairs(
-    prompts: Sequence[Sequence[int]],
-    chosen: Sequence[Sequence[int]],
-    rejected: Sequence[Sequence[int]],
-    chosen_truncated: Sequence[bool] | None = None,
-    rejected_truncated: Sequence[bool] | None = None,
-) -> PairBatch:
-    """Two batches over the same prompts; the prompt ids are a prefix of both answers by construction."""
-    return PairBatch(collate(prompts, chosen, chosen_truncated), collate(prompts, rejected, rejected_truncated))
+def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, limit: int) -> TokenBatch:
+    """All demonstrations as one batch, to select rows from; `limit` as in `collate_pairs`. `UserError` where none is."""
+    if not rows:
+        raise UserError("The testbed has no demonstrations: SFT needs some.")
+    return collate(*_columns([encode(row.prompt, row.completion, limit) for row in rows]))
+
+
+def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> PairBatch:
+    """All pairs as two batches over the same prompts, to select rows from. Raises `UserError` where there is none.
+
+    `encode` gives the ids of a prompt and of an answer cut at `limit` tokens; the prompt's ids are a prefix of both
+    answers by construction.
+    """
+    if not rows:
+        raise UserError("There are no preference pairs to train on.")
+    chosen = collate(*_columns([encode(row.prompt, row.chosen, limit) for row in rows]))
+    rejected = collate(*_columns([encode(row.prompt, row.rejected, limit) for row in rows]))
+    return PairBatch(chosen, rejected)
+
+
+def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]], list[bool]]:
+    return [row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows]
 
 
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:

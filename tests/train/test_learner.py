@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from preflab.batch import PairBatch, TokenBatch, collate, collate_pairs
+from preflab.batch import PairBatch, TokenBatch, collate
 from preflab.errors import UserError
 from preflab.losses.preference import dpo_loss
 from preflab.meter import Meter
@@ -58,7 +58,8 @@ def token_rows(shapes: list[tuple[int, int, int]]) -> TokenBatch:
 def pair_rows(shapes: list[tuple[int, int, int]]) -> PairBatch:
     generator = torch.Generator().manual_seed(8)
     rows = [(ids(generator, p), ids(generator, n), ids(generator, m)) for p, n, m in shapes]
-    pairs = collate_pairs(*(list(side) for side in zip(*rows, strict=True)))
+    prompts, chosen, rejected = (list(side) for side in zip(*rows, strict=True))
+    pairs = PairBatch(collate(prompts, chosen), collate(prompts, rejected))
     references = [torch.rand(len(rows), generator=generator) * -20 for _ in range(2)]
     return replace(pairs, reference_chosen=references[0], reference_rejected=references[1])
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from preflab.batch import PairBatch
+from preflab.batch import PairBatch, collate_pairs
 from preflab.losses.preference import PreferenceLoss, preference_loss
 from preflab.methods.base import Method, Parts
-from preflab.methods.encode import encode_pairs, sequence_logprobs
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -33,7 +32,8 @@ class DPO(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Pairs as ids, and what the reference (the policy as it is now) says of them: once, since it stays.
-        data = encode_pairs(policy, run.drawn(parts.preferences(), self.pairs, "pairs"), self.max_completion_tokens)
+        pairs = run.drawn(parts.preferences(), self.pairs, "pairs")
+        data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         run.meter.labelled(len(data))
         data = with_reference(parts, policy, data)
         learner = parts.learner(policy.model, self.optim)
@@ -55,7 +55,9 @@ class DPO(Method):
 def with_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> PairBatch:
     """The pairs with the summed log-probabilities that `policy` gives them now; charged as two forward passes."""
     sides = [
-        forward.by_micro_batch(policy.model, lambda rows: sequence_logprobs(policy, rows), side, parts.token_budget)
+        forward.by_micro_batch(
+            policy.model, lambda rows: forward.sequence_logprobs(policy.model, rows), side, parts.token_budget
+        )
         for side in (data.chosen, data.rejected)
     ]
     parts.run.meter.forward(policy.size, data.tokens)
@@ -65,8 +67,8 @@ def with_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> Pair
 def pair_terms(policy: LanguageModel, pairs: PairBatch, loss: PreferenceLoss, beta: float) -> Terms:
     """The loss's terms [B]; logs both log-probabilities, the margin, the accuracy, and how far the chosen one fell."""
     assert pairs.reference_chosen is not None and pairs.reference_rejected is not None
-    chosen_logprobs = sequence_logprobs(policy, pairs.chosen)
-    rejected_logprobs = sequence_logprobs(policy, pairs.rejected)
+    chosen_logprobs = forward.sequence_logprobs(policy.model, pairs.chosen)
+    rejected_logprobs = forward.sequence_logprobs(policy.model, pairs.rejected)
     chosen = chosen_logprobs - pairs.reference_chosen
     rejected = rejected_logprobs - pairs.reference_rejected
     stats = {

@@ -12,12 +12,11 @@ from typing import Any, Literal
 
 import torch
 
-from preflab.batch import PairBatch
+from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.losses.preference import preference_loss
 from preflab.methods.base import Method, Parts
 from preflab.methods.dpo import pair_terms, with_reference
-from preflab.methods.encode import encode_pairs
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
@@ -119,7 +118,7 @@ class Rounds:
             self.updates = 0
             return False
         policy, limit = self.parts.policy, self.spec.max_completion_tokens
-        data = encode_pairs(policy, [to_preference(row) for row in found["pairs"]], limit)
+        data = collate_pairs([to_preference(row) for row in found["pairs"]], policy.encode, limit=limit)
         references = torch.tensor(found["reference_chosen"]), torch.tensor(found["reference_rejected"])
         self.data = replace(data, reference_chosen=references[0], reference_rejected=references[1])
         self.updates = self.spec.epochs * -(-len(data) // self.spec.batch_size)
@@ -132,7 +131,7 @@ class Rounds:
         pairs = draw_pairs(self.spec.draw, self.parts, policy, prompts, name=f"round-{self.number:04d}")
         if not pairs:
             return {"pairs": []}
-        data = encode_pairs(policy, pairs, self.spec.max_completion_tokens)
+        data = collate_pairs(pairs, policy.encode, limit=self.spec.max_completion_tokens)
         data = with_reference(self.parts, policy, data)
         assert data.reference_chosen is not None and data.reference_rejected is not None
         return {

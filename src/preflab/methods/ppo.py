@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from preflab import ops
@@ -26,69 +27,81 @@ from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding, Samples
 from preflab.train import faults
-from preflab.train.learner import Learner, Optim, Terms
+from preflab.train.learner import Optim, Terms
 from preflab.train.run import Run, Stateful
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPO(Method):
     """The paper's values (Section 7), its library's where it is silent [ReaL]. Top-k is off; the paper's presets use 200."""
 
     kind: Literal["ppo"] = "ppo"
-    steps: int = 100
-    rollouts: int = 512
-    mini_batches: int = 4
-    epochs: int = 1
+    steps: Count = 100
+    rollouts: Count = 512
+    mini_batches: Count = 4
+    epochs: Count = 1
     decoding: Decoding = Decoding()
-    gamma: float = 1.0
-    lam: float = 1.0
-    clip: float = 0.2
-    value_clip: float | None = 0.2
-    kl_coefficient: float = 0.1
+    gamma: Share = 1.0
+    lam: Share = 1.0
+    clip: Positive = 0.2
+    value_clip: Positive | None = 0.2
+    kl_coefficient: float = Field(default=0.1, ge=0)
     kl_estimator: ops.KlEstimator = "k1"
-    kl_target: float | None = None
-    kl_horizon: int = 10_000
+    kl_target: Positive | None = None
+    kl_horizon: Count = 10_000
     reward_scale: float = 1.0
     reward_bias: float = 0.0
-    reward_clip: float = 20.0
+    reward_clip: Positive = 20.0
     truncated: Literal["bootstrap", "score"] = "bootstrap"
     normalise_advantages: bool = True
     normalise_values: bool = True
-    value_decay: float = 0.99995
-    reference_ema: float = 0.001
-    ratio_guard: float | None = 5.0
+    value_decay: float = Field(default=0.99995, ge=0, lt=1)
+    reference_ema: Share = 0.001
+    ratio_guard: Positive | None = 5.0
     critic_from: Literal["policy", "reward"] = "policy"
-    critic_warmup: int = 0
+    critic_warmup: int = Field(default=0, ge=0)
     optim: Optim = Optim(learning_rate=1e-5)
     critic_optim: Optim = Optim(learning_rate=5e-6)
 
     def train(self, parts: Parts) -> LanguageModel:
-        run, policy = parts.run, parts.policy
+        run, policy, reward = parts.run, parts.policy, parts.needed_reward()
         prompts = list(parts.testbed.prompts("train"))
-        actor, critic, reference, moments, kl = open_state(self, parts)
+        if not prompts:
+            raise UserError("The testbed has no prompts to train on.")
+        value_model = open_critic(self, parts)
+        actor, critic = parts.learner(policy.model, self.optim), parts.learner(value_model, self.critic_optim)
+        reference, moments = Reference(policy.model), ops.RunningMoments(self.value_decay)
+        kl = KlController(self.kl_coefficient, self.kl_target, self.kl_horizon)
         state: dict[str, Stateful] = {"actor": actor, "critic": critic, "moments": moments, "kl": kl}
         if self.reference_ema:
             state["reference"] = reference
         for step in run.steps(self.steps, state, policy=policy, validate=parts.validate):
             # 1. Roll out: one response to each of the step's prompts, and its score.
             faults.point("rollout.before")
-            asked = [prompts[i] for i in run.rows(step, len(prompts), self.rollouts)]
+            asked = [prompts[i] for i in run.stream(step, len(prompts), self.rollouts)]
             ids = [policy.encode_prompt(prompt) for prompt in asked]
             seeds = [run.seed_for("rollout", step, i) for i in range(len(asked))]
             samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=self.decoding)
             completions = policy.completions(samples.batch)
-            scores = run.score(parts.needed_reward(), asked, completions, key=f"scores-{step:06d}")
+            scores = run.score(reward, asked, completions, key=f"scores-{step:06d}")
             faults.point("rollout.after")
             # 2. What reference and critic say of it; per-token rewards, advantages and returns.
-            experience = assess(self, parts, samples, torch.tensor(scores), reference, critic.model, moments, kl)
+            experience = assess(self, parts, samples, torch.tensor(scores), reference, value_model, moments, kl)
+            run.meter.forward(policy.size + critic.size, samples.batch.tokens)
             # 3. The critic's units follow the returns; then both learn from shuffled mini-batches.
-            experience = rescale_values(self, experience, critic.model, moments)
+            experience = rescale_values(self, experience, value_model, moments)
             for rows in mini_batches(self, run, step, len(experience)):
                 batch = experience.select(rows)
                 count = float(batch.batch.completion_lengths.sum())
-                if step >= self.critic_warmup:
+                if step < self.critic_warmup:
+                    actor.wait(run.progress)
+                else:
                     loss = partial(actor_terms, self, policy)
                     run.log(actor.step(batch, loss, count=count, progress=run.progress, guard=self.too_far), "policy/")
-                loss = partial(critic_terms, self, critic.model)
+                loss = partial(critic_terms, self, value_model)
                 run.log(critic.step(batch, loss, count=count, progress=run.progress), "critic/")
             # 4. The KL coefficient adapts to the KL that was seen; the reference follows the policy.
             run.log(measures(experience, scores) | {"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
@@ -126,8 +139,9 @@ class KlController:
         self.coefficient = state["coefficient"]
 
 
-def open_state(spec: PPO, parts: Parts) -> tuple[Learner, Learner, Reference, ops.RunningMoments, KlController]:
-    """Actor and critic with their optimizers, the reference, the values' scale and the KL coefficient, all at step 0."""
+def open_critic(spec: PPO, parts: Parts) -> Critic:
+    """The critic at step 0, every value 0. Raises `UserError` for a policy that cannot sample, and where the reward model
+    that it should start from is absent or reads other ids than the policy writes."""
     if spec.decoding.temperature <= 0:
         raise UserError("PPO samples from its policy: decoding.temperature must be above 0.")
     origin = parts.policy
@@ -135,14 +149,9 @@ def open_state(spec: PPO, parts: Parts) -> tuple[Learner, Learner, Reference, op
         if parts.reward_model is None:
             raise UserError("critic_from=reward needs a learned reward: name one, or take critic_from=policy.")
         origin = parts.reward_model
-    value_model = make_critic(origin, seed=parts.run.seed_for("critic"))
-    return (
-        parts.learner(parts.policy.model, spec.optim),
-        parts.learner(value_model, spec.critic_optim),
-        Reference(parts.policy.model),
-        ops.RunningMoments(spec.value_decay),
-        KlController(spec.kl_coefficient, spec.kl_target, spec.kl_horizon),
-    )
+        if origin.tokenizer.get_vocab() != parts.policy.tokenizer.get_vocab():
+            raise UserError("The reward model has another vocabulary than the policy: take critic_from=policy.")
+    return make_critic(origin, seed=parts.run.seed_for("critic"))
 
 
 def assess(
@@ -170,8 +179,6 @@ def assess(
             budget,
         )
     values = moments.restore(forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, budget))
-    parts.run.meter.forward(parts.policy.size, batch.tokens)
-    parts.run.meter.forward(parts.policy.size, batch.tokens)
     scores = ((scores - spec.reward_bias) * spec.reward_scale).clamp(-spec.reward_clip, spec.reward_clip)
     bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
     scores = torch.where(bootstrapped, torch.zeros_like(scores), scores)
@@ -211,11 +218,11 @@ def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: o
 
 
 def mini_batches(spec: PPO, run: Run, step: int, size: int) -> Iterator[list[int]]:
-    """The rows of each mini-batch: every epoch a new shuffle, cut into `mini_batches` parts."""
-    part = -(-size // spec.mini_batches)
+    """The rows of each mini-batch: every epoch a new shuffle, cut into `mini_batches` parts that differ by one at most."""
+    parts = min(spec.mini_batches, size)
     for epoch in range(spec.epochs):
         order = run.shuffled(size, "mini-batches", step, epoch)
-        yield from (order[start : start + part] for start in range(0, size, part))
+        yield from (order[part * size // parts : (part + 1) * size // parts] for part in range(parts))
 
 
 def actor_terms(spec: PPO, policy: LanguageModel, rows: Experience) -> Terms:
@@ -223,7 +230,7 @@ def actor_terms(spec: PPO, policy: LanguageModel, rows: Experience) -> Terms:
     temperature = spec.decoding.temperature
     scored = forward.token_logprobs(policy.model, rows.batch, temperature=temperature, kept=rows.kept, entropy=True)
     terms = ppo_policy_loss(scored.logprobs, rows.logprobs, rows.advantages, clip=spec.clip)
-    ratio = torch.exp(scored.logprobs - rows.logprobs)
+    ratio = torch.exp(scored.logprobs.detach() - rows.logprobs)
     assert scored.entropy is not None
     stats = {
         "ratio": ratio,
@@ -250,7 +257,7 @@ def mean_kl(experience: Experience) -> float:
 def measures(experience: Experience, scores: Sequence[float]) -> dict[str, float]:
     """What the step's rollout looked like. `reward`: the mean score as the reward gave it."""
     batch = experience.batch
-    k3 = ops.kl_estimate(experience.reference_logprobs, experience.logprobs, "k3")
+    k3 = ops.kl_estimate(experience.logprobs, experience.reference_logprobs, "k3")
     return {
         "reward": sum(scores) / len(scores),
         "reward_spread": float(torch.tensor(scores).std(correction=0)),

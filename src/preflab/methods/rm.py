@@ -10,10 +10,9 @@ from typing import Literal
 
 import torch
 
-from preflab.batch import PairBatch
+from preflab.batch import PairBatch, collate_pairs
 from preflab.losses.reward import bradley_terry_loss
 from preflab.methods.base import Method, Parts
-from preflab.methods.encode import encode_pairs
 from preflab.models import forward
 from preflab.models.heads import reward_model
 from preflab.models.lm import LanguageModel
@@ -37,8 +36,10 @@ class RM(Method):
         # 1. The model: the policy's weights under a scalar head.
         scorer = reward_model(parts.policy, seed=run.seed_for("head"))
         # 2. Pairs as ids: to train on, and held out.
-        data = encode_pairs(scorer, run.drawn(parts.preferences(), self.pairs, "pairs"), self.max_completion_tokens)
-        held_out = encode_pairs(scorer, parts.testbed.preferences("validation"), self.max_completion_tokens)
+        limit = self.max_completion_tokens
+        pairs = run.drawn(parts.preferences(), self.pairs, "pairs")
+        data = collate_pairs(pairs, scorer.encode, limit=limit)
+        held_out = collate_pairs(parts.testbed.preferences("validation"), scorer.encode, limit=limit)
         run.meter.labelled(len(data))
         learner = parts.learner(scorer.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)

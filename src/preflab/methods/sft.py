@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from preflab.batch import TokenBatch
+from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.losses.policy import sft_loss
 from preflab.methods.base import Method, Parts
-from preflab.methods.encode import encode_demonstrations
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -30,7 +29,7 @@ class SFT(Method):
         run, policy = parts.run, parts.policy
         # 1. Every demonstration as ids.
         rows = run.drawn(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
-        data = encode_demonstrations(policy, rows, self.max_completion_tokens)
+        data = collate_demonstrations(rows, policy.encode, limit=self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):

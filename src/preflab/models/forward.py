@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from preflab import ops
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
@@ -105,6 +106,11 @@ def token_logprobs(
         return TokenScores(logprobs, None)
     flat_entropy = torch.cat([piece[1] for piece in pieces])
     return TokenScores(logprobs, torch.zeros_like(logprobs).masked_scatter(mask, flat_entropy))
+
+
+def sequence_logprobs(model: Any, batch: TokenBatch) -> Tensor:
+    """log pi(y|x), summed over the completion's tokens: [B]."""
+    return ops.sequence_sum(token_logprobs(model, batch).logprobs, batch.mask)
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from preflab.batch import TokenBatch
+from preflab.batch import Encoded, TokenBatch
 from preflab.errors import UserError
 from preflab.models import lora
 from preflab.types import Completion, Prompt
@@ -63,6 +63,18 @@ class LanguageModel:
         text = self.answer_prefix + completion.text if completion.text else ""
         ids = list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
         return ids if completion.truncated else [*ids, self.end_ids[0]]
+
+    def encode(self, prompt: Prompt, answer: Completion, limit: int) -> Encoded:
+        """Ids of prompt and answer, the answer cut at `limit` tokens (its end-of-turn token goes with the cut).
+
+        A truncated answer without any text is an end-of-turn token alone, since a row needs a token. Raises `UserError`
+        where they do not fit the model's context.
+        """
+        prompt_ids = self.encode_prompt(prompt)
+        answer_ids = self.encode_completion(answer) or [self.end_ids[0]]
+        kept = answer_ids[:limit]
+        self.check_fits(prompt, prompt_ids, len(kept))
+        return Encoded(prompt_ids, kept, answer.truncated or len(answer_ids) > limit)
 
     def decode(self, ids: Sequence[int], *, truncated: bool) -> Completion:
         """The answer's text, without its end-of-turn token."""

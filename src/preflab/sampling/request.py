@@ -99,11 +99,11 @@ class Results:
         return ~ended
 
     def samples(self) -> Samples:
-        """All rows in the order asked, trimmed to the longest completion, on the model's device."""
+        """All rows in the order asked, trimmed to the longest completion, on the CPU, where batches live."""
         lengths = self.lengths.tolist()
         completions = [ids[:length] for ids, length in zip(self.tokens.tolist(), lengths, strict=True)]
-        batch = collate(self.prompts, completions, self.truncated.tolist()).to(self.device)
-        return Samples(batch, self.logprobs[:, : max(lengths)].clone(), self._kept(max(lengths)))
+        batch = collate(self.prompts, completions, self.truncated.tolist())
+        return Samples(batch, self.logprobs[:, : max(lengths)].clone().cpu(), self._kept(max(lengths)))
 
     def _kept(self, longest: int) -> KeptTokens | None:
         if not self.steps:
@@ -114,4 +114,4 @@ class Results:
         for step in self.steps:
             ids[step.rows, step.column, : step.kept.ids.shape[1]] = step.kept.ids
             counts[step.rows, step.column] = step.kept.counts
-        return KeptTokens(ids, counts)
+        return KeptTokens(ids, counts).to("cpu")

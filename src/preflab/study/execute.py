@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
+from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import Bench, evaluate, look
 from preflab.meter import Meter
 from preflab.methods.base import Method, Parts
 from preflab.methods.best_of_n import BestOfN
-from preflab.methods.encode import encode_pairs
 from preflab.methods.rm import held_out_measures
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
@@ -266,5 +266,5 @@ def _held_out(scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[st
         rows = testbed.preferences("test")
     except UserError:
         return None
-    pairs = encode_pairs(scorer, rows, limit=scorer.context)
+    pairs = collate_pairs(rows, scorer.encode, limit=scorer.context)
     return {"pairs": len(rows), **held_out_measures(scorer, pairs, token_budget)}

@@ -115,6 +115,10 @@ class Learner:
         self.position += delta
         return stats | self._update()
 
+    def wait(self, progress: float) -> None:
+        """Lets a part of the run pass without an update: the schedule stays where it is."""
+        self.progress = progress
+
     def _update(self) -> dict[str, float]:
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf))
         if not math.isfinite(norm):

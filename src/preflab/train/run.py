@@ -103,6 +103,12 @@ class Run:
         place = step % per_pass
         return order[place * batch_size : (place + 1) * batch_size]
 
+    def stream(self, step: int, size: int, count: int) -> list[int]:
+        """`count` rows for `step`, always that many, from an endless series of shuffled passes over `size` rows."""
+        places = range(step * count, (step + 1) * count)
+        passes = {n: self.shuffled(size, "pass", n) for n in {place // size for place in places}}
+        return [passes[place // size][place % size] for place in places]
+
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def steps(
@@ -236,7 +242,7 @@ class Run:
         if self.budget is None:
             self.progress = self._share(step)
         elif self.budget.unit == "compute":
-            self.progress = (self.meter.used("compute") + self.budget.charged) / self.budget.amount
+            self.progress = self.meter.used("compute") / self.budget.own
         else:  # labels taken before the loop (pairs) are capped by `drawn`; those of its own samples end the loop
             own = self.meter.used("labels") - self._labels_before
             self.progress = max(self._share(step), own / self.budget.amount)

@@ -6,6 +6,7 @@ import os
 
 from pydantic import Field
 
+from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.spec import Spec
 
@@ -17,6 +18,19 @@ class Budget(Spec):
     unit: Unit = "compute"
     amount: float
     charged: float = 0.0
+
+    @property
+    def own(self) -> float:
+        """What is left for the arm itself: its schedule and its looks at the validation split span this alone.
+
+        Raises `UserError` where nothing is left.
+        """
+        if self.charged >= self.amount:
+            raise UserError(
+                f"The stages that this arm stands on use {self.charged:.3g} of its budget of {self.amount:.3g} "
+                f"({self.unit}): nothing is left to train it. Raise the budget."
+            )
+        return self.amount - self.charged
 
 
 class Keeping(Spec):

@@ -1,0 +1,231 @@
+"""Specs: unknown keys refused at every depth with the nearest right name, plugins by path or entry point, round trips."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import Field
+
+from preflab import spec as spec_module
+from preflab.errors import UserError
+from preflab.evaluation import EVALUATORS
+from preflab.evaluation.settings import Evaluation
+from preflab.methods import METHODS
+from preflab.methods.dpo import DPO
+from preflab.methods.sft import SFT
+from preflab.models.spec import LoRA, ModelSpec
+from preflab.rewards import REWARDS
+from preflab.sampling import SAMPLERS
+from preflab.spec import Registry, Spec, parse_spec, read_spec, variant
+from preflab.testbeds import TESTBEDS
+
+REGISTRIES = (METHODS, TESTBEDS, REWARDS, EVALUATORS, SAMPLERS)
+NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
+    "learned": {"path": "runs/rm"},
+    "function": {"target": "my_rewards:brevity"},
+    "command": {"command": "./score --fast"},
+    "http": {"url": "http://localhost:8000/score"},
+    "jsonl": {"train": "train.jsonl", "path": "data.jsonl"},
+    "hh_rlhf": {},
+    "reward-model": {"model": {"path": "runs/evaluator"}},
+}
+
+
+class Deep(Spec):
+    """A spec with a spec in every kind of place."""
+
+    model: ModelSpec = ModelSpec()
+    several: tuple[LoRA, ...] = ()
+    named: dict[str, LoRA] = Field(default_factory=dict)
+    method: Annotated[Any, *variant(METHODS)] = None
+
+
+def needed(registry: Registry, kind: str) -> dict[str, Any]:
+    required = {name for name, info in registry.load(kind).model_fields.items() if info.is_required()}
+    return {name: value for name, value in NEEDED.get(kind, {}).items() if name in required}
+
+
+@pytest.mark.parametrize(("registry", "kind"), [(r, k) for r in REGISTRIES for k in sorted(r.known)])
+def test_every_variant_goes_through_plain_data(registry: Registry, kind: str) -> None:
+    """Protects run files and manifests: each registered name loads, carries its own tag, refuses an unknown key, and what
+    `dump` writes `parse` reads back equal."""
+    import json
+
+    cls = registry.load(kind)
+    assert cls.model_fields["kind"].default == kind
+    parsed = registry.parse({"kind": kind, **needed(registry, kind)})
+    dumped = registry.dump(parsed)
+    assert dumped["kind"] == kind
+    assert registry.parse(json.loads(json.dumps(dumped))) == parsed
+    assert registry.parse(parsed) is parsed
+    with pytest.raises(UserError, match=r"unknown key `no_such_key`\..*Known:"):
+        registry.parse({"kind": kind, **needed(registry, kind), "no_such_key": 1})
+
+
+def test_specs_are_frozen() -> None:
+    """Protects the principle: a spec is data; what a run directory says of a run is what it was."""
+    with pytest.raises(ValueError, match="frozen"):
+        SFT().epochs = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "nearest"),
+    [
+        ({"modle": {}}, "modle", "model"),
+        ({"model": {"revison": "x"}}, "model.revison", "revision"),
+        ({"model": {"tiny": {"widht": 8}}}, "model.tiny.widht", "width"),
+        ({"model": {"lora": {"rnak": 8}}}, "model.lora.rnak", "rank"),  # LoRA | None
+        ({"several": [{"rank": 2}, {"alhpa": 8}]}, "several.1.alhpa", "alpha"),
+        ({"named": {"x": {"targtes": []}}}, "named.x.targtes", "targets"),
+        ({"method": {"kind": "dpo", "betta": 1}}, "betta", "beta"),
+        ({"method": {"kind": "dpo", "optim": {"warmpu": 0.1}}}, "optim.warmpu", "warmup"),
+        ({"method": {"kind": "dpo-iter", "draw": {"decoding": {"top_kk": 1}}}}, "draw.decoding.top_kk", "top_k"),
+    ],
+)
+def test_unknown_keys_at_every_depth(data: dict[str, Any], place: str, nearest: str) -> None:
+    """Protects from a misspelt setting that silently keeps its default, wherever it stands."""
+    with pytest.raises(UserError) as caught:
+        parse_spec(Deep, data, where="study.yaml")
+    message = str(caught.value)
+    assert message.startswith("study.yaml: ")
+    assert f"unknown key `{place}`. Did you mean '{nearest}'?" in message
+
+
+def test_wrong_values_are_named_with_what_was_given() -> None:
+    """Protects the user: every wrong field at once, with its place and the value."""
+    with pytest.raises(UserError) as caught:
+        parse_spec(Deep, {"model": {"tiny": {"width": "wide"}, "lora": {"rank": 0}}}, where="f")
+    assert "`model.tiny.width`" in str(caught.value) and '"wide"' in str(caught.value)
+    assert "`model.lora.rank`" in str(caught.value)
+    with pytest.raises(UserError, match="samples"):
+        parse_spec(Evaluation, {"k": [1, 9], "samples": 8}, where="f")
+    with pytest.raises(UserError, match="dictionary"):
+        parse_spec(Deep, None, where="f")
+
+
+def test_unknown_names_give_the_nearest() -> None:
+    """Protects the user: the nearest right name, then all of them; a mapping without `kind` says what it needs."""
+    with pytest.raises(UserError, match=r"Unknown method 'dpo-itre'.*Did you mean 'dpo-iter'\?.*Known: .*sft"):
+        METHODS.parse("dpo-itre")
+    with pytest.raises(UserError, match="needs a `kind`"):
+        METHODS.parse({"beta": 1})
+    with pytest.raises(UserError, match="needs a `kind`"):
+        METHODS.parse(3)
+
+
+PLUGIN = """
+from typing import Literal
+from preflab.methods.dpo import DPO
+
+class Mine(DPO):
+    kind: Literal["mine"] = "mine"
+    extra: int = 3
+
+def helper():
+    return Mine
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the current directory, which is not on the path."""
+    (tmp_path / "my_plugin.py").write_text(PLUGIN)
+    (tmp_path / "my_broken.py").write_text("this is no python\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_plugin", raising=False)
+    return "my_plugin:Mine"
+
+
+def test_a_class_by_its_path(plugin: str) -> None:
+    """Protects users from forking: `module:Class` works wherever a name does, with settings, and goes through a file."""
+    parsed = METHODS.parse({"kind": plugin, "extra": 5, "beta": 0.2})
+    assert (parsed.kind, parsed.extra, parsed.beta) == ("mine", 5, 0.2)
+    dumped = METHODS.dump(parsed)
+    assert dumped["kind"] == plugin
+    assert METHODS.parse(dumped) == parsed
+    assert METHODS.parse(plugin) == type(parsed)()
+    with pytest.raises(UserError, match=r"unknown key `exrta`\. Did you mean 'extra'"):
+        METHODS.parse({"kind": plugin, "exrta": 5})
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("my_plugin:Mien", "Did you mean 'Mine'"),
+        ("my_plugin:helper", "no class derived from preflab.Spec"),
+        ("no_such_plugin:Mine", "no module 'no_such_plugin'"),
+        ("my_broken:Mine", "does not load"),
+        ("my_plugin:", "my_plugin:"),
+    ],
+)
+def test_a_path_that_is_wrong(plugin: str, target: str, message: str) -> None:
+    """Protects the user from a traceback: which half of the path is wrong."""
+    with pytest.raises(UserError, match=message):
+        METHODS.parse(target)
+
+
+def test_a_class_by_its_entry_point(plugin: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Protects plugins that are installed: their names stand beside preflab's own, and are what is written down."""
+    points = [
+        importlib.metadata.EntryPoint("mine", plugin, "preflab.methods"),
+        importlib.metadata.EntryPoint("broken", "my_broken:Mine", "preflab.methods"),
+    ]
+
+    def entry_points(group: str, name: str | None = None) -> list[importlib.metadata.EntryPoint]:
+        return [p for p in points if p.group == group and name in (None, p.name)]
+
+    monkeypatch.setattr(spec_module, "entry_points", entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"mine", "dpo"} <= set(METHODS.names())
+    assert "mine" not in TESTBEDS.names()
+    parsed = METHODS.parse({"kind": "mine", "extra": 4})
+    assert METHODS.dump(parsed) == {**METHODS.dump(parsed), "kind": "mine", "extra": 4}
+    assert METHODS.parse(METHODS.dump(parsed)) == parsed
+    with pytest.raises(UserError, match="'broken' does not load from 'my_broken:Mine'"):
+        METHODS.parse("broken")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("run.yaml", "model: {name: tiny, lora: {rank: 4}}\nmethod: {kind: dpo, optim: {learning_rate: 1e-5}}\n"),
+        ("run.toml", '[model]\nname = "tiny"\nlora = {rank = 4}\n[method]\nkind = "dpo"\noptim = {learning_rate = 1e-5}\n'),
+        ("run.json", '{"model": {"name": "tiny", "lora": {"rank": 4}}, "method": {"kind": "dpo", "optim": {"learning_rate": 1e-5}}}'),
+    ],
+)
+def test_files(tmp_path: Path, name: str, text: str) -> None:
+    """Protects run files in each format (YAML reads 1e-5 as a word): equal specs, and what is dumped is read back."""
+    (tmp_path / name).write_text(text)
+    found = read_spec(Deep, tmp_path / name)
+    assert found.model.lora == LoRA(rank=4)
+    assert isinstance(found.method, DPO) and found.method.optim.learning_rate == 1e-5
+    assert parse_spec(Deep, found.model_dump(mode="json"), where="again") == found
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Protects the user: the file, the field, and what is wrong; no traceback."""
+    with pytest.raises(UserError, match=r"no file .*absent\.yaml"):
+        read_spec(Deep, tmp_path / "absent.yaml")
+    for name, data in (("a.yaml", b"model: [1"), ("a.toml", b"model = "), ("b.yaml", b"\xff\xfe\xfa")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name} cannot be read"):
+            read_spec(Deep, tmp_path / name)
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(UserError, match=r"empty\.yaml"):
+        read_spec(Deep, tmp_path / "empty.yaml")
+    (tmp_path / "c.yaml").write_text("method: {kind: dpoo}\n")
+    with pytest.raises(UserError, match=r"c\.yaml: .*Did you mean 'dpo'"):
+        read_spec(Deep, tmp_path / "c.yaml")
+
+
+def test_a_bare_name_is_a_spec() -> None:
+    """Protects short files: `method: sft`, `model: tiny`; and None stays none."""
+    found = parse_spec(Deep, {"method": "sft", "model": "tiny"}, where="f")
+    assert found.method == SFT() and found.model == ModelSpec()
+    assert parse_spec(Deep, {}, where="f").method is None
+    assert Deep(method=SFT()).model_dump(mode="json")["method"]["kind"] == "sft"
