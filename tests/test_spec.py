@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,8 +30,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "function": {"target": "my_rewards:brevity"},
     "command": {"command": "./score --fast"},
     "http": {"url": "http://localhost:8000/score"},
-    "jsonl": {"train": "train.jsonl", "path": "data.jsonl"},
-    "hh_rlhf": {},
+    "jsonl": {"data": "data.jsonl"},
     "reward-model": {"model": {"path": "runs/evaluator"}},
 }
 
@@ -53,8 +53,6 @@ def needed(registry: Registry, kind: str) -> dict[str, Any]:
 def test_every_variant_goes_through_plain_data(registry: Registry, kind: str) -> None:
     """Protects run files and manifests: each registered name loads, carries its own tag, refuses an unknown key, and what
     `dump` writes `parse` reads back equal."""
-    import json
-
     cls = registry.load(kind)
     assert cls.model_fields["kind"].default == kind
     parsed = registry.parse({"kind": kind, **needed(registry, kind)})

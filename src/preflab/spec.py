@@ -98,11 +98,13 @@ class Registry:
 
     def dump(self, spec: Spec) -> dict[str, Any]:
         """The mapping that `parse` reads back, with the name under which the class is found."""
-        target = f"{type(spec).__module__}:{type(spec).__qualname__}"
-        kind = next((name for name, known in self.known.items() if known == target), None)
-        if kind is None:
-            points = entry_points(group=self.group)
-            kind = next((point.name for point in points if point.value == target), target)
+        cls = type(spec)
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        named = {point.name: point.value for point in entry_points(group=self.group)} | self.known
+        kind = next((name for name, known in named.items() if known == target), None)
+        if kind is None:  # a package may hand on a class that is defined further down
+            tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
+            kind = tag if tag in named and self.load(tag) is cls else target
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
 
 

@@ -26,9 +26,9 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 SMALL = Minicode(train=90, validation=30, test=30)
 
 CHECKSUMS = {
-    "train": "?",
-    "validation": "?",
-    "test": "?",
+    "train": "3820ef984514489e5c8a6cdbe726d663a525ea4896e2087b9b25150874860c98",
+    "validation": "7141ab4232923b00af12cb63be281e700878ffd53f758e5ab1c0e371180a6758",
+    "test": "a45152317108078b010fb7c1330717c2dafc59061e50552357e36b7aa0d3dc5f",
 }
 
 
@@ -143,7 +143,7 @@ def test_words_cover_statements_and_programs(bed: OpenMinicode) -> None:
     texts += [pair.chosen.text + " " + pair.rejected.text for pair in bed.preferences("train")]
     texts += [demonstration.completion.text for demonstration in bed.demonstrations("train")]
     assert {word for text in texts for word in text.split()} <= known
-    assert max(len(statement(problem).split()) for problem in bed.prompts("train")) <= 64
+    assert max(len(statement(problem).split()) for problem in bed.prompts("train")) <= 40
 
 
 def test_wrong_share_is_exact(bed: OpenMinicode) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +90,9 @@ class Forks:
         self._send({"arm": arm("best-of-n")})
         assert self._read() == "ready"
 
-    def run(
-        self,
-        spec: Mapping[str, Any],
-        directory: Path,
-        *,
-        fault: str = "",
-        keeping: Mapping[str, Any] = EVERY_STEP,
-        fresh: bool = False,
-        environment: Mapping[str, str] | None = None,
-    ) -> int:
-        """Runs an arm to its end, or until it is killed at the fault point; returns its exit code."""
-        self.start(spec, directory, fault=fault, keeping=keeping, fresh=fresh, environment=environment)
+    def run(self, spec: Mapping[str, Any], directory: Path, *, fault: str = "", **how: Any) -> int:
+        """Runs an arm to its end, or until it is killed at the fault point; returns its exit code (see `start`)."""
+        self.start(spec, directory, fault=fault, **how)
         return self.wait()
 
     def start(
@@ -115,17 +106,28 @@ class Forks:
         environment: Mapping[str, str] | None = None,
     ) -> int:
         """Starts an arm; returns its process id. `wait` is due before the next."""
+        run_file = Path(f"{directory}.json")
+        run_file.write_text(json.dumps(spec))
+        command = ["train", "--run", str(run_file), "--output", str(directory), "-q"]
         faults = {"PREFLAB_FAULT": fault} if fault else {}
-        self._send(
-            {
-                "arm": spec,
-                "directory": str(directory),
-                "log": f"{directory}.log",
-                "keeping": keeping,
-                "fresh": fresh,
-                "environment": {**faults, **(environment or {})},
-            }
+        return self.command(
+            [*command, "--fresh"] if fresh else command,
+            log=Path(f"{directory}.log"),
+            keeping=keeping,
+            environment={**faults, **(environment or {})},
         )
+
+    def command(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        keeping: Mapping[str, Any] = EVERY_STEP,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
+        """Starts any `preflab` command; its output is appended to the log."""
+        request = {"command": command, "log": str(log), "keeping": keeping, "environment": environment or {}}
+        self._send(request)
         return json.loads(self._read())["started"]
 
     def wait(self) -> int:

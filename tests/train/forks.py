@@ -1,4 +1,4 @@
-"""Runs arms in forks of one preloaded process, so that a run that is killed and resumed costs no second import of torch.
+"""Runs commands in forks of one preloaded process, so that a run that is killed and resumed costs no import of torch.
 
 Reads one JSON request a line (see `Forks.run` in conftest.py) and answers with the fork's exit code, negative for a
 signal. It is a process of its own: no other test's threads are in it when it forks.
@@ -11,47 +11,44 @@ import os
 import sys
 import tempfile
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import peft  # noqa: F401  # preloaded like the others, see `warm`
 import torch
-from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: F401  # preloaded, see `warm`
+from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: F401
 from tensorboard.summary.writer import record_writer  # noqa: F401
 
-from preflab.errors import UserError
+from preflab import cli
 from preflab.models import heads
 from preflab.models.load import load_directory
 from preflab.study import execute as executing
 from preflab.study.arm import Arm
-from preflab.train.settings import Keeping
+from preflab.train import settings
 
 
 def run(request: dict[str, Any]) -> int:
-    """What the fork does: one arm, as `preflab train` would run it."""
+    """What the fork does: a `preflab` command; returns its exit code."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ |= request["environment"]
-    arm = Arm.model_validate(request["arm"])
-    keeping = Keeping(progress=False, **request["keeping"])
+    settings.Keeping = partial(settings.Keeping, **request["keeping"])  # not on the command line
     try:
-        executing.execute(arm, Path(request["directory"]), keeping=keeping, fresh=request["fresh"])
+        cli.main(request["command"])
     except SystemExit as stopped:
         return int(stopped.code or 0)
-    except UserError as error:
-        print(f"preflab: {error}", file=sys.stderr)
-        return 2
     except BaseException:
         traceback.print_exc()
-        return 1
-    return 0
+    return 1
 
 
 def warm(arm: Arm) -> None:
     """Imports what is imported late and makes the problems, once for all forks. No gradient is computed: autograd, once
     it has started its threads, must not be forked."""
     with tempfile.TemporaryDirectory() as place:
-        executing.execute(arm, Path(place), keeping=Keeping(progress=False))
+        executing.execute(arm, Path(place), keeping=settings.Keeping(progress=False))
         heads.reward_model(load_directory(Path(place) / "final"), seed=0)
         torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True).step()
 
@@ -72,6 +69,7 @@ def main() -> None:
         print(json.dumps({"started": child}), flush=True)
         _, status = os.waitpid(child, 0)
         print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+    os._exit(0)  # there is nothing to clean up, and Python would take seconds over it
 
 
 if __name__ == "__main__":

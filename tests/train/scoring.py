@@ -1,16 +1,42 @@
-"""Rewards of the tests' own, found in the directory in which the runs start."""
+"""Rewards of the tests' own, found in the directory in which the runs start.
+
+`PREFLAB_TEST_STOP=SIGNAL:N` sends the run a signal while it scores for the N-th time; `PREFLAB_TEST_FILL=FILE:N` fills
+FILE's disk then.
+"""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 from preflab.types import Prompt
+
+calls = 0
 
 
 def length(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     """Something that an untrained model differs in."""
+    global calls
+    calls += 1
+    name, _, count = os.environ.get("PREFLAB_TEST_STOP", "").partition(":")
+    if count == str(calls):
+        os.kill(os.getpid(), signal.Signals[name])
+    path, _, count = os.environ.get("PREFLAB_TEST_FILL", "").partition(":")
+    if count == str(calls):
+        fill(path)
     return [float(len(text)) for text in texts]
+
+
+def fill(path: str) -> None:
+    """Takes all that is free, to the last byte."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (2**16, 2**12, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"0" * size)
 
 
 def dice(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:

@@ -87,9 +87,9 @@ def test_no_pickle_is_written(tmp_path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit of the last byte."""
+    """One bit in the middle."""
     data = bytearray(path.read_bytes())
-    data[-1] ^= 1
+    data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
 
 
@@ -99,8 +99,6 @@ def test_damage_is_named_and_the_one_before_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Any
 ) -> None:
     """Protects a run whose last checkpoint was damaged: whichever file, however."""
-    if name == "checksums.json" and damage is flip:
-        pytest.skip("the last byte is white space")
     save(tmp_path, 1, tree(1), keep=2)
     save(tmp_path, 2, tree(2), keep=2)
     damage(tmp_path / "step-00000002" / name)
@@ -295,9 +293,8 @@ def test_clearing_that_was_cut_short_can_be_done_again(tmp_path: Path, monkeypat
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     """Protects from two processes that write one run; the lock goes with its holder."""
-    with locked(tmp_path):
-        with pytest.raises(UserError, match="Another process"), locked(tmp_path, patience=0.0):
-            pass
+    with locked(tmp_path), pytest.raises(UserError, match="Another process"), locked(tmp_path, patience=0.0):
+        pass
     with locked(tmp_path, patience=0.0):
         pass
 

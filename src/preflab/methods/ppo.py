@@ -6,7 +6,7 @@ exponential moving average. One scalar score a response; the KL penalty stands i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -86,10 +86,10 @@ class PPO(Method):
             seeds = [run.seed_for("rollout", step, i) for i in range(len(asked))]
             samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=self.decoding)
             completions = policy.completions(samples.batch)
-            scores = run.score(reward, asked, completions, key=f"scores-{step:06d}")
+            scores = torch.tensor(run.score(reward, asked, completions, key=f"scores-{step:06d}"), dtype=torch.float32)
             faults.point("rollout.after")
             # 2. What reference and critic say of it; per-token rewards, advantages and returns.
-            experience = assess(self, parts, samples, torch.tensor(scores), reference, value_model, moments, kl)
+            experience = assess(self, parts, samples, scores, reference, value_model, moments, kl)
             run.meter.forward(policy.size + critic.size, samples.batch.tokens)
             # 3. The critic's units follow the returns; then both learn from shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
@@ -254,13 +254,13 @@ def mean_kl(experience: Experience) -> float:
     return float(ops.sequence_sum(difference, experience.batch.mask).mean())
 
 
-def measures(experience: Experience, scores: Sequence[float]) -> dict[str, float]:
+def measures(experience: Experience, scores: Tensor) -> dict[str, float]:
     """What the step's rollout looked like. `reward`: the mean score as the reward gave it."""
     batch = experience.batch
     k3 = ops.kl_estimate(experience.logprobs, experience.reference_logprobs, "k3")
     return {
-        "reward": sum(scores) / len(scores),
-        "reward_spread": float(torch.tensor(scores).std(correction=0)),
+        "reward": float(scores.mean()),
+        "reward_spread": float(scores.std(correction=0)),
         "kl": mean_kl(experience),
         "kl_k3": float(ops.sequence_sum(k3, batch.mask).mean()),
         "length": float(batch.completion_lengths.float().mean()),

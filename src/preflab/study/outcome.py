@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +14,10 @@ from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.arm import STAGES
 from preflab.study.origin import revision, versions
-from preflab.study.plan import Contestant, Study, Task, all_needs, evaluator_stage, tasks
-from preflab.study.scores import Scores
+from preflab.study.plan import Contestant, Study, all_needs, evaluator_stage
+from preflab.study.ran import Ran, curve, frontier, gather, levels, mean, mean_spent, table, timing
 from preflab.study.verdict import verdict
 from preflab.train.files import read_json, read_lines
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One finished run: its task, its `result.json`, and the curves that it wrote."""
-
-    task: Task
-    result: Mapping[str, Any]
-    spent: Mapping[str, float]
-
-    @property
-    def diverged(self) -> bool:
-        return self.result["diverged"] is not None
-
-    def problems(self, decoding: str) -> Mapping[str, Any]:
-        return self.result["evaluation"][decoding]["problems"]
-
-    def measures(self, decoding: str) -> dict[str, float]:
-        if self.diverged:
-            return {}
-        part = self.result["evaluation"][decoding]
-        found = dict(part["measures"])
-        kl = self.result["evaluation"]["unit"]["kl"]
-        return found if decoding == "chosen" else found | {"kl": kl["estimate"], "entropy": kl["entropy"]}
-
-
-def gather(study: Study, directory: Path) -> dict[str, list[Ran]]:
-    """The finished runs of each arm, by seed. An arm without any is left out."""
-    found: dict[str, list[Ran]] = {}
-    for task in tasks(study, directory):
-        path = task.directory / "result.json"
-        if task.arm.measure != "test" or not path.exists():
-            continue
-        result = read_json(path)
-        found.setdefault(task.name, []).append(Ran(task, result, spent(task, result)))
-    return found
-
-
-def spent(task: Task, result: Mapping[str, Any]) -> dict[str, float]:
-    """What a run used, the stages that it stands on included."""
-    totals = dict(result["counts"])
-    for need in task.needs:
-        for name, count in read_json(need / "result.json")["counts"].items():
-            totals[name] += count
-    return totals
 
 
 def results(study: Study, directory: Path, *, command: str, notes: Sequence[str] = ()) -> report.Results:
@@ -102,36 +56,6 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         command=command,
         timing=tuple(timing(run) for runs in ran.values() for run in runs),
     )
-
-
-def table(runs: Sequence[Ran], decoding: str, level: str = "") -> Scores:
-    """An arm's scores, seeds x problems: each cell the mean over that problem's samples. A diverged run scores 0."""
-    whole = next((run for run in runs if not run.diverged), None)
-    known = {name: row["level"] for name, row in whole.problems(decoding).items()} if whole else {"none": ""}
-    names = tuple(name for name, found in known.items() if not level or found == level)
-    rows = [
-        [0.0] * len(names) if run.diverged else [mean(run.problems(decoding)[name]["scores"]) for name in names]
-        for run in runs
-    ]
-    seeds = tuple(run.task.seed for run in runs)
-    return Scores(np.array(rows), seeds, names, tuple(run.task.seed for run in runs if run.diverged))
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def mean_spent(runs: Sequence[Ran]) -> dict[Unit, float]:
-    """Compute and labels of an arm, averaged over its seeds."""
-    return {
-        "compute": mean([run.spent["flops"] for run in runs]),
-        "labels": mean([run.spent["labels"] for run in runs]),
-    }
-
-
-def levels(ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
-    runs = [run for runs in ran.values() for run in runs if not run.diverged]
-    return (row["level"] for run in runs[:1] for row in run.problems("chosen").values())
 
 
 def arm_of(study: Study, name: str, runs: Sequence[Ran], headline: str, directory: Path) -> report.Arm:
@@ -214,41 +138,6 @@ def spent_of(study: Study, run: Ran) -> report.Spent:
         sampled_tokens=used["sampled_tokens"],
         trained_tokens=used["trained_tokens"],
     )
-
-
-CURVES = {"validation/score": "validation", "reward": "reward", "kl": "kl", "loss": "loss", "accuracy": "accuracy"}
-POINTS = 60
-
-
-def curve(run: Ran, records: Sequence[Mapping[str, Any]]) -> Iterable[report.Point]:
-    """The training curve: every look at the validation split, and at most `POINTS` of the other steps."""
-    stride = max(1, len(records) // POINTS)
-    before = {name: run.spent[name] - run.result["counts"][name] for name in ("flops", "labels")}
-    for index, record in enumerate(records):
-        if index % stride and "validation/score" not in record:
-            continue
-        found = {label: record.get(name) for name, label in CURVES.items() if name in record or label == "validation"}
-        yield report.Point(
-            step=record["step"],
-            labels=record["labels"] + before["labels"],
-            flops=record["flops"] + before["flops"],
-            tokens=record["trained_tokens"],
-            metrics=found,
-        )
-
-
-def frontier(run: Ran, records: Sequence[Mapping[str, Any]], headline: str) -> Iterable[report.FrontierPoint]:
-    """Score against KL to the start: at each look where the run measured KL, and at the end."""
-    for record in records:
-        if "validation/score" in record and "validation/kl" in record:
-            yield report.FrontierPoint(
-                step=record["step"], kl=record["validation/kl"], score=record["validation/score"]
-            )
-    if not run.diverged:
-        found = run.result["evaluation"]["unit"]
-        bound = run.result["evaluation"]["inference"]["n"] > 1
-        step = records[-1]["step"] if records else 0
-        yield report.FrontierPoint(step=step, kl=found["kl"]["estimate"], score=found["measures"]["score"], bound=bound)
 
 
 def comparison(found: statistics.Comparison, headline: str, *, named: bool) -> report.Comparison:
@@ -394,13 +283,3 @@ def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterabl
             yield f"{name}: {count} of {len(runs)} runs diverged; they count as 0 everywhere."
         if len(runs) < study.seeds:
             yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."
-
-
-def timing(run: Ran) -> report.Timing:
-    rows = [row for row in read_lines(run.task.directory / "timing.jsonl") if "wall_seconds" in row]
-    return report.Timing(
-        arm=run.task.name,
-        seed=run.task.seed,
-        wall_seconds=sum(row["wall_seconds"] for row in rows) or None,
-        peak_memory=max((row["peak_memory"] for row in rows), default=None),
-    )

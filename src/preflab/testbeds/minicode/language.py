@@ -91,7 +91,7 @@ CONDITIONS: dict[str, Callable[[int], Callable[[int], bool]]] = {
 }
 COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # as phrases: in full, and vague
 
-PUNCTUATION = ("|", ":", "->", ";", "then", "of", "none")
+PUNCTUATION = ("|", ":", "->", ";", "then", "of")
 
 
 def rotated(items: tuple[int, ...], places: int) -> tuple[int, ...]:

@@ -178,4 +178,4 @@ def _shown_test(test: Test) -> str:
 
 
 def _shown_value(value: Value) -> str:
-    return str(value) if isinstance(value, int) else " ".join(map(str, value)) or "none"
+    return str(value) if isinstance(value, int) else " ".join(map(str, value))

@@ -1,0 +1,380 @@
+"""A policy before an evaluator: decoding chosen on validation, best-of-n that never sees what evaluates, KL that is KL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+
+from preflab.batch import collate
+from preflab.errors import UserError
+from preflab.evaluation import evaluate as module
+from preflab.evaluation.base import Grade
+from preflab.evaluation.evaluate import Bench, divergence, draw, evaluate, look
+from preflab.evaluation.held_out_reward import HeldOutRewardEvaluator
+from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
+from preflab.evaluation.settings import Evaluation
+from preflab.models import tiny
+from preflab.models.lm import LanguageModel
+from preflab.models.spec import TinyShape
+from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.inference import Inference
+from preflab.sampling.native import Native
+from preflab.spec import Context
+from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
+
+PUBLIC, HIDDEN = (Test("public", 0), Test("public", 1)), (Test("hidden", 0),)
+SPEC = Evaluation(samples=2, k=(1, 2), validation_samples=3, shown=1, look_prompts=2, look_samples=2)
+BEST_OF_4 = Inference(n=4)
+
+
+class Bed:
+    """Four problems a split; what is asked of it is noted."""
+
+    name = "bed"
+
+    def __init__(self) -> None:
+        self.asked: list[Split] = []
+        self.judged: list[tuple[str, tuple[Test, ...]]] = []
+
+    def prompts(self, split: Split) -> list[Problem]:
+        self.asked.append(split)
+        return [
+            Problem(f"{split}-{i}", (Turn("user", f"{split} {i}"),), level="ab"[i % 2], public_tests=PUBLIC)
+            for i in range(4)
+        ]
+
+    def demonstrations(self, split: Split) -> Any:
+        raise AssertionError
+
+    def preferences(self, split: Split) -> Any:
+        raise AssertionError
+
+    def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
+        return {f"{split}-{i}": HIDDEN for i in range(4)}
+
+    def judge(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        """An answer "t n" passes as many public tests as n % 3, and the hidden one where n is odd."""
+        self.judged += [(text, tuple(tests)) for text, tests in programs]
+        verdicts = []
+        for text, tests in programs:
+            n = int(text.split()[1])
+            passed = tuple(n % 2 == 1 if test.input == "hidden" else n % 3 > test.output for test in tests)
+            verdicts.append(Verdict("passed" if all(passed) else "failed", passed))
+        return verdicts
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Answers are "temperature number"; the ids are what the sampler made of both."""
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        return [1] * (len(prompt.id) % 3 + 1)
+
+    def completions(self, batch: Any) -> list[Completion]:
+        return [Completion(f"{t / 10} {n}", n == 7) for t, n in batch.completion_ids[:, :2].tolist()]
+
+
+@dataclass
+class Sampler:
+    """Each sample's number follows from its seed alone; longer where it is odd."""
+
+    calls: list[tuple[float, int]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+    def sample(self, lm: Any, prompts: Any, *, seeds: Any, decoding: Decoding) -> Samples:
+        self.calls.append((decoding.temperature, len(prompts)))
+        self.seeds += seeds
+        numbers = [seed % 12 for seed in seeds]
+        rows = [[round(10 * decoding.temperature), n] + [5] * (n % 2) for n in numbers]
+        batch = collate(prompts, rows)
+        return Samples(batch, torch.zeros(batch.completion_ids.shape))
+
+
+@dataclass
+class Evaluator:
+    """Prefers T = .2 on validation and T = 1 on test; notes what it was given."""
+
+    binary: bool = False
+    given: list[tuple[Split, list[str], list[str]]] = field(default_factory=list)
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        self.given.append((split, [p.id for p in prompts], [c.text for c in completions]))
+        liked = "0.2" if split == "validation" else "1.0"
+        return [Grade(float(c.text.startswith(liked)), outcome=c.text.split()[0]) for c in completions]
+
+
+def seed_for(*name: str | int) -> int:
+    return int.from_bytes(hashlib.sha256("/".join(map(str, name)).encode()).digest()[:6], "big")
+
+
+def bench(**changes: Any) -> Any:
+    fields = {"spec": SPEC, "testbed": Bed(), "evaluator": Evaluator(), "sampler": Sampler(), "seed_for": seed_for}
+    return Bench(**{**fields, **changes})
+
+
+POLICY: Any = Policy()
+
+
+def test_temperature_is_chosen_on_validation() -> None:
+    """Protects from tuning on the test split, where T = 1 would win: .2 is chosen, and T = 1 is shown too. Samples: 3 of 4
+    problems on validation at each of three temperatures, then 2 of 4 on test at 1 and at the chosen one."""
+    made = bench()
+    found = evaluate(made, POLICY, Inference())
+    assert found["temperature"] == 0.2
+    assert found["validation"] == {"0.2": 1.0, "0.6": 0.0, "1.0": 0.0}
+    assert found["chosen"]["measures"]["score"] == 0.0 and found["unit"]["measures"]["score"] == 1.0
+    assert made.sampler.calls == [(0.2, 12), (0.6, 12), (1.0, 12), (1.0, 8), (0.2, 8)]
+    splits = [split for split, _, _ in made.evaluator.given]
+    assert splits == ["validation"] * 3 + ["test"] * 2
+
+
+def test_a_chosen_temperature_of_1_is_not_drawn_twice() -> None:
+    """Protects the cost, and that both columns are then one measurement."""
+    made = bench(spec=SPEC.model_copy(update={"temperatures": (1.0,)}))
+    found = evaluate(made, POLICY, Inference())
+    assert made.sampler.calls == [(1.0, 12), (1.0, 8)]
+    assert found["chosen"] == {key: value for key, value in found["unit"].items() if key != "kl"}
+
+
+def test_without_test_the_test_split_is_left_alone() -> None:
+    """Protects tuning trials from the test split: neither its prompts nor the evaluator's test part are touched."""
+    made = bench()
+    found = evaluate(made, POLICY, Inference(), test=False)
+    assert set(made.testbed.asked) == {"validation"}
+    assert {split for split, _, _ in made.evaluator.given} == {"validation"}
+    assert set(found) == {"temperature", "validation"}
+
+
+def test_each_problem_is_kept() -> None:
+    """Protects comparisons problem by problem: every problem's scores, in the samples' order, with its level; row i answers
+    prompt i // samples; what the table shows is their mean."""
+    made = bench()
+    found = evaluate(made, POLICY, Inference())["unit"]
+    assert {name: row["level"] for name, row in found["problems"].items()} == {
+        f"test-{i}": "ab"[i % 2] for i in range(4)
+    }
+    assert all(row["scores"] == [1.0, 1.0] for row in found["problems"].values())
+    _, ids, _ = made.evaluator.given[3]
+    assert ids == [f"test-{i}" for i in range(4) for _ in range(2)]
+    assert found["outcomes"] == {"1.0": 8}
+    lengths = [2 + int(text.split()[1]) % 2 for text in made.evaluator.given[3][2]]
+    assert found["measures"]["length"] == pytest.approx(sum(lengths) / 8)
+
+
+def test_pass_at_k_where_scores_are_binary() -> None:
+    """Protects the columns: with one of two samples right on two of four problems, pass@1 = .25 and pass@2 = .5."""
+
+    class Half(Evaluator):
+        binary = True
+
+        def grade(self, split: Split, prompts: Any, completions: Any) -> list[Grade]:
+            return [Grade(float(i in (0, 5))) for i in range(len(completions))]
+
+    measures = evaluate(bench(evaluator=Half()), POLICY, Inference())["unit"]["measures"]
+    assert (measures["pass@1"], measures["pass@2"], measures["score"]) == (0.25, 0.5, 0.25)
+    assert not any(name.startswith("pass@") for name in evaluate(bench(), POLICY, Inference())["unit"]["measures"])
+
+
+def test_seeds_are_the_samples_own() -> None:
+    """Protects pairing and independence: no seed twice over splits, temperatures, problems and samples; two policies draw
+    with the same ones."""
+    one, other = bench(), bench()
+    evaluate(one, POLICY, Inference())
+    evaluate(other, POLICY, Inference())
+    assert len(set(one.sampler.seeds)) == len(one.sampler.seeds) == 3 * 12 + 2 * 8
+    assert one.sampler.seeds == other.sampler.seeds
+
+
+def test_best_of_n_selects_by_public_tests_alone() -> None:
+    """Protects from a selector that sees what evaluates. Of each four samples the one that passes most public tests is
+    graded (the first of equals); no judged program ever saw a hidden test, and the evaluator sees the selected alone."""
+    made = bench()
+    graded = draw(made, POLICY, "test", 0, 2, 1.0, BEST_OF_4)
+    assert made.sampler.calls == [(1.0, 4 * 2 * 4)]
+    assert {test for _, tests in made.testbed.judged for test in tests} == set(PUBLIC)
+    texts = [text for text, _ in made.testbed.judged]
+    groups = [texts[i : i + 4] for i in range(0, len(texts), 4)]
+    wanted = [max(group, key=lambda text: int(text.split()[1]) % 3) for group in groups]
+    assert made.evaluator.given == [("test", [f"test-{i}" for i in range(4) for _ in range(2)], wanted)]
+    assert [completion.text for completion in graded.completions] == wanted
+    assert POLICY.completions(graded.drawn.batch) == list(graded.completions)
+    assert graded.drawn.logprobs.shape == graded.drawn.batch.completion_ids.shape
+
+
+def test_best_of_n_through_the_hidden_tests() -> None:
+    """Protects the same with the real evaluator: first all samples by public tests, then the selected by the hidden ones;
+    the score is what the selected earn, not the best that was drawn."""
+    bed = Bed()
+    made = bench(testbed=bed, evaluator=HiddenTestsEvaluator(bed))
+    graded = draw(made, POLICY, "test", 0, 1, 1.0, BEST_OF_4)
+    inputs = [{test.input for test in tests} for _, tests in bed.judged]
+    assert inputs == [{"public"}] * 16 + [{"hidden"}] * 4
+    selected = [completion.text for completion in graded.completions]
+    assert [text for text, _ in bed.judged[16:]] == selected
+    assert [grade.score for grade in graded.grades] == [float(int(text.split()[1]) % 2) for text in selected]
+
+
+def test_best_of_n_by_a_reward() -> None:
+    """Protects the other selector: the reward's favourite of each group; a run without a reward says so."""
+
+    class Largest:
+        deterministic = True
+
+        def score(self, prompts: Any, completions: Any) -> list[float]:
+            return [float(c.text.split()[1]) for c in completions]
+
+    made = bench(reward=Largest())
+    graded = draw(made, POLICY, "test", 2, 1, 1.0, Inference(n=4, selector="reward"))
+    numbers = [seed % 12 for seed in made.sampler.seeds]
+    assert [int(c.text.split()[1]) for c in graded.completions] == [max(numbers[:4]), max(numbers[4:])]
+    assert made.testbed.judged == []
+    with pytest.raises(UserError, match="--reward"):
+        draw(bench(), POLICY, "test", 2, 1, 1.0, Inference(n=4, selector="reward"))
+
+
+def test_looks_are_short_and_on_validation() -> None:
+    """Protects training's cost: the first `look_prompts` prompts, `look_samples` each, at T = 1, on validation."""
+    made = bench()
+    found = look(made, POLICY)
+    assert made.sampler.calls == [(1.0, 4)] and set(made.testbed.asked) == {"validation"}
+    assert found["score"] == 0.0 and "kl" not in found
+    assert made.evaluator.given[0][1] == ["validation-0", "validation-0", "validation-1", "validation-1"]
+
+
+# -- KL and entropy -------------------------------------------------------------------------------------------------------
+
+SHAPE = TinyShape(width=16, inner=16, layers=1, heads=2, context=64)
+
+
+@pytest.fixture
+def policy() -> LanguageModel:
+    return tiny.load(SHAPE, seed=0)
+
+
+def moved(lm: LanguageModel, std: float = 0.05) -> LanguageModel:
+    """Another model, some way off."""
+    other = tiny.load(SHAPE, seed=0)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in other.model.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator) * std
+    return other
+
+
+def measured(policy: LanguageModel, start: LanguageModel | None, inference: Inference, **spec: Any) -> dict[str, Any]:
+    with Native().open(Context()) as sampler:
+        settings = SPEC.model_copy(update={"max_new_tokens": 6, **spec})
+        made = bench(sampler=sampler, start=start, spec=settings, token_budget=40)
+        return divergence(made, policy, draw(made, policy, "test", 0, 4, 1.0, Inference()), inference)
+
+
+def test_kl_to_itself_is_exactly_0(policy: LanguageModel) -> None:
+    """Protects the SFT row of every table: 0, not rounding; and its entropy is near ln V for an untrained model."""
+    found = measured(policy, policy, Inference())
+    assert found["estimate"] == 0.0
+    assert "full-vocabulary" in found["estimator"]
+    assert found["entropy"] == pytest.approx(torch.tensor(458.0).log().item(), abs=0.1)
+
+
+def test_kl_by_full_sums_and_by_k3_agree(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the estimator that large vocabularies use: positive, named, and near the full sums on the same samples."""
+    start = moved(policy)
+    exact = measured(policy, start, Inference())
+    monkeypatch.setattr(module, "EXACT_KL_VOCABULARY", 10)
+    estimated = measured(policy, start, Inference())
+    assert exact["estimate"] > 0.1
+    assert "k3" in estimated["estimator"]
+    assert estimated["estimate"] == pytest.approx(exact["estimate"], rel=0.5)
+    assert estimated["entropy"] == exact["entropy"]
+
+
+def test_kl_is_a_sum_over_a_response(policy: LanguageModel) -> None:
+    """Protects the unit, nats a response: against a brute sum over every sampled token's whole distribution."""
+    start = moved(policy)
+    with Native().open(Context()) as sampler:
+        made = bench(sampler=sampler, start=start, spec=SPEC.model_copy(update={"max_new_tokens": 5}))
+        graded = draw(made, policy, "test", 0, 2, 1.0, Inference())
+        found = divergence(made, policy, graded, Inference())["estimate"]
+    total, batch = 0.0, graded.drawn.batch
+    for b in range(len(batch)):
+        p, n = int(batch.prompt_lengths[b]), int(batch.completion_lengths[b])
+        ids = torch.cat([batch.prompt_ids[b, -p:], batch.completion_ids[b, :n]])[None]
+        with torch.no_grad():
+            mine, theirs = (
+                lm.model(input_ids=ids).logits[0, p - 1 : -1].double().log_softmax(-1) for lm in (policy, start)
+            )
+        total += float((mine.exp() * (mine - theirs)).sum())
+    assert found == pytest.approx(total / len(batch), rel=1e-4)
+
+
+def test_kl_rows_are_spread_over_the_problems(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects from a KL of the first (easiest) problems alone where `kl_samples` is smaller than all."""
+    rows: list[list[int]] = []
+    with Native().open(Context()) as sampler:
+        made = bench(sampler=sampler, start=policy, spec=SPEC.model_copy(update={"max_new_tokens": 3, "kl_samples": 4}))
+        graded = draw(made, policy, "test", 0, 2, 1.0, Inference())
+        original = type(graded.drawn.batch).select
+
+        def spy(batch: Any, index: Any) -> Any:
+            rows.append(list(index))
+            return original(batch, index)
+
+        monkeypatch.setattr(type(graded.drawn.batch), "select", spy)
+        divergence(made, policy, graded, Inference())
+    assert rows[0] == [0, 2, 4, 6]
+
+
+def test_kl_of_best_of_n_and_of_nothing(policy: LanguageModel) -> None:
+    """Protects what cannot be summed: best-of-n shows its closed-form bound by name, a policy without a start none."""
+    bound = measured(policy, policy, BEST_OF_4)
+    assert bound["estimate"] == pytest.approx(0.636294, abs=1e-6) and "bound" in bound["estimator"]
+    assert measured(policy, None, Inference())["estimate"] is None
+
+
+# -- evaluators -----------------------------------------------------------------------------------------------------------
+
+
+def test_hidden_tests_decide() -> None:
+    """Protects the score: 1 where every hidden test passes, else 0, by the prompt's own tests in the split asked for; a
+    problem without tests, and a testbed without any, are named."""
+    bed = Bed()
+    with HiddenTests().open(Context(testbed=bed)) as evaluator:
+        prompts = bed.prompts("test")[:2]
+        grades = evaluator.grade("test", prompts, [Completion("1.0 3"), Completion("1.0 4")])
+        assert [(grade.score, grade.outcome, grade.passed) for grade in grades] == [
+            (1.0, "passed", (True,)),
+            (0.0, "failed", (False,)),
+        ]
+        assert [tests for _, tests in bed.judged] == [HIDDEN, HIDDEN]
+        with pytest.raises(UserError, match="'test-0' has no hidden tests in the split 'validation'"):
+            evaluator.grade("validation", prompts, [Completion("a")] * 2)
+    with pytest.raises(UserError, match="no hidden tests"), HiddenTests().open(Context(testbed=None)):
+        pass
+
+
+def test_a_held_out_reward_decides() -> None:
+    """Protects dialogue: scores are the held-out model's, and not binary."""
+
+    class Reward:
+        deterministic = True
+
+        def score(self, prompts: Any, completions: Any) -> list[float]:
+            return [len(c.text) - 2.5 for c in completions]
+
+    evaluator = HeldOutRewardEvaluator(Reward())
+    grades = evaluator.grade("test", Bed().prompts("test")[:2], [Completion("a"), Completion("abcd")])
+    assert [grade.score for grade in grades] == [-1.5, 1.5]
+    assert not evaluator.binary
+
+
+@pytest.mark.parametrize(
+    "changes", [{"samples": 4}, {"samples": 0}, {"temperatures": []}, {"temperatures": [-1.0]}, {"k": [0]}]
+)
+def test_settings_that_measure_nothing_are_refused(changes: dict[str, Any]) -> None:
+    """Protects from an error after hours of training: pass@5 of 4 samples, no temperature, no sample."""
+    with pytest.raises(ValueError):
+        Evaluation(**changes)

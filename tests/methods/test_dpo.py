@@ -1,0 +1,176 @@
+"""DPO: exactly ln 2 where it starts, the right signs, a reference that is asked once, and a margin that grows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.methods.toy import Toy, opened, read, untrained
+
+from preflab.batch import PairBatch, collate_pairs
+from preflab.errors import UserError
+from preflab.losses.preference import dpo_loss, ipo_loss
+from preflab.methods import dpo
+from preflab.methods.dpo import DPO, pair_terms, with_reference
+from preflab.models import forward, lora
+from preflab.models.lm import LanguageModel
+from preflab.models.spec import LoRA
+from preflab.train.learner import Optim
+
+FAST = Optim(learning_rate=5e-3, warmup=0.0)
+
+
+def pairs_of(policy: LanguageModel, toy: Any) -> PairBatch:
+    return collate_pairs(toy.preferences("train"), policy.encode, limit=8)
+
+
+def adapted(policy: LanguageModel) -> LanguageModel:
+    return policy.with_model(lora.attach(policy.model, LoRA(rank=2, alpha=4.0), seed=0))
+
+
+@pytest.mark.parametrize("make", [lambda policy: policy, adapted], ids=["full", "lora"])
+def test_step_0_is_ln_2(tmp_path: Path, make: Callable[[LanguageModel], LanguageModel]) -> None:
+    """Protects the reference: the loss before any update is ln 2 and no log-ratio has moved, through the whole path and
+    however the reference's and the update's micro-batches differ; with fresh adapters too."""
+    policy = untrained()
+    with opened(tmp_path, make(policy), token_budget=13) as parts:
+        DPO(epochs=1, batch_size=5, beta=0.5, optim=FAST).train(parts)
+    first, second = read(tmp_path)
+    assert first["loss"] == pytest.approx(math.log(2), abs=2e-6)
+    assert first["margin"] == pytest.approx(0, abs=5e-6) and first["chosen_fall"] == pytest.approx(0, abs=5e-6)
+    assert abs(second["loss"] - math.log(2)) > 1e-5
+
+
+def test_terms_to_the_bit(tmp_path: Path) -> None:
+    """Protects from any difference between the paths of policy and reference: on the very same micro-batches the terms are
+    the float ln 2, and IPO's 1/(4 beta^2) = 25 at beta .1."""
+    policy = untrained()
+    toy = Toy()
+    with opened(tmp_path, policy, token_budget=10_000) as parts:
+        data = with_reference(parts, policy, pairs_of(policy, toy))
+    order = sorted(range(8), key=lambda row: -int(data.chosen.lengths[row]))
+    assert order == list(range(8))  # one length: the reference saw these rows in this order
+    with torch.no_grad():
+        terms = pair_terms(policy, data, dpo_loss, 0.1).terms
+        assert terms.tolist() == [torch.tensor(2.0).log().item()] * 8
+        assert pair_terms(policy, data, ipo_loss, 0.1).terms.tolist() == pytest.approx([25.0] * 8)
+
+
+def test_reference_is_charged_and_asked_once(tmp_path: Path) -> None:
+    """Protects the budget: one forward pass of both sides (2N a token), 6N a trained token each epoch, 8 labels."""
+    policy = untrained()
+    toy = Toy()
+    tokens = pairs_of(policy, toy).tokens
+    with opened(tmp_path, policy) as parts:
+        DPO(epochs=3, batch_size=8, optim=FAST).train(parts)
+        counts = parts.run.meter.state_dict()
+    assert counts["forward_tokens"] == tokens and counts["trained_tokens"] == 3 * tokens
+    assert counts["flops"] == (2 + 3 * 6) * policy.size * tokens
+    assert counts["labels"] == 8
+
+
+def test_what_is_logged() -> None:
+    """Protects the signs. The reference gave chosen 1 nat more and rejected 2 nats less than the policy does now: the chosen
+    fell by 1, the rejected rose by 2, the margin is beta x (-1 - 2) = -.3 at beta .1, the accuracy 0, the loss
+    ln(1 + e^.3) = .854355."""
+    policy = untrained()
+    toy = Toy()
+    data = pairs_of(policy, toy)
+    with torch.no_grad():
+        chosen = forward.sequence_logprobs(policy.model, data.chosen)
+        rejected = forward.sequence_logprobs(policy.model, data.rejected)
+        data = replace(data, reference_chosen=chosen + 1, reference_rejected=rejected - 2)
+        terms = pair_terms(policy, data, dpo_loss, 0.1)
+    means = {name: float(stat.mean()) for name, stat in terms.stats.items()}
+    assert means["chosen_fall"] == pytest.approx(1, abs=1e-4)
+    assert means["margin"] == pytest.approx(-0.3, abs=1e-4)
+    assert means["accuracy"] == 0.0
+    assert means["chosen_logprob"] == pytest.approx(float(chosen.mean()), abs=1e-4)
+    assert means["rejected_logprob"] == pytest.approx(float(rejected.mean()), abs=1e-4)
+    assert float(terms.terms.mean()) == pytest.approx(0.854355, abs=1e-5)
+
+
+def test_sequence_logprobs_are_sums_over_the_answer() -> None:
+    """Protects the log-ratio: summed, not averaged, the end-of-turn token included, the prompt not."""
+    policy = untrained()
+    toy = Toy()
+    batch = pairs_of(policy, toy).chosen
+    with torch.no_grad():
+        tokens = forward.token_logprobs(policy.model, batch).logprobs
+        sums = forward.sequence_logprobs(policy.model, batch)
+    assert batch.completion_lengths.tolist() == [2] * 8
+    torch.testing.assert_close(sums, tokens[:, 0] + tokens[:, 1])
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    """Protects the method end to end: every pair is ordered rightly against the reference, and by a margin."""
+    policy = untrained()
+    toy = Toy()
+    with opened(tmp_path, policy) as parts:
+        trained = DPO(epochs=15, batch_size=4, optim=FAST).train(parts)
+    last = read(tmp_path)[-1]
+    assert last["accuracy"] == 1.0 and last["margin"] > 0.5 and last["loss"] < 0.5
+    data = pairs_of(trained, toy)
+    with torch.no_grad():
+        chosen = forward.sequence_logprobs(trained.model, data.chosen)
+        rejected = forward.sequence_logprobs(trained.model, data.rejected)
+    assert (chosen > rejected).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "beta", "first"), [("sigmoid", 0.3, math.log(2)), ("ipo", 0.1, 25.0), ("ipo", 0.5, 1.0)]
+)
+def test_loss_and_beta_are_read(tmp_path: Path, loss: str, beta: float, first: float) -> None:
+    """Protects from an option that nobody reads: the first loss is the named one's at the reference."""
+    policy = untrained()
+    with opened(tmp_path, policy) as parts:
+        DPO(epochs=1, batch_size=8, loss=loss, beta=beta, optim=FAST).train(parts)
+    assert read(tmp_path)[0]["loss"] == pytest.approx(first, rel=1e-5)
+
+
+def test_beta_multiplies_the_gradient(tmp_path: Path) -> None:
+    """Protects beta's side: at the reference the gradient is -beta/2 grad(log-ratio difference), so twice at twice beta."""
+    policy = untrained()
+    toy = Toy()
+    with opened(tmp_path, policy) as parts:
+        data = with_reference(parts, policy, pairs_of(policy, toy))
+    norms = []
+    for beta in (0.1, 0.2):
+        policy.model.zero_grad()
+        pair_terms(policy, data, dpo_loss, beta).terms.mean().backward()
+        norms.append(float(policy.model.lm_head.weight.grad.norm()))
+    assert norms[1] == pytest.approx(2 * norms[0], rel=1e-3)
+
+
+def test_pairs_limits_the_data(tmp_path: Path) -> None:
+    """Protects from an option that nobody reads: 3 of 8 pairs in batches of 2 are 2 steps, and 3 labels."""
+    policy = untrained()
+    with opened(tmp_path, policy) as parts:
+        DPO(epochs=1, batch_size=2, pairs=3, optim=FAST).train(parts)
+    assert len(read(tmp_path)) == 2 and read(tmp_path)[-1]["labels"] == 3
+
+
+def test_mistakes_of_the_users(tmp_path: Path) -> None:
+    """Protects the user: an unknown loss, and no pairs, in one line each."""
+    policy = untrained()
+    with opened(tmp_path, policy) as parts:
+        with pytest.raises(UserError, match="Did you mean 'sigmoid'"):
+            DPO(loss="sigmod").train(parts)
+        with pytest.raises(UserError, match="no preference pairs"):
+            DPO().train(replace(parts, preferences=list))
+
+
+def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects extension: a function named by its path trains (here a hinge, 1 at the reference)."""
+    policy = untrained()
+    monkeypatch.setattr(
+        dpo, "hinge", lambda chosen, rejected, *, beta: (1 - beta * (chosen - rejected)).relu(), raising=False
+    )
+    with opened(tmp_path, policy) as parts:
+        DPO(epochs=1, batch_size=8, loss="preflab.methods.dpo:hinge", optim=FAST).train(parts)
+    assert read(tmp_path)[0]["loss"] == pytest.approx(1.0, abs=1e-5)

@@ -1,0 +1,93 @@
+"""An option that nobody reads is a promise that is not kept: every field of every spec is read somewhere it can act."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import preflab
+from preflab.methods import METHODS
+from preflab.spec import Spec
+
+BY_NAME = {"Minicode": {"train", "validation", "test"}}  # the sizes of the splits: `getattr(spec, split)`
+SOURCE = Path(preflab.__file__).parent
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def reads(tree: ast.AST) -> set[str]:
+    """The attributes that a module reads, `x.name` and `getattr(x, "name")`, imported modules' own left out."""
+    modules = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+        if alias.name[0].islower()
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            if not (isinstance(node.value, ast.Name) and node.value.id in modules):
+                found.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            found |= {argument.value for argument in node.args[1:2] if isinstance(argument, ast.Constant)}
+    return found
+
+
+def names(tree: ast.AST) -> set[str]:
+    """The names that a module imports."""
+    return {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+def readers(cls: type[Spec]) -> Iterator[Path]:
+    """The modules that could read a spec: its own, those that import it, and those that know what its module makes."""
+    own = Path(importlib.import_module(cls.__module__).__file__ or "")
+    public = {node.name for node in TREES[own].body if isinstance(node, ast.ClassDef)}
+    for path, tree in TREES.items():
+        if path == own or names(tree) & public or names(tree) & {own.stem}:
+            yield path
+
+
+def specs() -> list[type[Spec]]:
+    """Every spec that acts, found by importing the package. A study's own hand their fields on by name, as a whole."""
+    for module in pkgutil.walk_packages(preflab.__path__, "preflab."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: list[type[Spec]] = []
+    open_classes: list[type[Spec]] = [Spec]
+    while open_classes:
+        for cls in open_classes.pop().__subclasses__():
+            if cls not in found and cls.__module__.startswith("preflab.") and ".study." not in cls.__module__:
+                found.append(cls)
+                open_classes.append(cls)
+    return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
+
+
+def unread(cls: type[Spec]) -> list[str]:
+    seen = set[str]().union(*(reads(TREES[path]) for path in readers(cls)))
+    seen |= BY_NAME.get(cls.__name__, set()) | {"kind"}
+    return [name for name in cls.model_fields if name not in seen]
+
+
+@pytest.mark.parametrize("cls", specs(), ids=lambda cls: f"{cls.__module__.removeprefix('preflab.')}.{cls.__name__}")
+def test_every_field_is_read(cls: type[Spec]) -> None:
+    """`self.field`, `spec.field` or the like stands in the spec's module or in one that imports it."""
+    assert unread(cls) == []
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_methods_own_fields_are_read_in_its_own_file(name: str) -> None:
+    """One file a method: its loop reads its options itself."""
+    cls = METHODS.load(name)
+    own = Path(importlib.import_module(cls.__module__).__file__ or "")
+    assert [field for field in cls.model_fields if field != "kind" and field not in reads(TREES[own])] == []
+
+
+def test_the_check_finds_an_option_that_nobody_reads() -> None:
+    """What is only written, or is a function of an imported module, is not read."""
+    tree = ast.parse("import torch\nx.written = torch.nowhere\nprint(spec.read, getattr(spec, 'asked'))")
+    assert reads(tree) == {"read", "asked"}

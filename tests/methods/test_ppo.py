@@ -1,0 +1,459 @@
+"""PPO: the convention held from the sample to the loss, the known defects of other libraries absent, and it learns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from preflab import ops
+from preflab.batch import Experience, TokenBatch, collate
+from preflab.errors import UserError
+from preflab.methods import METHODS, ppo
+from preflab.methods.ppo import PPO, KlController
+from preflab.models import forward
+from preflab.models.heads import critic, reward_model
+from preflab.models.reference import Reference, trainable
+from preflab.rewards.learned import Learned
+from preflab.sampling.base import Decoding, Samples
+from preflab.spec import Context
+from preflab.train import checkpoint
+from preflab.train.learner import Learner, Optim
+
+STEADY = Optim(learning_rate=0.01, warmup=0.0, schedule="constant")
+SMALL = PPO(steps=2, rollouts=8, mini_batches=2, decoding=Decoding(max_new_tokens=4), optim=STEADY, critic_optim=STEADY)
+END = 1  # the tiny model's end-of-turn token
+FINISHED_AND_CUT = collate([[5, 6], [7]], [[10, 11, END], [10, 11, 12]], [False, True])
+
+
+def small(**fields: Any) -> PPO:
+    return SMALL.model_copy(update=fields)
+
+
+def assessed(
+    lm: Any,
+    spec: PPO,
+    scores: list[float],
+    *,
+    value: float = 0.0,
+    above: float = 0.0,
+    batch: TokenBatch = FINISHED_AND_CUT,
+) -> Experience:
+    """The experience of a rollout whose policy gives each token `above` nats more than the reference, under a critic whose
+    value is `value` everywhere."""
+    with torch.no_grad():
+        logprobs = forward.token_logprobs(lm.model, batch).logprobs
+    made = critic(lm, seed=0)
+    made.head.bias.data.fill_(value)
+    kl = KlController(spec.kl_coefficient, None, 1)
+    samples = Samples(batch, torch.where(batch.mask, logprobs + above, torch.full_like(logprobs, 99.0)))
+    parts: Any = SimpleNamespace(token_budget=64)
+    reference = Reference(lm.model)
+    return ppo.assess(spec, parts, samples, torch.tensor(scores), reference, made, ops.RunningMoments(0.9), kl)
+
+
+# --- the convention
+
+
+@pytest.mark.parametrize(
+    ("fields", "advantages", "returns"),
+    [
+        ({"lam": 1.0}, [[1, 1, 1], [0, 0, 0]], [[3, 3, 3], [2, 2, 2]]),
+        ({"lam": 0.95}, [[0.9025, 0.95, 1], [0, 0, 0]], [[2.9025, 2.95, 3], [2, 2, 2]]),
+        ({"lam": 0.95, "truncated": "score"}, [[0.9025, 0.95, 1]] * 2, [[2.9025, 2.95, 3]] * 2),
+    ],
+)
+def test_a_finished_and_a_truncated_response(
+    fields: dict[str, Any], advantages: list[list[float]], returns: list[list[float]], tiny: Callable[..., Any]
+) -> None:
+    """Values 2 everywhere, scores 3. Finished: deltas 0, 0, 3 + 0 - 2 = 1 (V after the end token is 0), so that
+    A = .95^2, .95, 1. Truncated: no score, and V = 2 goes on behind it: deltas 0. By choice it is scored as if finished."""
+    found = assessed(tiny(), small(normalise_advantages=False, **fields), [3, 3], value=2.0)
+    torch.testing.assert_close(found.advantages, torch.tensor(advantages, dtype=torch.float32))
+    torch.testing.assert_close(found.returns, torch.tensor(returns, dtype=torch.float32))
+
+
+def test_the_score_stands_on_the_end_token(tiny: Callable[..., Any]) -> None:
+    """The score 3 comes after the end token itself, the last *counted* one, and not behind it; the KL of .1 nats costs
+    .5 x .1 at every token; nothing stands in the padding, whatever lies there."""
+    batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
+    found = assessed(tiny(), small(kl_coefficient=0.5), [3, 4], above=0.1, batch=batch)
+    expected = torch.tensor([[-0.05, 2.95, 0, 0], [-0.05, -0.05, -0.05, 3.95]])
+    torch.testing.assert_close(found.rewards, expected, atol=1e-5, rtol=0)
+    assert batch.completion_ids[0, 1] == END and batch.completion_ids[1, 3] == END
+
+
+def test_scores_are_shifted_scaled_and_clipped(tiny: Callable[..., Any]) -> None:
+    """(score - bias) x scale, then the clip: (9 - 1) x .5 = 4 -> 3, (-7 - 1) x .5 = -4 -> -3, (2 - 1) x .5 = .5."""
+    batch = collate([[5]] * 3, [[10, END]] * 3)
+    found = assessed(tiny(), small(reward_bias=1.0, reward_scale=0.5, reward_clip=3.0), [9, -7, 2], batch=batch)
+    assert found.scores.tolist() == [3, -3, 0.5]
+
+
+def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., Any]) -> None:
+    """Protects from statistics of a mini-batch, and from counting the padding: mean 0 and standard deviation 1 over all
+    counted tokens, 0 in the padding; a mini-batch's own mean is whatever it is, and the loss takes it as it is."""
+    lm = tiny()
+    batch = collate([[5]] * 4, [[10, END], [10, 11, 12, END], [11, END], [12, 12, 12, 12]])
+    found = assessed(lm, small(truncated="score"), [9, 1, 4, -3], batch=batch)
+    kept = found.advantages[batch.mask].double()
+    assert float(kept.mean()) == pytest.approx(0, abs=1e-6) and float(kept.std(correction=0)) == pytest.approx(
+        1, abs=1e-5
+    )
+    assert not found.advantages[~batch.mask].any()
+    half = found.select([0, 1])
+    assert abs(float(half.advantages[half.batch.mask].mean())) > 0.05
+    terms = ppo.actor_terms(SMALL, lm, half).terms
+    torch.testing.assert_close(terms, -half.advantages, atol=1e-5, rtol=0)  # the ratio is 1
+
+
+@pytest.mark.parametrize("decoding", [{}, {"temperature": 0.6}, {"top_k": 20}, {"top_p": 0.5, "temperature": 1.5}])
+def test_the_first_ratio_is_one_and_the_first_kl_zero(
+    decoding: dict[str, Any], train: Callable[..., Any], tiny: Callable[..., Any]
+) -> None:
+    """Protects from a temperature or a top-k that is applied in sampling but not in log-probabilities (or not to old, new
+    and reference alike). The critic's first values are 0: its error is the mean square of the (normalised) returns, 1."""
+    spec = small(steps=1, mini_batches=1, decoding=Decoding(max_new_tokens=4, **decoding), truncated="score")
+    first = train(spec, policy=tiny(ends=70)).metrics[0]
+    assert first["policy/ratio"] == pytest.approx(1, abs=1e-5) and first["policy/clipped"] == 0
+    for name in ("kl", "kl_k3", "policy/step_kl"):
+        assert first[name] == pytest.approx(0, abs=1e-5)
+    assert first["critic/error"] > 0
+
+
+def test_kl_is_in_nats_summed_over_tokens(tiny: Callable[..., Any]) -> None:
+    """.1 nats at each of 2 and 4 tokens: .2 and .4 a response, .3 in the mean: no coefficient, no sign turned, and the
+    padding's garbage left out. k3 = exp(-.1) - 1 + .1 at each token: never negative."""
+    batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
+    found = assessed(tiny(), small(kl_coefficient=7.0, kl_estimator="k2"), [0, 0], above=0.1, batch=batch)
+    assert ppo.mean_kl(found) == pytest.approx(0.3, abs=1e-5)
+    k3 = 3 * (torch.tensor(-0.1).exp() - 0.9)
+    assert ppo.measures(found, torch.zeros(2))["kl_k3"] == pytest.approx(float(k3), abs=1e-5)
+
+
+# --- the switches' own arithmetic
+
+
+@pytest.mark.parametrize(("kl", "factor"), [(0.2, 1.01), (0.11, 1.005), (0.1, 1.0), (0.09, 0.995), (0.0, 0.99)])
+def test_the_adaptive_coefficient(kl: float, factor: float) -> None:
+    """Target .1, 50 responses, horizon 1000: the error KL / .1 - 1, clipped to +-.2, moves it by a twentieth of that.
+    Without a target it stays."""
+    adaptive, fixed = KlController(0.4, 0.1, 1000), KlController(0.4, None, 1000)
+    adaptive.update(kl, 50)
+    fixed.update(kl, 50)
+    assert adaptive.coefficient == pytest.approx(0.4 * factor) and fixed.coefficient == 0.4
+
+
+def test_predictions_survive_the_values_rescaling(tiny: Callable[..., Any]) -> None:
+    """PopArt: the critic's values in the reward's units are to 1e-5 what they were, though its own units changed by a
+    factor of five; values and returns come back in the new units. Without normalisation nothing is touched."""
+    lm = tiny()
+    made, moments = critic(lm, seed=0), ops.RunningMoments(0.5)
+    made.head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    made.head.bias.data.fill_(0.3)
+    batch = FINISHED_AND_CUT
+    moments.update(torch.tensor([[1.0, 3.0]]), torch.ones(1, 2, dtype=torch.bool))
+    with torch.no_grad():
+        before = moments.restore(forward.values(made, batch))
+    returns = torch.tensor([[9.0, -7.0, 2.0], [4.0, 4.0, 1.0]])
+    empty = torch.zeros(2, 3)
+    found = Experience(batch, empty, empty, before, empty[:, 0], empty, empty, returns)
+    assert ppo.rescale_values(small(normalise_values=False), found, made, moments) is found and moments.std == 1.0
+    scaled = ppo.rescale_values(SMALL, found, made, moments)
+    with torch.no_grad():
+        own = forward.values(made, batch)
+    assert moments.std > 3
+    torch.testing.assert_close(moments.restore(own), before, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scaled.values, own, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scaled.returns, (returns - moments.mean) / moments.std)
+
+
+def orders(train: Callable[..., Any], spec: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
+    """The mini-batches of each step."""
+    seen: list[list[list[int]]] = []
+    cut = ppo.mini_batches
+
+    def watched(*args: Any) -> Any:
+        seen.append(list(cut(*args)))
+        return seen[-1]
+
+    monkeypatch.setattr(ppo, "mini_batches", watched)
+    train(spec)
+    return seen
+
+
+def test_mini_batches_are_shuffled(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects from rows taken in order, and from rows lost or seen twice: 10 rows in 4 mini-batches of 2 or 3, all rows
+    once an epoch, in another order every epoch and every step."""
+    steps = orders(train, small(rollouts=10, mini_batches=4, epochs=2), monkeypatch)
+    assert [[len(rows) for rows in step] for step in steps] == [[2, 3, 2, 3] * 2] * 2
+    epochs = [[row for rows in step[half : half + 4] for row in rows] for step in steps for half in (0, 4)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in [*epochs, list(range(10))]}) == 5
+
+
+def test_fewer_rows_than_mini_batches(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 rollouts in 8 mini-batches are 3 of one row each, and none is empty."""
+    assert [len(rows) for rows in orders(train, small(rollouts=3, mini_batches=8, steps=1), monkeypatch)[0]] == [
+        1,
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("rollouts", [5, 8, 20])
+def test_every_step_has_its_rollouts(rollouts: int, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the batch size: 8 prompts are passed over in shuffled passes; no step is short at a pass's end, or where it
+    asks for more than there are. After 40 answers each prompt was asked 5 times."""
+    asked: list[str] = []
+    score = ppo.Run.score
+
+    def watched(self: Any, reward: Any, prompts: Any, completions: Any, *, key: str) -> list[float]:
+        assert len(prompts) == rollouts
+        asked.extend(prompt.id for prompt in prompts)
+        return score(self, reward, prompts, completions, key=key)
+
+    monkeypatch.setattr(ppo.Run, "score", watched)
+    train(small(rollouts=rollouts, steps=40 // rollouts), prompts=8)
+    assert len(asked) == 40 and all(asked.count(name) == 5 for name in set(asked))
+    assert all(len(set(asked[start : start + 8])) == 8 for start in range(0, 40, 8))
+
+
+def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[str, float]]:
+    """One actor update on two rows (2 and 4 tokens) whose old log-probabilities are the policy's own plus `old`."""
+    batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
+    found = assessed(lm, small(truncated="score"), [1, 2], batch=batch)
+    found = Experience(**{**vars(found), "logprobs": torch.where(batch.mask, found.reference_logprobs, 0) + old})
+    spec = small(ratio_guard=guard)
+    learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]
+    terms = lambda rows: ppo.actor_terms(spec, lm, rows)  # noqa: E731
+    return learner, learner.step(found, terms, count=6, progress=0.5, guard=spec.too_far)
+
+
+def test_the_guard_skips_a_mini_batch_that_went_too_far(tiny: Callable[..., Any]) -> None:
+    """Ratios e^3 = 20 everywhere exceed 5: no weight, no moment and no schedule moves, and the skip is counted. Even where
+    the ratio overflows. Without a guard the same batch is learnt."""
+    for far, guard, skipped in ((-3.0, 5.0, 1), (-200.0, 5.0, 1), (-3.0, None, 0)):
+        lm = tiny()
+        before = {name: part.detach().clone() for name, part in trainable(lm.model).items()}
+        learner, stats = guarded(lm, torch.full((2, 4), far), guard)
+        assert learner.skipped == skipped
+        unmoved = all(torch.equal(part, before[name]) for name, part in trainable(lm.model).items())
+        assert unmoved == bool(skipped) and (learner.position == 0) == bool(skipped)
+        assert bool(learner.optimizer.state) != bool(skipped) and ("learning_rate" in stats) != bool(skipped)
+
+
+def test_the_guard_looks_at_the_masked_mean(tiny: Callable[..., Any]) -> None:
+    """One token of six at ratio 20 gives the mean (20 + 5) / 6 = 4.2 < 5: learnt, though its maximum is far above; a
+    ratio of e^90 in the padding is not looked at. Two such tokens, (40 + 4) / 6 = 7.4: skipped."""
+    one, two = torch.zeros(2, 4), torch.zeros(2, 4)
+    one[0, 3] = two[0, 3] = -90.0  # padding
+    one[1, 0] = two[1, 0] = two[1, 1] = -3.0
+    learner, stats = guarded(tiny(), one, 5.0)
+    assert learner.skipped == 0 and stats["ratio"] == pytest.approx((20.0855 + 5) / 6, rel=1e-3)
+    learner, stats = guarded(tiny(), two, 5.0)
+    assert learner.skipped == 1 and stats["ratio"] == pytest.approx((2 * 20.0855 + 4) / 6, rel=1e-3)
+
+
+def test_skips_are_counted(train: Callable[..., Any]) -> None:
+    """Two steps of 2 mini-batches, all skipped: 2, then 4."""
+    assert [record["skipped"] for record in train(small(ratio_guard=0.5)).metrics] == [2, 4]
+
+
+def test_critic_warm_up(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
+    """For two steps the critic learns alone: nothing of the policy is logged or moved, so that its KL stays 0; the
+    policy's schedule waits too, and stands at one step's share, 1/4, after its first step."""
+    policy = tiny()
+    found = train(small(steps=3, critic_warmup=2), policy=policy)
+    assert ["policy/loss" in record for record in found.metrics] == [False, False, True]
+    assert all("critic/loss" in record for record in found.metrics)
+    assert [record["kl"] for record in found.metrics] == [pytest.approx(0, abs=1e-5)] * 3
+    actor, value = found.learners
+    assert actor.position == pytest.approx(1 / 3) and value.position == pytest.approx(2 / 3)
+
+
+def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
+    """The critic starts as a copy of the reward model's backbone; refused where there is none, or where it reads other
+    ids than the policy writes."""
+    scorer = reward_model(tiny(seed=7), seed=0)
+    spec = small(critic_from="reward", steps=1)
+    run: Any = SimpleNamespace(seed_for=lambda *_: 0)
+    made = ppo.open_critic(spec, SimpleNamespace(policy=tiny(), reward_model=scorer, run=run))  # type: ignore[arg-type]
+    theirs = dict(scorer.model.base_model.named_parameters())
+    ours = dict(made.backbone.named_parameters())
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert all(ours[name] is not theirs[name] for name in ours)
+    train(spec, reward_model=scorer)
+    with pytest.raises(UserError, match="needs a learned reward"):
+        train(spec)
+    other = reward_model(tiny(seed=7), seed=0)
+    other.tokenizer.add_tokens(["new"])
+    with pytest.raises(UserError, match="another vocabulary"):
+        train(spec, reward_model=other)
+
+
+@pytest.mark.parametrize("lora", [None, 2])
+def test_the_reference_follows(
+    lora: int | None, train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a step: ref = .25 policy + .75 start, once a rollout and not a mini-batch. Under LoRA adapters alone are
+    averaged; at eta 0 the reference stays where it was taken."""
+    made: list[Reference] = []
+
+    class Watched(Reference):
+        def __init__(self, model: Any) -> None:
+            super().__init__(model)
+            made.append(self)
+
+    monkeypatch.setattr(ppo, "Reference", Watched)
+    for rate in (0.25, 0.0):
+        policy = tiny(lora=lora)
+        start = {name: part.detach().clone() for name, part in trainable(policy.model).items()}
+        found = train(small(steps=1, reference_ema=rate, truncated="score"), policy=policy)
+        assert found.metrics[0]["kl"] == pytest.approx(0, abs=1e-5)
+        assert lora is None or all(".lora_" in name for name in start)
+        assert made[-1].tensors.keys() == start.keys()
+        for name, part in trainable(policy.model).items():
+            torch.testing.assert_close(made[-1].tensors[name], rate * part.detach() + (1 - rate) * start[name])
+
+
+# --- checkpoints
+
+EVERYTHING = small(
+    steps=4, epochs=2, reference_ema=0.3, kl_target=0.01, kl_horizon=50, truncated="score", value_decay=0.5, lam=0.9
+)
+
+
+def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]) -> None:
+    """Protects from the known defect that optimizers and value normalisation are lost: both Adams, both schedules, the
+    moments of the values, the KL coefficient and the moving reference are in the checkpoint, as they are at the end."""
+    found = train(EVERYTHING, checkpoint_seconds=0)
+    tree = checkpoint.load_newest(found.directory / "checkpoints")
+    assert tree is not None and tree["step"] == 4
+    for learner, name in zip(found.learners, ("actor", "critic"), strict=True):
+        saved = tree[name]
+        assert saved["position"] == learner.position > 0 and saved["weights"].keys() == learner.parameters.keys()
+        for parameter_name, parameter in learner.parameters.items():
+            moments = learner.optimizer.state[parameter]
+            assert torch.equal(saved["weights"][parameter_name], parameter)
+            assert {key: float(tensor.abs().sum()) for key, tensor in saved["adam"][parameter_name].items()} == {
+                key: float(tensor.abs().sum()) for key, tensor in moments.items()
+            }
+    assert tree["moments"]["weight"] == pytest.approx(1 - 0.5**4) and tree["moments"]["square_sum"] > 0
+    assert tree["kl"]["coefficient"] != EVERYTHING.kl_coefficient
+    assert tree["reference"].keys() == tree["actor"]["weights"].keys()
+    assert any(not torch.equal(tree["reference"][name], weight) for name, weight in tree["actor"]["weights"].items())
+
+
+def test_a_frozen_reference_is_not_in_the_checkpoint(train: Callable[..., Any]) -> None:
+    """At eta 0 it is the start itself, which a resumed run has."""
+    tree = checkpoint.load_newest(train(small(reference_ema=0.0), checkpoint_seconds=0).directory / "checkpoints")
+    assert tree is not None and "reference" not in tree
+
+
+@pytest.mark.parametrize("spec", [EVERYTHING, small(steps=4, reference_ema=0.0, critic_warmup=1)])
+def test_a_run_that_broke_off_ends_the_same(spec: PPO, train: Callable[..., Any], tmp_path: Path) -> None:
+    """The reward fails in the third step; the run goes on from its checkpoint. Weights, critic and metrics are, bit for
+    bit, those of a run that was left alone."""
+    calls = iter(range(1, 1000))
+
+    def failing(text: str) -> float:
+        if next(calls) > 20:
+            raise RuntimeError("the reward is away")
+        return float(len(text))
+
+    whole = train(spec, checkpoint_seconds=0)
+    with pytest.raises(RuntimeError, match="is away"):
+        train(spec, reward=failing, checkpoint_seconds=0, directory=tmp_path / "broken")
+    resumed = train(spec, checkpoint_seconds=0, directory=tmp_path / "broken")
+    assert resumed.metrics == whole.metrics and len(whole.metrics) == 4
+    for ours, theirs in zip(resumed.learners, whole.learners, strict=True):
+        assert all(torch.equal(part, theirs.parameters[name]) for name, part in ours.parameters.items())
+
+
+# --- what it costs
+
+
+def test_compute_and_labels_of_a_step(
+    train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By hand, N the policy's and C the critic's parameters, t the tokens of prompts and answers, p those of distinct
+    prompts, n the drawn ones: 2N (p + n) + 2N t + 2C t + 2 epochs x (6N t + 6C t), and a label an answer. A learned reward
+    of R parameters costs 2R a token instead of labels."""
+    policy, spec = tiny(), small(steps=1, rollouts=8, epochs=2)
+    batches: list[Any] = []
+    assess = ppo.assess
+    monkeypatch.setattr(ppo, "assess", lambda *args: batches.append(args[2].batch) or assess(*args))
+    found = train(spec, policy=policy)
+    actor, value = found.learners
+    batch, n, c = batches[-1], actor.size, value.size
+    rows = zip(batch.prompt_ids.tolist(), batch.prompt_lengths.tolist(), strict=True)
+    prompts = {tuple(ids[-length:]) for ids, length in rows}
+    assert len(prompts) < 8  # some prompts are alike, and are read once
+    p, t = sum(len(prompt) for prompt in prompts), batch.tokens
+    drawn = int(batch.completion_lengths.sum())
+    assert n == sum(part.numel() for part in policy.model.parameters())
+    assert (
+        c == sum(part.numel() for part in value.model.parameters()) == n + 16 + 1
+    )  # tied embeddings; a head of 16 + 1
+    flops = 2 * n * (p + drawn) + 2 * n * t + 2 * c * t + 2 * (6 * n * t + 6 * c * t)
+    counts = {"flops": flops, "labels": 8, "sampled_tokens": drawn, "forward_tokens": t, "trained_tokens": 4 * t}
+    assert {**found.meter.counts, "forward_tokens": t} == counts
+
+    scorer = reward_model(tiny(), seed=0)
+    scorer.save(tmp_path / "scorer")
+    answers: list[Any] = []
+    completions = type(policy).completions
+    monkeypatch.setattr(type(policy), "completions", lambda *args: answers.extend(completions(*args)) or answers)
+    learned = Learned(path=str(tmp_path / "scorer"))
+    found = train(spec, policy=tiny(), open_reward=lambda run: learned.open(Context(meter=run.meter)).__enter__())
+    read = int(batches[-1].prompt_lengths.sum()) + sum(
+        len(scorer.encode_completion(answer) or [END]) for answer in answers
+    )
+    assert found.meter.counts["flops"] == flops + 2 * scorer.size * read and found.meter.used("labels") == 0
+
+
+# --- it learns
+
+
+def share_of_numbers(text: str) -> float:
+    return len(re.findall(r"(?<!\S)\d+(?!\S)", text)) / 4
+
+
+def test_ppo_learns(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
+    """From a model that knows nothing, which writes a number of two digits at most about every fifth token, to one that
+    writes little else; the critic's error falls below what a constant would leave."""
+    spec = PPO(
+        steps=20,
+        rollouts=48,
+        decoding=Decoding(max_new_tokens=4),
+        truncated="score",
+        kl_coefficient=0.01,
+        optim=Optim(learning_rate=0.01),
+        critic_optim=Optim(learning_rate=0.01),
+    )
+    found = train(spec, policy=tiny(32), reward=share_of_numbers, token_budget=2048)
+    rewards = [record["reward"] for record in found.metrics]
+    assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.8
+
+
+# --- bad input
+
+
+def test_what_ppo_refuses(train: Callable[..., Any]) -> None:
+    """Greedy decoding, no reward, no prompts; and numbers that mean nothing."""
+    with pytest.raises(UserError, match="temperature must be above 0"):
+        train(small(decoding=Decoding(temperature=0)))
+    with pytest.raises(UserError, match="name a reward"):
+        train(SMALL, reward=None)
+    with pytest.raises(UserError, match="no prompts"):
+        train(SMALL, prompts=0)
+    for field, value in (("mini_batches", 0), ("rollouts", 0), ("reference_ema", 1.5), ("clip", 0), ("value_decay", 1)):
+        with pytest.raises(UserError, match=field):
+            METHODS.parse({"kind": "ppo", field: value})

@@ -1,0 +1,82 @@
+"""Stands in for `preflab train --run FILE --output DIR` where a test is of what launches it: no torch, no training.
+
+It dies with its parent, locks and claims its directory as a run does, and notes in the study's file `events` when it
+begins, ends and is asked to stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from preflab.errors import UserError
+from preflab.spec import Spec
+from preflab.study.process import die_with_parent
+from preflab.train.directory import FORMAT, claim, locked
+from preflab.train.files import write_json
+
+
+class Work(Spec):
+    """A method of a stub: how its run ends. `waits` until there is a file `go` in its directory."""
+
+    kind: Literal["work"] = "work"
+    product: ClassVar[str] = "policy"
+    end: Literal["well", "killed", "broken", "diverged", "waits"] = "well"
+
+
+COUNTS = {"flops": 100.0, "labels": 1.0, "sampled_tokens": 0.0, "forward_tokens": 0.0, "trained_tokens": 0.0}
+
+
+def say(directory: Path, what: str) -> None:
+    """One line, written at once: several processes write the file."""
+    home = next(parent for parent in directory.parents if parent.name.startswith("seed-")).parent
+    with (home / "events").open("a") as file:
+        file.write(f"{what} {directory.relative_to(home)} {os.getpid()}\n")
+
+
+def work(end: str, directory: Path) -> None:
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "broken":
+        sys.exit("something broke")
+    while end == "waits" and not (directory / "go").exists():
+        time.sleep(0.02)
+
+
+def run(spec: dict[str, Any], directory: Path) -> None:
+    with locked(directory):
+        claim(directory, {"format": FORMAT, "spec": spec, "threads": os.environ["OMP_NUM_THREADS"]})
+        say(directory, "begin")
+        end = spec["method"]["end"] if spec["method"] else "well"
+        work(end, directory)
+        (directory / "final").mkdir(exist_ok=True)
+        diverged = "The loss is nan." if end == "diverged" else None
+        write_json(directory / "result.json", {"diverged": diverged, "counts": COUNTS})
+        say(directory, "end")
+
+
+def main(arguments: list[str]) -> None:
+    die_with_parent()
+    _, _, command, _, run_file, _, output = arguments
+    assert command == "train"
+    directory = Path(output)
+
+    def stop(signum: int, frame: object) -> None:
+        say(directory, "stop")
+        sys.exit(128 + signum)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        run(json.loads(Path(run_file).read_text()), directory)
+    except UserError as error:
+        print(f"preflab: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
