@@ -192,8 +192,14 @@ def test_a_class_by_its_entry_point(plugin: str, monkeypatch: pytest.MonkeyPatch
     ("name", "text"),
     [
         ("run.yaml", "model: {name: tiny, lora: {rank: 4}}\nmethod: {kind: dpo, optim: {learning_rate: 1e-5}}\n"),
-        ("run.toml", '[model]\nname = "tiny"\nlora = {rank = 4}\n[method]\nkind = "dpo"\noptim = {learning_rate = 1e-5}\n'),
-        ("run.json", '{"model": {"name": "tiny", "lora": {"rank": 4}}, "method": {"kind": "dpo", "optim": {"learning_rate": 1e-5}}}'),
+        (
+            "run.toml",
+            '[model]\nname = "tiny"\nlora = {rank = 4}\n[method]\nkind = "dpo"\noptim = {learning_rate = 1e-5}\n',
+        ),
+        (
+            "run.json",
+            '{"model": {"name": "tiny", "lora": {"rank": 4}}, "method": {"kind": "dpo", "optim": {"learning_rate": 1e-5}}}',
+        ),
     ],
 )
 def test_files(tmp_path: Path, name: str, text: str) -> None:

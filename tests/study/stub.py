@@ -29,6 +29,12 @@ class Work(Spec):
     end: Literal["well", "killed", "broken", "diverged", "waits"] = "well"
 
 
+class Idle(Spec):
+    """A sampler that is never opened: the real one imports torch."""
+
+    kind: Literal["idle"] = "idle"
+
+
 COUNTS = {"flops": 100.0, "labels": 1.0, "sampled_tokens": 0.0, "forward_tokens": 0.0, "trained_tokens": 0.0}
 
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from preflab.errors import UserError
 from preflab.study import process
 
 HERE = Path(__file__).parent
@@ -31,6 +30,8 @@ def study(**changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "name": "stubs",
         "testbed": {"kind": "minicode", "train": 4, "validation": 2, "test": 2},
+        "sampler": {"kind": "stub:Idle"},
+        "evaluator": {"kind": "stub:Idle"},
         "seeds": 1,
         "stages": {"sft": work(), "pairs": work(init="stage:sft")},
         "arms": {"dpo": work(init="stage:sft", preferences="stage:pairs"), "ppo": work(init="stage:sft")},
@@ -276,11 +277,3 @@ def test_an_arm_whose_parent_is_already_gone_ends(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(process.PARENT, "999999999")
     process.die_with_parent()
     assert killed == [(os.getpid(), signal.SIGKILL)]
-
-
-def test_unknown_study_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    """The driver's own use of the plan is the command's."""
-    from preflab.study.plan import load_study
-
-    with pytest.raises(UserError, match="Unknown study 'quickstrat'. Did you mean 'quickstart'"):
-        load_study("quickstrat")

@@ -131,7 +131,7 @@ def test_a_damaged_one_does_not_crowd_out_an_intact_one(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_old(tmp_path: Path) -> None:
     """Protects the last checkpoint from the next one's failure (a full disk, a value that JSON has no word for)."""
     save(tmp_path, 1, tree(1), keep=1)
-    with pytest.raises(ValueError, match="nan|JSON"):
+    with pytest.raises(ValueError, match=r"nan|JSON"):
         save(tmp_path, 2, {**tree(2), "loss": float("nan")}, keep=1)
     loaded = load_newest(tmp_path)
     assert loaded is not None and loaded["step"] == 1
@@ -177,9 +177,8 @@ def test_a_directory_is_replaced_at_once(tmp_path: Path) -> None:
     with new_directory(path) as aside:
         (aside / "one").write_text("1")
         assert not path.exists()
-    with pytest.raises(RuntimeError), new_directory(path) as aside:
-        (aside / "two").write_text("2")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), new_directory(path) as aside:
+        (aside / "absent" / "two").write_text("2")
     assert [file.name for file in path.iterdir()] == ["one"]
     with new_directory(path) as aside:
         assert list(aside.iterdir()) == []  # nothing of the one that failed

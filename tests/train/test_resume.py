@@ -7,13 +7,16 @@ Weights, metrics, samples and results are then compared byte by byte with those 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from preflab.train import faults
 
-from .conftest import EVERY_STEP, METHODS, NEVER, Forks, Undisturbed, arm, outcome
+from .conftest import EVERY_STEP, METHODS, NEVER, Forks, Undisturbed, arm, outcome, records
 
 ROLLOUT = ("rollout.before", "rollout.after")
 STEP = ("update.after", "metrics.written", "validation")
@@ -135,3 +138,27 @@ def test_full_matrix(
     reached = point in PASSED[method] and (keeping is EVERY_STEP or point not in CHECKPOINT)
     assert bool(kills) == reached
     print(f"{method} {point}: {kills} kills")
+
+
+def test_the_real_command_killed_from_outside(forks: Forks, tmp_path: Path) -> None:
+    """`preflab train` as a user starts it, killed by another process as soon as it shows a step, then started again.
+
+    It ends with the bits of an undisturbed run in the forking process: what is tested here is what users run.
+    """
+    spec = arm("ppo")
+    spec["method"] = {**spec["method"], "steps": 20}
+    assert forks.run(spec, tmp_path / "whole", keeping=NEVER) == 0
+    directory = tmp_path / "killed"
+    run_file = tmp_path / "whole.json"
+    command = [sys.executable, "-m", "preflab", "train", "--run", str(run_file), "--output", str(directory), "-q"]
+    process = subprocess.Popen(command, cwd=Path(__file__).parent)
+    metrics = directory / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (directory / "result.json").exists()
+    subprocess.run(command, cwd=Path(__file__).parent, check=True, timeout=120)
+    assert outcome(directory) == outcome(tmp_path / "whole")
+    assert records(directory / "timing.jsonl")[0]["pid"] == process.pid

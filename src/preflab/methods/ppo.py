@@ -90,7 +90,8 @@ class PPO(Method):
             faults.point("rollout.after")
             # 2. What reference and critic say of it; per-token rewards, advantages and returns.
             experience = assess(self, parts, samples, scores, reference, value_model, moments, kl)
-            run.meter.forward(policy.size + critic.size, samples.batch.tokens)
+            run.meter.forward(policy.size, samples.batch.tokens)
+            run.meter.forward(critic.size, samples.batch.tokens)
             # 3. The critic's units follow the returns; then both learn from shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
             for rows in mini_batches(self, run, step, len(experience)):

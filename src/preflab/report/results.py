@@ -75,9 +75,9 @@ class Evaluator(Record):
 
 
 class Budget(Record):
-    """The binding budget of the study, equal for all arms."""
+    """The binding budget of the study, equal for all arms; `none`: every arm ran for its own number of steps."""
 
-    binding: Literal["labels", "compute"]
+    binding: Literal["labels", "compute", "none"]
     """Which budget was equalised: preference labels or reward calls, or FLOP."""
     amount: Number = None
     """What an arm may use: a count of labels, or FLOP."""

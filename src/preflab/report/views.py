@@ -94,13 +94,15 @@ def _mean(values: Iterable[Number]) -> float | None:
 def budget_words(results: Results) -> str:
     """The binding budget: '16,384 labels or reward calls per arm'."""
     amount = results.budget.amount
+    if results.budget.binding == "none":
+        return "no budget: every arm ran for its own number of steps"
     if results.budget.binding == "labels":
         return f"{'the same number of' if amount is None else text.number(amount)} labels or reward calls per arm"
     return f"{'the same' if amount is None else text.scaled(amount)} FLOP per arm"
 
 
 def other_budget(results: Results) -> str:
-    return "compute" if results.budget.binding == "labels" else "labels"
+    return {"labels": "compute", "compute": "labels", "none": "compute or labels"}[results.budget.binding]
 
 
 def holds_words(results: Results) -> str:

@@ -252,7 +252,7 @@ def one_line(spec: Spec) -> str:
 
 def budget_of(study: Study) -> report.Budget:
     if study.budget is None:
-        return report.Budget(binding="compute", note="No budget binds: every arm runs for its own number of steps.")
+        return report.Budget(binding="none")
     notes: dict[Unit, str] = {
         "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
         "sampling of pairs and the stages that an arm stands on are charged to it. Measuring is not.",

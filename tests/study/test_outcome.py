@@ -1,0 +1,235 @@
+"""From what runs wrote to `Results`: tables, charges, the verdict's words. Run directories are written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.report import results as report
+from preflab.spec import parse_spec
+from preflab.study.outcome import differences, results, wilson
+from preflab.study.plan import Study
+from preflab.study.study import write_reports
+from preflab.train.files import write_json
+
+SEEDS, PROBLEMS = 5, 12
+
+
+def study(**changes: Any) -> Study:
+    data = {
+        "name": "made-up",
+        "question": "Who wins?",
+        "testbed": "minicode",
+        "seeds": SEEDS,
+        "budget": {"unit": "compute", "amount": 1000},
+        "stages": {"sft": {"method": "sft"}},
+        "arms": {
+            "ppo": {
+                "method": {"kind": "ppo", "clip": 0.3, "optim": {"learning_rate": 1}},
+                "init": "stage:sft",
+                "reward": "tests",
+            },
+            "dpo": {"method": "dpo", "init": "stage:sft"},
+            "sft": {"policy": "stage:sft", "init": "stage:sft", "baseline": True},
+        },
+        "comparisons": [["ppo", "dpo"]],
+    }
+    return parse_spec(Study, {**data, **changes}, where="test")
+
+
+def measured(share: float, seed: int) -> dict[str, Any]:
+    """Of 10 samples of each problem about `share` are right, a little different by problem and seed."""
+    rows = {}
+    for index in range(PROBLEMS):
+        right = min(10, max(0, round(10 * share) + (index + seed) % 2))
+        rows[f"p{index}"] = {"level": ("easy", "hard")[index % 2], "scores": [1.0] * right + [0.0] * (10 - right)}
+    mean = sum(sum(row["scores"]) for row in rows.values()) / (10 * PROBLEMS)
+    measures = {"score": mean, "pass@1": mean, "length": 5.0, "truncated": 0.0}
+    return {"measures": measures, "problems": rows, "outcomes": {"passed": 1}}
+
+
+def write(directory: Path, name: str, share: float, *, seed: int, labels: float = 0.0, diverged: bool = False) -> None:
+    part = measured(share, seed)
+    counts = {"flops": 100.0, "labels": labels, "sampled_tokens": 1.0, "forward_tokens": 0.0, "trained_tokens": 1.0}
+    result: dict[str, Any] = {
+        "name": name,
+        "seed": seed,
+        "method": name,
+        "product": "policy",
+        "parameters": 10,
+        "notices": [],
+        "diverged": "The loss is nan." if diverged else None,
+        "counts": counts,
+        "best": {"done": 4, "best_score": 0.5, "best_step": 3},
+        "last": {},
+    }
+    if not diverged:
+        answer = {"problem": "p0", "prompt": "do it", "level": "easy", "text": "done", "truncated": False}
+        answer |= {"score": 1.0, "outcome": "passed", "passed": [True], "detail": {}}
+        result["evaluation"] = {
+            "temperature": 0.6,
+            "validation": {"0.6": 0.5},
+            "inference": {"n": 1},
+            "chosen": part,
+            "unit": part | {"kl": {"estimate": 1.5, "estimator": "exact", "entropy": 0.2}},
+            "samples": [answer],
+        }
+    directory.mkdir(parents=True)
+    write_json(directory / "result.json", result)
+    record = {
+        "progress": 0.5,
+        "loss": 1.0,
+        "reward": 2.0,
+        "kl": 0.1,
+        "flops": 50.0,
+        "labels": 1.0,
+        "trained_tokens": 5.0,
+    }
+    lines = [json.dumps({"step": step, **record}) for step in (1, 2)]
+    (directory / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def runs(
+    directory: Path, shares: dict[str, float], *, diverged: tuple[str, int] | None = None, labels: float = 7.0
+) -> None:
+    for seed in range(SEEDS):
+        stage = directory / f"seed-{seed}" / "stages" / "sft"
+        stage.mkdir(parents=True)
+        write_json(
+            stage / "result.json",
+            {
+                "counts": {
+                    "flops": 1000.0,
+                    "labels": 0.0,
+                    "sampled_tokens": 0.0,
+                    "forward_tokens": 0.0,
+                    "trained_tokens": 9.0,
+                }
+            },
+        )
+        for name, share in shares.items():
+            gone = diverged == (name, seed)
+            write(
+                directory / f"seed-{seed}" / name,
+                name,
+                share,
+                seed=seed,
+                labels=labels if name == "ppo" else 7.0,
+                diverged=gone,
+            )
+
+
+def found(tmp_path: Path, spec: Study | None = None, **changes: Any) -> report.Results:
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3}, **changes)
+    return results(spec or study(), tmp_path, command="preflab study made-up")
+
+
+def test_a_clear_winner(tmp_path: Path) -> None:
+    """Protects the verdict: .8 against .3 on every problem and seed is won; the sentence has figure, lead and interval;
+    the winner used no more labels than the other, so that it holds under that budget too. The baseline cannot win."""
+    seen = found(tmp_path)
+    assert seen.verdict.winner == "ppo"
+    assert "ppo won under equal compute: pass@1 85.0%" in seen.verdict.sentence
+    assert "50.0 points (95% interval" in seen.verdict.sentence
+    assert seen.verdict.holds_under_other_budget == "yes"
+    assert not seen.verdict.preliminary
+    (pair,) = seen.comparisons
+    assert (pair.a, pair.b, pair.outcome, pair.named) == ("ppo", "dpo", "a", True)
+
+
+def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
+    """Protects honesty: a winner that used more labels is not said to win under equal labels."""
+    seen = found(tmp_path, labels=500.0)
+    assert seen.verdict.winner == "ppo"
+    assert seen.verdict.holds_under_other_budget == "unknown"
+    assert "more labels" in seen.verdict.other_budget
+
+
+def test_nothing_to_tell_apart(tmp_path: Path) -> None:
+    """Protects "not decided": equal arms have no winner, and the sentence names whom the leader is not told from."""
+    runs(tmp_path, {"ppo": 0.3, "dpo": 0.3, "sft": 0.3})
+    seen = results(study(), tmp_path, command="")
+    assert seen.verdict.winner is None
+    assert seen.verdict.sentence.startswith("Not decided")
+    assert len(seen.verdict.tied) == 1
+
+
+def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:
+    """Protects from dropping failures: one of five runs diverged, so that the mean is 4/5 of the others', and it is said."""
+    seen = found(tmp_path, diverged=("ppo", 0))
+    arm = next(arm for arm in seen.arms if arm.name == "ppo")
+    values = [row for row in arm.measures if row.metric == "pass@1" and not row.level and row.decoding == "chosen"]
+    assert values[0].value.estimate == pytest.approx(0.85 * 4 / 5, abs=0.01)
+    assert [run.diverged for run in arm.runs] == [True, False, False, False, False]
+    assert any("1 of 5 runs diverged" in caveat for caveat in seen.caveats)
+
+
+def test_stages_are_part_of_what_an_arm_spent(tmp_path: Path) -> None:
+    """Protects the cost columns: 100 FLOP of its own and 1000 of the SFT stage that it stands on."""
+    seen = found(tmp_path)
+    arm = next(arm for arm in seen.arms if arm.name == "dpo")
+    assert {run.spent.flops for run in arm.runs} == {1100.0}
+    assert {run.spent.trained_tokens for run in arm.runs} == {10.0}
+    assert arm.runs[0].curve[0].flops == 1050.0
+
+
+def test_a_policy_from_elsewhere_has_no_known_cost(tmp_path: Path) -> None:
+    """Protects from invented budgets: what another program trained is compared, its spending is unknown."""
+    arms = {"theirs": {"policy": "elsewhere"}, "dpo": {"method": "dpo"}}
+    runs(tmp_path, {"theirs": 0.5, "dpo": 0.5})
+    seen = results(study(arms=arms, comparisons=[]), tmp_path, command="")
+    arm = next(arm for arm in seen.arms if arm.name == "theirs")
+    assert arm.origin == "elsewhere"
+    assert arm.runs[0].spent == report.Spent()
+
+
+def test_unfinished_studies_report_what_is_there(tmp_path: Path) -> None:
+    """Protects long studies: an arm with fewer seeds is compared on those it has, and the page says so."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    (tmp_path / "seed-4" / "ppo" / "result.json").unlink()
+    seen = results(study(), tmp_path, command="")
+    assert any("4 of 5 seeds" in caveat for caveat in seen.caveats)
+    assert seen.comparisons[0].preliminary
+
+
+def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
+    """Protects from ranking by noise: 55 of 100 held-out pairs (Wilson .452 to .644) do not exclude one half."""
+    spec = study(
+        evaluator={"kind": "reward-model", "model": {"path": "stage:judge"}},
+        stages={"sft": {"method": "sft"}, "judge": {"method": "rm"}},
+    )
+    for seed in range(SEEDS):
+        place = tmp_path / f"seed-{seed}" / "stages" / "judge"
+        place.mkdir(parents=True)
+        write_json(place / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
+    seen = found(tmp_path, spec)
+    assert seen.verdict.winner is None
+    assert seen.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
+    assert not seen.evaluators[0].can_rank
+
+
+def test_wilson() -> None:
+    """Protects the interval: 55 of 100, z = 1.96: centre (.55 + .0192)/(1.0384) = .5481, half .0957."""
+    low, high = wilson(0.55, 100)
+    assert low == pytest.approx(0.4524, abs=5e-4)
+    assert high == pytest.approx(0.6438, abs=5e-4)
+
+
+def test_differences_from_the_defaults() -> None:
+    """Protects "specs as a diff": only what differs from the method's defaults, nested fields by their dotted name."""
+    shown = {row.field: (row.default, row.value) for row in differences(study().arms["ppo"])}
+    assert shown == {"clip": (0.2, 0.3), "optim.learning_rate": (1e-5, 1.0)}
+
+
+def test_the_report_can_be_written_again(tmp_path: Path) -> None:
+    """Protects `preflab report`: from the directory alone, the same bytes twice."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    write_json(
+        tmp_path / "study.json", {"format": 1, "study": study().model_dump(mode="json"), "command": "c", "failures": []}
+    )
+    pages = [write_reports(tmp_path, samples=True).read_bytes() for _ in range(2)]
+    assert pages[0] == pages[1]
+    assert b"ppo won" in pages[0]

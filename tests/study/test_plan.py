@@ -1,0 +1,122 @@
+"""A study as data: presets, what runs follow from it, what is charged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.spec import parse_spec
+from preflab.study.plan import (
+    Study,
+    all_needs,
+    choices,
+    load_study,
+    merged,
+    narrowed,
+    presets,
+    tasks,
+    trials,
+    with_settings,
+)
+from preflab.study.runner import charged
+from preflab.train.files import write_json
+
+DATA = {
+    "name": "x",
+    "testbed": "minicode",
+    "seeds": 2,
+    "budget": {"unit": "compute", "amount": 1e9},
+    "stages": {
+        "sft": {"method": "sft"},
+        "pairs": {"method": "pairs", "init": "stage:sft", "reward": "tests"},
+        "rm": {"method": "rm", "init": "stage:sft", "preferences": "stage:pairs"},
+        "idle": {"method": "sft"},
+    },
+    "arms": {
+        "ppo-rm": {
+            "method": "ppo",
+            "init": "stage:sft",
+            "preferences": "stage:pairs",
+            "reward": {"kind": "learned", "path": "stage:rm"},
+        },
+        "sft": {"policy": "stage:sft", "init": "stage:sft", "baseline": True},
+    },
+}
+
+
+def study(**changes: object) -> Study:
+    return parse_spec(Study, {**DATA, **changes}, where="test")
+
+
+def test_every_preset_reads() -> None:
+    """Protects what is shipped: every preset and every size it offers is a valid study."""
+    for name in presets():
+        assert load_study(name).arms
+    assert load_study("hh-smollm2", "paper").arms["ppo"].method.rollouts == 512
+
+
+def test_stages_run_once_per_seed_and_only_where_used() -> None:
+    """Protects pairing: two seeds, each with its own stages before its arms; a stage nobody stands on does not run."""
+    found = [(task.seed, task.name, task.arm.measure) for task in tasks(study(), Path("d"))]
+    one = [("sft", "none"), ("pairs", "none"), ("rm", "none"), ("ppo-rm", "test"), ("sft", "test")]
+    assert found == [(seed, *pair) for seed in range(2) for pair in one]
+
+
+def test_needs_are_transitive_and_ordered() -> None:
+    """Protects charging: what `rm` stands on is charged to whoever uses it, each stage once."""
+    assert all_needs(study(), study().arms["ppo-rm"]) == ["sft", "pairs", "rm"]
+
+
+def test_shared_stages_are_charged(tmp_path: Path) -> None:
+    """Protects the budget: 1 + 20 + 300 FLOP of the three stages are charged before the arm begins."""
+    for name, flops in (("sft", 1.0), ("pairs", 20.0), ("rm", 300.0)):
+        (tmp_path / "seed-0" / "stages" / name).mkdir(parents=True)
+        write_json(tmp_path / "seed-0" / "stages" / name / "result.json", {"counts": {"flops": flops}})
+    task = next(task for task in tasks(study(), tmp_path) if task.name == "ppo-rm")
+    assert charged(task)["budget"]["charged"] == 321.0
+
+
+def test_arm_and_stage_of_one_name_do_not_share_a_directory() -> None:
+    """Protects the SFT stage from the SFT arm that measures it."""
+    places = [task.directory for task in tasks(study(), Path("d"))]
+    assert len(set(places)) == len(places)
+
+
+def test_narrowing() -> None:
+    """Protects `--arms` and `--seeds`: fewer arms, their comparisons only; an unknown one is refused."""
+    whole = study(comparisons=[["ppo-rm", "sft"]])
+    assert narrowed(whole, ["sft"], 3).comparisons == ()
+    assert narrowed(whole, None, 3).seeds == 3
+    with pytest.raises(UserError, match="ppo-rm"):
+        narrowed(whole, ["ppo-rn"], None)
+
+
+def test_trials_are_equal_in_number_and_use_their_own_seed() -> None:
+    """Protects fairness: every arm gets its trials, on a seed that the report does not use, on the validation split."""
+    tuning = {"trials": 2, "spaces": {"ppo-rm": {"optim.learning_rate": [1, 2, 3], "kl_coefficient": [0.1]}}}
+    found = [(arm, settings, task) for arm, settings, task in trials(study(tuning=tuning), Path("d"))]
+    tried = [(settings, task) for arm, settings, task in found if arm]
+    assert [settings["optim.learning_rate"] for settings, _ in tried] == [1, 2]
+    assert {task.seed for _, task in tried} == {1000}
+    assert {task.arm.measure for _, task in tried} == {"validation"}
+    assert tried[1][1].arm.method.optim.learning_rate == 2
+
+
+def test_choices_spread_over_a_large_grid() -> None:
+    """Protects the size of a search: 6 points of a 2 x 3 grid are the grid, 3 of them every other point."""
+    space = {"a": (1, 2), "b": (1, 2, 3)}
+    assert len(choices(space, 6)) == 6
+    assert choices(space, 3) == [{"a": 1, "b": 1}, {"a": 1, "b": 3}, {"a": 2, "b": 2}]
+
+
+def test_a_tuned_field_must_exist() -> None:
+    """Protects tuning from a field that nobody reads."""
+    with pytest.raises(UserError, match="learning_rate"):
+        with_settings(study().arms["ppo-rm"], {"optim.learning_rat": 1.0}, where="tuning")
+
+
+def test_merged() -> None:
+    """Protects sizes: a patch replaces values at any depth, null included, and leaves the rest."""
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None}}) == {"a": {"b": None, "c": 2}, "d": 3}
