@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +18,7 @@ from preflab.methods.ppo import PPO, KlController
 from preflab.models import forward
 from preflab.models.heads import critic, reward_model
 from preflab.models.reference import Reference, trainable
-from preflab.rewards.learned import Learned
 from preflab.sampling.base import Decoding, Samples
-from preflab.spec import Context
-from preflab.train import checkpoint
 from preflab.train.learner import Learner, Optim
 
 STEADY = Optim(learning_rate=0.01, warmup=0.0, schedule="constant")
@@ -118,13 +113,13 @@ def test_the_first_ratio_is_one_and_the_first_kl_zero(
     decoding: dict[str, Any], train: Callable[..., Any], tiny: Callable[..., Any]
 ) -> None:
     """Protects from a temperature or a top-k that is applied in sampling but not in log-probabilities (or not to old, new
-    and reference alike). The critic's first values are 0: its error is the mean square of the (normalised) returns, 1."""
+    and reference alike); and from a critic that is not finite at step 0."""
     spec = small(steps=1, mini_batches=1, decoding=Decoding(max_new_tokens=4, **decoding), truncated="score")
     first = train(spec, policy=tiny(ends=70)).metrics[0]
     assert first["policy/ratio"] == pytest.approx(1, abs=1e-5) and first["policy/clipped"] == 0
     for name in ("kl", "kl_k3", "policy/step_kl"):
         assert first[name] == pytest.approx(0, abs=1e-5)
-    assert first["critic/error"] > 0
+    assert 0 < first["critic/error"] < float("inf")
 
 
 def test_kl_is_in_nats_summed_over_tokens(tiny: Callable[..., Any]) -> None:
@@ -268,7 +263,7 @@ def test_skips_are_counted(train: Callable[..., Any]) -> None:
 
 def test_critic_warm_up(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
     """For two steps the critic learns alone: nothing of the policy is logged or moved, so that its KL stays 0; the
-    policy's schedule waits too, and stands at one step's share, 1/4, after its first step."""
+    policy's schedule waits too, and stands at one step's share, 1/3, after its first step."""
     policy = tiny()
     found = train(small(steps=3, critic_warmup=2), policy=policy)
     assert ["policy/loss" in record for record in found.metrics] == [False, False, True]
@@ -321,126 +316,6 @@ def test_the_reference_follows(
         assert made[-1].tensors.keys() == start.keys()
         for name, part in trainable(policy.model).items():
             torch.testing.assert_close(made[-1].tensors[name], rate * part.detach() + (1 - rate) * start[name])
-
-
-# --- checkpoints
-
-EVERYTHING = small(
-    steps=4, epochs=2, reference_ema=0.3, kl_target=0.01, kl_horizon=50, truncated="score", value_decay=0.5, lam=0.9
-)
-
-
-def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]) -> None:
-    """Protects from the known defect that optimizers and value normalisation are lost: both Adams, both schedules, the
-    moments of the values, the KL coefficient and the moving reference are in the checkpoint, as they are at the end."""
-    found = train(EVERYTHING, checkpoint_seconds=0)
-    tree = checkpoint.load_newest(found.directory / "checkpoints")
-    assert tree is not None and tree["step"] == 4
-    for learner, name in zip(found.learners, ("actor", "critic"), strict=True):
-        saved = tree[name]
-        assert saved["position"] == learner.position > 0 and saved["weights"].keys() == learner.parameters.keys()
-        for parameter_name, parameter in learner.parameters.items():
-            moments = learner.optimizer.state[parameter]
-            assert torch.equal(saved["weights"][parameter_name], parameter)
-            assert {key: float(tensor.abs().sum()) for key, tensor in saved["adam"][parameter_name].items()} == {
-                key: float(tensor.abs().sum()) for key, tensor in moments.items()
-            }
-    assert tree["moments"]["weight"] == pytest.approx(1 - 0.5**4) and tree["moments"]["square_sum"] > 0
-    assert tree["kl"]["coefficient"] != EVERYTHING.kl_coefficient
-    assert tree["reference"].keys() == tree["actor"]["weights"].keys()
-    assert any(not torch.equal(tree["reference"][name], weight) for name, weight in tree["actor"]["weights"].items())
-
-
-def test_a_frozen_reference_is_not_in_the_checkpoint(train: Callable[..., Any]) -> None:
-    """At eta 0 it is the start itself, which a resumed run has."""
-    tree = checkpoint.load_newest(train(small(reference_ema=0.0), checkpoint_seconds=0).directory / "checkpoints")
-    assert tree is not None and "reference" not in tree
-
-
-@pytest.mark.parametrize("spec", [EVERYTHING, small(steps=4, reference_ema=0.0, critic_warmup=1)])
-def test_a_run_that_broke_off_ends_the_same(spec: PPO, train: Callable[..., Any], tmp_path: Path) -> None:
-    """The reward fails in the third step; the run goes on from its checkpoint. Weights, critic and metrics are, bit for
-    bit, those of a run that was left alone."""
-    calls = iter(range(1, 1000))
-
-    def failing(text: str) -> float:
-        if next(calls) > 20:
-            raise RuntimeError("the reward is away")
-        return float(len(text))
-
-    whole = train(spec, checkpoint_seconds=0)
-    with pytest.raises(RuntimeError, match="is away"):
-        train(spec, reward=failing, checkpoint_seconds=0, directory=tmp_path / "broken")
-    resumed = train(spec, checkpoint_seconds=0, directory=tmp_path / "broken")
-    assert resumed.metrics == whole.metrics and len(whole.metrics) == 4
-    for ours, theirs in zip(resumed.learners, whole.learners, strict=True):
-        assert all(torch.equal(part, theirs.parameters[name]) for name, part in ours.parameters.items())
-
-
-# --- what it costs
-
-
-def test_compute_and_labels_of_a_step(
-    train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """By hand, N the policy's and C the critic's parameters, t the tokens of prompts and answers, p those of distinct
-    prompts, n the drawn ones: 2N (p + n) + 2N t + 2C t + 2 epochs x (6N t + 6C t), and a label an answer. A learned reward
-    of R parameters costs 2R a token instead of labels."""
-    policy, spec = tiny(), small(steps=1, rollouts=8, epochs=2)
-    batches: list[Any] = []
-    assess = ppo.assess
-    monkeypatch.setattr(ppo, "assess", lambda *args: batches.append(args[2].batch) or assess(*args))
-    found = train(spec, policy=policy)
-    actor, value = found.learners
-    batch, n, c = batches[-1], actor.size, value.size
-    rows = zip(batch.prompt_ids.tolist(), batch.prompt_lengths.tolist(), strict=True)
-    prompts = {tuple(ids[-length:]) for ids, length in rows}
-    assert len(prompts) < 8  # some prompts are alike, and are read once
-    p, t = sum(len(prompt) for prompt in prompts), batch.tokens
-    drawn = int(batch.completion_lengths.sum())
-    assert n == sum(part.numel() for part in policy.model.parameters())
-    assert (
-        c == sum(part.numel() for part in value.model.parameters()) == n + 16 + 1
-    )  # tied embeddings; a head of 16 + 1
-    flops = 2 * n * (p + drawn) + 2 * n * t + 2 * c * t + 2 * (6 * n * t + 6 * c * t)
-    counts = {"flops": flops, "labels": 8, "sampled_tokens": drawn, "forward_tokens": 2 * t, "trained_tokens": 4 * t}
-    assert found.meter.counts == counts
-
-    scorer = reward_model(tiny(), seed=0)
-    scorer.save(tmp_path / "scorer")
-    answers: list[Any] = []
-    completions = type(policy).completions
-    monkeypatch.setattr(type(policy), "completions", lambda *args: answers.extend(completions(*args)) or answers)
-    learned = Learned(path=str(tmp_path / "scorer"))
-    found = train(spec, policy=tiny(), open_reward=lambda run: learned.open(Context(meter=run.meter)).__enter__())
-    read = int(batches[-1].prompt_lengths.sum()) + sum(
-        len(scorer.encode_completion(answer) or [END]) for answer in answers
-    )
-    assert found.meter.counts["flops"] == flops + 2 * scorer.size * read and found.meter.used("labels") == 0
-
-
-# --- it learns
-
-
-def share_of_numbers(text: str) -> float:
-    return len(re.findall(r"(?<!\S)\d+(?!\S)", text)) / 4
-
-
-def test_ppo_learns(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
-    """From a model that knows nothing, which writes a number of two digits at most about every fifth token, to one that
-    writes little else; the critic's error falls below what a constant would leave."""
-    spec = PPO(
-        steps=20,
-        rollouts=48,
-        decoding=Decoding(max_new_tokens=4),
-        truncated="score",
-        kl_coefficient=0.01,
-        optim=Optim(learning_rate=0.01),
-        critic_optim=Optim(learning_rate=0.01),
-    )
-    found = train(spec, policy=tiny(32), reward=share_of_numbers, token_budget=2048)
-    rewards = [record["reward"] for record in found.metrics]
-    assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.8
 
 
 # --- bad input

@@ -6,6 +6,7 @@ signal. It is a process of its own: no other test's threads are in it when it fo
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -21,8 +22,9 @@ from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: F401
 from tensorboard.summary.writer import record_writer  # noqa: F401
 
 from preflab import cli
-from preflab.models import heads
+from preflab.models import heads, lora
 from preflab.models.load import load_directory
+from preflab.models.spec import LoRA
 from preflab.study import execute as executing
 from preflab.study.arm import Arm
 from preflab.train import settings
@@ -49,7 +51,9 @@ def warm(arm: Arm) -> None:
     it has started its threads, must not be forked."""
     with tempfile.TemporaryDirectory() as place:
         executing.execute(arm, Path(place), keeping=settings.Keeping(progress=False))
-        heads.reward_model(load_directory(Path(place) / "final"), seed=0)
+        lm = load_directory(Path(place) / "final")
+        heads.reward_model(lm, seed=0)
+        lora.attach(lm.model, LoRA(rank=1), seed=0)
         torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True).step()
 
 
@@ -57,6 +61,7 @@ def main() -> None:
     torch.set_num_threads(1)
     executing.revision = lambda: None  # asking git in every fork would take most of the time
     warm(Arm.model_validate(json.loads(sys.stdin.readline())["arm"]))
+    gc.freeze()  # what is here stays: no fork has to copy it to find that out
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

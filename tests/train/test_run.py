@@ -135,7 +135,7 @@ def test_random_scores_are_journalled_before_use(forks: Forks, tmp_path: Path) -
     assert [row["labels"] for row in rows] == [8, 16, 24]
     for step, row in enumerate(rows):
         scores = json.loads((directory / f"journal/scores-{step:06d}.json").read_text())["value"]
-        assert row["reward"] == sum(scores) / 8
+        assert row["reward"] == pytest.approx(sum(scores) / 8, rel=1e-6)
     again = tmp_path / "again"
     shutil.copytree(directory / "journal", again / "journal")
     shutil.copy(directory / "manifest.json", again)

@@ -80,7 +80,7 @@ def unfinished(tasks: Sequence[Task]) -> list[Task]:
 def is_done(task: Task) -> bool:
     """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it."""
     path = task.directory / MANIFEST
-    manifest = read_json(path) if path.exists() else None
+    manifest: Any = read_json(path) if path.exists() else None
     if not (task.directory / "result.json").exists() or not is_manifest(manifest):
         return False
     found, wanted = manifest["spec"], task.arm.model_dump(mode="json")
