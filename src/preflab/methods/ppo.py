@@ -90,7 +90,7 @@ class PPO(Method):
             faults.point("rollout.after")
             # 2. What reference and critic say of it; per-token rewards, advantages and returns.
             experience = assess(self, parts, samples, scores, reference, value_model, moments, kl)
-            run.meter.forward(policy.size, samples.batch.tokens)
+            run.meter.forward(policy.size, samples.batch.tokens * (1 if samples.exact else 2))
             run.meter.forward(critic.size, samples.batch.tokens)
             # 3. The critic's units follow the returns; then both learn from shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
@@ -171,25 +171,29 @@ def assess(
     choice counts as finished and is scored.
     """
     batch, budget, temperature = samples.batch, parts.token_budget, spec.decoding.temperature
-    asked = Asked(batch, samples.kept)
-    with reference.active() as model:
-        reference_logprobs = forward.by_micro_batch(
+
+    def logprobs(model: Any) -> Tensor:
+        return forward.by_micro_batch(
             model,
             lambda rows: forward.token_logprobs(model, rows.batch, temperature=temperature, kept=rows.kept).logprobs,
-            asked,
+            Asked(batch, samples.kept),
             budget,
         )
+
+    old_logprobs = samples.logprobs if samples.exact else logprobs(parts.policy.model)
+    with reference.active() as model:
+        reference_logprobs = logprobs(model)
     values = moments.restore(forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, budget))
     scores = ((scores - spec.reward_bias) * spec.reward_scale).clamp(-spec.reward_clip, spec.reward_clip)
     bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
     scores = torch.where(bootstrapped, torch.zeros_like(scores), scores)
-    penalty = ops.kl_estimate(samples.logprobs, reference_logprobs, spec.kl_estimator)
+    penalty = ops.kl_estimate(old_logprobs, reference_logprobs, spec.kl_estimator)
     rewards = ops.token_rewards(scores, penalty, batch.mask, coefficient=kl.coefficient)
     found = ops.gae(rewards, values, batch.mask, bootstrapped, gamma=spec.gamma, lam=spec.lam)
     advantages = ops.whiten(found.advantages, batch.mask) if spec.normalise_advantages else found.advantages
     return Experience(
         batch=batch,
-        logprobs=samples.logprobs,
+        logprobs=old_logprobs,
         reference_logprobs=reference_logprobs,
         values=values,
         scores=scores,

@@ -31,11 +31,13 @@ class Samples:
     """`batch`: prompts and drawn completions, in the order asked. `logprobs[B,T]`: log-probability of each drawn token at
     the sampling temperature, normalised over the kept ids (over the whole vocabulary where nothing was cut; at
     temperature 0: at temperature 1, of the greedy token). `kept`: the ids left by top-k / top-p, None when unrestricted.
+    `exact`: the log-probabilities are what `models.forward` computes; where not (another precision), PPO asks it anew.
     """
 
     batch: TokenBatch
     logprobs: Tensor
     kept: KeptTokens | None = None
+    exact: bool = True
 
 
 class Sampler(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from preflab.meter import Meter
-from preflab.models.forward import Head, unwrap
+from preflab.models.forward import Head, in_bf16, unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
 from preflab.sampling.base import Decoding, Samples
@@ -88,7 +89,8 @@ class NativeSampler:
         if results.device.type == "cpu":  # its memory is dear to get anew; a GPU's allocator keeps it for all to use
             self._cache = cache
         self.meter.sampled(lm.size, read, int(results.lengths.sum()))
-        return results.samples()
+        exact = self.spec.precision == "model" and not in_bf16(base)
+        return replace(results.samples(), exact=exact)
 
     def _examined(self, base: nn.Module) -> Support:
         if base not in self._support:

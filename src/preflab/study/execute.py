@@ -109,7 +109,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             validate=partial(look, bench) if bench is not None and method.product == "policy" else None,
             sampler=stack.enter_context(arm.sampler.open(context)),
             reward=reward,
-            reward_model=_reward_model(reward_spec),
+            reward_model=_reward_model(arm, reward_spec, context.device),
             token_budget=arm.token_budget,
         )
         try:
@@ -219,10 +219,15 @@ def _preferences(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[
     return lambda: [to_preference(row) for row in read_lines(file)]
 
 
-def _reward_model(spec: Any) -> LanguageModel | None:
-    """The weights of a learned reward, for a critic that starts from them."""
-    path = getattr(spec, "path", None)
-    return load_reward_model(Path(path)) if path is not None else None
+def _reward_model(arm: Arm, spec: Any, device: str) -> LanguageModel | None:
+    """The weights of a learned reward, where the method's critic starts from them."""
+    if getattr(arm.method, "critic_from", "policy") != "reward" or getattr(spec, "path", None) is None:
+        return None
+    lm = load_reward_model(Path(spec.path))
+    lm.model.to(device)
+    if arm.precision == "bf16":
+        forward.use_bf16(lm.model)
+    return lm
 
 
 def _save(run: Run, product: LanguageModel | Sequence[Preference], seen: Sequence[Any]) -> None:
