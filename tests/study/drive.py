@@ -13,28 +13,19 @@ from preflab.study import runner
 from preflab.study.plan import load_study, tasks
 from preflab.study.watch import Watch
 
-STUB = Path(__file__).parent / "stub.py"
+sys.path.insert(0, str(Path(__file__).parent))
+import stub
 
 
 def main(study: str, directory: str) -> int:
     found = list(tasks(load_study(study), Path(directory)))
-    sys.executable = interpreter(Path(directory))  # what an arm is launched with
     try:
-        outcome = runner.run_tasks(found, memory_gb=0.01, watch=Watch(len(found), quiet=True))
+        outcome = runner.run_tasks(found, memory_gb=0.01, watch=Watch(len(found), quiet=True), run=stub.main)
     except UserError as error:
         print(f"preflab: {error}")
         return 2
     print("\n".join(outcome.failures.values()))
     return 0 if outcome.complete else 1
-
-
-def interpreter(directory: Path) -> str:
-    """A program that runs the stub, whatever module it is asked for."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "python"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STUB}" "$@"\n')
-    path.chmod(0o755)
-    return str(path)
 
 
 if __name__ == "__main__":

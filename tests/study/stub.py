@@ -68,7 +68,7 @@ def run(spec: dict[str, Any], directory: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     die_with_parent()
-    _, _, command, _, run_file, _, output = arguments
+    command, _, run_file, _, output = arguments
     assert command == "train"
     directory = Path(output)
 

@@ -43,11 +43,19 @@ class Parts:
     sampler: Sampler
     reward: Reward | None = None
     reward_model: LanguageModel | None = None
+    labels_paid: bool = False
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
         """A learner of `model` that charges this run's meter."""
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
+
+    def pairs(self, count: int) -> list[Preference]:
+        """`count` training pairs, drawn once for the run (0: all), charged unless the stage that made them was."""
+        pairs = self.run.drawn(self.preferences(), count, "pairs")
+        if not self.labels_paid:
+            self.run.meter.labelled(len(pairs))
+        return pairs
 
     def needed_reward(self) -> Reward:
         """The reward; raises `UserError` where the run names none."""

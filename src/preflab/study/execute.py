@@ -110,6 +110,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             sampler=stack.enter_context(arm.sampler.open(context)),
             reward=reward,
             reward_model=_reward_model(arm, reward_spec, context.device),
+            labels_paid=(arm.preferences or "").startswith(STAGE),
             token_budget=arm.token_budget,
         )
         try:

@@ -177,7 +177,13 @@ def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
             raise UserError(f"The study {study.name!r} has no arm {arm!r}.{nearest(arm, study.arms)}")
     kept = {name: arm for name, arm in study.arms.items() if not arms or name in arms}
     pairs = tuple(pair for pair in study.comparisons if pair[0] in kept and pair[1] in kept)
-    return study.model_copy(update={"arms": kept, "comparisons": pairs, "seeds": seeds or study.seeds})
+    tuning = study.tuning
+    if tuning is not None:
+        spaces = {name: space for name, space in tuning.spaces.items() if name in kept}
+        shipped = tuple(trial for trial in tuning.shipped if trial.arm in kept)
+        tuning = tuning.model_copy(update={"spaces": spaces, "shipped": shipped}) if spaces else None
+    changes = {"arms": kept, "comparisons": pairs, "seeds": seeds or study.seeds, "tuning": tuning}
+    return study.model_copy(update=changes)
 
 
 def needs(job: Job) -> list[str]:

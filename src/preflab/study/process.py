@@ -1,32 +1,107 @@
-"""One arm, one process: launched with its threads pinned, its output in its run's log, dying with its parent."""
+"""One arm, one process: forked from the study with everything imported, its threads pinned, its output in its run's log,
+dying with its parent.
+
+An arm is what `preflab train --run FILE` runs. A fork starts it without the seconds that importing torch takes, and its
+memory begins as the study's own, shared until written.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
-import subprocess
 import sys
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from preflab.study.plan import Task
 from preflab.train.files import write_json
 
 PARENT = "PREFLAB_PARENT"
+Run = Callable[[Sequence[str]], None]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def launch(task: Task, spec: dict[str, Any]) -> subprocess.Popen[bytes]:
+class Process:
+    """A forked child. `returncode` as `subprocess.Popen` has it: negative for a signal, None while it runs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self._take(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        return self._take(0)
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def _take(self, options: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+
+def command(arguments: Sequence[str]) -> None:
+    """What an arm runs: the command line itself."""
+    from preflab.cli import main
+
+    main(arguments)
+
+
+def preload() -> None:
+    """Imports, once and before the first fork, what every arm needs."""
+    import transformers.models.llama.modeling_llama
+
+    import preflab.study.execute  # noqa: F401
+
+    _ = transformers
+
+
+def launch(task: Task, spec: dict[str, Any], run: Run = command) -> Process:
     """Starts `preflab train --run FILE` for a task; its output is appended to `run.log` in its directory."""
     task.directory.mkdir(parents=True, exist_ok=True)
     run_file = task.directory / "run.json"
     write_json(run_file, spec)
-    threads = str(task.arm.threads)
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    env = {**os.environ, **dict.fromkeys(names, threads), PARENT: str(os.getpid()), "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "preflab", "train", "--run", str(run_file), "--output", str(task.directory)]
-    with (task.directory / "run.log").open("ab") as log:
-        return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    arguments = ["train", "--run", str(run_file), "--output", str(task.directory)]
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        env = {PARENT: str(parent), **dict.fromkeys(THREADS, str(task.arm.threads))}
+        _become(run, arguments, task.directory / "run.log", env)
+    return Process(pid)
+
+
+def _become(run: Run, arguments: Sequence[str], log: Path, env: dict[str, str]) -> NoReturn:
+    """The child's life: the parent's signal handlers off, its own log on, the command, and no way back."""
+    code = 1
+    try:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, signal.SIG_DFL)
+        os.environ.update(env)
+        for target, descriptor in ((os.devnull, 0), (log, 1), (log, 2)):
+            flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            os.dup2(os.open(target, flags, 0o666), descriptor)
+        run(arguments)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def die_with_parent() -> None:

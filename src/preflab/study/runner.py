@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import psutil
 
 from preflab.errors import UserError
 from preflab.study.plan import Task, needs
-from preflab.study.process import last_words, launch
+from preflab.study.process import Process, Run, command, last_words, launch
 from preflab.study.watch import Watch
 from preflab.train.directory import MANIFEST, is_manifest
 from preflab.train.files import read_json
@@ -39,14 +38,17 @@ class Outcome:
         return not self.failures
 
 
-def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch) -> Outcome:
-    """Runs all tasks; raises `UserError` when one ends with the user's mistake, `SystemExit` on SIGTERM or Ctrl-C."""
+def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch, run: Run = command) -> Outcome:
+    """Runs all tasks; raises `UserError` when one ends with the user's mistake, `SystemExit` on SIGTERM or Ctrl-C.
+
+    `run`: what an arm's process does with its command line.
+    """
     outcome = Outcome()
     waiting = unfinished(tasks)
     for task in tasks:
         if task not in waiting:
             watch.done(task, before=True)
-    running: dict[subprocess.Popen[bytes], Task] = {}
+    running: dict[Process, Task] = {}
     with interruptible(running) as stopped:
         while waiting or running:
             for process in [process for process in running if process.poll() is not None]:
@@ -54,7 +56,7 @@ def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch) -> Outco
             waiting = drop_orphans(waiting, outcome)
             for task in ready(waiting, running, memory_gb):
                 waiting.remove(task)
-                running[launch(task, charged(task))] = task
+                running[launch(task, charged(task), run)] = task
                 watch.started(task)
             watch.refresh(list(running.values()), len(waiting))
             if stopped:
@@ -91,10 +93,11 @@ def is_done(task: Task) -> bool:
 
 
 def charged(task: Task) -> dict[str, Any]:
-    """The run file's content: the arm, with the compute of the stages that it stands on charged to its budget."""
+    """The run file's content: the arm, with what the stages that it stands on used charged to its budget."""
     data = task.arm.model_dump(mode="json")
     if data["budget"] is not None:
-        data["budget"]["charged"] = sum(read_json(need / "result.json")["counts"]["flops"] for need in task.needs)
+        count = "flops" if data["budget"]["unit"] == "compute" else "labels"
+        data["budget"]["charged"] = sum(read_json(need / "result.json")["counts"][count] for need in task.needs)
     return data
 
 
@@ -118,7 +121,7 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def finish(process: subprocess.Popen[bytes], task: Task, outcome: Outcome, watch: Watch) -> None:
+def finish(process: Process, task: Task, outcome: Outcome, watch: Watch) -> None:
     """Takes note of how a process ended."""
     code = process.returncode
     if code == 0 and not (task.arm.measure == "none" and read_json(task.directory / "result.json")["diverged"]):
@@ -145,7 +148,7 @@ def drop_orphans(waiting: Sequence[Task], outcome: Outcome) -> list[Task]:
 
 
 @contextmanager
-def interruptible(running: dict[subprocess.Popen[bytes], Task]) -> Generator[list[int]]:
+def interruptible(running: dict[Process, Task]) -> Generator[list[int]]:
     """SIGTERM and Ctrl-C are noted in the list that is given; on the way out every process is asked to end, with its
     checkpoint made, and waited for."""
     stopped: list[int] = []

@@ -17,6 +17,7 @@ from preflab.spec import parse_spec
 from preflab.study.estimate import Speed
 from preflab.study.outcome import results
 from preflab.study.plan import Study, Task, Trial, tasks, trials, with_settings
+from preflab.study.process import preload
 from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
 from preflab.study.watch import Watch
 from preflab.train.directory import FORMAT, locked
@@ -57,6 +58,7 @@ def run_study(
 
 def run_all(found: Sequence[Task], study: Study, *, quiet: bool) -> Outcome:
     watch = Watch(len(found), quiet=quiet)
+    preload()
     try:
         return run_tasks(found, memory_gb=study.memory_gb, watch=watch)
     finally:

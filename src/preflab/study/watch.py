@@ -47,14 +47,14 @@ class Watch:
             return
         self.refreshed = time.monotonic()
         if self.live is None:
-            self.live = Live(console=self.console, transient=True)
+            self.live = Live(console=self.console, transient=True, auto_refresh=False)  # no thread: arms are forks
             self.live.start()
         table = Table.grid(padding=(0, 2))
         for task in running:
             share = progress(task.directory)
             table.add_row(Text(f"{task.name} (seed {task.seed})"), ProgressBar(total=1.0, completed=share, width=30))
         table.add_row(Text(f"{self.finished} of {self.total} runs done, {waiting} waiting, {self._elapsed()}"))
-        self.live.update(table)
+        self.live.update(table, refresh=True)
 
     def close(self) -> None:
         if self.live is not None:
