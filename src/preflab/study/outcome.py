@@ -125,15 +125,22 @@ def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run
 
 
 def spent_of(study: Study, run: Ran) -> report.Spent:
-    """What a run used; unknown for a policy that was trained elsewhere."""
+    """What a run and the stages that it stands on used; unknown for a policy that was trained elsewhere.
+
+    What a stage or arm with a reward that is no learned one had labelled are calls of that reward; other labels are data's.
+    """
     job = study.arms[run.task.name]
     if job.policy is not None and not all_needs(study, job):
         return report.Spent()
     used = run.spent
-    on_policy = getattr(job.reward, "kind", "") not in ("", "learned")
+    counts = [(job, run.result["counts"]["labels"])]
+    counts += [
+        (study.stages[need.name], read_json(need / "result.json")["counts"]["labels"]) for need in run.task.needs
+    ]
+    calls = sum(labels for part, labels in counts if getattr(part.reward, "kind", "learned") != "learned")
     return report.Spent(
-        labels=used["labels"],
-        reward_calls=run.result["counts"]["labels"] if on_policy else 0,
+        labels=used["labels"] - calls,
+        reward_calls=calls,
         flops=used["flops"],
         sampled_tokens=used["sampled_tokens"],
         trained_tokens=used["trained_tokens"],
