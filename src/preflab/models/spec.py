@@ -28,7 +28,7 @@ class TinyShape(Spec):
     inner: int = Field(default=128, ge=8)
     layers: int = Field(default=4, ge=1)
     heads: int = Field(default=4, ge=1)
-    context: int = Field(default=256, ge=8)
+    context: int = Field(default=512, ge=8)
     words: tuple[str, ...] = ()
 
     @model_validator(mode="after")
