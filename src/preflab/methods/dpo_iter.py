@@ -68,6 +68,8 @@ class Rounds:
         self.spec = spec
         self.parts = parts
         self.prompts = list(parts.testbed.prompts("train"))
+        self.count = spec.prompts or len(self.prompts)  # of a round
+        self.rounds = parts.run.times(spec.rounds, self.count * spec.draw.samples, parts.needed_reward())
         self.number = -1
         self.update = 0
         self.updates = 0
@@ -81,7 +83,7 @@ class Rounds:
     def share(self, step: int) -> float:
         """The share of the rounds that is done (used without a compute budget)."""
         within = self.update / self.updates if self.updates else 1.0
-        return (self.number + within) / self.spec.rounds
+        return (self.number + within) / self.rounds
 
     def finished(self) -> bool:
         return self.update >= self.updates
@@ -95,9 +97,9 @@ class Rounds:
         self.update = 0
         found = self._load()
         self.fruitful |= found
-        if not self.fruitful and self.number + 1 >= self.spec.rounds:
+        if not self.fruitful and self.number + 1 >= self.rounds:
             raise UserError(
-                f"{self.spec.rounds} rounds of samples gave no pair: every prompt's samples score the same. "
+                f"{self.rounds} rounds of samples gave no pair: every prompt's samples score the same. "
                 "Draw more samples a prompt, or start from a policy that is right at times."
             )
         return found
@@ -126,8 +128,8 @@ class Rounds:
 
     def _draw(self) -> dict[str, Any]:
         run, policy = self.parts.run, self.parts.policy
-        count = self.spec.prompts or len(self.prompts)
-        prompts = [self.prompts[i] for i in run.rows(self.number, len(self.prompts), count)]
+        count = run.affordable(self.count, self.spec.draw.samples, self.parts.needed_reward())
+        prompts = [self.prompts[i] for i in run.stream(self.number, len(self.prompts), self.count)[:count]]
         pairs = draw_pairs(self.spec.draw, self.parts, policy, prompts, name=f"round-{self.number:04d}")
         if not pairs:
             return {"pairs": []}

@@ -66,7 +66,7 @@ def draw_pairs(
     scores = run.score(reward, [prompts[row] for row in rows], completions, key=f"scores-{name}")
     faults.point("rollout.after")
     # 3. Pair.
-    fills = demonstrated(parts) if draw.fill and draw.right is not None else {}
+    fills = right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
     for i, prompt in enumerate(prompts):
         span = slice(i * draw.samples, (i + 1) * draw.samples)
@@ -76,9 +76,27 @@ def draw_pairs(
     return pairs
 
 
-def demonstrated(parts: Parts) -> dict[str, Completion]:
-    """The testbed's own answer to each training prompt, by the prompt's id."""
-    return {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
+def right_demonstrations(
+    draw: Draw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
+) -> dict[str, Completion]:
+    """The testbed's answer to each prompt none of whose samples is right, by the prompt's id; a wrong one (by the same
+    reward, at a label each) is left out."""
+    if not draw.fill or draw.right is None:
+        return {}
+    answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
+    lacking = [
+        prompt
+        for i, prompt in enumerate(prompts)
+        if prompt.id in answers and max(scores[i * draw.samples : (i + 1) * draw.samples]) < draw.right
+    ]
+    left = parts.run.labels_left()
+    lacking = lacking if left is None else lacking[:left]
+    if not lacking:
+        return {}
+    found = [answers[prompt.id] for prompt in lacking]
+    judged = parts.run.score(parts.needed_reward(), lacking, found, key=f"fills-{name}")
+    rows = zip(lacking, found, judged, strict=True)
+    return {prompt.id: answer for prompt, answer, score in rows if score >= draw.right}
 
 
 def pair(

@@ -78,10 +78,12 @@ class PPO(Method):
         state: dict[str, Stateful] = {"actor": actor, "critic": critic, "moments": moments, "kl": kl}
         if self.reference_ema:
             state["reference"] = reference
-        for step in run.steps(self.steps, state, policy=policy, validate=parts.validate):
+        total = run.times(self.steps, self.rollouts, reward)
+        for step in run.steps(total, state, policy=policy, validate=parts.validate):
             # 1. Roll out: one response to each of the step's prompts, and its score.
             faults.point("rollout.before")
-            asked = [prompts[i] for i in run.stream(step, len(prompts), self.rollouts)]
+            count = run.affordable(self.rollouts, 1, reward)
+            asked = [prompts[i] for i in run.stream(step, len(prompts), self.rollouts)[:count]]
             ids = [policy.encode_prompt(prompt) for prompt in asked]
             seeds = [run.seed_for("rollout", step, i) for i in range(len(asked))]
             samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=self.decoding)
@@ -96,14 +98,14 @@ class PPO(Method):
             experience = rescale_values(self, experience, value_model, moments)
             for rows in mini_batches(self, run, step, len(experience)):
                 batch = experience.select(rows)
-                count = float(batch.batch.completion_lengths.sum())
+                tokens = float(batch.batch.completion_lengths.sum())
                 if step < self.critic_warmup:
                     actor.wait(run.progress)
                 else:
                     loss = partial(actor_terms, self, policy)
-                    run.log(actor.step(batch, loss, count=count, progress=run.progress, guard=self.too_far), "policy/")
+                    run.log(actor.step(batch, loss, count=tokens, progress=run.progress, guard=self.too_far), "policy/")
                 loss = partial(critic_terms, self, value_model)
-                run.log(critic.step(batch, loss, count=count, progress=run.progress), "critic/")
+                run.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
             # 4. The KL coefficient adapts to the KL that was seen; the reference follows the policy.
             run.log(measures(experience, scores) | {"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
             kl.update(mean_kl(experience), len(experience))

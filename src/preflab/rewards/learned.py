@@ -43,6 +43,8 @@ class LearnedReward:
     `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.
     """
 
+    buys_labels = False
+
     def __init__(self, spec: Learned, lm: LanguageModel, meter: Meter) -> None:
         self.deterministic = lm.model.device.type == "cpu"
         self._spec = spec

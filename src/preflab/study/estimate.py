@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from preflab.spec import Context
 from preflab.study.plan import Study, Task
 
-STARTING = 6.0  # seconds until a process has imported torch and read its model
+STARTING = 3.0  # seconds until an arm has its model and its data
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,13 @@ class Speed:
         )
 
     def seconds(self, task: Task) -> float:
-        """Training plus measuring. A stage without a budget is taken to pass over the training prompts `epochs` times."""
+        """Training plus measuring. A stage without a budget is taken to pass over the training prompts `epochs` times, an
+        arm under a compute budget to share it with its stages half and half."""
         arm, method = task.arm, task.arm.method
-        if (
-            arm.budget is not None
-            and method is not None
-            and method.product == "policy"
-            and arm.budget.unit == "compute"
-        ):
-            training = arm.budget.amount / self.training
+        if method is None or not hasattr(method, "optim") and not hasattr(method, "draw"):
+            training = 0.0  # nothing is trained
+        elif arm.budget is not None and arm.budget.unit == "compute":
+            training = arm.budget.amount / 2 / self.training
         else:
             passes = getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0)
             training = passes * self.demonstrations * self.prompt_tokens * 6 * self.parameters / self.training

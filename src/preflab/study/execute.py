@@ -119,6 +119,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         _save(run, product, seen)
         if method.product == "reward_model" and isinstance(product, LanguageModel):
+            result["validation"] = best_look(run)
             result["held_out"] = _held_out(product, testbed, arm.token_budget)
     result |= {
         "diverged": None,
@@ -177,8 +178,8 @@ def with_stage(spec: Any, stages: Path) -> Any:
     path = getattr(spec, "path", None)
     if path is None or not path.startswith(STAGE):
         return spec
-    last = read_json(stages / path.removeprefix(STAGE) / "result.json")["last"]
-    moments = {"mean": last["validation/score_mean"], "std": last["validation/score_std"]}
+    seen = read_json(stages / path.removeprefix(STAGE) / "result.json")["validation"]
+    moments = {"mean": seen["score_mean"], "std": seen["score_std"]}
     return spec.model_copy(update={"path": str(stage_path(path, stages)), **moments})
 
 
@@ -247,7 +248,8 @@ def _save(run: Run, product: LanguageModel | Sequence[Preference], seen: Sequenc
 def training_data(arm: Arm, testbed: Any, stages: Path) -> list[dict[str, Any]]:
     """The provenance of everything that the arm's policy was or will be trained on: its own and its start's."""
     seen = [testbed.provenance()] if arm.method is not None and hasattr(testbed, "provenance") else []
-    for path in (arm.init, arm.policy, getattr(arm.reward, "path", None)):
+    base = arm.model.name if Path(arm.model.name).is_dir() else None
+    for path in (base, arm.init, arm.policy, arm.preferences, getattr(arm.reward, "path", None)):
         file = stage_path(path, stages) / TRAINED_ON if path is not None else None
         if file is not None and file.exists():
             seen += [found for found in read_json(file) if found not in seen]
@@ -266,8 +268,15 @@ def refuse_overlap(arm: Arm, seen: Sequence[dict[str, Any]], stages: Path) -> No
         provenance.refuse_overlap(evaluator, seen)
 
 
+def best_look(run: Run) -> dict[str, float]:
+    """What the look at the validation split said of the checkpoint that was kept."""
+    rows = read_lines(run.directory / "metrics.jsonl")
+    best = next(row for row in rows if row["step"] == run.selection.best_step)
+    return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
+
+
 def _held_out(scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[str, float] | None:
-    """Accuracy of a reward model on the test split's pairs; None where the testbed has none there."""
+    """How a reward model orders the test split's pairs; None where the testbed has none there."""
     try:
         rows = testbed.preferences("test")
     except UserError:

@@ -14,8 +14,8 @@ from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.arm import STAGES
 from preflab.study.origin import revision, versions
-from preflab.study.plan import Contestant, Study, all_needs, evaluator_stage
-from preflab.study.ran import Ran, curve, frontier, gather, levels, mean, mean_spent, table, timing
+from preflab.study.plan import Contestant, Study, all_needs, evaluator_stage, learned_path
+from preflab.study.ran import Board, Ran, curve, frontier, gather, mean, mean_spent, timing
 from preflab.study.verdict import verdict
 from preflab.train.files import read_json, read_lines
 
@@ -26,7 +26,8 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
     headline = (
         "pass@1" if any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs) else "reward"
     )
-    tables = {name: table(runs, "chosen") for name, runs in ran.items()}
+    boards = {decoding: Board.of(ran, decoding) for decoding in ("chosen", "unit")}
+    tables = {name: boards["chosen"].table(runs, "chosen") for name, runs in ran.items()}
     contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
     pairs = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables] or None
     compared = statistics.compare_all(tables, pairs) if len(tables) > 1 else []
@@ -43,8 +44,8 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         seeds=tuple(range(study.seeds)),
         metrics=tuple(metrics(headline, ran)),
         headline=headline,
-        levels=tuple(dict.fromkeys(level for level in levels(ran) if level)),
-        arms=tuple(arm_of(study, name, runs, headline, directory) for name, runs in ran.items()),
+        levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
+        arms=tuple(arm_of(study, name, runs, boards, headline, directory) for name, runs in ran.items()),
         comparisons=tuple(comparison(item, headline, named=pairs is not None) for item in compared),
         verdict=verdict(
             study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline, evaluator
@@ -58,7 +59,9 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
     )
 
 
-def arm_of(study: Study, name: str, runs: Sequence[Ran], headline: str, directory: Path) -> report.Arm:
+def arm_of(
+    study: Study, name: str, runs: Sequence[Ran], boards: Mapping[str, Board], headline: str, directory: Path
+) -> report.Arm:
     job = study.arms[name]
     inference = next((run.result["evaluation"]["inference"] for run in runs if not run.diverged), {"n": 1})
     return report.Arm(
@@ -69,17 +72,16 @@ def arm_of(study: Study, name: str, runs: Sequence[Ran], headline: str, director
         origin=job.policy if job.policy and not job.policy.startswith("stage:") else "",
         inference_cost=inference["n"],
         differences=tuple(differences(job)),
-        measures=tuple(measures(runs, headline)),
+        measures=tuple(measures(runs, boards, headline)),
         runs=tuple(run_of(study, run, headline, directory) for run in runs),
     )
 
 
-def measures(runs: Sequence[Ran], headline: str) -> Iterable[report.Measure]:
+def measures(runs: Sequence[Ran], boards: Mapping[str, Board], headline: str) -> Iterable[report.Measure]:
     """The headline overall and by level with intervals, the other measures as means over seeds with t intervals."""
-    for decoding in ("chosen", "unit"):
-        found_levels = [level for level in dict.fromkeys(levels({"": runs})) if level]
-        for level in ("", *found_levels):
-            value = interval(statistics.mean_interval(table(runs, decoding, level)))
+    for decoding, board in boards.items():
+        for level in dict.fromkeys(["", *board.levels.values()]):
+            value = interval(statistics.mean_interval(board.table(runs, decoding, level)))
             yield report.Measure(metric=headline, value=value, level=level, decoding=decoding)
         names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
         for name in names:
@@ -282,11 +284,16 @@ def tuning_of(study: Study) -> report.Tuning:
 
 def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
     """What the numbers themselves say against the answer."""
+    if learned_path(study.evaluator) is not None:
+        yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     if study.seeds < statistics.ENOUGH_SEEDS:
         yield f"Preliminary: {study.seeds} seeds. How much runs differ is poorly known from so few; 5 or more decide more."
     for name, runs in ran.items():
         count = sum(run.diverged for run in runs)
         if count:
-            yield f"{name}: {count} of {len(runs)} runs diverged; they count as 0 everywhere."
+            yield (
+                f"{name}: {count} of {len(runs)} runs diverged; they count as nothing solved, or as the worst score of any "
+                "run where scores have no zero."
+            )
         if len(runs) < study.seeds:
             yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.report import results as report
 from preflab.study.plan import Study, Task, tasks
@@ -61,34 +62,50 @@ def spent(task: Task, result: Mapping[str, Any]) -> dict[str, float]:
     return totals
 
 
-def table(runs: Sequence[Ran], decoding: str, level: str = "") -> Scores:
-    """An arm's scores, seeds x problems: each cell the mean over that problem's samples. A diverged run scores 0."""
-    whole = next((run for run in runs if not run.diverged), None)
-    known = {name: row["level"] for name, row in whole.problems(decoding).items()} if whole else {"none": ""}
-    names = tuple(name for name, found in known.items() if not level or found == level)
-    rows = [
-        [0.0] * len(names) if run.diverged else [mean(run.problems(decoding)[name]["scores"]) for name in names]
-        for run in runs
-    ]
-    seeds = tuple(run.task.seed for run in runs)
-    return Scores(np.array(rows), seeds, names, tuple(run.task.seed for run in runs if run.diverged))
+@dataclass(frozen=True)
+class Board:
+    """The problems that every run of a study answered, with their levels, and what a diverged run is given on each.
+
+    A diverged run delivers no policy. Where scores are 0 or 1 it gets 0; where they have no zero (a reward model's), the
+    worst score that any run got on the problem.
+    """
+
+    levels: Mapping[str, str]
+    worst: Mapping[str, float]
+
+    @classmethod
+    def of(cls, ran: Mapping[str, Sequence[Ran]], decoding: str) -> Board:
+        """Raises `UserError` where every run of every arm diverged."""
+        tables = [run.problems(decoding) for runs in ran.values() for run in runs if not run.diverged]
+        if not tables:
+            raise UserError("Every run of every arm diverged: there is nothing to report. Lower the learning rates.")
+        levels = {name: row["level"] for name, row in tables[0].items()}
+        worst = {name: min(0.0, *(mean(rows[name]["scores"]) for rows in tables if name in rows)) for name in levels}
+        return cls(levels, worst)
+
+    def table(self, runs: Sequence[Ran], decoding: str, level: str = "") -> Scores:
+        """An arm's scores, seeds x problems (of one level, where given): each cell the mean over the problem's samples."""
+        names = tuple(name for name, found in self.levels.items() if not level or found == level)
+        rows = [
+            [self.worst[name] if run.diverged else mean(run.problems(decoding)[name]["scores"]) for name in names]
+            for run in runs
+        ]
+        seeds = tuple(run.task.seed for run in runs)
+        return Scores(np.array(rows), seeds, names, tuple(run.task.seed for run in runs if run.diverged))
 
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def mean_spent(runs: Sequence[Ran]) -> dict[Unit, float]:
-    """Compute and labels of an arm, averaged over its seeds."""
+def mean_spent(runs: Sequence[Ran]) -> dict[Unit, float] | None:
+    """Compute and labels of an arm, averaged over its seeds; None where it was trained elsewhere."""
+    if runs[0].task.arm.method is None and not runs[0].task.needs:
+        return None
     return {
         "compute": mean([run.spent["flops"] for run in runs]),
         "labels": mean([run.spent["labels"] for run in runs]),
     }
-
-
-def levels(ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
-    runs = [run for runs in ran.values() for run in runs if not run.diverged]
-    return (row["level"] for run in runs[:1] for row in run.problems("chosen").values())
 
 
 CURVES = {"validation/score": "validation", "reward": "reward", "kl": "kl", "loss": "loss", "accuracy": "accuracy"}

@@ -141,11 +141,15 @@ def describe_plan(study: Study, directory: Path) -> str:
     cores = cores_here()
     seconds = [speed.seconds(task) for task in found]
     lines = [f"{study.name}: {study.question}", ""]
-    for name in dict.fromkeys(task.name for task in found):
-        mine = [(task, cost) for task, cost in zip(found, seconds, strict=True) if task.name == name]
-        kind = type(mine[0][0].arm.method).model_fields["kind"].default if mine[0][0].arm.method else "measured only"
-        done = sum(is_done(task) for task, _ in mine)
-        lines.append(f"  {name:<14} {kind:<12} {len(mine)} seeds, {done} done, about {mine[0][1] / 60:.1f} min each")
+    groups: dict[tuple[str, str], list[tuple[Task, float]]] = {}
+    for task, cost in zip(found, seconds, strict=True):
+        groups.setdefault(("stage" if task.arm.measure == "none" else "arm", task.name), []).append((task, cost))
+    for (part, name), members in groups.items():
+        method = members[0][0].arm.method
+        kind = type(method).model_fields["kind"].default if method is not None else "measured only"
+        done = sum(is_done(task) for task, _ in members)
+        each = members[0][1] / 60
+        lines.append(f"  {part:<6} {name:<12} {kind:<14} {len(members)} seeds, {done} done, about {each:.1f} min each")
     left = sum(cost for task, cost in zip(found, seconds, strict=True) if not is_done(task))
     at_once = max(1, cores // study.threads)
     lines += ["", f"  {len(found)} runs, {at_once} at a time: about {left / at_once / 3600:.2f} hours on this machine."]

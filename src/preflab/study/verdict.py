@@ -18,7 +18,7 @@ def verdict(
     study: Study,
     winner: Winner,
     scores: Mapping[str, Scores],
-    spent: Mapping[str, Mapping[Unit, float]],
+    spent: Mapping[str, Mapping[Unit, float] | None],
     metric: str,
     evaluator: report.Evaluator,
 ) -> report.Verdict:
@@ -30,6 +30,8 @@ def verdict(
     share = metric.startswith("pass@")
     shown = f"{level:.1%}" if share else f"{level:.2f}"
     under = f" under equal {study.budget.unit}" if study.budget else ""
+    cost = getattr(study.arms[winner.leader].method, "n", 1)
+    shown += f" at {cost} samples an answer" if cost > 1 else ""
     decided = winner.decided and evaluator.can_rank
     if not evaluator.can_rank and evaluator.accuracy is not None:
         found = evaluator.accuracy
@@ -59,12 +61,14 @@ def verdict(
         preliminary=winner.preliminary,
         holds_under_other_budget=holds,
         other_budget=why,
-        method="Paired differences over seeds and problems, both taken as samples; t intervals with Satterthwaite degrees "
-        "of freedom, simultaneous over all comparisons with the leader (family-wise 5%).",
+        method="Paired differences over seeds and problems, both taken as samples. The intervals of all comparisons with "
+        "the leader hold at once with 95% (family-wise); their coverage was checked by simulation.",
     )
 
 
-def under_other_budget(study: Study, winner: Winner, spent: Mapping[str, Mapping[Unit, float]]) -> tuple[Holds, str]:
+def under_other_budget(
+    study: Study, winner: Winner, spent: Mapping[str, Mapping[Unit, float] | None]
+) -> tuple[Holds, str]:
     """A winner that used no more of the other budget than any arm it beat would win under that one too.
 
     Where it used more, nothing here says what the others would have made of as much: unknown.
@@ -72,8 +76,13 @@ def under_other_budget(study: Study, winner: Winner, spent: Mapping[str, Mapping
     if study.budget is None or not winner.decided:
         return "unknown", "There is no verdict to carry over." if not winner.decided else "No budget was equalised."
     other: Unit = "labels" if study.budget.unit == "compute" else "compute"
-    mine = spent[winner.leader][other]
-    less = {arm.second: spent[arm.second][other] for arm in winner.comparisons if spent[arm.second][other] < mine}
+    known = {arm: amounts[other] for arm, amounts in spent.items() if amounts is not None}
+    beaten = [found.second for found in winner.comparisons]
+    elsewhere = [arm for arm in (winner.leader, *beaten) if arm not in known]
+    if elsewhere:
+        return "unknown", f"What {', '.join(elsewhere)} used is not known: trained elsewhere."
+    mine = known[winner.leader]
+    less = {arm: known[arm] for arm in beaten if known[arm] < mine}
     if not less:
         return "yes", f"{winner.leader} used no more {other} than any arm that it beat ({mine:,.3g})."
     used = ", ".join(f"{arm} {amount:,.3g}" for arm, amount in less.items())

@@ -48,6 +48,11 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+def buys_labels(reward: Reward) -> bool:
+    """Whether a score is a label: not where a model that learnt from labels gives it."""
+    return getattr(reward, "buys_labels", True)
+
+
 class Run:
     """The open run directory. Made by `open_run`."""
 
@@ -90,11 +95,25 @@ class Run:
         return order
 
     def drawn(self, rows: Sequence[T], count: int, name: str) -> list[T]:
-        """`count` of the rows, drawn once for the run; all of them where `count` is 0. A labels budget caps pairs."""
-        if name == "pairs" and self.budget is not None and self.budget.unit == "labels":
-            count = min(count or len(rows), int(self.budget.amount))
+        """`count` of the rows, drawn once for the run; all of them where `count` is 0."""
         order = self.shuffled(len(rows), "drawn", name)
         return [rows[i] for i in order[: count or len(rows)]]
+
+    def labels_left(self) -> int | None:
+        """How many labels a labels budget still allows; None where none binds."""
+        if self.budget is None or self.budget.unit != "labels":
+            return None
+        return max(0, int(self.budget.own - self.meter.used("labels")))
+
+    def times(self, most: int, labels: int, reward: Reward) -> int:
+        """How often `labels` labels of a reward can be bought, `most` at the most; the last time may buy fewer."""
+        left = self.labels_left() if buys_labels(reward) else None
+        return most if left is None else max(1, min(most, math.ceil(left / labels)))
+
+    def affordable(self, count: int, labels: int, reward: Reward) -> int:
+        """How many of `count` prompts can be answered where each answer set costs `labels` of the reward; at least 1."""
+        left = self.labels_left() if buys_labels(reward) else None
+        return count if left is None else max(1, min(count, left // labels))
 
     def rows(self, step: int, size: int, batch_size: int) -> list[int]:
         """The rows of `step` in an endless series of shuffled passes over `size` rows."""
@@ -128,7 +147,6 @@ class Run:
         """
         self._share = total if callable(total) else lambda step: step / total
         state = {**state, "meter": self.meter, "selection": self.selection}
-        self._labels_before = self.meter.used("labels")
         need_space(self.directory, self._disk_need(state, policy))
         step = self._restore(state)
         self._advance(step)
@@ -239,13 +257,10 @@ class Run:
             raise SystemExit(128 + self.stop_signal)
 
     def _advance(self, step: int) -> None:
-        if self.budget is None:
-            self.progress = self._share(step)
-        elif self.budget.unit == "compute":
+        if self.budget is not None and self.budget.unit == "compute":
             self.progress = self.meter.used("compute") / self.budget.own
-        else:  # labels taken before the loop (pairs) are capped by `drawn`; those of its own samples end the loop
-            own = self.meter.used("labels") - self._labels_before
-            self.progress = max(self._share(step), own / self.budget.amount)
+        else:  # a labels budget has cut the number of steps beforehand: see `times`
+            self.progress = self._share(step)
 
     def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
         faults.point("validation")

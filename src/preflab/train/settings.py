@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.meter import Unit
@@ -19,6 +20,12 @@ class Budget(Spec):
     amount: float
     charged: float = 0.0
 
+    @model_validator(mode="after")
+    def _covers_its_stages(self) -> Self:
+        if self.charged > self.amount:
+            raise UserError(self._short())
+        return self
+
     @property
     def own(self) -> float:
         """What is left for the arm itself: its schedule and its looks at the validation split span this alone.
@@ -26,11 +33,14 @@ class Budget(Spec):
         Raises `UserError` where nothing is left.
         """
         if self.charged >= self.amount:
-            raise UserError(
-                f"The stages that this arm stands on use {self.charged:.3g} of its budget of {self.amount:.3g} "
-                f"({self.unit}): nothing is left to train it. Raise the budget."
-            )
+            raise UserError(self._short())
         return self.amount - self.charged
+
+    def _short(self) -> str:
+        return (
+            f"The stages that this arm stands on use {self.charged:.3g} of its budget of {self.amount:.3g} "
+            f"({self.unit}): nothing is left to train it. Raise the budget."
+        )
 
 
 class Keeping(Spec):
