@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.methods.toy import Scored, Toy, opened, untrained
+from tests.methods.toy import COLOURS, Scored, Toy, opened, untrained
 
 from preflab.errors import UserError
 from preflab.methods.pairs import Draw, Pairs, Rule, draw_pairs, pair
@@ -131,17 +131,15 @@ def test_drawn_from_the_policy(tmp_path: Path) -> None:
 
 
 def test_fill_is_read_only_where_it_can_matter(tmp_path: Path) -> None:
-    """Protects testbeds without demonstrations, and the paper's rule end to end: at `right` every prompt whose samples are
-    all wrong gets its own demonstration."""
+    """Protects testbeds without demonstrations, and the paper's rule end to end: at `right` a prompt whose samples are all
+    wrong gets its own demonstration, where the same reward finds it right (here the first four colours)."""
     policy = untrained()
     toy = Toy()
     draw = Draw(samples=2, rule="all", right=1.0, decoding=SHORT)
-    with opened(tmp_path, policy, reward=Scored(lambda text: 0.0)) as parts:
+    with opened(tmp_path, policy, reward=Scored(lambda text: float(text in COLOURS[:4]))) as parts:
         pairs = draw_pairs(draw, parts, policy, toy.prompts("train"), name="a")
-        assert {(p.prompt.id, p.chosen.text) for p in pairs} == {
-            (f"say-{c}", c) for c in (p.chosen.text for p in pairs)
-        }
-        assert len({p.prompt.id for p in pairs}) == 8
+        assert {p.prompt.id for p in pairs} == {f"say-{colour}" for colour in COLOURS[:4]}
+        assert all(p.prompt.id == f"say-{p.chosen.text}" for p in pairs)
         assert draw_pairs(draw.model_copy(update={"fill": False}), parts, policy, toy.prompts("train"), name="a") == []
     toy.demonstrations = lambda split: pytest.fail("nobody asked")
     with opened(tmp_path, policy, testbed=toy, reward=Scored(lambda text: float(len(text)))) as parts:

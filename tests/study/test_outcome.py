@@ -167,6 +167,16 @@ def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:
     assert any("1 of 5 runs diverged" in caveat for caveat in seen.caveats)
 
 
+def test_an_arm_that_always_diverges_does_not_take_the_report_with_it(tmp_path: Path) -> None:
+    """Protects the others' results: every seed of dpo diverged; it is shown at 0 and ppo wins."""
+    runs(tmp_path, {"ppo": 0.8, "sft": 0.3})
+    for seed in range(SEEDS):
+        write(tmp_path / f"seed-{seed}" / "dpo", "dpo", 0.0, seed=seed, diverged=True)
+    seen = results(study(), tmp_path, command="")
+    assert seen.verdict.winner == "ppo"
+    assert any("5 of 5 runs diverged" in caveat for caveat in seen.caveats)
+
+
 def test_stages_are_part_of_what_an_arm_spent(tmp_path: Path) -> None:
     """Protects the cost columns: 100 FLOP of its own and 1000 of the SFT stage that it stands on."""
     seen = found(tmp_path)

@@ -61,7 +61,7 @@ class Speed:
         """Training plus measuring. A stage without a budget is taken to pass over the training prompts `epochs` times, an
         arm under a compute budget to share it with its stages half and half."""
         arm, method = task.arm, task.arm.method
-        if method is None or not hasattr(method, "optim") and not hasattr(method, "draw"):
+        if method is None or (not hasattr(method, "optim") and not hasattr(method, "draw")):
             training = 0.0  # nothing is trained
         elif arm.budget is not None and arm.budget.unit == "compute":
             training = arm.budget.amount / 2 / self.training

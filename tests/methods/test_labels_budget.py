@@ -1,0 +1,71 @@
+"""A labels budget binds: no method buys more labels than it has, and what is bought is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.methods.toy import Scored, opened, read, untrained
+
+from preflab.errors import UserError
+from preflab.methods.dpo import DPO
+from preflab.methods.dpo_iter import DPOIter
+from preflab.methods.pairs import Draw
+from preflab.methods.ppo import PPO
+from preflab.sampling.base import Decoding
+from preflab.train.settings import Budget
+
+SHORT = Decoding(max_new_tokens=4)
+
+
+class Labelled(Scored):
+    """Charges a label for each score, as the reward `tests` does."""
+
+    meter: Any = None
+
+    def score(self, prompts: Any, completions: Any) -> list[float]:
+        self.meter.labelled(len(completions))
+        return super().score(prompts, completions)
+
+
+def bought(directory: Path, method: Any, *, amount: float, charged: float = 0.0, paid: bool = False) -> float:
+    reward = Labelled(lambda text: float(len(text)))
+    budget = Budget(unit="labels", amount=amount, charged=charged)
+    with opened(directory, untrained(), budget=budget, reward=reward, labels_paid=paid) as parts:
+        reward.meter = parts.run.meter
+        method.train(parts)
+        return parts.run.meter.used("labels")
+
+
+@pytest.mark.parametrize("amount", [5, 8, 20])
+def test_ppo_stops_at_its_labels(tmp_path: Path, amount: int) -> None:
+    """Protects the budget: 4 rollouts a step for 100 steps, cut to exactly the labels there are."""
+    method = PPO(steps=100, rollouts=4, mini_batches=1, decoding=SHORT)
+    assert bought(tmp_path, method, amount=amount) == amount
+    assert len(read(tmp_path)) == -(-amount // 4)
+
+
+def test_dpo_takes_as_many_pairs_as_it_may(tmp_path: Path) -> None:
+    """Protects the budget of data's labels: 3 of the 8 pairs; pairs that a stage has paid for cost nothing more."""
+    assert bought(tmp_path / "a", DPO(epochs=1, batch_size=1), amount=3) == 3
+    assert len(read(tmp_path / "a")) == 3
+    assert bought(tmp_path / "b", DPO(epochs=1, batch_size=1), amount=9, charged=9, paid=True) == 0
+    assert len(read(tmp_path / "b")) == 8
+
+
+def test_dpo_iter_trains_on_what_it_bought(tmp_path: Path) -> None:
+    """Protects from labels that are paid and thrown away: rounds of 4 prompts x 2 samples under 20 labels are 8 + 8 + 4, and
+    every round's pairs are passed over."""
+    method = DPOIter(rounds=9, prompts=4, draw=Draw(samples=2, rule="best-worst", decoding=SHORT), batch_size=1)
+    assert bought(tmp_path, method, amount=20) <= 20
+    rows = read(tmp_path)
+    assert rows[-1]["labels"] == 20
+    last = [row for row in rows if row["round"] == 2]
+    assert len(last) == max(1, last[0]["pairs"])
+
+
+def test_stages_that_use_more_than_the_budget_are_refused() -> None:
+    """Protects from an arm without a budget of its own that runs all the same."""
+    with pytest.raises(UserError, match="Raise the budget"):
+        Budget(unit="labels", amount=10, charged=11)
