@@ -50,17 +50,6 @@ class Parts:
         """A learner of `model` that charges this run's meter."""
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
 
-    def pairs(self, count: int) -> list[Preference]:
-        """`count` training pairs, drawn once for the run (0: all). Each costs a label, unless the stage that made them
-        has paid for it; a labels budget caps them."""
-        if self.labels_paid:
-            return self.run.drawn(self.preferences(), count, "pairs")
-        pairs = self.preferences()
-        left = self.run.labels_left()
-        pairs = self.run.drawn(pairs, count if left is None else min(count or len(pairs), left), "pairs")
-        self.run.meter.labelled(len(pairs))
-        return pairs
-
     def needed_reward(self) -> Reward:
         """The reward; raises `UserError` where the run names none."""
         if self.reward is None:

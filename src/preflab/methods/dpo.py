@@ -32,7 +32,8 @@ class DPO(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Pairs as ids, and what the reference (the policy as it is now) says of them: once, since it stays.
-        data = collate_pairs(parts.pairs(self.pairs), policy.encode, limit=self.max_completion_tokens)
+        pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
+        data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         data = with_reference(parts, policy, data)
         learner = parts.learner(policy.model, self.optim)
         loss = preference_loss(self.loss)

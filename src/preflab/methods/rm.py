@@ -37,7 +37,8 @@ class RM(Method):
         scorer = reward_model(parts.policy, seed=run.seed_for("head"))
         # 2. Pairs as ids: to train on, and held out.
         limit = self.max_completion_tokens
-        data = collate_pairs(parts.pairs(self.pairs), scorer.encode, limit=limit)
+        pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
+        data = collate_pairs(pairs, scorer.encode, limit=limit)
         held_out = collate_pairs(parts.testbed.preferences("validation"), scorer.encode, limit=limit)
         learner = parts.learner(scorer.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)

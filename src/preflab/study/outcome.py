@@ -26,7 +26,7 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
     headline = (
         "pass@1" if any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs) else "reward"
     )
-    boards = {decoding: Board.of(ran, decoding) for decoding in ("chosen", "unit")}
+    boards: dict[report.Decoding, Board] = {"chosen": Board.of(ran, "chosen"), "unit": Board.of(ran, "unit")}
     tables = {name: boards["chosen"].table(runs, "chosen") for name, runs in ran.items()}
     contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
     pairs = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables] or None
@@ -60,7 +60,12 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
 
 
 def arm_of(
-    study: Study, name: str, runs: Sequence[Ran], boards: Mapping[str, Board], headline: str, directory: Path
+    study: Study,
+    name: str,
+    runs: Sequence[Ran],
+    boards: Mapping[report.Decoding, Board],
+    headline: str,
+    directory: Path,
 ) -> report.Arm:
     job = study.arms[name]
     inference = next((run.result["evaluation"]["inference"] for run in runs if not run.diverged), {"n": 1})
@@ -77,7 +82,7 @@ def arm_of(
     )
 
 
-def measures(runs: Sequence[Ran], boards: Mapping[str, Board], headline: str) -> Iterable[report.Measure]:
+def measures(runs: Sequence[Ran], boards: Mapping[report.Decoding, Board], headline: str) -> Iterable[report.Measure]:
     """The headline overall and by level with intervals, the other measures as means over seeds with t intervals."""
     for decoding, board in boards.items():
         for level in dict.fromkeys(["", *board.levels.values()]):

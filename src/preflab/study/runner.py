@@ -123,7 +123,7 @@ def cores_here() -> int:
 
 def finish(process: Process, task: Task, outcome: Outcome, watch: Watch) -> None:
     """Takes note of how a process ended."""
-    code = process.returncode
+    code = process.returncode or 0  # it has ended
     if code == 0 and not (task.arm.measure == "none" and read_json(task.directory / "result.json")["diverged"]):
         watch.done(task)
         return

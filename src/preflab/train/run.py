@@ -99,6 +99,15 @@ class Run:
         order = self.shuffled(len(rows), "drawn", name)
         return [rows[i] for i in order[: count or len(rows)]]
 
+    def pairs(self, preferences: Sequence[T], count: int, *, paid: bool) -> list[T]:
+        """`count` training pairs, drawn once for the run (0: all). Each costs a label, unless the stage that made them
+        has `paid` for it; a labels budget caps them."""
+        left = None if paid else self.labels_left()
+        pairs = self.drawn(preferences, count if left is None else min(count or len(preferences), left), "pairs")
+        if not paid:
+            self.meter.labelled(len(pairs))
+        return pairs
+
     def labels_left(self) -> int | None:
         """How many labels a labels budget still allows; None where none binds."""
         if self.budget is None or self.budget.unit != "labels":
