@@ -7,6 +7,8 @@ user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made
 from __future__ import annotations
 
 import argparse
+import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,22 +109,25 @@ def define_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tune", action="store_true", help="run the tuning stage, even where tuned values are shipped")
     parser.add_argument("--fresh", action="store_true", help="throw away what an earlier start of this study wrote")
     parser.add_argument("--no-samples", action="store_true", help="no texts in the report")
-    parser.add_argument("-q", "--quiet", action="store_true", help="only the verdict and failures")
+    define_saying(parser, quiet="only the verdict and failures", verbose="each arm's steps too")
 
 
 def command_study(options: argparse.Namespace, rest: list[str]) -> int:
     from preflab.study.plan import load_study, narrowed
-    from preflab.study.study import describe_plan, run_study
+    from preflab.study.study import describe_plan, refuse_other, run_study
 
+    say_more(options)
     study = load_study(options.study, options.size)
     if options.data is not None:
         study = study.with_data(options.data)
     study = narrowed(study, options.arms, options.seeds)
     output = options.output or Path("runs") / study.name
     if options.plan:
+        if not options.fresh:
+            refuse_other(study, output)
         print(describe_plan(study, output))
         return 0
-    command = "preflab " + " ".join(word for word in sys.argv[1:] if word != "--fresh")
+    command = shlex.join(["preflab", *(word for word in sys.argv[1:] if word != "--fresh")])
     return run_study(
         study,
         output,
@@ -182,7 +187,7 @@ def define_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
     parser.add_argument("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
     parser.add_argument("--no-evaluate", action="store_true", help="train only")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    define_saying(parser, quiet="no progress", verbose="one line a step, on the terminal and in run.log")
 
 
 def define_setting(parser: argparse.ArgumentParser) -> None:
@@ -192,6 +197,7 @@ def define_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--evaluator", metavar="NAME|DIR", help="hidden-tests, or a held-out reward model's directory")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="when measuring (default: 256)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--token-budget", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
@@ -207,9 +213,11 @@ def command_train(options: argparse.Namespace, rest: list[str]) -> int:
     from preflab.study.execute import execute
     from preflab.train.settings import Keeping
 
+    say_more(options)
     arm = arm_from_options(options, rest)
     output = options.output or Path("runs") / arm.name
-    result = execute(arm, output, keeping=Keeping(progress=not options.quiet), fresh=options.fresh)
+    keeping = Keeping(progress=not (options.quiet or options.verbose))
+    result = execute(arm, output, keeping=keeping, fresh=options.fresh)
     print(finish_words(result, output))
     return 1 if result["diverged"] and options.run is None else 0
 
@@ -301,6 +309,25 @@ def command_data(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+# -- what is said -------------------------------------------------------------------------------------------------------
+
+
+def define_saying(parser: argparse.ArgumentParser, *, quiet: str, verbose: str) -> None:
+    saying = parser.add_mutually_exclusive_group()
+    saying.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    saying.add_argument("-v", "--verbose", action="store_true", help=verbose)
+
+
+def say_more(options: argparse.Namespace) -> None:
+    """With --verbose, all that the logger `preflab` says goes to standard error."""
+    logger = logging.getLogger("preflab")
+    if options.verbose and not logger.handlers:  # an arm is a fork of its study, and has the study's
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+
+
 def _complain(text: str) -> None:
     from preflab.report.text import visible
 
@@ -309,7 +336,7 @@ def _complain(text: str) -> None:
 
 def _out_of_memory() -> None:
     _complain(
-        "preflab: out of memory. Lower the micro-batch (`token_budget`, default 8192 tokens), use --lora or --precision "
+        "preflab: out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or --precision "
         "bf16, or a smaller model; nothing is lost: the same command goes on from the last checkpoint."
     )
 

@@ -120,3 +120,16 @@ def test_a_tuned_field_must_exist() -> None:
 def test_merged() -> None:
     """Protects sizes: a patch replaces values at any depth, null included, and leaves the rest."""
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None}}) == {"a": {"b": None, "c": 2}, "d": 3}
+
+
+def test_shipped_trials_are_what_the_arms_hold() -> None:
+    """Protects the claim "tuned": in every preset that ships trials, each tuned arm has as many, and holds its best one."""
+    for study in map(load_study, presets()):
+        if study.tuning is None or not study.tuning.shipped:
+            continue
+        for name in study.tuning.spaces:
+            tried = [trial for trial in study.tuning.shipped if trial.arm == name]
+            (chosen,) = [trial for trial in tried if trial.chosen]
+            assert len(tried) == study.tuning.trials
+            assert chosen.score == max(trial.score or 0.0 for trial in tried)
+            assert with_settings(study.arms[name], chosen.settings, where=name).method == study.arms[name].method

@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import ConfigDict, Field
 from torch import nn
 
 from preflab.errors import UserError
@@ -25,6 +26,9 @@ from preflab.train.run import Run
 from preflab.types import Preference
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
+Count = Annotated[int, Field(ge=1)]
+CountOrAll = Annotated[int, Field(ge=0)]  # 0: all
+Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Parts:
 class Method(Spec):
     """Base of the methods' specs. `product` says what `train` returns and the run directory keeps."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
     product: ClassVar[str] = "policy"
 
     def inference(self) -> Inference:

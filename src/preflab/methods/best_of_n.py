@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, Method, Parts
 from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
 
@@ -13,7 +13,7 @@ class BestOfN(Method):
     """`selector`: the statement's public tests, or the run's reward (a reward model). Each answer costs n samples."""
 
     kind: Literal["best-of-n"] = "best-of-n"
-    n: int = 4
+    n: Count = 4
     selector: Literal["public-tests", "reward"] = "public-tests"
 
     def inference(self) -> Inference:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.losses.preference import PreferenceLoss, preference_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -18,15 +18,15 @@ from preflab.train.learner import Optim, Terms
 
 class DPO(Method):
     """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
-    `pairs`: how many, drawn by the seed (0: all)."""
+    `pairs`: how many, drawn by the seed (0: all). Under a compute budget `epochs` gives way to it."""
 
     kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
-    beta: float = 0.1
-    pairs: int = 0
-    epochs: int = 2
-    batch_size: int = 64
-    max_completion_tokens: int = 1024
+    beta: Positive = 0.1
+    pairs: CountOrAll = 0
+    epochs: Count = 2
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-6)
 
     def train(self, parts: Parts) -> LanguageModel:

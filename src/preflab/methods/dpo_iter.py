@@ -15,7 +15,7 @@ import torch
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.losses.preference import preference_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
 from preflab.methods.dpo import pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.models.lm import LanguageModel
@@ -28,14 +28,14 @@ class DPOIter(Method):
     passed over `epochs` times. Under a compute budget rounds go on until it is used."""
 
     kind: Literal["dpo-iter"] = "dpo-iter"
-    rounds: int = 4
-    prompts: int = 0
+    rounds: Count = 4
+    prompts: CountOrAll = 0
     draw: Draw = Draw()
     loss: str = "sigmoid"
-    beta: float = 0.1
-    epochs: int = 1
-    batch_size: int = 64
-    max_completion_tokens: int = 1024
+    beta: Positive = 0.1
+    epochs: Count = 1
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-6)
 
     def train(self, parts: Parts) -> LanguageModel:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, Literal
 
+from pydantic import FiniteFloat
+
 from preflab.errors import UserError
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, CountOrAll, Method, Parts
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
@@ -25,9 +27,9 @@ class Draw(Spec):
     against wrong, or all of them; `fill`: where no sample reaches `right`, a demonstration is the chosen answer (paper,
     Section 6)."""
 
-    samples: int = 5
+    samples: Count = 5
     rule: Rule = "random"
-    right: float | None = None
+    right: FiniteFloat | None = None
     fill: bool = True
     decoding: Decoding = Decoding()
 
@@ -37,7 +39,7 @@ class Pairs(Method):
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
-    prompts: int = 0
+    prompts: CountOrAll = 0
     draw: Draw = Draw()
 
     def train(self, parts: Parts) -> Sequence[Preference]:

@@ -6,6 +6,7 @@ exponential moving average. One scalar score a response; the KL penalty stands i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from preflab import ops
 from preflab.batch import Asked, Experience
 from preflab.errors import UserError
 from preflab.losses.policy import ppo_policy_loss, ppo_value_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, Method, Parts, Positive
 from preflab.models import forward
 from preflab.models.heads import Critic
 from preflab.models.heads import critic as make_critic
@@ -30,13 +31,12 @@ from preflab.train import faults
 from preflab.train.learner import Optim, Terms
 from preflab.train.run import Run, Stateful
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPO(Method):
-    """The paper's values (Section 7), its library's where it is silent [ReaL]. Top-k is off; the paper's presets use 200."""
+    """The paper's values (Section 7), its library's where it is silent [ReaL]. Top-k is off; the paper's presets use 200.
+    None turns a clip, the guard or the KL target off. Under a compute budget `steps` gives way to it."""
 
     kind: Literal["ppo"] = "ppo"
     steps: Count = 100
@@ -54,7 +54,7 @@ class PPO(Method):
     kl_horizon: Count = 10_000
     reward_scale: float = 1.0
     reward_bias: float = 0.0
-    reward_clip: Positive = 20.0
+    reward_clip: Positive | None = 20.0
     truncated: Literal["bootstrap", "score"] = "bootstrap"
     normalise_advantages: bool = True
     normalise_values: bool = True
@@ -186,7 +186,8 @@ def assess(
     with reference.active() as model:
         reference_logprobs = logprobs(model)
     values = moments.restore(forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, budget))
-    scores = ((scores - spec.reward_bias) * spec.reward_scale).clamp(-spec.reward_clip, spec.reward_clip)
+    limit = math.inf if spec.reward_clip is None else spec.reward_clip
+    scores = ((scores - spec.reward_bias) * spec.reward_scale).clamp(-limit, limit)
     bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
     scores = torch.where(bootstrapped, torch.zeros_like(scores), scores)
     penalty = ops.kl_estimate(old_logprobs, reference_logprobs, spec.kl_estimator)

@@ -12,7 +12,7 @@ import torch
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.losses.reward import bradley_terry_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, CountOrAll, Method, Parts
 from preflab.models import forward
 from preflab.models.heads import reward_model
 from preflab.models.lm import LanguageModel
@@ -25,10 +25,10 @@ class RM(Method):
 
     kind: Literal["rm"] = "rm"
     product = "reward_model"
-    pairs: int = 0
-    epochs: int = 1
-    batch_size: int = 64
-    max_completion_tokens: int = 1024
+    pairs: CountOrAll = 0
+    epochs: Count = 1
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-5)
 
     def train(self, parts: Parts) -> LanguageModel:

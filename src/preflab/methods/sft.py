@@ -9,20 +9,21 @@ from typing import Literal
 
 from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.losses.policy import sft_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Count, CountOrAll, Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT. `examples`: how many demonstrations, drawn by the seed (0: all)."""
+    """The paper gives no settings for SFT. `examples`: how many demonstrations, drawn by the seed (0: all).
+    Under a compute budget `epochs` gives way to it."""
 
     kind: Literal["sft"] = "sft"
-    examples: int = 0
-    epochs: int = 3
-    batch_size: int = 64
-    max_completion_tokens: int = 1024
+    examples: CountOrAll = 0
+    epochs: Count = 3
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-5)
 
     def train(self, parts: Parts) -> LanguageModel:

@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from preflab.errors import UserError
 from preflab.models import lora, tokens
 from preflab.models.lm import LanguageModel
 from preflab.models.load import read_config, read_model, with_tokenizer
-
-HEAD = "head.safetensors"
 
 
 def reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
@@ -112,20 +108,3 @@ def backbone_copy(model: Any) -> Any:
     if lora.is_adapted(model):
         return lora.merge(copy.deepcopy(model)).base_model.requires_grad_(True)
     return copy.deepcopy(model.base_model)
-
-
-def save_critic(value_model: Critic, directory: Path) -> None:
-    """Backbone and head as safetensors, adapters merged."""
-    lora.save_plain(value_model.backbone, directory)
-    save_file({name: tensor.detach() for name, tensor in value_model.head.state_dict().items()}, directory / HEAD)
-
-
-def load_critic(directory: Path) -> Critic:
-    """What `save_critic` wrote. Raises `UserError` where it is missing or damaged."""
-    read_config(directory, trust_remote_code=False)
-    value_model = Critic(read_model(directory, "AutoModel"))
-    try:
-        value_model.head.load_state_dict(load_file(directory / HEAD))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{directory / HEAD} is missing or damaged: {error}") from error
-    return value_model.eval()

@@ -31,6 +31,11 @@ def one_line(text: str) -> str:
     return " ".join(visible(text).split())
 
 
+def counted(count: int, noun: str) -> str:
+    """1 seed, 3 seeds."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def number(value: float | None) -> str:
     """About three digits: 0.042, 1.27, 48.3, 612, 16,384; tiny ones as 3.1e-05; None as a dash."""
     if value is None:

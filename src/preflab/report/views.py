@@ -112,8 +112,7 @@ def holds_words(results: Results) -> str:
 
 def certainty_words(results: Results) -> str:
     """How far the verdict can be trusted, by its number of seeds."""
-    count = len(results.seeds)
-    seeds = f"{count} seed{'' if count == 1 else 's'}"
+    seeds = text.counted(len(results.seeds), "seed")
     return f"Preliminary: {seeds}, fewer than five" if results.verdict.preliminary else f"{seeds}, paired"
 
 

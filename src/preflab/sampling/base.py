@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from preflab.batch import KeptTokens, TokenBatch
@@ -20,10 +21,11 @@ from preflab.spec import Spec
 class Decoding(Spec):
     """How to draw tokens. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 leave the distribution whole."""
 
-    max_new_tokens: int = 256
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    model_config = ConfigDict(allow_inf_nan=False)
+    max_new_tokens: int = Field(default=256, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,9 @@ from preflab.sampling.draw import Drawn
 
 
 def check(lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding) -> None:
-    """Raises `UserError` for settings out of range, and for a prompt that is empty or does not fit with its answer."""
+    """Raises `UserError` for a prompt that is empty or does not fit with its answer."""
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
-    allowed = {
-        "max_new_tokens": (decoding.max_new_tokens >= 1, "at least 1"),
-        "temperature": (0 <= decoding.temperature < math.inf, "0 (greedy) or above"),
-        "top_k": (decoding.top_k >= 0, "0 (off) or above"),
-        "top_p": (0 < decoding.top_p <= 1, "above 0 and at most 1 (off)"),
-    }
-    for name, (fine, rule) in allowed.items():
-        if not fine:
-            raise UserError(f"decoding: `{name}` must be {rule}, not {getattr(decoding, name)}.")
     for row, prompt in enumerate(prompts):
         if not len(prompt):
             raise UserError(f"Prompt {row} is empty: a completion needs at least one token before it, such as a BOS.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from preflab.rewards import parse_reward
 from preflab.spec import parse_spec
 from preflab.study import statistics
 from preflab.study.arm import Arm
+from preflab.study.ran import mean, worst
 from preflab.study.scores import Scores
 from preflab.train.settings import Keeping
 
@@ -28,6 +29,10 @@ class Trained:
     @property
     def final(self) -> str:
         return str(self.directory / "final")
+
+    @property
+    def diverged(self) -> bool:
+        return self.result["diverged"] is not None
 
     @property
     def score(self) -> float:
@@ -71,19 +76,30 @@ def train(
 def compare(first: Sequence[Trained], second: Sequence[Trained]) -> statistics.Comparison:
     """Paired difference of two methods' test scores over seeds and problems; needs the same seeds on both sides.
 
-    Raises `UserError` where a run was not measured, or the sides share no seed.
+    A diverged run counts as in a study: 0, or the worst score of any run where scores have no zero. Raises `UserError`
+    where a side has no run, a run was not measured, all diverged, or the sides share no seed.
     """
-    names = tuple(side[0].result["name"] for side in (first, second))
-    return statistics.compare(_scores(first), _scores(second), names=(names[0], names[1]))
+    if not first or not second:
+        raise UserError("compare: give at least one run on each side.")
+    measured = [_problems(run) for run in (*first, *second) if not run.diverged]
+    if not measured:
+        raise UserError("compare: every run diverged: there is nothing to compare. Lower the learning rates.")
+    least = worst(measured)
+    names = first[0].result["name"], second[0].result["name"]
+    return statistics.compare(_scores(first, least), _scores(second, least), names=names)
 
 
-def _scores(runs: Sequence[Trained]) -> Scores:
-    for run in runs:
-        if "chosen" not in run.result.get("evaluation", {}):
-            raise UserError(f"{run.directory} was not measured: name an evaluator.")
-    problems = tuple(runs[0].result["evaluation"]["chosen"]["problems"])
-    rows = [
-        [float(np.mean(run.result["evaluation"]["chosen"]["problems"][name]["scores"])) for name in problems]
-        for run in runs
-    ]
-    return Scores(np.array(rows), tuple(run.result["seed"] for run in runs), problems)
+def _problems(run: Trained) -> dict[str, Any]:
+    """What a run scored, problem by problem."""
+    if "chosen" not in run.result.get("evaluation", {}):
+        raise UserError(f"{run.directory} was not measured: name an evaluator.")
+    return run.result["evaluation"]["chosen"]["problems"]
+
+
+def _scores(runs: Sequence[Trained], least: Mapping[str, float]) -> Scores:
+    """One side's table, over the problems that its own runs answered (`statistics.compare` refuses different ones)."""
+    tables = [None if run.diverged else _problems(run) for run in runs]
+    names = tuple(next((table for table in tables if table is not None), least))
+    rows = [[least[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]
+    lost = tuple(run.result["seed"] for run in runs if run.diverged)
+    return Scores(np.array(rows), tuple(run.result["seed"] for run in runs), names, lost)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from preflab.evaluation import EVALUATORS
 from preflab.evaluation.settings import Evaluation
 from preflab.methods import METHODS
@@ -47,10 +49,10 @@ class Arm(Job):
     evaluator: Annotated[Any, *variant(EVALUATORS)] = None
     evaluation: Evaluation = Evaluation()
     measure: Literal["test", "validation", "none"] = "test"
-    looks: int = 4
+    looks: int = Field(default=4, ge=1)
     budget: Budget | None = None
     seed: int = 0
-    threads: int = 1
+    threads: int = Field(default=1, ge=1)
     device: str = "auto"
     precision: Precision = "fp32"
-    token_budget: int = 8192
+    token_budget: int = Field(default=8192, ge=1)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
+import shlex
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import tyro
+from pydantic import BaseModel, ValidationError
 
-from preflab.errors import UserError
+from preflab.errors import UserError, nearest
 from preflab.methods import METHODS
 from preflab.rewards import parse_reward
-from preflab.spec import parse_spec, read_spec
+from preflab.spec import explain, parse_spec, read_spec
 from preflab.study.arm import Arm
 
 
@@ -59,6 +63,7 @@ def setting(options: argparse.Namespace) -> dict[str, Any]:
         "evaluator": evaluator(options),
         "evaluation": {"max_new_tokens": options.max_new_tokens},
         "seed": options.seed,
+        "token_budget": options.token_budget,
         "threads": options.threads,
         "precision": options.precision,
         "device": options.device,
@@ -75,17 +80,41 @@ def evaluator(options: argparse.Namespace) -> Any:
 
 
 def method_from_options(name: str, rest: list[str]) -> Any:
-    """The method's spec with the hyper-parameters of the command line; an unknown one is the user's mistake."""
+    """The method's spec with the hyper-parameters of the command line. Raises `UserError` for an unknown one, with the
+    nearest right name, and for a value that does not fit."""
     cls = METHODS.load(name)
+    said = io.StringIO()  # tyro's own words, many lines in a box
     try:
-        return tyro.cli(cls, args=rest, prog=f"preflab train {name}", console_outputs=False)
+        with redirect_stderr(said):
+            method, unknown = tyro.cli(cls, args=rest, prog=f"preflab train {name}", return_unknown_args=True)
     except SystemExit as stopped:
         if stopped.code in (0, None):
             raise
-        known = " ".join(rest)
-        raise UserError(
-            f"The options {known!r} do not fit the method {name!r}. `preflab train {name} --help` lists its own."
-        ) from stopped
+        invalid = _cause(stopped)
+        reason = f"{explain(cls, invalid)}" if invalid is not None else f"{shlex.join(rest)!r} does not fit."
+        raise UserError(f"{name}: {reason} See `preflab train {name} --help`.") from stopped
+    if unknown:
+        given = unknown[0].split("=")[0]
+        raise UserError(f"The method {name!r} has no option {given!r}.{nearest(given, options_of(cls))}")
+    return method
+
+
+def options_of(cls: type[BaseModel], prefix: str = "--") -> list[str]:
+    """A method's options as they are written, nested specs' with a dot: `--optim.learning-rate`."""
+    found: list[str] = []
+    for field, info in cls.model_fields.items():
+        name, inner = prefix + field.replace("_", "-"), info.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += options_of(inner, f"{name}.") if nested else [name]
+    return found
+
+
+def _cause(error: BaseException) -> ValidationError | None:
+    """The validation error that made tyro exit, where one did."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ValidationError):
+        found = found.__cause__ or found.__context__
+    return found
 
 
 def print_method_help(name: str) -> None:

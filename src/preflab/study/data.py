@@ -19,6 +19,8 @@ SPLITS = ("train", "validation", "test")
 
 def show_data(options: argparse.Namespace) -> None:
     """Counts of each split and the first prompts of the training split."""
+    if options.show < 0:
+        raise UserError(f"--show must be 0 or more, not {options.show}.")
     wanted: dict[str, Any] = {"kind": options.testbed}
     if options.data is not None:
         wanted["data"] = options.data

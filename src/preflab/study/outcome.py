@@ -10,6 +10,7 @@ import numpy as np
 
 from preflab.meter import Unit
 from preflab.report import results as report
+from preflab.report.text import counted
 from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.arm import STAGES
@@ -292,7 +293,7 @@ def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterabl
     if learned_path(study.evaluator) is not None:
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     if study.seeds < statistics.ENOUGH_SEEDS:
-        yield f"Preliminary: {study.seeds} seeds. How much runs differ is poorly known from so few; 5 or more decide more."
+        yield f"Preliminary: {counted(study.seeds, 'seed')}. How much runs differ is poorly known from so few; 5 or more decide more."
     for name, runs in ran.items():
         count = sum(run.diverged for run in runs)
         if count:

@@ -83,7 +83,7 @@ class Study(Spec):
     caveats: tuple[str, ...] = ()
     threads: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=1.0, gt=0)
-    token_budget: int = 8192
+    token_budget: int = Field(default=8192, ge=1)
     precision: Precision = "fp32"
     device: str = "auto"
 
@@ -171,7 +171,10 @@ def presets() -> list[str]:
 
 
 def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
-    """The study with some of its arms and another number of seeds. Raises `UserError` for an arm that it does not have."""
+    """The study with some of its arms and another number of seeds. Raises `UserError` for an arm that it does not have, or
+    for less than one seed."""
+    if seeds is not None and seeds < 1:
+        raise UserError(f"A study needs at least one seed, not {seeds}.")
     for arm in arms or []:
         if arm not in study.arms:
             raise UserError(f"The study {study.name!r} has no arm {arm!r}.{nearest(arm, study.arms)}")

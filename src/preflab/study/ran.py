@@ -80,8 +80,7 @@ class Board:
         if not tables:
             raise UserError("Every run of every arm diverged: there is nothing to report. Lower the learning rates.")
         levels = {name: row["level"] for name, row in tables[0].items()}
-        worst = {name: min(0.0, *(mean(rows[name]["scores"]) for rows in tables if name in rows)) for name in levels}
-        return cls(levels, worst)
+        return cls(levels, worst(tables))
 
     def table(self, runs: Sequence[Ran], decoding: str, level: str = "") -> Scores:
         """An arm's scores, seeds x problems (of one level, where given): each cell the mean over the problem's samples."""
@@ -92,6 +91,11 @@ class Board:
         ]
         seeds = tuple(run.task.seed for run in runs)
         return Scores(np.array(rows), seeds, names, tuple(run.task.seed for run in runs if run.diverged))
+
+
+def worst(tables: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Each problem's worst score in any of the tables, and 0 at the most: what a diverged run is given."""
+    return {name: min(0.0, *(mean(rows[name]["scores"]) for rows in tables if name in rows)) for name in tables[0]}
 
 
 def mean(values: Sequence[float]) -> float:

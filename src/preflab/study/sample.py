@@ -7,21 +7,25 @@ from pathlib import Path
 
 from rich.console import Console
 
+from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load, load_directory
 from preflab.models.spec import ModelSpec
 from preflab.report.text import visible
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Decoding, Sampler
-from preflab.spec import Context
+from preflab.spec import Context, parse_spec
 from preflab.types import Prompt, Turn
 
 
 def sample(options: argparse.Namespace) -> None:
     """Prints `k` answers to `--prompt`, or answers line by line until the end of input."""
+    if options.k < 1:
+        raise UserError(f"-k must be at least 1, not {options.k}.")
+    wanted = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
+    decoding = parse_spec(Decoding, wanted, where="preflab sample")
     path = Path(options.model)
     lm = load_directory(path) if path.is_dir() else load(ModelSpec(name=options.model), seed=options.seed)
-    decoding = Decoding(max_new_tokens=options.max_new_tokens, temperature=options.temperature, top_p=options.top_p)
     console = Console()
     with SAMPLERS.parse("native").open(Context()) as sampler:
         if options.prompt is not None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from preflab.errors import UserError
 from preflab.report import print_summary, read_results, write_report
+from preflab.report.text import counted
 from preflab.spec import parse_spec
 from preflab.study.estimate import Speed
 from preflab.study.outcome import results
@@ -104,16 +105,25 @@ def trial_score(task: Task) -> float | None:
 
 
 def claim_study(study: Study, directory: Path) -> None:
+    """Takes a directory for the study, unless `refuse_other` does."""
+    refuse_other(study, directory)
+    path = directory / MANIFEST
+    if not path.exists():
+        write_json(path, {"format": FORMAT, "study": study.model_dump(mode="json"), "command": "", "failures": []})
+
+
+def refuse_other(study: Study, directory: Path) -> None:
     """Refuses a directory of another study. Arms, seeds and settings may grow: each run guards its own spec."""
     path = directory / MANIFEST
-    if path.exists():
-        known = read_json(path)
-        if known.get("format") != FORMAT or known["study"]["name"] != study.name:
-            raise UserError(
-                f"{directory} holds another study, {known['study']['name']!r}. Choose another --output, or --fresh."
-            )
-    else:
-        write_json(path, {"format": FORMAT, "study": study.model_dump(mode="json"), "command": "", "failures": []})
+    if not path.exists():
+        return
+    known = read_json(path)
+    if not (isinstance(known, dict) and isinstance(known.get("study"), dict) and known.get("format") == FORMAT):
+        raise UserError(f"{path} is no manifest of a study. Choose another --output, or --fresh.")
+    if known["study"].get("name") != study.name:
+        raise UserError(
+            f"{directory} holds another study, {known['study'].get('name')!r}. Choose another --output, or --fresh."
+        )
 
 
 def forget(directory: Path) -> None:
@@ -149,7 +159,9 @@ def describe_plan(study: Study, directory: Path) -> str:
         kind = type(method).model_fields["kind"].default if method is not None else "measured only"
         done = sum(is_done(task) for task, _ in members)
         each = members[0][1] / 60
-        lines.append(f"  {part:<6} {name:<12} {kind:<14} {len(members)} seeds, {done} done, about {each:.1f} min each")
+        lines.append(
+            f"  {part:<6} {name:<12} {kind:<14} {counted(len(members), 'seed')}, {done} done, about {each:.1f} min each"
+        )
     left = sum(cost for task, cost in zip(found, seconds, strict=True) if not is_done(task))
     at_once = max(1, cores // study.threads)
     lines += ["", f"  {len(found)} runs, {at_once} at a time: about {left / at_once / 3600:.2f} hours on this machine."]

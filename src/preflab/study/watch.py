@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -15,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from preflab.study.plan import Task
+from preflab.train.log import logger
+from preflab.train.progress import SHOWN
 
 INTERVAL = 1.0
 
@@ -29,6 +33,7 @@ class Watch:
         self.console = Console(file=sys.stderr)
         self.started_at = self.refreshed = time.monotonic()
         self.live: Live | None = None
+        self.steps: dict[Path, int] = {}  # the last step that was said, by run
 
     def started(self, task: Task) -> None:
         if not self.console.is_terminal:
@@ -42,10 +47,30 @@ class Watch:
         self.console.print(f"FAILED  {task.name} (seed {task.seed}): {reason}", markup=False, highlight=False)
 
     def refresh(self, running: Sequence[Task], waiting: int) -> None:
-        """Redraws the table, once a second."""
-        if self.quiet or not self.console.is_terminal or time.monotonic() - self.refreshed < INTERVAL:
+        """Once a second redraws the table, and says the running arms' newest steps where the program is verbose."""
+        if self.quiet or time.monotonic() - self.refreshed < INTERVAL:
             return
         self.refreshed = time.monotonic()
+        if logger.isEnabledFor(logging.DEBUG):
+            for task in running:
+                self._step(task)
+        if self.console.is_terminal:
+            self._draw(running, waiting)
+
+    def close(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _step(self, task: Task) -> None:
+        record = newest(task.directory)
+        step = record.get("step")
+        if step is not None and self.steps.get(task.directory) != step:
+            self.steps[task.directory] = step
+            facts = "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in SHOWN if name in record)
+            self._line(f"step {step}  {task.name} (seed {task.seed}) {min(record['progress'], 1.0):4.0%}  {facts}")
+
+    def _draw(self, running: Sequence[Task], waiting: int) -> None:
         if self.live is None:
             self.live = Live(console=self.console, transient=True, auto_refresh=False)  # no thread: arms are forks
             self.live.start()
@@ -55,11 +80,6 @@ class Watch:
             table.add_row(Text(f"{task.name} (seed {task.seed})"), ProgressBar(total=1.0, completed=share, width=30))
         table.add_row(Text(f"{self.finished} of {self.total} runs done, {waiting} waiting, {self._elapsed()}"))
         self.live.update(table, refresh=True)
-
-    def close(self) -> None:
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
 
     def _line(self, text: str) -> None:
         if not self.quiet:
@@ -72,17 +92,23 @@ class Watch:
 
 
 def progress(directory: Path) -> float:
-    """The share of its budget that a run has used, from the end of its metrics."""
+    """The share of its budget that a run has used."""
+    return min(float(newest(directory).get("progress", 0.0)), 1.0)
+
+
+def newest(directory: Path) -> dict[str, Any]:
+    """The last record of a run's metrics; empty where there is none yet, or it is half written."""
     path = directory / "metrics.jsonl"
     if not path.exists():
-        return 0.0
+        return {}
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         lines = file.read().splitlines()
     try:
-        return min(float(json.loads(lines[-1])["progress"]), 1.0)
-    except (IndexError, KeyError, ValueError):  # nothing yet, or a line half written
-        return 0.0
+        found = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def last_score(directory: Path) -> str:

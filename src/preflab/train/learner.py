@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from preflab import dist, ops
@@ -25,14 +25,15 @@ from preflab.spec import Spec
 class Optim(Spec):
     """AdamW with a warm-up and a schedule over the run's budget. The defaults are the paper's library's [ReaL]."""
 
-    learning_rate: float = 1e-5
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-5
-    weight_decay: float = 0.05
+    model_config = ConfigDict(allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-5, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-5, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(default=0.02, ge=0, lt=1)
-    clip_norm: float = 1.0
+    clip_norm: float = Field(default=1.0, ge=0)
 
     def factor(self, progress: float) -> float:
         """The learning rate's factor at a share of the run in [0,1]."""

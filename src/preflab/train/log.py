@@ -29,7 +29,7 @@ def logged(directory: Path) -> Generator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
     level = logger.level
-    logger.setLevel(logging.INFO)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))  # DEBUG where the program asks for it
     try:
         yield
     finally:

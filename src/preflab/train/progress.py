@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from preflab.train.log import logger
+
 SHOWN = ("loss", "reward", "kl", "accuracy", "validation/score")
 INTERVAL = 10.0
 
@@ -26,14 +28,15 @@ class Progress:
         self.bar: RichProgress | None = None
 
     def show(self, step: int, progress: float, record: Mapping[str, float], counts: Mapping[str, float]) -> None:
-        if not self.enabled:
-            return
         tokens = counts["trained_tokens"] + counts["sampled_tokens"]
         if self.first is None:  # a resumed run starts with tokens that an earlier process handled
             self.first = (time.monotonic(), tokens)
         rate = (tokens - self.first[1]) / max(time.monotonic() - self.first[0], 1e-9)
         facts = "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in SHOWN if name in record)
         text = f"step {step}  {facts}  {rate:,.0f} tokens/s"
+        logger.debug("%s: %3.0f%%  %s", self.label, 100 * min(progress, 1.0), text)
+        if not self.enabled:
+            return
         if self.console.is_terminal:
             self._draw(progress, text)
         elif time.monotonic() - self.shown >= INTERVAL or progress >= 1.0:
