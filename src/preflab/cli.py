@@ -336,8 +336,8 @@ def _complain(text: str) -> None:
 
 def _out_of_memory() -> None:
     _complain(
-        "preflab: out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or --precision "
-        "bf16, or a smaller model; nothing is lost: the same command goes on from the last checkpoint."
+        "preflab: out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
+        "--precision bf16, or a smaller model; nothing is lost: the same command goes on from the last checkpoint."
     )
 
 

@@ -61,6 +61,7 @@ def write(directory: Path, name: str, share: float, *, seed: int, labels: float 
         "product": "policy",
         "parameters": 10,
         "notices": [],
+        "data_notes": ["3 pairs were dropped"],
         "diverged": "The loss is nan." if diverged else None,
         "counts": counts,
         "best": {"done": 4, "best_score": 0.5, "best_step": 3},

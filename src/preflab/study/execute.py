@@ -93,7 +93,11 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
     if arm.evaluator is not None:  # its meter is its own: measuring is not charged to the arm
         bench = _bench(arm, run, replace(context, meter=Meter()), testbed, start, stack)
     result: dict[str, Any] = {"name": arm.name, "seed": arm.seed, "method": "policy", "product": "policy"}
-    result |= {"parameters": start.size, "notices": [*start.notices, *getattr(testbed, "notes", ())]}
+    result |= {
+        "parameters": start.size,
+        "notices": list(start.notices),
+        "data_notes": list(getattr(testbed, "notes", ())),
+    }
     seen = training_data(arm, testbed, stages)
     refuse_overlap(arm, seen, stages)
     method: Method | None = arm.method

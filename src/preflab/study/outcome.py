@@ -53,7 +53,7 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         ),
         tuning=tuning_of(study),
         samples=tuple(samples(ran)),
-        caveats=(*study.caveats, *notes, *automatic_caveats(study, ran)),
+        caveats=(*study.caveats, *notes, *automatic_caveats(study, ran), *first["data_notes"]),
         versions={**versions(), "revision": revision() or "unknown"},
         command=command,
         timing=tuple(timing(run) for runs in ran.values() for run in runs),
@@ -293,7 +293,8 @@ def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterabl
     if learned_path(study.evaluator) is not None:
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     if study.seeds < statistics.ENOUGH_SEEDS:
-        yield f"Preliminary: {counted(study.seeds, 'seed')}. How much runs differ is poorly known from so few; 5 or more decide more."
+        few = counted(study.seeds, "seed")
+        yield f"Preliminary: {few}. How much runs differ is poorly known from so few; 5 or more decide more."
     for name, runs in ran.items():
         count = sum(run.diverged for run in runs)
         if count:
