@@ -20,7 +20,13 @@ import preflab
 
 HEAVY = ("torch", "transformers", "peft", "datasets")
 TORCH_FREE_PACKAGES = ("testbeds", "rewards", "report")
-TORCH_FREE_MODULES = ("types", "errors", "spec", "cli", "study.plan", "study.statistics")
+TORCH_FREE_MODULES = (
+    *("types", "errors", "meter", "targets", "spec", "cli", "evaluation.settings"),
+    *(
+        f"study.{name}"
+        for name in ("arm", "outcome", "plan", "process", "ran", "runner", "statistics", "study", "verdict")
+    ),
+)
 TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
 
 

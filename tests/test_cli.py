@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from preflab.cli import COMMANDS, main
+from preflab.cli import COMMANDS, define_evaluate, define_train, main
+from preflab.study.command import arm_from_options, evaluation_arm
 
 
 def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -31,7 +35,21 @@ def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
         (["study", "missing.yaml"], "no file missing.yaml"),
         (["train", "dop"], "Did you mean 'dpo'"),
         (["train"], "Name a method"),
-        (["train", "dpo", "--betaa", "1"], "betaa"),
+        (["train", "dpo", "--betta", "1"], "no option '--betta'. Did you mean '--beta'"),
+        (["train", "dpo", "--optim.lerning-rate=1"], "Did you mean '--optim.learning-rate'"),
+        (["train", "dpo", "--epochs", "x"], "'--epochs x' does not fit"),
+        (["train", "sft", "--epochs", "0"], "`epochs`"),
+        (["train", "sft", "--batch-size", "0"], "`batch_size`"),
+        (["train", "sft", "--examples", "-1"], "`examples`"),
+        (["train", "dpo", "--beta", "-1"], "`beta`"),
+        (["train", "dpo", "--optim.learning-rate", "nan"], "`learning_rate`"),
+        (["train", "sft", "--token-budget", "0"], "`token_budget`"),
+        (["train", "sft", "--threads", "0"], "`threads`"),
+        (["study", "quickstart", "--seeds", "0"], "at least one seed"),
+        (["study", "quickstart", "--seeds", "-1"], "at least one seed"),
+        (["sample", "./nowhere", "-k", "0"], "-k must be at least 1"),
+        (["sample", "./nowhere", "--max-new-tokens", "0"], "`max_new_tokens`"),
+        (["data", "minicode", "--show", "-1"], "--show"),
         (["train", "dpo", "--testbed", "minicod"], "Did you mean 'minicode'"),
         (["train", "ppo", "--reward", "test"], "Did you mean 'tests'"),
         (["train", "dpo", "--evaluator", "hiden-tests"], "Did you mean 'hidden-tests'"),
@@ -52,6 +70,46 @@ def test_mistakes(
     assert code == 2
     assert said in err
     assert err.startswith("preflab: ") and "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [("{", "is damaged"), ('{"name": "theirs"}', "no manifest of a study"), ("[]", "no manifest of a study")],
+)
+def test_a_plan_is_refused_where_its_run_would_be(
+    manifest: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects from a plan that promises what the study then refuses: a directory whose `study.json` is another's."""
+    (tmp_path / "study.json").write_text(manifest)
+    code, _, err = run("study", "quickstart", "--plan", "--output", tmp_path, capsys=capsys)
+    assert code == 2
+    assert said in err
+    assert (tmp_path / "study.json").read_text() == manifest
+
+
+def test_the_token_budget_reaches_the_run(tmp_path: Path) -> None:
+    """Protects the advice given when memory runs out: --token-budget is the run's micro-batch, in both commands."""
+    parser = argparse.ArgumentParser(add_help=False)
+    define_train(parser)
+    assert arm_from_options(parser.parse_args(["sft", "--token-budget", "512"]), []).token_budget == 512
+    parser = argparse.ArgumentParser()
+    define_evaluate(parser)
+    assert evaluation_arm(parser.parse_args([str(tmp_path), "--token-budget", "512"])).token_budget == 512
+
+
+def test_verbose_says_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `-v`: a line a step on standard error and in the run's log, in place of the progress bar."""
+    logger = logging.getLogger("preflab")
+    words = ["sft", "--examples", "4", "--batch-size", "2", "--epochs", "1", "--no-evaluate", "-v"]
+    try:
+        code, _, err = run("train", *words, "--output", tmp_path / "run", capsys=capsys)
+    finally:
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+    assert code == 0
+    for text in (err, (tmp_path / "run" / "run.log").read_text()):
+        assert re.findall(r"DEBUG sft: +(\d+)%  step (\d+)  loss", text) == [("50", "1"), ("100", "2")]
 
 
 def test_unknown_keys_are_refused_at_every_depth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

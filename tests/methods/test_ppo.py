@@ -85,10 +85,13 @@ def test_the_score_stands_on_the_end_token(tiny: Callable[..., Any]) -> None:
 
 
 def test_scores_are_shifted_scaled_and_clipped(tiny: Callable[..., Any]) -> None:
-    """(score - bias) x scale, then the clip: (9 - 1) x .5 = 4 -> 3, (-7 - 1) x .5 = -4 -> -3, (2 - 1) x .5 = .5."""
+    """(score - bias) x scale, then the clip: (9 - 1) x .5 = 4 -> 3, (-7 - 1) x .5 = -4 -> -3, (2 - 1) x .5 = .5.
+    Without a clip any score stays."""
     batch = collate([[5]] * 3, [[10, END]] * 3)
     found = assessed(tiny(), small(reward_bias=1.0, reward_scale=0.5, reward_clip=3.0), [9, -7, 2], batch=batch)
     assert found.scores.tolist() == [3, -3, 0.5]
+    found = assessed(tiny(), small(reward_clip=None), [90, -70, 2], batch=batch)
+    assert found.scores.tolist() == [90, -70, 2]
 
 
 def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., Any]) -> None:

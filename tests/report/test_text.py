@@ -24,6 +24,11 @@ def test_number(value: float | None, shown: str) -> None:
     assert text.number(value) == shown
 
 
+def test_counted() -> None:
+    """One of a thing is singular."""
+    assert [text.counted(count, "seed") for count in (0, 1, 3)] == ["0 seeds", "1 seed", "3 seeds"]
+
+
 def test_shares_are_percent_and_their_differences_points() -> None:
     """0.628 is 62.8%, a gap of 0.083 is 8.3 points, and a rounded zero has no sign."""
     assert text.quantity(SHARE, 0.628) == "62.8%"

@@ -85,12 +85,16 @@ def test_arm_and_stage_of_one_name_do_not_share_a_directory() -> None:
 
 
 def test_narrowing() -> None:
-    """Protects `--arms` and `--seeds`: fewer arms, their comparisons only; an unknown one is refused."""
+    """Protects `--arms` and `--seeds`: fewer arms, their comparisons only; an unknown arm and no seed at all
+    are refused."""
     whole = study(comparisons=[["ppo-rm", "sft"]])
     assert narrowed(whole, ["sft"], 3).comparisons == ()
     assert narrowed(whole, None, 3).seeds == 3
     with pytest.raises(UserError, match="ppo-rm"):
         narrowed(whole, ["ppo-rn"], None)
+    for seeds in (0, -1):
+        with pytest.raises(UserError, match="at least one seed"):
+            narrowed(whole, None, seeds)
 
 
 def test_trials_are_equal_in_number_and_use_their_own_seed() -> None:

@@ -91,7 +91,7 @@ def method_from_options(name: str, rest: list[str]) -> Any:
         if stopped.code in (0, None):
             raise
         invalid = _cause(stopped)
-        reason = f"{explain(cls, invalid)}" if invalid is not None else f"{shlex.join(rest)!r} does not fit."
+        reason = explain(cls, invalid) if invalid is not None else f"{shlex.join(rest)!r} does not fit."
         raise UserError(f"{name}: {reason} See `preflab train {name} --help`.") from stopped
     if unknown:
         given = unknown[0].split("=")[0]
@@ -104,9 +104,11 @@ def options_of(cls: type[BaseModel], prefix: str = "--") -> list[str]:
     found: list[str] = []
     for field, info in cls.model_fields.items():
         name, inner = prefix + field.replace("_", "-"), info.annotation
-        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found += options_of(inner, f"{name}.") if nested else [name]
-    return found
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += options_of(inner, f"{name}.")
+        else:
+            found.append(name)
+    return [name for name in found if name != "--kind"]
 
 
 def _cause(error: BaseException) -> ValidationError | None:

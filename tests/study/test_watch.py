@@ -1,0 +1,57 @@
+"""What a study says of its running arms."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from preflab.study import watch
+from preflab.study.plan import Task
+from preflab.study.watch import Watch, progress
+
+
+def task(directory: Path) -> Task:
+    return Task("dpo", 3, cast("Any", None), directory, ())
+
+
+def write(directory: Path, step: int) -> None:
+    record = {"step": step, "progress": 0.25 * step, "loss": 0.5}
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def test_verbose_says_each_step_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Protects `study -v`: a line when a running arm has a new step, and no line otherwise."""
+    monkeypatch.setattr(watch, "INTERVAL", 0.0)
+    shown = Watch(1)
+    write(tmp_path, 1)
+    shown.refresh([task(tmp_path)], 0)
+    assert capsys.readouterr().err == ""
+    with caplog.at_level(logging.DEBUG, logger="preflab"):
+        for step in (2, 2, 3):
+            if step == 3:
+                write(tmp_path, 3)
+            shown.refresh([task(tmp_path)], 0)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "step 1  dpo (seed 3)  25%  loss 0.5" in said[0]
+    assert "step 3  dpo (seed 3)  75%  loss 0.5" in said[1]
+
+
+def test_progress_of_what_is_half_written(tmp_path: Path) -> None:
+    """Protects the display from a run that has written nothing, or half a line."""
+    assert progress(tmp_path) == 0.0
+    write(tmp_path, 2)
+    assert progress(tmp_path) == 0.5
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3')
+    assert progress(tmp_path) == 0.0
