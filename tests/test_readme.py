@@ -39,5 +39,7 @@ def test_links_and_commands() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
     assert links
     assert [link for link in links if not (root / link).exists()] == []
-    named = set(re.findall(r"^preflab (\w+)", README, flags=re.MULTILINE))
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+    named = set(re.findall(r"^preflab (\w+)", shell, flags=re.MULTILINE))
+    assert named
     assert named <= set(COMMANDS)
