@@ -82,9 +82,9 @@ def test_template_that_refuses_is_named(saved: dict[str, Path]) -> None:
 
 def test_too_long_is_refused() -> None:
     """Protects the context: prompt and answer together must fit."""
-    TINY.check_fits(PROMPT, [0] * 200, 56)
-    with pytest.raises(UserError, match="context is 256"):
-        TINY.check_fits(PROMPT, [0] * 200, 57)
+    TINY.check_fits(PROMPT, [0] * 500, 12)
+    with pytest.raises(UserError, match="context is 512"):
+        TINY.check_fits(PROMPT, [0] * 500, 13)
 
 
 def test_saved_policy_in_plain_transformers(lm: LanguageModel, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real study with real arms, killed from outside: `test_runner.py` with nothing in place of anything. Minutes."""
+"""A real study with real arms, killed from outside: `test_runner.py` with nothing in place of anything. Half a minute."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 import yaml
 
 from preflab.study.plan import PRESETS
-
-pytestmark = pytest.mark.slow
 
 
 class Place:
