@@ -31,7 +31,7 @@ class StudyBudget(Spec):
     """The budget that binds every arm: `amount` FLOP (compute), or labels; the other one is reported."""
 
     unit: Unit = "compute"
-    amount: float = Field(gt=0)
+    amount: float = Field(gt=0, allow_inf_nan=False)
 
 
 class Contestant(Job):

@@ -17,8 +17,8 @@ class Budget(Spec):
     (the stages that it stands on)."""
 
     unit: Unit = "compute"
-    amount: float
-    charged: float = 0.0
+    amount: float = Field(gt=0, allow_inf_nan=False)
+    charged: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _covers_its_stages(self) -> Self:
