@@ -27,7 +27,7 @@ def test_the_python_of_the_readme(
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preflab, "train", partial(preflab.train, **SMALL))
+    monkeypatch.setattr(preflab, "fit", partial(preflab.fit, **SMALL))
     exec(compile(code.replace('"steps": 20, "rollouts": 256', '"steps": 1, "rollouts": 8'), "README.md", "exec"), {})
     assert "Comparison(" in capsys.readouterr().out
     assert (tmp_path / "runs" / "api" / "2" / "ppo" / "final" / "model.safetensors").exists()
@@ -43,3 +43,9 @@ def test_links_and_commands() -> None:
     named = set(re.findall(r"^preflab (\w+)", shell, flags=re.MULTILINE))
     assert named
     assert named <= set(COMMANDS)
+
+
+def test_no_public_name_is_hidden_by_a_module() -> None:
+    """Protects `preflab.fit(...)`: importing a subpackage sets an attribute of its name, whatever stood there before."""
+    modules = {path.stem for path in Path(preflab.__file__).parent.iterdir()}
+    assert not modules & set(preflab.__all__)

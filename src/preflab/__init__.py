@@ -14,7 +14,7 @@ from preflab._version import __version__
 if TYPE_CHECKING:
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
-    from preflab.study.api import Trained, compare, train
+    from preflab.study.api import Trained, compare, fit
     from preflab.study.plan import load_study
     from preflab.study.study import run_study
     from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "preflab.errors": ("UserError",),
     "preflab.spec": ("Context", "Spec"),
-    "preflab.study.api": ("Trained", "compare", "train"),
+    "preflab.study.api": ("Trained", "compare", "fit"),
     "preflab.study.plan": ("load_study",),
     "preflab.study.study": ("run_study",),
     "preflab.types": (
@@ -53,9 +53,9 @@ __all__ = [  # type checkers read this list, which must therefore be spelled out
     "Verdict",
     "__version__",
     "compare",
+    "fit",
     "load_study",
     "run_study",
-    "train",
 ]
 
 

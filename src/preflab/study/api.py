@@ -40,7 +40,7 @@ class Trained:
         return self.result["evaluation"]["chosen"]["measures"]["score"]
 
 
-def train(
+def fit(
     method: str,
     *,
     output: str | Path,
@@ -68,7 +68,7 @@ def train(
         "evaluator": "hidden-tests",
         **arm,
     }
-    spec = parse_spec(Arm, data, where="preflab.train")
+    spec = parse_spec(Arm, data, where="preflab.fit")
     directory = Path(output)
     return Trained(directory, execute(spec, directory, keeping=Keeping(progress=progress)))
 
