@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from preflab import ops
@@ -119,9 +119,9 @@ def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
 
-def values(critic: nn.Module, batch: TokenBatch) -> Tensor:
+def values(critic: Any, batch: TokenBatch) -> Tensor:
     """The critic's value of the state before each response token and after the last one: [B, T+1] fp32."""
-    return critic.head(states(critic.backbone, batch).float()).squeeze(-1)  # type: ignore[operator]
+    return critic.head(states(critic.backbone, batch).float()).squeeze(-1)
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -156,14 +156,14 @@ def spent_of(study: Study, run: Ran) -> report.Spent:
 
 
 def comparison(found: statistics.Comparison, headline: str, *, named: bool) -> report.Comparison:
-    outcome = {"better": "a", "worse": "b", "not decided": "undecided"}[found.verdict]
+    outcomes: Mapping[str, Literal["a", "b", "undecided"]] = {"better": "a", "worse": "b", "not decided": "undecided"}
     return report.Comparison(
         a=found.first,
         b=found.second,
         metric=headline,
         difference=interval(found),
         p_value=found.p_value,
-        outcome=outcome,  # type: ignore[arg-type]
+        outcome=outcomes[found.verdict],
         preliminary=found.preliminary,
         named=named,
     )
