@@ -167,16 +167,15 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Experience:
-    """What a rollout leaves behind. The per-token tensors are [B,T], `values` [B,T+1], `scores` [B]."""
+    """What a rollout leaves behind. The per-token tensors are [B,T], `values` [B,T+1]; a method without a critic has
+    neither `values` nor `returns`."""
 
     batch: TokenBatch
     logprobs: Tensor
     reference_logprobs: Tensor
-    values: Tensor
-    scores: Tensor
-    rewards: Tensor
     advantages: Tensor
-    returns: Tensor
+    values: Tensor | None = None
+    returns: Tensor | None = None
     kept: KeptTokens | None = None
 
     def __len__(self) -> int:
@@ -199,11 +198,9 @@ class Experience:
             batch=batch,
             logprobs=self.logprobs[index, :longest],
             reference_logprobs=self.reference_logprobs[index, :longest],
-            values=self.values[index, : longest + 1],
-            scores=self.scores[index],
-            rewards=self.rewards[index, :longest],
             advantages=self.advantages[index, :longest],
-            returns=self.returns[index, :longest],
+            values=None if self.values is None else self.values[index, : longest + 1],
+            returns=None if self.returns is None else self.returns[index, :longest],
             kept=None if self.kept is None else self.kept.select(index, longest),
         )
 

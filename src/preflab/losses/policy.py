@@ -11,8 +11,12 @@ def sft_loss(logprobs: Tensor) -> Tensor:
     return -logprobs
 
 
-def ppo_policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip: float) -> Tensor:
-    """max( -A rho, -A clamp(rho, 1-clip, 1+clip) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
+def ppo_policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip: float, clip_high: float | None = None
+) -> Tensor:
+    """max( -A rho, -A clamp(rho, 1-clip, 1+clip_high) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
+
+    `clip_high` other than `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10); None: `clip`.
 
     Args:
         logprobs, old_logprobs, advantages: [B,T]; only `logprobs` carries a gradient.
@@ -20,7 +24,8 @@ def ppo_policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, 
     Returns: [B,T].
     """
     ratio = torch.exp(logprobs - old_logprobs)
-    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1.0 - clip, 1.0 + clip))
+    high = 1.0 + (clip if clip_high is None else clip_high)
+    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1.0 - clip, high))
 
 
 def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None) -> Tensor:

@@ -6,27 +6,44 @@ L_DPO = -E log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (pa
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
+from pydantic import Field
+
 from preflab.batch import PairBatch, collate_pairs
-from preflab.losses.preference import PreferenceLoss, preference_loss
+from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
 from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
 
 
-class DPO(Method):
+class PairLoss(Method):
+    """The fields of every method that learns from pairs. `loss`: a name of `losses.preference`, or
+    `package.module:function`; `beta` None is that loss's own default, `loss_settings` are its other hyper-parameters.
+    `sft_coefficient`: the weight of -log pi(y_w) / |y_w| beside it (Pang et al. 2024, eq. 2; theirs is 1).
+    """
+
+    loss: str = "sigmoid"
+    beta: Positive | None = None
+    loss_settings: dict[str, float] = {}
+    sft_coefficient: float = Field(default=0.0, ge=0)
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
+
+    def objective(self) -> PreferenceLoss:
+        """The loss with its settings; raises `UserError` on a name or a setting that does not exist."""
+        return preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+
+
+class DPO(PairLoss):
     """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
     `pairs`: how many, drawn by the seed (0: all). Under a compute budget `epochs` gives way to it."""
 
     kind: Literal["dpo"] = "dpo"
-    loss: str = "sigmoid"
-    beta: Positive = 0.1
     pairs: CountOrAll = 0
     epochs: Count = 2
-    batch_size: Count = 64
-    max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-6)
 
     def train(self, parts: Parts) -> LanguageModel:
@@ -34,20 +51,15 @@ class DPO(Method):
         # 1. Pairs as ids, and what the reference (the policy as it is now) says of them: once, since it stays.
         pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
-        data = with_reference(parts, policy, data)
+        if self.loss not in REFERENCE_FREE:
+            data = with_reference(parts, policy, data)
         learner = parts.learner(policy.model, self.optim)
-        loss = preference_loss(self.loss)
+        terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. One update on the step's pairs.
             batch = data.select(run.rows(step, len(data), self.batch_size))
-            update = learner.step(
-                batch,
-                lambda rows: pair_terms(policy, rows, loss, self.beta),
-                count=len(batch),
-                progress=run.progress,
-            )
-            run.log(update)
+            run.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
         return policy
 
 
@@ -63,18 +75,27 @@ def with_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> Pair
     return replace(data, reference_chosen=sides[0], reference_rejected=sides[1])
 
 
-def pair_terms(policy: LanguageModel, pairs: PairBatch, loss: PreferenceLoss, beta: float) -> Terms:
-    """The loss's terms [B]; logs both log-probabilities, the margin, the accuracy, and how far the chosen one fell."""
-    assert pairs.reference_chosen is not None and pairs.reference_rejected is not None
-    chosen_logprobs = forward.sequence_logprobs(policy.model, pairs.chosen)
-    rejected_logprobs = forward.sequence_logprobs(policy.model, pairs.rejected)
-    chosen = chosen_logprobs - pairs.reference_chosen
-    rejected = rejected_logprobs - pairs.reference_rejected
+def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
+    """The loss's terms [B]; logs both log-probabilities, the margin and the accuracy (against the reference where there
+    is one), and how far the chosen answer fell from it."""
+    found = PairLogprobs(
+        chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
+        rejected=forward.sequence_logprobs(policy.model, pairs.rejected),
+        reference_chosen=pairs.reference_chosen,
+        reference_rejected=pairs.reference_rejected,
+        chosen_lengths=pairs.chosen.completion_lengths,
+        rejected_lengths=pairs.rejected.completion_lengths,
+    )
+    terms = loss(found)
+    if sft_coefficient:
+        terms = terms - sft_coefficient * found.chosen / found.chosen_lengths
+    margin = found.chosen - found.rejected if pairs.reference_chosen is None else found.margin
     stats = {
-        "chosen_logprob": chosen_logprobs,
-        "rejected_logprob": rejected_logprobs,
-        "chosen_fall": -chosen,
-        "margin": beta * (chosen - rejected),
-        "accuracy": (chosen > rejected).float(),
+        "chosen_logprob": found.chosen,
+        "rejected_logprob": found.rejected,
+        "margin": margin,
+        "accuracy": (margin > 0).float(),
     }
-    return Terms(loss(chosen, rejected, beta=beta), None, stats)
+    if pairs.reference_chosen is not None:
+        stats["chosen_fall"] = -found.chosen_ratio
+    return Terms(terms, None, stats)

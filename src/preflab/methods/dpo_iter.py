@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
-from preflab.losses.preference import preference_loss
-from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
-from preflab.methods.dpo import pair_terms, with_reference
+from preflab.methods.base import Count, CountOrAll, Parts
+from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 from preflab.types import from_preference, to_preference
 
 
-class DPOIter(Method):
+class DPOIter(PairLoss):
     """The paper's values: 4 rounds, beta .1, learning rate 1e-6. `prompts` a round (0: all), each round's pairs are
     passed over `epochs` times. Under a compute budget rounds go on until it is used."""
 
@@ -31,18 +31,14 @@ class DPOIter(Method):
     rounds: Count = 4
     prompts: CountOrAll = 0
     draw: Draw = Draw()
-    loss: str = "sigmoid"
-    beta: Positive = 0.1
     epochs: Count = 1
-    batch_size: Count = 64
-    max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-6)
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        loss = preference_loss(self.loss)
         learner = parts.learner(policy.model, self.optim)
         rounds = Rounds(self, parts)
+        terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
             # 1. A new round: pairs from the newest policy, which becomes their reference.
@@ -51,12 +47,7 @@ class DPOIter(Method):
                 continue
             # 2. One DPO update on the step's pairs.
             batch = rounds.next_batch()
-            update = learner.step(
-                batch,
-                lambda rows: pair_terms(policy, rows, loss, self.beta),
-                count=len(batch),
-                progress=run.progress,
-            )
+            update = learner.step(batch, terms, count=len(batch), progress=run.progress)
             run.log({**update, "round": rounds.number, "pairs": rounds.size})
         return policy
 

@@ -13,10 +13,10 @@ from pydantic import FiniteFloat
 
 from preflab.errors import UserError
 from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.methods.rollout import roll_out
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
-from preflab.train import faults
 from preflab.types import Completion, Preference, Prompt
 
 Rule = Literal["best-worst", "random", "all"]
@@ -56,24 +56,15 @@ def draw_pairs(
     draw: Draw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
 ) -> list[Preference]:
     """Samples of each prompt, scored by the run's reward and paired; ties are dropped, and prompts without a pair."""
-    run, reward = parts.run, parts.needed_reward()
-    # 1. Sample.
-    faults.point("rollout.before")
-    ids = [policy.encode_prompt(prompt) for prompt in prompts]
-    rows = [row for row in range(len(prompts)) for _ in range(draw.samples)]
-    seeds = [run.seed_for(name, i) for i in range(len(rows))]
-    samples = parts.sampler.sample(policy, [ids[row] for row in rows], seeds=seeds, decoding=draw.decoding)
-    completions = policy.completions(samples.batch)
-    # 2. Label.
-    scores = run.score(reward, [prompts[row] for row in rows], completions, key=f"scores-{name}")
-    faults.point("rollout.after")
-    # 3. Pair.
+    # 1. Sample and label.
+    rollout = roll_out(parts, policy, prompts, name, decoding=draw.decoding, group=draw.samples)
+    scores = rollout.scores.tolist()
+    # 2. Pair.
     fills = right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
-    for i, prompt in enumerate(prompts):
-        span = slice(i * draw.samples, (i + 1) * draw.samples)
-        rng = run.random(name, "pair", i)
-        for chosen, rejected in pair(draw, completions[span], scores[span], fills.get(prompt.id), rng):
+    for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
+        rng = parts.run.random(name, "pair", i)
+        for chosen, rejected in pair(draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng):
             pairs.append(Preference(prompt, chosen, rejected))
     return pairs
 

@@ -21,6 +21,7 @@ from preflab.models.spec import ModelSpec
 from preflab.sampling import SAMPLERS
 from preflab.spec import Spec, parse_spec, read_data, variant
 from preflab.study.arm import STAGE, STAGES, Arm, Job, Precision
+from preflab.study.claims import Claim, PaperTable, Sweep, check_arms
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
@@ -63,7 +64,8 @@ class Tuning(Spec):
 
 
 class Study(Spec):
-    """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other."""
+    """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other.
+    `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -79,6 +81,9 @@ class Study(Spec):
     stages: dict[str, Job] = {}
     arms: dict[str, Contestant]
     comparisons: tuple[tuple[str, str], ...] = ()
+    claims: tuple[Claim, ...] = ()
+    paper: PaperTable | None = None
+    sweep: Sweep | None = None
     tuning: Tuning | None = None
     caveats: tuple[str, ...] = ()
     threads: int = Field(default=1, ge=1)
@@ -102,6 +107,7 @@ class Study(Spec):
         for arm in self.tuning.spaces if self.tuning else ():
             if arm not in self.arms:
                 raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
+        check_arms(self.claims, self.sweep, self.arms)
         return self
 
     def with_data(self, data: str) -> Study:
@@ -171,8 +177,8 @@ def presets() -> list[str]:
 
 
 def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
-    """The study with some of its arms and another number of seeds. Raises `UserError` for an arm that it does not have, or
-    for less than one seed."""
+    """The study with some of its arms and another number of seeds; what speaks of an arm that was left out (a comparison, a
+    claim) goes too. Raises `UserError` for an arm that it does not have, or for less than one seed."""
     if seeds is not None and seeds < 1:
         raise UserError(f"A study needs at least one seed, not {seeds}.")
     for arm in arms or []:
@@ -185,8 +191,10 @@ def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
         spaces = {name: space for name, space in tuning.spaces.items() if name in kept}
         shipped = tuple(trial for trial in tuning.shipped if trial.arm in kept)
         tuning = tuning.model_copy(update={"spaces": spaces, "shipped": shipped}) if spaces else None
+    claims = tuple(claim for claim in study.claims if all(arm in kept for arm in claim.contrast))
+    sweep = study.sweep and study.sweep.among(kept)
     changes = {"arms": kept, "comparisons": pairs, "seeds": seeds or study.seeds, "tuning": tuning}
-    return study.model_copy(update=changes)
+    return study.model_copy(update={**changes, "claims": claims, "sweep": sweep})
 
 
 def needs(job: Job) -> list[str]:

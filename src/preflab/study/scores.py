@@ -52,21 +52,25 @@ class Scores:
         return self.values[np.ix_(rows, [column[problem] for problem in problems])]
 
 
-def paired(a: Scores, b: Scores, names: tuple[str, str]) -> tuple[tuple[int, ...], Floats]:
-    """The seeds that both arms have, and `a` minus `b` on them, cell by cell. `names` serve the error messages.
+def combined(
+    arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]
+) -> tuple[tuple[int, ...], Floats]:
+    """The seeds that all the arms have, and the weighted sum of their cells [S, P] on them. `names` serve the error
+    messages.
 
-    Raises UserError when the arms answered different problems or share no seed.
+    Raises UserError when arms answered different problems or share no seed.
     """
-    differing = set(a.problems) ^ set(b.problems)
-    if differing:
-        raise UserError(
-            f"{names[0]} and {names[1]} did not answer the same problems ({len(differing)} differ, among them "
-            f"{min(differing)!r}): evaluate both on the same test set"
-        )
-    seeds = tuple(seed for seed in a.seeds if seed in b.seeds)
+    first = arms[0]
+    for arm, name in zip(arms[1:], names[1:], strict=True):
+        differing = set(first.problems) ^ set(arm.problems)
+        if differing:
+            raise UserError(
+                f"{names[0]} and {name} did not answer the same problems ({len(differing)} differ, among them "
+                f"{min(differing)!r}): evaluate both on the same test set"
+            )
+    seeds = tuple(seed for seed in first.seeds if all(seed in arm.seeds for arm in arms[1:]))
     if not seeds:
-        raise UserError(
-            f"{names[0]} (seeds {list(a.seeds)}) and {names[1]} (seeds {list(b.seeds)}) share no seed: arms are "
-            "compared seed by seed; run both with the same seeds"
-        )
-    return seeds, a.table(seeds, a.problems) - b.table(seeds, a.problems)
+        have = " and ".join(f"{name} (seeds {list(arm.seeds)})" for arm, name in zip(arms, names, strict=True))
+        raise UserError(f"{have} share no seed: arms are compared seed by seed; run them with the same seeds")
+    tables = [weight * arm.table(seeds, first.problems) for arm, weight in zip(arms, weights, strict=True)]
+    return seeds, np.sum(tables, axis=0)

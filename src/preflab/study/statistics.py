@@ -16,10 +16,11 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from scipy import stats
 
 from preflab.errors import UserError, nearest
 from preflab.study.intervals import Crossed, Floats, analyse, half_width, p_value
-from preflab.study.scores import Scores, paired
+from preflab.study.scores import Scores, combined
 
 Decision = Literal["better", "worse", "not decided"]
 ENOUGH_SEEDS = 5
@@ -121,7 +122,7 @@ def compare(
     alpha = 1 - _checked(confidence)
     if margin < 0:
         raise UserError(f"margin is {margin}; give the smallest difference worth having, 0 or more")
-    seeds, cells = paired(a, b, names)
+    seeds, cells = combined((a, b), (1, -1), names)
     table, width, p = _analysed(cells), None, None
     verdict: Decision = "not decided"
     if table is not None:
@@ -139,6 +140,26 @@ def compare(
         margin=margin,
         family=family,
     )
+
+
+def contrast(
+    scores: Mapping[str, Scores], weights: Mapping[str, float], *, confidence: float = 0.95, family: float = 1.0
+) -> Interval:
+    """sum_arm weight[arm] * score[arm], cell by cell, over the seeds that all the arms have and all problems.
+
+    A difference is {a: 1, b: -1}, one of differences {a: 1, b: -1, c: -1, d: 1}, a trend {small: -1, large: 1}. The table
+    of sums is analysed as `compare` analyses differences; `family` as there. `diverged` counts the runs of all arms.
+    Raises UserError for an arm without scores, or where the arms share no seed or answer different problems.
+    """
+    for name in weights:
+        if name not in scores:
+            raise UserError(f"contrast: no arm {name!r} in this study.{nearest(name, scores)}")
+    arms = [scores[name] for name in weights]
+    seeds, cells = combined(arms, list(weights.values()), list(weights))
+    alpha, table = 1 - _checked(confidence), _analysed(cells)
+    width = None if table is None else float(half_width(table, alpha, family))
+    diverged = sum(seed in seeds for arm in arms for seed in arm.diverged)
+    return _interval(cells, table, width, confidence, diverged)
 
 
 def compare_all(
@@ -199,22 +220,28 @@ def detectable_difference(
     problems: int,
     confidence: float = 0.95,
     family: float = 1.0,
+    power: float = 0.5,
 ) -> float:
-    """The half width to expect of a comparison with so many seeds and problems: a true difference of this size is
-    found about every second time. The standard deviations are those of the paired difference (see `Interval`).
+    """The true difference that so many seeds and problems find with probability `power`: half width + t(power; df) se.
+
+    At power 1/2 that is the half width to expect (a true difference of its size is found about every second time); 80%
+    add .84 to 1.06 standard errors (df from many down to 2). df is `Crossed.df`. The standard deviations are those of
+    the paired difference, or of any contrast (see `Interval`). Source: the usual normal approximation with t quantiles,
+    e.g. Machin et al., Sample Size Tables for Clinical Studies (2009), ch. 3.
     """
     if seeds < 2 or problems < 2:
         raise UserError(f"{seeds} seeds x {problems} problems: two of each is the least that shows a spread")
     seed_part = seed_sd**2 / seeds + noise_sd**2 / (seeds * problems)
     parts = [np.asarray(x, dtype=float) for x in (0.0, seed_part, problem_sd**2 / problems, noise_sd**2)]
     table = Crossed(parts[0], parts[1], parts[2], seeds - 1, problems - 1, parts[3])
-    return float(half_width(table, 1 - _checked(confidence), family))
+    width = float(half_width(table, 1 - _checked(confidence), family))
+    return width + float(stats.t.ppf(_checked(power), table.df) * np.sqrt(table.variance))
 
 
-def _checked(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence is {confidence}; give a probability between 0 and 1, such as 0.95")
-    return confidence
+def _checked(level: float) -> float:
+    if not 0 < level < 1:
+        raise UserError(f"confidence (or power) is {level}; give a probability between 0 and 1, such as 0.95")
+    return level
 
 
 def _analysed(cells: Floats) -> Crossed | None:
