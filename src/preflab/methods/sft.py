@@ -13,13 +13,16 @@ from preflab.methods.base import Count, CountOrAll, Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
+from preflab.types import Demonstration
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT. `examples`: how many demonstrations, drawn by the seed (0: all).
-    Under a compute budget `epochs` gives way to it."""
+    """The paper gives no settings for SFT. `source`: the testbed's demonstrations, or the chosen answers of the run's pairs
+    (paper, Section 4.3: SFT on the preference data first). `examples`: how many, drawn by the seed (0: all). Under a
+    compute budget `epochs` gives way to it."""
 
     kind: Literal["sft"] = "sft"
+    source: Literal["demonstrations", "chosen"] = "demonstrations"
     examples: CountOrAll = 0
     epochs: Count = 3
     batch_size: Count = 64
@@ -28,8 +31,8 @@ class SFT(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Every demonstration as ids.
-        rows = run.drawn(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
+        # 1. Every answer as ids.
+        rows = self.answers(parts)
         data = collate_demonstrations(rows, policy.encode, limit=self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
@@ -40,6 +43,14 @@ class SFT(Method):
             count = float(batch.completion_lengths.sum())
             run.log(learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress))
         return policy
+
+    def answers(self, parts: Parts) -> list[Demonstration]:
+        """What to imitate; a chosen answer costs a label, as its pair does elsewhere."""
+        run = parts.run
+        if self.source == "demonstrations":
+            return run.drawn(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
+        pairs = run.pairs(parts.preferences(), self.examples, paid=parts.labels_paid)
+        return [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
 
 
 def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:

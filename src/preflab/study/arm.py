@@ -27,7 +27,8 @@ class Job(Spec):
 
     `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
     JSON-lines file of pairs; without it the testbed's own. `policy`: one trained elsewhere, which is measured only.
-    `testbed`: other data than the study's (an evaluator's).
+    `testbed`: other data than the study's (an evaluator's). `model`: another base model than the study's (a stage's whose
+    answers are to come from elsewhere).
     """
 
     method: Annotated[Any, *variant(METHODS)] = None
@@ -36,6 +37,7 @@ class Job(Spec):
     preferences: str | None = None
     reward: Annotated[Any, *variant(REWARDS)] = None
     testbed: Annotated[Any, *variant(TESTBEDS)] = None
+    model: ModelSpec | None = None
 
 
 class Arm(Job):
@@ -44,7 +46,7 @@ class Arm(Job):
 
     schema_version: Literal[1] = 1
     name: str
-    model: ModelSpec = ModelSpec()
+    model: ModelSpec = ModelSpec()  # pyright: ignore[reportIncompatibleVariableOverride] # never absent here
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluator: Annotated[Any, *variant(EVALUATORS)] = None
     evaluation: Evaluation = Evaluation()

@@ -288,8 +288,9 @@ def task(
         evaluator=study.evaluator
         if is_arm or (getattr(job.method, "product", "") == "policy" and name != evaluator_stage(study))
         else None,
-        **{field: getattr(job, field) for field in Job.model_fields if field != "testbed"},
+        **{field: getattr(job, field) for field in Job.model_fields if field not in ("testbed", "model")},
         testbed=job.testbed or study.testbed,
+        model=job.model or study.model,
         **{field: getattr(study, field) for field in SHARED},
     )
     directory = home / name if is_arm else home / STAGES / name
@@ -300,7 +301,6 @@ def task(
 
 
 SHARED = (
-    "model",
     "sampler",
     "evaluation",
     "looks",
