@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, Literal
 
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from preflab.errors import UserError
 from preflab.methods.base import Count, CountOrAll, Method, Parts
@@ -35,21 +35,31 @@ class Draw(Spec):
 
 
 class Pairs(Method):
-    """A data stage: pairs from the initial policy, labelled by the run's reward."""
+    """A data stage: pairs from the initial policy, labelled by the run's reward. `levels`: only prompts of these (none
+    named: all). `flips`: the share of pairs whose label is wrong, exactly so many, drawn by the seed."""
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
     prompts: CountOrAll = 0
+    levels: tuple[str, ...] = ()
+    flips: float = Field(default=0.0, ge=0, le=1)
     draw: Draw = Draw()
 
     def train(self, parts: Parts) -> Sequence[Preference]:
-        prompts = list(parts.testbed.prompts("train"))
-        order = parts.run.shuffled(len(prompts), "prompts")
+        run = parts.run
+        prompts = [prompt for prompt in parts.testbed.prompts("train") if not self.levels or prompt.level in self.levels]
+        if not prompts:
+            raise UserError(f"The testbed has no training prompts of the levels {', '.join(self.levels)}.")
+        order = run.shuffled(len(prompts), "prompts")
         chosen = [prompts[i] for i in order[: self.prompts or len(order)]]
         pairs = draw_pairs(self.draw, parts, parts.policy, chosen, name="pairs")
         if not pairs:
             raise UserError("No prompt gave two answers of different score: there are no pairs to learn from.")
-        return pairs
+        wrong = set(run.shuffled(len(pairs), "flips")[: round(self.flips * len(pairs))])
+        return [
+            Preference(pair.prompt, pair.rejected, pair.chosen) if row in wrong else pair
+            for row, pair in enumerate(pairs)
+        ]
 
 
 def draw_pairs(
