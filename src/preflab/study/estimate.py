@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from preflab.spec import Context
 from preflab.study.plan import Study, Task
 
 STARTING = 3.0  # seconds until an arm has its model and its data
+ROLLOUT = 5  # an answer that is sampled, scored, and learnt from by actor and critic, in answers trained on
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,22 @@ class Speed:
         )
 
     def seconds(self, task: Task) -> float:
-        """Training plus measuring. A stage without a budget is taken to pass over the training prompts `epochs` times, an
-        arm under a compute budget to share it with its stages half and half."""
+        """Training plus measuring. An arm under a compute budget is taken to share it with its stages half and half; without
+        one a method learns from steps x rollouts answers of its own, or passes over the training prompts."""
         arm, method = task.arm, task.arm.method
         if method is None or (not hasattr(method, "optim") and not hasattr(method, "draw")):
             training = 0.0  # nothing is trained
         elif arm.budget is not None and arm.budget.unit == "compute":
             training = arm.budget.amount / 2 / self.training
         else:
-            passes = getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0)
-            training = passes * self.demonstrations * self.prompt_tokens * 6 * self.parameters / self.training
+            training = self._rows(method) * self.prompt_tokens * 6 * self.parameters / self.training
         return STARTING + training + self._measuring(arm.evaluation.samples) * (arm.measure == "test")
+
+    def _rows(self, method: Any) -> float:
+        """How many trained answers the method's work is worth."""
+        if hasattr(method, "rollouts"):
+            return ROLLOUT * method.steps * method.rollouts
+        return self.demonstrations * (getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0))
 
     def _measuring(self, samples: int) -> float:
         """Two decodings of the test split and the validation grid; a sampled token costs about ten forward ones."""
