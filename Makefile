@@ -10,12 +10,13 @@ export PYTHON
 # One thread a process: two workers of one thread are faster than one of two, and results do not depend on the machine.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install study test check docs dist walk clean
+.PHONY: help install study test parity check docs dist walk clean
 
 help:
 	@echo "make install   create .venv with everything (again: does nothing)"
 	@echo "make study     install, then run the study '$(STUDY)' and say where its report lies"
 	@echo "make test      install, then run the default test suite"
+	@echo "make parity    compare with TRL, in environments of its own under .parity/"
 	@echo "make check     lint, format, types, import layers"
 	@echo "make docs      build the documentation into site/, warnings are errors"
 	@echo "make dist      build wheel and sdist into dist/"
@@ -30,6 +31,16 @@ study: install
 
 test: install
 	@$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+parity: install .parity/trl-1.16.0/ready .parity/trl-1.12.0/ready
+	@$(THREADS) $(BIN)/python -m pytest tests/parity -m parity $(ARGS)
+
+.parity/%/ready: tests/parity/requirements-%.txt tests/parity/requirements-shared.txt
+	@echo "Creating .parity/$* from $<."
+	@$(PYTHON) -m venv --clear .parity/$*
+	@echo '*' > .parity/.gitignore
+	@.parity/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 check: install
 	@$(BIN)/ruff check

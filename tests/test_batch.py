@@ -36,7 +36,7 @@ def experience(batch: TokenBatch, kept: KeptTokens | None = None) -> Experience:
     rows, steps = batch.completion_ids.shape
     grid = torch.arange(rows * steps, dtype=torch.float32).view(rows, steps)
     states = torch.arange(rows * (steps + 1), dtype=torch.float32).view(rows, steps + 1)
-    return Experience(batch, grid, grid + 1, states, torch.arange(rows).float(), grid + 2, grid + 3, grid + 4, kept)
+    return Experience(batch, grid, grid + 1, grid + 2, values=states, returns=grid + 3, kept=kept)
 
 
 def test_masks_come_from_lengths() -> None:
@@ -104,11 +104,13 @@ def test_experience_keeps_a_value_more_than_tokens() -> None:
     kept = KeptTokens(torch.arange(3 * 4 * 2).view(3, 4, 2), torch.full((3, 4), 2))
     part = experience(batch, kept).select([2, 1]).to("cpu")
     assert part.logprobs.tolist() == [[8, 9], [4, 5]]
-    assert part.values.tolist() == [[10, 11, 12], [5, 6, 7]]
-    assert part.scores.tolist() == [2, 1]
-    assert part.returns.tolist() == [[12, 13], [8, 9]]
+    assert part.advantages.tolist() == [[10, 11], [6, 7]]
+    assert part.values is not None and part.values.tolist() == [[10, 11, 12], [5, 6, 7]]
+    assert part.returns is not None and part.returns.tolist() == [[11, 12], [7, 8]]
     assert part.kept is not None and part.kept.ids.shape == (2, 2, 2) and part.kept.counts.shape == (2, 2)
     assert part.kept.ids[0].tolist() == kept.ids[2, :2].tolist()
+    critic_free = Experience(batch, part.logprobs, part.logprobs, part.logprobs).select([0])
+    assert critic_free.values is None and critic_free.returns is None
     asked = Asked(batch, kept).select([1])
     assert asked.kept is not None and asked.kept.ids.tolist() == kept.ids[1:2, :1].tolist()
     assert Asked(batch).select([0]).kept is None

@@ -147,7 +147,7 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert "usage" in out
     code, out, _ = run("train", "dpo", "--help", capsys=capsys)
     assert code == 0
-    assert "--beta" in out and "0.1" in out and "--optim.learning-rate" in out
+    assert "--beta" in out and "64" in out and "--optim.learning-rate" in out
 
 
 def test_studies_and_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ One convention. Index t always means *response token t*. B sequences, P prompt t
 | `truncated[b]`   | the response hit the length limit: no end-of-turn token                                |
 
 `TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds chosen and rejected as two named batches,
-never as interleaved rows. `Experience` is what a rollout leaves behind. All of them `select` rows, trimmed to the
-longest.
+never as interleaved rows; `RankedBatch` holds K scored answers to each prompt. `Experience` is what a rollout leaves
+behind. All of them `select` rows, trimmed to the longest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from preflab.errors import UserError
-from preflab.types import Completion, Demonstration, Preference, Prompt
+from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking
 
 Batch = TypeVar("Batch", bound=Any)
 
@@ -132,12 +132,15 @@ class PairBatch:
     """Preference pairs; row b of `chosen` and of `rejected` answer the same prompt.
 
     `reference_chosen[B]`, `reference_rejected[B]`: summed reference log-probabilities, where a method uses them.
+    `margins[B]`, `probabilities[B]`: what the pairs' labels say beyond the order, None where no pair says anything.
     """
 
     chosen: TokenBatch
     rejected: TokenBatch
     reference_chosen: Tensor | None = None
     reference_rejected: Tensor | None = None
+    margins: Tensor | None = None
+    probabilities: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -153,15 +156,53 @@ class PairBatch:
 
     def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
         index = torch.as_tensor(rows)
-        chosen, rejected = self.reference_chosen, self.reference_rejected
-        return PairBatch(
-            self.chosen.select(index),
-            self.rejected.select(index),
-            None if chosen is None else chosen[index],
-            None if rejected is None else rejected[index],
-        )
+        columns = (self.reference_chosen, self.reference_rejected, self.margins, self.probabilities)
+        kept = (None if column is None else column[index] for column in columns)
+        return PairBatch(self.chosen.select(index), self.rejected.select(index), *kept)
 
     def to(self, device: str | torch.device) -> PairBatch:
+        return moved(self, device)
+
+
+@dataclass(frozen=True)
+class RankedBatch:
+    """B prompts with `counts[b]` = K_b answers each. `candidates` holds the R = sum K_b answers, a prompt's own side by
+    side, and `scores[R]` their scores. A row is a prompt: selecting never parts its answers."""
+
+    candidates: TokenBatch
+    scores: Tensor
+    counts: Tensor
+
+    def __len__(self) -> int:
+        return self.counts.shape[0]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Int[B]: the tokens of all answers of a prompt, for the micro-batches' budget."""
+        return self.table(self.candidates.lengths).sum(dim=1)
+
+    @property
+    def tokens(self) -> int:
+        return self.candidates.tokens
+
+    @property
+    def mask(self) -> Tensor:
+        """Bool[B,K]: which places of a `table` hold an answer, K being the largest K_b."""
+        places = torch.arange(int(self.counts.max()), device=self.counts.device)
+        return places[None, :] < self.counts[:, None]
+
+    def table(self, values: Tensor) -> Tensor:
+        """A number for each of the R answers as [B,K], 0 where the mask is False."""
+        mask = self.mask
+        return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+
+    def select(self, rows: Sequence[int] | Tensor) -> RankedBatch:
+        index = torch.as_tensor(rows)
+        places = self.table(torch.arange(len(self.candidates)))[index]
+        answers = places[self.mask[index]]
+        return RankedBatch(self.candidates.select(answers), self.scores[answers], self.counts[index])
+
+    def to(self, device: str | torch.device) -> RankedBatch:
         return moved(self, device)
 
 
@@ -250,7 +291,26 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
         raise UserError("There are no preference pairs to train on.")
     chosen = collate(*_columns([encode(row.prompt, row.chosen, limit) for row in rows]))
     rejected = collate(*_columns([encode(row.prompt, row.rejected, limit) for row in rows]))
-    return PairBatch(chosen, rejected)
+    margins = _stated([row.margin for row in rows], otherwise=0.0)
+    return PairBatch(
+        chosen, rejected, margins=margins, probabilities=_stated([row.probability for row in rows], otherwise=1.0)
+    )
+
+
+def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
+    """All rankings as one batch, to select prompts from; `limit` as in `collate_pairs`. `UserError` where there is none."""
+    if not rows:
+        raise UserError("There are no rankings to train on.")
+    answers = [encode(row.prompt, answer, limit) for row in rows for answer in row.completions]
+    scores = torch.tensor([score for row in rows for score in row.scores], dtype=torch.float32)
+    return RankedBatch(collate(*_columns(answers)), scores, torch.tensor([len(row.completions) for row in rows]))
+
+
+def _stated(values: Sequence[float | None], *, otherwise: float) -> Tensor | None:
+    """The values as [B], `otherwise` where a pair states none; None where no pair states any."""
+    if all(value is None for value in values):
+        return None
+    return torch.tensor([otherwise if value is None else value for value in values])
 
 
 def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]], list[bool]]:

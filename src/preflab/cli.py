@@ -24,6 +24,7 @@ examples:
   preflab train dpo --help                  a method's hyper-parameters and their defaults
   preflab evaluate runs/ppo/final --testbed minicode --output runs/ppo-measured
   preflab report runs/quickstart            the report again, from what the runs wrote
+  preflab theory check                      Theorem 4.1 on random problems, with certificates
 """
 
 
@@ -309,6 +310,21 @@ def command_data(options: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+# -- theory -------------------------------------------------------------------------------------------------------------
+
+
+def define_theory(parser: argparse.ArgumentParser) -> None:
+    from preflab.study.theory import define
+
+    define(parser)
+
+
+def command_theory(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.theory import run
+
+    return run(options)
+
+
 # -- what is said -------------------------------------------------------------------------------------------------------
 
 
@@ -351,4 +367,5 @@ COMMANDS: dict[str, Command] = {
     "report": ("write a study's report again", define_report, command_report),
     "models": ("fetch or list models", define_models, command_models),
     "data": ("show what a testbed holds", define_data, command_data),
+    "theory": ("prove from computation what the paper's Section 4 claims", define_theory, command_theory),
 }

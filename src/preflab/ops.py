@@ -14,6 +14,7 @@ from torch import Tensor
 from preflab import dist
 
 KlEstimator = Literal["k1", "k2", "k3"]
+LossAverage = Literal["sequence", "token", "constant"]
 
 
 class Advantages(NamedTuple):
@@ -93,6 +94,60 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
         advantages[:, t] = running
     returns = torch.where(mask, advantages + values[:, :-1], torch.zeros_like(advantages))
     return Advantages(advantages, returns)
+
+
+def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 1e-4) -> Tensor:
+    """A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2); without
+    `normalise` the difference alone (Dr. GRPO, Liu et al. 2025, eq. 4). std: of a sample, n - 1 in the denominator.
+
+    Args:
+        scores: [B], a prompt's `group` answers side by side.
+
+    Returns: [B]; 0 throughout a group whose scores are all equal.
+    """
+    rows = scores.double().view(-1, group)
+    centred = rows - rows.mean(dim=1, keepdim=True)
+    if normalise:
+        centred = centred / (rows.std(dim=1, keepdim=True) + eps)
+    return centred.flatten().to(scores.dtype)
+
+
+def leave_one_out(scores: Tensor, group: int) -> Tensor:
+    """A_i = s_i - mean_{j != i} s_j over the answers to the same prompt (RLOO, Ahmadian et al. 2024, Section 3): [B]."""
+    rows = scores.double().view(-1, group)
+    others = (rows.sum(dim=1, keepdim=True) - rows) / (group - 1)
+    return (rows - others).flatten().to(scores.dtype)
+
+
+def over_tokens(values: Tensor, mask: Tensor) -> Tensor:
+    """values[b] at every counted token of row b, 0 elsewhere: [B,T]."""
+    return torch.where(mask, values[:, None], torch.zeros_like(values[:, None]))
+
+
+def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
+    """G_t = sum of r_u over u >= t, undiscounted, counted tokens alone: [B,T]."""
+    kept = torch.where(mask, rewards, torch.zeros_like(rewards))
+    return torch.where(mask, kept.flip(1).cumsum(1).flip(1), torch.zeros_like(kept))
+
+
+def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
+    """How far an answer reaches into the last `window` of `limit` tokens, in [0,1]: (|y| - (limit - window)) / window
+    (DAPO's soft overlong punishment is its negative, Yu et al. 2025, eq. 13): [B]."""
+    return ((lengths - (limit - window)).float() / window).clamp(0.0, 1.0)
+
+
+def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
+    """w_b, so that the mean over a batch's *tokens* of w_b x term is the average that is asked for: [B].
+
+    N sequences of n_b tokens, M = `mean_length` = sum n_b / N of the whole batch (all micro-batches and ranks):
+    `token`: sum / sum n_b, w = 1. `sequence`: mean over sequences of each one's mean (GRPO), w_b = M / n_b.
+    `constant`: sum / (N limit), so that an answer's length changes no token's weight (Dr. GRPO), w = M / limit.
+    """
+    if average == "token":
+        return torch.ones_like(lengths, dtype=torch.float32)
+    if average == "sequence":
+        return mean_length / lengths.float()
+    return torch.full_like(lengths, mean_length / limit, dtype=torch.float32)
 
 
 def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> Tensor:

@@ -64,9 +64,14 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
+    """Two answers, ordered. `margin`: by how much the chosen one is better, in the labeller's units; `probability`: how
+    sure the labeller is that it is better (below 1/2: rather not). None where the data do not say."""
+
     prompt: Prompt
     chosen: Completion
     rejected: Completion
+    margin: float | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +101,42 @@ class Verdict:
 
 def from_preference(pair: Preference) -> dict[str, Any]:
     """A preference as plain data (JSON), tests left out."""
+    stated = {"margin": pair.margin, "probability": pair.probability}
     return {
-        "id": pair.prompt.id,
-        "level": pair.prompt.level,
-        "turns": [[turn.role, turn.content] for turn in pair.prompt.turns],
+        **_from_prompt(pair.prompt),
         "chosen": [pair.chosen.text, pair.chosen.truncated],
         "rejected": [pair.rejected.text, pair.rejected.truncated],
+        **{name: value for name, value in stated.items() if value is not None},
     }
 
 
 def to_preference(data: Mapping[str, Any]) -> Preference:
     """The inverse of `from_preference`."""
-    turns = tuple(Turn(role, content) for role, content in data["turns"])
-    prompt = Prompt(data["id"], turns, data["level"])
-    return Preference(prompt, Completion(*data["chosen"]), Completion(*data["rejected"]))
+    chosen, rejected = Completion(*data["chosen"]), Completion(*data["rejected"])
+    return Preference(_to_prompt(data), chosen, rejected, data.get("margin"), data.get("probability"))
+
+
+def from_ranking(ranking: Ranking) -> dict[str, Any]:
+    """A ranking as plain data (JSON), tests left out."""
+    return {
+        **_from_prompt(ranking.prompt),
+        "completions": [[answer.text, answer.truncated] for answer in ranking.completions],
+        "scores": list(ranking.scores),
+    }
+
+
+def to_ranking(data: Mapping[str, Any]) -> Ranking:
+    """The inverse of `from_ranking`."""
+    return Ranking(_to_prompt(data), tuple(Completion(*row) for row in data["completions"]), tuple(data["scores"]))
+
+
+def _from_prompt(prompt: Prompt) -> dict[str, Any]:
+    return {
+        "id": prompt.id,
+        "level": prompt.level,
+        "turns": [[turn.role, turn.content] for turn in prompt.turns],
+    }
+
+
+def _to_prompt(data: Mapping[str, Any]) -> Prompt:
+    return Prompt(data["id"], tuple(Turn(role, content) for role, content in data["turns"]), data["level"])

@@ -1,4 +1,4 @@
-"""The reward model's loss against a number worked out by hand."""
+"""The reward model's loss against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from preflab.losses.reward import bradley_terry_loss
+from preflab.losses.reward import bradley_terry_loss, length_covariate
 
 
 def test_bradley_terry() -> None:
@@ -26,3 +28,50 @@ def test_only_the_difference_counts() -> None:
         gradients.append(scores.grad)
     torch.testing.assert_close(gradients[0], gradients[1])
     assert gradients[0][0] < 0 < gradients[0][1]
+
+
+def test_margin() -> None:
+    """Protects Touvron et al.'s margin: a difference of 1 at a margin of 1.5 counts as -.5: ln(1 + e^.5) = .974077."""
+    found = bradley_terry_loss(torch.tensor([1.0]), torch.tensor([0.0]), shift=-torch.tensor([1.5]))
+    assert found.item() == pytest.approx(0.974077, abs=1e-6)
+
+
+def test_soft_labels_and_smoothing() -> None:
+    """Protects the mixture of both orders. Difference 1: ln(1+e^-1) = .313262 if right, 1.313262 if wrong.
+
+    p = .75: .75 * .313262 + .25 * 1.313262 = .563262. p = 1, e = .1: .413262. p = .75, e = .1: q = .9 * .75 + .1 * .25 = .7:
+    .613262. p = 0: the wrong order's own loss.
+    """
+    one, zero = torch.ones(1), torch.zeros(1)
+    for probability, smoothing, wanted in (
+        (0.75, 0.0, 0.563262),
+        (None, 0.1, 0.413262),
+        (0.75, 0.1, 0.613262),
+        (0.0, 0.0, 1.313262),
+    ):
+        stated = None if probability is None else torch.tensor([probability])
+        found = bradley_terry_loss(one, zero, probability=stated, smoothing=smoothing)
+        assert found.item() == pytest.approx(wanted, abs=1e-6)
+
+
+@given(st.floats(0.05, 0.95), st.floats(0, 0.4), st.floats(-2, 2))
+def test_the_minimum_is_where_the_labels_say(probability: float, smoothing: float, shift: float) -> None:
+    """Protects calibration: at r_w - r_l + shift = log(q / (1 - q)) the gradient is 0, and it is sigmoid(z) - q elsewhere."""
+    stated = torch.tensor([probability], dtype=torch.float64)
+    q = (1 - smoothing) * probability + smoothing * (1 - probability)
+    for away in (0.0, 1.0):
+        z = math.log(q / (1 - q)) + away
+        chosen = torch.tensor([z - shift], dtype=torch.float64, requires_grad=True)
+        moved = torch.tensor([shift], dtype=torch.float64)
+        bradley_terry_loss(
+            chosen, torch.zeros(1), shift=moved, probability=stated, smoothing=smoothing
+        ).sum().backward()
+        assert chosen.grad is not None
+        assert chosen.grad.item() == pytest.approx(1 / (1 + math.exp(-z)) - q, abs=1e-9)
+
+
+def test_length_covariate() -> None:
+    """Protects the sign and the unit: 30 against 10 tokens at a spread of 20 is tanh(1) = .761594; swapped, its negative."""
+    long, short = torch.tensor([30]), torch.tensor([10])
+    assert length_covariate(long, short, 20.0).item() == pytest.approx(0.761594, abs=1e-6)
+    assert length_covariate(short, long, 20.0).item() == pytest.approx(-0.761594, abs=1e-6)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from tests.methods.toy import Toy, opened, read, untrained
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
-from preflab.losses.preference import dpo_loss, ipo_loss
+from preflab.losses.preference import PREFERENCE_LOSSES, REFERENCE_FREE, PairLogprobs, dpo_loss, ipo_loss
 from preflab.methods import dpo
 from preflab.methods.dpo import DPO, pair_terms, with_reference
 from preflab.models import forward, lora
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import LoRA
+from preflab.spec import parse_spec
 from preflab.train.learner import Optim
 
 FAST = Optim(learning_rate=5e-3, warmup=0.0)
@@ -56,9 +59,9 @@ def test_terms_to_the_bit(tmp_path: Path) -> None:
     order = sorted(range(8), key=lambda row: -int(data.chosen.lengths[row]))
     assert order == list(range(8))  # one length: the reference saw these rows in this order
     with torch.no_grad():
-        terms = pair_terms(policy, data, dpo_loss, 0.1).terms
+        terms = pair_terms(policy, dpo_loss, 0.0, data).terms
         assert terms.tolist() == [torch.tensor(2.0).log().item()] * 8
-        assert pair_terms(policy, data, ipo_loss, 0.1).terms.tolist() == pytest.approx([25.0] * 8)
+        assert pair_terms(policy, ipo_loss, 0.0, data).terms.tolist() == pytest.approx([25.0] * 8)
 
 
 def test_reference_is_charged_and_asked_once(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_reference_is_charged_and_asked_once(tmp_path: Path) -> None:
 
 def test_what_is_logged() -> None:
     """Protects the signs. The reference gave chosen 1 nat more and rejected 2 nats less than the policy does now: the chosen
-    fell by 1, the rejected rose by 2, the margin is beta x (-1 - 2) = -.3 at beta .1, the accuracy 0, the loss
+    fell by 1, the rejected rose by 2, the margin is -1 - 2 = -3 nats (without beta), the accuracy 0, the loss at beta .1
     ln(1 + e^.3) = .854355."""
     policy = untrained()
     toy = Toy()
@@ -85,10 +88,10 @@ def test_what_is_logged() -> None:
         chosen = forward.sequence_logprobs(policy.model, data.chosen)
         rejected = forward.sequence_logprobs(policy.model, data.rejected)
         data = replace(data, reference_chosen=chosen + 1, reference_rejected=rejected - 2)
-        terms = pair_terms(policy, data, dpo_loss, 0.1)
+        terms = pair_terms(policy, dpo_loss, 0.0, data)
     means = {name: float(stat.mean()) for name, stat in terms.stats.items()}
     assert means["chosen_fall"] == pytest.approx(1, abs=1e-4)
-    assert means["margin"] == pytest.approx(-0.3, abs=1e-4)
+    assert means["margin"] == pytest.approx(-3.0, abs=1e-4)
     assert means["accuracy"] == 0.0
     assert means["chosen_logprob"] == pytest.approx(float(chosen.mean()), abs=1e-4)
     assert means["rejected_logprob"] == pytest.approx(float(rejected.mean()), abs=1e-4)
@@ -114,12 +117,76 @@ def test_it_learns(tmp_path: Path) -> None:
     with opened(tmp_path, policy) as parts:
         trained = DPO(epochs=15, batch_size=4, optim=FAST).train(parts)
     last = read(tmp_path)[-1]
-    assert last["accuracy"] == 1.0 and last["margin"] > 0.5 and last["loss"] < 0.5
+    assert last["accuracy"] == 1.0 and last["margin"] > 5.0 and last["loss"] < 0.5
     data = pairs_of(trained, toy)
     with torch.no_grad():
         chosen = forward.sequence_logprobs(trained.model, data.chosen)
         rejected = forward.sequence_logprobs(trained.model, data.rejected)
     assert (chosen > rejected).all()
+
+
+@pytest.mark.parametrize("loss", sorted(PREFERENCE_LOSSES))
+def test_every_loss_learns(tmp_path: Path, loss: str) -> None:
+    """Protects each loss end to end, with its own defaults: it falls, the last batch is ordered rightly, and the right answer
+    of every pair gains on the wrong one."""
+
+    def margins(policy: LanguageModel) -> Tensor:
+        data = pairs_of(policy, Toy())
+        with torch.no_grad():
+            chosen = forward.sequence_logprobs(policy.model, data.chosen)
+            return chosen - forward.sequence_logprobs(policy.model, data.rejected)
+
+    optim = Optim(learning_rate=2e-2, warmup=0.0)
+    before = margins(untrained())
+    with opened(tmp_path, untrained()) as parts:
+        trained = DPO(epochs=20, batch_size=8, loss=loss, optim=optim).train(parts)
+    first, last = read(tmp_path)[0], read(tmp_path)[-1]
+    assert last["loss"] < first["loss"] and last["accuracy"] == 1.0
+    assert (margins(trained) > before).all()
+
+
+@pytest.mark.parametrize("loss", sorted(REFERENCE_FREE))
+def test_no_reference_where_none_is_looked_at(tmp_path: Path, loss: str) -> None:
+    """Protects the budget: a reference-free loss computes no reference and is charged for none, and logs no fall from it."""
+    with opened(tmp_path, untrained()) as parts:
+        DPO(epochs=1, batch_size=8, loss=loss, optim=FAST).train(parts)
+        assert parts.run.meter.state_dict()["forward_tokens"] == 0
+    assert "chosen_fall" not in read(tmp_path)[0]
+
+
+def test_sft_term(tmp_path: Path) -> None:
+    """Protects the SFT term of any loss: at the reference ln 2, plus the coefficient times the chosen answers' mean
+    -log pi(y_w) / 2, both answers being of 2 tokens; and it lifts the chosen answers."""
+    rows = []
+    for coefficient in (0.0, 0.5):
+        with opened(tmp_path / str(coefficient), untrained()) as parts:
+            DPO(epochs=15, batch_size=8, sft_coefficient=coefficient, optim=FAST).train(parts)
+        rows.append(read(tmp_path / str(coefficient)))
+    (without, *_, last_without), (with_it, *_, last_with) = rows
+    assert with_it["loss"] - without["loss"] == pytest.approx(0.5 * -without["chosen_logprob"] / 2, rel=1e-5)
+    assert last_with["chosen_logprob"] > last_without["chosen_logprob"]
+
+
+def test_loss_settings_reach_the_loss(tmp_path: Path) -> None:
+    """Protects from an option that nobody reads: SimPO's first loss at two target margins."""
+    losses = []
+    for gamma in (0.0, 3.0):
+        with opened(tmp_path / str(gamma), untrained()) as parts:
+            DPO(epochs=1, batch_size=8, loss="simpo", loss_settings={"gamma": gamma}, optim=FAST).train(parts)
+        losses.append(read(tmp_path / str(gamma))[0]["loss"])
+    assert losses[1] > losses[0] + 1
+
+
+def test_a_file_with_a_wrong_setting_is_refused() -> None:
+    """Protects the user: a loss or a setting that does not exist is refused where the file is read, by its nearest name; the
+    user's own loss may lie where the run is, not here."""
+    with pytest.raises(UserError, match="arm.*Did you mean 'simpo'"):
+        parse_spec(DPO, {"loss": "simpoo"}, where="arm")
+    with pytest.raises(UserError, match="arm.*no setting 'gama'. Did you mean 'gamma'"):
+        parse_spec(DPO, {"loss": "simpo", "loss_settings": {"gama": 1.0}}, where="arm")
+    with pytest.raises(UserError, match="loss_settings.gamma"):
+        parse_spec(DPO, {"loss": "simpo", "loss_settings": {"gamma": "much"}}, where="arm")
+    assert parse_spec(DPO, {"loss": "elsewhere:loss"}, where="arm").loss == "elsewhere:loss"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +209,7 @@ def test_beta_multiplies_the_gradient(tmp_path: Path) -> None:
     norms = []
     for beta in (0.1, 0.2):
         policy.model.zero_grad()
-        pair_terms(policy, data, dpo_loss, beta).terms.mean().backward()
+        pair_terms(policy, partial(dpo_loss, beta=beta), 0.0, data).terms.mean().backward()
         norms.append(float(policy.model.lm_head.weight.grad.norm()))
     assert norms[1] == pytest.approx(2 * norms[0], rel=1e-3)
 
@@ -166,11 +233,16 @@ def test_mistakes_of_the_users(tmp_path: Path) -> None:
 
 
 def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects extension: a function named by its path trains (here a hinge, 1 at the reference)."""
-    policy = untrained()
-    monkeypatch.setattr(
-        dpo, "hinge", lambda chosen, rejected, *, beta: (1 - beta * (chosen - rejected)).relu(), raising=False
-    )
-    with opened(tmp_path, policy) as parts:
-        DPO(epochs=1, batch_size=8, loss="preflab.methods.dpo:hinge", optim=FAST).train(parts)
-    assert read(tmp_path)[0]["loss"] == pytest.approx(1.0, abs=1e-5)
+    """Protects extension: a function named by its path trains (here a perceptron, 0 at the reference), is given `beta` and
+    settings, and is asked for a setting that it does not have in the user's words."""
+
+    def perceptron(pairs: PairLogprobs, *, beta: float, offset: float = 0.0) -> Tensor:
+        return (offset - beta * pairs.margin).relu()
+
+    monkeypatch.setattr(dpo, "perceptron", perceptron, raising=False)
+    spec = DPO(epochs=1, batch_size=8, loss="preflab.methods.dpo:perceptron", beta=0.1, optim=FAST)
+    with opened(tmp_path, untrained()) as parts:
+        spec.model_copy(update={"loss_settings": {"offset": 2.0}}).train(parts)
+    assert read(tmp_path)[0]["loss"] == pytest.approx(2.0, abs=1e-5)
+    with pytest.raises(UserError, match="no setting 'ofset'. Did you mean 'offset'"):
+        spec.model_copy(update={"loss_settings": {"ofset": 2.0}}).objective()

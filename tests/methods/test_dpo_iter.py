@@ -12,7 +12,7 @@ from tests.methods.toy import Scored, opened, read, untrained
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.dpo_iter import DPOIter, Rounds
+from preflab.methods.dpo_iter import DPOIter, open_rounds
 from preflab.methods.pairs import Draw
 from preflab.methods.sft import SFT
 from preflab.models import forward
@@ -54,7 +54,7 @@ def test_a_round_is_written_down(tmp_path: Path) -> None:
     has moved on; the counts of what they cost come with them."""
     policy = untrained()
     with opened(tmp_path, policy, reward=Scored(length)) as parts:
-        rounds = Rounds(SPEC, parts)
+        rounds = open_rounds(SPEC, parts)
         assert rounds.begin()
         first, costs = rounds.data, parts.run.meter.state_dict()
         entry = json.loads((tmp_path / "journal" / "round-0000.json").read_text())["value"]
@@ -66,7 +66,7 @@ def test_a_round_is_written_down(tmp_path: Path) -> None:
         for parameter in policy.model.parameters():
             parameter.data.add_(0.3)
         parts.run.meter.load_state_dict(dict.fromkeys(costs, 0.0))
-        again = Rounds(SPEC, parts)
+        again = open_rounds(SPEC, parts)
         again.load_state_dict(json.loads(json.dumps(state)))
         assert parts.run.meter.state_dict() == costs
     assert first is not None and again.data is not None
@@ -80,7 +80,7 @@ def test_passes_are_shuffled_and_whole(tmp_path: Path) -> None:
     """Protects `epochs`: each pass over a round's 8 pairs in batches of 3 holds every pair once, in an order of its own."""
     policy = untrained()
     with opened(tmp_path, policy, reward=Scored(length)) as parts:
-        rounds = Rounds(SPEC.model_copy(update={"epochs": 2, "batch_size": 3}), parts)
+        rounds = open_rounds(SPEC.model_copy(update={"epochs": 2, "batch_size": 3}), parts)
         assert rounds.begin()
         passes = []
         for _ in range(2):

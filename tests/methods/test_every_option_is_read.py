@@ -52,6 +52,14 @@ def readers(cls: type[Spec]) -> Iterator[Path]:
             yield path
 
 
+def asked(own: Path) -> Iterator[Path]:
+    """A method's own file, and the files of `preflab.methods` that it imports from: its base and the steps it shares."""
+    yield own
+    for node in ast.walk(TREES[own]):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("preflab.methods."):
+            yield from asked(SOURCE / "methods" / f"{(node.module or '').rpartition('.')[2]}.py")
+
+
 def specs() -> list[type[Spec]]:
     """Every spec that acts, found by importing the package. A study's own hand their fields on by name, as a whole."""
     for module in pkgutil.walk_packages(preflab.__path__, "preflab."):
@@ -68,7 +76,8 @@ def specs() -> list[type[Spec]]:
 
 
 def unread(cls: type[Spec]) -> list[str]:
-    seen = set[str]().union(*(reads(TREES[path]) for path in readers(cls)))
+    classes = [base for base in cls.__mro__ if issubclass(base, Spec) and base is not Spec]
+    seen = set[str]().union(*(reads(TREES[path]) for base in classes for path in readers(base)))
     seen |= BY_NAME.get(cls.__name__, set()) | {"kind"}
     return [name for name in cls.model_fields if name not in seen]
 
@@ -81,10 +90,15 @@ def test_every_field_is_read(cls: type[Spec]) -> None:
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_a_methods_own_fields_are_read_in_its_own_file(name: str) -> None:
-    """One file a method: its loop reads its options itself."""
+    """One file a method: its loop reads its options itself. What it shares with others is read where it is shared, and
+    only the files that the method takes something from count."""
     cls = METHODS.load(name)
     own = Path(importlib.import_module(cls.__module__).__file__ or "")
-    assert [field for field in cls.model_fields if field != "kind" and field not in reads(TREES[own])] == []
+    here, shared = reads(TREES[own]), set[str]().union(*(reads(TREES[path]) for path in asked(own)))
+    inherited = set[str]().union(*(base.model_fields for base in cls.__mro__[1:] if issubclass(base, Spec)))
+    declared = set(cls.model_fields) - inherited  # a field that is declared again has another default, no other reader
+    assert [field for field in declared if field != "kind" and field not in here] == []
+    assert [field for field in cls.model_fields if field != "kind" and field not in shared] == []
 
 
 def test_the_check_finds_an_option_that_nobody_reads() -> None:

@@ -13,13 +13,17 @@ from torch import Tensor
 from preflab import ops
 from preflab.batch import Experience, TokenBatch, collate
 from preflab.errors import UserError
+from preflab.meter import Meter
 from preflab.methods import METHODS, ppo
 from preflab.methods.ppo import PPO, KlController
+from preflab.methods.rollout import Rollout, rollout_measures
+from preflab.methods.surrogate import actor_terms
 from preflab.models import forward
 from preflab.models.heads import critic, reward_model
 from preflab.models.reference import Reference, trainable
 from preflab.sampling.base import Decoding, Samples
 from preflab.train.learner import Learner, Optim
+from preflab.train.run import Run
 
 STEADY = Optim(learning_rate=0.01, warmup=0.0, schedule="constant")
 SMALL = PPO(steps=2, rollouts=8, mini_batches=2, decoding=Decoding(max_new_tokens=4), optim=STEADY, critic_optim=STEADY)
@@ -48,9 +52,9 @@ def assessed(
     made.head.bias.data.fill_(value)
     kl = KlController(spec.kl_coefficient, None, 1)
     samples = Samples(batch, torch.where(batch.mask, logprobs + above, torch.full_like(logprobs, 99.0)))
-    parts: Any = SimpleNamespace(token_budget=64)
-    reference = Reference(lm.model)
-    return ppo.assess(spec, parts, samples, torch.tensor(scores), reference, made, ops.RunningMoments(0.9), kl)
+    parts: Any = SimpleNamespace(token_budget=64, policy=lm, run=SimpleNamespace(meter=Meter()))
+    rollout = Rollout(1, [], samples, [], torch.tensor(scores, dtype=torch.float32))
+    return ppo.assess(spec, parts, rollout, Reference(lm.model), made, ops.RunningMoments(0.9), kl)
 
 
 # --- the convention
@@ -76,22 +80,22 @@ def test_a_finished_and_a_truncated_response(
 
 def test_the_score_stands_on_the_end_token(tiny: Callable[..., Any]) -> None:
     """The score 3 comes after the end token itself, the last *counted* one, and not behind it; the KL of .1 nats costs
-    .5 x .1 at every token; nothing stands in the padding, whatever lies there."""
+    .5 x .1 at every token; nothing stands in the padding, whatever lies there. At gamma 0 the returns are the rewards."""
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
-    found = assessed(tiny(), small(kl_coefficient=0.5), [3, 4], above=0.1, batch=batch)
+    found = assessed(tiny(), small(kl_coefficient=0.5, gamma=0.0), [3, 4], above=0.1, batch=batch)
     expected = torch.tensor([[-0.05, 2.95, 0, 0], [-0.05, -0.05, -0.05, 3.95]])
-    torch.testing.assert_close(found.rewards, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.returns, expected, atol=1e-5, rtol=0)
     assert batch.completion_ids[0, 1] == END and batch.completion_ids[1, 3] == END
 
 
 def test_scores_are_shifted_scaled_and_clipped(tiny: Callable[..., Any]) -> None:
     """(score - bias) x scale, then the clip: (9 - 1) x .5 = 4 -> 3, (-7 - 1) x .5 = -4 -> -3, (2 - 1) x .5 = .5.
-    Without a clip any score stays."""
-    batch = collate([[5]] * 3, [[10, END]] * 3)
+    Without a clip any score stays. One token each: the return is the score."""
+    batch = collate([[5]] * 3, [[END]] * 3)
     found = assessed(tiny(), small(reward_bias=1.0, reward_scale=0.5, reward_clip=3.0), [9, -7, 2], batch=batch)
-    assert found.scores.tolist() == [3, -3, 0.5]
+    torch.testing.assert_close(found.returns, torch.tensor([[3], [-3], [0.5]]), atol=1e-5, rtol=0)
     found = assessed(tiny(), small(reward_clip=None), [90, -70, 2], batch=batch)
-    assert found.scores.tolist() == [90, -70, 2]
+    torch.testing.assert_close(found.returns, torch.tensor([[90.0], [-70], [2]]), atol=1e-5, rtol=0)
 
 
 def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., Any]) -> None:
@@ -107,7 +111,7 @@ def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., An
     assert not found.advantages[~batch.mask].any()
     half = found.select([0, 1])
     assert abs(float(half.advantages[half.batch.mask].mean())) > 0.05
-    terms = ppo.actor_terms(SMALL, lm, half).terms
+    terms = actor_terms(SMALL, lm, half).terms
     torch.testing.assert_close(terms, -half.advantages, atol=1e-5, rtol=0)  # the ratio is 1
 
 
@@ -130,9 +134,11 @@ def test_kl_is_in_nats_summed_over_tokens(tiny: Callable[..., Any]) -> None:
     padding's garbage left out. k3 = exp(-.1) - 1 + .1 at each token: never negative."""
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
     found = assessed(tiny(), small(kl_coefficient=7.0, kl_estimator="k2"), [0, 0], above=0.1, batch=batch)
-    assert ppo.mean_kl(found) == pytest.approx(0.3, abs=1e-5)
+    rollout = Rollout(1, [], Samples(batch, found.logprobs), [], torch.tensor([5.0, 7.0]))
+    seen = rollout_measures(rollout, found.logprobs, found.reference_logprobs)
     k3 = 3 * (torch.tensor(-0.1).exp() - 0.9)
-    assert ppo.measures(found, torch.zeros(2))["kl_k3"] == pytest.approx(float(k3), abs=1e-5)
+    assert seen["kl"] == pytest.approx(0.3, abs=1e-5) and seen["kl_k3"] == pytest.approx(float(k3), abs=1e-5)
+    assert (seen["reward"], seen["reward_spread"], seen["length"], seen["truncated"]) == (6, 1, 3, 0)
 
 
 # --- the switches' own arithmetic
@@ -161,13 +167,14 @@ def test_predictions_survive_the_values_rescaling(tiny: Callable[..., Any]) -> N
         before = moments.restore(forward.values(made, batch))
     returns = torch.tensor([[9.0, -7.0, 2.0], [4.0, 4.0, 1.0]])
     empty = torch.zeros(2, 3)
-    found = Experience(batch, empty, empty, before, empty[:, 0], empty, empty, returns)
+    found = Experience(batch, empty, empty, empty, values=before, returns=returns)
     assert ppo.rescale_values(small(normalise_values=False), found, made, moments) is found and moments.std == 1.0
     scaled = ppo.rescale_values(SMALL, found, made, moments)
     with torch.no_grad():
         own = forward.values(made, batch)
     assert moments.std > 3
     torch.testing.assert_close(moments.restore(own), before, atol=1e-5, rtol=1e-5)
+    assert scaled.values is not None and scaled.returns is not None
     torch.testing.assert_close(scaled.values, own, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(scaled.returns, (returns - moments.mean) / moments.std)
 
@@ -210,14 +217,14 @@ def test_every_step_has_its_rollouts(rollouts: int, train: Callable[..., Any], m
     """Protects the batch size: 8 prompts are passed over in shuffled passes; no step is short at a pass's end, or where it
     asks for more than there are. After 40 answers each prompt was asked 5 times."""
     asked: list[str] = []
-    score = ppo.Run.score
+    score = Run.score
 
     def watched(self: Any, reward: Any, prompts: Any, completions: Any, *, key: str) -> list[float]:
         assert len(prompts) == rollouts
         asked.extend(prompt.id for prompt in prompts)
         return score(self, reward, prompts, completions, key=key)
 
-    monkeypatch.setattr(ppo.Run, "score", watched)
+    monkeypatch.setattr(Run, "score", watched)
     train(small(rollouts=rollouts, steps=40 // rollouts), prompts=8)
     assert len(asked) == 40 and all(asked.count(name) == 5 for name in set(asked))
     assert all(len(set(asked[start : start + 8])) == 8 for start in range(0, 40, 8))
@@ -230,7 +237,7 @@ def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[st
     found = Experience(**{**vars(found), "logprobs": torch.where(batch.mask, found.reference_logprobs, 0) + old})
     spec = small(ratio_guard=guard)
     learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]
-    terms = lambda rows: ppo.actor_terms(spec, lm, rows)  # noqa: E731
+    terms = lambda rows: actor_terms(spec, lm, rows)  # noqa: E731
     return learner, learner.step(found, terms, count=6, progress=0.5, guard=spec.too_far)
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from preflab import ops
 from preflab.methods import ppo
 from preflab.methods.ppo import PPO
 from preflab.models.heads import Critic, reward_model
@@ -76,18 +77,27 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
             seen["follower"] = self
 
     make, cut, assess, rescale = ppo.make_critic, ppo.mini_batches, ppo.assess, ppo.rescale_values
+    shape, token_rewards = ppo.shaped, ops.token_rewards
 
     def critic(lm: Any, *, seed: int) -> Critic:
         made = make(lm, seed=seed)
         made.head.weight.data.normal_(generator=torch.Generator().manual_seed(2))
         return made
 
-    def assessed(spec: PPO, parts: Any, samples: Any, *rest: Any) -> Any:
-        experience = assess(spec, parts, samples, *rest)
-        seen["samples"] = [samples.batch.completion_ids, samples.logprobs]
+    def scores(*args: Any, **kwargs: Any) -> Tensor:
+        seen["scores"] = shape(*args, **kwargs)
+        return seen["scores"]
+
+    def rewards(*args: Any, **kwargs: Any) -> Tensor:
+        seen["rewards"] = token_rewards(*args, **kwargs)
+        return seen["rewards"]
+
+    def assessed(spec: PPO, parts: Any, rollout: Any, *rest: Any) -> Any:
+        experience = assess(spec, parts, rollout, *rest)
+        seen["samples"] = [rollout.batch.completion_ids, rollout.samples.logprobs]
         seen["reference"] = experience.reference_logprobs
-        seen["truncated"] = samples.batch.truncated
-        for name in ("values", "scores", "rewards", "advantages", "returns"):
+        seen["truncated"] = rollout.batch.truncated
+        for name in ("values", "advantages", "returns"):
             seen[name] = getattr(experience, name)
         seen["coefficient"] = rest[-1]
         return experience
@@ -102,8 +112,9 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
         yield from seen["order"]
 
     patches = {"Reference": Beside, "make_critic": critic, "assess": assessed, "rescale_values": rescaled}
-    for name, patch in {**patches, "mini_batches": mini_batches}.items():
+    for name, patch in {**patches, "mini_batches": mini_batches, "shaped": scores}.items():
         monkeypatch.setattr(ppo, name, patch)
+    monkeypatch.setattr(ops, "token_rewards", rewards)
 
     def run(spec: PPO, **kwargs: Any) -> Trace:
         trained = train(spec, policy=tiny(ends=70), **kwargs)
@@ -141,7 +152,7 @@ FLIPS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "reward_scale": ({"reward_scale": 0.5}, FROM_SCORES),
     "reward_bias": ({"reward_bias": 1.0}, FROM_SCORES),
     "reward_clip": ({"reward_clip": 2.0}, FROM_SCORES),
-    "truncated": ({"truncated": "score"}, FROM_SCORES),
+    "truncated": ({"truncated": "score"}, FROM_REWARDS),
     "value_decay, debiased at first": ({"value_decay": 0.5}, set()),
     "reference_ema": ({"reference_ema": 0.1}, {"follower"}),
     "reference_ema frozen": ({"reference_ema": 0.0}, {"follower"}),

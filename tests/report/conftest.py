@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,9 @@ def run(draw: random.Random, name: str, seed: int) -> r.Run:
         directory=f"arms/{name}/seed-{seed}",
         metrics=dict(metrics),
         metrics_unit=dict(seed_metrics(draw, name, unit=True)),
-        spent=r.Spent(labels=labels, reward_calls=calls, flops=flops, sampled_tokens=9e5, trained_tokens=2.1e6),
+        spent=r.Spent(
+            labels=labels, reward_calls=calls, flops=flops, sampled_tokens=9e5, trained_tokens=2.1e6, updates=steps
+        ),
         temperature=draw.choice((0.2, 0.2, 0.6)),
         checkpoint=steps,
         diverged=diverged,
@@ -166,6 +169,73 @@ def comparisons(arms: tuple[r.Arm, ...]) -> tuple[r.Comparison, ...]:
     return tuple(found)
 
 
+def claim(part: str, weights: dict[str, float], value: r.Interval, **changes: Any) -> r.Claim:
+    found = r.Claim(
+        id="C6",
+        part=part,
+        text=f"{part.capitalize()} improves PPO.",
+        contrast=tuple(r.Weight(arm=arm, weight=weight) for arm, weight in weights.items()),
+        margin=0.03,
+        rule="superior",
+        value=value,
+        outcome="confirmed",
+        seeds=3,
+        preliminary=True,
+    )
+    return found.model_copy(update=changes)
+
+
+def claims() -> tuple[r.Claim, ...]:
+    """One of each outcome."""
+    values = [r.Interval(estimate=at, low=at - half, high=at + half) for at, half in ((0.06, 0.02), (0.0, 0.02))]
+    wide = r.Interval(estimate=0.02, low=-0.05, high=0.09)
+    return (
+        claim("tests", {"ppo": 1, "ppo-rm": -1}, values[0], paper="APPS introductory 18.0 to 38.1"),
+        claim("more SFT", {"sft-more": 1, "sft": -1}, values[1], outcome="refuted"),
+        claim("iteration", {"dpo-iter": 1, "dpo": -1, "ppo": -2, "sft": 2}, wide, outcome="not decided", diverged=1),
+        claim("a larger model", {"ppo-xl": 1, "ppo": -1}, r.Interval(), outcome="not measured", seeds=0,
+              reason="no finished run of ppo-xl", rule="not-superior"),
+    )  # fmt: skip
+
+
+PAPER = r.PaperTable(
+    title="Table 3",
+    columns=("row", "HH, evaluator's score", "APPS pass@5"),
+    rows=(("SFT", ".532", "38.6/10.1/3.9"), ("baseline PPO", ".706", "")),
+    note="Llama-2-7B on HH, CodeLlama-34B on code.",
+)
+SWEEP = r.Sweep(
+    label="beta",
+    x=(0.05, 0.1, 0.2),
+    log=True,
+    lines=(
+        r.Line(name="PPO", arms=("ppo-rm", "ppo", "best-of-4")),
+        r.Line(name="DPO", arms=("dpo", "dpo-iter", None)),
+    ),
+)
+
+
+def reward_model() -> r.RewardModel:
+    stated = (0.53, 0.62, 0.74, 0.88, 0.96)
+    return r.RewardModel(
+        name="rm",
+        measured_on="the test split's pairs",
+        seeds=3,
+        pairs=200,
+        accuracy=r.Interval(estimate=0.71, low=0.643, high=0.769),
+        loss=0.573,
+        calibration_error=0.048,
+        reliability=tuple(
+            r.Reliability(stated=p, right=0.5 + 0.8 * (p - 0.5), count=count)
+            for p, count in zip(stated, (210, 160, 120, 70, 40), strict=True)
+        ),
+        by_margin=tuple(
+            r.ByMargin(low=0.5 * step, high=0.5 * (step + 1), accuracy=0.55 + 0.09 * step, count=120)
+            for step in range(5)
+        ),
+    )
+
+
 def trials() -> tuple[r.Trial, ...]:
     draw = random.Random(7)
     found: list[r.Trial] = []
@@ -222,6 +292,10 @@ def build(seeds: int = 3) -> r.Results:
         levels=LEVELS,
         arms=arms,
         comparisons=comparisons(arms),
+        claims=claims(),
+        paper=PAPER,
+        sweep=SWEEP,
+        reward_models=(reward_model(),),
         verdict=r.Verdict(
             sentence="ppo won: pass@1 62.8%, 6.2 points above best-of-4, the next best (95% interval 3.2 to 9.1).",
             winner="ppo",

@@ -10,8 +10,9 @@ import pytest
 
 from preflab.report import results as report
 from preflab.spec import parse_spec
-from preflab.study.outcome import differences, results, wilson
+from preflab.study.outcome import differences, results
 from preflab.study.plan import Study
+from preflab.study.scorers import wilson
 from preflab.study.study import write_reports
 from preflab.train.files import write_json
 

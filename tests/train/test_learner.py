@@ -124,7 +124,7 @@ def test_dpo_gradient_whatever_the_cut(
     pairs = pair_rows(shapes)
 
     def loss(rows: PairBatch) -> Terms:
-        return pair_terms(lm, rows, dpo_loss, 0.1)
+        return pair_terms(lm, dpo_loss, 0.0, rows)
 
     whole = gradients(lm, pairs, loss, len(pairs), 10_000)
     order = random.sample(range(len(shapes)), len(shapes))

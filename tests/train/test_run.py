@@ -128,13 +128,13 @@ def test_random_scores_are_journalled_before_use(forks: Forks, tmp_path: Path) -
     directory = tmp_path / "ppo"
     assert forks.run(spec, directory, fault="rollout.after:2", keeping=NEVER) == -signal.SIGKILL
     kept = {path.name: path.read_bytes() for path in (directory / "journal").iterdir()}
-    assert sorted(kept) == ["scores-000000.json", "scores-000001.json"]
+    assert sorted(kept) == ["scores-rollout-0.json", "scores-rollout-1.json"]
     assert forks.run(spec, directory, keeping=NEVER) == 0, log(directory)
     assert {name: (directory / "journal" / name).read_bytes() for name in kept} == kept
     rows = records(directory / "metrics.jsonl")
     assert [row["labels"] for row in rows] == [8, 16, 24]
     for step, row in enumerate(rows):
-        scores = json.loads((directory / f"journal/scores-{step:06d}.json").read_text())["value"]
+        scores = json.loads((directory / f"journal/scores-rollout-{step}.json").read_text())["value"]
         assert row["reward"] == pytest.approx(sum(scores) / 8, rel=1e-6)
     again = tmp_path / "again"
     shutil.copytree(directory / "journal", again / "journal")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,8 +72,138 @@ def ipo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     return (pairs.margin - 1.0 / (2.0 * beta)).square()
 
 
-PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {"sigmoid": dpo_loss, "ipo": ipo_loss}
-REFERENCE_FREE: frozenset[str] = frozenset()
+def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
+    """L = max( 0, 1 - beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
+
+    SLiC-HF's rank calibration (Zhao et al. 2023, Section 2), on log-ratios to a reference instead of log-probabilities
+    as in RSO's hinge-norm (Liu et al. 2024, Section 3): the support vector machine to DPO's logistic regression.
+
+    Returns: [B], 1 where pi = pi_ref; a pair beyond the margin of 1/beta nats has no gradient.
+    """
+    return (1.0 - beta * pairs.margin).clamp(min=0.0)
+
+
+def conservative_loss(pairs: PairLogprobs, *, beta: float = 0.1, noise: float = 0.1) -> Tensor:
+    """L = -(1 - noise) log sigmoid(z) - noise log sigmoid(-z), z = beta * margin (cDPO: Mitchell 2023, eq. 3).
+
+    `noise`: the share of labels taken to be flipped, in [0, .5). Least at sigmoid(z) = 1 - noise, not at infinity.
+
+    Returns: [B], ln 2 where pi = pi_ref.
+    """
+    logits, noise = beta * pairs.margin, _share(noise)
+    return -(1.0 - noise) * F.logsigmoid(logits) - noise * F.logsigmoid(-logits)
+
+
+def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) -> Tensor:
+    """L = [ -(1 - noise) log sigmoid(z) + noise log sigmoid(-z) ] / (1 - 2 noise), z = beta * margin.
+
+    rDPO (Chowdhury et al. 2024, Section 3.1). Where labels are flipped at the rate `noise`, in [0, .5), its mean over the
+    flips is the DPO loss of the true label. A confident pair's own loss can be negative: it is no bound.
+
+    Returns: [B], ln 2 where pi = pi_ref.
+    """
+    logits, noise = beta * pairs.margin, _share(noise)
+    return (noise * F.logsigmoid(-logits) - (1.0 - noise) * F.logsigmoid(logits)) / (1.0 - 2.0 * noise)
+
+
+def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> Tensor:
+    """L = -log sigmoid( beta * [margin - lam * max(0, log(pi_ref/pi)(y_w))] ) (DPO-Positive: Pal et al. 2024, eq. 3).
+
+    The penalty binds where the chosen answer has become less likely than under the reference.
+
+    Returns: [B], ln 2 where pi = pi_ref.
+    """
+    fall = (-pairs.chosen_ratio).clamp(min=0.0)
+    return -F.logsigmoid(beta * (pairs.margin - lam * fall))
+
+
+def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
+    """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
+
+    The DPO of a reward less alpha a token: what a longer chosen answer owes to its length, the policy need not learn. Park
+    et al. sweep alpha; .01 is preflab's choice.
+
+    Returns: [B], ln 2 where pi = pi_ref and both answers are equally long.
+    """
+    return -F.logsigmoid(beta * pairs.margin + alpha * (pairs.chosen_lengths - pairs.rejected_lengths))
+
+
+def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
+    """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
+
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1): the link of KL plus chi-squared, which holds
+    the policy harder where it has moved far. `r_max` bounds the reward; 10 is preflab's choice. A pair beyond the clip
+    has no gradient. In the exponent alone log rho is held within [-88, 20], where fp32 can tell values apart.
+
+    Returns: [B], ln 2 where pi = pi_ref.
+    """
+    chosen, rejected = _phi(pairs.chosen_ratio), _phi(pairs.rejected_ratio)
+    return -F.logsigmoid((beta * (chosen - rejected)).clamp(-2.0 * r_max, 2.0 * r_max))
+
+
+def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:
+    """L = -log sigmoid( beta / |y_w| log pi(y_w) - beta / |y_l| log pi(y_l) - gamma ) (Meng et al. 2024, eq. 6).
+
+    Reference-free; gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
+
+    Returns: [B].
+    """
+    margin = pairs.chosen / pairs.chosen_lengths - pairs.rejected / pairs.rejected_lengths
+    return -F.logsigmoid(beta * margin - gamma)
+
+
+def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Tensor:
+    """L = -log sigmoid( beta * [log pi(y_w) - log pi(y_l)] ) - nll * log pi(y_w) / |y_w| (Xu et al. 2024, Section 3).
+
+    DPO with a uniform reference, held up by likelihood; the paper writes log pi(y_w), its code takes the mean a token.
+
+    Returns: [B].
+    """
+    return -F.logsigmoid(beta * (pairs.chosen - pairs.rejected)) - nll * pairs.chosen / pairs.chosen_lengths
+
+
+def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
+    """L = -log P(y_w) - lam * log sigmoid( log[ odds(y_w) / odds(y_l) ] ) (Hong et al. 2024, eq. 6 and 7).
+
+    log P(y) = log pi(y) / |y|, odds = P / (1 - P). Reference-free: SFT and preference in one stage.
+
+    Returns: [B].
+    """
+    chosen, rejected = pairs.chosen / pairs.chosen_lengths, pairs.rejected / pairs.rejected_lengths
+    return -chosen - lam * F.logsigmoid(_log_odds(chosen) - _log_odds(rejected))
+
+
+def _phi(log_ratio: Tensor) -> Tensor:
+    """z + log z at z = exp(log_ratio)."""
+    return log_ratio.clamp(-88.0, 20.0).exp() + log_ratio
+
+
+def _log_odds(logprob: Tensor) -> Tensor:
+    """log P - log(1 - P), finite at P = 1: there 1 - P is taken to be the smallest number that 1 can be told from."""
+    held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
+    return held - torch.log(-torch.expm1(held))
+
+
+def _share(noise: float) -> float:
+    if not 0.0 <= noise < 0.5:
+        raise UserError(f"`noise` is the share of flipped labels, at least 0 and below .5, not {noise}.")
+    return noise
+
+
+PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "sigmoid": dpo_loss,
+    "ipo": ipo_loss,
+    "hinge": hinge_loss,
+    "conservative": conservative_loss,
+    "robust": robust_loss,
+    "dpop": dpop_loss,
+    "r-dpo": r_dpo_loss,
+    "chi-po": chi_po_loss,
+    "simpo": simpo_loss,
+    "cpo": cpo_loss,
+    "orpo": orpo_loss,
+}
+REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
 """Losses that look at no reference: none is computed, or charged, for them."""
 
 
@@ -81,15 +212,25 @@ def preference_loss(
 ) -> PreferenceLoss:
     """The loss behind a name of `PREFERENCE_LOSSES`, or `package.module:function`, with its hyper-parameters filled in.
 
-    `beta` None and what `settings` leaves out keep the loss's own defaults. Raises `UserError` on an unknown name, and
-    on a setting that the loss does not have.
+    `beta` None and what `settings` leaves out keep the loss's own defaults. Raises `UserError` on an unknown name, on a
+    setting that the loss does not have, or needs and is not given, and where the loss is no term a pair.
     """
     if name not in PREFERENCE_LOSSES and ":" not in name:
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")
     loss = PREFERENCE_LOSSES.get(name) or load_function(name, "preference loss")
     given = dict(settings or {}) if beta is None else {**(settings or {}), "beta": beta}
-    known = [field.name for field in inspect.signature(loss).parameters.values() if field.kind == field.KEYWORD_ONLY]
+    fields = {field.name: field for field in inspect.signature(loss).parameters.values()}
+    known = [field.name for field in fields.values() if field.kind == field.KEYWORD_ONLY]
     for field in given:
         if field not in known:
             raise UserError(f"The preference loss {name!r} has no setting {field!r}.{nearest(field, known)}")
-    return partial(loss, **given)
+    for field in known:
+        if field not in given and fields[field].default is inspect.Parameter.empty:
+            raise UserError(f"The preference loss {name!r} needs a value for its setting {field!r}.")
+    found = partial(loss, **given)
+    tried = found(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
+    if tried.shape != (2,):  # a mean would pass silently, and weigh micro-batches by their number
+        raise UserError(
+            f"The preference loss {name!r} gives {list(tried.shape)} for two pairs: it must be a term a pair."
+        )
+    return found

@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """L_R = -log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1). Scores [B] in, terms [B] out."""
-    return -F.logsigmoid(chosen - rejected)
+def bradley_terry_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    *,
+    shift: Tensor | None = None,
+    probability: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """L_R = -q log sigmoid(z) - (1 - q) log sigmoid(-z), z = r(x,y_w) - r(x,y_l) + shift; plain: q = 1, no shift.
+
+    -log sigmoid(z) is the paper's (Section 1). `shift` = -m asks for a margin m (Touvron et al. 2023, eq. 2); `shift` =
+    phi x puts a covariate beside the scores (see `length_covariate`). `probability` p: how sure the label is;
+    `smoothing` e: the share of labels taken to be wrong (Szegedy et al. 2016): q = (1 - e) p + e (1 - p).
+
+    Args:
+        chosen, rejected, shift, probability: [B].
+
+    Returns: [B]; the minimum is at z = log(q / (1 - q)).
+    """
+    z = chosen - rejected if shift is None else chosen - rejected + shift
+    doubt = doubts(z, probability, smoothing)
+    return -F.logsigmoid(z) + doubt * z  # log sigmoid(-z) = log sigmoid(z) - z
+
+
+def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor:
+    """1 - q = (1 - e) (1 - p) + e p: the probability left to the other order, [B]; p is 1 where it is not given."""
+    sure = torch.ones_like(like) if probability is None else probability.to(like.dtype)
+    return (1.0 - smoothing) * (1.0 - sure) + smoothing * sure
+
+
+def length_covariate(chosen_lengths: Tensor, rejected_lengths: Tensor, spread: float) -> Tensor:
+    """x = tanh( (|y_w| - |y_l|) / s ), s the standard deviation of the difference over the data: [B] in (-1, 1).
+
+    Length-controlled AlpacaEval (Dubois et al. 2024) fits sigmoid(quality + phi x) to the preferences and reads
+    the quality off with x = 0; a reward model takes the quality's place here.
+    """
+    return torch.tanh((chosen_lengths - rejected_lengths).float() / spread)

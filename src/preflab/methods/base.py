@@ -1,7 +1,7 @@
 """What a method is and what it gets.
 
 A method's spec is its hyper-parameters; `train(parts)` runs it and returns what it trained. `Parts` are open and ready:
-the method imports no evaluation and loads nothing.
+the method imports no evaluation and loads nothing but models that its own spec names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -23,7 +24,7 @@ from preflab.spec import Spec
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.run import Run
-from preflab.types import Preference
+from preflab.types import Preference, Ranking
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
 Count = Annotated[int, Field(ge=1)]
@@ -36,7 +37,8 @@ class Parts:
     """The live things of one run.
 
     `policy` is the model to train; `validate` scores it on the validation split (its key `score` selects checkpoints).
-    `preferences` gives the training pairs. `reward` and `initial_critic` are there where the run names them.
+    `preferences` gives the training pairs, `ranked` the rankings where the run has some. `reward` and `reward_model` are
+    there where the run names them. `located`: where a path of the method's own spec lies, a stage's too.
     """
 
     run: Run
@@ -47,12 +49,20 @@ class Parts:
     sampler: Sampler
     reward: Reward | None = None
     reward_model: LanguageModel | None = None
+    ranked: Callable[[], Sequence[Ranking]] | None = None
+    located: Callable[[str], Path] = Path
     labels_paid: bool = False
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
         """A learner of `model` that charges this run's meter."""
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
+
+    def rankings(self) -> Sequence[Ranking]:
+        """The training rankings; where the run has none, its pairs, as two answers with scores 1 and 0."""
+        if self.ranked is not None:
+            return self.ranked()
+        return [Ranking(pair.prompt, (pair.chosen, pair.rejected), (1.0, 0.0)) for pair in self.preferences()]
 
     def needed_reward(self) -> Reward:
         """The reward; raises `UserError` where the run names none."""
@@ -72,5 +82,5 @@ class Method(Spec):
         return Inference()
 
     @abstractmethod
-    def train(self, parts: Parts) -> LanguageModel | Sequence[Preference]:
+    def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
         """Runs the method; what it returns is saved under `final/`."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
@@ -35,6 +35,12 @@ class PairLoss(Method):
     def objective(self) -> PreferenceLoss:
         """The loss with its settings; raises `UserError` on a name or a setting that does not exist."""
         return preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+
+    @model_validator(mode="after")
+    def _refuse_what_does_not_exist(self) -> Self:
+        if ":" not in self.loss:  # the user's own is looked for where the run is
+            self.objective()
+        return self
 
 
 class DPO(PairLoss):

@@ -47,7 +47,9 @@ class Pairs(Method):
 
     def train(self, parts: Parts) -> Sequence[Preference]:
         run = parts.run
-        prompts = [prompt for prompt in parts.testbed.prompts("train") if not self.levels or prompt.level in self.levels]
+        prompts = [
+            prompt for prompt in parts.testbed.prompts("train") if not self.levels or prompt.level in self.levels
+        ]
         if not prompts:
             raise UserError(f"The testbed has no training prompts of the levels {', '.join(self.levels)}.")
         order = run.shuffled(len(prompts), "prompts")

@@ -19,8 +19,17 @@ from preflab.batch import Experience
 from preflab.errors import UserError
 from preflab.losses.policy import ppo_value_loss
 from preflab.methods.base import Count, Parts, Positive
-from preflab.methods.rollout import Rollout, asked_prompts, old_and_reference, roll_out, rollout_measures, shaped
-from preflab.methods.surrogate import Share, Surrogate, actor_terms, mini_batches, training_prompts
+from preflab.methods.rollout import (
+    Rollout,
+    asked_prompts,
+    mini_batches,
+    old_and_reference,
+    roll_out,
+    rollout_measures,
+    shaped,
+    training_prompts,
+)
+from preflab.methods.surrogate import Share, Surrogate, actor_terms
 from preflab.models import forward
 from preflab.models.heads import Critic
 from preflab.models.heads import critic as make_critic

@@ -1,18 +1,23 @@
 """A reward model from preference pairs (Bradley-Terry): L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1).
 
-It starts from the policy's weights with a new scalar head. Held-out accuracy and calibration are its validation.
+It starts from the policy's weights with a new scalar head. Held-out accuracy and calibration are its validation. Margins,
+soft labels, label smoothing and a length covariate change the one loss (`losses.reward`); all are off by default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from preflab.batch import PairBatch, collate_pairs
-from preflab.losses.reward import bradley_terry_loss
+from preflab.errors import UserError
+from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
 from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.methods.held_out import held_out_measures
 from preflab.models import forward
 from preflab.models.heads import reward_model
 from preflab.models.lm import LanguageModel
@@ -21,7 +26,12 @@ from preflab.train.learner import Optim, Terms
 
 class RM(Method):
     """The paper gives no settings for the reward model; one epoch is the field's habit against over-fitting.
-    `pairs`: how many, drawn by the seed (0: all)."""
+    `pairs`: how many, drawn by the seed (0: all). `margin`: the scores must differ by so many times the pair's own margin
+    (Touvron et al. 2023). `soft_labels`: the pair's own probability instead of 1. `label_smoothing`: the share of labels
+    that is taken to be wrong. `length_debias`: what length explains is fitted apart and left out (Dubois et al. 2024).
+    `member`: each number has another data order and another head, for an ensemble; under `shared_head` the same head, for
+    an average of weights (`warm`).
+    """
 
     kind: Literal["rm"] = "rm"
     product = "reward_model"
@@ -29,62 +39,101 @@ class RM(Method):
     epochs: Count = 1
     batch_size: Count = 64
     max_completion_tokens: Count = 1024
+    margin: float = Field(default=0.0, ge=0)
+    soft_labels: bool = False
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    length_debias: bool = False
+    member: int = Field(default=0, ge=0)
+    shared_head: bool = False
     optim: Optim = Optim(learning_rate=1e-5)
 
     def train(self, parts: Parts) -> LanguageModel:
         run = parts.run
         # 1. The model: the policy's weights under a scalar head.
-        scorer = reward_model(parts.policy, seed=run.seed_for("head"))
-        # 2. Pairs as ids: to train on, and held out.
+        own_head = (self.member,) if self.member and not self.shared_head else ()
+        scorer = reward_model(parts.policy, seed=run.seed_for("head", *own_head))
+        # 2. Pairs as ids: to train on, in the member's order, and held out.
         limit = self.max_completion_tokens
         pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
-        data = collate_pairs(pairs, scorer.encode, limit=limit)
+        if self.member:
+            pairs = [pairs[row] for row in run.shuffled(len(pairs), "member", self.member)]
+        data = self.stated(collate_pairs(pairs, scorer.encode, limit=limit))
         held_out = collate_pairs(parts.testbed.preferences("validation"), scorer.encode, limit=limit)
-        learner = parts.learner(scorer.model, self.optim)
+        learner, length = parts.learner(scorer.model, self.optim), Length(data, on=self.length_debias)
         total = self.epochs * -(-len(data) // self.batch_size)
+        state = {"reward_model": learner, "length": length}
 
         def validate(lm: LanguageModel) -> Mapping[str, float]:
             return held_out_measures(lm, held_out, parts.token_budget)
 
-        for step in run.steps(total, {"reward_model": learner}, policy=scorer, validate=validate):
-            # 3. One update on the step's pairs.
+        for step in run.steps(total, state, policy=scorer, validate=validate):
+            # 3. One update on the step's pairs, of the model and of the length's weight.
             batch = data.select(run.rows(step, len(data), self.batch_size))
-            run.log(learner.step(batch, lambda rows: bt(scorer, rows), count=len(batch), progress=run.progress))
+            terms = partial(bt, scorer, length=length, smoothing=self.label_smoothing)
+            run.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
         return scorer
 
+    def stated(self, data: PairBatch) -> PairBatch:
+        """The pairs with their labels' margins, scaled, and probabilities where they are asked for; raises `UserError` where
+        no pair states any."""
+        for asked, found, name in (
+            (self.margin, data.margins, "margin"),
+            (self.soft_labels, data.probabilities, "probability"),
+        ):
+            if asked and found is None:
+                raise UserError(f"No preference pair states a {name}: the method cannot use it.")
+        margins = self.margin * data.margins if self.margin and data.margins is not None else None
+        return PairBatch(
+            data.chosen,
+            data.rejected,
+            margins=margins,
+            probabilities=data.probabilities if self.soft_labels else None,
+        )
 
-def bt(scorer: LanguageModel, pairs: PairBatch) -> Terms:
-    """The loss's terms [B], with accuracy and margin."""
+
+class Length:
+    """The weight phi of the length covariate in P(y_w over y_l) = sigmoid( r_w - r_l + phi x ); see `length_covariate`.
+
+    It learns beside the model, by plain gradient steps that are long against the model's: what length explains becomes
+    phi's before it is the model's. No part of what is saved. Switched off, it stays 0 and says nothing.
+    """
+
+    RATE = 1.0  # stable: the curvature is at most E[x^2] / 4
+
+    def __init__(self, data: PairBatch, *, on: bool) -> None:
+        self.on = on
+        difference = (data.chosen.completion_lengths - data.rejected.completion_lengths).double()
+        self.spread = float(difference.std(correction=0)) or 1.0  # no spread: no covariate but 0 or a constant
+        self.weight = 0.0
+
+    def covariate(self, pairs: PairBatch) -> torch.Tensor:
+        return length_covariate(pairs.chosen.completion_lengths, pairs.rejected.completion_lengths, self.spread)
+
+    def follow(self, stats: Mapping[str, float]) -> dict[str, float]:
+        """One step against the batch's mean gradient, which `bt` found; returns what is left to log."""
+        left = dict(stats)
+        if self.on:
+            self.weight -= self.RATE * left.pop("length_gradient")
+            left["length_weight"] = self.weight
+        return left
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.weight = state["weight"]
+
+
+def bt(scorer: LanguageModel, pairs: PairBatch, *, length: Length | None = None, smoothing: float = 0.0) -> Terms:
+    """The loss's terms [B], with accuracy and margin of the scores alone."""
     chosen = forward.scores(scorer.model, pairs.chosen)
     rejected = forward.scores(scorer.model, pairs.rejected)
     stats = {"accuracy": (chosen > rejected).float(), "margin": chosen - rejected}
-    return Terms(bradley_terry_loss(chosen, rejected), None, stats)
-
-
-def held_out_measures(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the scores' mean and spread.
-
-    Calibration: the gap between the stated sigmoid(margin), folded to >= 1/2, and the share of pairs so ordered.
-    The score that selects checkpoints is minus the log-loss, which an over-confident model pays for.
-    """
-    chosen = forward.by_micro_batch(
-        scorer.model, lambda rows: forward.scores(scorer.model, rows), pairs.chosen, token_budget
-    )
-    rejected = forward.by_micro_batch(
-        scorer.model, lambda rows: forward.scores(scorer.model, rows), pairs.rejected, token_budget
-    )
-    margin = (chosen - rejected).double()
-    right = (margin > 0).double() + 0.5 * (margin == 0).double()
-    stated = torch.sigmoid(margin.abs())
-    bins = ((stated - 0.5) * 20).long().clamp(max=9)
-    gaps = [(right[bins == b].sum() - stated[bins == b].sum()).abs() for b in range(10)]
-    loss = float(bradley_terry_loss(chosen, rejected).mean())
-    both = torch.cat([chosen, rejected])
-    return {
-        "score": -loss,
-        "accuracy": float(right.mean()),
-        "loss": loss,
-        "calibration_error": float(torch.stack(gaps).sum() / len(margin)),
-        "score_mean": float(both.mean()),
-        "score_std": float(both.std()),
-    }
+    shift = None if pairs.margins is None else -pairs.margins
+    if length is not None and length.on:
+        x = length.covariate(pairs)
+        shift = length.weight * x if shift is None else shift + length.weight * x
+        z = (chosen - rejected + shift).detach()
+        stats["length_gradient"] = (torch.sigmoid(z) - 1.0 + doubts(z, pairs.probabilities, smoothing)) * x
+    terms = bradley_terry_loss(chosen, rejected, shift=shift, probability=pairs.probabilities, smoothing=smoothing)
+    return Terms(terms, None, stats)

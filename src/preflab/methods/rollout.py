@@ -1,13 +1,13 @@
 """The rollout: sample, score. Every method that learns from its own samples calls it, and nothing else samples.
 
-What comes after it is shared here too: a score's units, what policy and reference say of the samples, and what a step's
-record says of them.
+What stands around it is shared here too: the fields and the prompts of a step, its mini-batches, a score's units, what
+policy and reference say of the samples, and what a step's record says of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,14 +16,54 @@ import torch
 from torch import Tensor
 
 from preflab import ops
-from preflab.batch import Asked, TokenBatch
-from preflab.methods.base import Parts
+from preflab.batch import Asked, KeptTokens, TokenBatch
+from preflab.errors import UserError
+from preflab.methods.base import Count, Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding, Samples
 from preflab.train import faults
+from preflab.train.learner import Optim
+from preflab.train.run import Run, buys_labels
 from preflab.types import Completion, Prompt
+
+
+class OnPolicy(Method):
+    """The fields of every method that learns from its own samples step by step. `rollouts`: responses a step, learnt from
+    in `mini_batches` shuffled parts, `epochs` times. Under a compute budget `steps` gives way to it."""
+
+    steps: Count = 100
+    rollouts: Count = 512
+    mini_batches: Count = 4
+    epochs: Count = 1
+    decoding: Decoding = Decoding()
+    optim: Optim = Optim(learning_rate=1e-5)
+
+
+def whole_groups(rollouts: int, group: int) -> int:
+    """How many prompts' answers are a step's responses; raises `UserError` where `group` does not divide them."""
+    if rollouts % group:
+        raise UserError(f"{rollouts} rollouts a step are no whole number of groups of {group}: make it a multiple.")
+    return rollouts // group
+
+
+def training_prompts(spec: OnPolicy, parts: Parts) -> list[Prompt]:
+    """The prompts to roll out on. Raises `UserError` where there is none, and for a policy that cannot sample."""
+    if spec.decoding.temperature <= 0:
+        raise UserError("The method samples from its policy: decoding.temperature must be above 0.")
+    prompts = list(parts.testbed.prompts("train"))
+    if not prompts:
+        raise UserError("The testbed has no prompts to train on.")
+    return prompts
+
+
+def mini_batches(spec: OnPolicy, run: Run, step: int, size: int) -> Iterator[list[int]]:
+    """The rows of each mini-batch: every epoch a new shuffle, cut into `mini_batches` parts that differ by one at most."""
+    parts = min(spec.mini_batches, size)
+    for epoch in range(spec.epochs):
+        order = run.shuffled(size, "mini-batches", step, epoch)
+        yield from (order[part * size // parts : (part + 1) * size // parts] for part in range(parts))
 
 
 @dataclass(frozen=True)
@@ -47,6 +87,17 @@ class Rollout:
         """The rows of each prompt."""
         return [slice(start, start + self.group) for start in range(0, len(self.prompts), self.group)]
 
+    def select(self, groups: Sequence[int]) -> Rollout:
+        """The given prompts' groups, trimmed to their longest prompt and completion."""
+        rows = [row for group in groups for row in range(group * self.group, (group + 1) * self.group)]
+        index, samples = torch.tensor(rows), self.samples
+        batch = samples.batch.select(index)
+        longest = batch.completion_ids.shape[1]
+        kept = None if samples.kept is None else samples.kept.select(index, longest)
+        chosen = Samples(batch, samples.logprobs[index, :longest], kept, samples.exact)
+        prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
+        return Rollout(self.group, prompts, chosen, completions, self.scores[index])
+
 
 def roll_out(
     parts: Parts,
@@ -69,11 +120,70 @@ def roll_out(
     return Rollout(group, rows, samples, completions, torch.tensor(scores, dtype=torch.float32))
 
 
+def joined(rollouts: Sequence[Rollout]) -> Rollout:
+    """Several rollouts of one policy and group size as one, in their order."""
+    batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
+    completion_ids = stacked([batch.completion_ids for batch in batches])
+    kept = [sample.kept for sample in samples if sample.kept is not None]
+    batch = TokenBatch(
+        prompt_ids=stacked([batch.prompt_ids.flip(1) for batch in batches]).flip(1),  # padded on the left
+        prompt_lengths=torch.cat([batch.prompt_lengths for batch in batches]),
+        completion_ids=completion_ids,
+        completion_lengths=torch.cat([batch.completion_lengths for batch in batches]),
+        truncated=torch.cat([batch.truncated for batch in batches]),
+    )
+    together = Samples(
+        batch,
+        stacked([sample.logprobs for sample in samples]),
+        KeptTokens(stacked([each.ids for each in kept]), stacked([each.counts for each in kept])) if kept else None,
+        all(sample.exact for sample in samples),
+    )
+    return Rollout(
+        rollouts[0].group,
+        [prompt for rollout in rollouts for prompt in rollout.prompts],
+        together,
+        [completion for rollout in rollouts for completion in rollout.completions],
+        torch.cat([rollout.scores for rollout in rollouts]),
+    )
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other, each padded with 0 behind to the widest."""
+    shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
+    out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
+    start = 0
+    for tensor in tensors:
+        out[(slice(start, start + len(tensor)), *(slice(size) for size in tensor.shape[1:]))] = tensor
+        start += len(tensor)
+    return out
+
+
 def asked_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, labels: int = 1) -> list[Prompt]:
     """The step's prompts: `count` of an endless series of shuffled passes, or as many as a labels budget still pays for
     at `labels` scores each."""
     affordable = parts.run.affordable(count, labels, parts.needed_reward())
     return [prompts[row] for row in parts.run.stream(step, len(prompts), count)[:affordable]]
+
+
+def sets_left(parts: Parts, labels: int) -> int | None:
+    """How many prompts a labels budget still pays for at `labels` scores each; None where none binds."""
+    left = parts.run.labels_left() if buys_labels(parts.needed_reward()) else None
+    return None if left is None else left // labels
+
+
+def share_done(parts: Parts, steps: int, labels: int) -> Callable[[int], float]:
+    """The share of a run that is done: of its steps, or of the prompts that a labels budget pays for at `labels` scores
+    each, whichever is further. So that no label is bought beyond the budget; raises `UserError` where it pays for none.
+    """
+    whole = sets_left(parts, labels)
+    if whole == 0:
+        raise UserError(f"The labels budget does not pay for one prompt's {labels} scores. Raise it, or ask for fewer.")
+
+    def share(step: int) -> float:
+        left = sets_left(parts, labels)
+        return step / steps if whole is None or left is None else max(step / steps, 1.0 - left / whole)
+
+    return share
 
 
 def shaped(scores: Tensor, *, bias: float, scale: float, clip: float | None) -> Tensor:
@@ -101,6 +211,20 @@ def old_and_reference(
         found = old, ask(model)
     parts.run.meter.forward(policy.size, samples.batch.tokens * (1 if samples.exact else 2))
     return found
+
+
+def telling(rollout: Rollout) -> Tensor:
+    """Bool[P]: whether the scores of a prompt's answers differ."""
+    rows = rollout.scores.view(-1, rollout.group)
+    return (rows != rows[:, :1]).any(dim=1)
+
+
+def no_variance(rollout: Rollout) -> float:
+    """The share of prompts whose answers all score the same, and teach nothing by their difference; where each prompt has
+    one answer, whether the whole rollout does."""
+    if rollout.group == 1:
+        return float((rollout.scores == rollout.scores[0]).all())
+    return 1.0 - float(telling(rollout).float().mean())
 
 
 def rollout_measures(rollout: Rollout, logprobs: Tensor, reference_logprobs: Tensor) -> dict[str, float]:

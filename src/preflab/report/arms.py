@@ -24,6 +24,8 @@ class Spent(Record):
     """Tokens drawn by the sampler."""
     trained_tokens: Number = None
     """Tokens that went through a backward pass."""
+    updates: Number = None
+    """Optimizer steps of the policy, the arm's own; None: unknown."""
 
 
 class Point(Record):

@@ -1,4 +1,4 @@
-"""The report's figures: training curves, the reward-KL frontier, and bars for each level. Needs matplotlib."""
+"""The report's figures: training curves, the reward-KL frontier, a sweep, and bars for each level. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -143,6 +143,45 @@ def _draw_path(drawn: Panel, index: int, points: Sequence[FrontierPoint]) -> flo
             markerfacecolor=PAPER if bound else colour, markeredgewidth=1.4 if bound else 0, linestyle="none",
         )  # fmt: skip
     return path[-1][1]
+
+
+def sweep(results: Results) -> Markup | None:
+    """The headline metric against the factor that the study varies: a line with 95% intervals for each series."""
+    found = results.sweep
+    if found is None:
+        return None
+    metric, arms = views.metric_of(results, results.headline), {arm.name: arm for arm in results.arms}
+    alt = f"{metric.label} against {found.label}, with 95% intervals: a line for each of {len(found.lines)} series."
+    with panel(name="sweep", title=metric.label, x=found.label, alt=alt) as drawn:
+        labels: list[Label] = []
+        if found.log:
+            drawn.axes.set_xscale("log")
+        for order, line in enumerate(found.lines):
+            values = [Interval() if name is None else views.shown(arms[name], metric.name) for name in line.arms]
+            # Colour 0 is the baseline's grey; lines stand a little apart so that intervals at one x are told apart.
+            shift = 5.0 * (order - (len(found.lines) - 1) / 2)
+            end = _draw_sweep(drawn, found.x, values, order + 1, shift)
+            labels += [] if end is None else [Label(end, line.name, order + 1)]
+        drawn.ticks_at(found.x)
+        drawn.axis_numbers("y", share=metric.share)
+        drawn.axes.margins(x=0.06, y=0.08)
+        drawn.end_labels(labels)
+    return drawn.svg
+
+
+def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], order: int, shift: float) -> float | None:
+    """One series, moved `shift` points to the side; returns its last estimate."""
+    moved, colour = drawn.shifted(shift), arm_colour(order)
+    places = [(at, item) for at, item in zip(x, values, strict=True) if item.estimate is not None]
+    for at, item in places:
+        if item.low is not None and item.high is not None:
+            drawn.axes.plot([at, at], [item.low, item.high], color=colour, linewidth=1.4, alpha=0.6, transform=moved)
+    estimates = [item.estimate or 0.0 for _, item in places]
+    drawn.axes.plot(
+        [at for at, _ in places], estimates, color=colour, linewidth=2.2, marker=MARKERS[order % len(MARKERS)],
+        markersize=6, transform=moved,
+    )  # fmt: skip
+    return estimates[-1] if estimates else None
 
 
 def levels(results: Results) -> list[Markup]:

@@ -25,21 +25,28 @@ class Scale(NamedTuple):
         return MARGIN + (value - self.low) / (self.high - self.low) * (WIDTH - 2 * MARGIN)
 
 
-def scale(intervals: Sequence[Interval], *, zero: bool = False) -> Scale:
-    """The scale that holds all intervals, and zero where asked."""
+def scale(intervals: Sequence[Interval], *, zero: bool = False, marks: Sequence[float] = ()) -> Scale:
+    """The scale that holds all intervals and marks, and zero where asked."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
+    ends += marks
     ends += [0.0] if zero or not ends else []
     low, high = min(ends), max(ends)
     return Scale(low, high, zero) if high > low else Scale(low - 0.5, high + 0.5, zero)
 
 
-def row(scale: Scale, interval: Interval, *, colour: str, beside: Interval | None = None) -> Markup:
-    """One row: a dot with its interval; `beside`, the value at temperature 1, hollow. `colour`: a CSS class."""
+def row(
+    scale: Scale, interval: Interval, *, colour: str, beside: Interval | None = None, mark: float | None = None
+) -> Markup:
+    """One row: a dot with its interval; `beside`, the value at temperature 1, hollow; a dashed line at `mark`. `colour`: a
+    CSS class."""
     middle = HEIGHT // 2
     parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
     parts += [_line(MARGIN, WIDTH - MARGIN, middle, "s-grid", 1)]
     if scale.zero:
         parts += [f'<line x1="{scale.at(0):.1f}" x2="{scale.at(0):.1f}" y1="0" y2="{HEIGHT}" class="s-muted"/>']
+    if mark is not None:
+        place = f"{scale.at(mark):.1f}"
+        parts += [f'<line x1="{place}" x2="{place}" y1="0" y2="{HEIGHT}" class="s-ink" stroke-dasharray="3 3"/>']
     if interval.low is not None and interval.high is not None:
         parts += [_line(scale.at(interval.low), scale.at(interval.high), middle, f"s-{colour}", 3)]
     if beside is not None and beside.estimate is not None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from preflab.report import text, views
-from preflab.report.results import Arm, Interval, Metric, Results, Sample, Subject
+from preflab.report.results import Arm, Claim, Interval, Metric, Results, Sample, Subject
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~!$<>&])")
 _FENCES = re.compile(r"`+")
@@ -14,7 +14,8 @@ _FENCES = re.compile(r"`+")
 
 def render_markdown(results: Results) -> str:
     """The short report. The same results give the same text."""
-    blocks = [_verdict(results), _arms(results), _comparisons(results), _samples(results), _caveats(results)]
+    blocks = [_verdict(results), _claims(results), _paper(results), _arms(results), _comparisons(results)]
+    blocks += [_reward_models(results), _samples(results), _caveats(results)]
     if results.command:
         blocks.append(f"## Repeat it\n\n{fenced(results.command)}")
     if results.versions:
@@ -43,6 +44,8 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _verdict(results: Results) -> str:
     verdict = results.verdict
     lines = [f"# {escaped(verdict.sentence)}", "", f"*{escaped(results.question)}*", ""]
+    if results.unfinished:
+        lines += [f"**{escaped(results.unfinished)}**", ""]
     for evaluator in results.evaluators:
         if not evaluator.can_rank:
             lines += [f"**The evaluator {escaped(evaluator.name)} cannot rank.** No difference here is evidence.", ""]
@@ -62,17 +65,74 @@ def _subject(subject: Subject) -> str:
     return escaped(subject.name) + notices
 
 
+def _claims(results: Results) -> str:
+    if not results.claims:
+        return ""
+    metric = views.metric_of(results, results.headline)
+    head = [
+        "Claim",
+        "Contrast",
+        escaped(metric.label),
+        "95% interval",
+        "Claimed",
+        "Outcome here",
+        "The paper, on other models",
+    ]
+    return f"## Claims\n\n{escaped(views.family_words(results))}\n\n" + grid(
+        head, [_claim_row(claim, metric) for claim in results.claims]
+    )
+
+
+def _claim_row(claim: Claim, metric: Metric) -> list[str]:
+    doubt = views.doubt_words(claim)
+    return [
+        f"**{escaped(views.claim_name(claim))}** {escaped(claim.text)}",
+        escaped(views.contrast_words(claim)),
+        text.difference(metric, claim.value.estimate),
+        escaped(text.bounds(metric, claim.value, sign=True) or text.DASH),
+        escaped(views.rule_words(claim, metric)),
+        f"**{claim.outcome}**" + (f" ({escaped(doubt)})" if doubt else ""),
+        escaped(claim.paper) or text.DASH,
+    ]
+
+
+def _paper(results: Results) -> str:
+    table = results.paper
+    if table is None:
+        return ""
+    note = f"{table.title}, as the paper prints it: other models, other data. {table.note}".rstrip()
+    rows = [[escaped(cell) or text.DASH for cell in row] for row in table.rows]
+    return f"## The paper's figures\n\n{escaped(note)}\n\n" + grid([escaped(name) for name in table.columns], rows)
+
+
+def _reward_models(results: Results) -> str:
+    if not results.reward_models:
+        return ""
+    head = ["Stage", "Accuracy", "Log-loss", "Calibration error", "Pairs", "Measured on"]
+    rows = [
+        [
+            escaped(model.name),
+            escaped(text.interval_words(model.accuracy)),
+            *(text.number(value) for value in (model.loss, model.calibration_error, model.pairs)),
+            escaped(model.measured_on),
+        ]
+        for model in results.reward_models
+    ]
+    return "## Reward models\n\n" + grid(head, rows)
+
+
 def _arms(results: Results) -> str:
     metrics = views.main_metrics(results)
     header = ["Arm", *(escaped(metric.label) for metric in metrics)]
-    header += [f"{escaped(metrics[0].label)} at T=1", "labels, calls", "FLOP", "samples an answer"]
+    header += [f"{escaped(metrics[0].label)} at T=1", "labels, calls", "updates", "FLOP", "samples an answer"]
     return "## The arms\n\n" + grid(header, [_arm_row(arm, metrics) for arm in results.arms])
 
 
 def _arm_row(arm: Arm, metrics: Sequence[Metric]) -> list[str]:
     unit = views.measure(arm, metrics[0].name, decoding="unit")
     cells = [_cell(metric, views.shown(arm, metric.name)) for metric in metrics] + [_cell(metrics[0], unit)]
-    costs = [text.number(views.labels(arm)), text.scaled(views.spent(arm, "flops")), text.number(arm.inference_cost)]
+    costs = [text.number(views.labels(arm)), text.number(views.spent(arm, "updates"))]
+    costs += [text.scaled(views.spent(arm, "flops")), text.number(arm.inference_cost)]
     return [escaped(arm.name), *cells, *costs]
 
 

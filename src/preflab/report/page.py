@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
-from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from preflab.report import figures, forest, text, views
-from preflab.report.results import Arm, Comparison, Decoding, Interval, Metric, Results
+from preflab.report import figures, forest, reliability, text, views
+from preflab.report.html import content_policy, environment, style_sheet
+from preflab.report.results import Arm, Claim, Comparison, Decoding, Interval, Metric, Results
 from preflab.report.svg import COLOURS
 
 
@@ -28,14 +25,18 @@ class Cell(NamedTuple):
 
 def render_html(results: Results) -> str:
     """The whole page. The same results give the same bytes."""
-    style = files("preflab.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style = style_sheet("style.css")
     axis, rows = forest_column(results)
-    page = _environment().get_template("report.html.j2")
+    claims_axis, claims = claims_column(results)
+    page = environment().get_template("report.html.j2")
     return page.render(
+        text=text,
+        views=views,
+        cell=cell,
+        outcomes=OUTCOMES,
         results=results,
-        style=Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'",
+        style=style,
+        policy=content_policy(style),
         colours={arm.name: f"c{index % COLOURS}" for index, arm in enumerate(results.arms)},
         headline=views.metric_of(results, results.headline),
         tuning_metric=views.metric_of(results, results.tuning.metric),
@@ -44,31 +45,16 @@ def render_html(results: Results) -> str:
         sentence=sentence(results),
         forest_axis=axis,
         forest=rows,
+        claims_axis=claims_axis,
+        claims=claims,
         groups=comparison_groups(results),
+        sweep=figures.sweep(results),
+        diagrams=reliability.diagrams(results),
         curves=figures.curves(results),
         frontier=figures.frontier(results),
         levels=figures.levels(results),
         frontier_bounds=any(point.bound for arm in results.arms for run in arm.runs for point in run.frontier),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("preflab.report"),
-        autoescape=True,
-        finalize=_seen,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shared: dict[str, Any] = {"text": text, "views": views, "cell": cell}
-    environment.globals.update(shared)
-    return environment
-
-
-def _seen(value: Any) -> Any:
-    """What the template writes: text with nothing hidden in it; the page's own markup as it is."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else text.visible(value)
 
 
 def cell(arm: Arm, metric: Metric) -> Cell:
@@ -107,6 +93,22 @@ def forest_column(results: Results) -> tuple[Markup, dict[str, Markup]]:
         arm.name: forest.row(scale, at, colour=f"c{index % COLOURS}", beside=beside)
         for index, (arm, at, beside) in enumerate(rows)
     }
+    return forest.axis(scale, views.metric_of(results, results.headline)), drawn
+
+
+OUTCOMES = {"confirmed": "winner", "refuted": "bad", "not decided": "sub", "not measured": "sub"}
+"""The style of a claim's outcome."""
+
+
+def claims_column(results: Results) -> tuple[Markup, Sequence[tuple[Claim, Markup]]]:
+    """The claims, each with its interval against 0 (solid) and its margin (dashed), on a scale that all share."""
+    margins = [claim.margin for claim in results.claims if claim.margin is not None]
+    scale = forest.scale([claim.value for claim in results.claims], zero=True, marks=margins)
+    colours = {"confirmed": "good", "refuted": "bad"}
+    drawn = [
+        (claim, forest.row(scale, claim.value, colour=colours.get(claim.outcome, "muted"), mark=claim.margin))
+        for claim in results.claims
+    ]
     return forest.axis(scale, views.metric_of(results, results.headline)), drawn
 
 

@@ -43,6 +43,28 @@ class Panel:
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(tick))
 
+    def ticks_at(self, values: Sequence[float]) -> None:
+        """Ticks of the x axis at these values alone; a number stands where it has room."""
+        from matplotlib.ticker import NullLocator
+
+        places = sorted(set(values))
+        transform = self.axes.get_xaxis().get_transform().transform
+        at = [float(transform([value])[0]) for value in places]
+        room, last = (at[-1] - at[0]) * 0.11, float("-inf")
+        names: list[str] = []
+        for place, value in zip(at, places, strict=True):
+            fits = place - last >= room
+            names.append(text.tick(value) if fits else "")
+            last = place if fits else last
+        self.axes.xaxis.set_minor_locator(NullLocator())
+        self.axes.set_xticks(places, names)
+
+    def shifted(self, points: float) -> Any:
+        """The data's transform, moved sideways by so many points."""
+        from matplotlib.transforms import ScaledTranslation
+
+        return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
+
     def end_labels(self, labels: Sequence[Label]) -> None:
         """Writes names beside the right edge, moved apart where they would overlap."""
         low, high = self.axes.get_ylim()

@@ -17,6 +17,8 @@ from pydantic import Field, JsonValue, model_validator
 
 from preflab.errors import UserError
 from preflab.report.arms import Arm, Decoding, Difference, FrontierPoint, Measure, Point, Run, Spent
+from preflab.report.calibration import ByMargin, Reliability, RewardModel
+from preflab.report.claims import Claim, Line, PaperTable, Sweep, Weight
 from preflab.report.record import Interval, Metric, Number, Record, known_metric
 from preflab.spec import parse_spec
 
@@ -24,26 +26,34 @@ __all__ = [
     "Answer",
     "Arm",
     "Budget",
+    "ByMargin",
+    "Claim",
     "Comparison",
     "Decoding",
     "Difference",
     "Evaluator",
     "FrontierPoint",
     "Interval",
+    "Line",
     "Measure",
     "Metric",
     "Number",
+    "PaperTable",
     "Point",
     "Record",
+    "Reliability",
     "Results",
+    "RewardModel",
     "Run",
     "Sample",
     "Spent",
     "Subject",
+    "Sweep",
     "Timing",
     "Trial",
     "Tuning",
     "Verdict",
+    "Weight",
     "dump_results",
     "known_metric",
     "read_results",
@@ -229,6 +239,14 @@ class Results(Record):
     """The contestants, in the order of the tables; an arm's place gives its colour."""
     comparisons: tuple[Comparison, ...] = ()
     """Paired differences, the most important first."""
+    claims: tuple[Claim, ...] = ()
+    """Hypotheses named before the study ran, in its file's order; one family."""
+    paper: PaperTable | None = None
+    """The paper's figures, on other models."""
+    sweep: Sweep | None = None
+    """The factor that the study varies, where it varies one."""
+    reward_models: tuple[RewardModel, ...] = ()
+    """The reward models that the study trained."""
     verdict: Verdict
     """The answer."""
     tuning: Tuning = Tuning()
@@ -241,6 +259,8 @@ class Results(Record):
     """Package, revision and platform versions."""
     command: str = ""
     """The command that repeats the study."""
+    unfinished: str = ""
+    """Which arms and seeds are missing and the command that goes on; '' for a finished study."""
     timing: tuple[Timing, ...] = ()
     """Clocks and memory of the runs."""
 
@@ -249,6 +269,8 @@ class Results(Record):
         known = _unique("arm", (arm.name for arm in self.arms))
         metrics = _unique("metric", (metric.name for metric in self.metrics))
         named = [name for pair in self.comparisons for name in (pair.a, pair.b)] + list(self.verdict.tied)
+        named += [arm for line in (self.sweep.lines if self.sweep else ()) for arm in line.arms if arm is not None]
+        named += [arm for claim in self.claims if claim.outcome != "not measured" for arm in claim.arms]
         named += [timing.arm for timing in self.timing]
         named += [answer.arm for sample in self.samples for answer in sample.answers]
         named += [self.verdict.winner] if self.verdict.winner is not None else []

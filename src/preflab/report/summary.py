@@ -7,20 +7,37 @@ from rich.table import Table
 from rich.text import Text
 
 from preflab.report import text, views
-from preflab.report.results import Results
+from preflab.report.results import Claim, Metric, Results
 
 
 def print_summary(results: Results, console: Console) -> None:
     """Prints the verdict and the arms. Names are shown as text: neither rich's markup nor escape sequences act."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
+    if results.unfinished:
+        console.print(Text(text.one_line(results.unfinished), style="yellow"))
     for evaluator in results.evaluators:
         if not evaluator.can_rank:
             console.print(Text(f"The evaluator {text.one_line(evaluator.name)} cannot rank.", style="yellow"))
     other = f"At equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
     console.print(Text(f"{views.certainty_words(results)}. Equal: {views.budget_words(results)}. {other}"))
+    for claim in results.claims:
+        console.print(_claim(claim, views.metric_of(results, results.headline)))
     console.print(_table(results))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
+
+
+STYLES = {"confirmed": "bold green", "refuted": "bold red"}
+
+
+def _claim(claim: Claim, metric: Metric) -> Text:
+    """One line: its name, the outcome, the contrast with its interval, and what to doubt."""
+    doubt = views.doubt_words(claim)
+    found = f"{text.difference(metric, claim.value.estimate)} {text.bounds(metric, claim.value, sign=True)}".strip()
+    words = f"{views.contrast_words(claim)}: {found}, claimed {views.rule_words(claim, metric)}"
+    line = Text(f"{text.one_line(views.claim_name(claim))}: ")
+    line.append(claim.outcome, style=STYLES.get(claim.outcome, "bold"))
+    return line.append(f" ({text.one_line(f'{words}; {doubt}' if doubt else words)})")
 
 
 def _table(results: Results) -> Table:

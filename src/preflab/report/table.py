@@ -1,8 +1,9 @@
 """`results.csv`: every number in long form, one a row, for a spreadsheet or a data frame.
 
 Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level ('' for all), decoding ('chosen',
-'unit' for temperature 1, '' where it does not apply), value, low, high, directory. Rows of one seed hold the metrics of
-a run and what it spent; rows of 'all' hold the estimates with their intervals.
+'unit' for temperature 1, '' where it does not apply), value, low, high, directory, outcome. Rows of one seed hold the
+metrics of a run and what it spent; rows of 'all' hold the estimates with their intervals. A claim has a row of its own:
+its contrast as the arm, 'claim' as the method, its name as the quantity, and the only outcome.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from collections.abc import Iterator
 
 from preflab.report.results import Arm, Decoding, Number, Results, Run
 from preflab.report.text import visible
+from preflab.report.views import claim_name, contrast_words
 
-COLUMNS = ("study", "arm", "method", "seed", "quantity", "level", "decoding", "value", "low", "high", "directory")
+COLUMNS = (
+    *("study", "arm", "method", "seed", "quantity", "level", "decoding", "value", "low", "high", "directory"),
+    "outcome",
+)
 Cell = str | int | float | None
 
 
@@ -25,7 +30,9 @@ def render_csv(results: Results) -> str:
     writer.writerow(COLUMNS)
     for arm in results.arms:
         for row in (*_run_rows(arm), *_summary_rows(arm)):
-            writer.writerow([_safe(cell) for cell in (results.study, arm.name, arm.method, *row)])
+            writer.writerow([_safe(cell) for cell in (results.study, arm.name, arm.method, *row, "")])
+    for row in _claim_rows(results):
+        writer.writerow([_safe(cell) for cell in (results.study, *row)])
     return buffer.getvalue()
 
 
@@ -50,6 +57,13 @@ def _summary_rows(arm: Arm) -> Iterator[tuple[Cell, ...]]:
         value = item.value
         if value.estimate is not None:
             yield "all", item.metric, item.level, item.decoding, value.estimate, value.low, value.high, ""
+
+
+def _claim_rows(results: Results) -> Iterator[tuple[Cell, ...]]:
+    for claim in results.claims:
+        value, contrast, name = claim.value, contrast_words(claim), claim_name(claim)
+        estimate = (value.estimate, value.low, value.high)
+        yield contrast, "claim", "all", name, "", "chosen", *estimate, "", claim.outcome
 
 
 def _safe(cell: Cell) -> Cell:

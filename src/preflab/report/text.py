@@ -7,6 +7,7 @@ import unicodedata
 from preflab.report.results import Interval, Metric
 
 DASH = "—"
+SHARE = Metric(name="share", label="share", share=True)
 _KEPT = frozenset("\n\t\u200c\u200d")  # joiners shape letters and emoji; they cannot reorder or hide text
 _SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -78,10 +79,14 @@ def bounds(metric: Metric, interval: Interval, *, sign: bool = False) -> str:
     return f"[{ends[0]}, {ends[1]}]"
 
 
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return quantity(SHARE, value)
+
+
 def interval_words(interval: Interval) -> str:
     """A share with its interval: 53.0% [48.1, 57.9]."""
-    metric = Metric(name="share", label="share", share=True)
-    return f"{quantity(metric, interval.estimate)} {bounds(metric, interval)}".strip()
+    return f"{quantity(SHARE, interval.estimate)} {bounds(SHARE, interval)}".strip()
 
 
 def plain(metric: Metric, value: float, *, sign: bool = False) -> str:

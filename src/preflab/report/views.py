@@ -9,7 +9,18 @@ from statistics import fmean
 from pydantic import JsonValue
 
 from preflab.report import text
-from preflab.report.results import Arm, Comparison, Decoding, Interval, Metric, Number, Results, Run, known_metric
+from preflab.report.results import (
+    Arm,
+    Claim,
+    Comparison,
+    Decoding,
+    Interval,
+    Metric,
+    Number,
+    Results,
+    Run,
+    known_metric,
+)
 
 MAIN_METRICS = 4
 """So many metrics stand in the first table; the others describe behaviour and stand in a second one."""
@@ -113,7 +124,10 @@ def holds_words(results: Results) -> str:
 def certainty_words(results: Results) -> str:
     """How far the verdict can be trusted, by its number of seeds."""
     seeds = text.counted(len(results.seeds), "seed")
-    return f"Preliminary: {seeds}, fewer than five" if results.verdict.preliminary else f"{seeds}, paired"
+    if not results.verdict.preliminary:
+        return f"{seeds}, paired"
+    few = "fewer than five" if len(results.seeds) < 5 else "of which some arms share fewer than five"
+    return f"Preliminary: {seeds}, {few}"
 
 
 def tied_words(results: Results) -> str:
@@ -128,6 +142,47 @@ def outcome_words(pair: Comparison) -> str:
     if pair.outcome == "undecided":
         return "not decided"
     return f"{pair.a if pair.outcome == 'a' else pair.b} is better"
+
+
+def claim_name(claim: Claim) -> str:
+    """'C6', or 'C6, large batch' for a part."""
+    return f"{claim.id}, {claim.part}" if claim.part else claim.id
+
+
+def contrast_words(claim: Claim) -> str:
+    """The weighted sum as people write it, what is added first: 'a − b', '2 a − b − c'."""
+    known = [(part.arm, part.weight) for part in claim.contrast if part.weight]
+    ordered = [*(row for row in known if row[1] > 0), *(row for row in known if row[1] < 0)]
+    words = ""
+    for arm, weight in ordered:
+        sign = " − " if weight < 0 else " + " if words else ""
+        words += f"{sign}{'' if abs(weight) == 1 else text.tick(abs(weight)) + ' '}{arm}"
+    return words
+
+
+def rule_words(claim: Claim, metric: Metric) -> str:
+    """What the claim says of its contrast, with the margin: 'above 0 (margin 2 points)'."""
+    margin = text.tick(100 * claim.margin if metric.share else claim.margin) if claim.margin is not None else text.DASH
+    margin += " points" if metric.share else ""
+    return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
+
+
+def doubt_words(claim: Claim) -> str:
+    """What a claim's outcome has to be read with: why nothing was decided, few seeds, runs that diverged."""
+    doubts = [claim.reason] if claim.reason else []
+    doubts += [f"preliminary: {text.counted(claim.seeds, 'seed')}"] if claim.preliminary else []
+    doubts += [f"{text.counted(claim.diverged, 'run')} diverged"] if claim.diverged else []
+    return "; ".join(doubts)
+
+
+def family_words(results: Results) -> str:
+    """What the claims' intervals promise together."""
+    if len(results.claims) == 1:
+        return "One claim, written down before the study ran; its interval holds with 95%."
+    return (
+        f"{len(results.claims)} claims, written down before the study ran. They are one family: their intervals hold at "
+        "once with 95%, so that any false “confirmed” or “refuted” among them has a chance of at most 5%."
+    )
 
 
 def value_words(value: JsonValue) -> str:

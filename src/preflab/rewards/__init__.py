@@ -14,6 +14,7 @@ REWARDS = Registry(
     {
         "tests": "preflab.rewards.tests:Tests",
         "learned": "preflab.rewards.learned:Learned",
+        "ensemble": "preflab.rewards.ensemble:Ensemble",
         "function": "preflab.rewards.function:Function",
         "command": "preflab.rewards.command:Command",
         "http": "preflab.rewards.http:Http",

@@ -26,7 +26,8 @@ class Job(Spec):
     stage NAME made under the same seed.
 
     `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
-    JSON-lines file of pairs; without it the testbed's own. `policy`: one trained elsewhere, which is measured only.
+    JSON-lines file of pairs; without it the testbed's own. `rankings`: one of rankings; without it the testbed's own where
+    no `preferences` are named, else the pairs. `policy`: one trained elsewhere, which is measured only.
     `testbed`: other data than the study's (an evaluator's). `model`: another base model than the study's (a stage's whose
     answers are to come from elsewhere).
     """
@@ -35,6 +36,7 @@ class Job(Spec):
     policy: str | None = None
     init: str | None = None
     preferences: str | None = None
+    rankings: str | None = None
     reward: Annotated[Any, *variant(REWARDS)] = None
     testbed: Annotated[Any, *variant(TESTBEDS)] = None
     model: ModelSpec | None = None
@@ -58,3 +60,23 @@ class Arm(Job):
     device: str = "auto"
     precision: Precision = "fp32"
     token_budget: int = Field(default=8192, ge=1)
+
+
+def made_elsewhere(job: Job) -> list[str]:
+    """The paths of what a job stands on: its start, its data, and the reward models of its reward and its method."""
+    paths = (
+        job.init,
+        job.preferences,
+        job.rankings,
+        job.policy,
+        *learned_paths(job.reward),
+        *learned_paths(job.method),
+    )
+    return [path for path in paths if path is not None]
+
+
+def learned_paths(spec: Any) -> list[str]:
+    """The saved reward models that a reward, an evaluator or a method names: one, or several under `models`."""
+    held = getattr(spec, "model", None) or spec
+    members = (getattr(member, "path", member) for member in getattr(held, "models", (held,)))
+    return [path for path in members if isinstance(path, str)]

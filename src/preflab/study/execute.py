@@ -23,14 +23,14 @@ from preflab.evaluation.evaluate import Bench, evaluate, look
 from preflab.meter import Meter
 from preflab.methods.base import Method, Parts
 from preflab.methods.best_of_n import BestOfN
-from preflab.methods.rm import held_out_measures
+from preflab.methods.held_out import by_margin, measures, pair_scores, reliability
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load, load_directory
 from preflab.sampling.inference import Inference
 from preflab.spec import Context
-from preflab.study.arm import STAGE, STAGES, Arm
+from preflab.study.arm import STAGE, STAGES, Arm, learned_paths, made_elsewhere
 from preflab.study.origin import revision, versions
 from preflab.testbeds import provenance
 from preflab.testbeds.base import Testbed
@@ -38,7 +38,7 @@ from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
 from preflab.train.run import Run, open_run
 from preflab.train.settings import Keeping
-from preflab.types import Preference, from_preference, to_preference
+from preflab.types import Preference, Ranking, from_preference, from_ranking, to_preference, to_ranking
 
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
     refuse_overlap(arm, seen, stages)
     method: Method | None = arm.method
     if method is None:
-        product: LanguageModel | Sequence[Preference] = _model(arm, run, arm.policy, context, testbed)
+        product: Product = _model(arm, run, arm.policy, context, testbed)
     else:
         result |= {"method": type(method).model_fields["kind"].default, "product": method.product}
         parts = Parts(
@@ -114,14 +114,16 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             sampler=stack.enter_context(arm.sampler.open(context)),
             reward=reward,
             reward_model=_reward_model(arm, reward_spec, context.device),
-            labels_paid=(arm.preferences or "").startswith(STAGE),
+            ranked=_rankings(arm, stages, testbed),
+            located=partial(stage_path, stages=stages),
+            labels_paid=(arm.rankings or arm.preferences or "").startswith(STAGE),
             token_budget=arm.token_budget,
         )
         try:
             product = method.train(parts)
         except FloatingPointError as error:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
-        _save(run, product, seen)
+        _save(run, product, method.product, seen)
         if method.product == "reward_model" and isinstance(product, LanguageModel):
             result["validation"] = best_look(run)
             result["held_out"] = _held_out(product, testbed, arm.token_budget)
@@ -157,6 +159,7 @@ def _bench(arm: Arm, run: Run, context: Context, testbed: Testbed, start: Langua
 
 
 TRAINED_ON = "trained_on.json"
+Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 
 def device(name: str) -> str:
@@ -175,10 +178,12 @@ def stage_path(path: str, stages: Path) -> Path:
 
 
 def with_stage(spec: Any, stages: Path) -> Any:
-    """A learned reward (or an evaluator that holds one) of a stage, with its directory and the normalisation of its
-    scores on held-out pairs; any other spec as it is."""
+    """A learned reward (or an evaluator, or an ensemble, that holds some) of a stage, with its directory and the
+    normalisation of its scores on held-out pairs; any other spec as it is."""
     if getattr(spec, "model", None) is not None:
         return spec.model_copy(update={"model": with_stage(spec.model, stages)})
+    if getattr(spec, "models", ()):
+        return spec.model_copy(update={"models": tuple(with_stage(member, stages) for member in spec.models)})
     path = getattr(spec, "path", None)
     if path is None or not path.startswith(STAGE):
         return spec
@@ -220,9 +225,21 @@ def _preferences(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[
     """The training pairs, read when a method asks for them."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
-    path = stage_path(arm.preferences, stages)
-    file = path / "preferences.jsonl" if path.is_dir() else path
-    return lambda: [to_preference(row) for row in read_lines(file)]
+    return lambda: [to_preference(row) for row in _lines(arm.preferences or "", stages, "preferences")]
+
+
+def _rankings(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Ranking]] | None:
+    """The training rankings, read when a method asks for them; None where there are only pairs."""
+    if arm.rankings is not None:
+        return lambda: [to_ranking(row) for row in _lines(arm.rankings or "", stages, "rankings")]
+    own = getattr(testbed, "rankings", None) if arm.preferences is None else None
+    return partial(own, "train") if own is not None and own("train") else None
+
+
+def _lines(path: str, stages: Path, product: str) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file: a path to it, a saved stage's directory, or the stage's name."""
+    found = stage_path(path, stages)
+    return read_lines(found / f"{product}.jsonl" if found.is_dir() else found)
 
 
 def _reward_model(arm: Arm, spec: Any, device: str) -> LanguageModel | None:
@@ -236,15 +253,15 @@ def _reward_model(arm: Arm, spec: Any, device: str) -> LanguageModel | None:
     return lm
 
 
-def _save(run: Run, product: LanguageModel | Sequence[Preference], seen: Sequence[Any]) -> None:
-    """Saves what was trained under `final/` (a policy with its adapters merged, a reward model, or pairs), with what it
-    was trained on."""
+def _save(run: Run, product: Product, kind: str, seen: Sequence[Any]) -> None:
+    """Saves what was trained under `final/` (a policy with its adapters merged, a reward model; pairs or rankings, `kind`,
+    as lines), with what it was trained on."""
     with new_directory(run.directory / "final") as aside:
         if isinstance(product, LanguageModel):
             product.save(aside)
         else:
-            lines = [json.dumps(from_preference(pair)) + "\n" for pair in product]
-            (aside / "preferences.jsonl").write_text("".join(lines), encoding="utf-8")
+            rows = (from_ranking(row) if isinstance(row, Ranking) else from_preference(row) for row in product)
+            (aside / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         write_json(aside / TRAINED_ON, list(seen))
         faults.point("final.before-rename")
 
@@ -253,23 +270,21 @@ def training_data(arm: Arm, testbed: Any, stages: Path) -> list[dict[str, Any]]:
     """The provenance of everything that the arm's policy was or will be trained on: its own and its start's."""
     seen = [testbed.provenance()] if arm.method is not None and hasattr(testbed, "provenance") else []
     base = arm.model.name if Path(arm.model.name).is_dir() else None
-    for path in (base, arm.init, arm.policy, arm.preferences, getattr(arm.reward, "path", None)):
-        file = stage_path(path, stages) / TRAINED_ON if path is not None else None
-        if file is not None and file.exists():
+    for path in ([base] if base is not None else []) + made_elsewhere(arm):
+        file = stage_path(path, stages) / TRAINED_ON
+        if file.exists():
             seen += [found for found in read_json(file) if found not in seen]
     return seen
 
 
 def refuse_overlap(arm: Arm, seen: Sequence[dict[str, Any]], stages: Path) -> None:
     """Raises `UserError` where a learned evaluator saw data that the policy, its start or its reward model saw."""
-    path = getattr(getattr(arm.evaluator, "model", None), "path", None)
-    if path is None:
-        return
-    file = stage_path(path, stages) / TRAINED_ON
-    if not file.exists():
-        raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")
-    for evaluator in read_json(file):
-        provenance.refuse_overlap(evaluator, seen)
+    for path in learned_paths(getattr(arm.evaluator, "model", None)):
+        file = stage_path(path, stages) / TRAINED_ON
+        if not file.exists():
+            raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")
+        for evaluator in read_json(file):
+            provenance.refuse_overlap(evaluator, seen)
 
 
 def best_look(run: Run) -> dict[str, float]:
@@ -279,11 +294,13 @@ def best_look(run: Run) -> dict[str, float]:
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
 
 
-def _held_out(scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[str, float] | None:
-    """How a reward model orders the test split's pairs; None where the testbed has none there."""
+def _held_out(scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[str, Any] | None:
+    """How a reward model orders the test split's pairs, with its calibration in bins; None where the testbed has none
+    there."""
     try:
         rows = testbed.preferences("test")
     except UserError:
         return None
     pairs = collate_pairs(rows, scorer.encode, limit=scorer.context)
-    return {"pairs": len(rows), **held_out_measures(scorer, pairs, token_budget)}
+    found = pair_scores(scorer, pairs, token_budget)
+    return {"pairs": len(rows), **measures(found), "reliability": reliability(found), "by_margin": by_margin(found)}

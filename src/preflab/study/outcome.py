@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +14,12 @@ from preflab.report import results as report
 from preflab.report.text import counted
 from preflab.spec import Spec
 from preflab.study import statistics
-from preflab.study.arm import STAGES
+from preflab.study.declared import claims, interval, paper, sweep, unfinished
 from preflab.study.origin import revision, versions
-from preflab.study.plan import Contestant, Study, all_needs, evaluator_stage, learned_path
+from preflab.study.plan import Contestant, Study, all_needs, learned_path
 from preflab.study.ran import Board, Ran, curve, frontier, gather, mean, mean_spent, timing
+from preflab.study.scorers import evaluator_of, one_line, reward_models
+from preflab.study.scores import share_seeds
 from preflab.study.verdict import verdict
 from preflab.train.files import read_json, read_lines
 
@@ -30,8 +33,9 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
     boards: dict[report.Decoding, Board] = {"chosen": Board.of(ran, "chosen"), "unit": Board.of(ran, "unit")}
     tables = {name: boards["chosen"].table(runs, "chosen") for name, runs in ran.items()}
     contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
-    pairs = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables] or None
-    compared = statistics.compare_all(tables, pairs) if len(tables) > 1 else []
+    named = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables]
+    pairs = [pair for pair in named or combinations(tables, 2) if share_seeds(*(tables[name] for name in pair))]
+    compared = statistics.compare_all(tables, pairs)
     winner = statistics.winner(contestants or tables)
     first = next(iter(ran.values()))[0].result
     evaluator = evaluator_of(study, directory)
@@ -42,12 +46,16 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         testbed=subject_of_testbed(study),
         evaluators=(evaluator,),
         budget=budget_of(study),
-        seeds=tuple(range(study.seeds)),
+        seeds=tuple(sorted({run.task.seed for runs in ran.values() for run in runs})),
         metrics=tuple(metrics(headline, ran)),
         headline=headline,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
         arms=tuple(arm_of(study, name, runs, boards, headline, directory) for name, runs in ran.items()),
-        comparisons=tuple(comparison(item, headline, named=pairs is not None) for item in compared),
+        comparisons=tuple(comparison(item, headline, named=bool(named)) for item in compared),
+        claims=tuple(claims(study, tables, can_rank=evaluator.can_rank)),
+        paper=paper(study),
+        sweep=sweep(study, ran),
+        reward_models=tuple(reward_models(study, directory)),
         verdict=verdict(
             study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline, evaluator
         ),
@@ -56,6 +64,7 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         caveats=(*study.caveats, *notes, *automatic_caveats(study, ran), *first["data_notes"]),
         versions={**versions(), "revision": revision() or "unknown"},
         command=command,
+        unfinished=unfinished(study, ran, command),
         timing=tuple(timing(run) for runs in ran.values() for run in runs),
     )
 
@@ -110,10 +119,6 @@ def over_seeds(values: Sequence[float]) -> report.Interval:
     return report.Interval(estimate=centre, low=centre - half, high=centre + half, df=len(values) - 1)
 
 
-def interval(found: statistics.Interval) -> report.Interval:
-    return report.Interval(estimate=found.estimate, low=found.low, high=found.high, df=found.df)
-
-
 def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run:
     records = read_lines(run.task.directory / "metrics.jsonl")
     rename = {"score": headline}
@@ -122,7 +127,7 @@ def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run
         directory=str(run.task.directory.relative_to(directory)),
         metrics={rename.get(name, name): value for name, value in run.measures("chosen").items()},
         metrics_unit={rename.get(name, name): value for name, value in run.measures("unit").items()},
-        spent=spent_of(study, run),
+        spent=spent_of(study, run, records),
         temperature=None if run.diverged else run.result["evaluation"]["temperature"],
         checkpoint=None if run.diverged else run.result["best"]["best_step"] or None,
         diverged=run.diverged,
@@ -132,10 +137,11 @@ def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run
     )
 
 
-def spent_of(study: Study, run: Ran) -> report.Spent:
+def spent_of(study: Study, run: Ran, records: Sequence[Mapping[str, Any]]) -> report.Spent:
     """What a run and the stages that it stands on used; unknown for a policy that was trained elsewhere.
 
     What a stage or arm with a reward that is no learned one had labelled are calls of that reward; other labels are data's.
+    Updates are the run's own, as its last record counts them.
     """
     job = study.arms[run.task.name]
     if job.policy is not None and not all_needs(study, job):
@@ -152,6 +158,7 @@ def spent_of(study: Study, run: Ran) -> report.Spent:
         flops=used["flops"],
         sampled_tokens=used["sampled_tokens"],
         trained_tokens=used["trained_tokens"],
+        updates=records[-1].get("updates") if records else 0,
     )
 
 
@@ -222,34 +229,6 @@ def samples(ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Sample]:
         )
 
 
-def evaluator_of(study: Study, directory: Path) -> report.Evaluator:
-    """The evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
-    whether that excludes one half."""
-    plain = report.Evaluator(name=study.evaluator.kind, description=one_line(study.evaluator))
-    stage = evaluator_stage(study)
-    if stage is None:
-        return plain
-    paths = [directory / f"seed-{seed}" / STAGES / stage / "result.json" for seed in range(study.seeds)]
-    found = [read_json(path)["held_out"] for path in paths if path.exists()]
-    pairs = sum(row["pairs"] for row in found) if all(found) else 0
-    if not pairs:
-        return plain
-    right = sum(row["accuracy"] * row["pairs"] for row in found)
-    # Seeds score the same pairs: their pooled count would be too sure, so the interval has one seed's pairs.
-    share, count = right / pairs, pairs / len(found)
-    low, high = wilson(share, count)
-    return plain.model_copy(
-        update={"accuracy": report.Interval(estimate=share, low=low, high=high), "can_rank": low > 0.5}
-    )
-
-
-def wilson(share: float, count: float, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95% interval of a share of `count` trials (Wilson 1927)."""
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return centre - half, centre + half
-
-
 def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:
     name = study.model.name
     size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
@@ -258,11 +237,6 @@ def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:
 
 def subject_of_testbed(study: Study) -> report.Subject:
     return report.Subject(name=study.testbed.kind, description=one_line(study.testbed))
-
-
-def one_line(spec: Spec) -> str:
-    """The first paragraph of a spec's docstring."""
-    return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())
 
 
 def budget_of(study: Study) -> report.Budget:
@@ -292,8 +266,9 @@ def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterabl
     """What the numbers themselves say against the answer."""
     if learned_path(study.evaluator) is not None:
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
-    if study.seeds < statistics.ENOUGH_SEEDS:
-        few = counted(study.seeds, "seed")
+    count = len({run.task.seed for runs in ran.values() for run in runs})
+    if count < statistics.ENOUGH_SEEDS:
+        few = counted(count, "seed")
         yield f"Preliminary: {few}. How much runs differ is poorly known from so few; 5 or more decide more."
     for name, runs in ran.items():
         count = sum(run.diverged for run in runs)

@@ -20,7 +20,7 @@ from preflab.meter import Unit
 from preflab.models.spec import ModelSpec
 from preflab.sampling import SAMPLERS
 from preflab.spec import Spec, parse_spec, read_data, variant
-from preflab.study.arm import STAGE, STAGES, Arm, Job, Precision
+from preflab.study.arm import STAGE, STAGES, Arm, Job, Precision, made_elsewhere
 from preflab.study.claims import Claim, PaperTable, Sweep, check_arms
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
@@ -199,12 +199,11 @@ def narrowed(study: Study, arms: list[str] | None, seeds: int | None) -> Study:
 
 def needs(job: Job) -> list[str]:
     """The stages that a job names."""
-    paths = (job.init, job.preferences, job.policy, learned_path(job.reward))
-    return [path.removeprefix(STAGE) for path in paths if path is not None and path.startswith(STAGE)]
+    return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
 
 
 def learned_path(spec: Any) -> str | None:
-    """The reward model that a reward, or an evaluator, holds."""
+    """The reward model that an evaluator holds."""
     return getattr(getattr(spec, "model", spec), "path", None)
 
 

@@ -42,7 +42,7 @@ class Ran:
 
 
 def gather(study: Study, directory: Path) -> dict[str, list[Ran]]:
-    """The finished runs of each arm, by seed. An arm without any is left out."""
+    """The finished runs of each arm, by seed. An arm without any is left out; raises `UserError` where none has one."""
     found: dict[str, list[Ran]] = {}
     for task in tasks(study, directory):
         path = task.directory / "result.json"
@@ -50,6 +50,8 @@ def gather(study: Study, directory: Path) -> dict[str, list[Ran]]:
             continue
         result = read_json(path)
         found.setdefault(task.name, []).append(Ran(task, result, spent(task, result)))
+    if not found:
+        raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.")
     return found
 
 

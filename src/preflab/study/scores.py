@@ -52,9 +52,12 @@ class Scores:
         return self.values[np.ix_(rows, [column[problem] for problem in problems])]
 
 
-def combined(
-    arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]
-) -> tuple[tuple[int, ...], Floats]:
+def share_seeds(*arms: Scores) -> bool:
+    """Whether any seed has a run of every arm."""
+    return bool(set(arms[0].seeds).intersection(*(arm.seeds for arm in arms[1:])))
+
+
+def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]) -> tuple[tuple[int, ...], Floats]:
     """The seeds that all the arms have, and the weighted sum of their cells [S, P] on them. `names` serve the error
     messages.
 

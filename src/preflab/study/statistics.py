@@ -20,7 +20,7 @@ from scipy import stats
 
 from preflab.errors import UserError, nearest
 from preflab.study.intervals import Crossed, Floats, analyse, half_width, p_value
-from preflab.study.scores import Scores, combined
+from preflab.study.scores import Scores, combined, share_seeds
 
 Decision = Literal["better", "worse", "not decided"]
 ENOUGH_SEEDS = 5
@@ -81,7 +81,8 @@ class Comparison(Interval):
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The arm with the highest mean, and the arms that it does not beat (`contenders`)."""
+    """The arm with the highest mean, and the arms that it does not beat (`contenders`), those that share no seed with it
+    among them."""
 
     leader: str
     contenders: tuple[str, ...]
@@ -205,9 +206,10 @@ def winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
     comparisons = tuple(
         compare(scores[leader], scores[arm], names=(leader, arm), confidence=confidence, family=family)
         for arm in scores
-        if arm != leader
+        if arm != leader and share_seeds(scores[leader], scores[arm])
     )
-    contenders = tuple(c.second for c in comparisons if c.verdict != "better")
+    beaten = {c.second for c in comparisons if c.verdict == "better"}
+    contenders = tuple(arm for arm in scores if arm != leader and arm not in beaten)
     return Winner(leader=leader, contenders=contenders, comparisons=comparisons)
 
 

@@ -45,10 +45,10 @@ def run_study(
         claim_study(study, directory)
         if study.tuning is not None and (tune or not study.tuning.shipped):
             study = tuned(study, directory, quiet=quiet)
+        write_manifest(study, directory, command)  # before the arms: a study that is cut off can be reported
         outcome = run_all(list(tasks(study, directory)), study, quiet=quiet)
         failures = list(outcome.failures.values())
-        data = {"format": FORMAT, "study": study.model_dump(mode="json"), "command": command, "failures": failures}
-        write_json(directory / MANIFEST, data)
+        write_manifest(study, directory, command, failures)
         page = write_reports(directory, samples=samples)
     print_summary(read_results(directory / "results.json"), Console())
     print(f"Report: {page}")
@@ -107,9 +107,14 @@ def trial_score(task: Task) -> float | None:
 def claim_study(study: Study, directory: Path) -> None:
     """Takes a directory for the study, unless `refuse_other` does."""
     refuse_other(study, directory)
-    path = directory / MANIFEST
-    if not path.exists():
-        write_json(path, {"format": FORMAT, "study": study.model_dump(mode="json"), "command": "", "failures": []})
+    if not (directory / MANIFEST).exists():
+        write_manifest(study, directory, command="")
+
+
+def write_manifest(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
+    """What `write_reports` needs beside the runs."""
+    data = {"format": FORMAT, "study": study.model_dump(mode="json"), "command": command, "failures": list(failures)}
+    write_json(directory / MANIFEST, data)
 
 
 def refuse_other(study: Study, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""An opened testbed of dialogues: rows of a prompt with up to two answers, in three splits that share nothing."""
+"""An opened testbed of dialogues: rows of a prompt with its answers, in three splits that share nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from preflab.errors import UserError
 from preflab.testbeds.provenance import describe, first_turn_key
-from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Split, Test, Turn, Verdict
+from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Split, Test, Turn, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Programs = Sequence[tuple[str, Sequence[Test]]]
@@ -19,11 +19,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of the data. `answer` is the one to imitate; with `rejected`, the pair is a preference."""
+    """One record of the data. `answer` is the one to imitate; with `rejected`, the pair is a preference, of which `margin`
+    and `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst."""
 
     prompt: Prompt
     answer: Completion | None = None
     rejected: Completion | None = None
+    margin: float | None = None
+    probability: float | None = None
+    ranked: tuple[tuple[Completion, float], ...] = ()
 
 
 def prompt_id(turns: Sequence[Turn]) -> str:
@@ -78,9 +82,17 @@ class Dialogues:
 
     def preferences(self, split: Split) -> Sequence[Preference]:
         """The data's own pairs."""
-        rows = self._rows[split]
-        pairs = [Preference(row.prompt, row.answer, row.rejected) for row in rows if row.answer and row.rejected]
+        pairs = [
+            Preference(row.prompt, row.answer, row.rejected, row.margin, row.probability)
+            for row in self._rows[split]
+            if row.answer and row.rejected
+        ]
         return self._given(pairs, split, "pairs (`chosen` and `rejected`)")
+
+    def rankings(self, split: Split) -> Sequence[Ranking]:
+        """The data's own rankings of unequal scores; empty where it has none."""
+        ranked = [(row.prompt, tuple(zip(*row.ranked, strict=True))) for row in self._rows[split] if row.ranked]
+        return [Ranking(prompt, answers, scores) for prompt, (answers, scores) in ranked if len(set(scores)) > 1]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         """Hidden tests by prompt id, for evaluation alone. Raises `UserError` where there are none."""

@@ -7,6 +7,9 @@
 | `messages`                     | the same, as one dialogue; a last turn of the assistant is the answer   |
 | `prompt`, `chosen`, `rejected` | a preference, whose chosen answer is also a demonstration               |
 | `chosen`, `rejected`           | the same, as two whole dialogues that differ in the last turn           |
+| `margin`, `probability`        | with these: by how much the chosen answer is better, how surely         |
+| `prompt`, `completions`,       | a ranking; its best and worst answers are a preference whose margin is  |
+| `scores`                       | the gap of their scores, and the best one a demonstration               |
 | `tests`, `public_tests`        | with any of these, a problem: `[{"input": ..., "output": ...}, ...]`    |
 
 Wherever text is taken, a list of `{"role": ..., "content": ...}` is too. Other fields are left alone.
@@ -15,6 +18,7 @@ Wherever text is taken, a list of `{"role": ..., "content": ...}` is too. Other 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -37,7 +41,14 @@ def parse_record(record: Record, where: str) -> Row:
     level = check_text(record.get("level", ""), f"{where}: `level`")
     public, hidden = (_tests(record, field, where) for field in ("public_tests", "tests"))
     prompt = Problem(name, turns, level, public, hidden) if public or hidden else Prompt(name, turns, level)
-    return Row(prompt, answer, rejected)
+    margin, probability = _number(record, "margin", where), _number(record, "probability", where)
+    if probability is not None and not 0 <= probability <= 1:
+        raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
+    if "completions" not in record or "scores" not in record:
+        return Row(prompt, answer, rejected, margin, probability)
+    if answer is not None:
+        raise UserError(f"{where}: `completions` with `scores` are a ranking; leave the other answers out.")
+    return _ranking(prompt, record, where)
 
 
 def _dialogue(record: Record, where: str) -> tuple[Turns, Completion | None, Completion | None]:
@@ -100,6 +111,30 @@ def _turn(message: Any, where: str) -> Turn:
     if given["role"] not in ROLES:
         raise UserError(f"{where}: the role must be one of {', '.join(ROLES)}, not {given['role']!r}.")
     return Turn(ROLES[given["role"]], check_text(given["content"], f"{where}.content"))
+
+
+def _ranking(prompt: Prompt, record: Record, where: str) -> Row:
+    """A row whose answers are ranked by their scores."""
+    texts, scores = record["completions"], record["scores"]
+    if not (isinstance(texts, list) and isinstance(scores, list)) or len(texts) != len(scores) or len(texts) < 2:
+        raise UserError(f"{where}: `completions` and `scores` must be two lists of one length, two or more.")
+    answers = [_answer(text, prompt.turns, f"{where}: `completions`") for text in cast(list[Any], texts)]
+    numbers = [_finite(score, f"{where}: `scores`") for score in cast(list[Any], scores)]
+    ranked = sorted(zip(answers, numbers, strict=True), key=lambda found: -found[1])
+    (best, high), (worst, low) = ranked[0], ranked[-1]
+    apart = high > low
+    return Row(prompt, best, worst if apart else None, high - low if apart else None, None, tuple(ranked))
+
+
+def _number(record: Record, field: str, where: str) -> float | None:
+    """A number that may be absent."""
+    return None if record.get(field) is None else _finite(record[field], f"{where}: `{field}`")
+
+
+def _finite(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{where} must be a finite number, not {json.dumps(value)[:40]}.")
+    return float(value)
 
 
 def _tests(record: Record, field: str, where: str) -> tuple[Test, ...]:

@@ -120,6 +120,11 @@ class Learner:
         """Lets a part of the run pass without an update: the schedule stays where it is."""
         self.progress = progress
 
+    @property
+    def updates(self) -> int:
+        """Optimizer steps so far: Adam's own count, which a checkpoint holds."""
+        return max((int(moments["step"]) for moments in self.optimizer.state.values()), default=0)
+
     def _update(self) -> dict[str, float]:
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf))
         if not math.isfinite(norm):

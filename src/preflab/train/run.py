@@ -30,6 +30,7 @@ from preflab.rewards.base import Reward
 from preflab.train import checkpoint, faults
 from preflab.train.directory import FORMAT, claim, clear, locked, need_space
 from preflab.train.files import Lines, new_directory, read_json, write_json
+from preflab.train.learner import Learner
 from preflab.train.log import logged, logger
 from preflab.train.progress import Progress
 from preflab.train.selection import Selection
@@ -169,7 +170,7 @@ class Run:
                 self._advance(step)
                 if validate is not None and self.selection.due(self.progress):
                     self._look(step, policy, validate)
-                self._write(step, time.monotonic() - started)
+                self._write(step, time.monotonic() - started, state.get("policy"))
                 self._keep(step, state)
         self.trackers.follow()
         if validate is not None:
@@ -286,9 +287,10 @@ class Run:
             for name, parameter in trainable(policy.model).items():
                 parameter.copy_(weights[name])
 
-    def _write(self, step: int, seconds: float) -> None:
+    def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
         counts = self.meter.state_dict()
-        self.metrics.write({"step": step, "progress": self.progress, **self._record, **counts})
+        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step may hold many, or none
+        self.metrics.write({"step": step, "progress": self.progress, **self._record, **counts, **updates})
         for sample in self._samples:
             self.samples.write({"step": step, **sample})
         faults.point("metrics.written")

@@ -1,0 +1,44 @@
+"""Kahneman-Tversky optimisation: a loss on single answers that are desirable or not. Unreduced terms [B]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from preflab import dist
+
+
+def kto_reference_point(mismatched_ratios: Tensor) -> Tensor:
+    """z0 = max( 0, mean_i log(pi/pi_ref)(y_j | x_i) ), j != i (Ethayarajh et al. 2024, Section 4.1).
+
+    A biased, cheap estimate of KL(pi || pi_ref) from other prompts' answers, over all ranks. It carries no gradient.
+
+    Args:
+        mismatched_ratios: [B], summed log-ratios of answers to prompts that are not their own.
+
+    Returns: a scalar, in nats, never negative.
+    """
+    total = dist.all_sum(mismatched_ratios.detach().double().sum())
+    return (total / dist.all_count(len(mismatched_ratios))).clamp(min=0.0).to(mismatched_ratios.dtype)
+
+
+def kto_loss(
+    ratios: Tensor,
+    desirable: Tensor,
+    reference_point: Tensor,
+    *,
+    beta: float = 0.1,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+) -> Tensor:
+    """L = w_D (1 - sigmoid( beta (r - z0) )) for a desirable answer, w_U (1 - sigmoid( beta (z0 - r) )) for another.
+
+    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8): value saturates in gains and in losses alike.
+
+    Args:
+        ratios: r, [B]; desirable: Bool[B]; reference_point: z0, a scalar (see `kto_reference_point`).
+
+    Returns: [B], w/2 where r = z0; each term lies in [0, w].
+    """
+    gain = beta * (ratios - reference_point)
+    return torch.where(desirable, desirable_weight * torch.sigmoid(-gain), undesirable_weight * torch.sigmoid(gain))

@@ -1,0 +1,75 @@
+"""Losses on K ranked answers to a prompt: log-probabilities and scores [B,K] in, unreduced terms [B] out.
+
+Only the scores' order (RRHF) or their gaps (PRO) count, never the answers' places in the row. Answers of equal score are
+not contrasted; where several are best, the SFT term is their mean.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class RankedLogprobs(NamedTuple):
+    """What a ranking loss looks at, all [B,K].
+
+    `sums`: log pi(y|x) over each answer's tokens; `lengths`: their number; `scores`: higher is better; `mask`: False where
+    a prompt has fewer than K answers.
+    """
+
+    sums: Tensor
+    lengths: Tensor
+    scores: Tensor
+    mask: Tensor
+
+    @property
+    def means(self) -> Tensor:
+        """p_i = log pi(y_i|x) / |y_i|."""
+        return self.sums / self.lengths.clamp(min=1)
+
+    @property
+    def gaps(self) -> Tensor:
+        """r_k - r_i at [b,k,i] where answer i is worse than answer k, else 0: [B,K,K]."""
+        gaps = (self.scores[:, :, None] - self.scores[:, None, :]).clamp(min=0.0)
+        return torch.where(self.mask[:, :, None] & self.mask[:, None, :], gaps, torch.zeros_like(gaps))
+
+    def of_best(self, values: Tensor) -> Tensor:
+        """The mean of `values` [B,K] over the answers of the highest score: [B]."""
+        top = self.scores.masked_fill(~self.mask, -torch.inf).max(dim=1, keepdim=True).values
+        best = (self.scores == top) & self.mask
+        return torch.where(best, values, torch.zeros_like(values)).sum(dim=1) / best.sum(dim=1)
+
+
+def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor:
+    """L = sum_{r_i < r_j} max(0, p_i - p_j) - c p_best, with p_i = log pi(y_i|x) / |y_i| (Yuan et al. 2023, eq. 1-4).
+
+    `sft_coefficient` c is 1, as theirs. Equation 3 sums the best answer's log-probabilities; the authors' program, which
+    made their results, takes the mean, and so does this: both parts are then in nats a token.
+
+    Returns: [B].
+    """
+    p = ranked.means
+    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: by how much the worse i is likelier than k
+    hinge = torch.where(ranked.gaps > 0, rises, torch.zeros_like(rises)).sum(dim=(1, 2))
+    return hinge - sft_coefficient * ranked.of_best(p)
+
+
+def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: float = 0.05) -> Tensor:
+    """L = - sum_k log [ e^(p_k / T_k^k) / ( e^(p_k / T_k^k) + sum_{r_i < r_k} e^(p_i / T_k^i) ) ] - beta log pi(y_best|x).
+
+    T_k^i = 1 / (r_k - r_i), T_k^k = min_i T_k^i, p_i = log pi(y_i|x) / |y_i|, beta = c (K - 1)^2 with K the prompt's own
+    number of answers (Song et al. 2024; c = .05 is theirs, `sft_coefficient`).
+
+    `scale` multiplies the scores: the temperatures are one over gaps, so that a reward's units matter. An answer with
+    nothing worse beside it adds no term. With K = 2 and a gap of 1 the first part is -log sigmoid(p_1 - p_2).
+
+    Returns: [B].
+    """
+    p, gaps = ranked.means, scale * ranked.gaps
+    own = p * gaps.max(dim=2).values
+    others = (p[:, None, :] * gaps).masked_fill(gaps == 0, -torch.inf)
+    contrast = torch.cat([own[:, :, None], others], dim=2).logsumexp(dim=2) - own
+    beta = sft_coefficient * (ranked.mask.sum(dim=1) - 1) ** 2
+    return contrast.sum(dim=1) - beta * ranked.of_best(ranked.sums)

@@ -1,0 +1,124 @@
+"""Expert iteration: of many answers to each prompt, imitate those that are right; then again from the better policy.
+
+Anthony et al. 2017; ReST-EM (Singh et al. 2023): E-step y ~ pi_k, kept where s(x, y) >= right; M-step
+L = -E_t log pi(y_t | x, y_<t) on what was kept, from the *starting* weights, so that rounds do not drift apart from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import FiniteFloat
+
+from preflab.batch import TokenBatch, collate_demonstrations
+from preflab.errors import UserError
+from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.methods.rollout import asked_prompts, roll_out
+from preflab.methods.rounds import Plan, Rounds, paid_rounds
+from preflab.methods.sft import nll
+from preflab.models.lm import LanguageModel
+from preflab.models.reference import Reference
+from preflab.sampling.base import Decoding
+from preflab.train.learner import Learner, Optim
+from preflab.types import Completion, Demonstration, Prompt
+
+
+class ExpertIteration(Method):
+    """ReST-EM's values on code: 32 samples a prompt, of the right ones 10 at most, two rounds. `right`: the score from which
+    an answer is, the tests' full mark. `prompts` a round (0: all). `restart`: each round learns from the starting weights
+    with a schedule of its own; otherwise from the newest, the schedule spanning the run. Settings of the optimizer: none
+    are given, SFT's are taken. Under a compute budget rounds go on until it is used."""
+
+    kind: Literal["expert-iteration"] = "expert-iteration"
+    rounds: Count = 2
+    prompts: CountOrAll = 0
+    samples: Count = 32
+    right: FiniteFloat = 10.0
+    most: Count = 10
+    restart: bool = True
+    decoding: Decoding = Decoding()
+    epochs: Count = 3
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
+    optim: Optim = Optim(learning_rate=1e-5)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run, policy = parts.run, parts.policy
+        learner, start = parts.learner(policy.model, self.optim), Reference(policy.model)
+        rounds = open_rounds(self, parts)
+        state = {"policy": learner, "rounds": rounds}
+        for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
+            # 1. A new round: right answers of the newest policy.
+            if rounds.finished():
+                if not rounds.begin():
+                    run.log({"round": rounds.number, "kept": 0})
+                    continue
+                if self.restart:
+                    start_again(learner, start)
+            # 2. Imitate the step's.
+            progress = rounds.within if self.restart else run.progress
+            batch = rounds.next_batch()
+            count = float(batch.completion_lengths.sum())
+            update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=progress)
+            run.log({**update, "round": rounds.number, "kept": rounds.size})
+        return policy
+
+
+def start_again(learner: Learner, start: Reference) -> None:
+    """The learner as it was at the run's start: weights, an Adam without moments, a schedule at 0."""
+    learner.optimizer.state.clear()
+    learner.load_state_dict({"weights": start.tensors, "position": 0.0, "progress": 0.0, "skipped": learner.skipped})
+
+
+def open_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
+    """The rounds at their beginning. Raises `UserError` for a policy that cannot sample, and where there are no prompts."""
+    prompts = list(parts.testbed.prompts("train"))
+    if not prompts:
+        raise UserError("The testbed has no prompts to train on.")
+    if spec.decoding.temperature <= 0 and spec.samples > 1:
+        raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
+    count = spec.prompts or len(prompts)  # of a round
+    plan = Plan(
+        rounds=paid_rounds(parts, spec.rounds, count, spec.samples),
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        draw=partial(draw_round, spec, parts, prompts, count),
+        read=partial(read_round, spec, parts.policy, prompts),
+        barren=f"no right answer: none scores {spec.right:g}. "
+        "Draw more samples a prompt, lower `right`, or start from a policy that is right at times.",
+    )
+    return Rounds(parts.run, plan)
+
+
+def draw_round(spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int) -> list[Any]:
+    """A round's right answers, each with its prompt's id: [[id, text, truncated], ...]."""
+    asked = asked_prompts(parts, prompts, number, count, spec.samples)
+    name = f"round-{number:04d}"
+    rollout = roll_out(parts, parts.policy, asked, name, decoding=spec.decoding, group=spec.samples)
+    parts.run.log({"reward": float(rollout.scores.mean())})
+    return [
+        [prompt.id, answer.text, answer.truncated]
+        for prompt, rows in zip(asked, rollout.groups(), strict=True)
+        for answer in right_answers(rollout.completions[rows], rollout.scores[rows].tolist(), spec.right, spec.most)
+    ]
+
+
+def right_answers(
+    completions: Sequence[Completion], scores: Sequence[float], right: float, most: int
+) -> list[Completion]:
+    """The distinct answers that score `right` or more, in the order drawn, `most` of them at most."""
+    found = dict.fromkeys(answer for answer, score in zip(completions, scores, strict=True) if score >= right)
+    return list(found)[:most]
+
+
+def read_round(
+    spec: ExpertIteration, policy: LanguageModel, prompts: list[Prompt], drawn: list[Any]
+) -> TokenBatch | None:
+    """A round's right answers as ids; None where there is none."""
+    if not drawn:
+        return None
+    by_id = {prompt.id: prompt for prompt in prompts}
+    rows = [Demonstration(by_id[name], Completion(text, truncated)) for name, text, truncated in drawn]
+    return collate_demonstrations(rows, policy.encode, limit=spec.max_completion_tokens)

@@ -1,0 +1,99 @@
+"""GRPO: an answer is as good as it is above the mean of its group (Shao et al. 2024, DeepSeekMath, Section 4.1).
+
+A_i = (s_i - mean) / std over the group; J = mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from preflab import ops
+from preflab.errors import UserError
+from preflab.methods.base import Count, CountOrAll, Parts, Positive
+from preflab.methods.critic_free import Assessed, CriticFree, improve
+from preflab.methods.rollout import (
+    Rollout,
+    asked_prompts,
+    joined,
+    no_variance,
+    roll_out,
+    sets_left,
+    telling,
+    whole_groups,
+)
+from preflab.methods.surrogate import Share
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim
+from preflab.types import Prompt
+
+
+class GRPO(CriticFree):
+    """The authors' values: 1024 answers a step, 64 to a prompt, one update a step, beta .04, learning rate 1e-6.
+
+    Dr. GRPO (Liu et al. 2025): `normalise_std` false, `loss_average` constant. DAPO (Yu et al. 2025): `clip_high` .28,
+    `loss_average` token, `kl_coefficient` 0, `dynamic_sampling` (prompts whose answers all score the same are replaced, in
+    `most_draws` draws a step), and `overlong_window`: answers that reach into the last so many tokens lose up to
+    `overlong_penalty`, in the units of the shaped score; 0: none does."""
+
+    kind: Literal["grpo"] = "grpo"
+    rollouts: Count = 1024
+    mini_batches: Count = 1
+    group: int = Field(default=64, ge=2)
+    loss_average: ops.LossAverage = "sequence"
+    kl_coefficient: float = Field(default=0.04, ge=0)
+    reward_clip: Positive | None = None
+    reference_ema: Share = 0.0
+    normalise_std: bool = True
+    dynamic_sampling: bool = False
+    most_draws: Count = 10
+    overlong_window: CountOrAll = 0
+    overlong_penalty: float = Field(default=1.0, ge=0)
+    optim: Optim = Optim(learning_rate=1e-6)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.overlong_window > self.decoding.max_new_tokens:
+            raise UserError(f"overlong_window is longer than an answer: {self.decoding.max_new_tokens} tokens at most.")
+        return self
+
+    def train(self, parts: Parts) -> LanguageModel:
+        draw = partial(draw_telling, self, parts) if self.dynamic_sampling else None
+        return improve(self, parts, partial(relative, self), kl_in_loss=True, draw=draw)
+
+
+def relative(spec: GRPO, found: Assessed) -> Tensor:
+    """The group-relative advantage of each answer, at each of its tokens: [B,T]."""
+    scores = found.scores
+    if spec.overlong_window:
+        lengths, limit = found.rollout.batch.completion_lengths, spec.decoding.max_new_tokens
+        reach = ops.overlong(lengths, limit=limit, window=spec.overlong_window)
+        scores = scores - spec.overlong_penalty * reach
+    return ops.over_tokens(ops.group_relative(scores, spec.group, normalise=spec.normalise_std), found.mask)
+
+
+def draw_telling(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> Rollout | None:
+    """Dynamic sampling (Yu et al. 2025, eq. 11): groups of equal scores are dropped, and as many other prompts asked, until
+    the step is full, `most_draws` are made or the labels are used. None where no group tells anything.
+
+    Draws are named by step and number, so that a resumed step makes the same. `drawn_reward`: the mean score of all that
+    was drawn, since the kept groups' own says nothing of the policy.
+    """
+    wanted, kept, drawn = whole_groups(spec.rollouts, spec.group), list[Rollout](), list[Rollout]()
+    missing = wanted
+    while missing and len(drawn) < spec.most_draws and sets_left(parts, spec.group) != 0:
+        number = len(drawn)
+        asked = asked_prompts(parts, prompts, step * spec.most_draws + number, wanted, spec.group)[:missing]
+        drawn.append(
+            roll_out(parts, parts.policy, asked, "rollout", step, number, decoding=spec.decoding, group=spec.group)
+        )
+        found = telling(drawn[-1]).nonzero().flatten().tolist()
+        if found:
+            kept.append(drawn[-1].select(found))
+        missing -= len(found)
+    everything = joined(drawn)
+    parts.run.log({"no_variance": no_variance(everything), "drawn_reward": float(everything.scores.mean())})
+    return joined(kept) if kept else None

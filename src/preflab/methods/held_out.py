@@ -1,0 +1,94 @@
+"""What pairs that it did not train on say of a reward model: its order, its calibration, its scores' units."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.batch import PairBatch, TokenBatch
+from preflab.losses.reward import bradley_terry_loss
+from preflab.models import forward
+from preflab.models.lm import LanguageModel
+
+BINS = 10  # of stated probability
+MARGIN_BINS = 5
+Table = list[dict[str, float]]
+
+
+class PairScores(NamedTuple):
+    """The scores of both answers, [B] each."""
+
+    chosen: Tensor
+    rejected: Tensor
+
+    @property
+    def margin(self) -> Tensor:
+        return (self.chosen - self.rejected).double()
+
+    @property
+    def right(self) -> Tensor:
+        """1 where the chosen answer scores higher, 1/2 at a tie."""
+        return (self.margin > 0).double() + 0.5 * (self.margin == 0).double()
+
+
+def pair_scores(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
+    """What the reward model gives both answers of each pair."""
+
+    def of(rows: TokenBatch) -> Tensor:
+        return forward.scores(scorer.model, rows)
+
+    sides = (pairs.chosen, pairs.rejected)
+    return PairScores(*(forward.by_micro_batch(scorer.model, of, side, token_budget) for side in sides))
+
+
+def held_out_measures(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
+    """`measures` of a reward model on pairs: what validates every method that makes one."""
+    return measures(pair_scores(scorer, pairs, token_budget))
+
+
+def measures(found: PairScores) -> dict[str, float]:
+    """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the scores' mean and spread.
+
+    Calibration: the gap between the stated sigmoid(|margin|) and the share of pairs so ordered.
+    The score that selects checkpoints is minus the log-loss, which an over-confident model pays for.
+    """
+    loss = float(bradley_terry_loss(found.chosen, found.rejected).mean())
+    gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in reliability(found))
+    both = torch.cat([found.chosen, found.rejected])
+    return {
+        "score": -loss,
+        "accuracy": float(found.right.mean()),
+        "loss": loss,
+        "calibration_error": gaps / len(found.margin),
+        "score_mean": float(both.mean()),
+        "score_std": float(both.std()),
+    }
+
+
+def reliability(found: PairScores) -> Table:
+    """Pairs by the stated probability of the order that the model prefers, in ten equal bins of [1/2, 1]: mean `stated`,
+    share `right`, `count`. Empty bins are left out."""
+    stated = torch.sigmoid(found.margin.abs())
+    bins = ((stated - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
+    return [
+        {"stated": float(stated[rows].mean()), "right": float(found.right[rows].mean()), "count": int(rows.sum())}
+        for rows in (bins == number for number in range(BINS))
+        if rows.any()
+    ]
+
+
+def by_margin(found: PairScores) -> Table:
+    """Accuracy by the stated |margin|, in five bins of equally many pairs, small margins first."""
+    order = found.margin.abs().argsort(stable=True)
+    return [
+        {
+            "low": float(found.margin[rows].abs().min()),
+            "high": float(found.margin[rows].abs().max()),
+            "accuracy": float(found.right[rows].mean()),
+            "count": len(rows),
+        }
+        for rows in order.tensor_split(MARGIN_BINS)
+        if len(rows)
+    ]

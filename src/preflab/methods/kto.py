@@ -1,0 +1,166 @@
+"""Kahneman-Tversky optimisation: learns from single answers that are desirable or not (Ethayarajh et al. 2024, eq. 8).
+
+L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers, [ w_U (1 - sigmoid(beta (z0 - r))) ] over the others,
+r = log(pi/pi_ref)(y|x). The pairs are taken apart: the chosen answer is desirable, the rejected one is not, and a batch
+may hold either without the other.
+
+The reference point z0 belongs to the batch: the mean log-ratio of its prompts with other prompts' answers, at least 0.
+Which answer goes with which prompt is drawn once, so that the reference is asked once. The policy is asked before the
+update and over the whole batch, so that no cut into micro-batches moves z0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from preflab.batch import TokenBatch, collate, moved
+from preflab.errors import UserError
+from preflab.losses.kto import kto_loss, kto_reference_point
+from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
+from preflab.models import forward
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim, Terms
+from preflab.types import Preference
+
+
+class KTO(Method):
+    """The authors' values: beta .1, both weights 1, learning rate 5e-6, batches of 32 answers, one epoch. Where one kind of
+    answer is rarer, its weight should make up for it: w_D n_D / (w_U n_U) in [1, 3/2].
+
+    `pairs`: how many, drawn by the seed (0: all). `sft_coefficient`: the weight of -log pi(y) / |y| on the desirable
+    answers. Under a compute budget `epochs` gives way to it."""
+
+    kind: Literal["kto"] = "kto"
+    beta: Positive = 0.1
+    desirable_weight: Positive = 1.0
+    undesirable_weight: Positive = 1.0
+    sft_coefficient: float = Field(default=0.0, ge=0)
+    pairs: CountOrAll = 0
+    epochs: Count = 1
+    batch_size: Count = 32
+    max_completion_tokens: Count = 1024
+    optim: Optim = Optim(learning_rate=5e-6)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run, policy = parts.run, parts.policy
+        # 1. Single answers as ids, each prompt with another's answer too; what the reference says of both, once.
+        pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
+        data = with_reference(parts, policy, collate_labelled(pairs, policy, limit=self.max_completion_tokens))
+        partners = other_prompts(pairs, run.shuffled(len(pairs), "mismatched"))
+        others = with_reference(parts, policy, mismatched(data, partners, context=policy.context))
+        learner = parts.learner(policy.model, self.optim)
+        total = self.epochs * -(-len(data) // self.batch_size)
+        for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
+            rows = run.rows(step, len(data), self.batch_size)
+            # 2. The reference point, from the mismatched answers of the whole batch.
+            point = kto_reference_point(log_ratios(parts, policy, others.select(rows)))
+            # 3. One update on the step's answers.
+            terms = partial(labelled_terms, self, policy, point)
+            run.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
+            run.log({"reference_point": float(point)})
+        return policy
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Answers with a label each: `desirable` Bool[B]; `reference[B]`, their summed reference log-probabilities."""
+
+    batch: TokenBatch
+    desirable: Tensor
+    reference: Tensor
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.batch.lengths
+
+    @property
+    def tokens(self) -> int:
+        return self.batch.tokens
+
+    def select(self, rows: Sequence[int] | Tensor) -> Labelled:
+        index = torch.as_tensor(rows)
+        return Labelled(self.batch.select(index), self.desirable[index], self.reference[index])
+
+    def to(self, device: str | torch.device) -> Labelled:
+        return moved(self, device)
+
+
+def collate_labelled(pairs: Sequence[Preference], policy: LanguageModel, *, limit: int) -> Labelled:
+    """The chosen answers of all pairs, then the rejected ones; the reference is 0. `UserError` where there is no pair."""
+    if not pairs:
+        raise UserError("There are no preference pairs to train on.")
+    answers = [(pair.prompt, pair.chosen) for pair in pairs] + [(pair.prompt, pair.rejected) for pair in pairs]
+    rows = [policy.encode(prompt, answer, limit) for prompt, answer in answers]
+    batch = collate([row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows])
+    return Labelled(batch, torch.arange(len(rows)) < len(pairs), torch.zeros(len(rows)))
+
+
+def other_prompts(pairs: Sequence[Preference], order: Sequence[int]) -> list[int]:
+    """For each pair the next one in a shuffled `order` that has another prompt; `UserError` where none has."""
+    partners = [0] * len(pairs)
+    for place, row in enumerate(order):
+        following = (order[(place + ahead) % len(order)] for ahead in range(1, len(order)))
+        other = next((i for i in following if pairs[i].prompt.turns != pairs[row].prompt.turns), None)
+        if other is None:
+            raise UserError("KTO compares a prompt's answers with other prompts': the pairs need two prompts at least.")
+        partners[row] = other
+    return partners
+
+
+def mismatched(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
+    """Each prompt with its partner's answer of the same label, cut where the model's context ends; the reference is 0."""
+    batch = data.batch
+    index = torch.tensor([*partners, *(len(partners) + partner for partner in partners)])
+    lengths = torch.minimum(batch.completion_lengths[index], context - batch.prompt_lengths)
+    truncated = batch.truncated[index] | (lengths < batch.completion_lengths[index])
+    others = replace(batch, completion_ids=batch.completion_ids[index], completion_lengths=lengths, truncated=truncated)
+    return replace(data, batch=others, reference=torch.zeros(len(data)))
+
+
+def with_reference(parts: Parts, policy: LanguageModel, data: Labelled) -> Labelled:
+    """The answers, whose reference is still 0, with the log-probabilities that `policy` gives them now; charged."""
+    return replace(data, reference=log_ratios(parts, policy, data))
+
+
+def log_ratios(parts: Parts, policy: LanguageModel, data: Labelled) -> Tensor:
+    """log(pi/pi_ref) of each answer: [B], no gradient; charged as a forward pass."""
+
+    def of(rows: Labelled) -> Tensor:
+        return forward.sequence_logprobs(policy.model, rows.batch) - rows.reference
+
+    parts.run.meter.forward(policy.size, data.tokens)
+    return forward.by_micro_batch(policy.model, of, data, parts.token_budget)
+
+
+def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
+    """The loss's terms [B]; logs the log-ratio, its sign turned for undesirable answers (`signed_ratio`: rises as the policy
+    learns), and the share on its label's side of the reference point."""
+    logprobs = forward.sequence_logprobs(policy.model, rows.batch)
+    ratios = logprobs - rows.reference
+    terms = kto_loss(
+        ratios,
+        rows.desirable,
+        point,
+        beta=spec.beta,
+        desirable_weight=spec.desirable_weight,
+        undesirable_weight=spec.undesirable_weight,
+    )
+    if spec.sft_coefficient:
+        likelihood = logprobs / rows.batch.completion_lengths
+        terms = terms - spec.sft_coefficient * torch.where(rows.desirable, likelihood, torch.zeros_like(likelihood))
+    stats = {
+        "ratio": ratios,
+        "signed_ratio": torch.where(rows.desirable, ratios, -ratios),
+        "accuracy": ((ratios > point) == rows.desirable).float(),
+    }
+    return Terms(terms, None, stats)

@@ -1,0 +1,93 @@
+"""Online DPO: every step's pairs are the current policy's own answers, ordered by the run's reward (Guo et al. 2024).
+
+L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), no gradient through the
+sampling; any loss of `losses.preference` in its place (theirs: DPO, IPO, SLiC).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from preflab.batch import PairBatch, collate_pairs
+from preflab.errors import UserError
+from preflab.losses.preference import REFERENCE_FREE
+from preflab.methods.base import Count, Parts
+from preflab.methods.dpo import PairLoss, pair_terms, with_reference
+from preflab.methods.pairs import Draw, draw_pairs
+from preflab.methods.rollout import asked_prompts
+from preflab.methods.surrogate import Share
+from preflab.models.lm import LanguageModel
+from preflab.models.reference import Reference
+from preflab.sampling.base import Decoding
+from preflab.train.learner import Optim
+from preflab.train.run import Stateful
+from preflab.types import Preference
+
+
+class OnlineDPO(PairLoss):
+    """The authors' values: two answers a prompt, 128 prompts a step, temperature .9, beta .1, learning rate 5e-7.
+
+    `draw.samples` answers to each of `prompts` prompts, of which `draw.rule` makes pairs; an update for every `batch_size`
+    of them. The reference is the starting policy; `reference_ema` lets it follow. A step whose answers all score the
+    same has no pair and no update. Under a compute budget `steps` gives way to it."""
+
+    kind: Literal["online-dpo"] = "online-dpo"
+    steps: Count = 100
+    prompts: Count = 128
+    draw: Draw = Draw(samples=2, rule="best-worst", decoding=Decoding(temperature=0.9))
+    batch_size: Count = 128
+    reference_ema: Share = 0.0
+    optim: Optim = Optim(learning_rate=5e-7)
+
+    @model_validator(mode="after")
+    def _refuse_what_gives_no_pair(self) -> Self:
+        if self.draw.samples < 2 or self.draw.decoding.temperature <= 0:
+            raise UserError(
+                "Online DPO pairs its own samples: draw.samples must be 2 at least, the temperature above 0."
+            )
+        return self
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run, policy = parts.run, parts.policy
+        prompts = list(parts.testbed.prompts("train"))
+        if not prompts:
+            raise UserError("The testbed has no prompts to train on.")
+        learner, reference = parts.learner(policy.model, self.optim), Reference(policy.model)
+        terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
+        state: dict[str, Stateful] = {"policy": learner}
+        if self.reference_ema:
+            state["reference"] = reference
+        total = run.times(self.steps, self.prompts * self.draw.samples, parts.needed_reward())
+        for step in run.steps(total, state, policy=policy, validate=parts.validate):
+            # 1. Pairs of the current policy's answers to the step's prompts.
+            asked = asked_prompts(parts, prompts, step, self.prompts, labels=self.draw.samples)
+            pairs = draw_pairs(self.draw, parts, policy, asked, name=f"step-{step:06d}")
+            run.log({"pairs": len(pairs)})
+            if not pairs:
+                continue
+            # 2. What the reference says of them.
+            data = self.seen_by(reference, parts, pairs)
+            # 3. An update for every mini-batch.
+            for start in range(0, len(data), self.batch_size):
+                batch = data.select(range(start, min(start + self.batch_size, len(data))))
+                run.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
+            # 4. The reference follows the policy.
+            if self.reference_ema:
+                reference.follow(self.reference_ema)
+        if not learner.updates:
+            raise UserError(
+                "No step gave a pair: every prompt's samples score the same. Draw more samples a prompt, or start from a "
+                "policy that is right at times."
+            )
+        return policy
+
+    def seen_by(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
+        """The pairs as ids, with the reference's log-probabilities where the loss looks at them."""
+        data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
+        if self.loss in REFERENCE_FREE:
+            return data
+        with reference.active():
+            return with_reference(parts, parts.policy, data)

@@ -1,0 +1,88 @@
+"""RAFT, best-of-n distillation: of K answers to each prompt, imitate the best (Dong et al. 2023).
+
+y* = argmax_k r(x, y_k), y_k ~ pi; L = -E_t log pi(y*_t | x, y*_<t), averaged over all tokens of a mini-batch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from preflab.methods.base import Count, Parts
+from preflab.methods.rollout import (
+    OnPolicy,
+    Rollout,
+    asked_prompts,
+    mini_batches,
+    no_variance,
+    roll_out,
+    share_done,
+    telling,
+    training_prompts,
+    whole_groups,
+)
+from preflab.methods.sft import nll
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim
+
+
+class RAFT(OnPolicy):
+    """The authors' largest K, 32, and learning rate, 2e-5. `rollouts` counts all answers, of which a `group`'s best is
+    learnt from: rollouts / group answers a step, in `mini_batches`. Of equal scores the first is the best; a prompt whose
+    answers all score the same gives its first, or by `drop_ties` nothing. Under a compute budget `steps` gives way to it.
+    """
+
+    kind: Literal["raft"] = "raft"
+    group: int = Field(default=32, ge=2)
+    drop_ties: bool = False
+    optim: Optim = Optim(learning_rate=2e-5)
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        whole_groups(self.rollouts, self.group)
+        return self
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run, policy = parts.run, parts.policy
+        prompts = training_prompts(self, parts)
+        learner = parts.learner(policy.model, self.optim)
+        share = share_done(parts, self.steps, self.group)
+        for step in run.steps(share, {"policy": learner}, policy=policy, validate=parts.validate):
+            # 1. Roll out: a group of answers to each of the step's prompts, and their scores.
+            asked = asked_prompts(parts, prompts, step, whole_groups(self.rollouts, self.group), self.group)
+            rollout = roll_out(parts, policy, asked, "rollout", step, decoding=self.decoding, group=self.group)
+            # 2. The best of each group.
+            chosen = best(rollout, drop_ties=self.drop_ties)
+            run.log(measures(rollout) | {"kept": len(chosen)})
+            if not chosen:
+                continue
+            # 3. Imitate them, in shuffled mini-batches.
+            data = rollout.batch.select(chosen)
+            for rows in mini_batches(self, run, step, len(data)):
+                batch = data.select(rows)
+                count = float(batch.completion_lengths.sum())
+                update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress)
+                run.log(update, "policy/")
+        return policy
+
+
+def best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
+    """The row of each prompt's best answer, the first of equals; none of a prompt whose answers all score the same, where
+    these are dropped."""
+    scores = rollout.scores.view(-1, rollout.group)
+    rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
+    return (rows[telling(rollout)] if drop_ties else rows).tolist()
+
+
+def measures(rollout: Rollout) -> dict[str, float]:
+    """`reward`: the mean score of all answers; `best_reward`: that of the best ones."""
+    lengths, truncated = rollout.batch.completion_lengths.float(), rollout.batch.truncated.float()
+    return {
+        "reward": float(rollout.scores.mean()),
+        "best_reward": float(rollout.scores.view(-1, rollout.group).max(dim=1).values.mean()),
+        "no_variance": no_variance(rollout),
+        "length": float(lengths.mean()),
+        "truncated": float(truncated.mean()),
+    }

@@ -1,0 +1,82 @@
+"""Rankings from the policy's own samples: sample, score, keep all of them with their scores. A stage for RRHF and PRO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from preflab.errors import UserError
+from preflab.methods.base import CountOrAll, Method, Parts
+from preflab.methods.rollout import roll_out
+from preflab.sampling.base import Decoding
+from preflab.types import Completion, Prompt, Ranking
+
+
+class Rankings(Method):
+    """A data stage: `samples` answers of the initial policy to each of `prompts` prompts (0: all), scored by the run's
+    reward (RRHF: 4 samples). `demonstration`: the testbed's answer is a candidate too, scored by the same reward."""
+
+    kind: Literal["rankings"] = "rankings"
+    product = "rankings"
+    prompts: CountOrAll = 0
+    samples: Annotated[int, Field(ge=2)] = 4
+    demonstration: bool = False
+    decoding: Decoding = Decoding()
+
+    def train(self, parts: Parts) -> Sequence[Ranking]:
+        run = parts.run
+        # 1. The prompts, as many as a labels budget pays for.
+        prompts = list(parts.testbed.prompts("train"))
+        if not prompts:
+            raise UserError("The testbed has no prompts to sample answers to.")
+        order = run.shuffled(len(prompts), "prompts")[: self.prompts or len(prompts)]
+        affordable = run.affordable(len(order), self.samples + self.demonstration, parts.needed_reward())
+        chosen = [prompts[i] for i in order[:affordable]]
+        # 2. Sample and score.
+        rollout = roll_out(parts, parts.policy, chosen, "rankings", decoding=self.decoding, group=self.samples)
+        scores = rollout.scores.tolist()
+        shown = scored_demonstrations(parts, chosen) if self.demonstration else {}
+        # 3. Rank; a prompt whose answers all score the same teaches no order.
+        rankings = [
+            ranking(prompt, [*zip(rollout.completions[span], scores[span], strict=True), *shown.get(prompt.id, ())])
+            for prompt, span in zip(chosen, rollout.groups(), strict=True)
+        ]
+        kept = [found for found in rankings if len(set(found.scores)) > 1]
+        if not kept:
+            raise UserError("No prompt has two answers of different score: there are no rankings to learn from.")
+        return kept
+
+
+def scored_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
+    """The testbed's answer to each prompt that has one, with its score, by the prompt's id."""
+    answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
+    answered = [prompt for prompt in prompts if prompt.id in answers]
+    found = [answers[prompt.id] for prompt in answered]
+    scores = parts.run.score(parts.needed_reward(), answered, found, key="demonstrations") if found else []
+    return {prompt.id: [(answer, score)] for prompt, answer, score in zip(answered, found, scores, strict=True)}
+
+
+def ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Ranking:
+    """The answers with their scores; one that was drawn twice stands once."""
+    distinct: dict[Completion, float] = {}
+    for answer, score in answers:
+        distinct.setdefault(answer, score)
+    return Ranking(prompt, tuple(distinct), tuple(distinct.values()))
+
+
+def drawn_rankings(parts: Parts, count: int) -> list[Ranking]:
+    """`count` training rankings, drawn once for the run (0: all), as `Run.pairs` draws pairs: under the same seed the same
+    ones, where the rankings are pairs. Each costs its K - 1 comparisons, unless the stage that made them has paid; a labels
+    budget caps them."""
+    run = parts.run
+    rankings = run.drawn(parts.rankings(), count, "pairs")
+    if parts.labels_paid:
+        return rankings
+    costs = list(accumulate(len(found.completions) - 1 for found in rankings))
+    left = run.labels_left()
+    kept = len(costs) if left is None else sum(cost <= left for cost in costs)
+    run.meter.labelled(costs[kept - 1] if kept else 0)
+    return rankings[:kept]

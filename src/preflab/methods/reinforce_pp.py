@@ -1,0 +1,51 @@
+"""REINFORCE++: an answer is as good as it is above the whole batch, token by token (Hu 2025).
+
+r_t = -beta [log pi - log ref](y_t), plus the score on the last token; A_t = sum of r_u over u >= t, normalised by mean and
+standard deviation over all tokens of the rollout.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from preflab import ops
+from preflab.errors import UserError
+from preflab.methods.base import Count, Parts
+from preflab.methods.critic_free import Assessed, CriticFree, improve
+from preflab.methods.surrogate import Share
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim
+
+
+class ReinforcePP(CriticFree):
+    """The author's values: one answer a prompt, 256 a step in two updates, beta .01, learning rate 5e-7.
+    `group_baseline` (REINFORCE++-baseline): each score less its group's mean first, for a `group` of several answers."""
+
+    kind: Literal["reinforce++"] = "reinforce++"
+    rollouts: Count = 256
+    mini_batches: Count = 2
+    group: Count = 1
+    kl_coefficient: float = Field(default=0.01, ge=0)
+    reference_ema: Share = 0.0
+    group_baseline: bool = False
+    optim: Optim = Optim(learning_rate=5e-7)
+
+    @model_validator(mode="after")
+    def _baseline_has_a_group(self) -> Self:
+        if self.group_baseline and self.group < 2:
+            raise UserError("group_baseline takes the mean of a prompt's answers: make `group` 2 at least.")
+        return self
+
+    def train(self, parts: Parts) -> LanguageModel:
+        return improve(self, parts, partial(to_go, self))
+
+
+def to_go(spec: ReinforcePP, found: Assessed) -> Tensor:
+    """The normalised return from each token on: [B,T]."""
+    scores = ops.group_relative(found.scores, spec.group, normalise=False) if spec.group_baseline else found.scores
+    rewards = ops.token_rewards(scores, found.kl, found.mask, coefficient=1.0)  # the KL has its coefficient
+    return ops.whiten(ops.returns_to_go(rewards, found.mask), found.mask)

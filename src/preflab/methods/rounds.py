@@ -1,0 +1,117 @@
+"""Rounds: draw from the newest policy, make data of it, pass over them; then again. DPO-Iter and expert iteration are such.
+
+A round's draw is journalled before it is learnt from: a resumed run reads it, and does not draw again from a policy that
+has moved on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from preflab.errors import UserError
+from preflab.methods.base import Parts
+from preflab.methods.rollout import sets_left
+from preflab.train.run import Run
+
+
+class Rows(Protocol):
+    def __len__(self) -> int: ...
+    def select(self, rows: Any) -> Self: ...
+
+
+Data = TypeVar("Data", bound=Rows)
+
+
+@dataclass(frozen=True)
+class Plan(Generic[Data]):
+    """What a method's rounds are. `rounds` of them, `epochs` passes over each one's data in batches of `batch_size`.
+
+    `draw(number)`: a round's draw as JSON; `read(drawn)`: it as a batch to select rows from, None where it holds nothing to
+    learn from. `barren`: what to tell the user when no round held anything.
+    """
+
+    rounds: int
+    epochs: int
+    batch_size: int
+    draw: Callable[[int], Any]
+    read: Callable[[Any], Data | None]
+    barren: str
+
+
+class Rounds(Generic[Data]):
+    """Which round it is and which of its updates is next."""
+
+    def __init__(self, run: Run, plan: Plan[Data]) -> None:
+        self.run = run
+        self.plan = plan
+        self.number = -1
+        self.update = 0
+        self.updates = 0
+        self.fruitful = False  # whether any round had data
+        self.data: Data | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.data) if self.data is not None else 0
+
+    @property
+    def within(self) -> float:
+        """The share of the round's updates that is done."""
+        return self.update / self.updates if self.updates else 1.0
+
+    def share(self, step: int) -> float:
+        """The share of the rounds that is done (used without a compute budget)."""
+        return (self.number + self.within) / self.plan.rounds
+
+    def finished(self) -> bool:
+        return self.update >= self.updates
+
+    def begin(self) -> bool:
+        """The next round; False where its draw holds nothing to learn from.
+
+        Raises `UserError` where no round's did, after as many as the plan has.
+        """
+        self.number += 1
+        self.update = 0
+        self._load()
+        self.fruitful |= self.updates > 0
+        if not self.fruitful and self.number + 1 >= self.plan.rounds:
+            raise UserError(f"{self.plan.rounds} rounds of samples gave {self.plan.barren}")
+        return self.updates > 0
+
+    def next_batch(self) -> Data:
+        """The next update's rows: shuffled passes over the round's."""
+        assert self.data is not None
+        size, batch = len(self.data), self.plan.batch_size
+        per_pass = -(-size // batch)
+        order = self.run.shuffled(size, "round", self.number, "pass", self.update // per_pass)
+        place = self.update % per_pass
+        self.update += 1
+        return self.data.select(order[place * batch : (place + 1) * batch])
+
+    def _load(self) -> None:
+        drawn = self.run.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
+        found = self.plan.read(drawn)
+        if found is not None:
+            self.data = found
+        self.updates = 0 if found is None else self.plan.epochs * -(-len(found) // self.plan.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"number": self.number, "update": self.update, "fruitful": self.fruitful}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.number, self.update, self.fruitful = state["number"], state["update"], state["fruitful"]
+        if self.number >= 0:
+            self._load()
+
+
+def paid_rounds(parts: Parts, rounds: int, prompts: int, labels: int) -> int:
+    """How many rounds of `prompts` at `labels` scores each: `rounds`, or those that a labels budget pays for; the last may
+    ask fewer."""
+    left = sets_left(parts, labels)
+    if left == 0:
+        raise UserError(f"The labels budget does not pay for one prompt's {labels} scores. Raise it, or ask for fewer.")
+    return rounds if left is None else min(rounds, -(-left // prompts))

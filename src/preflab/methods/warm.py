@@ -1,0 +1,66 @@
+"""WARM: one reward model whose weights are the average of several (Rame et al. 2024): phi = (1/M) sum_m phi_m.
+
+The members must share their start, head included (`rm` with `shared_head` and different `member`s): weights that grew
+apart from one point average well, those of different heads do not. One forward pass a score, where an ensemble has M.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from preflab.batch import collate_pairs
+from preflab.errors import UserError
+from preflab.methods.base import Count, Method, Parts
+from preflab.methods.held_out import held_out_measures
+from preflab.models.heads import load_reward_model
+from preflab.models.lm import LanguageModel
+
+
+class Warm(Method):
+    """`models`: two or more saved reward models, of one shape and one vocabulary. Nothing is trained; the held-out pairs
+    are its validation, as a trained reward model's."""
+
+    kind: Literal["warm"] = "warm"
+    product = "reward_model"
+    models: Annotated[tuple[str, ...], Field(min_length=2)]
+    max_completion_tokens: Count = 1024
+
+    def train(self, parts: Parts) -> LanguageModel:
+        run = parts.run
+        # 1. The average.
+        scorer = averaged([parts.located(path) for path in self.models])
+        scorer.model.to(next(parts.policy.model.parameters()).device)
+        # 2. What it is worth.
+        rows = parts.testbed.preferences("validation")
+        held_out = collate_pairs(rows, scorer.encode, limit=self.max_completion_tokens)
+        validate = partial(held_out_measures, pairs=held_out, token_budget=parts.token_budget)
+        for _ in run.steps(1, {}, policy=scorer, validate=validate):
+            run.log({"models": len(self.models)})
+        return scorer
+
+
+@torch.no_grad()
+def averaged(paths: Sequence[Path]) -> LanguageModel:
+    """The reward model of the mean weights; two models are held at a time. Raises `UserError` where one does not fit."""
+    scorer = load_reward_model(paths[0])
+    weights = dict(scorer.model.named_parameters())
+    for number, path in enumerate(paths[1:], start=2):
+        member = load_reward_model(path)
+        found = dict(member.model.named_parameters())
+        if shapes(found) != shapes(weights) or member.tokenizer.get_vocab() != scorer.tokenizer.get_vocab():
+            raise UserError(
+                f"{path} has another shape or vocabulary than {paths[0]}: their weights cannot be averaged."
+            )
+        for name, weight in weights.items():
+            weight.lerp_(found[name], 1.0 / number)
+    return scorer
+
+
+def shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}

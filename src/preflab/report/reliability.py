@@ -1,0 +1,37 @@
+"""The reliability diagram of a reward model: stated probability against what came true. Needs matplotlib."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from preflab.report.panels import panel
+from preflab.report.results import Results, RewardModel
+from preflab.report.svg import MUTED, arm_colour
+
+
+def diagrams(results: Results) -> dict[str, Markup]:
+    """By the name of each reward model that has bins; on the diagonal it is as sure as it is right."""
+    return {
+        model.name: _diagram(model, f"reliability{order}")
+        for order, model in enumerate(results.reward_models)
+        if model.reliability
+    }
+
+
+def _diagram(model: RewardModel, name: str) -> Markup:
+    alt = f"Share of pairs that {model.name} orders rightly against the probability that it states, in bins."
+    with panel(name=name, title=f"{model.name}: ordered rightly", x="stated probability", alt=alt, right=0.96) as drawn:
+        known = [(row.stated, row.right, row.count) for row in model.reliability]
+        places = [(x, y, count) for x, y, count in known if x is not None and y is not None]
+        most = max(count for _, _, count in places)
+        low = min([0.5, *(y for _, y, _ in places)])
+        drawn.axes.plot([0.5, 1], [0.5, 1], color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
+        drawn.axes.plot([x for x, _, _ in places], [y for _, y, _ in places], color=arm_colour(1), linewidth=1.4)
+        for x, y, count in places:  # a mark's area is its share of the pairs
+            size = 4 + 9 * (count / most) ** 0.5
+            drawn.axes.plot(x, y, marker="o", markersize=size, color=arm_colour(1), markeredgewidth=0, alpha=0.85)
+        drawn.axes.set_xlim(0.48, 1.02)
+        drawn.axes.set_ylim(low - 0.04, 1.04)
+        drawn.axis_numbers("x", share=True)
+        drawn.axis_numbers("y", share=True)
+    return drawn.svg

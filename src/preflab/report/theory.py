@@ -1,0 +1,88 @@
+"""The theory's findings: one page of all that a directory holds, and one finding in the terminal."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from preflab.errors import UserError
+from preflab.report import text
+from preflab.report.html import content_policy, environment, style_sheet
+from preflab.theory.finding import Finding, Table, read_findings
+
+STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold yellow"}
+
+
+def write_page(directory: Path, names: Sequence[str]) -> Path:
+    """DIR/theory.html from those of the findings `names` that DIR holds; returns its path.
+
+    Raises `UserError` where a finding is damaged or the page cannot be written.
+    """
+    path = directory / "theory.html"
+    page = render_page(read_findings(directory, names))
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"The page cannot be written to {directory}: {error.strerror or error}.") from error
+    return path
+
+
+def render_page(findings: Sequence[Finding]) -> str:
+    """The page: no script, no remote source. The same findings give the same bytes."""
+    style = style_sheet("style.css", "theory.css")
+    page = environment().get_template("theory.html.j2")
+    return page.render(
+        findings=findings,
+        style=style,
+        policy=content_policy(style),
+        shown=shown,
+        numeric=numeric,
+        data_uri=data_uri,
+    )
+
+
+def data_uri(svg: str) -> str:
+    """A drawing for an <img>, where no script in it would run."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def shown(cell: str | int | float) -> str:
+    """A cell as it is read: numbers with few digits."""
+    return cell if isinstance(cell, str) else text.number(cell)
+
+
+def numeric(table: Table, column: int) -> bool:
+    """Is there a number in this column? It is then set to the right."""
+    return any(not isinstance(row[column], str) for row in table.rows)
+
+
+def print_finding(finding: Finding, console: Console) -> None:
+    """Claim, tables, and the verdict last, where it is still seen. Nothing in it acts as markup."""
+    console.print(Text(text.one_line(finding.title), style="bold"))
+    console.print(Text(text.one_line(finding.claim)))
+    for table in finding.tables:
+        console.print()
+        console.print(Text(text.one_line(table.title), style="bold"))
+        console.print(_grid(table))
+        if table.note:
+            console.print(Text(text.one_line(table.note), style="dim"))
+    console.print()
+    for note in finding.notes:
+        console.print(Text(f"- {text.one_line(note)}", style="dim"))
+    console.print()
+    verdict = Text(finding.verdict.capitalize(), style=STYLES[finding.verdict])
+    console.print(Text.assemble(verdict, f". {text.one_line(finding.sentence)}"))
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(table.columns):
+        grid.add_column(Text(text.one_line(column)), justify="right" if numeric(table, index) else "left")
+    for row in table.rows:
+        grid.add_row(*(Text(text.one_line(shown(cell))) for cell in row))
+    return grid

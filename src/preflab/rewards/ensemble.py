@@ -1,0 +1,68 @@
+"""Several reward models as one reward: what they agree on (Coste et al. 2024).
+
+mean: (1/M) sum_m r_m. worst: min_m r_m. uncertainty: mean - c * variance, over the M members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from statistics import fmean, pvariance
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from preflab.rewards import REWARDS
+from preflab.rewards.base import Reward
+from preflab.spec import Context, Spec
+from preflab.types import Completion, Prompt
+
+
+def member(value: Any) -> Any:
+    """A reward's spec; a bare path is a saved reward model's."""
+    learned = isinstance(value, str) and value not in REWARDS.names()
+    return REWARDS.parse({"kind": "learned", "path": value} if learned else value)
+
+
+Member = Annotated[Any, BeforeValidator(member), PlainSerializer(REWARDS.dump)]
+
+
+class Ensemble(Spec):
+    """`models`: saved reward models, each a path or a reward's spec; `combine`: what becomes of their scores;
+    `coefficient`: the weight c of their variance under `uncertainty` (theirs: .1 for PPO, .5 for best-of-n).
+
+    Each model's scores are in its own units. In a study they are normalised by its own held-out scores, so that the
+    members can be compared; elsewhere give each its `mean` and `std`.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    models: Annotated[tuple[Member, ...], Field(min_length=2)]
+    combine: Literal["mean", "worst", "uncertainty"] = "mean"
+    coefficient: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[EnsembleReward]:
+        """Opens every member; each charges its own work to the meter."""
+        with ExitStack() as stack:
+            yield EnsembleReward(self, [stack.enter_context(spec.open(context)) for spec in self.models])
+
+
+class EnsembleReward:
+    """The opened reward."""
+
+    def __init__(self, spec: Ensemble, members: Sequence[Reward]) -> None:
+        self.deterministic = all(reward.deterministic for reward in members)
+        self.buys_labels = any(getattr(reward, "buys_labels", True) for reward in members)
+        self._spec = spec
+        self._members = members
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """The combined scores, a column of members each."""
+        columns = zip(*(reward.score(prompts, completions) for reward in self._members), strict=True)
+        return [self._combined(column) for column in columns]
+
+    def _combined(self, scores: Sequence[float]) -> float:
+        if self._spec.combine == "worst":
+            return min(scores)
+        doubt = self._spec.coefficient * pvariance(scores) if self._spec.combine == "uncertainty" else 0.0
+        return fmean(scores) - doubt

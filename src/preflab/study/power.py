@@ -1,0 +1,78 @@
+"""What difference a study can find: `python -m preflab.study.power DIRECTORY` reads the spreads of the paired differences
+in a study that ran, and prints what 3, 5 and 10 seeds would have found. For writing claims before the runs that test them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from preflab.errors import UserError
+from preflab.spec import parse_spec
+from preflab.study.plan import Study
+from preflab.study.ran import Board, gather
+from preflab.study.scores import Scores
+from preflab.study.statistics import Interval, contrast, detectable_difference
+from preflab.train.files import read_json
+
+SEEDS = (3, 5, 10)
+POWERS = (0.5, 0.8)
+
+
+def contrasts(study: Study) -> list[dict[str, float]]:
+    """The study's comparisons as weights, then its claims' contrasts; each once."""
+    found = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
+    return [*found, *(claim.contrast for claim in study.claims if claim.contrast not in found)]
+
+
+def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
+    """Each contrast, in words, with its interval, whose `seed_sd`, `problem_sd` and `noise_sd` are its spreads."""
+    for row in weights:
+        if all(arm in scores for arm in row):
+            words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())
+            yield words, contrast(scores, row)
+
+
+def table(found: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEEDS) -> str:
+    """Markdown: for each contrast its spreads, and the difference found every second time / in 80% of studies."""
+    heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
+    lines = [heads, [":--", *("--:" for _ in heads[1:])]]
+    for words, item in found:
+        spread = (item.seed_sd, item.problem_sd, item.noise_sd)
+        if spread[0] is None or spread[1] is None or spread[2] is None:
+            continue  # one seed shows no spread
+        known = {"seed_sd": spread[0], "problem_sd": spread[1], "noise_sd": spread[2]}
+        cells: list[str] = []
+        for count in seeds:
+            reach = [
+                detectable_difference(**known, seeds=count, problems=item.problems, family=family, power=power)
+                for power in POWERS
+            ]
+            cells.append(" / ".join(f"{value:.3f}" for value in reach))
+        lines.append([words, str(item.seeds), *(f"{value:.3f}" for value in known.values()), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Raises `UserError` where the directory holds no study."""
+    parser = argparse.ArgumentParser(prog="python -m preflab.study.power", description=__doc__)
+    parser.add_argument("directory", type=Path, help="of a study that ran")
+    parser.add_argument("--family", type=int, default=1, help="how many claims are made at once")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    given = parser.parse_args(arguments)
+    manifest = given.directory / "study.json"
+    if not manifest.exists():
+        raise UserError(f"{given.directory} holds no study. Give the directory that `preflab study` wrote.")
+    study = parse_spec(Study, read_json(manifest)["study"], where=str(manifest))
+    ran = gather(study, given.directory)
+    board = Board.of(ran, "chosen")
+    scores = {name: board.table(runs, "chosen") for name, runs in ran.items()}
+    print(
+        f"Difference found every second time / in 80% of studies, {given.family} at once, {len(board.levels)} problems"
+    )
+    print(table(list(spreads(scores, contrasts(study))), family=given.family, seeds=given.seeds))
+
+
+if __name__ == "__main__":
+    main()

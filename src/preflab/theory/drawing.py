@@ -1,0 +1,41 @@
+"""Figures of the theory as SVG text: the same numbers give the same bytes, with the fonts of whoever reads it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAPER = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
+"""The colours of the report's style sheet in daylight; a figure brings its own paper."""
+BLUE, ORANGE, GREEN, PURPLE = "#1b86f2", "#b6680f", "#2f7d4f", "#7d006d"
+
+
+def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
+    """A figure of one frame without its upper and right sides; `label` names the y axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor(PAPER)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_ylabel(label, color=INK)
+    axes.xaxis.label.set_color(INK)
+    return figure, axes
+
+
+def svg_text(figure: Figure, *, name: str) -> str:
+    """A matplotlib figure as SVG text. `name` seeds its ids, so that the text depends on the drawing alone."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    figure.patch.set_facecolor(PAPER)
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

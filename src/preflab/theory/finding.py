@@ -1,0 +1,102 @@
+"""What a theory command found, as plain data: its claim, the command that tested it, tables, figures, and the verdict.
+
+Each command is a module of two functions, and neither loads torch before `find` runs:
+
+    define(parser: argparse.ArgumentParser) -> None      its options, `--output` aside
+    find(options: argparse.Namespace) -> Finding         the computation
+
+`preflab theory NAME --output DIR` writes DIR/NAME.json and the figures beside it; the page is made from these files
+alone. A drawing is SVG text (`drawing.svg_text` turns a matplotlib figure into it).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from preflab.errors import UserError
+from preflab.spec import parse_spec, read_data
+
+Outcome = Literal["holds", "refuted", "not decided"]
+
+
+def _written(value: Any) -> Any:
+    """JSON knows no infinity: what is not finite becomes the word that is printed."""
+    return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Cell = Annotated[str | int | float, BeforeValidator(_written)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Table(Part):
+    """Rows of text and numbers; `inf` is kept as text. The first column names the row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+class Figure(Part):
+    """A drawing. `svg` lies in a file of its own beside the JSON."""
+
+    file: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.svg$")]
+    title: str
+    caption: str
+    alt: str
+    svg: Annotated[str, Field(exclude=True)] = ""
+
+
+class Finding(Part):
+    """One claim, tested. `sentence` is the verdict in words; `failure` is a failing case for `--replay`, if any."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    title: str
+    claim: str
+    command: str
+    verdict: Outcome
+    sentence: str
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    notes: tuple[str, ...] = ()
+    failure: dict[str, JsonValue] | None = None
+
+
+def write_finding(finding: Finding, directory: Path) -> Path:
+    """Writes DIR/NAME.json and its figures; returns the JSON's path. Raises `UserError` where it cannot be written."""
+    path = directory / f"{finding.name}.json"
+    files = {figure.file: figure.svg for figure in finding.figures}
+    files[path.name] = finding.model_dump_json(indent=1) + "\n"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (directory / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"The finding cannot be written to {directory}: {error.strerror or error}.") from error
+    return path
+
+
+def read_finding(path: Path) -> Finding:
+    """The inverse of `write_finding`; raises `UserError` where the file or one of its figures is missing or damaged."""
+    finding = parse_spec(Finding, read_data(path), where=str(path))
+    return finding.model_copy(update={"figures": tuple(_with_svg(figure, path) for figure in finding.figures)})
+
+
+def _with_svg(figure: Figure, path: Path) -> Figure:
+    try:
+        return figure.model_copy(update={"svg": (path.parent / figure.file).read_text(encoding="utf-8")})
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} needs the figure {figure.file} beside it: {error}.") from error
+
+
+def read_findings(directory: Path, names: Sequence[str]) -> list[Finding]:
+    """Those of the findings `names` that `directory` holds, in that order."""
+    return [read_finding(path) for name in names if (path := directory / f"{name}.json").is_file()]

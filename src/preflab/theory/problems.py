@@ -1,0 +1,150 @@
+"""Random tabular problems that draw every case of Theorem 4.1, and one problem as plain data.
+
+A problem is a reference, preferences between some responses of each prompt, and beta. Its references are positive on
+every response that is compared: preferences are between responses that the reference can write, and where it cannot
+the DPO loss is log(0/0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from torch import Tensor
+
+from preflab.errors import UserError
+from preflab.spec import parse_spec, read_data
+
+CHUNK = 1000
+"""Problems drawn together; problem i of a seed is the same however many are asked for."""
+
+BETAS = (0.001, 1000.0)
+"""Outside, rewards or log-ratios grow beyond what the certificates' tolerances allow double precision."""
+
+
+class Problems(NamedTuple):
+    """T problems of P prompts and K responses, in float64."""
+
+    reference: Tensor
+    """pi_ref [T,P,K], rows sum to 1."""
+    wins: Tensor
+    """[T,P,K,K]: how often i was preferred to j."""
+    beta: Tensor
+    """[T]."""
+    free: Tensor
+    """[T,P,K]: the choice that the data leave open, one number a group of linked responses (the first one's counts)."""
+    share: Tensor
+    """[T]: the mass that is moved onto an uncovered response."""
+
+
+class Shape(NamedTuple):
+    """What `draw` draws. `beta` None: log-uniform in [0.05, 2], anew for each problem."""
+
+    prompts: int = 3
+    responses: int = 6
+    coverage: float = 0.7
+    beta: float | None = None
+
+
+def draw(trials: int, seed: int, shape: Shape) -> Iterator[Problems]:
+    """`trials` problems in chunks: full support or not, one group of compared responses or more, pairs one-way or both."""
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, trials, CHUNK):
+        chunk = _draw_chunk(generator, shape)
+        yield Problems(*(values[: trials - start] for values in chunk))
+
+
+def _draw_chunk(generator: torch.Generator, shape: Shape) -> Problems:
+    size = (CHUNK, shape.prompts, shape.responses)
+    wins = _draw_wins(generator, size, shape.coverage)
+    uncovered = (wins + wins.mT).sum(-1) == 0
+    dropped = uncovered & (_uniform(generator, CHUNK, 1, 1) < 0.5) & (_uniform(generator, *size) < 0.6)
+    dropped &= ~dropped.all(-1, keepdim=True)  # a reference must write something
+    logits = 2.0 * torch.randn(size, generator=generator, dtype=torch.float64)
+    beta = 0.05 * 40.0 ** _uniform(generator, CHUNK)
+    return Problems(
+        reference=torch.softmax(torch.where(dropped, -torch.inf, logits), dim=-1),
+        wins=wins,
+        beta=beta if shape.beta is None else torch.full_like(beta, shape.beta),
+        free=3.0 * torch.randn(size, generator=generator, dtype=torch.float64),
+        share=0.05 + 0.9 * _uniform(generator, CHUNK),
+    )
+
+
+def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
+    """Counts from 1 to 9. Responses of a group are linked by a chain in random order, and by more pairs at random."""
+    trials, _, responses = size
+    offered = _uniform(generator, *size) < coverage
+    apart = _uniform(generator, trials, 1, 1) < 0.5
+    group = (_uniform(generator, *size) < 0.5) & apart
+    offered[:, 0, :2], group[:, 0, :2] = True, False  # a problem has a pair at least
+    eligible = offered[..., :, None] & offered[..., None, :] & (group[..., :, None] == group[..., None, :])
+    eligible &= ~torch.eye(responses, dtype=torch.bool)
+    place = torch.where(offered, _uniform(generator, *size), torch.nan)
+    low, high = (f(place[..., :, None], place[..., None, :])[..., None] for f in (torch.minimum, torch.maximum))
+    third = place[..., None, None, :]
+    between = (eligible[..., :, None, :] & (low < third) & (third < high)).any(-1)
+    pair = eligible & (~between | _symmetric(_uniform(generator, *size, responses) < 0.4))
+
+    rank = _uniform(generator, *size)
+    both_ways = torch.tensor([0.0, 1.0, 0.5])[torch.randint(3, (trials,), generator=generator)]
+    upset = _symmetric(_uniform(generator, *size, responses) < both_ways[:, None, None, None])
+    counts = torch.randint(1, 10, (*size, responses), generator=generator).double()
+    return counts * (pair & ((rank[..., :, None] > rank[..., None, :]) | upset))
+
+
+def _uniform(generator: torch.Generator, *size: int) -> Tensor:
+    return torch.rand(size, generator=generator, dtype=torch.float64)
+
+
+def _symmetric(flags: Tensor) -> Tensor:
+    """The upper triangle's flags for both orders of a pair."""
+    upper = flags.triu(1)
+    return upper | upper.mT
+
+
+# -- one problem as plain data ------------------------------------------------------------------------------------------
+
+
+class _Problem(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    reference: list[list[NonNegativeFloat]]
+    wins: list[list[list[NonNegativeFloat]]]
+    beta: Annotated[float, Field(ge=BETAS[0], le=BETAS[1])]
+    free: list[list[float]]
+    share: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def to_json(problems: Problems, index: int) -> dict[str, Any]:
+    """Problem `index` as plain data; `from_json` reads back the same numbers to the last bit."""
+    return {name: values[index].tolist() for name, values in problems._asdict().items()}
+
+
+def from_json(path: Path) -> Problems:
+    """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
+    given = parse_spec(_Problem, read_data(path), where=str(path))
+    try:
+        problem = Problems(*(torch.tensor(getattr(given, name)).double()[None] for name in Problems._fields))
+    except ValueError as error:  # rows of unequal length
+        raise UserError(f"{path}: {error}.") from error
+    fault = _fault(problem)
+    if fault:
+        raise UserError(f"{path}: {fault}")
+    return problem
+
+
+def _fault(problem: Problems) -> str:
+    """What is wrong with a problem of the user's; '' when it is sound."""
+    shape = problem.reference.shape
+    if len(shape) != 3 or problem.wins.shape != (*shape, shape[-1]) or problem.free.shape != shape:
+        return "`reference` and `free` need a row a prompt, `wins` a square of its responses."
+    if bool(((problem.reference.sum(-1) - 1.0).abs() > 1e-9).any()):
+        return "a row of `reference` does not sum to 1."
+    if bool((problem.wins.diagonal(dim1=-2, dim2=-1) > 0).any()) or not bool((problem.wins > 0).any()):
+        return "`wins` needs a pair, and none of a response with itself."
+    if bool((((problem.wins + problem.wins.mT).sum(-1) > 0) & (problem.reference == 0)).any()):
+        return "a response that is compared has reference 0, where the DPO loss is undefined."
+    return ""

@@ -1,0 +1,164 @@
+"""From the numbers to the verdict on the claim, the tables and the sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from preflab.theory.finding import Outcome, Table
+from preflab.theory.synthetic.experiment import EXACT
+from preflab.theory.synthetic.measures import Floats, Interval, interval
+from preflab.theory.synthetic.sweep import BETAS, COMPARED, COVERAGES, Point, Variation
+
+CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
+LEAK_MARGIN = 0.02
+"""The total mass that a method must move to uncovered responses before it counts."""
+RISE_MARGIN = 0.10
+"""The rise of a single uncovered response that counts; the paper shows one of 0.12."""
+
+
+class Reading(NamedTuple):
+    """The claim read by one measure: does DPO exceed the margin, does PPO stay below it, and so does the claim hold?"""
+
+    label: str
+    margin: float
+    found: dict[str, Interval]
+
+    @property
+    def parts(self) -> dict[str, Outcome]:
+        return {name: part(found, self.margin, leaks=name == "DPO") for name, found in self.found.items()}
+
+    @property
+    def outcome(self) -> Outcome:
+        """All parts must hold; one refuted part refutes."""
+        outcomes = set(self.parts.values())
+        return "refuted" if "refuted" in outcomes else "holds" if outcomes == {"holds"} else "not decided"
+
+
+def part(found: Interval, margin: float, *, leaks: bool) -> Outcome:
+    """Whether a method leaks, or does not, as the claim says: decided where its interval lies on one side of the margin."""
+    if found.low > margin:
+        return "holds" if leaks else "refuted"
+    if found.high < margin:
+        return "refuted" if leaks else "holds"
+    return "not decided"
+
+
+def readings(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> tuple[Reading, Reading]:
+    """By the mass of all uncovered responses, and by the single one that rose most (as in Figure 1)."""
+    return (
+        Reading("mass of all uncovered responses", LEAK_MARGIN, {name: interval(leaks[name]) for name in COMPARED}),
+        Reading("single response that rose most", RISE_MARGIN, {name: interval(rises[name]) for name in COMPARED}),
+    )
+
+
+def verdict(of: Sequence[Reading]) -> Outcome:
+    """What both readings say; where they differ, nothing is decided."""
+    outcomes = {reading.outcome for reading in of}
+    return outcomes.pop() if len(outcomes) == 1 else "not decided"
+
+
+def sentence(of: Sequence[Reading], seeds: int, points: Sequence[Point]) -> str:
+    """The verdict in words, with its numbers."""
+    words = [f"Over {seeds} seeds:"]
+    for reading in of:
+        values = ", ".join(f"{name} {shown(found)}" for name, found in reading.found.items())
+        words.append(f"the {reading.label} changes by: {values}; so read, the claim is {_judged(reading.outcome)}.")
+    places = len(points) // len(COMPARED)
+    counts = ", ".join(f"{name} in {len(leaking(points, name))}" for name in COMPARED)
+    words.append(f"Places of the sweep ({places}) where the uncovered mass grows by more than {LEAK_MARGIN}: {counts}.")
+    return " ".join(words)
+
+
+def leaking(points: Sequence[Point], method: str) -> list[Point]:
+    """Where the whole interval of a method's change of uncovered mass lies above the margin."""
+    return [point for point in points if point.method == method and point.leak.low > LEAK_MARGIN]
+
+
+def shown(found: Interval) -> str:
+    """+0.131 [+0.117, +0.145]."""
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _judged(outcome: Outcome) -> str:
+    return "true here" if outcome == "holds" else outcome
+
+
+def method_table(
+    mass: Mapping[str, Floats], leaks: Mapping[str, Floats], rises: Mapping[str, Floats], best: Mapping[str, Floats]
+) -> Table:
+    """A row for pi_ref and every method."""
+    rows = [
+        (
+            name,
+            f"{mass[name].mean():.3f}",
+            shown(interval(leaks[name])) if name in leaks else "",
+            shown(interval(rises[name])) if name in rises else "",
+            f"{best[name].mean():.3f}",
+        )
+        for name in mass
+    ]
+    return Table(
+        title="Every method, from the same pi_ref and the same pairs",
+        columns=("policy", "uncovered mass", "change against pi_ref", "largest single rise", "best response"),
+        rows=tuple(rows),
+        note="Means over prompts and seeds, with 95% t intervals over seeds; changes are paired by seed.",
+    )
+
+
+def difference_table(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> Table:
+    """DPO less PPO, seed by seed."""
+    rows = [
+        (f"DPO − {other}", shown(interval(leaks["DPO"] - leaks[other])), shown(interval(rises["DPO"] - rises[other])))
+        for other in COMPARED[1:]
+    ]
+    return Table(
+        title="DPO against PPO, paired by seed",
+        columns=("difference", "uncovered mass", "largest single rise"),
+        rows=tuple(rows),
+        note="Above zero: DPO leaks more.",
+    )
+
+
+def reading_table(of: Sequence[Reading]) -> Table:
+    """The claim part by part."""
+    names = tuple(f"{'moves' if name == 'DPO' else 'does not'}: {name}" for name in COMPARED)
+    rows = [(reading.label, reading.margin, *reading.parts.values(), reading.outcome) for reading in of]
+    return Table(
+        title="The claim part by part",
+        columns=("read by", "margin", *names, "claim"),
+        rows=tuple(rows),
+        note="A part is decided where the 95% interval lies on one side of the margin; all must hold, one can refute.",
+    )
+
+
+def sweep_table(points: Sequence[Point]) -> Table:
+    """The change of uncovered mass at the end of training, for each coverage and beta."""
+    last = max(point.steps for point in points)
+    at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
+    rows = [
+        (f"{8 * coverage:.0f} of 8, β = {beta:g}", *(shown(at[coverage, beta, name].leak) for name in COMPARED))
+        for coverage in COVERAGES
+        for beta in BETAS
+    ]
+    return Table(
+        title=f"Change of the uncovered mass after {last} steps", columns=("covered", *COMPARED), rows=tuple(rows)
+    )
+
+
+def variation_table(variations: Sequence[Variation]) -> Table:
+    """What the paper leaves open, made otherwise."""
+    rows = [
+        (
+            variation.label,
+            f"{variation.reference_mass:.3f}",
+            *(f"{shown(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points),
+        )
+        for variation in variations
+    ]
+    return Table(
+        title="The same under other networks and another pi_ref",
+        columns=("variation", "uncovered mass of pi_ref", *COMPARED),
+        rows=tuple(rows),
+        note="Change of the uncovered mass, then the mean largest rise of one uncovered response.",
+    )

@@ -1,0 +1,140 @@
+"""The scenario drawn: Figure 1's heat maps, the leak of every method, and the sweep as small multiples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter
+
+from preflab.theory.drawing import BLUE, GREEN, GRID, INK, MUTED, ORANGE, PAPER, svg_text
+from preflab.theory.synthetic.experiment import EXACT
+from preflab.theory.synthetic.measures import Floats, Interval, interval
+from preflab.theory.synthetic.sweep import BETAS, COVERAGES, Point
+
+COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
+_STYLE = {"font.size": 10, "axes.titlesize": 11, "text.color": INK, "axes.labelcolor": MUTED, "text.parse_math": False}
+_SHARES = LinearSegmentedColormap.from_list("shares", [PAPER, "#bcdcfb", BLUE, "#0a3a6b"])
+_REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", PAPER, "#bfe0cc", GREEN])
+
+
+def heat_maps(covered: Floats, appearances: Floats, reward: Floats, policies: Mapping[str, Floats]) -> str:
+    """Coverage, learned reward and policies of one seed, [X,Y] each, as SVG; a corner marks an uncovered response."""
+    with rc_context(_STYLE):
+        drawing = Drawing(figsize=(9.6, 6.7))
+        grid = drawing.subplots(2, 3).flatten()
+        drawing.subplots_adjust(left=0.05, right=0.99, top=0.93, bottom=0.09, wspace=0.14, hspace=0.3)
+        most = float(appearances.max())
+        _heat_map(grid[0], appearances / most, covered, "Pairs that hold the response", _SHARES, appearances, "{:.0f}")
+        size = float(np.abs(reward).max()) or 1.0
+        _heat_map(grid[1], (reward / size + 1) / 2, covered, "Learned reward", _REWARDS, reward, "{:.1f}")
+        for axes, (name, policy) in zip(grid[2:], policies.items(), strict=True):
+            _heat_map(axes, policy, covered, name, _SHARES, policy, "{:.2f}")
+        for axes in grid[3:]:
+            axes.set_xlabel("response")
+        for axes in grid[::3]:
+            axes.set_ylabel("prompt")
+        return svg_text(drawing, name="synthetic-heat-maps")
+
+
+def _heat_map(
+    axes: Any, shade: Floats, covered: Floats, title: str, colours: Any, shown: Floats, form: str
+) -> None:
+    """`shade` in [0, 1] colours the cells, `shown` is written in them; no zero is written."""
+    axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=GRID, linewidth=0.6)
+    for (x, y), value in np.ndenumerate(shown):
+        text = form.format(value).replace("0.", ".").replace("-", "−")
+        if text.strip("−.0"):
+            red, green, blue, _ = colours(shade[x, y])
+            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
+            axes.text(y + 0.5, x + 0.52, text, ha="center", va="center", fontsize=8, color=PAPER if dark else INK)
+        if not covered[x, y]:
+            axes.fill([y + 0.72, y + 0.97, y + 0.97], [x + 0.03, x + 0.03, x + 0.28], color=ORANGE, linewidth=0)
+    axes.set_title(title, loc="left", color=INK, fontweight="bold")
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    axes.set_xticks(np.arange(8) + 0.5, range(1, 9))
+    axes.set_yticks(np.arange(8) + 0.5, range(1, 9))
+    axes.tick_params(length=0, colors=MUTED, labelsize=8.5)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def forest(leaks: Mapping[str, Floats], rises: Mapping[str, Floats], margins: tuple[float, float]) -> str:
+    """Every method's change of the uncovered mass and largest single rise: mean with interval over its seeds, as SVG."""
+    with rc_context(_STYLE):
+        drawing = Drawing(figsize=(9.6, 3.6))
+        left, right = drawing.subplots(1, 2, sharey=True)
+        drawing.subplots_adjust(left=0.115, right=0.985, top=0.88, bottom=0.15, wspace=0.06)
+        _forest(left, leaks, margins[0], "All uncovered responses together", "change of their mass")
+        _forest(right, rises, margins[1], "The uncovered response that rose most", "its rise")
+        left.set_yticks(range(len(leaks)), leaks)
+        left.invert_yaxis()
+        return svg_text(drawing, name="synthetic-leak")
+
+
+def _forest(axes: Any, values: Mapping[str, Floats], margin: float, title: str, label: str) -> None:
+    axes.axvspan(-margin, margin, color=GRID, linewidth=0)
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    for row, (name, each) in enumerate(values.items()):
+        colour, found = COLOURS.get(name, MUTED), interval(each)
+        axes.plot(each, np.full(len(each), row), "o", color=colour, markersize=3, alpha=0.25, markeredgewidth=0)
+        axes.plot([found.low, found.high], [row, row], color=colour, linewidth=3.2, solid_capstyle="butt")
+        axes.plot(found.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=PAPER)
+    axes.set_title(title, loc="left", color=INK, fontweight="bold")
+    axes.set_xlabel(label)
+    _bare(axes)
+
+
+def small_multiples(points: Sequence[Point], field: str, margin: float, label: str, *, name: str) -> str:
+    """`field` ("leak" or "rise") against training length, a panel for each coverage and beta, as SVG."""
+    with rc_context(_STYLE):
+        drawing = Drawing(figsize=(9.6, 6.6))
+        grid = drawing.subplots(len(COVERAGES), len(BETAS), sharex=True, sharey=True)
+        drawing.subplots_adjust(left=0.085, right=0.985, top=0.87, bottom=0.085, wspace=0.08, hspace=0.12)
+        for row, coverage in enumerate(COVERAGES):
+            for column, beta in enumerate(BETAS):
+                axes = grid[row, column]
+                here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
+                _curves(axes, here, field, margin)
+                if row == 0:
+                    axes.set_title(f"β = {beta:g}", color=INK, fontweight="bold")
+            grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=INK)
+        drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=MUTED, fontsize=10)
+        drawing.text(0.012, 0.955, label, fontsize=11, fontweight="bold", color=INK)
+        handles = grid[0, 0].get_lines()[1:]
+        drawing.legend(
+            handles=handles, labels=list(COLOURS), loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 1.0)
+        )
+        return svg_text(drawing, name=name)
+
+
+def _curves(axes: Any, points: Sequence[Point], field: str, margin: float) -> None:
+    axes.axhspan(-margin, margin, color=GRID, linewidth=0)
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    for method, colour in COLOURS.items():
+        own = [point for point in points if point.method == method]
+        found: list[Interval] = [getattr(point, field) for point in own]
+        steps = [point.steps for point in own]
+        axes.fill_between(steps, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.18, linewidth=0)
+        axes.plot(steps, [i.mean for i in found], color=colour, linewidth=1.8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()
+    _bare(axes)
+
+
+def _bare(axes: Any) -> None:
+    def points(value: float, _: object) -> str:
+        return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
+
+    axes.tick_params(length=0, colors=MUTED)
+    for which in (axes.xaxis,) if axes.get_xscale() == "linear" else (axes.yaxis,):
+        which.set_major_formatter(FuncFormatter(points))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)

@@ -1,0 +1,96 @@
+"""Policy and reward model: MLPs from a one-hot prompt to one number for each response, for all seeds at once.
+
+Parameters are stacked over seeds (`torch.func.stack_module_state`) and every computation is a `vmap` over that axis.
+Adam works element by element, so that S stacked networks learn exactly what S separate ones would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from preflab.theory.synthetic.scenario import PROMPTS, RESPONSES
+
+HIDDEN = 64
+SHARPNESS = 3.0
+"""The factor on the last layer of a fresh policy: pi_ref varies by about 4 points around 1/8, as in Figure 1."""
+LEARNING_RATE = 1e-3
+ROLLOUT_STEPS = 4
+"""Optimizer steps on one rollout: pi_old follows pi every fourth step, as with the paper's four mini-batches."""
+
+Parameters = dict[str, Tensor]
+Objective = Callable[[Tensor, Tensor, Any], Tensor]
+"""Of one seed: (the network's table [X,Y], the table at the last rollout, what else is known) -> the loss, a number."""
+
+
+class Networks(NamedTuple):
+    """S networks of one shape: `shape` holds no values of its own, `parameters` are stacked [S,...]."""
+
+    shape: nn.Module
+    parameters: Parameters
+
+    def table(self) -> Tensor:
+        """log pi(y|x), or r(x,y): [S,X,Y]."""
+        return vmap(lambda values: functional_call(self.shape, values, (torch.eye(PROMPTS),)))(self.parameters)
+
+
+class Fitted(NamedTuple):
+    """The trained networks, and the table [S,X,Y] after each number of steps that was asked for."""
+
+    networks: Networks
+    tables: dict[int, Tensor]
+
+
+def make_policies(*, seeds: int, seed: int, layers: int = 1) -> Networks:
+    """Random policies: the table is log pi(y|x)."""
+    return _stack([_seeded(index, 2 * seed, layers, nn.LogSoftmax(-1), SHARPNESS) for index in range(seeds)])
+
+
+def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
+    """Reward models with a zero head: before training every response has reward 0, and the optimum is pi_ref."""
+    return _stack([_seeded(index, 2 * seed + 1, layers, nn.Identity(), 0.0) for index in range(seeds)])
+
+
+def fit(networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]) -> Fitted:
+    """Adam on the full batch for `steps` steps. `known` is a tuple of tensors [S,...] that `objective` gets, seed by seed."""
+    parameters = {name: value.detach().clone().requires_grad_() for name, value in networks.parameters.items()}
+    learners = Networks(networks.shape, parameters)
+    optimizer = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE)
+    losses = vmap(objective)
+    tables: dict[int, Tensor] = {0: networks.table().detach()} if 0 in checkpoints else {}
+    old = networks.table().detach()
+    for step in range(steps):
+        table = learners.table()
+        if step % ROLLOUT_STEPS == 0:
+            old = table.detach()
+        if step > 0 and step in checkpoints:
+            tables[step] = table.detach()
+        optimizer.zero_grad()
+        losses(table, old, known).sum().backward()  # seeds share no parameter: the sum mixes nothing
+        optimizer.step()
+    if steps in checkpoints:
+        tables[steps] = learners.table().detach()
+    return Fitted(Networks(networks.shape, {name: value.detach() for name, value in parameters.items()}), tables)
+
+
+def _seeded(index: int, stream: int, layers: int, last: nn.Module, head_scale: float) -> nn.Sequential:
+    sizes = [PROMPTS, *[HIDDEN] * layers]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1_000_003 * stream + index)
+        body = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
+        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # without hidden layers: a table, nothing is shared
+    with torch.no_grad():
+        head.weight.mul_(head_scale)
+        if layers:
+            head.bias.zero_()
+    return nn.Sequential(*body, head, last)
+
+
+def _stack(modules: list[nn.Sequential]) -> Networks:
+    parameters, _ = stack_module_state(list(modules))
+    return Networks(modules[0], {name: value.detach() for name, value in parameters.items()})

@@ -1,0 +1,139 @@
+"""What each method minimises on the table of one seed. All start from pi_ref; the losses are the project's own.
+
+With eight responses every expectation over the policy is a sum, and is taken exactly: the on-policy methods act as with
+infinitely many rollouts. They keep what makes them algorithms (old and new policy, clip, normalised advantages), and
+need no critic, since V(x) = E_{y~pi_old}[reward] is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from preflab import ops
+from preflab.losses.policy import ppo_policy_loss, sft_loss
+from preflab.losses.preference import PairLogprobs, dpo_loss, ipo_loss
+from preflab.losses.reward import bradley_terry_loss
+from preflab.theory.synthetic.networks import Objective
+
+CLIP = 0.2
+BEST_OF = 8
+_EPS = 1e-8
+
+
+class Known(NamedTuple):
+    """The pairs as indices [P]; `reference[X,Y]` log pi_ref; `reward[X,Y]` as learned (0 before)."""
+
+    prompt: Tensor
+    chosen: Tensor
+    rejected: Tensor
+    reference: Tensor
+    reward: Tensor
+
+
+def reward_model(table: Tensor, old: Tensor, known: Known) -> Tensor:
+    """Bradley-Terry, the mean over pairs (paper, Section 1)."""
+    return bradley_terry_loss(table[known.prompt, known.chosen], table[known.prompt, known.rejected]).mean()
+
+
+def sft(table: Tensor, old: Tensor, known: Known) -> Tensor:
+    """-log pi of the chosen responses."""
+    return sft_loss(table[known.prompt, known.chosen]).mean()
+
+
+def preference(loss: Callable[..., Tensor], *, beta: float) -> Objective:
+    """A loss of `losses.preference`, the mean over pairs; a response is one token long."""
+
+    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
+        return loss(_pairs(table, known), beta=beta).mean()
+
+    return objective
+
+
+def dpo_with_kl(*, beta: float) -> Objective:
+    """L_DPO + beta E_x KL(pi || pi_ref): the explicit penalty of PPO, over all responses, added to DPO."""
+
+    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
+        return dpo_loss(_pairs(table, known), beta=beta).mean() + beta * ops.exact_kl(table, known.reference).mean()
+
+    return objective
+
+
+def ppo(*, beta: float) -> Objective:
+    """The clipped surrogate under reward r - beta (log pi_old - log pi_ref), advantages normalised over all prompts.
+
+    `ops.whiten` weighs every token alike; here each response has the weight pi_old(y|x).
+    """
+
+    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
+        centred = _centred(known.reward - beta * ops.kl_estimate(old, known.reference, "k1"), old)
+        advantages = centred / (_expected(centred.square(), old).mean().sqrt() + _EPS)
+        return _expected(ppo_policy_loss(table, old, advantages, clip=CLIP), old).mean()
+
+    return objective
+
+
+def grpo(*, beta: float) -> Objective:
+    """The clipped surrogate with rewards standardised prompt by prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
+
+    Shao et al. 2024, eq. 3-4, with an infinite group. k3 as a loss pulls towards pi_ref by the *forward* KL.
+    """
+
+    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
+        centred = _centred(known.reward, old)
+        advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
+        terms = ppo_policy_loss(table, old, advantages, clip=CLIP)
+        return _expected(terms + beta * ops.kl_estimate(table, known.reference, "k3"), old).mean()
+
+    return objective
+
+
+def raft(table: Tensor, old: Tensor, known: Known) -> Tensor:
+    """SFT on the best of `BEST_OF` responses of pi_old by the learned reward (Dong et al. 2023); no KL anywhere."""
+    return (best_of_n(old, known.reward, BEST_OF) * sft_loss(table)).sum(-1).mean()
+
+
+def best_of_n(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
+    """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)), ties drawn at random: [X,Y].
+
+    F(y) = pi(reward <= reward(y)), F_<(y) = pi(reward < reward(y)).
+    """
+    probabilities = logprobs.exp()
+    at_most = torch.where(reward[..., None, :] <= reward[..., None], probabilities[..., None, :], 0.0).sum(-1)
+    below = torch.where(reward[..., None, :] < reward[..., None], probabilities[..., None, :], 0.0).sum(-1)
+    tied = torch.where(reward[..., None, :] == reward[..., None], probabilities[..., None, :], 0.0).sum(-1)
+    return (at_most.pow(n) - below.pow(n)) * probabilities / tied.clamp(min=torch.finfo(tied.dtype).tiny)
+
+
+def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
+    """log pi* of pi*(y|x) = pi_ref(y|x) exp(r(x,y) / beta) / Z(x) (paper, Section 1): [...,X,Y]."""
+    return F.log_softmax(reference + reward / beta, dim=-1)
+
+
+def trained_methods(beta: float) -> dict[str, Objective]:
+    """Every method that is trained, by the name it has in tables and figures."""
+    return {
+        "PPO": ppo(beta=beta),
+        "DPO": preference(dpo_loss, beta=beta),
+        "IPO": preference(ipo_loss, beta=beta),
+        "DPO + KL": dpo_with_kl(beta=beta),
+        "GRPO": grpo(beta=beta),
+        "RAFT": raft,
+    }
+
+
+def _pairs(table: Tensor, known: Known) -> PairLogprobs:
+    won, lost, one = (known.prompt, known.chosen), (known.prompt, known.rejected), torch.ones_like(known.prompt)
+    return PairLogprobs(table[won], table[lost], known.reference[won], known.reference[lost], one, one)
+
+
+def _expected(values: Tensor, logprobs: Tensor) -> Tensor:
+    return (logprobs.exp() * values).sum(-1)
+
+
+def _centred(values: Tensor, logprobs: Tensor) -> Tensor:
+    return values - _expected(values, logprobs)[..., None]

@@ -1,0 +1,164 @@
+"""`preflab theory synthetic`: from options to a finding."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.errors import UserError
+from preflab.theory.finding import Figure, Finding
+from preflab.theory.synthetic import conclude, figures
+from preflab.theory.synthetic.experiment import EXACT, SFT_STEPS, Prepared, Setting, prepare, train
+from preflab.theory.synthetic.measures import Floats, best_mass, largest_rise, leak, uncovered_mass
+from preflab.theory.synthetic.networks import HIDDEN, LEARNING_RATE, ROLLOUT_STEPS
+from preflab.theory.synthetic.objectives import BEST_OF, trained_methods
+from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, covered_responses
+from preflab.theory.synthetic.sweep import Point, sweep, vary
+
+REFERENCE = "pi_ref"
+
+
+class Measured(NamedTuple):
+    """By policy, one number for each seed [S]; `mass` and `best` know `REFERENCE` as well."""
+
+    mass: dict[str, Floats]
+    leaks: dict[str, Floats]
+    rises: dict[str, Floats]
+    best: dict[str, Floats]
+
+
+def find(options: argparse.Namespace) -> Finding:
+    """The whole command; see `define` for its options."""
+    setting = checked(options)
+    prepared, policies = run(setting, options.beta)
+    measured = measure(prepared, policies)
+    points, variations = sweep(setting), vary(setting, options.beta)
+    readings = conclude.readings(measured.leaks, measured.rises)
+    return Finding(
+        name="synthetic",
+        title="The synthetic scenario (Section 4.2, Figure 1)",
+        claim=conclude.CLAIM,
+        command=f"preflab theory synthetic --seeds {setting.seeds} --seed {setting.seed} --beta {options.beta:g} "
+        f"--coverage {setting.coverage:g} --steps {setting.steps}",
+        verdict=conclude.verdict(readings),
+        sentence=conclude.sentence(readings, setting.seeds, points),
+        tables=(
+            conclude.reading_table(readings),
+            conclude.method_table(*measured),
+            conclude.difference_table(measured.leaks, measured.rises),
+            conclude.sweep_table(points),
+            conclude.variation_table(variations),
+        ),
+        figures=(draw_heat_maps(prepared, policies), draw_forest(measured), *draw_sweep(points)),
+        notes=notes(setting),
+    )
+
+
+def checked(options: argparse.Namespace) -> Setting:
+    """The setting asked for. Raises `UserError` for an option out of its range."""
+    if options.seeds < 2:
+        raise UserError(f"--seeds {options.seeds}: an interval over seeds needs two or more.")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: give a whole number, 0 or more.")
+    if not (options.beta > 0 and math.isfinite(options.beta)):
+        raise UserError(f"--beta {options.beta:g}: give a number above 0, such as 0.1.")
+    if not 2 / RESPONSES <= options.coverage <= 1:
+        raise UserError(
+            f"--coverage {options.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to 1."
+        )
+    if options.steps < 1:
+        raise UserError(f"--steps {options.steps}: give a whole number, 1 or more.")
+    return Setting(seeds=options.seeds, seed=options.seed, coverage=options.coverage, steps=options.steps)
+
+
+def run(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
+    """Every method's log pi [S,X,Y] after all steps."""
+    prepared = prepare(setting, [setting.steps])
+    methods = trained_methods(beta)
+    found = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=[setting.steps])
+    return prepared, {name: found[name][setting.steps] for name in ("DPO", "PPO", EXACT, *methods)}
+
+
+def measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
+    reference, covered = prepared.known.reference, prepared.scenario.covered
+    everyone = {REFERENCE: reference, **policies}
+    return Measured(
+        mass={name: uncovered_mass(policy, covered) for name, policy in everyone.items()},
+        leaks={name: leak(policy, reference, covered) for name, policy in policies.items()},
+        rises={name: largest_rise(policy, reference, covered) for name, policy in policies.items()},
+        best={name: best_mass(policy) for name, policy in everyone.items()},
+    )
+
+
+def draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> Figure:
+    """The first seed, which nobody chose. Rewards are centred prompt by prompt: their level means nothing."""
+    scenario, reward = prepared.scenario, prepared.known.reward[0]
+    appearances = torch.zeros(PROMPTS, RESPONSES, dtype=torch.float64)
+    for responses in (scenario.chosen[0], scenario.rejected[0]):
+        appearances.index_put_(
+            (scenario.prompt[0], responses), torch.ones_like(responses, dtype=torch.float64), accumulate=True
+        )
+    shown = {REFERENCE: prepared.known.reference, **{name: policies[name] for name in ("PPO", EXACT, "DPO")}}
+    svg = figures.heat_maps(
+        scenario.covered[0].numpy(),
+        appearances.numpy(),
+        (reward - reward.mean(-1, keepdim=True)).numpy(),
+        {name: policy[0].exp().numpy() for name, policy in shown.items()},
+    )
+    return Figure(
+        file="synthetic-heat-maps.svg",
+        title="Figure 1, computed",
+        caption="The first seed. Rows are prompts, columns responses; the best response is the diagonal. A corner marks "
+        "an uncovered response, which no pair holds. Rewards are centred prompt by prompt; zeros are left out.",
+        alt="Six 8 by 8 heat maps: coverage, learned reward, pi_ref, PPO, the exact PPO optimum, DPO.",
+        svg=svg,
+    )
+
+
+def draw_forest(measured: Measured) -> Figure:
+    margins = (conclude.LEAK_MARGIN, conclude.RISE_MARGIN)
+    return Figure(
+        file="synthetic-leak.svg",
+        title="Mass on uncovered responses, by method",
+        caption="Change against pi_ref in percentage points: small dots are seeds, the large one their mean, the bar its "
+        "95% interval. The grey band is the margin below which a change does not count.",
+        alt="Intervals of the change of uncovered mass and of the largest single rise, for each method.",
+        svg=figures.forest(measured.leaks, measured.rises, margins),
+    )
+
+
+def draw_sweep(points: list[Point]) -> tuple[Figure, Figure]:
+    about = "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
+    about += "of that many steps; PPO is trained that long on the finished one."
+    alt = "against training length for DPO, PPO and the exact PPO optimum; a panel for each coverage and beta."
+    mass = figures.small_multiples(
+        points, "leak", conclude.LEAK_MARGIN, "Change of the uncovered mass", name="synthetic-sweep"
+    )
+    rise = figures.small_multiples(
+        points, "rise", conclude.RISE_MARGIN, "Largest rise of one uncovered response", name="synthetic-rise"
+    )
+    return (
+        Figure(file="synthetic-sweep.svg", title="Where mass leaks", caption=about, alt=f"Leak {alt}", svg=mass),
+        Figure(file="synthetic-rise.svg", title="Where one response rises", caption=about, alt=f"Rise {alt}", svg=rise),
+    )
+
+
+def notes(setting: Setting) -> tuple[str, ...]:
+    """What was chosen where the paper is silent, and what the methods leave out."""
+    covered = covered_responses(setting.coverage)
+    return (
+        f"{covered} of {RESPONSES} responses of each prompt are covered, the best one among them; {PAIRS_PER_PROMPT} "
+        "pairs a prompt, without label noise: the better response is always chosen.",
+        f"Policy and reward model: one hidden layer of {HIDDEN} ReLU units; pi_ref is a random policy, varying by about "
+        "4 points around 1/8 as the paper's does. Reward models start at 0, so that their optimum starts at pi_ref.",
+        f"Every network: Adam, learning rate {LEARNING_RATE:g}, full batch, {setting.steps} steps. PPO, GRPO and RAFT "
+        f"renew pi_old every {ROLLOUT_STEPS} steps and take expectations over it exactly, as with infinitely many "
+        f"rollouts, and need no critic. RAFT learns from the best of {BEST_OF} and has no KL term.",
+        "GRPO's k3 penalty, as a loss on samples, pulls towards pi_ref by the forward KL, as in its paper.",
+        f"The variation with SFT first trains pi_ref for {SFT_STEPS} steps on the chosen responses.",
+        "Each interval has its own 95%; they are not adjusted for being many.",
+    )

@@ -1,0 +1,93 @@
+"""Where DPO leaks, and where PPO does: coverage by beta by training length, and what the paper leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from preflab.theory.synthetic.experiment import EXACT, Prepared, Setting, prepare, train
+from preflab.theory.synthetic.measures import Interval, interval, largest_rise, leak
+from preflab.theory.synthetic.objectives import trained_methods
+
+COVERAGES = (0.25, 0.5, 0.75)
+BETAS = (0.03, 0.1, 0.3, 1.0)
+LENGTHS = 8
+COMPARED = ("DPO", "PPO", EXACT)
+"""The methods that the sweep trains: those of the claim."""
+
+
+class Point(NamedTuple):
+    """One method at one place: the changes of the uncovered mass and of the uncovered response that rose most."""
+
+    coverage: float
+    beta: float
+    steps: int
+    method: str
+    leak: Interval
+    rise: Interval
+
+
+class Variation(NamedTuple):
+    """A choice that the paper leaves open, made otherwise: pi_ref's uncovered mass, and a point for each method."""
+
+    label: str
+    reference_mass: float
+    points: tuple[Point, ...]
+
+
+def lengths(steps: int) -> list[int]:
+    """Training lengths: halves of `steps`, halves of those, and so on, in rising order."""
+    return sorted({steps >> halvings for halvings in range(LENGTHS)} - {0})
+
+
+def sweep(setting: Setting) -> list[Point]:
+    """Every coverage, beta and length; the reward models of a coverage serve all its betas."""
+    checkpoints = lengths(setting.steps)
+    points: list[Point] = []
+    for coverage in COVERAGES:
+        prepared = prepare(replace(setting, coverage=coverage), checkpoints)
+        for beta in BETAS:
+            points += _compared(prepared, coverage, beta, setting.steps, checkpoints)
+    return points
+
+
+def vary(setting: Setting, beta: float) -> list[Variation]:
+    """The claim's methods under other networks and another pi_ref, after all steps."""
+    others = {
+        "one hidden layer (default)": setting,
+        "two hidden layers": replace(setting, layers=2),
+        "no hidden layer: a table": replace(setting, layers=0),
+        "reference after SFT on the chosen responses": replace(setting, sft=True),
+    }
+    found: list[Variation] = []
+    for label, other in others.items():
+        prepared = prepare(other, [other.steps])
+        mass = prepared.known.reference.exp().masked_fill(prepared.scenario.covered, 0.0).sum(-1).mean()
+        points = _compared(prepared, other.coverage, beta, other.steps, [other.steps])
+        found.append(Variation(label, float(mass), tuple(points)))
+    return found
+
+
+def point(method: str, policy: Tensor, prepared: Prepared, *, coverage: float, beta: float, steps: int) -> Point:
+    """What one method's log-probabilities [S,X,Y] come to."""
+    about = (prepared.known.reference, prepared.scenario.covered)
+    return Point(
+        coverage, beta, steps, method, interval(leak(policy, *about)), interval(largest_rise(policy, *about))
+    )
+
+
+def _compared(
+    prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]
+) -> list[Point]:
+    methods = {name: method for name, method in trained_methods(beta).items() if name in COMPARED}
+    policies: Mapping[str, Mapping[int, Tensor]] = train(
+        prepared, methods, beta=beta, steps=steps, checkpoints=checkpoints
+    )
+    return [
+        point(name, policies[name][length], prepared, coverage=coverage, beta=beta, steps=length)
+        for name in COMPARED
+        for length in checkpoints
+    ]

@@ -1,0 +1,160 @@
+"""The counter-example of Theorem 4.1 (paper, Table 1): three responses, one pair, and a reference that cannot write y3.
+
+pi_ref = (1/2, 1/2, 0); y1 was preferred to y2. With a = pi(y1), b = pi(y2) and the rest on y3,
+
+    L_DPO = log(1 + (b/a)^beta) >= 0, and = 0 exactly where b = 0 < a; y3 may have any mass.
+
+The reward sees one pair, so L_R = log(1 + exp(-g)) with g = r(y1) - r(y2): the infimum 0 is not attained, and the PPO
+optimum is the limit of pi_g = (sigma(g/beta), sigma(-g/beta), 0) for g -> infinity, which is (1, 0, 0) whatever r(y3) is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.theory import tabular
+
+Policy = tuple[float, float, float]
+
+REFERENCE: Policy = (0.5, 0.5, 0.0)
+PAPERS_MINIMISER: Policy = (0.1, 0.0, 0.9)
+PPO_LIMIT: Policy = (1.0, 0.0, 0.0)
+GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+"""Reward gaps of the sequence."""
+UNSEEN = (-1000.0, 0.0, 1000.0)
+"""Rewards of y3 that are tried: the data say nothing of it."""
+GRID = 50
+"""Steps of the grid over the policies."""
+ROUNDING = 1e-12
+
+
+class Checked(NamedTuple):
+    """One certificate: a computed value, the bound that it must keep, and whether it does."""
+
+    name: str
+    value: float
+    bound: str
+    holds: bool
+
+
+class Step(NamedTuple):
+    """One policy of the sequence, at reward gap `gap`."""
+
+    gap: float
+    policy: Policy
+    reward_loss: float
+    slope: float
+    """d L_R / d g = -sigma(-g): never 0, so that no finite gap is a minimum."""
+    dpo_loss: float
+    divergence: float
+
+
+def log_policies(policies: Sequence[Policy]) -> Tensor:
+    """log pi [N,1,3]."""
+    return torch.tensor(policies, dtype=torch.float64).log()[:, None, :]
+
+
+def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
+    """L_DPO of each policy by the library's own loss; nan where a = b = 0."""
+    log_policy = log_policies(policies)
+    reference = log_policies([REFERENCE]).expand_as(log_policy)
+    return tabular.dpo_objective(log_policy, reference, _pair(len(policies)), _betas(beta, len(policies))).tolist()
+
+
+def divergences(policies: Sequence[Policy]) -> list[float]:
+    """KL(pi || pi_ref) of each policy."""
+    return tabular.divergence(log_policies(policies), log_policies([REFERENCE]))[:, 0].tolist()
+
+
+def slope_in_logits(policy: Policy, beta: float) -> float:
+    """Largest part of the gradient of L_DPO in the logits: beta sigma(-beta log(a/b)) for y1 and y2, and 0 for y3."""
+    a, b, _ = policy
+    return 0.0 if b == 0.0 else beta / (1.0 + (a / b) ** beta)
+
+
+def sequence(beta: float, unseen: float = 0.0) -> list[Step]:
+    """The optima of rewards (g, 0, unseen) for g in GAPS."""
+    rewards = torch.tensor([[[gap, 0.0, unseen]] for gap in GAPS], dtype=torch.float64)
+    betas, wins = _betas(beta, len(GAPS)), _pair(len(GAPS))
+    reference = log_policies([REFERENCE]).expand_as(rewards)
+    policy = tabular.optimum(rewards, reference, betas)
+    losses = tabular.reward_objective(rewards, wins)
+    dpo = tabular.dpo_objective(policy, reference, wins, betas)
+    kl = tabular.divergence(policy, reference)[:, 0]
+    table = [(row[0], row[1], row[2]) for row in policy[:, 0].exp().tolist()]
+    slopes = (-torch.sigmoid(-torch.tensor(GAPS, dtype=torch.float64))).tolist()
+    return [Step(*row) for row in zip(GAPS, table, losses.tolist(), slopes, dpo.tolist(), kl.tolist(), strict=True)]
+
+
+def regularised(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
+    """J(pi) = E_pi[r] - beta KL(pi || pi_ref) with r = (gap, 0, 0): minus infinity where pi(y3) > 0."""
+    return [p[0] * gap - beta * kl for p, kl in zip(policies, divergences(policies), strict=True)]
+
+
+def certificates(beta: float, minimiser: Policy = PAPERS_MINIMISER, steps: Sequence[Step] | None = None) -> list[Checked]:
+    """Everything that Table 1 claims, of `minimiser` and of the sequence `steps` (default: the optima's)."""
+    steps = sequence(beta) if steps is None else steps
+    return [*minimiser_certificates(beta, minimiser), *sequence_certificates(beta, steps), *difference(minimiser, steps)]
+
+
+def minimiser_certificates(beta: float, minimiser: Policy) -> list[Checked]:
+    """The set of DPO's minimisers is {b = 0 < a}, and `minimiser` is in it."""
+    shares = [step / GRID for step in range(1, GRID + 1)]
+    edge = [(a, 0.0, 1.0 - a) for a in shares]
+    inner = [(a, b, max(0.0, 1.0 - a - b)) for a in shares for b in shares if a + b <= 1.0 + ROUNDING]
+    above = [loss - math.log1p(p[1] ** beta) for loss, p in zip(dpo_losses(inner, beta), inner, strict=True)]
+    (loss,) = dpo_losses([minimiser], beta)
+    worst = max(dpo_losses(edge, beta))
+    slope = slope_in_logits(minimiser, beta)
+    return [
+        Checked("L_DPO of the paper's optimum", loss, "= 0, and L_DPO >= 0", loss == 0.0),
+        Checked("its largest gradient in the logits", slope, "= 0", slope == 0.0),
+        Checked("largest L_DPO where b = 0 < a (grid)", worst, "= 0", worst == 0.0),
+        Checked("least L_DPO - log(1 + b^beta) where b > 0 (grid)", min(above), ">= 0", min(above) >= -ROUNDING),
+    ]
+
+
+def sequence_certificates(beta: float, steps: Sequence[Step]) -> list[Checked]:
+    """`steps` are the optima of their rewards, minimise both losses in the limit, and end in (1, 0, 0)."""
+    apart = max(abs(step.dpo_loss - step.reward_loss) for step in steps)
+    over = max(step.dpo_loss - math.exp(-step.gap) for step in steps)
+    away = max(1.0 - step.policy[0] - math.exp(-step.gap / beta) for step in steps)
+    flattest = max(step.slope for step in steps)
+    others = [(a / GRID, 1.0 - a / GRID, 0.0) for a in range(GRID + 1)]
+    least = min(
+        regularised([step.policy], step.gap, beta)[0] - max(regularised(others, step.gap, beta)) for step in steps
+    )
+    scale = ROUNDING * max(1.0, beta, GAPS[-1])
+    return [
+        Checked("largest |L_DPO(pi_g) - L_R(g)|", apart, "= 0", apart <= ROUNDING),
+        Checked("largest L_DPO(pi_g) - exp(-g)", over, "<= 0", over <= ROUNDING),
+        Checked("largest dL_R/dg", flattest, "< 0: not attained", flattest < 0.0),
+        Checked("largest 1 - pi_g(y1) - exp(-g/beta)", away, "<= 0", away <= ROUNDING),
+        Checked("least J(pi_g) - J(pi), pi on a grid", least, ">= 0: the optimum", least >= -scale),
+    ]
+
+
+def difference(minimiser: Policy, steps: Sequence[Step]) -> list[Checked]:
+    """No policy of the sequence, and so no limit of it, has mass on y3; `minimiser` has, at infinite KL."""
+    mass = max(step.policy[2] for step in steps)
+    (kl,) = divergences([minimiser])
+    return [
+        Checked("largest pi_g(y3)", mass, "= 0 = pi_ref(y3)", mass == 0.0),
+        Checked("pi(y3) of the paper's optimum", minimiser[2], "> 0", minimiser[2] > 0.0),
+        Checked("KL(paper's optimum || pi_ref)", kl, "= inf", math.isinf(kl)),
+    ]
+
+
+def _pair(count: int) -> Tensor:
+    wins = torch.zeros(count, 1, 3, 3, dtype=torch.float64)
+    wins[:, 0, 0, 1] = 1.0
+    return wins
+
+
+def _betas(beta: float, count: int) -> Tensor:
+    return torch.full((count,), beta, dtype=torch.float64)

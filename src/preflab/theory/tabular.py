@@ -1,0 +1,81 @@
+"""Policies as tables of log-probabilities: the optimum of a reward, the reward of a policy, both losses, and the KL.
+
+Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K] (minus infinity for
+zero), a reward is [T,P,K], `wins[t,p,i,j]` says how often response i was preferred to j, beta is [T]. All in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from preflab.losses.preference import PairLogprobs, dpo_loss
+from preflab.losses.reward import bradley_terry_loss
+
+
+def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
+    """log pi*(y|x) = log pi_ref(y|x) + r(x,y)/beta - log Z(x): what PPO converges to (paper, Section 1).
+
+    Args: rewards [T,P,K], finite; reference [T,P,K]; beta [T]. Returns: [T,P,K], minus infinity where pi_ref = 0.
+    """
+    return torch.log_softmax(reference + rewards / beta[:, None, None], dim=-1)
+
+
+def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
+    """f(pi) = beta log(pi/pi_ref), the reward whose optimum is pi (paper, Section 4.1).
+
+    0 where both are 0 (nothing is asked of a reward there), infinite where pi > 0 = pi_ref: no reward does that.
+
+    Args: policy, reference [T,P,K]; beta [T]. Returns: [T,P,K].
+    """
+    both_zero = torch.isneginf(policy) & torch.isneginf(reference)
+    return torch.where(both_zero, 0.0, beta[:, None, None] * (policy - reference))
+
+
+def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor) -> Tensor:
+    """Mean over the pairs of -log sigmoid(beta [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)]).
+
+    Args: policy, reference [T,P,K]; wins [T,P,K,K]; beta [T]. Returns: [T].
+    """
+    scale = beta[:, None, None]  # one a problem, while the loss takes one for all
+    policy, reference = scale * policy, scale * reference
+    pairs = PairLogprobs(
+        chosen=policy[..., :, None],
+        rejected=policy[..., None, :],
+        reference_chosen=reference[..., :, None],
+        reference_rejected=reference[..., None, :],
+        chosen_lengths=torch.ones(()),
+        rejected_lengths=torch.ones(()),
+    )
+    return _mean(dpo_loss(pairs, beta=1.0), wins)
+
+
+def reward_objective(rewards: Tensor, wins: Tensor) -> Tensor:
+    """Mean over the pairs of -log sigmoid(r(y_w) - r(y_l)): rewards [T,P,K], wins [T,P,K,K] -> [T]."""
+    return _mean(bradley_terry_loss(rewards[..., :, None], rewards[..., None, :]), wins)
+
+
+def _mean(terms: Tensor, wins: Tensor) -> Tensor:
+    # What no pair compares may be undefined (0/0), and is left out rather than multiplied by zero.
+    return torch.where(wins > 0, terms * wins, 0.0).sum((1, 2, 3)) / wins.sum((1, 2, 3))
+
+
+def divergence(policy: Tensor, other: Tensor) -> Tensor:
+    """KL(pi || other) = sum_y pi log(pi/other), infinite where pi > 0 = other: [T,P,K] twice -> [T,P]."""
+    terms = torch.where(torch.isneginf(policy), 0.0, policy.exp() * (policy - other))
+    return terms.sum(-1)
+
+
+def moved(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
+    """(1 - share) pi + share on one response: leaves the ratios of all other responses as they are.
+
+    Args:
+        policy: [T,P,K].
+        share: [T], in (0,1).
+        onto: Bool [T,P,K], at most one response a prompt; prompts without one keep their policy.
+
+    Returns: [T,P,K].
+    """
+    share = share[:, None, None]
+    mass = torch.where(onto, share.log(), -torch.inf)
+    return torch.where(onto.any(-1, keepdim=True), torch.logaddexp(policy + torch.log1p(-share), mass), policy)

@@ -1,0 +1,120 @@
+"""Many trials of Theorem 4.1: which cases were drawn, what each certificate said, and the first that failed."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.errors import UserError
+from preflab.theory.problems import BETAS, Problems, Shape, draw, from_json, to_json
+from preflab.theory.theorem import Certificates, verify
+
+SUPPORTS = ("full", "not full")
+GRAPHS = ("connected", "not connected")
+PREFERENCES = ("mixed", "partly separable", "separable")
+
+
+class Trials(NamedTuple):
+    """What N trials gave; all [N] unless said otherwise. P prompts, K responses, G gaps of the sequence."""
+
+    support: Tensor
+    """0: pi_ref > 0 everywhere; 1: not."""
+    graph: Tensor
+    """0: the compared responses of every prompt are linked; 1: not."""
+    preferences: Tensor
+    """0: every group of linked responses is strongly connected (the minimum is attained); 2: no cycle at all; 1: between."""
+    holds: Tensor
+    attained: Tensor
+    exact: Tensor
+    solved: Tensor
+    width: Tensor
+    """Width of the certified interval around inf L."""
+    excess: Tensor
+    """[N,G]: L_DPO of the PPO optimum above the certified lower bound."""
+    allowed: Tensor
+    """[N,G]: what theory allows of it."""
+    reference: Tensor
+    """[N,P,K]: pi_ref."""
+    uncovered: Tensor
+    """[N,P,K]."""
+    minimal: Tensor
+    """[N,P,K]: mass moved onto this uncovered response gives a DPO minimiser."""
+    outside: Tensor
+    """[N,P,K]: and no reward gives it."""
+    inside: Tensor
+    """[N,P,K]: and an optimal reward gives it."""
+    divergence: Tensor
+    """[N,P,K]: its KL from pi_ref."""
+
+
+class Ran(NamedTuple):
+    trials: Trials
+    failed: int | None
+    """The number of the first trial that failed, from 0."""
+    problem: dict[str, Any] | None
+    """That trial, for `--replay`."""
+
+
+def run(options: argparse.Namespace) -> Ran:
+    """The trials that the options ask for. Raises `UserError` for one out of its range."""
+    if options.replay is not None:
+        return collect([from_json(options.replay)])
+    if options.trials < 1:
+        raise UserError(f"--trials {options.trials}: give a whole number, 1 or more.")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: give a whole number, 0 or more.")
+    if not 1 <= options.prompts <= 8:
+        raise UserError(f"--prompts {options.prompts}: give 1 to 8; more prompts are more trials.")
+    if not 2 <= options.responses <= 12:
+        raise UserError(f"--responses {options.responses}: give 2 to 12.")
+    if not 0 <= options.coverage <= 1:
+        raise UserError(f"--coverage {options.coverage:g}: give a share from 0 to 1.")
+    if options.beta is not None and not (math.isfinite(options.beta) and BETAS[0] <= options.beta <= BETAS[1]):
+        raise UserError(f"--beta {options.beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}; double precision ends there.")
+    shape = Shape(options.prompts, options.responses, options.coverage, options.beta)
+    return collect(draw(options.trials, options.seed, shape))
+
+
+def collect(chunks: Iterable[Problems]) -> Ran:
+    """Verifies every problem of every chunk."""
+    parts: list[Trials] = []
+    failed: int | None = None
+    problem: dict[str, Any] | None = None
+    done = 0
+    for problems in chunks:
+        parts.append(_trials(problems, verify(problems)))
+        wrong = (~parts[-1].holds).nonzero()
+        if failed is None and len(wrong):
+            failed, problem = done + int(wrong[0]), to_json(problems, int(wrong[0]))
+        done += len(problems.beta)
+    return Ran(Trials(*(torch.cat(values) for values in zip(*parts, strict=True))), failed, problem)
+
+
+def _trials(problems: Problems, found: Certificates) -> Trials:
+    graph, tried = found.graph, found.tried
+    indices = torch.arange(graph.component.shape[-1])
+    groups = (graph.covered & (graph.component == indices)).sum(-1).amax(-1)
+    limit = found.infimum.limit
+    return Trials(
+        support=(problems.reference == 0).any(-1).any(-1).long(),
+        graph=(groups > 1).long(),
+        preferences=(limit > 0).long() + (limit == 1).long(),
+        holds=found.holds,
+        attained=found.attained,
+        exact=found.exact,
+        solved=found.solved,
+        width=found.infimum.gap,
+        excess=found.excess,
+        allowed=found.excess - found.slack,
+        reference=problems.reference,
+        uncovered=~graph.covered,
+        minimal=tried.minimal,
+        outside=tried.outside,
+        inside=tried.inside,
+        divergence=tried.divergence,
+    )
