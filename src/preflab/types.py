@@ -130,6 +130,18 @@ def to_ranking(data: Mapping[str, Any]) -> Ranking:
     return Ranking(_to_prompt(data), tuple(Completion(*row) for row in data["completions"]), tuple(data["scores"]))
 
 
+def best_and_worst(ranking: Ranking) -> Preference:
+    """A ranking's first answer of the highest score over its first of the lowest; the margin is the scores' gap."""
+    best, worst = (ranking.scores.index(score) for score in (max(ranking.scores), min(ranking.scores)))
+    gap = ranking.scores[best] - ranking.scores[worst]
+    return Preference(ranking.prompt, ranking.completions[best], ranking.completions[worst], margin=gap)
+
+
+def of_two(pair: Preference) -> Ranking:
+    """A pair as a ranking: scores 1 and 0."""
+    return Ranking(pair.prompt, (pair.chosen, pair.rejected), (1.0, 0.0))
+
+
 def _from_prompt(prompt: Prompt) -> dict[str, Any]:
     return {
         "id": prompt.id,

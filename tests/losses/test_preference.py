@@ -282,9 +282,9 @@ def test_unknown_loss_is_the_users_mistake() -> None:
         preference_loss("sigmiod")
     with pytest.raises(UserError, match="no_such_module"):
         preference_loss("no_such_module:loss")
-    with pytest.raises(UserError, match="'simpo' has no setting 'gama'. Did you mean 'gamma'"):
+    with pytest.raises(UserError, match=r"'simpo' has no setting 'gama'. Did you mean 'gamma'"):
         preference_loss("simpo", settings={"gama": 1.0})
-    with pytest.raises(UserError, match="'orpo' has no setting 'beta'. Known: lam"):
+    with pytest.raises(UserError, match=r"'orpo' has no setting 'beta'. Known: lam"):
         preference_loss("orpo", beta=0.1)
 
 
@@ -292,5 +292,5 @@ def test_unknown_loss_is_the_users_mistake() -> None:
 @pytest.mark.parametrize("noise", [-0.1, 0.5, 0.9])
 def test_noise_is_less_than_a_coin(name: str, noise: float) -> None:
     """Protects from a division by 0, and from labels that are believed the wrong way round."""
-    with pytest.raises(UserError, match="below .5"):
+    with pytest.raises(UserError, match=r"below .5"):
         preference_loss(name, settings={"noise": noise})

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from tests.methods.toy import Toy, opened, read, untrained
+from torch import Tensor
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
@@ -180,11 +180,11 @@ def test_loss_settings_reach_the_loss(tmp_path: Path) -> None:
 def test_a_file_with_a_wrong_setting_is_refused() -> None:
     """Protects the user: a loss or a setting that does not exist is refused where the file is read, by its nearest name; the
     user's own loss may lie where the run is, not here."""
-    with pytest.raises(UserError, match="arm.*Did you mean 'simpo'"):
+    with pytest.raises(UserError, match=r"arm.*Did you mean 'simpo'"):
         parse_spec(DPO, {"loss": "simpoo"}, where="arm")
-    with pytest.raises(UserError, match="arm.*no setting 'gama'. Did you mean 'gamma'"):
+    with pytest.raises(UserError, match=r"arm.*no setting 'gama'. Did you mean 'gamma'"):
         parse_spec(DPO, {"loss": "simpo", "loss_settings": {"gama": 1.0}}, where="arm")
-    with pytest.raises(UserError, match="loss_settings.gamma"):
+    with pytest.raises(UserError, match=r"loss_settings.gamma"):
         parse_spec(DPO, {"loss": "simpo", "loss_settings": {"gamma": "much"}}, where="arm")
     assert parse_spec(DPO, {"loss": "elsewhere:loss"}, where="arm").loss == "elsewhere:loss"
 
@@ -244,5 +244,5 @@ def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with opened(tmp_path, untrained()) as parts:
         spec.model_copy(update={"loss_settings": {"offset": 2.0}}).train(parts)
     assert read(tmp_path)[0]["loss"] == pytest.approx(2.0, abs=1e-5)
-    with pytest.raises(UserError, match="no setting 'ofset'. Did you mean 'offset'"):
+    with pytest.raises(UserError, match=r"no setting 'ofset'. Did you mean 'offset'"):
         spec.model_copy(update={"loss_settings": {"ofset": 2.0}}).objective()

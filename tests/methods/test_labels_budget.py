@@ -11,8 +11,14 @@ from tests.methods.toy import Scored, opened, read, untrained
 from preflab.errors import UserError
 from preflab.methods.dpo import DPO
 from preflab.methods.dpo_iter import DPOIter
+from preflab.methods.expert_iteration import ExpertIteration
+from preflab.methods.grpo import GRPO
 from preflab.methods.pairs import Draw
 from preflab.methods.ppo import PPO
+from preflab.methods.raft import RAFT
+from preflab.methods.reinforce_pp import ReinforcePP
+from preflab.methods.remax import ReMax
+from preflab.methods.rloo import RLOO
 from preflab.sampling.base import Decoding
 from preflab.train.settings import Budget
 
@@ -44,6 +50,58 @@ def test_ppo_stops_at_its_labels(tmp_path: Path, amount: int) -> None:
     method = PPO(steps=100, rollouts=4, mini_batches=1, decoding=SHORT)
     assert bought(tmp_path, method, amount=amount) == amount
     assert len(read(tmp_path)) == -(-amount // 4)
+
+
+STEPS = {"steps": 100, "mini_batches": 1, "decoding": SHORT}
+GROUPED = {
+    "grpo": (GRPO(rollouts=8, group=4, **STEPS), 4),
+    "rloo": (RLOO(rollouts=8, group=4, **STEPS), 4),
+    "raft": (RAFT(rollouts=8, group=4, **STEPS), 4),
+    "reinforce++": (ReinforcePP(rollouts=4, **STEPS), 1),
+    "remax": (ReMax(rollouts=4, **STEPS), 2),
+    "remax, two answers": (ReMax(rollouts=4, group=2, **STEPS), 3),
+}
+
+
+@pytest.mark.parametrize("amount", [9, 16, 22])
+@pytest.mark.parametrize("name", list(GROUPED))
+def test_whole_groups_are_bought(name: str, amount: int, tmp_path: Path) -> None:
+    """Protects the budget where an answer is worth nothing without its group, or without the greedy answer: as many whole
+    ones as the labels pay for, all of them, and none beyond. ReMax's prompt costs its answers and one more."""
+    method, cost = GROUPED[name]
+    assert bought(tmp_path, method, amount=amount) == amount // cost * cost
+    assert read(tmp_path)[-1]["progress"] == 1.0
+
+
+@pytest.mark.parametrize("amount", [9, 16, 40])
+def test_replaced_groups_count(tmp_path: Path, amount: int) -> None:
+    """Protects from dynamic sampling that draws on when the labels are used: a reward that never differs buys whole groups
+    to the last, in two draws a step where there is enough, and learns nothing from them."""
+    method = GRPO(rollouts=8, group=4, dynamic_sampling=True, most_draws=2, **STEPS)
+    reward = Labelled(lambda text: 1.0)
+    with opened(tmp_path, untrained(), budget=Budget(unit="labels", amount=amount), reward=reward) as parts:
+        reward.meter = parts.run.meter
+        method.train(parts)
+        assert parts.run.meter.used("labels") == amount // 4 * 4
+    assert len(read(tmp_path)) == -(-(amount // 4) // 4)
+
+
+@pytest.mark.parametrize(("amount", "rounds"), [(16, 1), (40, 3), (200, 9)])
+def test_expert_iteration_trains_on_what_it_bought(tmp_path: Path, amount: int, rounds: int) -> None:
+    """Rounds of 4 prompts x 4 samples: 16 labels are one, 40 two and a half, 200 all nine (144)."""
+    method = ExpertIteration(rounds=9, prompts=4, samples=4, right=1, decoding=SHORT, epochs=1)
+    assert bought(tmp_path, method, amount=amount) == min(amount, 144)
+    rows = read(tmp_path)
+    assert {row["round"] for row in rows} == set(range(rounds)) and rows[-1]["progress"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "method", [GRPO(rollouts=8, group=4, **STEPS), ExpertIteration(samples=4), DPOIter(draw=Draw(samples=4))], ids=str
+)
+def test_labels_for_less_than_a_prompt_are_refused(method: Any, tmp_path: Path) -> None:
+    """Protects the budget from a minimum that is bought all the same."""
+    with pytest.raises(UserError, match="does not pay for one prompt's 4 scores"):
+        bought(tmp_path, method, amount=3)
 
 
 def test_dpo_takes_as_many_pairs_as_it_may(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def claims() -> tuple[r.Claim, ...]:
         claim("tests", {"ppo": 1, "ppo-rm": -1}, values[0], paper="APPS introductory 18.0 to 38.1"),
         claim("more SFT", {"sft-more": 1, "sft": -1}, values[1], outcome="refuted"),
         claim("iteration", {"dpo-iter": 1, "dpo": -1, "ppo": -2, "sft": 2}, wide, outcome="not decided", diverged=1),
-        claim("a larger model", {"ppo-xl": 1, "ppo": -1}, r.Interval(), outcome="not measured", seeds=0,
+        claim("a larger model", {"ppo-xl": 1, "ppo": -1}, r.Interval(), outcome="not measured", seeds=0, preliminary=False,
               reason="no finished run of ppo-xl", rule="not-superior"),
     )  # fmt: skip
 

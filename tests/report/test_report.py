@@ -17,6 +17,7 @@ from rich.console import Console
 
 from preflab.errors import UserError
 from preflab.report import print_summary, write_report
+from preflab.report.figures import sweep
 from preflab.report.markdown import render_markdown
 from preflab.report.page import render_html
 from preflab.report.results import Interval, Results
@@ -57,7 +58,7 @@ def hostile(results: Results) -> Results:
 
 def light(results: Results) -> Results:
     """The example without what needs figures, which take most of the time."""
-    bare = {"curve": (), "frontier": ()}
+    bare: dict[str, object] = {"curve": (), "frontier": ()}
     arms = tuple(
         arm.model_copy(update={"runs": tuple(run.model_copy(update=bare) for run in arm.runs)}) for arm in results.arms
     )
@@ -132,9 +133,22 @@ def test_every_id_is_unique_and_every_reference_resolves(page: str) -> None:
 def test_page_says_what_was_found(results: Results, page: str) -> None:
     """The verdict first, then every arm, the other budget, the divergence, the run directories, the command."""
     words = " ".join(" ".join(Page(page).texts).split())
-    sections = (
-        "claims paper arms sweep comparisons training frontier levels reward-models samples tuning settings caveats runs"
-    ).split()
+    sections = [
+        "claims",
+        "paper",
+        "arms",
+        "sweep",
+        "comparisons",
+        "training",
+        "frontier",
+        "levels",
+        "reward-models",
+        "samples",
+        "tuning",
+        "settings",
+        "caveats",
+        "runs",
+    ]
     assert re.findall(r'<section id="([\w-]+)">', page) == sections
     assert words.index("points above", words.index("preflab study")) < words.index("The arms")
     for part in ("Preliminary: 3 seeds", "Does not hold", "1 of 3 diverged", "arms/ppo/seed-2", results.command):
@@ -262,3 +276,72 @@ def test_more_arms_than_colours(make_results: Callable[[int], Results]) -> None:
     html = render_html(base.model_copy(update={"arms": (*base.arms, *twin)}))
     assert "best-of-4 II" in html and "stroke-dasharray" in html
     assert "5 seeds, paired" in html
+
+
+def test_claims_in_every_form(results: Results, page: str) -> None:
+    """Protects the answer to each claim: its outcome, contrast, interval and margin stand in the page, in Markdown, in the
+    terminal and in the table; a claim that was not measured is shown, not dropped; the family is named."""
+    console = Console(file=io.StringIO(), width=400)
+    print_summary(results, console)
+    forms = [" ".join(" ".join(Page(page).texts).split()), render_markdown(results), console.file.getvalue()]
+    for words in (words.replace("\\", "") for words in forms):
+        for part in ("confirmed", "refuted", "not decided", "not measured", "no finished run of ppo-xl"):
+            assert part in words
+        for part in (
+            "dpo-iter + 2 sft − dpo − 2 ppo",
+            "[+4.0, +8.0]",
+            "above 0 (margin 3 points)",
+            "below the margin, 3",
+        ):
+            assert part in words
+    assert all("any false “confirmed” or “refuted”" in words for words in forms[:2])
+    rows = [row for row in csv.DictReader(io.StringIO(render_csv(results))) if row["method"] == "claim"]
+    assert [row["outcome"] for row in rows] == ["confirmed", "refuted", "not decided", "not measured"]
+    assert (rows[0]["arm"], rows[0]["quantity"], rows[0]["value"]) == ("ppo − ppo-rm", "C6, tests", "0.06")
+
+
+def test_the_papers_figures_are_called_so(page: str, results: Results) -> None:
+    """Protects from confusion: the paper's table says that it is of other models, and an absent cell is a dash."""
+    for words in (" ".join(" ".join(Page(page).texts).split()), render_markdown(results)):
+        assert "as the paper prints it: other models, other data" in words
+        assert ".706" in words and "38.6/10.1/3.9" in words
+
+
+def test_margin_is_drawn(page: str) -> None:
+    """Protects the forest of claims: every row has a dashed line, at its margin, and none stands elsewhere."""
+    assert page.count('stroke-dasharray="3 3"') == 4
+    claims = page[page.index('<section id="claims">') : page.index('<section id="paper">')]
+    assert claims.count('stroke-dasharray="3 3"') == 4
+
+
+def test_reward_models_are_shown(page: str, results: Results) -> None:
+    """Protects what a reward model is worth: accuracy with its interval, log-loss, calibration, diagram, margins."""
+    words = " ".join(" ".join(Page(page).texts).split())
+    for part in ("71.0% [64.3, 76.9]", "0.573", "0.048", "accuracy by margin", "91.0%"):
+        assert part in words
+    assert "orders rightly against the probability that it states" in page
+    assert "71.0% [64.3, 76.9]" in render_markdown(results).replace("\\", "")
+
+
+def test_sweep_is_drawn_within_its_axes(results: Results) -> None:
+    """Protects the sweep: its scale holds the arms' values (47% to 63%) on a linear and on a logarithmic axis, absent arms
+    leave a gap, and without a sweep there is no figure."""
+    assert results.sweep is not None
+    for log in (True, False):
+        drawn = sweep(results.model_copy(update={"sweep": results.sweep.model_copy(update={"log": log})}))
+        assert drawn is not None
+        seen = re.findall(r">(\d+(?:\.\d+)?)%<", drawn)
+        assert seen and all(35 <= float(value) <= 70 for value in seen)
+        assert ">PPO<" in drawn and ">DPO<" in drawn and ">0.2<" in drawn
+    assert sweep(results.model_copy(update={"sweep": None})) is None
+
+
+def test_an_unfinished_study_says_so_first(results: Results) -> None:
+    """Protects from reading half a study as a whole one: the warning stands before the arms in every form."""
+    told = light(results).model_copy(update={"unfinished": "Unfinished: 3 of 21 runs are missing. To go on: again"})
+    page = render_html(told)
+    assert page.index("3 of 21 runs are missing") < page.index('<section id="claims">')
+    assert render_markdown(told).index("**Unfinished: 3 of 21") < render_markdown(told).index("## Claims")
+    console = Console(file=io.StringIO(), width=400)
+    print_summary(told, console)
+    assert "3 of 21 runs are missing" in console.file.getvalue()

@@ -65,9 +65,14 @@ def test_the_testbed_hands_them_on(tmp_path: Path) -> None:
     """Protects the way to the methods: pairs with what they state, rankings of unequal scores, per split."""
     stated = {**PAIR, "margin": 2, "probability": 0.75}
     lines = [{**RANKED, "prompt": "One?"}, {**RANKED, "prompt": "Same?", "scores": [1, 1, 1]}, stated]
-    for name, rows in (("train", lines), ("validation", [{**PAIR, "prompt": "A?"}]), ("test", [{**PAIR, "prompt": "B?"}])):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    files = {field: str(tmp_path / f"{name}.jsonl") for field, name in (("data", "train"), ("validation", "validation"), ("test", "test"))}
+    files: dict[str, str] = {}
+    for field, rows in {
+        "data": lines,
+        "validation": [{**PAIR, "prompt": "A?"}],
+        "test": [{**PAIR, "prompt": "B?"}],
+    }.items():
+        files[field] = str(tmp_path / f"{field}.jsonl")
+        Path(files[field]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Jsonl.model_validate(files).open(Context()) as testbed:
         one, two = testbed.preferences("train")
         assert (one.margin, one.probability) == (2.5, None)

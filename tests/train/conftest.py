@@ -51,6 +51,26 @@ PPO = {
     "optim": FAST,
     "critic_optim": FAST,
 }
+MEMBERS = ["stage:member-0", "stage:member-1"]  # the reward models that `warm` averages; see `Forks.members`
+GROUPS = {
+    "steps": 3,
+    "rollouts": 8,
+    "mini_batches": 2,
+    "reference_ema": 0.3,
+    "decoding": {"max_new_tokens": 5, "top_k": 20},
+    "optim": FAST,
+}
+EXPERT = {
+    "kind": "expert-iteration",
+    "prompts": 6,
+    "samples": 4,
+    "most": 2,
+    "right": 8,
+    "decoding": {"max_new_tokens": 5},
+    "epochs": 2,
+    "batch_size": 4,
+    "optim": FAST,
+}
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"method": {"kind": "sft", "epochs": 1, "batch_size": 8, "optim": FAST}},
     "rm": {"method": {"kind": "rm", "epochs": 1, "batch_size": 8, "optim": FAST}},
@@ -62,6 +82,39 @@ METHODS: dict[str, dict[str, Any]] = {
     "ppo": {"reward": LENGTH, "method": PPO},
     "pairs": {"reward": LENGTH, "measure": "none", "method": {"kind": "pairs", "draw": DRAW}},
     "best-of-n": {"method": {"kind": "best-of-n", "n": 2}},
+    "grpo": {
+        "reward": LENGTH,
+        "method": {"kind": "grpo", **GROUPS, "group": 2, "dynamic_sampling": True, "most_draws": 2},
+    },
+    "rloo": {"reward": LENGTH, "method": {"kind": "rloo", **GROUPS}},
+    "reinforce++": {"reward": LENGTH, "method": {"kind": "reinforce++", **GROUPS}},
+    "remax": {"reward": LENGTH, "method": {"kind": "remax", **GROUPS}},
+    "raft": {
+        "reward": LENGTH,
+        "method": {"kind": "raft", "group": 4, **{key: GROUPS[key] for key in GROUPS if key != "reference_ema"}},
+    },
+    "expert-iteration": {"reward": LENGTH, "method": EXPERT},
+    "kto": {"method": {"kind": "kto", "batch_size": 16, "optim": FAST}},
+    "online-dpo": {
+        "reward": LENGTH,
+        "method": {
+            "kind": "online-dpo",
+            "steps": 3,
+            "prompts": 6,
+            "draw": DRAW,
+            "batch_size": 4,
+            "reference_ema": 0.3,
+            "optim": FAST,
+        },
+    },
+    "rrhf": {"method": {"kind": "rrhf", "epochs": 1, "batch_size": 8, "optim": FAST}},
+    "pro": {"method": {"kind": "pro", "epochs": 1, "batch_size": 8, "optim": FAST}},
+    "rankings": {
+        "reward": LENGTH,
+        "measure": "none",
+        "method": {"kind": "rankings", "samples": 2, "decoding": {"max_new_tokens": 5}},
+    },
+    "warm": {"method": {"kind": "warm", "models": MEMBERS}},
 }
 
 
@@ -82,9 +135,10 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 
 class Forks:
-    """The preloaded process. A run's output goes to `DIRECTORY.log`."""
+    """The preloaded process. A run's output goes to `DIRECTORY.log`. `place`: where what runs stand on is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path) -> None:
+        self.stages = place / "stages"
         command = [sys.executable, str(HERE / "forks.py")]
         self.process = subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._send({"arm": arm("best-of-n")})
@@ -106,6 +160,8 @@ class Forks:
         environment: Mapping[str, str] | None = None,
     ) -> int:
         """Starts an arm; returns its process id. `wait` is due before the next."""
+        if spec["method"]["kind"] == "warm":
+            self.members(directory.parent)
         run_file = Path(f"{directory}.json")
         run_file.write_text(json.dumps(spec))
         command = ["train", "--run", str(run_file), "--output", str(directory), "-q"]
@@ -116,6 +172,17 @@ class Forks:
             keeping=keeping,
             environment={**faults, **(environment or {})},
         )
+
+    def members(self, place: Path) -> None:
+        """Puts the stages of `MEMBERS` beside the runs of `place`; they are trained once."""
+        if not self.stages.exists():
+            self.stages.mkdir()
+            for number, name in enumerate(MEMBERS):
+                spec = arm("rm")
+                spec["method"] = {**spec["method"], "member": number, "shared_head": True}
+                assert self.run(spec, self.stages / name.removeprefix("stage:"), keeping=NEVER) == 0
+        if not (place / "stages").exists():
+            (place / "stages").symlink_to(self.stages)
 
     def command(
         self,
@@ -154,8 +221,8 @@ class Forks:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    found = Forks()
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    found = Forks(tmp_path_factory.mktemp("members"))
     yield found
     found.close()
 

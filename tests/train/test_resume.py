@@ -6,6 +6,7 @@ Weights, metrics, samples and results are then compared byte by byte with those 
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from preflab import methods as registry
 from preflab.train import faults
 
 from .conftest import EVERY_STEP, METHODS, NEVER, Forks, Undisturbed, arm, outcome, records
@@ -31,14 +33,45 @@ PASSED = {
     "ppo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
     "pairs": (*ROLLOUT, *END),
     "best-of-n": (*MEASURED, *END),
+    "grpo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "rloo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "reinforce++": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "remax": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "raft": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "expert-iteration": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "online-dpo": (*ROLLOUT, *STEP, *CHECKPOINT, *MEASURED, *END),
+    "kto": (*STEP, *CHECKPOINT, *MEASURED, *END),
+    "rrhf": (*STEP, *CHECKPOINT, *MEASURED, *END),
+    "pro": (*STEP, *CHECKPOINT, *MEASURED, *END),
+    "rankings": (*ROLLOUT, *END),
+    "warm": (*STEP, *CHECKPOINT, *END),
+}
+# By default a method of a shape that others have too is killed where its own state is at stake; `test_full_matrix` kills
+# every one everywhere.
+FEW = {
+    "grpo": ("rollout.after", "update.after", "checkpoint.after-rename"),
+    "rloo": ("metrics.written",),
+    "reinforce++": ("metrics.written",),
+    "remax": ("rollout.after", "metrics.written"),
+    "raft": ("rollout.after", "metrics.written"),
+    "expert-iteration": ("rollout.after", "update.after", "checkpoint.after-rename"),
+    "online-dpo": ("rollout.after", "metrics.written"),
+    "kto": ("metrics.written",),
+    "rrhf": ("metrics.written",),
+    "pro": ("metrics.written",),
+    "rankings": ("final.before-rename",),
+    "warm": ("checkpoint.after-rename",),
 }
 OFTEN = {
     "dpo-iter": {*STEP[:2], *CHECKPOINT, *ROLLOUT},
+    "expert-iteration": {*STEP[:2], *CHECKPOINT, *ROLLOUT},
     "pairs": set[str](),
+    "rankings": set[str](),
+    "warm": set[str](),
 }  # passed more than once: the second counts
 KILLS = [
     pytest.param(method, point if once else f"{point}:2", id=f"{method}-{point}")
-    for method, points in PASSED.items()
+    for method, points in (PASSED | FEW).items()
     for point in points
     for once in [point not in OFTEN.get(method, {*STEP, *CHECKPOINT, *ROLLOUT})]
 ]
@@ -56,7 +89,8 @@ def killed_and_resumed(forks: Forks, method: str, fault: str, directory: Path, k
 def test_every_point_is_passed_by_some_method() -> None:
     """No point of `faults.POINTS` is a name that nothing stands behind, and every method is killed at some."""
     assert {point for points in PASSED.values() for point in points} == set(faults.POINTS)
-    assert set(PASSED) == set(METHODS)
+    assert set(PASSED) == set(METHODS) == set(registry.METHODS.known)
+    assert all(set(points) <= set(PASSED[method]) for method, points in FEW.items())
 
 
 @pytest.mark.parametrize(("method", "fault"), KILLS)
@@ -70,7 +104,7 @@ def test_killed_run_ends_as_an_undisturbed_one(
     assert not (directory / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("method", ["sft", "rm", "dpo", "dpo-iter", "ppo"])
+@pytest.mark.parametrize("method", ["sft", "rm", "dpo", "dpo-iter", "ppo", "grpo", "expert-iteration"])
 def test_checkpoint_interval_changes_nothing(
     forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str
 ) -> None:
@@ -121,6 +155,33 @@ def test_resume_under_a_budget(forks: Forks, tmp_path: Path, unit: str) -> None:
     assert forks.run(spec, tmp_path / "killed", fault="update.after:2") == -signal.SIGKILL
     assert forks.run(spec, tmp_path / "killed") == 0
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("method", ["grpo", "remax"])
+def test_resume_with_a_reward_that_answers_anew(forks: Forks, tmp_path: Path, method: str) -> None:
+    """Several draws of a step (replaced groups, greedy answers) under a reward that no seed repeats: each is written down
+    under a name of its own before it is used. A run that starts anew with the journal of one that was killed and resumed
+    comes to the same bits."""
+    spec = arm(method, reward={"kind": "function", "target": "scoring:dice", "deterministic": False})
+    assert forks.run(spec, tmp_path / "killed", fault="metrics.written:2") == -signal.SIGKILL
+    assert forks.run(spec, tmp_path / "killed") == 0
+    again = tmp_path / "again"
+    shutil.copytree(tmp_path / "killed/journal", again / "journal")
+    shutil.copy(tmp_path / "killed/manifest.json", again)
+    assert forks.run(spec, again, keeping=NEVER) == 0
+    assert outcome(again) == outcome(tmp_path / "killed")
+
+
+@pytest.mark.parametrize(("method", "amount"), [("grpo", 19), ("remax", 24), ("expert-iteration", 40)])
+def test_resume_under_a_labels_budget(forks: Forks, tmp_path: Path, method: str, amount: int) -> None:
+    """Groups of answers, replaced groups and greedy answers are counted on after a resume: never more labels than there
+    are, and the same end."""
+    spec = arm(method, budget={"unit": "labels", "amount": amount})
+    assert forks.run(spec, tmp_path / "whole", keeping=NEVER) == 0, Path(f"{tmp_path / 'whole'}.log").read_text()
+    assert forks.run(spec, tmp_path / "killed", fault="update.after:2") == -signal.SIGKILL
+    assert forks.run(spec, tmp_path / "killed") == 0
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert records(tmp_path / "whole/metrics.jsonl")[-1]["labels"] <= amount
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from preflab.spec import Spec
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.run import Run
-from preflab.types import Preference, Ranking
+from preflab.types import Preference, Ranking, of_two
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
 Count = Annotated[int, Field(ge=1)]
@@ -62,7 +62,7 @@ class Parts:
         """The training rankings; where the run has none, its pairs, as two answers with scores 1 and 0."""
         if self.ranked is not None:
             return self.ranked()
-        return [Ranking(pair.prompt, (pair.chosen, pair.rejected), (1.0, 0.0)) for pair in self.preferences()]
+        return [of_two(pair) for pair in self.preferences()]
 
     def needed_reward(self) -> Reward:
         """The reward; raises `UserError` where the run names none."""

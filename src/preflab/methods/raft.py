@@ -10,7 +10,7 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from preflab.methods.base import Count, Parts
+from preflab.methods.base import Parts
 from preflab.methods.rollout import (
     OnPolicy,
     Rollout,

@@ -29,8 +29,9 @@ Data = TypeVar("Data", bound=Rows)
 class Plan(Generic[Data]):
     """What a method's rounds are. `rounds` of them, `epochs` passes over each one's data in batches of `batch_size`.
 
-    `draw(number)`: a round's draw as JSON; `read(drawn)`: it as a batch to select rows from, None where it holds nothing to
-    learn from. `barren`: what to tell the user when no round held anything.
+    `draw(number)`: a round's draw as JSON; it logs nothing, since a resumed run does not call it. `read(drawn)`: it as a
+    batch to select rows from, None where it holds nothing to learn from. `barren`: what to tell the user when no round held
+    anything.
     """
 
     rounds: int
@@ -51,6 +52,7 @@ class Rounds(Generic[Data]):
         self.update = 0
         self.updates = 0
         self.fruitful = False  # whether any round had data
+        self.drawn: Any = None  # the round's draw, as it was journalled
         self.data: Data | None = None
 
     @property
@@ -93,8 +95,8 @@ class Rounds(Generic[Data]):
         return self.data.select(order[place * batch : (place + 1) * batch])
 
     def _load(self) -> None:
-        drawn = self.run.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
-        found = self.plan.read(drawn)
+        self.drawn = self.run.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
+        found = self.plan.read(self.drawn)
         if found is not None:
             self.data = found
         self.updates = 0 if found is None else self.plan.epochs * -(-len(found) // self.plan.batch_size)

@@ -162,9 +162,10 @@ def sweep(results: Results) -> Markup | None:
             shift = 5.0 * (order - (len(found.lines) - 1) / 2)
             end = _draw_sweep(drawn, found.x, values, order + 1, shift)
             labels += [] if end is None else [Label(end, line.name, order + 1)]
+        drawn.axes.margins(x=0.06, y=0.08)
+        drawn.axes.autoscale_view()
         drawn.ticks_at(found.x)
         drawn.axis_numbers("y", share=metric.share)
-        drawn.axes.margins(x=0.06, y=0.08)
         drawn.end_labels(labels)
     return drawn.svg
 
@@ -174,6 +175,9 @@ def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], or
     moved, colour = drawn.shifted(shift), arm_colour(order)
     places = [(at, item) for at, item in zip(x, values, strict=True) if item.estimate is not None]
     for at, item in places:
+        # What is drawn beside its place does not count towards the axes' limits by itself.
+        ends = [end for end in (item.low, item.estimate, item.high) if end is not None]
+        drawn.axes.update_datalim([(at, end) for end in ends])
         if item.low is not None and item.high is not None:
             drawn.axes.plot([at, at], [item.low, item.high], color=colour, linewidth=1.4, alpha=0.6, transform=moved)
     estimates = [item.estimate or 0.0 for _, item in places]

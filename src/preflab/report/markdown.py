@@ -69,15 +69,8 @@ def _claims(results: Results) -> str:
     if not results.claims:
         return ""
     metric = views.metric_of(results, results.headline)
-    head = [
-        "Claim",
-        "Contrast",
-        escaped(metric.label),
-        "95% interval",
-        "Claimed",
-        "Outcome here",
-        "The paper, on other models",
-    ]
+    head = ["Claim", "Outcome here", "Contrast", escaped(metric.label), "95% interval", "Claimed"]
+    head += ["The paper, on other models"]
     return f"## Claims\n\n{escaped(views.family_words(results))}\n\n" + grid(
         head, [_claim_row(claim, metric) for claim in results.claims]
     )
@@ -87,11 +80,11 @@ def _claim_row(claim: Claim, metric: Metric) -> list[str]:
     doubt = views.doubt_words(claim)
     return [
         f"**{escaped(views.claim_name(claim))}** {escaped(claim.text)}",
+        f"**{claim.outcome}**" + (f" ({escaped(doubt)})" if doubt else ""),
         escaped(views.contrast_words(claim)),
         text.difference(metric, claim.value.estimate),
         escaped(text.bounds(metric, claim.value, sign=True) or text.DASH),
         escaped(views.rule_words(claim, metric)),
-        f"**{claim.outcome}**" + (f" ({escaped(doubt)})" if doubt else ""),
         escaped(claim.paper) or text.DASH,
     ]
 

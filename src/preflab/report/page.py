@@ -96,8 +96,8 @@ def forest_column(results: Results) -> tuple[Markup, dict[str, Markup]]:
     return forest.axis(scale, views.metric_of(results, results.headline)), drawn
 
 
-OUTCOMES = {"confirmed": "winner", "refuted": "bad", "not decided": "sub", "not measured": "sub"}
-"""The style of a claim's outcome."""
+OUTCOMES = {"confirmed": "winner", "refuted": "bad"}
+"""The style of a claim's outcome; the others have none."""
 
 
 def claims_column(results: Results) -> tuple[Markup, Sequence[tuple[Claim, Markup]]]:

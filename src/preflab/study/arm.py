@@ -26,17 +26,15 @@ class Job(Spec):
     stage NAME made under the same seed.
 
     `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
-    JSON-lines file of pairs; without it the testbed's own. `rankings`: one of rankings; without it the testbed's own where
-    no `preferences` are named, else the pairs. `policy`: one trained elsewhere, which is measured only.
-    `testbed`: other data than the study's (an evaluator's). `model`: another base model than the study's (a stage's whose
-    answers are to come from elsewhere).
+    JSON-lines file of pairs or rankings; without it the testbed's own. `policy`: one trained elsewhere, which is measured
+    only. `testbed`: other data than the study's (an evaluator's). `model`: another base model than the study's (a stage's
+    whose answers are to come from elsewhere).
     """
 
     method: Annotated[Any, *variant(METHODS)] = None
     policy: str | None = None
     init: str | None = None
     preferences: str | None = None
-    rankings: str | None = None
     reward: Annotated[Any, *variant(REWARDS)] = None
     testbed: Annotated[Any, *variant(TESTBEDS)] = None
     model: ModelSpec | None = None
@@ -67,7 +65,6 @@ def made_elsewhere(job: Job) -> list[str]:
     paths = (
         job.init,
         job.preferences,
-        job.rankings,
         job.policy,
         *learned_paths(job.reward),
         *learned_paths(job.method),

@@ -25,19 +25,16 @@ def claims(study: Study, scores: Mapping[str, Scores], *, can_rank: bool) -> Ite
 
 def _claim(judged: Judged) -> report.Claim:
     claim, found = judged.claim, judged.interval
-    measured = {
-        "value": interval(found),
-        "seeds": found.seeds,
-        "diverged": found.diverged,
-        "preliminary": found.preliminary,
-    } if found is not None else {}  # fmt: skip
-    return report.Claim(
+    record = report.Claim(
         **claim.model_dump(exclude={"contrast"}),
         contrast=tuple(report.Weight(arm=arm, weight=weight) for arm, weight in claim.contrast.items()),
         outcome=judged.outcome,
         reason=judged.reason,
-        **measured,
     )
+    if found is None:
+        return record
+    measured = {"value": interval(found), "seeds": found.seeds, "diverged": found.diverged}
+    return record.model_copy(update={**measured, "preliminary": found.preliminary})
 
 
 def paper(study: Study) -> report.PaperTable | None:

@@ -75,7 +75,9 @@ class Speed:
         """How many trained answers the method's work is worth."""
         if hasattr(method, "rollouts"):
             return ROLLOUT * method.steps * method.rollouts
-        return self.demonstrations * (getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0))
+        return self.demonstrations * (
+            getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0)
+        )
 
     def _measuring(self, samples: int) -> float:
         """Two decodings of the test split and the validation grid; a sampled token costs about ten forward ones."""

@@ -38,7 +38,17 @@ from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
 from preflab.train.run import Run, open_run
 from preflab.train.settings import Keeping
-from preflab.types import Preference, Ranking, from_preference, from_ranking, to_preference, to_ranking
+from preflab.types import (
+    Preference,
+    Ranking,
+    Split,
+    best_and_worst,
+    from_preference,
+    from_ranking,
+    of_two,
+    to_preference,
+    to_ranking,
+)
 
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -109,14 +119,14 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             run=run,
             policy=_to_train(arm, run, start),
             testbed=testbed,
-            preferences=_preferences(arm, stages, testbed),
+            preferences=preferences_of(arm, stages, testbed),
             validate=partial(look, bench) if bench is not None and method.product == "policy" else None,
             sampler=stack.enter_context(arm.sampler.open(context)),
             reward=reward,
             reward_model=_reward_model(arm, reward_spec, context.device),
-            ranked=_rankings(arm, stages, testbed),
+            ranked=rankings_of(arm, stages, testbed),
             located=partial(stage_path, stages=stages),
-            labels_paid=(arm.rankings or arm.preferences or "").startswith(STAGE),
+            labels_paid=(arm.preferences or "").startswith(STAGE),
             token_budget=arm.token_budget,
         )
         try:
@@ -125,8 +135,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
         _save(run, product, method.product, seen)
         if method.product == "reward_model" and isinstance(product, LanguageModel):
-            result["validation"] = best_look(run)
-            result["held_out"] = _held_out(product, testbed, arm.token_budget)
+            result |= _scorer_record(run, product, testbed, arm.token_budget)
     result |= {
         "diverged": None,
         "counts": run.meter.state_dict(),
@@ -221,25 +230,31 @@ def _to_train(arm: Arm, run: Run, start: LanguageModel) -> LanguageModel:
     return start.with_model(model)
 
 
-def _preferences(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Preference]]:
-    """The training pairs, read when a method asks for them."""
+def preferences_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Preference]]:
+    """The training pairs, read when a method asks for them; of a ranking its best and its worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
-    return lambda: [to_preference(row) for row in _lines(arm.preferences or "", stages, "preferences")]
+    records = partial(_records, arm.preferences, stages)
+    return lambda: [best_and_worst(row) if isinstance(row, Ranking) else row for row in records()]
 
 
-def _rankings(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Ranking]] | None:
-    """The training rankings, read when a method asks for them; None where there are only pairs."""
-    if arm.rankings is not None:
-        return lambda: [to_ranking(row) for row in _lines(arm.rankings or "", stages, "rankings")]
-    own = getattr(testbed, "rankings", None) if arm.preferences is None else None
-    return partial(own, "train") if own is not None and own("train") else None
+def rankings_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Ranking]] | None:
+    """The training rankings, read when a method asks for them; None where the testbed has nothing but pairs."""
+    if arm.preferences is None:
+        own = getattr(testbed, "rankings", None)
+        return partial(own, "train") if own is not None and own("train") else None
+    records = partial(_records, arm.preferences, stages)
+    return lambda: [row if isinstance(row, Ranking) else of_two(row) for row in records()]
 
 
-def _lines(path: str, stages: Path, product: str) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file: a path to it, a saved stage's directory, or the stage's name."""
+def _records(path: str, stages: Path) -> list[Preference | Ranking]:
+    """The pairs and rankings of a JSON-lines file (a path to it, a saved stage's directory, or the stage's name), without
+    rankings whose answers all score the same."""
     found = stage_path(path, stages)
-    return read_lines(found / f"{product}.jsonl" if found.is_dir() else found)
+    files = sorted(found.glob("*.jsonl")) if found.is_dir() else [found]
+    rows = [row for file in files for row in read_lines(file)]
+    found = [to_ranking(row) if "completions" in row else to_preference(row) for row in rows]
+    return [row for row in found if isinstance(row, Preference) or len(set(row.scores)) > 1]
 
 
 def _reward_model(arm: Arm, spec: Any, device: str) -> LanguageModel | None:
@@ -294,11 +309,17 @@ def best_look(run: Run) -> dict[str, float]:
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
 
 
-def _held_out(scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[str, Any] | None:
-    """How a reward model orders the test split's pairs, with its calibration in bins; None where the testbed has none
-    there."""
+def _scorer_record(run: Run, scorer: LanguageModel, testbed: Any, token_budget: int) -> dict[str, Any]:
+    """What is written down of a reward model: the look that chose its checkpoint, with calibration in bins, and the test
+    split's pairs."""
+    seen = _ordered(scorer, testbed, "validation", token_budget) or {}
+    return {"validation": seen | best_look(run), "held_out": _ordered(scorer, testbed, "test", token_budget)}
+
+
+def _ordered(scorer: LanguageModel, testbed: Any, split: Split, token_budget: int) -> dict[str, Any] | None:
+    """How a reward model orders a split's pairs, with its calibration in bins; None where the testbed has none there."""
     try:
-        rows = testbed.preferences("test")
+        rows = testbed.preferences(split)
     except UserError:
         return None
     pairs = collate_pairs(rows, scorer.encode, limit=scorer.context)

@@ -1,7 +1,7 @@
 """`preflab theory NAME`: runs one command of the theory, prints what it found, and renews the page.
 
-A command is a module with `define` and `find` (see `preflab.theory.finding`); what it finds may be a refutation, which is no error.
-Exit code 1 says that a certificate failed, and the failing case is then the last line of the output.
+A command is a module with `define` and `find` (see `preflab.theory.finding`); what it finds may be a refutation,
+which is no error. Exit code 1 says that a certificate failed, and the failing case is then the last line of the output.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def define(parser: argparse.ArgumentParser) -> None:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         importlib.import_module(f"preflab.theory.{name}").define(command)
-        command.add_argument("--output", metavar="DIR", type=Path, help="write the finding, its figures and the page here")
+        command.add_argument(
+            "--output", metavar="DIR", type=Path, help="write the finding, its figures and the page here"
+        )
 
 
 def run(options: argparse.Namespace) -> int:

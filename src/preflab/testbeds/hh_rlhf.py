@@ -118,14 +118,14 @@ class HH(Spec):
         turns = join_turns(chosen[:-1])
         if not turns or turns[-1].role != "user":
             return "the prompt does not end in a human turn"
-        answers = [Completion(dialogue[-1].content) for dialogue in (chosen, rejected)]
-        if not all(answer.text for answer in answers):
+        better, worse = (Completion(dialogue[-1].content) for dialogue in (chosen, rejected))
+        if not (better.text and worse.text):
             return "an answer is empty"
         if _longer(sum(len(turn.content) for turn in turns), self.max_prompt_chars):
             return f"the prompt has more than {self.max_prompt_chars} characters"
-        if _longer(max(len(answer.text) for answer in answers), self.max_answer_chars):
+        if _longer(max(len(better.text), len(worse.text)), self.max_answer_chars):
             return f"an answer has more than {self.max_answer_chars} characters"
-        return Row(Prompt(prompt_id(turns), turns), *answers)
+        return Row(Prompt(prompt_id(turns), turns), better, worse)
 
     def split(self, prompt: Prompt) -> Split | None:
         """Where a dialogue belongs, by its first human turn alone; None for the part that is not open."""

@@ -76,7 +76,8 @@ def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
     """
     inside = wins * graph.part
     part = graph.part.to(wins.dtype)
-    anchor = part / part.sum(-1, keepdim=True)  # the loss is flat along a part's constant; this makes it strictly convex
+    # The loss is flat along a part's constant; this makes it strictly convex.
+    anchor = part / part.sum(-1, keepdim=True)
     rewards = torch.zeros_like(graph.level)
     for _ in range(steps):
         gradient = _gradient(rewards, inside)

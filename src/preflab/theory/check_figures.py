@@ -46,15 +46,18 @@ def reach_figure(trials: Trials) -> Figure:
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
     x, y = trials.reference[trials.inside][:POINTS], trials.divergence[trials.inside][:POINTS]
     top, left = float(y.max()) if len(y) else 1.0, float(x.min()) if len(x) else 1e-3
+    decades = [10.0**power for power in range(math.ceil(math.log10(left)), 1)]
     axes.plot(x, y, color=BLUE, marker="o", linestyle="", markersize=3.5, alpha=0.45, label="inside PPO's class")
     outside = int(trials.outside.sum())
     if outside:
         axes.plot(left / 4, 1.15 * top, color=ORANGE, marker="D", linestyle="", markersize=9, label="outside")
         axes.annotate(
             f"all {outside:,} at pi_ref = 0, KL = inf",
-            (left / 4, 1.15 * top), xytext=(12, -4), textcoords="offset points", color=INK, fontsize=9,
+            (left / 2, 1.15 * top), xytext=(8, -4), textcoords="offset points", color=INK, fontsize=9,
         )  # fmt: skip
     axes.set_xscale("log")
+    axes.set_xticks([left / 4, *decades], ["0", *(f"{decade:g}" for decade in decades)])
+    axes.minorticks_off()
     axes.set_xlim(left / 8, 2)
     axes.axvline(left / 2, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set_ylim(0, 1.35 * top)
@@ -63,8 +66,8 @@ def reach_figure(trials: Trials) -> Figure:
     return Figure(
         file="check-reach.svg",
         title="(b) DPO minimisers with mass on an uncovered response",
-        caption=f"Every point is a DPO minimiser; at most {POINTS} of those inside are drawn. At pi_ref = 0 all lie outside PPO's class, "
-        "at infinite KL. At pi_ref > 0 all lie inside, however small it is: only the reward that is needed grows.",
+        caption=f"Every point is a DPO minimiser; at most {POINTS} of those inside are drawn. At pi_ref = 0 all lie outside "
+        "PPO's class, at infinite KL. At pi_ref > 0 all lie inside, however small it is: only the reward that is needed grows.",
         alt="KL against pi_ref: finite for every positive pi_ref, infinite at zero.",
         svg=svg_text(figure, name="check-reach"),
     )

@@ -26,10 +26,10 @@ NOTES = (
     "softmax has full support, so for it the theorem separates nothing.",
     "What separates the methods in practice is therefore not the classes but what optimisation picks within them "
     "(Section 4.2; `preflab theory synthetic`).",
-    "Both classes are taken with their limits. With separable preferences the Bradley-Terry minimum is not attained: an optimum "
-    "is the limit of a sequence as the reward gap grows, and the certificate is the bound along it.",
-    "The optimum is unique only where the comparisons connect all responses that the reference can write. Elsewhere the data leave a "
-    "constant free for each group of linked responses, in the reward as in the policy, so both classes are whole families.",
+    "Both classes are taken with their limits. With separable preferences the Bradley-Terry minimum is not attained: an "
+    "optimum is the limit of a sequence as the reward gap grows, and the certificate is the bound along it.",
+    "The optimum is unique only where the comparisons connect all responses that the reference can write. Elsewhere the data "
+    "leave a constant free for each group of linked responses, in the reward as in the policy: both classes are families.",
     "A response that is compared must have pi_ref > 0; otherwise the DPO loss is log(0/0). Policies and rewards are tables: "
     "what a network can represent, and what an algorithm reaches, is another question.",
 )
@@ -109,8 +109,8 @@ def case_table(trials: Trials) -> Table:
             *("minimiser outside PPO's class", "widest interval of inf L", "failed"),
         ),
         rows=tuple(rows),
-        note="Comparisons are connected where the compared responses of every prompt are linked by pairs. Preferences are separable "
-        "where some reward explains all of them, mixed where a finite reward attains the minimum.",
+        note="Comparisons are connected where the compared responses of every prompt are linked by pairs. Preferences are "
+        "separable where some reward explains all of them, mixed where a finite reward attains the minimum.",
     )
 
 
@@ -125,10 +125,17 @@ def response_table(trials: Trials) -> Table:
     zero = trials.uncovered & (trials.reference == 0)
     return Table(
         title="Mass moved onto each uncovered response",
-        columns=("uncovered response", "tried", "DPO minimisers", "outside PPO's class", "inside", "largest KL from pi_ref"),
+        columns=(
+            "uncovered response",
+            "tried",
+            "DPO minimisers",
+            "outside PPO's class",
+            "inside",
+            "largest KL from pi_ref",
+        ),
         rows=(row("pi_ref = 0", zero), row("pi_ref > 0", trials.uncovered & ~zero)),
-        note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its optimum. Inside: "
-        "beta log(pi/pi_ref) is an optimal reward, and its optimum is the policy again.",
+        note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its "
+        "optimum. Inside: beta log(pi/pi_ref) is an optimal reward, and its optimum is the policy again.",
     )
 
 
@@ -147,6 +154,6 @@ def bound_table(trials: Trials) -> Table:
             *("log(1 + exp(-g))", "largest excess over what is allowed"),
         ),
         rows=tuple(rows),
-        note=f"Allowed: the interval's width (at most {CERTIFIED:g}, else the trial counts as failed) plus log(1 + exp(-g)) times the share of "
-        f"one-way pairs; {ROUNDING:g} is granted to rounding. A minimum that is attained does not depend on g.",
+        note=f"Allowed: the interval's width (at most {CERTIFIED:g}, else the trial counts as failed) plus log(1 + exp(-g)) "
+        f"times the share of one-way pairs; {ROUNDING:g} is granted to rounding. An attained minimum does not depend on g.",
     )

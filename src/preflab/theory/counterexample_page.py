@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
 from preflab.theory import table1
@@ -11,16 +13,24 @@ from preflab.theory.drawing import BLUE, GREEN, INK, ORANGE, PAPER, axes_for, sv
 from preflab.theory.finding import Figure, Finding, Table
 from preflab.theory.problems import BETAS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+TOP, BANDS = 1.4, 28
+BAND = TOP / BANDS
+"""The figure's shades: bands of equal loss up to TOP, and all above in the last."""
+
 CLAIM = (
     "Theorem 4.1 (b), Table 1: with pi_ref = (0.5, 0.5, 0) and y1 preferred to y2, the DPO loss has a minimiser that puts "
     "mass on y3, which pi_ref never writes and no pair speaks of. PPO on the learned reward cannot return it."
 )
 NOTES = (
-    "With a = pi(y1) and b = pi(y2), L_DPO = log(1 + (b/a)^beta). It is 0 exactly where b = 0 < a, so its minimisers are a whole edge of "
-    "the triangle. At a = b = 0 it is log(0/0): undefined.",
+    "With a = pi(y1) and b = pi(y2), L_DPO = log(1 + (b/a)^beta). It is 0 exactly where b = 0 < a, so its minimisers are a "
+    "whole edge of the triangle. At a = b = 0 it is log(0/0): undefined.",
     "The Bradley-Terry loss log(1 + exp(-g)) falls for ever: y1 always won, so no finite reward is a minimum. The PPO "
     "optimum is the limit (1, 0, 0), and its certificate is the bound along the sequence.",
-    "The example needs pi_ref(y3) = 0. With any pi_ref(y3) > 0 the same DPO minimiser is the PPO optimum of some optimal reward.",
+    "The example needs pi_ref(y3) = 0. With any pi_ref(y3) > 0 the same DPO minimiser is a limit of PPO optima too: the "
+    "reward of y3, of which no pair speaks, has only to be chosen for it.",
 )
 
 
@@ -86,7 +96,8 @@ def minimiser_table(beta: float) -> Table:
         title="Which policies minimise the DPO loss",
         columns=("policy", "L_DPO", "lower bound", "largest gradient", "KL from pi_ref", "minimiser"),
         rows=tuple(rows),
-        note="Lower bound: log(1 + b^beta), since a <= 1; positive where b > 0. Gradient: in the logits; that of y3's logit is always 0.",
+        note="Lower bound: log(1 + b^beta), since a <= 1; positive where b > 0. Gradient: in the logits; that of y3's logit is "
+        "always 0.",
     )
 
 
@@ -102,7 +113,8 @@ def sequence_table(beta: float) -> Table:
         title="PPO optima along the sequence of rewards",
         columns=("gap g", "pi(y1)", "pi(y2)", "pi(y3)", "L_DPO = L_R", "bound exp(-g)", "dL_R/dg", "KL from pi_ref"),
         rows=tuple(rows),
-        note=f"pi(y3): the largest over r(y3) in {', '.join(f'{value:g}' for value in table1.UNSEEN)}. KL tends to log 2 = 0.693.",
+        note=f"pi(y3): the largest over r(y3) in {', '.join(f'{value:g}' for value in table1.UNSEEN)}. A pi(y2) of 0 is below "
+        "the smallest number of double precision. KL tends to log 2 = 0.693.",
     )
 
 
@@ -116,14 +128,8 @@ def certificate_table(checked: list[table1.Checked]) -> Table:
 
 def draw(beta: float) -> Figure:
     """The loss over the triangle of policies, with DPO's minimisers and PPO's path."""
-    import numpy as np
-
     figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
-    corners, levels = np.linspace(1e-4, 1.0, 160), np.linspace(0.0, 1.4, 15)
-    a, b = np.meshgrid(corners, np.concatenate([[1e-12], corners]))
-    loss = np.where(a + b <= 1.004, np.log1p((b / a) ** beta), np.nan)
-    filled = axes.contourf(a, b, loss, levels=levels, cmap="Greys", alpha=0.75, extend="max")
-    figure.colorbar(filled, ax=axes, label="L_DPO", shrink=0.85)
+    shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
     axes.plot(0, 0, marker="o", color=PAPER, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
     path = [step.policy for step in table1.sequence(beta)]
@@ -148,11 +154,26 @@ def draw(beta: float) -> Figure:
     return Figure(
         file="counterexample.svg",
         title=f"The DPO loss over all policies, beta = {beta:g}",
-        caption="The loss depends on b/a alone, so it is constant on rays from the origin and nothing holds a up. PPO stays on the edge "
-        "where y3 has no mass. Dots: the reward gaps of the table.",
+        caption="The loss depends on b/a alone, so it is constant on rays from the origin and nothing holds a up. PPO stays on "
+        "the edge where y3 has no mass. Dots: the reward gaps of the table.",
         alt="Triangle of policies: DPO's minimisers are the whole lower edge, PPO's path runs along the far edge to (1, 0, 0).",
         svg=svg_text(figure, name="counterexample"),
     )
+
+
+def shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
+    """L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    colours, scale = LinearSegmentedColormap.from_list("loss", [PAPER, "#8a8d93"]), Normalize(0.0, TOP)
+    logits = [math.log(math.expm1(step * BAND)) / beta for step in range(1, BANDS)]
+    rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]
+    for index, (low, high) in enumerate(pairwise(rays)):
+        colour = colours(scale((index + 0.5) * BAND))
+        axes.fill([0, 1 - low, 1 - high], [0, low, high], color=colour, linewidth=0.3)
+    bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, label="L_DPO", shrink=0.85, extend="max")
+    bar.outline.set_visible(False)
 
 
 def write_figure(figure: Figure, path: Path) -> None:

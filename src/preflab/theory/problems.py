@@ -127,7 +127,9 @@ def from_json(path: Path) -> Problems:
     """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
     given = parse_spec(_Problem, read_data(path), where=str(path))
     try:
-        problem = Problems(*(torch.tensor(getattr(given, name)).double()[None] for name in Problems._fields))
+        problem = Problems(
+            *(torch.tensor(getattr(given, name), dtype=torch.float64)[None] for name in Problems._fields)
+        )
     except ValueError as error:  # rows of unequal length
         raise UserError(f"{path}: {error}.") from error
     fault = _fault(problem)

@@ -74,7 +74,9 @@ def divergences(policies: Sequence[Policy]) -> list[float]:
 def slope_in_logits(policy: Policy, beta: float) -> float:
     """Largest part of the gradient of L_DPO in the logits: beta sigma(-beta log(a/b)) for y1 and y2, and 0 for y3."""
     a, b, _ = policy
-    return 0.0 if b == 0.0 else beta / (1.0 + (a / b) ** beta)
+    if a == 0.0 or b == 0.0:
+        return beta if b > 0.0 else 0.0
+    return beta * float(torch.sigmoid(torch.tensor(beta * math.log(b / a), dtype=torch.float64)))
 
 
 def sequence(beta: float, unseen: float = 0.0) -> list[Step]:
@@ -96,10 +98,16 @@ def regularised(policies: Sequence[Policy], gap: float, beta: float) -> list[flo
     return [p[0] * gap - beta * kl for p, kl in zip(policies, divergences(policies), strict=True)]
 
 
-def certificates(beta: float, minimiser: Policy = PAPERS_MINIMISER, steps: Sequence[Step] | None = None) -> list[Checked]:
+def certificates(
+    beta: float, minimiser: Policy = PAPERS_MINIMISER, steps: Sequence[Step] | None = None
+) -> list[Checked]:
     """Everything that Table 1 claims, of `minimiser` and of the sequence `steps` (default: the optima's)."""
     steps = sequence(beta) if steps is None else steps
-    return [*minimiser_certificates(beta, minimiser), *sequence_certificates(beta, steps), *difference(minimiser, steps)]
+    return [
+        *minimiser_certificates(beta, minimiser),
+        *sequence_certificates(beta, steps),
+        *difference(minimiser, steps),
+    ]
 
 
 def minimiser_certificates(beta: float, minimiser: Policy) -> list[Checked]:

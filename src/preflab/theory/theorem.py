@@ -6,8 +6,8 @@ lower <= inf L <= lower + gap from `bradley_terry.certify`:
 (a) Every PPO optimum has the minimal DPO loss. The optimum of r, of r plus any constant for each group of linked responses,
     and with any reward on uncovered responses, has L_DPO = L_R(r); along the sequence with gaps g it is at most
     inf L + limit log(1 + exp(-g)).
-(b) A DPO minimiser outside the PPO class exists exactly where an uncovered response has pi_ref = 0. Mass moved onto an uncovered
-    response leaves the DPO loss as it is. Where pi_ref = 0 no reward gives that policy, for every optimum is 0 there;
+(b) A DPO minimiser outside the PPO class exists exactly where an uncovered response has pi_ref = 0. Mass moved onto an
+    uncovered response leaves the DPO loss as it is. Where pi_ref = 0 no reward gives that policy, for every optimum is 0 there;
     elsewhere beta log(pi/pi_ref) is such a reward, an optimal one, and its optimum is that policy again.
 """
 
@@ -152,7 +152,8 @@ def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: I
     All prompts move at once, but each is judged beside the unmoved policies of the others.
     """
     reference = problems.reference.log()
-    found = Tried(*(torch.zeros_like(graph.covered) for _ in range(3)), torch.full_like(policy, torch.nan))
+    minimal, outside, inside = (torch.zeros_like(graph.covered) for _ in range(3))
+    found = Tried(minimal, outside, inside, divergence=torch.full_like(policy, torch.nan))
     for prompt in range(policy.shape[1]):
         for response in range(policy.shape[2]):
             onto = torch.zeros_like(graph.covered)

@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> Ran:
         return collect([from_json(options.replay)])
     if options.trials < 1:
         raise UserError(f"--trials {options.trials}: give a whole number, 1 or more.")
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: give a whole number, 0 or more.")
+    if not 0 <= options.seed < 2**63:
+        raise UserError(f"--seed {options.seed}: give a whole number from 0 to 2^63 - 1.")
     if not 1 <= options.prompts <= 8:
         raise UserError(f"--prompts {options.prompts}: give 1 to 8; more prompts are more trials.")
     if not 2 <= options.responses <= 12:

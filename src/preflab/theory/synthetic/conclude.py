@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from preflab.theory.finding import Outcome, Table
-from preflab.theory.synthetic.experiment import EXACT
 from preflab.theory.synthetic.measures import Floats, Interval, interval
 from preflab.theory.synthetic.sweep import BETAS, COMPARED, COVERAGES, Point, Variation
 
 CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
-LEAK_MARGIN = 0.02
+LEAK_MARGIN = 0.01
 """The total mass that a method must move to uncovered responses before it counts."""
 RISE_MARGIN = 0.10
 """The rise of a single uncovered response that counts; the paper shows one of 0.12."""
@@ -46,28 +45,54 @@ def part(found: Interval, margin: float, *, leaks: bool) -> Outcome:
 
 def readings(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> tuple[Reading, Reading]:
     """By the mass of all uncovered responses, and by the single one that rose most (as in Figure 1)."""
+    return _readings(
+        {name: interval(leaks[name]) for name in COMPARED}, {name: interval(rises[name]) for name in COMPARED}
+    )
+
+
+def _readings(leaks: dict[str, Interval], rises: dict[str, Interval]) -> tuple[Reading, Reading]:
     return (
-        Reading("mass of all uncovered responses", LEAK_MARGIN, {name: interval(leaks[name]) for name in COMPARED}),
-        Reading("single response that rose most", RISE_MARGIN, {name: interval(rises[name]) for name in COMPARED}),
+        Reading("mass of all uncovered responses", LEAK_MARGIN, leaks),
+        Reading("single response that rose most", RISE_MARGIN, rises),
     )
 
 
 def verdict(of: Sequence[Reading]) -> Outcome:
     """What both readings say; where they differ, nothing is decided."""
-    outcomes = {reading.outcome for reading in of}
+    outcomes: set[Outcome] = {reading.outcome for reading in of}
     return outcomes.pop() if len(outcomes) == 1 else "not decided"
 
 
 def sentence(of: Sequence[Reading], seeds: int, points: Sequence[Point]) -> str:
     """The verdict in words, with its numbers."""
-    words = [f"Over {seeds} seeds:"]
+    words: list[str] = []
     for reading in of:
-        values = ", ".join(f"{name} {shown(found)}" for name, found in reading.found.items())
-        words.append(f"the {reading.label} changes by: {values}; so read, the claim is {_judged(reading.outcome)}.")
-    places = len(points) // len(COMPARED)
-    counts = ", ".join(f"{name} in {len(leaking(points, name))}" for name in COMPARED)
-    words.append(f"Places of the sweep ({places}) where the uncovered mass grows by more than {LEAK_MARGIN}: {counts}.")
+        each = [f"{name} {said(found, reading.margin)} ({shown(found)})" for name, found in reading.found.items()]
+        words.append(f"By the {reading.label}, margin {reading.margin:g}, over {seeds} seeds: {', '.join(each)}.")
+    counts = ", ".join(f"{name} leaks at {len(leaking(points, name))}" for name in COMPARED)
+    held = [[each[index].outcome for each in by_place(points)].count("holds") for index in range(len(of))]
+    words.append(
+        f"Of the sweep's {len(by_place(points))} places (coverage, beta, training length) {counts} by the mass; DPO leaks "
+        f"and PPO does not at {held[0]} by the mass, at {held[1]} by the single response."
+    )
     return " ".join(words)
+
+
+def by_place(points: Sequence[Point]) -> list[tuple[Reading, Reading]]:
+    """The claim read at every place of the sweep."""
+    places = dict.fromkeys((point.coverage, point.beta, point.steps) for point in points)
+    at = {(point.coverage, point.beta, point.steps, point.method): point for point in points}
+    return [
+        _readings(
+            {name: at[*place, name].leak for name in COMPARED}, {name: at[*place, name].rise for name in COMPARED}
+        )
+        for place in places
+    ]
+
+
+def said(found: Interval, margin: float) -> str:
+    """leaks, does not leak, or neither is decided."""
+    return {"holds": "leaks", "refuted": "does not leak"}.get(part(found, margin, leaks=True), "is not decided")
 
 
 def leaking(points: Sequence[Point], method: str) -> list[Point]:
@@ -78,10 +103,6 @@ def leaking(points: Sequence[Point], method: str) -> list[Point]:
 def shown(found: Interval) -> str:
     """+0.131 [+0.117, +0.145]."""
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-
-
-def _judged(outcome: Outcome) -> str:
-    return "true here" if outcome == "holds" else outcome
 
 
 def method_table(
@@ -133,17 +154,25 @@ def reading_table(of: Sequence[Reading]) -> Table:
 
 
 def sweep_table(points: Sequence[Point]) -> Table:
-    """The change of uncovered mass at the end of training, for each coverage and beta."""
+    """The change of uncovered mass at the end of training for each coverage and beta, and when a method leaked."""
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
-    rows = [
-        (f"{8 * coverage:.0f} of 8, β = {beta:g}", *(shown(at[coverage, beta, name].leak) for name in COMPARED))
-        for coverage in COVERAGES
-        for beta in BETAS
-    ]
+    rows: list[tuple[str, ...]] = []
+    for coverage in COVERAGES:
+        for beta in BETAS:
+            here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
+            cells = [f"{shown(at[coverage, beta, name].leak)}{_when(leaking(here, name))}" for name in COMPARED]
+            rows.append((f"{8 * coverage:.0f} of 8, β = {beta:g}", *cells))
     return Table(
-        title=f"Change of the uncovered mass after {last} steps", columns=("covered", *COMPARED), rows=tuple(rows)
+        title=f"Change of the uncovered mass after {last} steps",
+        columns=("covered", *COMPARED),
+        rows=tuple(rows),
+        note=f"With the training lengths at which the method leaked: its interval lay above {LEAK_MARGIN:g}.",
     )
+
+
+def _when(points: Sequence[Point]) -> str:
+    return f"; leaked at {', '.join(str(point.steps) for point in points)}" if points else ""
 
 
 def variation_table(variations: Sequence[Variation]) -> Table:
@@ -160,5 +189,6 @@ def variation_table(variations: Sequence[Variation]) -> Table:
         title="The same under other networks and another pi_ref",
         columns=("variation", "uncovered mass of pi_ref", *COMPARED),
         rows=tuple(rows),
-        note="Change of the uncovered mass, then the mean largest rise of one uncovered response.",
+        note="Change of the uncovered mass, then the mean largest rise of one uncovered response. A table shares no "
+        "parameter between prompts: nothing that is learned at one can raise a response at another.",
     )

@@ -17,7 +17,15 @@ from preflab.theory.synthetic.measures import Floats, Interval, interval
 from preflab.theory.synthetic.sweep import BETAS, COVERAGES, Point
 
 COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
-_STYLE = {"font.size": 10, "axes.titlesize": 11, "text.color": INK, "axes.labelcolor": MUTED, "text.parse_math": False}
+_STYLE: dict[Any, Any] = {
+    "axes.facecolor": PAPER,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "text.parse_math": False,
+}
+_CORNER = [(0, 0), (-1, 0), (0, -1)]
 _SHARES = LinearSegmentedColormap.from_list("shares", [PAPER, "#bcdcfb", BLUE, "#0a3a6b"])
 _REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", PAPER, "#bfe0cc", GREEN])
 
@@ -41,9 +49,7 @@ def heat_maps(covered: Floats, appearances: Floats, reward: Floats, policies: Ma
         return svg_text(drawing, name="synthetic-heat-maps")
 
 
-def _heat_map(
-    axes: Any, shade: Floats, covered: Floats, title: str, colours: Any, shown: Floats, form: str
-) -> None:
+def _heat_map(axes: Any, shade: Floats, covered: Floats, title: str, colours: Any, shown: Floats, form: str) -> None:
     """`shade` in [0, 1] colours the cells, `shown` is written in them; no zero is written."""
     axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=GRID, linewidth=0.6)
     for (x, y), value in np.ndenumerate(shown):
@@ -52,8 +58,10 @@ def _heat_map(
             red, green, blue, _ = colours(shade[x, y])
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
             axes.text(y + 0.5, x + 0.52, text, ha="center", va="center", fontsize=8, color=PAPER if dark else INK)
-        if not covered[x, y]:
-            axes.fill([y + 0.72, y + 0.97, y + 0.97], [x + 0.03, x + 0.03, x + 0.28], color=ORANGE, linewidth=0)
+    rows, columns = np.nonzero(np.logical_not(covered))
+    axes.plot(
+        columns + 0.97, rows + 0.03, linestyle="none", marker=_CORNER, markersize=14, color=ORANGE, markeredgewidth=0
+    )
     axes.set_title(title, loc="left", color=INK, fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()
@@ -70,8 +78,8 @@ def forest(leaks: Mapping[str, Floats], rises: Mapping[str, Floats], margins: tu
         drawing = Drawing(figsize=(9.6, 3.6))
         left, right = drawing.subplots(1, 2, sharey=True)
         drawing.subplots_adjust(left=0.115, right=0.985, top=0.88, bottom=0.15, wspace=0.06)
-        _forest(left, leaks, margins[0], "All uncovered responses together", "change of their mass")
-        _forest(right, rises, margins[1], "The uncovered response that rose most", "its rise")
+        _forest(left, leaks, margins[0], "All uncovered responses together", "change of their mass, percentage points")
+        _forest(right, rises, margins[1], "The uncovered response that rose most", "its rise, percentage points")
         left.set_yticks(range(len(leaks)), leaks)
         left.invert_yaxis()
         return svg_text(drawing, name="synthetic-leak")
@@ -103,9 +111,10 @@ def small_multiples(points: Sequence[Point], field: str, margin: float, label: s
                 _curves(axes, here, field, margin)
                 if row == 0:
                     axes.set_title(f"β = {beta:g}", color=INK, fontweight="bold")
+                axes.spines["bottom"].set_visible(row == len(COVERAGES) - 1)
             grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=INK)
         drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=MUTED, fontsize=10)
-        drawing.text(0.012, 0.955, label, fontsize=11, fontweight="bold", color=INK)
+        drawing.text(0.012, 0.955, f"{label}, percentage points", fontsize=11, fontweight="bold", color=INK)
         handles = grid[0, 0].get_lines()[1:]
         drawing.legend(
             handles=handles, labels=list(COLOURS), loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 1.0)

@@ -132,7 +132,9 @@ def draw_forest(measured: Measured) -> Figure:
 
 
 def draw_sweep(points: list[Point]) -> tuple[Figure, Figure]:
-    about = "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
+    about = (
+        "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
+    )
     about += "of that many steps; PPO is trained that long on the finished one."
     alt = "against training length for DPO, PPO and the exact PPO optimum; a panel for each coverage and beta."
     mass = figures.small_multiples(

@@ -13,7 +13,7 @@ from preflab.theory.synthetic.measures import Interval, interval, largest_rise, 
 from preflab.theory.synthetic.objectives import trained_methods
 
 COVERAGES = (0.25, 0.5, 0.75)
-BETAS = (0.03, 0.1, 0.3, 1.0)
+BETAS = (0.1, 0.3, 1.0, 3.0)
 LENGTHS = 8
 COMPARED = ("DPO", "PPO", EXACT)
 """The methods that the sweep trains: those of the claim."""
@@ -74,14 +74,10 @@ def vary(setting: Setting, beta: float) -> list[Variation]:
 def point(method: str, policy: Tensor, prepared: Prepared, *, coverage: float, beta: float, steps: int) -> Point:
     """What one method's log-probabilities [S,X,Y] come to."""
     about = (prepared.known.reference, prepared.scenario.covered)
-    return Point(
-        coverage, beta, steps, method, interval(leak(policy, *about)), interval(largest_rise(policy, *about))
-    )
+    return Point(coverage, beta, steps, method, interval(leak(policy, *about)), interval(largest_rise(policy, *about)))
 
 
-def _compared(
-    prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]
-) -> list[Point]:
+def _compared(prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]) -> list[Point]:
     methods = {name: method for name, method in trained_methods(beta).items() if name in COMPARED}
     policies: Mapping[str, Mapping[int, Tensor]] = train(
         prepared, methods, beta=beta, steps=steps, checkpoints=checkpoints
