@@ -31,7 +31,7 @@ def texts(
         None if fill is None else Completion(fill),
         random.Random(seed),
     )
-    return [(chosen.text, rejected.text) for chosen, rejected in found]
+    return [(chosen.text, rejected.text) for chosen, rejected, _ in found]
 
 
 ANSWERS = [("c", 2.0), ("a", 1.0), ("d", 3.0), ("b", 1.5)]
@@ -40,6 +40,17 @@ ANSWERS = [("c", 2.0), ("a", 1.0), ("d", 3.0), ("b", 1.5)]
 def test_best_against_worst() -> None:
     """Protects the rule: 3 against 1, wherever they stand."""
     assert texts(Draw(rule="best-worst"), ANSWERS) == [("d", "a")]
+
+
+def test_the_gap_of_the_scores_goes_with_the_pair() -> None:
+    """Protects the margin that a reward model may learn by: 3 - 1 = 2; by a threshold a right answer is 1 above a wrong one,
+    whatever their scores."""
+    completions, scores = [Completion(text) for text, _ in ANSWERS], [score for _, score in ANSWERS]
+    gaps = [
+        pair(draw, completions, scores, None, None)[0][2]
+        for draw in (Draw(rule="best-worst"), Draw(rule="best-worst", right=3))
+    ]
+    assert gaps == [2.0, 1.0]
 
 
 def test_all_pairs() -> None:

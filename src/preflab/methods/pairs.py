@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ class Pairs(Method):
             raise UserError("No prompt gave two answers of different score: there are no pairs to learn from.")
         wrong = set(run.shuffled(len(pairs), "flips")[: round(self.flips * len(pairs))])
         return [
-            Preference(pair.prompt, pair.rejected, pair.chosen) if row in wrong else pair
+            replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
             for row, pair in enumerate(pairs)
         ]
 
@@ -67,7 +68,8 @@ class Pairs(Method):
 def draw_pairs(
     draw: Draw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
 ) -> list[Preference]:
-    """Samples of each prompt, scored by the run's reward and paired; ties are dropped, and prompts without a pair."""
+    """Samples of each prompt, scored by the run's reward and paired; ties are dropped, and prompts without a pair. A pair's
+    margin is the gap of the scores that made it."""
     # 1. Sample and label.
     rollout = roll_out(parts, policy, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
@@ -76,8 +78,8 @@ def draw_pairs(
     pairs: list[Preference] = []
     for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
         rng = parts.run.random(name, "pair", i)
-        for chosen, rejected in pair(draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng):
-            pairs.append(Preference(prompt, chosen, rejected))
+        for chosen, rejected, gap in pair(draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng):
+            pairs.append(Preference(prompt, chosen, rejected, margin=gap))
     return pairs
 
 
@@ -106,24 +108,23 @@ def right_demonstrations(
 
 def pair(
     draw: Draw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
-) -> list[tuple[Completion, Completion]]:
-    """(chosen, rejected) of one prompt's samples. Equal scores make no pair; equal texts neither.
+) -> list[tuple[Completion, Completion, float]]:
+    """(chosen, rejected, gap of their scores) of one prompt's samples. Equal scores make no pair; equal texts neither.
 
-    Where `right` is given, an answer is right when its score reaches it; otherwise any higher score is better.
+    Where `right` is given, an answer is right when its score reaches it, and counts 1; otherwise any higher score is better.
     """
     answers = list(zip(completions, scores, strict=True))
     if draw.right is not None:
         answers = [(answer, float(score >= draw.right)) for answer, score in answers]
         if fill is not None and not any(score for _, score in answers):
             answers.append((fill, 1.0))
-    gaps = [
-        (high - low, (better, worse))
+    pairs = [
+        (better, worse, high - low)
         for (better, high), (worse, low) in product(answers, answers)
         if high > low and better.text != worse.text
     ]
-    pairs = [found for _, found in gaps]
     if not pairs or draw.rule == "all":
         return pairs
     if draw.rule == "random":
         return [rng.choice(pairs)]
-    return [max(gaps, key=lambda gap: gap[0])[1]]
+    return [max(pairs, key=lambda found: found[2])]
