@@ -41,7 +41,7 @@ def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]
     found = train(EVERYTHING, checkpoint_seconds=0)
     tree = checkpoint.load_newest(found.directory / "checkpoints")
     assert tree is not None and tree["step"] == 4
-    for learner, name in zip(found.learners, ("actor", "critic"), strict=True):
+    for learner, name in zip(found.learners, ("policy", "critic"), strict=True):
         saved = tree[name]
         assert saved["position"] == learner.position > 0 and saved["weights"].keys() == learner.parameters.keys()
         for parameter_name, parameter in learner.parameters.items():
@@ -52,8 +52,8 @@ def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]
             }
     assert tree["moments"]["weight"] == pytest.approx(1 - 0.5**4) and tree["moments"]["square_sum"] > 0
     assert tree["kl"]["coefficient"] != EVERYTHING.kl_coefficient
-    assert tree["reference"].keys() == tree["actor"]["weights"].keys()
-    assert any(not torch.equal(tree["reference"][name], weight) for name, weight in tree["actor"]["weights"].items())
+    assert tree["reference"].keys() == tree["policy"]["weights"].keys()
+    assert any(not torch.equal(tree["reference"][name], weight) for name, weight in tree["policy"]["weights"].items())
 
 
 def test_a_frozen_reference_is_not_in_the_checkpoint(train: Callable[..., Any]) -> None:

@@ -17,7 +17,7 @@ from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Count, Parts
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
-from preflab.methods.rollout import asked_prompts
+from preflab.methods.rollout import asked_prompts, share_done
 from preflab.methods.surrogate import Share
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
@@ -60,8 +60,8 @@ class OnlineDPO(PairLoss):
         state: dict[str, Stateful] = {"policy": learner}
         if self.reference_ema:
             state["reference"] = reference
-        total = run.times(self.steps, self.prompts * self.draw.samples, parts.needed_reward())
-        for step in run.steps(total, state, policy=policy, validate=parts.validate):
+        share = share_done(parts, self.steps, self.draw.samples)
+        for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Pairs of the current policy's answers to the step's prompts.
             asked = asked_prompts(parts, prompts, step, self.prompts, labels=self.draw.samples)
             pairs = draw_pairs(self.draw, parts, policy, asked, name=f"step-{step:06d}")

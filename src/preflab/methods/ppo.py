@@ -27,6 +27,7 @@ from preflab.methods.rollout import (
     roll_out,
     rollout_measures,
     shaped,
+    share_done,
     training_prompts,
 )
 from preflab.methods.surrogate import Share, Surrogate, actor_terms
@@ -59,17 +60,17 @@ class PPO(Surrogate):
     critic_optim: Optim = Optim(learning_rate=5e-6)
 
     def train(self, parts: Parts) -> LanguageModel:
-        run, policy, reward = parts.run, parts.policy, parts.needed_reward()
+        run, policy = parts.run, parts.policy
         prompts = training_prompts(self, parts)
         value_model = open_critic(self, parts)
         actor, critic = parts.learner(policy.model, self.optim), parts.learner(value_model, self.critic_optim)
         reference, moments = Reference(policy.model), ops.RunningMoments(self.value_decay)
         kl = KlController(self.kl_coefficient, self.kl_target, self.kl_horizon)
-        state: dict[str, Stateful] = {"actor": actor, "critic": critic, "moments": moments, "kl": kl}
+        state: dict[str, Stateful] = {"policy": actor, "critic": critic, "moments": moments, "kl": kl}
         if self.reference_ema:
             state["reference"] = reference
-        total = run.times(self.steps, self.rollouts, reward)
-        for step in run.steps(total, state, policy=policy, validate=parts.validate):
+        share = share_done(parts, self.steps, labels=1)
+        for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Roll out: one response to each of the step's prompts, and its score.
             asked = asked_prompts(parts, prompts, step, self.rollouts)
             rollout = roll_out(parts, policy, asked, "rollout", step, decoding=self.decoding)

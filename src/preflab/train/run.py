@@ -115,11 +115,6 @@ class Run:
             return None
         return max(0, int(self.budget.own - self.meter.used("labels")))
 
-    def times(self, most: int, labels: int, reward: Reward) -> int:
-        """How often `labels` labels of a reward can be bought, `most` at the most; the last time may buy fewer."""
-        left = self.labels_left() if buys_labels(reward) else None
-        return most if left is None else max(1, min(most, math.ceil(left / labels)))
-
     def affordable(self, count: int, labels: int, reward: Reward) -> int:
         """How many of `count` prompts can be answered where each answer set costs `labels` of the reward; at least 1."""
         left = self.labels_left() if buys_labels(reward) else None
@@ -269,7 +264,7 @@ class Run:
     def _advance(self, step: int) -> None:
         if self.budget is not None and self.budget.unit == "compute":
             self.progress = self.meter.used("compute") / self.budget.own
-        else:  # a labels budget has cut the number of steps beforehand: see `times`
+        else:
             self.progress = self._share(step)
 
     def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
