@@ -39,7 +39,8 @@ def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
 
 
 def _draw(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Every covered response is in a pair: the first k - 1 pairs see to that, the others are uniform."""
+    """Every covered response is in a pair: the first k - 1 pairs see to that, the others are uniform. The best one is in
+    the first pair."""
     covered = np.zeros((PROMPTS, RESPONSES), dtype=bool)
     pairs = np.zeros((PROMPTS, PAIRS_PER_PROMPT, 2), dtype=np.int64)
     rank = np.zeros((PROMPTS, RESPONSES), dtype=np.int64)
@@ -53,7 +54,7 @@ def _draw(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, 
         covered[x, kept] = True
         for index in range(PAIRS_PER_PROMPT):
             one = kept[index + 1] if index < k - 1 else random.choice(kept)
-            other = random.choice(kept[kept != one])
+            other = x if index == 0 else random.choice(kept[kept != one])
             pairs[x, index] = sorted((one, other), key=lambda y: rank[x, y])
     flat = pairs.reshape(-1, 2)
     prompt = np.repeat(np.arange(PROMPTS), PAIRS_PER_PROMPT)
