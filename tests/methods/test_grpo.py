@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,12 +122,14 @@ def test_dynamic_sampling_fills_the_step(
         assert record["reward"] == 0.5  # one of two in every group that is kept
 
 
-def test_dynamic_sampling_gives_up(train: Callable[..., Any]) -> None:
-    """A reward that never differs: so many draws and no more, no update, and the run goes on to its end."""
-    found = train(small(dynamic_sampling=True, most_draws=3), reward=lambda text: 1.0)
-    assert found.meter.used("labels") == 2 * 3 * 8
-    assert [record["no_variance"] for record in found.metrics] == [1, 1]
-    assert found.learners[0].updates == 0 and "policy/loss" not in found.metrics[-1]
+def test_dynamic_sampling_gives_up(train: Callable[..., Any], tmp_path: Path) -> None:
+    """A reward that never differs: so many draws a step and no more, no update; a run that learnt nothing says so in the end
+    and is no trained policy."""
+    with pytest.raises(UserError, match="had anything to learn from"):
+        train(small(dynamic_sampling=True, most_draws=3), reward=lambda text: 1.0, directory=tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["labels"] for record in records] == [3 * 8, 2 * 3 * 8]
+    assert [record["no_variance"] for record in records] == [1, 1] and "policy/loss" not in records[-1]
 
 
 def test_dynamic_sampling_off_is_the_plain_rollout(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> T
     Returns: [B], ln 2 where pi = pi_ref.
     """
     fall = (-pairs.chosen_ratio).clamp(min=0.0)
-    return -F.logsigmoid(beta * (pairs.margin - lam * fall))
+    return -F.logsigmoid(beta * (pairs.margin - _weight("lam", lam) * fall))
 
 
 def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
@@ -138,6 +138,8 @@ def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0)
     Returns: [B], ln 2 where pi = pi_ref.
     """
     chosen, rejected = _phi(pairs.chosen_ratio), _phi(pairs.rejected_ratio)
+    if not r_max > 0.0:
+        raise UserError(f"`r_max` bounds the reward: above 0, not {r_max}.")
     return -F.logsigmoid((beta * (chosen - rejected)).clamp(-2.0 * r_max, 2.0 * r_max))
 
 
@@ -159,7 +161,10 @@ def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Ten
 
     Returns: [B].
     """
-    return -F.logsigmoid(beta * (pairs.chosen - pairs.rejected)) - nll * pairs.chosen / pairs.chosen_lengths
+    return (
+        -F.logsigmoid(beta * (pairs.chosen - pairs.rejected))
+        - _weight("nll", nll) * pairs.chosen / pairs.chosen_lengths
+    )
 
 
 def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
@@ -170,7 +175,7 @@ def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
     Returns: [B].
     """
     chosen, rejected = pairs.chosen / pairs.chosen_lengths, pairs.rejected / pairs.rejected_lengths
-    return -chosen - lam * F.logsigmoid(_log_odds(chosen) - _log_odds(rejected))
+    return -chosen - _weight("lam", lam) * F.logsigmoid(_log_odds(chosen) - _log_odds(rejected))
 
 
 def _phi(log_ratio: Tensor) -> Tensor:
@@ -182,6 +187,12 @@ def _log_odds(logprob: Tensor) -> Tensor:
     """log P - log(1 - P), finite at P = 1: there 1 - P is taken to be the smallest number that 1 can be told from."""
     held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return held - torch.log(-torch.expm1(held))
+
+
+def _weight(name: str, value: float) -> float:
+    if not value >= 0.0:
+        raise UserError(f"`{name}` is the weight of a term: at least 0, not {value}.")
+    return value
 
 
 def _share(noise: float) -> float:
@@ -228,7 +239,12 @@ def preference_loss(
         if field not in given and fields[field].default is inspect.Parameter.empty:
             raise UserError(f"The preference loss {name!r} needs a value for its setting {field!r}.")
     found = partial(loss, **given)
-    tried = found(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
+    try:
+        tried = found(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
+    except UserError:
+        raise
+    except Exception as error:  # whatever the user's own function raises
+        raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
     if tried.shape != (2,):  # a mean would pass silently, and weigh micro-batches by their number
         raise UserError(
             f"The preference loss {name!r} gives {list(tried.shape)} for two pairs: it must be a term a pair."

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from preflab import dist, ops
 from preflab.batch import Experience
+from preflab.errors import UserError
 from preflab.methods.base import Count, Parts
 from preflab.methods.rollout import (
+    NOTHING_LEARNT,
     Rollout,
     asked_prompts,
     mini_batches,
@@ -41,7 +43,8 @@ from preflab.types import Prompt
 class CriticFree(Surrogate):
     """The fields that the four share. `rollouts` counts responses, `group` of them to each prompt. `loss_average`: see
     `ops.average_weights`; its constant is `decoding.max_new_tokens`. No critic can say what a truncated answer would have
-    come to: it is scored as it stands, or by choice ignored (its advantage is 0, it still counts as a row)."""
+    come to: it is scored as it stands, or by choice ignored (its advantage is 0; it still counts as a row, and a
+    KL term of the loss still holds it)."""
 
     group: Count = 4
     loss_average: ops.LossAverage = "token"
@@ -111,6 +114,8 @@ def improve(
         run.log(seen | {"skipped": learner.skipped})
         if spec.reference_ema:
             reference.follow(spec.reference_ema)
+    if not learner.updates + learner.skipped:
+        raise UserError(NOTHING_LEARNT)
     return policy
 
 

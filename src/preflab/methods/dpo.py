@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from preflab.batch import PairBatch, collate_pairs
+from preflab.errors import UserError
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
 from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
 from preflab.models import forward
@@ -38,6 +39,8 @@ class PairLoss(Method):
 
     @model_validator(mode="after")
     def _refuse_what_does_not_exist(self) -> Self:
+        if "beta" in self.loss_settings:
+            raise UserError("`beta` has a field of its own: set `beta`, not `loss_settings`.")
         if ":" not in self.loss:  # the user's own is looked for where the run is
             self.objective()
         return self

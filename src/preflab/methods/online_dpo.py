@@ -17,7 +17,7 @@ from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Count, Parts
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
-from preflab.methods.rollout import asked_prompts, share_done
+from preflab.methods.rollout import NOTHING_LEARNT, asked_prompts, share_done
 from preflab.methods.surrogate import Share
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
@@ -48,6 +48,8 @@ class OnlineDPO(PairLoss):
             raise UserError(
                 "Online DPO pairs its own samples: draw.samples must be 2 at least, the temperature above 0."
             )
+        if self.reference_ema and self.loss in REFERENCE_FREE:
+            raise UserError(f"The loss {self.loss!r} looks at no reference: reference_ema would move nothing.")
         return self
 
     def train(self, parts: Parts) -> LanguageModel:
@@ -78,10 +80,7 @@ class OnlineDPO(PairLoss):
             if self.reference_ema:
                 reference.follow(self.reference_ema)
         if not learner.updates:
-            raise UserError(
-                "No step gave a pair: every prompt's samples score the same. Draw more samples a prompt, or start from a "
-                "policy that is right at times."
-            )
+            raise UserError(NOTHING_LEARNT)
         return policy
 
     def seen_by(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:

@@ -10,8 +10,10 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, model_validator
 
+from preflab.errors import UserError
 from preflab.methods.base import Parts
 from preflab.methods.rollout import (
+    NOTHING_LEARNT,
     OnPolicy,
     Rollout,
     asked_prompts,
@@ -65,6 +67,8 @@ class RAFT(OnPolicy):
                 count = float(batch.completion_lengths.sum())
                 update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress)
                 run.log(update, "policy/")
+        if not learner.updates:
+            raise UserError(NOTHING_LEARNT)
         return policy
 
 

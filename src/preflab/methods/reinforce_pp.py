@@ -23,7 +23,8 @@ from preflab.train.learner import Optim
 
 class ReinforcePP(CriticFree):
     """The author's values: one answer a prompt, 256 a step in two updates, beta .01, learning rate 5e-7.
-    `group_baseline` (REINFORCE++-baseline): each score less its group's mean first, for a `group` of several answers."""
+    `group_baseline` (REINFORCE++-baseline): each score less its group's mean first, for a `group` of several answers. The KL
+    stays in the reward there too, where the author's code makes it a loss of its own."""
 
     kind: Literal["reinforce++"] = "reinforce++"
     rollouts: Count = 256

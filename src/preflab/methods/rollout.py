@@ -28,6 +28,11 @@ from preflab.train.learner import Optim
 from preflab.train.run import Run, buys_labels
 from preflab.types import Completion, Prompt
 
+NOTHING_LEARNT = (
+    "No step had anything to learn from: every prompt's answers score the same. Ask more answers a prompt, or start from a "
+    "policy that is right at times."
+)
+
 
 class OnPolicy(Method):
     """The fields of every method that learns from its own samples step by step. `rollouts`: responses a step, learnt from

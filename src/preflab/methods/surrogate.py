@@ -26,7 +26,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Surrogate(OnPolicy):
     """The fields that these methods share. None turns a clip or the guard off."""
 
-    clip: Positive = 0.2
+    clip: float = Field(default=0.2, gt=0, lt=1)
     clip_high: Positive | None = None
     kl_coefficient: float = Field(default=0.1, ge=0)
     reward_scale: float = 1.0

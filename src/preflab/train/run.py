@@ -96,15 +96,20 @@ class Run:
         return order
 
     def drawn(self, rows: Sequence[T], count: int, name: str) -> list[T]:
-        """`count` of the rows, drawn once for the run; all of them where `count` is 0."""
+        """`count` of the rows, drawn once for the run; all of them where `count` is 0. Raises `UserError` where there are
+        fewer: arms that are to learn from equally many would not."""
+        if count > len(rows):
+            raise UserError(
+                f"{count:,} {name} are asked for, and there are {len(rows):,}: ask for fewer, or 0 for all."
+            )
         order = self.shuffled(len(rows), "drawn", name)
         return [rows[i] for i in order[: count or len(rows)]]
 
     def pairs(self, preferences: Sequence[T], count: int, *, paid: bool) -> list[T]:
         """`count` training pairs, drawn once for the run (0: all). Each costs a label, unless the stage that made them
         has `paid` for it; a labels budget caps them."""
-        left = None if paid else self.labels_left()
-        pairs = self.drawn(preferences, count if left is None else min(count or len(preferences), left), "pairs")
+        pairs, left = self.drawn(preferences, count, "pairs"), None if paid else self.labels_left()
+        pairs = pairs if left is None else pairs[:left]
         if not paid:
             self.meter.labelled(len(pairs))
         return pairs
