@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -246,3 +247,44 @@ def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert read(tmp_path)[0]["loss"] == pytest.approx(2.0, abs=1e-5)
     with pytest.raises(UserError, match=r"no setting 'ofset'. Did you mean 'offset'"):
         spec.model_copy(update={"loss_settings": {"ofset": 2.0}}).objective()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss_settings": {"beta": -1.0}}, "`beta` has a field of its own"),
+        ({"loss": "chi-po", "loss_settings": {"r_max": -1.0}}, "`r_max` bounds the reward"),
+        ({"loss": "dpop", "loss_settings": {"lam": -1.0}}, "`lam` is the weight of a term"),
+        ({"loss": "cpo", "loss_settings": {"nll": -1.0}}, "`nll` is the weight of a term"),
+        ({"loss": "orpo", "loss_settings": {"lam": -0.5}}, "`lam` is the weight of a term"),
+    ],
+)
+def test_settings_that_turn_a_loss_round_are_refused(settings: dict[str, Any], said: str) -> None:
+    """Protects from a preference reversed, or a gradient that is zero for ever, by a sign."""
+    with pytest.raises(UserError, match=said):
+        DPO(**settings)
+
+
+def failing(pairs: Any) -> Any:
+    return pairs.nowhere
+
+
+def test_a_loss_of_the_users_that_fails_is_theirs() -> None:
+    """Protects from a traceback: the user's own function is tried on two pairs, and what it raises is said in a line."""
+    with pytest.raises(UserError, match="fails on two pairs: AttributeError"):
+        DPO(loss=f"{__name__}:failing").objective()
+
+
+def test_the_loss_of_the_docs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the page on own parts: its loss, as written there, is taken; at the reference it is 1, and -1 beta margin
+    away from it (1 + .2)^2."""
+    (code,) = re.findall(
+        r"```python\n(# my_losses.py.*?)```", (repository / "docs" / "extend.md").read_text(), re.DOTALL
+    )
+    (tmp_path / "my_losses.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loss = DPO(loss="my_losses:squared_hinge", beta=0.2).objective()
+    zero, one = torch.zeros(1), torch.ones(1)
+    assert float(loss(PairLogprobs(zero, zero, zero, zero, one, one))) == 1.0
+    assert float(loss(PairLogprobs(-one, zero, zero, zero, one, one))) == pytest.approx(1.44)

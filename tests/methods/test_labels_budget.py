@@ -81,7 +81,8 @@ def test_replaced_groups_count(tmp_path: Path, amount: int) -> None:
     reward = Labelled(lambda text: 1.0)
     with opened(tmp_path, untrained(), budget=Budget(unit="labels", amount=amount), reward=reward) as parts:
         reward.meter = parts.run.meter
-        method.train(parts)
+        with pytest.raises(UserError, match="had anything to learn from"):
+            method.train(parts)
         assert parts.run.meter.used("labels") == amount // 4 * 4
     assert len(read(tmp_path)) == -(-(amount // 4) // 4)
 

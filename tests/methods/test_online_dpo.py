@@ -95,7 +95,7 @@ def test_no_pair_ever(tmp_path: Path) -> None:
     """Protects the user from an arm that did nothing and looks trained."""
     with (
         opened(tmp_path, untrained(), reward=Scored(lambda text: 1.0)) as parts,
-        pytest.raises(UserError, match="No step gave a pair"),
+        pytest.raises(UserError, match="had anything to learn from"),
     ):
         SPEC.train(parts)
 
@@ -157,3 +157,9 @@ def test_it_goes_on_exactly(train: Callable[..., Any], tmp_path: Path) -> None:
         train(spec, reward=dying, directory=tmp_path / "killed", checkpoint_seconds=0.0)
     again = train(spec, reward=length, directory=tmp_path / "killed")
     assert len(calls) == 20 and again.metrics == undisturbed.metrics
+
+
+def test_a_reference_that_nobody_asks_is_refused() -> None:
+    """Protects from an option that moves nothing: SimPO looks at no reference, so that none can follow."""
+    with pytest.raises(UserError, match="looks at no reference"):
+        OnlineDPO(loss="simpo", reference_ema=0.1)
