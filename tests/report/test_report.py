@@ -294,7 +294,7 @@ def test_claims_in_every_form(results: Results, page: str) -> None:
             "below the margin, 3",
         ):
             assert part in words
-    assert all("any false “confirmed” or “refuted”" in words for words in forms[:2])
+    assert all("excludes a gain of the margin or more" in words for words in forms[:2])
     rows = [row for row in csv.DictReader(io.StringIO(render_csv(results))) if row["method"] == "claim"]
     assert [row["outcome"] for row in rows] == ["confirmed", "refuted", "not decided", "not measured"]
     assert (rows[0]["arm"], rows[0]["quantity"], rows[0]["value"]) == ("ppo − ppo-rm", "C6, tests", "0.06")

@@ -181,7 +181,8 @@ def family_words(results: Results) -> str:
         return "One claim, written down before the study ran; its interval holds with 95%."
     return (
         f"{len(results.claims)} claims, written down before the study ran. They are one family: their intervals hold at "
-        "once with 95%, so that any false “confirmed” or “refuted” among them has a chance of at most 5%."
+        "once with 95%. “Refuted” excludes a gain of the margin or more; a smaller one stays possible. Of “does not improve” "
+        "it says that there is a gain."
     )
 
 

@@ -1,8 +1,9 @@
 """Claims decided: each one's contrast with its interval, held against 0 and the claim's margin. No torch.
 
-All claims of a study are one family: their intervals hold at once with 95%, so that the chance of any false "confirmed"
-or "refuted" among them is at most 5%, whatever their dependence (Bonferroni). The family is counted as it was written
-down; what could not be measured stays in it.
+All claims of a study are one family: their intervals hold at once with 95%, whatever their dependence (Bonferroni). So does
+what an outcome says of an interval: "confirmed" that the contrast is above 0 (superior) or below the margin (not superior);
+"refuted" that it is below the margin (no gain worth having; a smaller one is not excluded), or above 0. The family is
+counted as the study has it; what could not be measured stays in it.
 """
 
 from __future__ import annotations

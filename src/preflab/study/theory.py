@@ -35,8 +35,10 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from preflab.report.theory import print_finding, write_page
-    from preflab.theory.finding import write_finding
+    from preflab.theory.finding import make_folder, write_finding
 
+    if options.output is not None:
+        make_folder(options.output)  # before the work, not after it
     finding = importlib.import_module(f"preflab.theory.{options.theory}").find(options)
     print_finding(finding, Console())
     if options.output is not None:

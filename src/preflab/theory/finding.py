@@ -70,13 +70,21 @@ class Finding(Part):
     failure: dict[str, JsonValue] | None = None
 
 
+def make_folder(directory: Path) -> None:
+    """Raises `UserError` where it cannot be made."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder {directory} cannot be made: {error.strerror or error}.") from error
+
+
 def write_finding(finding: Finding, directory: Path) -> Path:
     """Writes DIR/NAME.json and its figures; returns the JSON's path. Raises `UserError` where it cannot be written."""
     path = directory / f"{finding.name}.json"
     files = {figure.file: figure.svg for figure in finding.figures}
     files[path.name] = finding.model_dump_json(indent=1) + "\n"
+    make_folder(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (directory / name).write_text(content, encoding="utf-8")
     except OSError as error:

@@ -23,6 +23,9 @@ CHUNK = 1000
 
 BETAS = (0.001, 1000.0)
 """Outside, rewards or log-ratios grow beyond what the certificates' tolerances allow double precision."""
+SHARES = (0.05, 0.95)
+FREE = 100.0
+"""The same holds of a problem from a file: of the share of mass that is moved, and of the free constants."""
 
 
 class Problems(NamedTuple):
@@ -114,8 +117,8 @@ class _Problem(BaseModel):
     reference: list[list[NonNegativeFloat]]
     wins: list[list[list[NonNegativeFloat]]]
     beta: Annotated[float, Field(ge=BETAS[0], le=BETAS[1])]
-    free: list[list[float]]
-    share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    free: list[list[Annotated[float, Field(ge=-FREE, le=FREE)]]]
+    share: Annotated[float, Field(ge=SHARES[0], le=SHARES[1])]
 
 
 def to_json(problems: Problems, index: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from preflab.errors import UserError
 from preflab.theory.problems import BETAS, Problems, Shape, draw, from_json, to_json
 from preflab.theory.theorem import Certificates, verify
 
+MOST = 1_000_000  # some ten minutes
 SUPPORTS = ("full", "not full")
 GRAPHS = ("connected", "not connected")
 PREFERENCES = ("mixed", "partly separable", "separable")
@@ -64,8 +65,8 @@ def run(options: argparse.Namespace) -> Ran:
     """The trials that the options ask for. Raises `UserError` for one out of its range."""
     if options.replay is not None:
         return collect([from_json(options.replay)])
-    if options.trials < 1:
-        raise UserError(f"--trials {options.trials}: give a whole number, 1 or more.")
+    if not 1 <= options.trials <= MOST:
+        raise UserError(f"--trials {options.trials}: give a whole number, 1 to {MOST:,}.")
     if not 0 <= options.seed < 2**63:
         raise UserError(f"--seed {options.seed}: give a whole number from 0 to 2^63 - 1.")
     if not 1 <= options.prompts <= 8:

@@ -35,12 +35,11 @@ class Reading(NamedTuple):
 
 
 def part(found: Interval, margin: float, *, leaks: bool) -> Outcome:
-    """Whether a method leaks, or does not, as the claim says: decided where its interval lies on one side of the margin."""
-    if found.low > margin:
-        return "holds" if leaks else "refuted"
-    if found.high < margin:
-        return "refuted" if leaks else "holds"
-    return "not decided"
+    """Whether a method leaks, or does not, as the claim says. The study's rules for claims: "leaks" holds above 0 and is
+    refuted below the margin; "does not leak" holds below the margin and is refuted above 0 where it reaches the margin."""
+    above, below = found.low > 0, found.high < margin
+    claimed, against = (above, below) if leaks else (below, above)
+    return "holds" if claimed else "refuted" if against else "not decided"
 
 
 def readings(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> tuple[Reading, Reading]:
@@ -55,12 +54,6 @@ def _readings(leaks: dict[str, Interval], rises: dict[str, Interval]) -> tuple[R
         Reading("mass of all uncovered responses", LEAK_MARGIN, leaks),
         Reading("single response that rose most", RISE_MARGIN, rises),
     )
-
-
-def verdict(of: Sequence[Reading]) -> Outcome:
-    """What both readings say; where they differ, nothing is decided."""
-    outcomes: set[Outcome] = {reading.outcome for reading in of}
-    return outcomes.pop() if len(outcomes) == 1 else "not decided"
 
 
 def sentence(of: Sequence[Reading], seeds: int, points: Sequence[Point]) -> str:
@@ -149,7 +142,8 @@ def reading_table(of: Sequence[Reading]) -> Table:
         title="The claim part by part",
         columns=("read by", "margin", *names, "claim"),
         rows=tuple(rows),
-        note="A part is decided where the 95% interval lies on one side of the margin; all must hold, one can refute.",
+        note="“Moves” holds above 0 and is refuted below the margin, “does not” holds below the margin and is refuted above 0 "
+        "where it reaches it; all parts must hold, one can refute. The first reading decides the claim.",
     )
 
 

@@ -44,7 +44,7 @@ def find(options: argparse.Namespace) -> Finding:
         claim=conclude.CLAIM,
         command=f"preflab theory synthetic --seeds {setting.seeds} --seed {setting.seed} --beta {options.beta:g} "
         f"--coverage {setting.coverage:g} --steps {setting.steps}",
-        verdict=conclude.verdict(readings),
+        verdict=readings[0].outcome,
         sentence=conclude.sentence(readings, setting.seeds, points),
         tables=(
             conclude.reading_table(readings),
