@@ -155,8 +155,18 @@ def test_nothing_to_tell_apart(tmp_path: Path) -> None:
     runs(tmp_path, {"ppo": 0.3, "dpo": 0.3, "sft": 0.3})
     seen = results(study(), tmp_path, command="")
     assert seen.verdict.winner is None
-    assert seen.verdict.sentence.startswith("Not decided")
+    assert seen.verdict.sentence.startswith("Not decided") and seen.verdict.sentence.endswith(
+        f"from {seen.verdict.tied[0]}."
+    )
     assert len(seen.verdict.tied) == 1
+
+
+def test_a_headline_counts_many(tmp_path: Path) -> None:
+    """Protects the headline: seven equal arms are counted, and named where the report lists them."""
+    arms = {f"dpo-{n}": {"method": "dpo", "init": "stage:sft"} for n in range(7)}
+    runs(tmp_path, dict.fromkeys(arms, 0.3))
+    seen = results(study(arms=arms, comparisons=[]), tmp_path, command="")
+    assert seen.verdict.sentence.endswith("cannot be told from 6 of the 6 others.") and len(seen.verdict.tied) == 6
 
 
 def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from preflab.study.scores import Scores
 from preflab.study.statistics import Winner
 
 Holds = Literal["yes", "no", "unknown"]
+MOST_NAMES = 5  # in a headline
 
 
 def verdict(
@@ -50,6 +51,8 @@ def verdict(
         )
     else:
         others = ", ".join(winner.contenders)
+        if len(winner.contenders) > MOST_NAMES:  # the report lists them elsewhere
+            others = f"{len(winner.contenders)} of the {len(winner.comparisons)} others"
         sentence = (
             f"Not decided{under}: {winner.leader} has the highest {metric}, {shown}, and cannot be told from {others}."
         )
