@@ -325,6 +325,22 @@ def command_theory(options: argparse.Namespace, rest: list[str]) -> int:
     return run(options)
 
 
+# -- judge --------------------------------------------------------------------------------------------------------------
+
+
+def define_judge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--problems", metavar="FILE", type=Path, required=True, help="JSON lines: problems with tests")
+    parser.add_argument("--programs", metavar="FILE", type=Path, required=True, help="JSON lines: programs to judge")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the verdicts, a line a program")
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
+
+
+def command_judge(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.judging import judge_files
+
+    return judge_files(options)
+
+
 # -- what is said -------------------------------------------------------------------------------------------------------
 
 
@@ -368,4 +384,5 @@ COMMANDS: dict[str, Command] = {
     "models": ("fetch or list models", define_models, command_models),
     "data": ("show what a testbed holds", define_data, command_data),
     "theory": ("prove from computation what the paper's Section 4 claims", define_theory, command_theory),
+    "judge": ("judge programs by their problems' tests, in a sandbox", define_judge, command_judge),
 }

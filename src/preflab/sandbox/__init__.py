@@ -1,0 +1,8 @@
+"""Running programs that nobody trusts, and judging them from outside.
+
+The verdict is formed here, in the judge's process. A program only ever produces bytes: it sees its input and never an
+expected output, and no marker, exit code, file or pickle of its making says that it passed.
+
+Read `judge` (a program against its problem), `compare` (what counts as the right answer), `wire` (how arguments and
+results cross), `process` (one sandboxed process under its limits), `bubblewrap` (the walls around it).
+"""

@@ -1,0 +1,101 @@
+"""The walls: bubblewrap with every namespace fresh, a read-only root, no network, no capabilities, a filter of calls.
+
+As root each run also gets a user id that no other run has: kernel keyrings, and whatever else belongs to a user and not
+to a namespace, are its own. What is left over dies with the process namespace.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from preflab.errors import UserError
+from preflab.sandbox import seccomp
+from preflab.sandbox.image import DEVICES, PYTHON, image
+from preflab.sandbox.limits import MEGABYTE, Limits
+
+ENVIRONMENT = {
+    "PATH": "/python/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "PYTHONHASHSEED": "0",
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+SOURCE = "/tmp/main.py"
+INSIDE = 65534  # the user id inside: nobody's
+USERS = range(0x40000000, 0x60000000)  # outer user ids, far from every real one
+CALLED: tuple[str, ...] = (PYTHON, "-s", "-P", "-m", "preflab.sandbox.guest", SOURCE)
+SCRIPT: tuple[str, ...] = (PYTHON, "-s", "-P", SOURCE)
+_users = itertools.count(random.SystemRandom().randrange(len(USERS)))
+
+
+class Descriptors(NamedTuple):
+    """What a starting sandbox reads and writes: the program's `source`, the `filter` of calls, `status` (where it reports
+    to), `hold` (it waits until something can be read there)."""
+
+    source: int
+    filter: int
+    status: int
+    hold: int
+
+
+class Start(NamedTuple):
+    """How to start a sandboxed process: the command, and the user to start it as (None: as we are)."""
+
+    command: list[str]
+    user: int | None
+
+
+def missing() -> str:
+    """What keeps this machine from using bubblewrap, in words; empty where nothing does."""
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
+    return ""
+
+
+class Bubblewrap:
+    """Needs the kernel's unprivileged user namespaces; opened once, it serves any number of runs from any threads."""
+
+    name = "bubblewrap"
+
+    def __init__(self) -> None:
+        trouble = missing()
+        if trouble:
+            raise UserError(f"The sandbox cannot be built: {trouble}.")
+        self.image: Path = image()
+        self.filter = seccomp.program()
+
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
+        devices = [word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
+        environment = [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
+        command = [
+            *("bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+            *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
+            *("--uid", str(INSIDE), "--gid", str(INSIDE), "--hostname", "sandbox", *environment),
+            *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc"),
+            *("--size", str(limits.disk_mb * MEGABYTE), "--tmpfs", "/tmp", "--file", str(fds.source), SOURCE),
+            *("--chdir", "/tmp", "--json-status-fd", str(fds.status), "--block-fd", str(fds.hold)),
+            *("--seccomp", str(fds.filter), "--"),
+            *("/bin/sh", "-c", _rlimits(limits), "sh", *run),
+        ]
+        return Start(command, USERS[next(_users) % len(USERS)] if os.geteuid() == 0 else None)
+
+
+def _rlimits(limits: Limits) -> str:
+    """Each process's own bounds, behind the supervisor's over all of them: CPU seconds, file size in blocks of 512 bytes,
+    open files, processes of this user, no core dump."""
+    bounds = {
+        "t": int(limits.cpu_s) + 2,
+        "f": limits.disk_mb * MEGABYTE // 512,
+        "n": 256,
+        "p": limits.processes,
+        "c": 0,
+    }
+    return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + 'exec "$@"'

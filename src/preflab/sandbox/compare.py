@@ -1,0 +1,81 @@
+"""What counts as the right answer: printed text against expected text, a returned value against an expected one.
+
+Text: white space at the end of a line and blank lines at the end do not count; everything else does. Where the expected
+token is a decimal number with a point or an exponent, a finite one within `TOLERANCE` is right, absolutely or relative
+to the expected value. Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree
+within `TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from preflab.sandbox.wire import Tagged
+
+TOLERANCE = 1e-6
+BLANK = " \t\r\f\v"
+DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+LONGEST = 400
+"""A longer token is no number that anyone prints: it is compared as text."""
+PIECES = re.compile(r"(\s+)")
+
+
+def same_text(expected: str, got: str) -> bool:
+    """Whether a program printed the right thing."""
+    wanted, found = _lines(expected), _lines(got)
+    return len(wanted) == len(found) and all(map(_same_line, wanted, found))
+
+
+def same_value(expected: Any, got: Any) -> bool:
+    """Whether `got`, as `wire.decode` gives it, is the JSON data `expected`."""
+    if isinstance(expected, list):
+        items = got.items if isinstance(got, Tagged) and got.tag == "t" else got
+        return type(items) is list and len(items) == len(expected) and all(map(same_value, expected, items))
+    if isinstance(expected, dict):
+        return isinstance(got, Tagged) and got.tag == "d" and _same_pairs(expected, got.items)
+    if isinstance(expected, bool) or expected is None or isinstance(expected, str):
+        return type(got) is type(expected) and got == expected
+    if type(got) not in (int, float):
+        return False
+    return _close(expected, got) if isinstance(expected, float) else got == expected
+
+
+def _same_pairs(expected: dict[str, Any], pairs: list[Any]) -> bool:
+    if len(pairs) != len(expected) or not all(type(key) is str for key, _ in pairs):
+        return False
+    found = dict(pairs)
+    return found.keys() == expected.keys() and all(same_value(part, found[key]) for key, part in expected.items())
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.rstrip(BLANK) for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _same_line(expected: str, got: str) -> bool:
+    if expected == got:
+        return True
+    wanted, found = PIECES.split(expected), PIECES.split(got)
+    return len(wanted) == len(found) and all(map(_same_token, wanted, found))
+
+
+def _same_token(expected: str, got: str) -> bool:
+    if expected == got:
+        return True
+    if max(len(expected), len(got)) > LONGEST or not (DECIMAL.fullmatch(expected) and NUMBER.fullmatch(got)):
+        return False
+    return _close(float(expected), float(got))
+
+
+def _close(expected: float, got: float) -> bool:
+    """Neither nan nor an infinity is close to anything, an equal infinity excepted where it is expected."""
+    try:
+        gap = abs(got - expected)
+    except OverflowError:  # an integer beyond every float
+        return False
+    return got == expected or (math.isfinite(gap) and gap <= TOLERANCE * max(1.0, abs(expected)))

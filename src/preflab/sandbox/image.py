@@ -1,0 +1,109 @@
+"""The read-only root that programs see: Python's standard library, the shared libraries that it needs, and a shell.
+
+Built once for an interpreter and kept in a cache. In it are no third-party package, of preflab only the program's side of a
+call, and nothing of the machine's own; every file belongs to who built it, so that a sandboxed user reads and cannot write.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from preflab.errors import UserError
+
+GUEST = ("guest.py", "wire.py")
+LEFT_OUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__")
+DEVICES = ("null", "zero", "full", "random", "urandom")
+LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+PYTHON = "/python/bin/python3"
+UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
+
+
+def image() -> Path:
+    """The image of this interpreter, built where it is not there yet. Two builders at once are one too many, not wrong."""
+    place = cache() / f"image-{_key()}"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
+        try:
+            _build(made)
+            made.chmod(0o755)
+            made.rename(place)
+        except OSError:
+            if not place.exists():
+                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return place
+
+
+def cache() -> Path:
+    """Root's lies where the users that it drops to may look; another user's in the home."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/preflab/sandbox")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
+
+
+def _key() -> str:
+    here = Path(__file__).parent
+    parts = [sys.version, sys.base_prefix, *((here / name).read_text() for name in (*GUEST, Path(__file__).name))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _build(root: Path) -> None:
+    library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
+    inside = root / "python" / "lib" / library.name
+    shutil.copytree(library, inside, ignore=_left_out, symlinks=False)
+    python, shell = Path(os.path.realpath(sys.executable)), Path(os.path.realpath("/bin/sh"))
+    _copy(python, root / PYTHON.lstrip("/"))
+    _copy(shell, root / "bin" / "sh")
+    for found in _needed([python, shell, *(inside / "lib-dynload").glob("*.so")]):
+        _copy(found, root / str(found).lstrip("/"))
+    ours = inside / "site-packages" / "preflab"
+    for name in GUEST:
+        _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
+    for folder in (ours, ours / "sandbox"):
+        (folder / "__init__.py").touch()
+    compileall.compile_dir(root, quiet=2, invalidation_mode=UNCHECKED, stripdir=str(root), prependdir="/")
+    for folder in ("tmp", "proc", "dev"):
+        (root / folder).mkdir()
+    for device in DEVICES:
+        (root / "dev" / device).touch()
+    for name, target in {**LINKS, "shm": "/tmp"}.items():
+        (root / "dev" / name).symlink_to(target)
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    return {
+        name for name in names if name in LEFT_OUT or name.startswith(("config-", "_tkinter")) or name.endswith(".a")
+    }
+
+
+def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+
+
+def _needed(binaries: Iterable[Path]) -> set[Path]:
+    """The shared libraries that the loader would take, under the names by which it asks for them."""
+    found: set[Path] = set()
+    for binary in binaries:
+        told = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False)
+        for line in told.stdout.splitlines():
+            words = line.replace("=>", " ").split()
+            found |= {Path(word) for word in words if word.startswith("/")}
+    if not found:
+        raise UserError(
+            "`ldd` finds no shared library of this Python: the sandbox cannot be furnished. Install libc-bin."
+        )
+    return found

@@ -1,0 +1,75 @@
+"""Many programs, judged on several threads: each has a judge and, where there are any, a control group of its own.
+
+The work is done by the sandboxed processes; a thread here only waits and reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import islice
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox.usage import Group, groups, new_name
+from preflab.types import Verdict
+
+AHEAD = 4
+"""Programs for each worker that are read before they are judged: a file of any length needs little memory."""
+
+
+class Program(NamedTuple):
+    id: str
+    source: str
+    task: Task
+
+
+class Pool:
+    """Judges that are free, and the threads that take them."""
+
+    def __init__(self, judges: list[Judge], threads: ThreadPoolExecutor) -> None:
+        self.size, self.threads = len(judges), threads
+        self.free: SimpleQueue[Judge] = SimpleQueue()
+        for judge in judges:
+            self.free.put(judge)
+
+    def judge(self, programs: Iterable[Program]) -> Iterator[tuple[Program, Verdict]]:
+        """Every program with its verdict, in the order in which they are done."""
+        waiting = iter(programs)
+        pending: dict[Future[Verdict], Program] = {}
+        while True:
+            for program in islice(waiting, AHEAD * self.size - len(pending)):
+                pending[self.threads.submit(self._one, program)] = program
+            if not pending:
+                return
+            for done in wait(pending, return_when=FIRST_COMPLETED).done:
+                yield pending.pop(done), done.result()
+
+    def _one(self, program: Program) -> Verdict:
+        judge = self.free.get()
+        try:
+            return judge.judge(program.source, program.task)
+        finally:
+            self.free.put(judge)
+
+
+@contextmanager
+def opened_pool(workers: int = 0, *, make: Callable[[], Bubblewrap] = Bubblewrap) -> Generator[Pool]:
+    """`workers`: how many programs at once (0: one a core)."""
+    workers = workers or len(os.sched_getaffinity(0))
+    walls = make()
+    with contextlib.ExitStack() as stack:
+        judges: list[Judge] = []
+        for _ in range(workers):
+            group = Group(new_name()) if groups() else None
+            if group is not None:
+                stack.callback(group.close)
+            judges.append(Judge(walls, group))
+        threads = stack.enter_context(ThreadPoolExecutor(workers))
+        stack.callback(threads.shutdown, cancel_futures=True)
+        yield Pool(judges, threads)

@@ -1,0 +1,120 @@
+"""The system calls that a program may not make, as a filter that the kernel runs (classic BPF).
+
+Calls that no honest program makes end it (`KILLED`: the run is `forbidden`): other processes' memory, namespaces, mounts,
+keyrings, kernel modules. Calls that libraries try and do without are answered "not there" (`ABSENT`), and so is every call
+newer than the newest that this file knows. Sockets are local or of the internet families, which lead nowhere in an
+empty network namespace; the families that reach the kernel or the host (netlink, packet, vsock, alg) are refused.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from preflab.errors import UserError
+
+LOAD, EQUAL, ABOVE, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+NUMBER, ARCHITECTURE, ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; an argument's lower half
+ALLOW, KILL = 0x7FFF0000, 0x80000000
+ERRNO = 0x00050000
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
+FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+NEWEST = 462
+
+
+class Machine(NamedTuple):
+    """An architecture: its audit number, and the numbers of its calls by name."""
+
+    audit: int
+    calls: dict[str, int]
+
+
+_COMMON = {
+    "pidfd_open": 434, "pidfd_getfd": 438, "clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426,
+    "io_uring_register": 427, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
+    "fspick": 433, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445, "landlock_restrict_self": 446, "process_mrelease": 448,
+}  # fmt: skip
+MACHINES = {
+    "x86_64": Machine(0xC000003E, _COMMON | {
+        "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "unshare": 272, "setns": 308,
+        "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "swapon": 167, "swapoff": 168, "reboot": 169,
+        "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173, "init_module": 175, "delete_module": 176,
+        "finit_module": 313, "kexec_load": 246, "kexec_file_load": 320, "add_key": 248, "request_key": 249, "keyctl": 250,
+        "bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "open_by_handle_at": 304, "name_to_handle_at": 303,
+        "quotactl": 179, "acct": 163, "syslog": 103, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
+        "clock_adjtime": 305, "lookup_dcookie": 212, "move_pages": 279, "migrate_pages": 256, "fanotify_init": 300,
+        "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
+        "socketpair": 53,
+    }),
+    "aarch64": Machine(0xC00000B7, _COMMON | {
+        "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
+        "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "swapon": 224, "swapoff": 225, "reboot": 142,
+        "sethostname": 161, "setdomainname": 162, "init_module": 105, "delete_module": 106, "finit_module": 273,
+        "kexec_load": 104, "kexec_file_load": 294, "add_key": 217, "request_key": 218, "keyctl": 219, "bpf": 280,
+        "perf_event_open": 241, "userfaultfd": 282, "open_by_handle_at": 265, "name_to_handle_at": 264,
+        "quotactl": 60, "acct": 89, "syslog": 116, "settimeofday": 170, "clock_settime": 112, "adjtimex": 171,
+        "clock_adjtime": 266, "lookup_dcookie": 18, "move_pages": 239, "migrate_pages": 238, "fanotify_init": 262,
+        "vhangup": 58, "personality": 92, "clone": 220, "socket": 198, "socketpair": 199,
+    }),
+}  # fmt: skip
+ABSENT = (
+    "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "pidfd_getfd",
+    "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+    "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp",
+)  # fmt: skip
+"""clone3 hides its flags from the filter; the C library falls back on clone."""
+CHECKED = ("clone", "socket", "socketpair", "pidfd_open")  # these may be made, the first three as the filter says
+
+
+def program(machine: str = platform.machine()) -> bytes:
+    """The filter as `struct sock_filter[]`. Raises `UserError` for an architecture whose calls are not known here."""
+    if machine not in MACHINES:
+        raise UserError(f"No system call filter is known for {machine}; known: {', '.join(MACHINES)}.")
+    audit, calls = MACHINES[machine]
+    killed = [number for name, number in calls.items() if name not in ABSENT and name not in CHECKED]
+    code = [
+        *_load(ARCHITECTURE),
+        *_unless(EQUAL, audit, KILL),
+        *_load(NUMBER),
+        *_when(ABOVE, NEWEST, ERRNO | ENOSYS),  # x32's numbers begin at 2^30: they are above, too
+    ]
+    for number in sorted(killed):
+        code += _when(EQUAL, number, KILL)
+    for name in ABSENT:
+        if name in calls:
+            code += _when(EQUAL, calls[name], ERRNO | ENOSYS)
+    code += _inspect(calls["clone"], [*_load(ARGUMENT), *_when(ANY_BIT, NAMESPACES, KILL)])
+    for name in ("socket", "socketpair"):
+        known = [line for family in FAMILIES for line in _when(EQUAL, family, ALLOW)]
+        code += _inspect(calls[name], [*_load(ARGUMENT), *known, *_give(ERRNO | EAFNOSUPPORT)])
+    code += _give(ALLOW)
+    return b"".join(struct.pack("=HBBI", *line) for line in code)
+
+
+Line = tuple[int, int, int, int]
+"""An instruction: its code, how many lines to skip when true, when false, and its operand."""
+
+
+def _load(offset: int) -> list[Line]:
+    return [(LOAD, 0, 0, offset)]
+
+
+def _give(answer: int) -> list[Line]:
+    return [(RETURN, 0, 0, answer)]
+
+
+def _when(test: int, operand: int, answer: int) -> list[Line]:
+    return [(test, 0, 1, operand), *_give(answer)]
+
+
+def _unless(test: int, operand: int, answer: int) -> list[Line]:
+    return [(test, 1, 0, operand), *_give(answer)]
+
+
+def _inspect(number: int, lines: Sequence[Line]) -> list[Line]:
+    """The lines for one call alone; where they do not answer, the call's number is loaded again."""
+    return [(EQUAL, 0, len(lines) + 1, number), *lines, *_load(NUMBER)]

@@ -1,0 +1,129 @@
+"""What a sandbox uses, measured from outside: by a control group where root has one, else summed over its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from preflab.sandbox.limits import MEGABYTE
+
+GROUPS = Path("/sys/fs/cgroup")
+OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
+TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Usage(NamedTuple):
+    """`cpu_s`: of all processes, those that ended included; `memory`: bytes, now; `killed`: the kernel ended a process for
+    want of memory."""
+
+    cpu_s: float
+    memory: int
+    killed: bool
+
+
+class Tree:
+    """The processes below one, read from /proc. CPU time of processes that ended counts once their parent has reaped them.
+
+    Memory is the sum of what each holds; above `memory` bytes, where it begins to matter, shared pages are counted once.
+    """
+
+    def __init__(self, root: int, memory: int) -> None:
+        self.root = root
+        self.memory = memory
+        self.most = 0.0
+
+    def usage(self) -> Usage:
+        cpu, memory, pids = 0.0, 0, list(_below(self.root))
+        for pid in pids:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                cpu += sum(map(int, fields[11:15])) * TICK
+                memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+        self.most = max(self.most, cpu)  # what is forgotten with an orphan was seen before
+        if memory > self.memory:
+            memory = sum(map(_proportional, pids))
+        return Usage(self.most, memory, False)
+
+
+class Group:
+    """A control group (version 1) of memory, CPU time and processes, for one run after another."""
+
+    controllers = ("memory", "cpuacct", "pids")
+
+    def __init__(self, name: str) -> None:
+        self.folders = {controller: GROUPS / controller / name for controller in self.controllers}
+        for folder in self.folders.values():
+            folder.mkdir()
+        self._kills = 0
+        self._used = 0
+
+    def open(self, memory: int, processes: int) -> None:
+        """Ready for a run: its limits set, what came before not counted."""
+        self._write("memory", "memory.limit_in_bytes", memory + OVERHEAD)
+        with contextlib.suppress(OSError):  # without accounting for swap there is no such file
+            self._write("memory", "memory.memsw.limit_in_bytes", memory + OVERHEAD)
+        self._write("pids", "pids.max", processes + 2)
+        self._kills, self._used = self._killed(), self._cpu()
+
+    def add(self, pid: int) -> None:
+        for folder in self.folders.values():
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def usage(self) -> Usage:
+        memory = int(self._read("memory", "memory.usage_in_bytes"))
+        return Usage((self._cpu() - self._used) * 1e-9, memory, self._killed() > self._kills)
+
+    def close(self) -> None:
+        for folder in self.folders.values():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _cpu(self) -> int:
+        return int(self._read("cpuacct", "cpuacct.usage"))
+
+    def _killed(self) -> int:
+        return int(self._read("memory", "memory.oom_control").split()[-1])
+
+    def _read(self, controller: str, name: str) -> str:
+        return (self.folders[controller] / name).read_text()
+
+    def _write(self, controller: str, name: str, value: int) -> None:
+        (self.folders[controller] / name).write_text(str(value))
+
+
+def groups() -> bool:
+    """Whether this process may make control groups."""
+    return os.geteuid() == 0 and all(os.access(GROUPS / name / "tasks", os.W_OK) for name in Group.controllers)
+
+
+def _proportional(pid: int) -> int:
+    """Bytes of a process, where a page that n processes share counts as 1/n."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+    return 0
+
+
+def _below(root: int) -> Iterator[int]:
+    pending = [root]
+    while pending:
+        pid = pending.pop()
+        yield pid
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                pending += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+
+
+_names = iter(range(1 << 62))
+_lock = threading.Lock()
+
+
+def new_name() -> str:
+    """A name for a control group that nobody else has."""
+    with _lock:
+        return f"preflab-{os.getpid()}-{next(_names)}"

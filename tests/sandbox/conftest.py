@@ -1,0 +1,60 @@
+"""The walls, opened once, and a short way to run a program between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
+import pytest
+from tests.conftest import require_feature
+
+from preflab.sandbox.bubblewrap import SCRIPT, Bubblewrap, missing
+from preflab.sandbox.judge import Judge
+from preflab.sandbox.limits import Limits
+from preflab.sandbox.process import opened
+from preflab.sandbox.usage import Group, groups, new_name
+
+QUICK = Limits(cpu_s=2.0, wall_s=6.0, memory_mb=256)
+
+
+class Ran(NamedTuple):
+    over: str
+    code: int | None
+    output: str
+    errors: str
+
+
+@pytest.fixture(scope="session")
+def walls() -> Bubblewrap:
+    require_feature("sandbox", not missing(), missing())
+    return Bubblewrap()
+
+
+@pytest.fixture(params=["group", "tree"])
+def group(request: pytest.FixtureRequest) -> Generator[Group | None]:
+    """Both ways of measuring, where there are both."""
+    if request.param == "tree":
+        yield None
+        return
+    if not groups():
+        pytest.skip("needs root and control groups")
+    made = Group(new_name())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(walls: Bubblewrap, group: Group | None) -> Callable[..., Ran]:
+    """`run(source, stdin, limits)`: the program from start to end."""
+
+    def run(source: str, stdin: str = "", limits: Limits = QUICK) -> Ran:
+        with opened(walls, SCRIPT, source.encode(), limits, group=group, stdin=stdin.encode()) as box:
+            box.finish()
+        return Ran(box.over, box.code, box.output.decode(errors="replace"), box.errors.decode(errors="replace"))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def judge(walls: Bubblewrap) -> Judge:
+    return Judge(walls)

@@ -1,0 +1,125 @@
+"""What is the right answer, and what only looks like it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflab.sandbox.compare import same_text, same_value
+from preflab.sandbox.wire import decode, encode
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        ("6 3\n", "6 3"),
+        ("6 3\n", "6 3  \n\n \n"),
+        ("6 3\n", "6 3\r\n"),
+        ("", "\n\n"),
+        ("a\n\nb", "a \n\nb\n"),
+        ("2.50", "2.5"),
+        ("2.5", "+2.5e0"),
+        ("0.0000001", "0"),
+        ("1e9", "1000000000.0"),
+        ("1000000.0", "1000000.9"),  # .9e-6, relative to the expected value
+        ("3.0", "3"),
+        (".5", "0.5"),
+    ],
+)
+def test_right_text(expected: str, got: str) -> None:
+    assert same_text(expected, got)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        ("6 3", " 6 3"),  # leading blanks count
+        ("6 3", "\n6 3"),
+        ("6 3", "6  3"),
+        ("6 3", "6\n3"),
+        ("6", "6.0"),  # an integer is an integer token
+        ("6", "06"),
+        ("2.5", "2.50001"),
+        ("2.5", "nan"),
+        ("2.5", "inf"),
+        ("1e400", "inf"),
+        ("2.5", "2,5"),
+        ("2.5", "٢.٥"),  # digits, but not ASCII
+        ("2.5", "2.5.0"),
+        ("2.5", "2_5.0"),
+        ("nan", "2.5"),
+        ("Yes", "yes"),
+        ("a\nb", "a\nb\nc"),
+        ("a", ""),
+        ("1.5", "1" * 10**6 + ".5"),
+    ],
+)
+def test_wrong_text(expected: str, got: str) -> None:
+    assert not same_text(expected, got)
+
+
+@given(st.text())
+def test_text_is_itself(text: str) -> None:
+    """Protects every answer that is printed exactly, whatever is in it."""
+    assert same_text(text, text)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+    max_leaves=10,
+)
+
+
+@given(PLAIN)
+def test_a_value_is_itself(value: Any) -> None:
+    """Protects every value that is returned exactly, over the wire."""
+    assert same_value(value, decode(encode(value)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        ([1, 2], (1, 2)),
+        ({"a": [1]}, {"a": (1,)}),
+        (1.0, 1),
+        (1, 1.0),
+        (0.1, 0.1 + 1e-8),
+        (1e9, 1e9 + 100),
+        (10**30, 10**30),
+    ],
+)
+def test_right_values(expected: Any, got: Any) -> None:
+    assert same_value(expected, decode(encode(got)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        (True, 1),
+        (1, True),
+        (1, "1"),
+        ("1", 1),
+        (None, 0),
+        (None, False),
+        ([], None),
+        ([1], {1}),
+        ([1], [1, 1]),
+        ([[1]], [1]),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        ({"1": 1}, {1: 1}),
+        ({}, []),
+        ("a", b"a"),
+        (0.5, math.nan),
+        (0.5, math.inf),
+        (0.5, 10**400),
+        (0.5, 0.5 + 1e-5),
+        (1, 1 + 1e-9),
+    ],
+)
+def test_wrong_values(expected: Any, got: Any) -> None:
+    assert not same_value(expected, decode(encode(got)))

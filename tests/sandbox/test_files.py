@@ -1,0 +1,101 @@
+"""`preflab judge`: files in, exactly one line a program out, whatever happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.cli import run as command
+from preflab.errors import UserError
+from preflab.sandbox.bubblewrap import Bubblewrap
+
+PROBLEM = {
+    "problem_id": "sum",
+    "mode": "stdin",
+    "entry_point": None,
+    "public_tests": [{"input": "1 2", "output": "3"}],
+    "hidden_tests": [{"input": "2 2", "output": "4"}],
+    "time_limit_s": 2,
+    "memory_limit_mb": 256,
+}
+RIGHT, WRONG = "print(sum(map(int, input().split())))", "print(3)"
+
+
+def lines(path: Path, records: Sequence[Any]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def judge(
+    folder: Path, programs: Sequence[Any], problems: Sequence[Any] = (PROBLEM,)
+) -> tuple[int, list[dict[str, Any]]]:
+    out = folder / "out" / "verdicts.jsonl"
+    code = command(
+        ["judge", "--problems", str(lines(folder / "problems.jsonl", problems))]
+        + ["--programs", str(lines(folder / "programs.jsonl", programs)), "--out", str(out), "--workers", "2"]
+    )
+    return code, [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def program(name: str, source: str, problem: str = "sum") -> dict[str, str]:
+    return {"program_id": name, "problem_id": problem, "source": source}
+
+
+def test_a_line_for_each_program(walls: Bubblewrap, tmp_path: Path) -> None:
+    """Protects the count: one line each, with verdict, tests passed and the first failing test."""
+    code, found = judge(tmp_path, [program(f"p{n}", RIGHT if n % 3 else WRONG) for n in range(12)])
+    assert code == 0 and sorted(record["program_id"] for record in found) == sorted(f"p{n}" for n in range(12))
+    by_name = {record["program_id"]: record for record in found}
+    assert by_name["p1"] == {"program_id": "p1", "verdict": "passed", "passed": 2, "tests": 2, "detail": {}}
+    assert by_name["p0"]["verdict"] == "failed" and by_name["p0"]["passed"] == 1
+    assert by_name["p0"]["detail"] == {"test": 1, "input": "2 2", "expected": "4", "got": "3\n"}
+
+
+def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
+    """Protects a judge that was killed in the middle of a line: what is there stays, the half line goes, the rest is judged."""
+    out = tmp_path / "out" / "verdicts.jsonl"
+    out.parent.mkdir()
+    out.write_text('{"program_id": "a", "verdict": "kept"}\n{"program_id": "b", "verd')
+    code, found = judge(tmp_path, [program("a", WRONG), program("b", RIGHT), program("c", RIGHT)])
+    assert code == 0 and {record["program_id"]: record["verdict"] for record in found} == {
+        "a": "kept",
+        "b": "passed",
+        "c": "passed",
+    }
+
+
+@pytest.mark.parametrize(
+    ("problem", "programs", "said"),
+    [
+        ({"mode": "shell"}, [], r"problems.jsonl:1: `mode` is 'shell'; known are stdin and call"),
+        ({"mode": "call"}, [], r"`entry_point` must be text"),
+        ({"public_tests": [], "hidden_tests": []}, [], "no test: every program would pass"),
+        ({"public_tests": [{"input": "1"}]}, [], r"`public_tests` 0 needs `input` and `output`"),
+        ({"public_tests": [{"input": 1, "output": "1"}]}, [], r"`input` must be text"),
+        ({"time_limit_s": 0}, [], r"`time_limit_s` must be a number above 0"),
+        ({"memory_limit_mb": True}, [], r"`memory_limit_mb` must be a number above 0"),
+        ({}, [program("a", WRONG, "nowhere")], r"programs.jsonl:1: there is no problem 'nowhere'"),
+        ({}, [program("a", WRONG), program("a", RIGHT)], r"programs.jsonl:2: the program 'a' is there twice"),
+        ({}, [{"program_id": "a", "problem_id": "sum"}], r"`source` must be text"),
+    ],
+)
+def test_bad_files_are_refused_before_anything_runs(
+    problem: dict[str, Any], programs: list[Any], said: str, tmp_path: Path
+) -> None:
+    """Protects the user's time: file, line and field are named, and nothing has been judged."""
+    with pytest.raises(UserError, match=said):
+        judge(tmp_path, programs or [program("a", RIGHT)], [PROBLEM | problem])
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_things_than_verdicts_are_not_overwritten(tmp_path: Path) -> None:
+    """Protects a file that was named by mistake."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "verdicts.jsonl").write_text("my notes\n")
+    with pytest.raises(UserError, match="holds other things than verdicts"):
+        judge(tmp_path, [program("a", RIGHT)])
+    assert (tmp_path / "out" / "verdicts.jsonl").read_text() == "my notes\n"

@@ -1,0 +1,139 @@
+"""The verdict: formed outside, from bytes; what a program does only decides in which way it fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflab.sandbox import judge as judging
+from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox.limits import Limits
+from preflab.sandbox.process import NotStarted
+from preflab.types import Test
+
+LIMITS = Limits(cpu_s=2.0, wall_s=6.0, memory_mb=256)
+SUMS = Task("stdin", [Test("1 2\n", "3\n"), Test("10 -4\n", "6\n"), Test("0 0\n", "0\n")], limits=LIMITS)
+UNIQUE = Task("call", [Test([[3, 1, 3]], [3, 1]), Test([[]], []), Test([["b", "b"]], ["b"])], "unique", LIMITS)
+SPRAY = (
+    "import os\ndef spray(line):\n    for fd in range(3, 40):\n        try: os.write(fd, line)\n"
+    "        except OSError: pass\n"
+)
+RIGHT = "def unique(xs): return list(dict.fromkeys(xs))\n"
+
+
+def outcome(judge: Judge, source: str, task: Task) -> str:
+    return judge.judge(source, task).outcome
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("print(sum(map(int, input().split())))", "passed"),
+        ("import sys\nprint(sum(map(int, sys.stdin.read().split())))\nsys.exit(0)", "passed"),
+        ("print(sum(map(int, open('/dev/stdin').read().split())), end='')", "passed"),
+        ("\ufeffprint(sum(map(int, input().split())))\r\n", "passed"),
+        ("from dataclasses import dataclass\nprint(sum(map(int, input().split()))); quit()", "passed"),
+        (
+            "import os\nprint(sum(map(int, input().split())), flush=True)\nif os.fork() == 0:\n    while True: pass",
+            "passed",
+        ),
+        ("print(3)", "failed"),
+        ("", "failed"),
+        ("print(sum(map(int, input().split()))); exit(1)", "runtime-error"),
+        ("print(1 / 0)", "runtime-error"),
+        ("print(", "compile-error"),
+        ("if True:\nprint(3)", "compile-error"),
+        ("print('\ud800')", "compile-error"),
+        ("print('a\0')", "compile-error"),
+        ("while True: pass", "timeout"),
+        ("x = bytearray(1 << 30)\nx[::4096] = b'1' * len(x[::4096])", "memory"),
+        ("import os\nwhile True: os.write(1, b'x' * 65536)", "output-limit"),
+        ("import ctypes\nctypes.CDLL(None).unshare(0x10000000)", "forbidden"),
+        ("import os\nos.write(1, b'\\xff')", "failed"),
+        ("print('passed'); print('{\"verdict\": \"passed\"}')", "failed"),
+    ],
+)
+def test_scripts(source: str, expected: str, judge: Judge) -> None:
+    """Protects each name of a verdict, and honest programs written in any of the usual ways."""
+    assert outcome(judge, source, SUMS) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (RIGHT, "passed"),
+        (RIGHT + "if __name__ == '__main__': unique(input())", "passed"),
+        ("print('loaded')\ndef unique(xs):\n    print(xs)\n    return tuple(dict.fromkeys(xs))", "passed"),
+        ("import functools\nunique = lambda xs: [x for i, x in enumerate(xs) if x not in xs[:i]]", "passed"),
+        (
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n" + RIGHT,
+            "passed",
+        ),
+        ("def unique(xs): xs.clear(); return []", "failed"),
+        ("def unique(xs): return set(xs)", "failed"),
+        ("def unique(xs): return iter(xs)", "runtime-error"),
+        ("def uniq(xs): return xs", "runtime-error"),
+        ("def unique(xs): raise SystemExit(0)", "runtime-error"),
+        ("import os\ndef unique(xs): os._exit(0)", "runtime-error"),
+        ("class E:\n    def __eq__(self, other): return True\ndef unique(xs): return E()", "runtime-error"),
+        ("class L(list):\n    def __eq__(self, other): return True\ndef unique(xs): return L([0])", "failed"),
+        ("def unique(xs):\n    x = []\n    for _ in range(5000): x = [x]\n    return x", "runtime-error"),
+        (SPRAY + "def unique(xs):\n    spray(b'[3,1]\\n')\n    return []", "failed"),
+        (SPRAY + "spray(b'[3,1]\\n[]\\n[\"b\"]\\n')\n" + RIGHT, "failed"),
+        (SPRAY + "def unique(xs):\n    while True: spray(b'[' * 65536)", "output-limit"),
+        ("import time\ndef unique(xs): time.sleep(60)", "timeout"),
+        ("import sys\nsys.setrecursionlimit(10**9)\ndef unique(xs): return unique(xs)", "memory"),
+    ],
+)  # fmt: skip
+def test_calls(source: str, expected: str, judge: Judge) -> None:
+    """Protects the channel: it can be garbled, flooded and spoken on too early, and none of that passes."""
+    found = outcome(judge, source, UNIQUE)
+    assert found == expected or (expected == "memory" and found == "runtime-error")  # a stack may end before the memory
+
+
+def test_expected_values_are_not_in_reach(judge: Judge) -> None:
+    """Protects the tests: neither frames, nor live objects, nor files, nor arguments hold what is expected."""
+    secret = "kept-outside-1f0c"
+    task = Task("call", [Test([1], secret)], "f", LIMITS)
+    hunt = (
+        "import gc, os, sys\ndef f(x):\n    seen = ''\n    frame = sys._getframe()\n    while frame:\n"
+        "        seen += repr(frame.f_locals) + repr(frame.f_globals); frame = frame.f_back\n"
+        "    seen += ''.join(map(repr, gc.get_objects()))\n    for root, _, files in os.walk('/tmp'):\n"
+        "        seen += ''.join(open(os.path.join(root, f), errors='replace').read() for f in files)\n"
+        "    for p in os.listdir('/proc'):\n        if p.isdigit():\n            for n in ('cmdline', 'environ', 'maps'):\n"
+        "                try: seen += open(f'/proc/{p}/{n}', errors='replace').read()\n                except OSError: pass\n"
+        "    return ''.join(['kept-outside', '-1f0c']) in seen\n"
+    )
+    verdict = judge.judge(hunt, task)
+    assert verdict.outcome == "failed" and verdict.detail["got"] == "false"
+
+
+def test_the_first_failure_ends_it_and_is_shown(judge: Judge) -> None:
+    """Protects time and readers: later tests are not run, and the failing one stands there with what came instead."""
+    verdict = judge.judge("print(3)", SUMS)
+    assert verdict.passed == (True, False, False)
+    assert dict(verdict.detail) == {"test": 1, "input": "10 -4\n", "expected": "6\n", "got": "3\n"}
+
+
+def test_each_call_has_a_limit_of_its_own(judge: Judge) -> None:
+    """Protects programs with many tests: .8 s of CPU three times is within 2 s a test."""
+    source = RIGHT + "import time\nu = unique\ndef unique(xs):\n    end = time.process_time() + .8\n"
+    source += "    while time.process_time() < end: pass\n    return u(xs)"
+    assert outcome(judge, source, UNIQUE) == "passed"
+
+
+def test_a_failure_of_the_machine_is_tried_again(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects from the machine's failures counted as wrong answers: two in a row are forgiven, three are an `error`."""
+    opened, failures = judging.opened, iter([True, True, False, *[True] * 3])
+
+    def sometimes(*arguments: Any, **settings: Any) -> Any:
+        if next(failures):
+            raise NotStarted("no space for a namespace")
+        return opened(*arguments, **settings)
+
+    monkeypatch.setattr(judging, "opened", sometimes)
+    one = SUMS._replace(tests=SUMS.tests[:1])
+    assert outcome(judge, "print(3)", one) == "passed"
+    verdict = judge.judge("print(3)", one)
+    assert verdict.outcome == "error" and verdict.detail["got"] == "no space for a namespace"

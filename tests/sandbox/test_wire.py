@@ -1,0 +1,138 @@
+"""Values cross whole, and nothing that a program can write does more than fail."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict, defaultdict, namedtuple
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflab.sandbox.wire import DEPTH, Foreign, decode, encode, rebuild
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+)
+KEYS = st.recursive(SCALARS, lambda part: st.tuples(part, part) | st.frozensets(part, max_size=3), max_leaves=4)
+VALUES = st.recursive(
+    SCALARS,
+    lambda part: (
+        st.lists(part) | st.tuples(part, part) | st.dictionaries(KEYS, part, max_size=3) | st.sets(KEYS, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+def typed(value: Any) -> Any:
+    """The value with every type spelt out: 1, 1.0 and True are equal in Python."""
+    if isinstance(value, list | tuple):
+        return type(value), [typed(part) for part in value]
+    if isinstance(value, dict):
+        return dict, [(typed(key), typed(part)) for key, part in value.items()]
+    if isinstance(value, set | frozenset):
+        return type(value), sorted(map(repr, map(typed, value)))
+    return type(value), repr(value)
+
+
+@given(VALUES)
+def test_what_goes_over_comes_back_as_it_was(value: Any) -> None:
+    """Protects every type: tuples stay tuples, sets sets, keys keep their type, 1 and 1.0 and True stay apart."""
+    line = encode(value)
+    assert "\n" not in line and line.isascii()
+    assert typed(rebuild(decode(line))) == typed(value)
+
+
+@given(st.text() | st.binary())
+def test_any_text_is_a_value_or_foreign(text: str | bytes) -> None:
+    """Protects the judge from whatever a program writes: nothing else is ever raised."""
+    try:
+        value = decode(text)
+        rebuild(value)
+    except Foreign:
+        return
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"t":1}',
+        '{"t":[1],"s":[2]}',
+        '{"x":[]}',
+        '{"i":5}',
+        '{"i":"0xzz"}',
+        '{"b":"0"}',
+        '{"d":[[1]]}',
+        '{"d":[1,2]}',
+        '{"c":[1,2]}',
+        '{"c":[1.0]}',
+        "[1,]",
+        "[" * 100_000,
+        "[" * (DEPTH + 1) + "]" * (DEPTH + 1),
+        "1" * 5000,
+        '"\\ud800',
+    ],
+)
+def test_malformed_values_are_refused(line: str) -> None:
+    """Protects the parser: an unknown or doubled tag, content of the wrong kind, depth without end, numbers without end."""
+    with pytest.raises(Foreign):
+        decode(line)
+
+
+@pytest.mark.parametrize("line", ['{"s":[[1]]}', '{"d":[[[1],2]]}'])
+def test_what_cannot_be_hashed_cannot_be_rebuilt(line: str) -> None:
+    """Protects the checker: a set of lists is a value that no Python object is."""
+    decode(line)
+    with pytest.raises(Foreign):
+        rebuild(decode(line))
+
+
+def test_keys_that_collide_cost_the_judge_nothing() -> None:
+    """Protects the batch: integers of one hash would make a set of 20,000 take minutes; they are read as a list of items.
+    2^61 - 1 is the modulus of Python's hash."""
+    line = '{"s":[' + ",".join(f'{{"i":"{hex(n * (2**61 - 1))}"}}' for n in range(1, 20_001)) + "]}"
+    assert len(decode(line).items) == 20_000
+
+
+@pytest.mark.parametrize(
+    "value", [object(), iter([1]), (n for n in [1]), {"a": lambda: 1}, [print], type, math, range(3), 1j.conjugate]
+)
+def test_what_is_no_plain_data_is_refused(value: Any) -> None:
+    """Protects from objects with an equality of their own, and from iterators without end."""
+    with pytest.raises(Foreign):
+        encode(value)
+
+
+def test_a_value_inside_itself_is_refused() -> None:
+    """Protects from recursion: a list that holds itself has no depth."""
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(Foreign):
+        encode(endless)
+
+
+def test_subclasses_are_what_they_derive_from() -> None:
+    """Protects honest programs, and from overridden methods: these are asked nothing."""
+
+    class Liar(list[int]):
+        def __iter__(self) -> Any:
+            return iter([7])
+
+        def __len__(self) -> int:
+            return 7
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    point = namedtuple("point", "x y")
+    assert encode(Liar([0])) == "[0]"
+    assert encode([Counter("a"), OrderedDict(b=1), defaultdict(int), point(1, 2)]) == (
+        '[{"d":[["a",1]]},{"d":[["b",1]]},{"d":[]},{"t":[1,2]}]'
+    )
