@@ -1,9 +1,9 @@
 """The records: what passes between testbeds, rewards, samplers and evaluators. No tensors, no torch.
 
-A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Three records put them
-together for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered) and a `Ranking`
-(K answers with scores). A `Problem` is a prompt whose answers can be tested: its `Test`s are opaque data that only the
-testbed's judge understands.
+A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Four records put them together
+for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a `Ranking` (K answers with
+scores) and a `Rated` answer (one, good or not). A `Problem` is a prompt whose answers can be tested: its `Test`s are opaque
+data that only the testbed's judge understands.
 """
 
 from __future__ import annotations
@@ -72,6 +72,15 @@ class Preference:
     rejected: Completion
     margin: float | None = None
     probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One answer, desirable or not (thumbs up or down)."""
+
+    prompt: Prompt
+    completion: Completion
+    desirable: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def test_a_restart_is_the_start(start: Any, tmp_path: Path) -> None:
         found = []
         for _ in range(2):
             start_again(learner, origin)
-            assert learner.updates == 0 and learner.position == 0
+            assert not learner.optimizer.state and learner.position == 0
             for share in (0.0, 0.5):
                 loss = lambda rows: expert_iteration.nll(start, rows)  # noqa: E731
                 learner.step(rounds.data, loss, count=10.0, progress=share)
@@ -145,3 +145,15 @@ def test_greedy_samples_are_refused(tmp_path: Path) -> None:
         pytest.raises(UserError, match="temperature must be above 0"),
     ):
         small(decoding={"temperature": 0.0}).train(parts)
+
+
+def test_updates_are_counted_over_all_rounds(tmp_path: Path) -> None:
+    """Protects the count in the report: each round begins with an Adam without moments, and does not begin to count."""
+    reward = Scored(lambda text: 1.0)
+    with opened(tmp_path, untrained(), reward=reward) as parts:
+        ExpertIteration(
+            rounds=3, prompts=4, samples=2, right=1, epochs=1, batch_size=2, decoding=Decoding(max_new_tokens=4)
+        ).train(parts)
+    records = read(tmp_path)
+    assert {record["round"] for record in records} == {0, 1, 2}
+    assert [record["updates"] for record in records if "loss" in record] == list(range(1, records[-1]["updates"] + 1))

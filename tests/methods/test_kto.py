@@ -22,18 +22,19 @@ from preflab.methods.kto import (
     log_ratios,
     mismatched,
     other_prompts,
+    taken_apart,
     with_reference,
 )
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
-from preflab.types import Completion, Preference, Prompt, Turn
+from preflab.types import Completion, Preference, Prompt, Rated, Turn
 
 FAST = Optim(learning_rate=5e-3, warmup=0.0)
 
 
 def labelled(policy: LanguageModel) -> Labelled:
-    return collate_labelled(Toy().preferences("train"), policy, limit=8)
+    return collate_labelled(taken_apart(Toy().preferences("train")), policy, limit=8)
 
 
 def test_step_0(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_reference_point_by_hand(tmp_path: Path) -> None:
     """Protects what z0 is the mean of: prompts with their partners' answers, under the policy as it is now, against what the
     reference said of the same."""
     policy = untrained()
-    partners = [*range(1, 8), 0]
+    partners = [*range(1, 8), 0, *range(9, 16), 8]
     with opened(tmp_path, policy) as parts:
         others = with_reference(parts, policy, mismatched(labelled(policy), partners, context=policy.context))
         with torch.no_grad():
@@ -103,9 +104,11 @@ def test_partners_have_other_prompts(names: str, random: object) -> None:
     random.shuffle(order)  # type: ignore[attr-defined]
     if len(set(names)) == 1:
         with pytest.raises(UserError, match="two prompts at least"):
-            other_prompts(pairs, order)
+            other_prompts(taken_apart(pairs), lambda size: order)
     else:
-        assert all(names[row] != names[other] for row, other in enumerate(other_prompts(pairs, order)))
+        partners = other_prompts(taken_apart(pairs), lambda size: order)
+        assert all(row // len(names) == other // len(names) for row, other in enumerate(partners))  # the same label
+        assert all(names[row % len(names)] != names[other % len(names)] for row, other in enumerate(partners))
 
 
 def test_mismatched_answers_fit_the_context() -> None:
@@ -116,9 +119,9 @@ def test_mismatched_answers_fit_the_context() -> None:
         Preference(prompts[0], Completion("red"), Completion("blue")),
         Preference(prompts[1], Completion("red " * 12), Completion("blue")),
     ]
-    data = collate_labelled(pairs, policy, limit=20)
+    data = collate_labelled(taken_apart(pairs), policy, limit=20)
     assert int(data.batch.prompt_lengths[0] + data.batch.completion_lengths[1]) > 20
-    others = mismatched(data, [1, 0], context=20)
+    others = mismatched(data, [1, 0, 3, 2], context=20)
     assert int(others.lengths.max()) == 20
     assert others.batch.truncated.tolist() == [True, False, False, False]
 
@@ -179,3 +182,20 @@ def test_mistakes_of_the_users(tmp_path: Path) -> None:
             KTO().train(replace(parts, preferences=list))
         KTO(pairs=3, batch_size=2).train(parts)
     assert len(read(tmp_path)) == 3
+
+
+def test_single_answers_are_learnt_without_pairs(tmp_path: Path) -> None:
+    """Protects unpaired data: five prompts liked, the other three disliked, no prompt with both. Every liked answer rises,
+    more than any disliked one, and each of the eight costs one label."""
+    rated = [
+        Rated(pair.prompt, pair.chosen if row < 5 else pair.rejected, row < 5)
+        for row, pair in enumerate(Toy().preferences("train"))
+    ]
+    with opened(tmp_path, untrained(), rated=lambda: rated) as parts:
+        before = forward.sequence_logprobs(parts.policy.model, collate_labelled(rated, parts.policy, limit=8).batch)
+        trained = KTO(epochs=12, batch_size=4, beta=0.3, optim=FAST).train(parts)
+        assert parts.run.meter.used("labels") == 8
+    with torch.no_grad():
+        after = forward.sequence_logprobs(trained.model, collate_labelled(rated, trained, limit=8).batch)
+    rise = after - before
+    assert rise[:5].min() > 0 and rise[:5].min() > rise[5:].max()

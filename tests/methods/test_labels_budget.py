@@ -13,9 +13,10 @@ from preflab.methods.dpo import DPO
 from preflab.methods.dpo_iter import DPOIter
 from preflab.methods.expert_iteration import ExpertIteration
 from preflab.methods.grpo import GRPO
-from preflab.methods.pairs import Draw
+from preflab.methods.pairs import Draw, Pairs
 from preflab.methods.ppo import PPO
 from preflab.methods.raft import RAFT
+from preflab.methods.rankings import Rankings
 from preflab.methods.reinforce_pp import ReinforcePP
 from preflab.methods.remax import ReMax
 from preflab.methods.rloo import RLOO
@@ -97,12 +98,30 @@ def test_expert_iteration_trains_on_what_it_bought(tmp_path: Path, amount: int, 
 
 
 @pytest.mark.parametrize(
-    "method", [GRPO(rollouts=8, group=4, **STEPS), ExpertIteration(samples=4), DPOIter(draw=Draw(samples=4))], ids=str
+    "method",
+    [
+        GRPO(rollouts=8, group=4, **STEPS),
+        ExpertIteration(samples=4),
+        DPOIter(draw=Draw(samples=4)),
+        Pairs(draw=Draw(samples=4)),
+        Rankings(samples=4),
+    ],
+    ids=lambda method: method.kind,
 )
 def test_labels_for_less_than_a_prompt_are_refused(method: Any, tmp_path: Path) -> None:
     """Protects the budget from a minimum that is bought all the same."""
     with pytest.raises(UserError, match="does not pay for one prompt's 4 scores"):
         bought(tmp_path, method, amount=3)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Pairs(draw=Draw(samples=2, rule="best-worst", decoding=SHORT)), Rankings(samples=2, decoding=SHORT)],
+    ids=lambda method: method.kind,
+)
+def test_stages_stop_at_their_labels(method: Any, tmp_path: Path) -> None:
+    """Protects the budget of a stage that is run by itself: 7 labels are three prompts of two answers, and none beyond."""
+    assert bought(tmp_path, method, amount=7) == 6
 
 
 def test_dpo_takes_as_many_pairs_as_it_may(tmp_path: Path) -> None:

@@ -35,6 +35,32 @@ def test_a_ranking() -> None:
     assert (equal.answer, equal.rejected, equal.margin) == (Completion("3"), None, None)
 
 
+def test_single_answers() -> None:
+    """Protects thumbs up and down (TRL's unpaired preferences): an undesirable answer is never one to imitate, a field `label`
+    of another meaning changes nothing."""
+    good, bad = (
+        {"prompt": "Two?", "completion": "2", "label": True},
+        {"prompt": "Two?", "completion": "3", "label": False},
+    )
+    row = parse_record(good, "x")
+    assert (row.answer, row.rejected, row.rated) == (Completion("2"), None, True)
+    row = parse_record(bad, "x")
+    assert (row.answer, row.rejected, row.rated) == (None, Completion("3"), True)
+    assert parse_record({**bad, "label": "greeting"}, "x").answer == Completion("3")
+    assert not parse_record({**PAIR, "label": False}, "x").rated
+
+
+def test_an_opened_file_holds_them(tmp_path: Path) -> None:
+    """Protects the road to KTO and SFT: both kinds are there, and only the desirable one is a demonstration."""
+    records = [{"prompt": f"{n}?", "completion": str(n), "label": n % 2 == 0} for n in range(40)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    with Jsonl(data=str(tmp_path / "data.jsonl")).open(Context()) as testbed:
+        rated = testbed.rated("train")
+        assert {answer.desirable for answer in rated} == {True, False}
+        assert all(answer.desirable == (int(answer.completion.text) % 2 == 0) for answer in rated)
+        assert all(int(row.completion.text) % 2 == 0 for row in testbed.demonstrations("train"))
+
+
 def test_completions_without_scores_are_left_alone() -> None:
     """Protects data whose `completions` mean something else."""
     assert parse_record({"prompt": "Two?", "completions": ["1", "2"], "labels": [True, False]}, "x").ranked == ()
@@ -45,6 +71,7 @@ def test_completions_without_scores_are_left_alone() -> None:
     [
         ({**PAIR, "margin": "much"}, "`margin` must be a finite number"),
         ({**PAIR, "margin": True}, "`margin` must be a finite number"),
+        ({**PAIR, "margin": -3}, "at least 0, not -3"),
         ({**PAIR, "probability": 1.5}, "between 0 and 1"),
         ({**RANKED, "scores": [1, 2]}, "two lists of one length"),
         ({**RANKED, "completions": ["1"], "scores": [1]}, "two or more"),

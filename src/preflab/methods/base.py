@@ -24,7 +24,7 @@ from preflab.spec import Spec
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.run import Run
-from preflab.types import Preference, Ranking, of_two
+from preflab.types import Preference, Ranking, Rated, of_two
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
 Count = Annotated[int, Field(ge=1)]
@@ -37,8 +37,9 @@ class Parts:
     """The live things of one run.
 
     `policy` is the model to train; `validate` scores it on the validation split (its key `score` selects checkpoints).
-    `preferences` gives the training pairs, `ranked` the rankings where the run has some. `reward` and `reward_model` are
-    there where the run names them. `located`: where a path of the method's own spec lies, a stage's too.
+    `preferences` gives the training pairs, `ranked` the rankings and `rated` the single answers where the run has some.
+    `reward` and `reward_model` are there where the run names them. `located`: where a path of the method's own spec lies, a
+    stage's too.
     """
 
     run: Run
@@ -50,6 +51,7 @@ class Parts:
     reward: Reward | None = None
     reward_model: LanguageModel | None = None
     ranked: Callable[[], Sequence[Ranking]] | None = None
+    rated: Callable[[], Sequence[Rated]] | None = None
     located: Callable[[str], Path] = Path
     labels_paid: bool = False
     token_budget: int = 8192

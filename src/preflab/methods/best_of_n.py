@@ -20,4 +20,6 @@ class BestOfN(Method):
         return Inference(n=self.n, selector=self.selector)
 
     def train(self, parts: Parts) -> LanguageModel:
+        if self.selector == "reward":
+            parts.needed_reward()
         return parts.policy

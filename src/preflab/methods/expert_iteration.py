@@ -68,9 +68,9 @@ class ExpertIteration(Method):
 
 
 def start_again(learner: Learner, start: Reference) -> None:
-    """The learner as it was at the run's start: weights, an Adam without moments, a schedule at 0."""
+    """The learner as it was at the run's start: weights, an Adam without moments, a schedule at 0. Its counts go on."""
     learner.optimizer.state.clear()
-    learner.load_state_dict({"weights": start.tensors, "position": 0.0, "progress": 0.0, "skipped": learner.skipped})
+    learner.load_state_dict(learner.state_dict() | {"weights": start.tensors, "position": 0.0, "progress": 0.0})
 
 
 def open_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:

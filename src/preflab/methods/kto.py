@@ -1,8 +1,8 @@
 """Kahneman-Tversky optimisation: learns from single answers that are desirable or not (Ethayarajh et al. 2024, eq. 8).
 
 L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers, [ w_U (1 - sigmoid(beta (z0 - r))) ] over the others,
-r = log(pi/pi_ref)(y|x). The pairs are taken apart: the chosen answer is desirable, the rejected one is not, and a batch
-may hold either without the other.
+r = log(pi/pi_ref)(y|x). Data of single answers are taken as they are; pairs are taken apart: the chosen answer is
+desirable, the rejected one is not, and a batch may hold either without the other.
 
 The reference point z0 belongs to the batch: the mean log-ratio of its prompts with other prompts' answers, at least 0.
 Which answer goes with which prompt is drawn once, so that the reference is asked once. The policy is asked before the
@@ -11,7 +11,7 @@ update and over the whole batch, so that no cut into micro-batches moves z0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -27,15 +27,15 @@ from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
-from preflab.types import Preference
+from preflab.types import Preference, Rated
 
 
 class KTO(Method):
     """The authors' values: beta .1, both weights 1, learning rate 5e-6, batches of 32 answers, one epoch. Where one kind of
     answer is rarer, its weight should make up for it: w_D n_D / (w_U n_U) in [1, 3/2].
 
-    `pairs`: how many, drawn by the seed (0: all). `sft_coefficient`: the weight of -log pi(y) / |y| on the desirable
-    answers. Under a compute budget `epochs` gives way to it."""
+    `pairs`: how many, or how many single answers, drawn by the seed (0: all). `sft_coefficient`: the weight of
+    -log pi(y) / |y| on the desirable answers. Under a compute budget `epochs` gives way to it."""
 
     kind: Literal["kto"] = "kto"
     beta: Positive = 0.1
@@ -51,9 +51,9 @@ class KTO(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Single answers as ids, each prompt with another's answer too; what the reference says of both, once.
-        pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
-        data = with_reference(parts, policy, collate_labelled(pairs, policy, limit=self.max_completion_tokens))
-        partners = other_prompts(pairs, run.shuffled(len(pairs), "mismatched"))
+        answers = drawn_answers(parts, self.pairs)
+        data = with_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
+        partners = other_prompts(answers, lambda size: run.shuffled(size, "mismatched"))
         others = with_reference(parts, policy, mismatched(data, partners, context=policy.context))
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
@@ -95,32 +95,55 @@ class Labelled:
         return moved(self, device)
 
 
-def collate_labelled(pairs: Sequence[Preference], policy: LanguageModel, *, limit: int) -> Labelled:
-    """The chosen answers of all pairs, then the rejected ones; the reference is 0. `UserError` where there is no pair."""
+def drawn_answers(parts: Parts, count: int) -> list[Rated]:
+    """The training answers, desirable ones first: the data's own, or `count` pairs taken apart. A pair, or an answer, costs a
+    label. Raises `UserError` where there is nothing."""
+    run, rated = parts.run, parts.rated() if parts.rated is not None else ()
+    if rated:
+        found = run.pairs(rated, count, paid=parts.labels_paid)
+        return sorted(found, key=lambda answer: not answer.desirable)
+    pairs = run.pairs(parts.preferences(), count, paid=parts.labels_paid)
     if not pairs:
         raise UserError("There are no preference pairs to train on.")
-    answers = [(pair.prompt, pair.chosen) for pair in pairs] + [(pair.prompt, pair.rejected) for pair in pairs]
-    rows = [policy.encode(prompt, answer, limit) for prompt, answer in answers]
+    return taken_apart(pairs)
+
+
+def taken_apart(pairs: Sequence[Preference]) -> list[Rated]:
+    """The chosen answers, then the rejected ones."""
+    chosen = [Rated(pair.prompt, pair.chosen, True) for pair in pairs]
+    return [*chosen, *(Rated(pair.prompt, pair.rejected, False) for pair in pairs)]
+
+
+def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: int) -> Labelled:
+    """The answers as ids; the reference is 0."""
+    rows = [policy.encode(answer.prompt, answer.completion, limit) for answer in answers]
     batch = collate([row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows])
-    return Labelled(batch, torch.arange(len(rows)) < len(pairs), torch.zeros(len(rows)))
+    desirable = torch.tensor([answer.desirable for answer in answers])
+    return Labelled(batch, desirable, torch.zeros(len(rows)))
 
 
-def other_prompts(pairs: Sequence[Preference], order: Sequence[int]) -> list[int]:
-    """For each pair the next one in a shuffled `order` that has another prompt; `UserError` where none has."""
-    partners = [0] * len(pairs)
-    for place, row in enumerate(order):
-        following = (order[(place + ahead) % len(order)] for ahead in range(1, len(order)))
-        other = next((i for i in following if pairs[i].prompt.turns != pairs[row].prompt.turns), None)
-        if other is None:
-            raise UserError("KTO compares a prompt's answers with other prompts': the pairs need two prompts at least.")
-        partners[row] = other
+def other_prompts(answers: Sequence[Rated], shuffled: Callable[[int], Sequence[int]]) -> list[int]:
+    """For each answer the next one of the same label, in a `shuffled` order of them, that has another prompt; `UserError`
+    where there is none."""
+    partners = [0] * len(answers)
+    for label in (True, False):
+        rows = [row for row, answer in enumerate(answers) if answer.desirable == label]
+        order = [rows[place] for place in shuffled(len(rows))]
+        for place, row in enumerate(order):
+            following = (order[(place + ahead) % len(order)] for ahead in range(1, len(order)))
+            other = next((i for i in following if answers[i].prompt.turns != answers[row].prompt.turns), None)
+            if other is None:
+                raise UserError(
+                    "KTO compares a prompt's answers with other prompts': each label needs two prompts at least."
+                )
+            partners[row] = other
     return partners
 
 
 def mismatched(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
     """Each prompt with its partner's answer of the same label, cut where the model's context ends; the reference is 0."""
     batch = data.batch
-    index = torch.tensor([*partners, *(len(partners) + partner for partner in partners)])
+    index = torch.tensor(partners)
     lengths = torch.minimum(batch.completion_lengths[index], context - batch.prompt_lengths)
     truncated = batch.truncated[index] | (lengths < batch.completion_lengths[index])
     others = replace(batch, completion_ids=batch.completion_ids[index], completion_lengths=lengths, truncated=truncated)

@@ -14,7 +14,7 @@ from pydantic import Field, FiniteFloat
 
 from preflab.errors import UserError
 from preflab.methods.base import Count, CountOrAll, Method, Parts
-from preflab.methods.rollout import roll_out
+from preflab.methods.rollout import paid_sets, roll_out
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
@@ -54,7 +54,7 @@ class Pairs(Method):
         if not prompts:
             raise UserError(f"The testbed has no training prompts of the levels {', '.join(self.levels)}.")
         order = run.shuffled(len(prompts), "prompts")
-        chosen = [prompts[i] for i in order[: self.prompts or len(order)]]
+        chosen = [prompts[i] for i in order[: self.prompts or len(order)]][: paid_sets(parts, self.draw.samples)]
         pairs = draw_pairs(self.draw, parts, parts.policy, chosen, name="pairs")
         if not pairs:
             raise UserError("No prompt gave two answers of different score: there are no pairs to learn from.")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.methods.base import CountOrAll, Method, Parts
-from preflab.methods.rollout import roll_out
+from preflab.methods.rollout import paid_sets, roll_out
 from preflab.sampling.base import Decoding
 from preflab.types import Completion, Prompt, Ranking
 
@@ -33,8 +33,7 @@ class Rankings(Method):
         if not prompts:
             raise UserError("The testbed has no prompts to sample answers to.")
         order = run.shuffled(len(prompts), "prompts")[: self.prompts or len(prompts)]
-        affordable = run.affordable(len(order), self.samples + self.demonstration, parts.needed_reward())
-        chosen = [prompts[i] for i in order[:affordable]]
+        chosen = [prompts[i] for i in order[: paid_sets(parts, self.samples + self.demonstration)]]
         # 2. Sample and score.
         rollout = roll_out(parts, parts.policy, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()

@@ -176,13 +176,19 @@ def sets_left(parts: Parts, labels: int) -> int | None:
     return None if left is None else left // labels
 
 
+def paid_sets(parts: Parts, labels: int) -> int | None:
+    """`sets_left` at a run's start; raises `UserError` where a labels budget does not pay for one prompt."""
+    whole = sets_left(parts, labels)
+    if whole == 0:
+        raise UserError(f"The labels budget does not pay for one prompt's {labels} scores. Raise it, or ask for fewer.")
+    return whole
+
+
 def share_done(parts: Parts, steps: int, labels: int) -> Callable[[int], float]:
     """The share of a run that is done: of its steps, or of the prompts that a labels budget pays for at `labels` scores
     each, whichever is further. So that no label is bought beyond the budget; raises `UserError` where it pays for none.
     """
-    whole = sets_left(parts, labels)
-    if whole == 0:
-        raise UserError(f"The labels budget does not pay for one prompt's {labels} scores. Raise it, or ask for fewer.")
+    whole = paid_sets(parts, labels)
 
     def share(step: int) -> float:
         left = sets_left(parts, labels)

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from preflab.errors import UserError
 from preflab.methods.base import Parts
-from preflab.methods.rollout import sets_left
+from preflab.methods.rollout import paid_sets
 from preflab.train.run import Run
 
 
@@ -113,7 +113,5 @@ class Rounds(Generic[Data]):
 def paid_rounds(parts: Parts, rounds: int, prompts: int, labels: int) -> int:
     """How many rounds of `prompts` at `labels` scores each: `rounds`, or those that a labels budget pays for; the last may
     ask fewer."""
-    left = sets_left(parts, labels)
-    if left == 0:
-        raise UserError(f"The labels budget does not pay for one prompt's {labels} scores. Raise it, or ask for fewer.")
+    left = paid_sets(parts, labels)
     return rounds if left is None else min(rounds, -(-left // prompts))

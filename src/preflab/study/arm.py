@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -77,3 +78,8 @@ def learned_paths(spec: Any) -> list[str]:
     held = getattr(spec, "model", None) or spec
     members = (getattr(member, "path", member) for member in getattr(held, "models", (held,)))
     return [path for path in members if isinstance(path, str)]
+
+
+def stage_path(path: str, stages: Path) -> Path:
+    """A path, or what the stage made that `stage:NAME` names."""
+    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else Path(path)

@@ -8,7 +8,7 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,8 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load, load_directory
 from preflab.sampling.inference import Inference
 from preflab.spec import Context
-from preflab.study.arm import STAGE, STAGES, Arm, learned_paths, made_elsewhere
+from preflab.study.answers import preferences_of, rankings_of, rated_of
+from preflab.study.arm import STAGE, STAGES, Arm, learned_paths, made_elsewhere, stage_path
 from preflab.study.origin import revision, versions
 from preflab.testbeds import provenance
 from preflab.testbeds.base import Testbed
@@ -42,12 +43,8 @@ from preflab.types import (
     Preference,
     Ranking,
     Split,
-    best_and_worst,
     from_preference,
     from_ranking,
-    of_two,
-    to_preference,
-    to_ranking,
 )
 
 
@@ -125,6 +122,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             reward=reward,
             reward_model=_reward_model(arm, reward_spec, context.device),
             ranked=rankings_of(arm, stages, testbed),
+            rated=rated_of(arm, stages, testbed),
             located=partial(stage_path, stages=stages),
             labels_paid=(arm.preferences or "").startswith(STAGE),
             token_budget=arm.token_budget,
@@ -181,11 +179,6 @@ def stages_of(directory: Path) -> Path:
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 
 
-def stage_path(path: str, stages: Path) -> Path:
-    """A path, or what the stage made that `stage:NAME` names."""
-    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else Path(path)
-
-
 def with_stage(spec: Any, stages: Path) -> Any:
     """A learned reward (or an evaluator, or an ensemble, that holds some) of a stage, with its directory and the
     normalisation of its scores on held-out pairs; any other spec as it is."""
@@ -228,33 +221,6 @@ def _to_train(arm: Arm, run: Run, start: LanguageModel) -> LanguageModel:
     if arm.model.lora is not None:
         model = lora.attach(model, arm.model.lora, seed=run.seed_for("lora"))
     return start.with_model(model)
-
-
-def preferences_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Preference]]:
-    """The training pairs, read when a method asks for them; of a ranking its best and its worst answer."""
-    if arm.preferences is None:
-        return partial(testbed.preferences, "train")
-    records = partial(_records, arm.preferences, stages)
-    return lambda: [best_and_worst(row) if isinstance(row, Ranking) else row for row in records()]
-
-
-def rankings_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Ranking]] | None:
-    """The training rankings, read when a method asks for them; None where the testbed has nothing but pairs."""
-    if arm.preferences is None:
-        own = getattr(testbed, "rankings", None)
-        return partial(own, "train") if own is not None and own("train") else None
-    records = partial(_records, arm.preferences, stages)
-    return lambda: [row if isinstance(row, Ranking) else of_two(row) for row in records()]
-
-
-def _records(path: str, stages: Path) -> list[Preference | Ranking]:
-    """The pairs and rankings of a JSON-lines file (a path to it, a saved stage's directory, or the stage's name), without
-    rankings whose answers all score the same."""
-    found = stage_path(path, stages)
-    files = sorted(found.glob("*.jsonl")) if found.is_dir() else [found]
-    rows = [row for file in files for row in read_lines(file)]
-    found = [to_ranking(row) if "completions" in row else to_preference(row) for row in rows]
-    return [row for row in found if isinstance(row, Preference) or len(set(row.scores)) > 1]
 
 
 def _reward_model(arm: Arm, spec: Any, device: str) -> LanguageModel | None:

@@ -10,7 +10,19 @@ from typing import Any, TypeVar
 
 from preflab.errors import UserError
 from preflab.testbeds.provenance import describe, first_turn_key
-from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Split, Test, Turn, Verdict
+from preflab.types import (
+    Completion,
+    Demonstration,
+    Preference,
+    Problem,
+    Prompt,
+    Ranking,
+    Rated,
+    Split,
+    Test,
+    Turn,
+    Verdict,
+)
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Programs = Sequence[tuple[str, Sequence[Test]]]
@@ -20,7 +32,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Row:
     """One record of the data. `answer` is the one to imitate; with `rejected`, the pair is a preference, of which `margin`
-    and `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst."""
+    and `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst.
+    `rated`: the one answer of the row stands alone and was labelled; an undesirable one is nothing to imitate."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -28,6 +41,7 @@ class Row:
     margin: float | None = None
     probability: float | None = None
     ranked: tuple[tuple[Completion, float], ...] = ()
+    rated: bool = False
 
 
 def prompt_id(turns: Sequence[Turn]) -> str:
@@ -93,6 +107,11 @@ class Dialogues:
         """The data's own rankings of unequal scores; empty where it has none."""
         ranked = [(row.prompt, tuple(zip(*row.ranked, strict=True))) for row in self._rows[split] if row.ranked]
         return [Ranking(prompt, answers, scores) for prompt, (answers, scores) in ranked if len(set(scores)) > 1]
+
+    def rated(self, split: Split) -> Sequence[Rated]:
+        """The data's own single answers, desirable or not; empty where it has none."""
+        rows = [(row, row.answer or row.rejected) for row in self._rows[split] if row.rated]
+        return [Rated(row.prompt, answer, row.answer is not None) for row, answer in rows if answer]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         """Hidden tests by prompt id, for evaluation alone. Raises `UserError` where there are none."""

@@ -4,6 +4,7 @@
 |--------------------------------|-------------------------------------------------------------------------|
 | `prompt`                       | a prompt                                                                |
 | `prompt`, `completion`         | a demonstration                                                         |
+| ..., `label`                   | with it (true or false): an answer that is desirable, or is not         |
 | `messages`                     | the same, as one dialogue; a last turn of the assistant is the answer   |
 | `prompt`, `chosen`, `rejected` | a preference, whose chosen answer is also a demonstration               |
 | `chosen`, `rejected`           | the same, as two whole dialogues that differ in the last turn           |
@@ -44,6 +45,10 @@ def parse_record(record: Record, where: str) -> Row:
     margin, probability = _number(record, "margin", where), _number(record, "probability", where)
     if probability is not None and not 0 <= probability <= 1:
         raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
+    if margin is not None and margin < 0:
+        raise UserError(f"{where}: `margin` says by how much the chosen answer is better: at least 0, not {margin:g}.")
+    if "completion" in record and record.get("label") in (True, False):  # 1 and 0 are equal to them
+        return Row(prompt, answer, rated=True) if record["label"] else Row(prompt, rejected=answer, rated=True)
     if "completions" not in record or "scores" not in record:
         return Row(prompt, answer, rejected, margin, probability)
     if answer is not None:

@@ -78,6 +78,7 @@ class Learner:
         self.position = 0.0  # where the schedule stands: progress, less what skipped updates did not use
         self.progress = 0.0
         self.skipped = 0
+        self.updates = 0
 
     def step(
         self,
@@ -120,11 +121,6 @@ class Learner:
         """Lets a part of the run pass without an update: the schedule stays where it is."""
         self.progress = progress
 
-    @property
-    def updates(self) -> int:
-        """Optimizer steps so far: Adam's own count, which a checkpoint holds."""
-        return max((int(moments["step"]) for moments in self.optimizer.state.values()), default=0)
-
     def _update(self) -> dict[str, float]:
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf))
         if not math.isfinite(norm):
@@ -133,6 +129,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.updates += 1
         self.optimizer.zero_grad(set_to_none=True)
         return {"gradient_norm": norm, "learning_rate": rate}
 
@@ -146,6 +143,7 @@ class Learner:
             "position": self.position,
             "progress": self.progress,
             "skipped": self.skipped,
+            "updates": self.updates,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,4 +153,5 @@ class Learner:
         for name, moments in state.get("adam", {}).items():
             parameter = self.parameters[name]
             self.optimizer.state[parameter] = {key: tensor.to(parameter.device) for key, tensor in moments.items()}
-        self.position, self.progress, self.skipped = state["position"], state["progress"], state["skipped"]
+        self.position, self.progress = state["position"], state["progress"]
+        self.skipped, self.updates = state["skipped"], state["updates"]

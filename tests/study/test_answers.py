@@ -1,0 +1,68 @@
+"""What `--preferences FILE` may hold: pairs, rankings and single answers in the user's own form, or preflab's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.study.answers import read_answers
+from preflab.types import Completion, Preference, Prompt, Ranking, Rated, Turn, from_preference, from_ranking
+
+TWO = Prompt("two", (Turn("user", "Two?"),))
+
+
+def written(folder: Path, *records: dict[str, Any]) -> Path:
+    path = folder / "answers.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_every_form_is_read(tmp_path: Path) -> None:
+    """Protects a user's file in the form of the data sets, and a stage's, in one place."""
+    pair, ranking = (
+        Preference(TWO, Completion("2"), Completion("3"), margin=1.0),
+        Ranking(TWO, (Completion("2"),) * 2, (1, 0)),
+    )
+    found = read_answers(
+        written(
+            tmp_path,
+            {"prompt": "Two?", "chosen": "2", "rejected": "3", "margin": 2},
+            {"prompt": "Two?", "completions": ["2", "3"], "scores": [1, 0]},
+            {"prompt": "Two?", "completion": "3", "label": False},
+            from_preference(pair),
+            from_ranking(ranking),
+        )
+    )
+    assert [type(row) for row in found] == [Preference, Ranking, Rated, Preference, Ranking]
+    assert isinstance(found[0], Preference) and (found[0].chosen.text, found[0].margin) == ("2", 2.0)
+    assert found[2] == Rated(found[0].prompt, Completion("3"), False) and found[3:] == [pair, ranking]
+
+
+def test_rankings_of_equal_scores_are_left_out(tmp_path: Path) -> None:
+    """Protects from rankings that order nothing."""
+    path = written(tmp_path, *({"prompt": "Two?", "completions": ["2", "3"], "scores": [1, low]} for low in (0, 1)))
+    assert len(read_answers(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"prompt": "Two?", "chosen": "2"}, r"answers.jsonl:1: `chosen` without `rejected`"),
+        ({"prompt": "Two?", "completion": "2"}, r"answers.jsonl:1: neither a pair"),
+        ({"answer": "2"}, r"answers.jsonl:1: neither `prompt` nor `messages`"),
+    ],
+)
+def test_what_is_wrong_is_named(record: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Protects the user: file, line and field, and no traceback."""
+    with pytest.raises(UserError, match=said):
+        read_answers(written(tmp_path, record))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Protects from "no pairs" where the path is wrong."""
+    with pytest.raises(UserError, match="no file"):
+        read_answers(tmp_path / "nowhere.jsonl")
