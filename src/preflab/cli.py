@@ -341,6 +341,16 @@ def command_judge(options: argparse.Namespace, rest: list[str]) -> int:
     return judge_files(options)
 
 
+def define_sandbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check",), help="what this machine's walls are made of, attacked")
+
+
+def command_sandbox(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.judging import check_sandbox
+
+    return check_sandbox()
+
+
 # -- what is said -------------------------------------------------------------------------------------------------------
 
 
@@ -385,4 +395,5 @@ COMMANDS: dict[str, Command] = {
     "data": ("show what a testbed holds", define_data, command_data),
     "theory": ("prove from computation what the paper's Section 4 claims", define_theory, command_theory),
     "judge": ("judge programs by their problems' tests, in a sandbox", define_judge, command_judge),
+    "sandbox": ("check the sandbox that programs are judged in", define_sandbox, command_sandbox),
 }

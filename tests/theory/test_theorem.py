@@ -251,3 +251,18 @@ def test_mass_moved_onto_a_covered_response_is_no_minimiser() -> None:
     assert bool(is_minimal(right, given, found.infimum)) and bool(is_ppo_optimum(right, given, found.infimum).all())
     wrong = theorem.moved(right, given.share, torch.tensor([[[True, False, False]]]))
     assert not is_minimal(wrong, given, found.infimum) and not is_ppo_optimum(wrong, given, found.infimum).any()
+
+
+def test_coverage_that_sees_too_much_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects certificate (b) from the other side: a response with pi_ref = 0 that is taken for compared is never tried, and
+    the trial fails, for what theory predicts there comes from pi_ref alone."""
+    right = theorem.graph_of
+
+    def imagines(wins: Tensor) -> Graph:
+        covered = right(wins).covered.clone()
+        covered[..., -1] = True
+        return right(wins)._replace(covered=covered)
+
+    monkeypatch.setattr(theorem, "graph_of", imagines)
+    untried = DRAWN.reference[..., -1] == 0
+    assert untried.any() and not verify(DRAWN).exact[untried.any(-1)].any()

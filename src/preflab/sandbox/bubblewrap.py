@@ -10,6 +10,8 @@ import itertools
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,10 +56,32 @@ class Start(NamedTuple):
 
 
 def missing() -> str:
-    """What keeps this machine from using bubblewrap, in words; empty where nothing does."""
+    """What keeps this machine from using bubblewrap, in words, tried and not assumed; empty where nothing does."""
+    if not sys.platform.startswith("linux"):
+        return "it needs Linux; elsewhere run preflab in a Linux container or virtual machine"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
-    return ""
+    walls = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--proc", "/proc")
+    user = new_user()
+    tried = subprocess.run(
+        ["bwrap", "--ro-bind", "/", "/", *walls, "true"],
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode == 0:
+        return ""
+    return (
+        f"bubblewrap cannot make its namespaces here ({tried.stderr.strip()}). The kernel must let users make namespaces: "
+        "sysctl kernel.unprivileged_userns_clone=1, or in a container --security-opt seccomp=unconfined"
+    )
+
+
+def new_user() -> int | None:
+    """A user id that no other run has, where this process may give it; None: stay who we are."""
+    return USERS[next(_users) % len(USERS)] if os.geteuid() == 0 else None
 
 
 class Bubblewrap:
@@ -70,6 +94,7 @@ class Bubblewrap:
         if trouble:
             raise UserError(f"The sandbox cannot be built: {trouble}.")
         self.image: Path = image()
+        self.version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout.split()[-1]
         self.filter = seccomp.program()
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
@@ -85,7 +110,7 @@ class Bubblewrap:
             *("--seccomp", str(fds.filter), "--"),
             *("/bin/sh", "-c", _rlimits(limits), "sh", *run),
         ]
-        return Start(command, USERS[next(_users) % len(USERS)] if os.geteuid() == 0 else None)
+        return Start(command, new_user())
 
 
 def _rlimits(limits: Limits) -> str:

@@ -1,4 +1,4 @@
-"""`preflab judge`: programs from a file, their verdicts to another, one line each as they come."""
+"""`preflab judge`: programs from a file, their verdicts to another, one line each as they come. `preflab sandbox check`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ from rich.console import Console
 from rich.progress import Progress
 
 from preflab.errors import UserError
+from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.check import attack, describe
 from preflab.sandbox.files import read_problems, read_programs, verdict_line, written
 from preflab.sandbox.pool import opened_pool
 from preflab.testbeds.lines import read_lines
+
+
+def check_sandbox() -> int:
+    """Prints what the walls are made of, then attacks them; returns 1 where one fell."""
+    walls, console = Bubblewrap(), Console()
+    for name, words in describe(walls):
+        console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
+    fallen = 0
+    for found in attack(walls):
+        fallen += not found.held
+        console.print(
+            f"{'held' if found.held else '[bold red]FELL[/bold red]'}  {found.attack}  ({found.seen})", highlight=False
+        )
+    console.print(f"{fallen} attacks got through." if fallen else "Every attack was held.")
+    return 1 if fallen else 0
 
 
 def judge_files(options: argparse.Namespace) -> int:

@@ -25,7 +25,8 @@ BETAS = (0.001, 1000.0)
 """Outside, rewards or log-ratios grow beyond what the certificates' tolerances allow double precision."""
 SHARES = (0.05, 0.95)
 FREE = 100.0
-"""The same holds of a problem from a file: of the share of mass that is moved, and of the free constants."""
+WINS = 1e6
+"""The same holds of a problem from a file: of the share of mass that is moved, the free constants, and the counts."""
 
 
 class Problems(NamedTuple):
@@ -115,7 +116,7 @@ def _symmetric(flags: Tensor) -> Tensor:
 class _Problem(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     reference: list[list[NonNegativeFloat]]
-    wins: list[list[list[NonNegativeFloat]]]
+    wins: list[list[list[Annotated[float, Field(ge=0.0, le=WINS)]]]]
     beta: Annotated[float, Field(ge=BETAS[0], le=BETAS[1])]
     free: list[list[Annotated[float, Field(ge=-FREE, le=FREE)]]]
     share: Annotated[float, Field(ge=SHARES[0], le=SHARES[1])]
@@ -148,6 +149,8 @@ def _fault(problem: Problems) -> str:
         return "`reference` and `free` need a row a prompt, `wins` a square of its responses."
     if bool(((problem.reference.sum(-1) - 1.0).abs() > 1e-9).any()):
         return "a row of `reference` does not sum to 1."
+    if bool(((problem.wins > 0) & (problem.wins < 1 / WINS)).any()):
+        return f"`wins` holds a count between 0 and {1 / WINS:g}: nothing was compared that seldom."
     if bool((problem.wins.diagonal(dim1=-2, dim2=-1) > 0).any()) or not bool((problem.wins > 0).any()):
         return "`wins` needs a pair, and none of a response with itself."
     if bool((((problem.wins + problem.wins.mT).sum(-1) > 0) & (problem.reference == 0)).any()):

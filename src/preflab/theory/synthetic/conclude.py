@@ -35,11 +35,12 @@ class Reading(NamedTuple):
 
 
 def part(found: Interval, margin: float, *, leaks: bool) -> Outcome:
-    """Whether a method leaks, or does not, as the claim says. The study's rules for claims: "leaks" holds above 0 and is
-    refuted below the margin; "does not leak" holds below the margin and is refuted above 0 where it reaches the margin."""
-    above, below = found.low > 0, found.high < margin
-    claimed, against = (above, below) if leaks else (below, above)
-    return "holds" if claimed else "refuted" if against else "not decided"
+    """Whether a method leaks, or does not, as the claim says: decided where its interval lies on one side of the margin."""
+    if found.low > margin:
+        return "holds" if leaks else "refuted"
+    if found.high < margin:
+        return "refuted" if leaks else "holds"
+    return "not decided"
 
 
 def readings(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> tuple[Reading, Reading]:
@@ -142,8 +143,8 @@ def reading_table(of: Sequence[Reading]) -> Table:
         title="The claim part by part",
         columns=("read by", "margin", *names, "claim"),
         rows=tuple(rows),
-        note="“Moves” holds above 0 and is refuted below the margin, “does not” holds below the margin and is refuted above 0 "
-        "where it reaches it; all parts must hold, one can refute. The first reading decides the claim.",
+        note="A part is decided where the 95% interval lies on one side of the margin; all must hold, one can refute. The "
+        "first reading decides the claim.",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from preflab.errors import UserError
 from preflab.theory.finding import Figure, Finding
+from preflab.theory.problems import BETAS
 from preflab.theory.synthetic import conclude, figures
 from preflab.theory.synthetic.experiment import EXACT, SFT_STEPS, Prepared, Setting, prepare, train
 from preflab.theory.synthetic.measures import Floats, best_mass, largest_rise, leak, uncovered_mass
@@ -62,13 +62,14 @@ def checked(options: argparse.Namespace) -> Setting:
     """The setting asked for. Raises `UserError` for an option out of its range."""
     if options.seeds < 2:
         raise UserError(f"--seeds {options.seeds}: an interval over seeds needs two or more.")
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed}: give a whole number, 0 or more.")
-    if not (options.beta > 0 and math.isfinite(options.beta)):
-        raise UserError(f"--beta {options.beta:g}: give a number above 0, such as 0.1.")
-    if not 2 / RESPONSES <= options.coverage <= 1:
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}: give a whole number from 0 to 2^32 - 1.")
+    if not BETAS[0] <= options.beta <= BETAS[1]:
+        raise UserError(f"--beta {options.beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}.")
+    if not (2 / RESPONSES <= options.coverage <= 1 and covered_responses(options.coverage) < RESPONSES):
         raise UserError(
-            f"--coverage {options.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to 1."
+            f"--coverage {options.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to "
+            f"{(RESPONSES - 1) / RESPONSES:g}; the claim is about responses that no pair holds."
         )
     if options.steps < 1:
         raise UserError(f"--steps {options.steps}: give a whole number, 1 or more.")
