@@ -81,6 +81,7 @@ def write(directory: Path, name: str, share: float, *, seed: int, labels: float 
         }
     directory.mkdir(parents=True)
     write_json(directory / "result.json", result)
+    write_json(directory / "manifest.json", {"versions": {"python": "3.11"}, "revision": f"commit-{seed // 3}"})
     record = {
         "progress": 0.5,
         "loss": 1.0,
@@ -159,6 +160,13 @@ def test_nothing_to_tell_apart(tmp_path: Path) -> None:
         f"from {seen.verdict.tied[0]}."
     )
     assert len(seen.verdict.tied) == 1
+
+
+def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
+    """Protects the way back from a number to the code that made it: a report written anew by other code names the runs', and
+    both where a study was continued by a second one."""
+    seen = found(tmp_path)
+    assert seen.versions == {"python": "3.11", "revision": "commit-0, commit-1"}
 
 
 def test_a_headline_counts_many(tmp_path: Path) -> None:

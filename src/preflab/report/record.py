@@ -55,6 +55,7 @@ KNOWN_METRICS: Mapping[str, Metric] = {
     for metric in (
         Metric(name="reward", label="mean reward", better="higher"),
         Metric(name="kl", label="KL to SFT", note="nats per response"),
+        Metric(name="reference_kl", label="KL to the reference", note="nats per response; the reference may follow"),
         Metric(name="length", label="length", note="tokens per response"),
         Metric(name="entropy", label="entropy", note="nats per token"),
         Metric(name="truncated", label="truncated", share=True, better="lower", note="hit the length limit"),

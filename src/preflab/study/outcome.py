@@ -15,12 +15,12 @@ from preflab.report.text import counted
 from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.declared import claims, interval, paper, sweep, unfinished
-from preflab.study.origin import revision, versions
 from preflab.study.plan import Contestant, Study, all_needs, learned_path
 from preflab.study.ran import Board, Ran, curve, frontier, gather, mean, mean_spent, timing
 from preflab.study.scorers import evaluator_of, one_line, reward_models
 from preflab.study.scores import share_seeds
 from preflab.study.verdict import verdict
+from preflab.train.directory import MANIFEST
 from preflab.train.files import read_json, read_lines
 
 
@@ -62,11 +62,21 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         tuning=tuning_of(study),
         samples=tuple(samples(ran)),
         caveats=(*study.caveats, *notes, *automatic_caveats(study, ran), *first["data_notes"]),
-        versions={**versions(), "revision": revision() or "unknown"},
+        versions=made_with(run.task.directory for runs in ran.values() for run in runs),
         command=command,
         unfinished=unfinished(study, ran, command),
         timing=tuple(timing(run) for runs in ran.values() for run in runs),
     )
+
+
+def made_with(directories: Iterable[Path]) -> dict[str, str]:
+    """Versions and revision by which the runs were made; what differs between runs stands side by side."""
+    found: dict[str, list[str]] = {}
+    for directory in directories:
+        manifest = read_json(directory / MANIFEST)
+        for name, value in {**manifest["versions"], "revision": manifest["revision"] or "unknown"}.items():
+            found.setdefault(name, []).append(value)
+    return {name: ", ".join(dict.fromkeys(values)) for name, values in found.items()}
 
 
 def arm_of(

@@ -114,7 +114,13 @@ def mean_spent(runs: Sequence[Ran]) -> dict[Unit, float] | None:
     }
 
 
-CURVES = {"validation/score": "validation", "reward": "reward", "kl": "kl", "loss": "loss", "accuracy": "accuracy"}
+CURVES = {
+    "validation/score": "validation",
+    "reward": "reward",
+    "kl": "reference_kl",
+    "loss": "loss",
+    "accuracy": "accuracy",
+}
 POINTS = 60
 
 
