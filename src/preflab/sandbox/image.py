@@ -68,7 +68,7 @@ def _build(root: Path) -> None:
     _copy(shell, root / "bin" / "sh")
     for found in _needed([python, shell, *(inside / "lib-dynload").glob("*.so")]):
         _copy(found, root / str(found).lstrip("/"))
-    ours = inside / "site-packages" / "preflab"
+    ours = inside / "preflab"  # beside the standard library: where a Python looks for packages differs by who built it
     for name in GUEST:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
     for folder in (ours, ours / "sandbox"):
