@@ -5,6 +5,7 @@ in a study that ran, and prints what 3, 5 and 10 seeds would have found. For wri
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -75,4 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        print(f"preflab: {error}", file=sys.stderr)
+        sys.exit(2)
