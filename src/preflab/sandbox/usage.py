@@ -18,8 +18,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
-    """`cpu_s`: of all processes, those that ended included; `memory`: bytes, now; `killed`: the kernel ended a process for
-    want of memory."""
+    """`cpu_s`: of all processes, those that ended included; `memory`: bytes, now, where nobody else looks after them;
+    `killed`: the kernel ended a process for want of memory."""
 
     cpu_s: float
     memory: int
@@ -65,8 +65,8 @@ class Group:
     def open(self, memory: int, processes: int) -> None:
         """Ready for a run: its limits set, what came before not counted."""
         self._write("memory", "memory.limit_in_bytes", memory + OVERHEAD)
-        with contextlib.suppress(OSError):  # without accounting for swap there is no such file
-            self._write("memory", "memory.memsw.limit_in_bytes", memory + OVERHEAD)
+        with contextlib.suppress(OSError):
+            self._write("memory", "memory.swappiness", 0)
         self._write("pids", "pids.max", processes + 2)
         self._kills, self._used = self._killed(), self._cpu()
 
@@ -75,8 +75,8 @@ class Group:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def usage(self) -> Usage:
-        memory = int(self._read("memory", "memory.usage_in_bytes"))
-        return Usage((self._cpu() - self._used) * 1e-9, memory, self._killed() > self._kills)
+        """The kernel sees to the memory: what the group holds is partly cache, which it takes back before it kills."""
+        return Usage((self._cpu() - self._used) * 1e-9, 0, self._killed() > self._kills)
 
     def close(self) -> None:
         for folder in self.folders.values():
