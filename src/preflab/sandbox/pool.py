@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.judge import Judge, Task
-from preflab.sandbox.usage import Group, groups, new_name
+from preflab.sandbox.usage import Group, groups, new_name, sweep
 from preflab.types import Verdict
 
 AHEAD = 4
@@ -63,6 +63,8 @@ def opened_pool(workers: int = 0, *, make: Callable[[], Bubblewrap] = Bubblewrap
     """`workers`: how many programs at once (0: one a core)."""
     workers = workers or len(os.sched_getaffinity(0))
     walls = make()
+    if groups():
+        sweep()
     with contextlib.ExitStack() as stack:
         judges: list[Judge] = []
         for _ in range(workers):

@@ -119,6 +119,15 @@ def _below(root: int) -> Iterator[int]:
                 pending += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
 
 
+def sweep() -> None:
+    """Removes the control groups of judges that were killed; what they held died with their sandboxes."""
+    for controller in Group.controllers:
+        for folder in (GROUPS / controller).glob("preflab-*-*"):
+            if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
 _names = iter(range(1 << 62))
 _lock = threading.Lock()
 
