@@ -19,11 +19,11 @@ ECHO = Task("stdin", [Test("7", "7")], limits=Limits(cpu_s=2.0, wall_s=10.0))
 
 
 def test_programs_are_read_no_further_ahead_than_needed(walls: Bubblewrap) -> None:
-    """Protects memory: a file of any length is read as it is judged; each program keeps its own verdict."""
+    """Protects memory, and quick succession: a file of any length is read as it is judged, and 150 runs refuse none a fork."""
     read: list[int] = []
 
     def programs() -> Iterator[Program]:
-        for number in range(40):
+        for number in range(150):
             read.append(number)
             yield Program(str(number), "print(input())" if number % 2 else "print(8)", ECHO)
 
@@ -32,7 +32,7 @@ def test_programs_are_read_no_further_ahead_than_needed(walls: Bubblewrap) -> No
         for program, verdict in pool.judge(programs()):
             found[program.id] = verdict.outcome
             assert len(read) <= len(found) + AHEAD * 2
-    assert found == {str(number): "passed" if number % 2 else "failed" for number in range(40)}
+    assert found == {str(number): "passed" if number % 2 else "failed" for number in range(150)}
 
 
 @pytest.mark.skipif(not groups(), reason="needs root and control groups")

@@ -217,7 +217,7 @@ def opened(
             first = os.pidfd_open(inside)
             stack.callback(os.close, first)
             if group is not None:
-                group.open(limits.memory_mb * MEGABYTE, limits.processes)
+                group.open(limits.memory_mb * MEGABYTE)
                 for pid in (process.pid, inside):
                     group.add(pid)
         except ProcessLookupError:

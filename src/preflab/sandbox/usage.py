@@ -51,9 +51,12 @@ class Tree:
 
 
 class Group:
-    """A control group (version 1) of memory, CPU time and processes, for one run after another."""
+    """A control group (version 1) of memory and CPU time, for one run after another.
 
-    controllers = ("memory", "cpuacct", "pids")
+    Processes are bounded by each run's own user: the group's count falls late, and would refuse the next run a fork.
+    """
+
+    controllers = ("memory", "cpuacct")
 
     def __init__(self, name: str) -> None:
         self.folders = {controller: GROUPS / controller / name for controller in self.controllers}
@@ -62,12 +65,11 @@ class Group:
         self._kills = 0
         self._used = 0
 
-    def open(self, memory: int, processes: int) -> None:
+    def open(self, memory: int) -> None:
         """Ready for a run: its limits set, what came before not counted."""
         self._write("memory", "memory.limit_in_bytes", memory + OVERHEAD)
         with contextlib.suppress(OSError):
             self._write("memory", "memory.swappiness", 0)
-        self._write("pids", "pids.max", processes + 2)
         self._kills, self._used = self._killed(), self._cpu()
 
     def add(self, pid: int) -> None:
