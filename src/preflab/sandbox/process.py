@@ -16,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import IO, Literal
 
 from preflab.sandbox.bubblewrap import Bubblewrap, Descriptors, Start
 from preflab.sandbox.limits import MEGABYTE, Limits
@@ -70,10 +70,6 @@ class Box:
         """Reads until the program has ended by itself or been stopped."""
         self._watch(lambda: False)
 
-    @property
-    def cpu_s(self) -> float:
-        return self.meter.usage().cpu_s - self.spent
-
     def kill(self) -> None:
         """Ends everything in the sandbox and waits for the end of it."""
         for descriptor in (self.first, self.ended):
@@ -108,24 +104,25 @@ class Box:
 
     def _watch(self, enough: Callable[[], bool]) -> None:
         """Reads until there is enough, the program has ended, or a limit is passed."""
+        assert self.process.stdout is not None and self.process.stderr is not None
+        streams = (self.process.stdout, self.process.stderr)
         while not enough():
-            events = self.selector.select(GLANCE)
-            ready = {key.fileobj for key, _ in events}
-            read = [self._read(stream) for stream in (self.process.stdout, self.process.stderr) if stream in ready]
+            ready = {key.fileobj for key, _ in self.selector.select(GLANCE)}
+            read = [self._read(stream) for stream in streams if stream in ready]
             if not self._within():
                 return
             if self.ended in ready and not any(read):
                 self._reap()
                 return
 
-    def _read(self, stream: object) -> bool:
+    def _read(self, stream: IO[bytes]) -> bool:
         """Whether there was something to read."""
         try:
-            data = os.read(stream.fileno(), MEGABYTE)  # type: ignore[attr-defined]
+            data = os.read(stream.fileno(), MEGABYTE)
         except BlockingIOError:
             return False
         if not data:
-            self.selector.unregister(stream)  # type: ignore[arg-type]
+            self.selector.unregister(stream)
             return False
         if stream is self.process.stdout:
             self.output += data
