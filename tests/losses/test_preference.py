@@ -262,18 +262,17 @@ def test_losses_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     expect(preference_loss("ipo", beta=0.3)(example()), *ipo_loss(example(), beta=0.3).tolist())
     simpo = preference_loss("simpo", beta=1.0, settings={"gamma": 0.3})
     expect(simpo(example()), *simpo_loss(example(), beta=1.0, gamma=0.3).tolist())
-    (tmp_path / "my_losses.py").write_text(
+    (tmp_path / "losses_of_a_user.py").write_text(
         "def square(pairs, *, beta):\n    return beta * pairs.margin ** 2\n"
         "def mean(pairs, *, beta=1.0):\n    return pairs.margin.mean()\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    expect(preference_loss("my_losses:square", beta=3.0)(example()), 12.0, 27.0)
+    expect(preference_loss("losses_of_a_user:square", beta=3.0)(example()), 12.0, 27.0)
     with pytest.raises(UserError, match="needs a value for its setting 'beta'"):
-        preference_loss("my_losses:square")
+        preference_loss("losses_of_a_user:square")
     with pytest.raises(UserError, match="must be a term a pair"):
-        preference_loss("my_losses:mean")
-    monkeypatch.delitem(sys.modules, "my_losses")
+        preference_loss("losses_of_a_user:mean")
 
 
 def test_unknown_loss_is_the_users_mistake() -> None:
