@@ -114,6 +114,9 @@ def define_study(parser: argparse.ArgumentParser) -> None:
 
 
 def command_study(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.process import single_threaded
+
+    single_threaded()
     from preflab.study.plan import load_study, narrowed
     from preflab.study.study import describe_plan, refuse_other, run_study
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import psutil
 import yaml
 
 from preflab.study.plan import PRESETS
+from preflab.study.process import THREADS
 
 
 class Place:
@@ -44,8 +46,9 @@ class Place:
             "-q",
         ]
         log = self.directory / "output"
+        environment = {name: value for name, value in os.environ.items() if name not in THREADS}  # as a user starts it
         with log.open("ab") as file:
-            return subprocess.Popen(command, cwd=self.directory, stdout=file, stderr=file)
+            return subprocess.Popen(command, cwd=self.directory, stdout=file, stderr=file, env=environment)
 
     def at_work(self, arm: str, study: subprocess.Popen[bytes]) -> psutil.Process:
         """The process of an arm, once it has trained a step of its own."""

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from preflab.study import process
+from preflab.study.process import THREADS
 
 HERE = Path(__file__).parent
 
@@ -277,3 +278,28 @@ def test_an_arm_whose_parent_is_already_gone_ends(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(process.PARENT, "999999999")
     process.die_with_parent()
     assert killed == [(os.getpid(), signal.SIGKILL)]
+
+
+OPENED = """
+import sys
+from pathlib import Path
+
+import torch
+from preflab.study.plan import load_study, tasks
+from preflab.study.process import forkable, launch
+from preflab.study.runner import charged
+
+assert forkable()
+torch.set_num_threads(2)
+torch.nn.functional.logsigmoid(torch.ones(100_000)).sum()
+assert not forkable(), "torch has opened no threads: the test protects nothing"
+task = next(iter(tasks(load_study("smoke"), Path(sys.argv[1]))))
+assert launch(task, charged(task)).wait() == 0
+"""
+
+
+def test_arms_start_where_torch_has_threads(tmp_path: Path) -> None:
+    """A fork waits for ever for OpenMP's threads, which it does not inherit: from a process that has them (a notebook that
+    computed something) an arm starts afresh, and trains."""
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", OPENED, str(tmp_path)], env=environment, timeout=120, check=True)

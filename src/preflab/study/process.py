@@ -2,7 +2,8 @@
 dying with its parent.
 
 An arm is what `preflab train --run FILE` runs. A fork starts it without the seconds that importing torch takes, and its
-memory begins as the study's own, shared until written.
+memory begins as the study's own, shared until written. But OpenMP's threads do not come along, and a fork waits for them
+for ever: so the study's own process has none, and where it has (a notebook that used torch), an arm starts afresh.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,14 +56,32 @@ def command(arguments: Sequence[str]) -> None:
     importlib.import_module("preflab.cli").main(arguments)
 
 
+def afresh(arguments: Sequence[str]) -> None:
+    """The same in an interpreter of its own."""
+    os.execv(sys.executable, [sys.executable, "-m", "preflab", *arguments])
+
+
+def forkable() -> bool:
+    """Whether this process has no threads but Python's."""
+    threads = Path("/proc/self/task")
+    return threads.is_dir() and len(list(threads.iterdir())) <= threading.active_count()
+
+
+def single_threaded() -> None:
+    """Keeps OpenMP from starting threads here; to be called before torch is imported. Arms set their own number."""
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+
+
 def preload() -> None:
     """Imports, once and before the first fork, what every arm needs."""
     for name in ("preflab.study.execute", "transformers.models.llama.modeling_llama"):
         importlib.import_module(name)
 
 
-def launch(task: Task, spec: dict[str, Any], run: Run = command) -> Process:
-    """Starts `preflab train --run FILE` for a task; its output is appended to `run.log` in its directory."""
+def launch(task: Task, spec: dict[str, Any], run: Run | None = None) -> Process:
+    """Starts `preflab train --run FILE` for a task; its output is appended to `run.log` in its directory. `run`: what is
+    done instead."""
+    run = run or (command if forkable() else afresh)
     task.directory.mkdir(parents=True, exist_ok=True)
     run_file = task.directory / "run.json"
     write_json(run_file, spec)

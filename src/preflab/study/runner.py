@@ -19,7 +19,7 @@ import psutil
 
 from preflab.errors import UserError
 from preflab.study.plan import Task, needs
-from preflab.study.process import Process, Run, command, last_words, launch
+from preflab.study.process import Process, Run, last_words, launch
 from preflab.study.watch import Watch
 from preflab.train.directory import MANIFEST, is_manifest
 from preflab.train.files import read_json
@@ -38,10 +38,10 @@ class Outcome:
         return not self.failures
 
 
-def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch, run: Run = command) -> Outcome:
+def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch, run: Run | None = None) -> Outcome:
     """Runs all tasks; raises `UserError` when one ends with the user's mistake, `SystemExit` on SIGTERM or Ctrl-C.
 
-    `run`: what an arm's process does with its command line.
+    `run`: what an arm's process does instead of training.
     """
     outcome = Outcome()
     waiting = unfinished(tasks)
