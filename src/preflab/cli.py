@@ -117,30 +117,10 @@ def command_study(options: argparse.Namespace, rest: list[str]) -> int:
     from preflab.study.process import single_threaded
 
     single_threaded()
-    from preflab.study.plan import load_study, narrowed
-    from preflab.study.study import describe_plan, refuse_other, run_study
+    from preflab.study.study import start_study
 
     say_more(options)
-    study = load_study(options.study, options.size)
-    if options.data is not None:
-        study = study.with_data(options.data)
-    study = narrowed(study, options.arms, options.seeds)
-    output = options.output or Path("runs") / study.name
-    if options.plan:
-        if not options.fresh:
-            refuse_other(study, output)
-        print(describe_plan(study, output))
-        return 0
-    command = shlex.join(["preflab", *(word for word in sys.argv[1:] if word != "--fresh")])
-    return run_study(
-        study,
-        output,
-        command=command,
-        tune=options.tune,
-        fresh=options.fresh,
-        samples=not options.no_samples,
-        quiet=options.quiet,
-    )
+    return start_study(options, shlex.join(["preflab", *(word for word in sys.argv[1:] if word != "--fresh")]))
 
 
 def define_studies(parser: argparse.ArgumentParser) -> None:
@@ -332,10 +312,9 @@ def command_theory(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def define_judge(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--problems", metavar="FILE", type=Path, required=True, help="JSON lines: problems with tests")
-    parser.add_argument("--programs", metavar="FILE", type=Path, required=True, help="JSON lines: programs to judge")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the verdicts, a line a program")
-    parser.add_argument("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
+    from preflab.study.judging import define
+
+    define(parser)
 
 
 def command_judge(options: argparse.Namespace, rest: list[str]) -> int:
@@ -352,6 +331,18 @@ def command_sandbox(options: argparse.Namespace, rest: list[str]) -> int:
     from preflab.study.judging import check_sandbox
 
     return check_sandbox()
+
+
+def define_testbed(parser: argparse.ArgumentParser) -> None:
+    from preflab.study.verifying import define
+
+    define(parser)
+
+
+def command_testbed(options: argparse.Namespace, rest: list[str]) -> int:
+    from preflab.study.verifying import verify
+
+    return verify(options)
 
 
 # -- what is said -------------------------------------------------------------------------------------------------------
@@ -396,6 +387,7 @@ COMMANDS: dict[str, Command] = {
     "report": ("write a study's report again", define_report, command_report),
     "models": ("fetch or list models", define_models, command_models),
     "data": ("show what a testbed holds", define_data, command_data),
+    "testbed": ("judge a testbed's own programs: do its tests and its judge agree?", define_testbed, command_testbed),
     "theory": ("prove from computation what the paper's Section 4 claims", define_theory, command_theory),
     "judge": ("judge programs by their problems' tests, in a sandbox", define_judge, command_judge),
     "sandbox": ("check the sandbox that programs are judged in", define_sandbox, command_sandbox),

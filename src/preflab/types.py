@@ -33,11 +33,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of a program: `input` and expected `output`, plain data (JSON) whose meaning the judge knows."""
+    """One test of a program: `input` and expected `output`, plain data (JSON) whose meaning the judge knows. `how`: what else
+    it must know of the problem, if anything."""
 
     __test__ = False  # not a test case for pytest to collect
     input: Any
     output: Any
+    how: Any = None
 
 
 @dataclass(frozen=True, slots=True)

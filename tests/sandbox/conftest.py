@@ -8,11 +8,12 @@ from typing import NamedTuple
 import pytest
 from tests.conftest import require_feature
 
-from preflab.sandbox.bubblewrap import SCRIPT, Bubblewrap, missing
+from preflab.sandbox.bubblewrap import Bubblewrap, missing
 from preflab.sandbox.judge import Judge
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import opened
 from preflab.sandbox.usage import Group, groups, new_name
+from preflab.sandbox.walls import SCRIPT
 
 QUICK = Limits(cpu_s=2.0, wall_s=6.0, memory_mb=256)
 

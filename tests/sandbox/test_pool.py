@@ -27,7 +27,7 @@ def test_programs_are_read_no_further_ahead_than_needed(walls: Bubblewrap) -> No
             read.append(number)
             yield Program(str(number), "print(input())" if number % 2 else "print(8)", ECHO)
 
-    with opened_pool(2, make=lambda: walls) as pool:
+    with opened_pool(2) as pool:
         found: dict[str, str] = {}
         for program, verdict in pool.judge(programs()):
             found[program.id] = verdict.outcome

@@ -14,45 +14,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from preflab.errors import UserError
 from preflab.sandbox import seccomp
-from preflab.sandbox.image import DEVICES, PYTHON, image
+from preflab.sandbox.image import DEVICES, image
 from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.walls import ENVIRONMENT, SOURCE, Descriptors, Start
 
-ENVIRONMENT = {
-    "PATH": "/python/bin:/bin",
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-    "PYTHONHASHSEED": "0",
-    "PYTHONIOENCODING": "utf-8",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
-SOURCE = "/tmp/main.py"
 INSIDE = 65534  # the user id inside: nobody's
 USERS = range(0x40000000, 0x60000000)  # outer user ids, far from every real one
-CALLED: tuple[str, ...] = (PYTHON, "-s", "-P", "-m", "preflab.sandbox.guest", SOURCE)
-SCRIPT: tuple[str, ...] = (PYTHON, "-s", "-P", SOURCE)
 _users = itertools.count(random.SystemRandom().randrange(len(USERS)))
-
-
-class Descriptors(NamedTuple):
-    """What a starting sandbox reads and writes: the program's `source`, the `filter` of calls, `status` (where it reports
-    to), `hold` (it waits until something can be read there)."""
-
-    source: int
-    filter: int
-    status: int
-    hold: int
-
-
-class Start(NamedTuple):
-    """How to start a sandboxed process: the command, and the user to start it as (None: as we are)."""
-
-    command: list[str]
-    user: int | None
 
 
 def missing() -> str:
@@ -86,8 +57,6 @@ def new_user() -> int | None:
 
 class Bubblewrap:
     """Needs the kernel's unprivileged user namespaces; opened once, it serves any number of runs from any threads."""
-
-    name = "bubblewrap"
 
     def __init__(self) -> None:
         trouble = missing()

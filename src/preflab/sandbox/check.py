@@ -7,10 +7,11 @@ import platform
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from preflab.sandbox.bubblewrap import SCRIPT, Bubblewrap
+from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import opened
 from preflab.sandbox.usage import Group, groups, new_name
+from preflab.sandbox.walls import SCRIPT
 
 QUICK = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=128, output_mb=1, disk_mb=8)
 REACHED = "reached"

@@ -1,20 +1,25 @@
 """What counts as the right answer: printed text against expected text, a returned value against an expected one.
 
-Text: white space at the end of a line and blank lines at the end do not count; everything else does. Where the expected
-token is a decimal number with a point or an exponent, a finite one within `TOLERANCE` is right, absolutely or relative
-to the expected value. Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree
-within `TOLERANCE`.
+Text by `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
+expected token is a decimal number with a point or an exponent, a finite one within `TOLERANCE` is right, absolutely or
+relative to the expected value. By `tokens`, as competitions have it: white space only parts tokens, and where either token
+is such a number they may differ by `TOKENS`; `caseless` is the same with upper and lower case alike. By `exact`: every
+character counts.
+
+Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree within `TOLERANCE`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 from preflab.sandbox.wire import Tagged
 
+Comparison = Literal["lines", "tokens", "caseless", "exact"]
 TOLERANCE = 1e-6
+TOKENS = 1e-5
 BLANK = " \t\r\f\v"
 DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -23,8 +28,15 @@ LONGEST = 400
 PIECES = re.compile(r"(\s+)")
 
 
-def same_text(expected: str, got: str) -> bool:
+def same_text(expected: str, got: str, compare: Comparison = "lines") -> bool:
     """Whether a program printed the right thing."""
+    if compare == "exact":
+        return expected == got
+    if compare == "caseless":
+        return same_text(expected.casefold(), got.casefold(), "tokens")
+    if compare == "tokens":
+        tokens, printed = expected.split(), got.split()
+        return len(tokens) == len(printed) and all(map(_like_token, tokens, printed))
     wanted, found = _lines(expected), _lines(got)
     return len(wanted) == len(found) and all(map(_same_line, wanted, found))
 
@@ -72,10 +84,19 @@ def _same_token(expected: str, got: str) -> bool:
     return _close(float(expected), float(got))
 
 
-def _close(expected: float, got: float) -> bool:
+def _like_token(expected: str, got: str) -> bool:
+    if expected == got:
+        return True
+    if max(len(expected), len(got)) > LONGEST or not (DECIMAL.fullmatch(expected) or DECIMAL.fullmatch(got)):
+        return False
+    numbers = NUMBER.fullmatch(expected) and NUMBER.fullmatch(got)
+    return bool(numbers) and _close(float(expected), float(got), TOKENS)
+
+
+def _close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
     """Neither nan nor an infinity is close to anything, an equal infinity excepted where it is expected."""
     try:
         gap = abs(got - expected)
     except OverflowError:  # an integer beyond every float
         return False
-    return got == expected or (math.isfinite(gap) and gap <= TOLERANCE * max(1.0, abs(expected)))
+    return got == expected or (math.isfinite(gap) and gap <= tolerance * max(1.0, abs(expected)))

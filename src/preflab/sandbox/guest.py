@@ -1,39 +1,49 @@
-"""Runs inside the sandbox, beside the program: imports it, calls its entry point once for each line of arguments.
+"""Runs inside the sandbox, beside the program: imports it, calls one of its functions for each line that comes.
 
-The judge writes a line and waits for one. Nothing here is trusted: what it writes is an answer and never a verdict.
+The judge writes a line, `[function, arguments, named arguments]`, and waits for one, the value. Nothing here is trusted:
+what it writes is an answer and never a verdict.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 from preflab.sandbox import wire
+from preflab.sandbox.line import Line
 
 
-def main(path: str, entry_point: str) -> None:
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    for descriptor, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY)):  # what the program prints is nobody's concern
-        null = os.open("/dev/null", flags)
-        os.dup2(null, descriptor)
-        os.close(null)
+def main(path: str, *nodes: str) -> None:
+    line = Line()
     spec = importlib.util.spec_from_file_location("solution", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["solution"] = module  # dataclasses with postponed annotations look there
     spec.loader.exec_module(module)
-    function = getattr(module, entry_point)
-    for line in requests:
-        value = function(*wire.rebuild(wire.decode(line)))
+    classes = {name: getattr(module, name) for name in nodes if hasattr(module, name)}
+    functions: dict[str, Callable[..., Any]] = {}
+    for request in line:
+        name, arguments, named = wire.rebuild(wire.decode(request), classes)
+        if name not in functions:
+            functions[name] = find(module, name)
+        value = functions[name](*arguments, **named)
         try:
-            answer = wire.encode(value)
+            line.write(wire.encode(value, classes))
         except wire.Foreign as error:
             raise SystemExit(f"TypeError: the returned value: {error}") from None
-        answers.write(answer.encode("ascii") + b"\n")
-        answers.flush()
-    os._exit(0)
+
+
+def find(module: ModuleType, name: str) -> Callable[..., Any]:
+    """A function of the module, or `Class.method` of a fresh object; a function that is not there is looked for in the class
+    `Solution`, as competitions have it."""
+    owner, _, method = name.rpartition(".")
+    if not owner and not hasattr(module, name) and hasattr(module, "Solution"):
+        owner = "Solution"
+    return getattr(getattr(module, owner)() if owner else module, method)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

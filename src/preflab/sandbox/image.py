@@ -1,6 +1,6 @@
 """The read-only root that programs see: Python's standard library, the shared libraries that it needs, and a shell.
 
-Built once for an interpreter and kept in a cache. In it are no third-party package, of preflab only the program's side of a
+Built once for an interpreter and kept in a cache. In it are one third-party package, of preflab only the program's side of a
 call, and nothing of the machine's own; every file belongs to who built it, so that a sandboxed user reads and cannot write.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import importlib.util
 import os
 import py_compile
 import shutil
@@ -19,12 +20,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from preflab.errors import UserError
+from preflab.sandbox.walls import PYTHON
 
-GUEST = ("guest.py", "wire.py")
+PACKAGES = ("sortedcontainers",)
+"""What programs may import beside the standard library: pure Python, which LeetCode has and reference solutions use."""
+GUEST = ("guest.py", "checker.py", "line.py", "wire.py")
 LEFT_OUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
-PYTHON = "/python/bin/python3"
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
 
 
@@ -71,6 +74,10 @@ def _build(root: Path) -> None:
     ours = inside / "preflab"  # beside the standard library: where a Python looks for packages differs by who built it
     for name in GUEST:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
+    for name in PACKAGES:
+        found = importlib.util.find_spec(name)
+        assert found is not None and found.origin is not None
+        shutil.copytree(Path(found.origin).parent, inside / name, ignore=_left_out)
     for folder in (ours, ours / "sandbox"):
         (folder / "__init__.py").touch()
     compileall.compile_dir(root, quiet=2, invalidation_mode=UNCHECKED, stripdir=str(root), prependdir="/")

@@ -1,23 +1,25 @@
 """A program against its problem: runs it test by test, and says what it is.
 
-Two modes. `stdin`: a script; each test is a fresh process in fresh walls, right when it exits with status 0 and printed the
-expected text. `call`: a module whose entry point is called once a test, in one process; right when what it returns is the
-expected value. A test ends with the first limit that is passed, a program with its first test that fails.
+Three modes. `stdin`: a script; each test is a fresh process in fresh walls, right when it exits with status 0 and printed
+the expected text. `call`: a module whose entry point is called once a test, in one process; right when what it returns is
+the expected value. `check`: a module whose functions are called by tests that are code; these run in a second sandbox, and
+only calls and plain values cross. A test ends with the first limit that is passed, a program with its first failing test.
 
 A failure of the machine is no wrong answer: it is tried again, and then the verdict is `error`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from preflab.sandbox import wire
-from preflab.sandbox.bubblewrap import CALLED, SCRIPT, Bubblewrap
-from preflab.sandbox.compare import same_text, same_value
+from preflab.sandbox.compare import Comparison, same_text, same_value
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import Box, NotStarted, opened
 from preflab.sandbox.usage import Group
+from preflab.sandbox.walls import CALLED, CHECKED, SCRIPT, Walls
 from preflab.types import Test, Verdict
 
 Outcome = Literal[
@@ -38,13 +40,25 @@ SHOWN = 2000
 
 
 class Task(NamedTuple):
-    """What a program must do. `mode`: stdin or call; `entry_point`: the name that is called; a test's input is text, or the
-    arguments as a list."""
+    """What a program must do. A test's `input` is text for `stdin`; for `call`, the arguments of `entry_point`; for `check`,
+    a piece of Python that raises unless the test is passed.
 
-    mode: Literal["stdin", "call"]
-    tests: Sequence[Test]
+    `compare`: how printed text is compared; `special`: the source of a program that decides instead (it reads a JSON object of
+    `input`, `expected`, `output`, and prints `right` or `wrong`). `unwrap`: an expected list of one may also stand for what is
+    in it. Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the
+    program; `nodes` are the classes whose objects may cross.
+    """
+
+    mode: Literal["stdin", "call", "check"]
+    tests: Sequence[Test] = ()
     entry_point: str = ""
     limits: Limits = Limits()
+    compare: Comparison = "lines"
+    special: str = ""
+    unwrap: bool = False
+    prelude: str = ""
+    functions: Mapping[str, str] = {}
+    nodes: Sequence[str] = ()
 
 
 class Found(NamedTuple):
@@ -55,10 +69,10 @@ class Found(NamedTuple):
 
 
 class Judge:
-    """`walls` opened; `group`: a control group to measure in, one for each thread that judges."""
+    """`walls` opened; `groups`: two control groups to measure in, the program's and the tests', for each thread that judges."""
 
-    def __init__(self, walls: Bubblewrap, group: Group | None = None) -> None:
-        self.walls, self.group = walls, group
+    def __init__(self, walls: Walls, groups: tuple[Group, Group] | tuple[None, None] = (None, None)) -> None:
+        self.walls, self.groups = walls, groups
 
     def judge(self, source: str, task: Task) -> Verdict:
         """The verdict. `passed` says for each test whether it was passed; those after the first failure were not run."""
@@ -75,7 +89,7 @@ class Judge:
         return failure("error", task.tests, 0, trouble)
 
     def _judge(self, code: bytes, task: Task) -> Verdict:
-        run = self._call if task.mode == "call" else self._script
+        run = {"stdin": self._script, "call": self._call, "check": self._check}[task.mode]
         for number, (test, found) in enumerate(zip(task.tests, run(code, task), strict=True)):
             if found.outcome != "passed":
                 return failure(found.outcome, task.tests, number, found.got, test)
@@ -85,41 +99,106 @@ class Judge:
         for test in task.tests:
             with self._box(SCRIPT, code, task.limits, test.input.encode()) as box:
                 box.finish()
-                yield printed(box, test)
+                found = printed(box)
+            yield found if isinstance(found, Found) else self._compared(found, test, task)
+
+    def _compared(self, text: str, test: Test, task: Task) -> Found:
+        if not task.special:
+            return Found("passed" if same_text(test.output, text, task.compare) else "failed", text)
+        case = json.dumps({"input": test.input, "expected": test.output, "output": text}).encode()
+        with opened(self.walls, SCRIPT, task.special.encode(), task.limits, group=self.groups[1], stdin=case) as box:
+            box.finish()
+        told = bytes(box.output).strip()
+        if told not in (b"right", b"wrong"):
+            raise NotStarted(f"the problem's own judge says neither right nor wrong: {shown(bytes(box.errors))}")
+        return Found("passed" if told == b"right" else "failed", text)
 
     def _call(self, code: bytes, task: Task) -> Iterator[Found]:
-        with self._box((*CALLED, task.entry_point), code, task.limits, None) as box:
+        with self._box(CALLED, code, task.limits, None) as box:
             for test in task.tests:
-                answer = box.ask(wire.encode(test.input).encode("ascii") + b"\n")
-                if answer is None and not box.over:
-                    box.finish()
-                yield returned(box, answer, test)
+                answer = asked(box, wire.encode([task.entry_point, test.input, {}]).encode("ascii"))
+                yield answer if isinstance(answer, Found) else returned(answer, test, task)
+
+    def _check(self, code: bytes, task: Task) -> Iterator[Found]:
+        job = {
+            "prelude": task.prelude,
+            "functions": dict(task.functions),
+            "nodes": list(task.nodes),
+            "tests": [test.input for test in task.tests],
+        }
+        tests = opened(self.walls, CHECKED, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None)
+        with tests as checker, self._box((*CALLED, *task.nodes), code, task.limits, None) as program:
+            yield from dialogue(checker, program, len(task.tests))
 
     def _box(self, run: Sequence[str], code: bytes, limits: Limits, stdin: bytes | None) -> Any:
-        return opened(self.walls, run, code, limits, group=self.group, stdin=stdin)
+        return opened(self.walls, run, code, limits, group=self.groups[0], stdin=stdin)
 
 
-def printed(box: Box, test: Test) -> Found:
-    """Of a script that has ended."""
+def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
+    """Passes the tests' calls to the program and its values back, until each test has spoken."""
+    value = b""
+    for _ in range(tests):
+        told = checker.ask(b"\n")
+        while told is not None and told.startswith(b"call "):
+            answer = asked(program, told[len(b"call ") :])
+            if isinstance(answer, Found):
+                yield answer
+                return
+            value = answer
+            told = checker.ask(value + b"\n")
+        yield said(checker, told, value)
+
+
+def said(checker: Box, told: bytes | None, value: bytes) -> Found:
+    """What the tests say. Where they broke before they had a value of the program, they are at fault; otherwise it is."""
+    if told == b"passed":
+        return Found("passed")
+    if told is not None and told.startswith(b"failed "):
+        why = Found("failed", str(wire.decode(told[len(b"failed ") :])))
+    else:
+        if not checker.over:
+            checker.finish()
+        why = broken(checker) or Found("failed", "the tests ended")
+    if not value:
+        raise NotStarted(f"the problem's tests do not run: {why.got or why.outcome}")
+    return Found("timeout" if checker.over == "timeout" else "failed", f"{shown(value)}\n{why.got}")
+
+
+def printed(box: Box) -> str | Found:
+    """The text of a script that has ended, or what kept it from printing any."""
     stopped = broken(box)
     if stopped is not None:
         return stopped
     try:
-        text = box.output.decode()
+        return box.output.decode()
     except UnicodeDecodeError:
         return Found("failed", "the output is no UTF-8 text")
-    return Found("passed" if same_text(test.output, text) else "failed", text)
 
 
-def returned(box: Box, answer: bytes | None, test: Test) -> Found:
-    """Of a call that was answered, or not."""
+def asked(box: Box, request: bytes) -> bytes | Found:
+    """The program's answer to a request, a value; or what kept it from giving one."""
+    answer = box.ask(request + b"\n")
     if answer is None:
+        if not box.over:
+            box.finish()
         return broken(box) or Found("runtime-error", "the program ended before it answered")
     try:
-        value = wire.decode(answer)
+        wire.decode(answer)
     except wire.Foreign as error:
         return Found("failed", str(error))
-    return Found("passed" if same_value(test.output, value) else "failed", answer.decode(errors="replace"))
+    return answer
+
+
+def returned(answer: bytes, test: Test, task: Task) -> Found:
+    """Of a call that was answered."""
+    value, expected = wire.decode(answer), [test.output]
+    if task.unwrap and isinstance(test.output, list) and len(test.output) == 1:
+        expected += test.output
+    return Found("passed" if any(same_value(one, value) for one in expected) else "failed", shown(answer))
+
+
+def shown(answer: bytes) -> str:
+    return answer.decode(errors="replace")
 
 
 def broken(box: Box) -> Found | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from typing import NamedTuple
 
 MEGABYTE = 1 << 20
+NOMINAL = 0.0175
+"""CPU seconds of `_loop` on the machine that the default limits were chosen on (3 GHz, CPython 3.11)."""
 
 
 class Limits(NamedTuple):
@@ -22,3 +26,19 @@ class Limits(NamedTuple):
 def wall_for(cpu_s: float) -> float:
     """The wall limit behind a CPU limit: wide, so that a busy machine fails no honest program."""
     return 5.0 * cpu_s + 5.0
+
+
+@functools.cache
+def machine_factor() -> float:
+    """By what this machine's Python is slower than the one that time limits were chosen on, at least 1: measured once, the
+    best of five."""
+    return max(1.0, min(_loop() for _ in range(5)) / NOMINAL)
+
+
+def _loop() -> float:
+    started = time.process_time()
+    total, seen = 0, dict[int, int]()
+    for number in range(200_000):
+        total += number * number % 7
+        seen[number & 1023] = total
+    return time.process_time() - started

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.backends import backend as opened_backend
 from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.usage import Group, groups, new_name, sweep
 from preflab.types import Verdict
@@ -59,19 +59,22 @@ class Pool:
 
 
 @contextmanager
-def opened_pool(workers: int = 0, *, make: Callable[[], Bubblewrap] = Bubblewrap) -> Generator[Pool]:
-    """`workers`: how many programs at once (0: one a core)."""
+def opened_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
+    """`workers`: how many programs at once (0: one a core). `backend`: see `backends`."""
     workers = workers or len(os.sched_getaffinity(0))
-    walls = make()
+    walls = opened_backend(backend)
     if groups():
         sweep()
     with contextlib.ExitStack() as stack:
         judges: list[Judge] = []
         for _ in range(workers):
-            group = Group(new_name()) if groups() else None
-            if group is not None:
+            if not groups():
+                judges.append(Judge(walls))
+                continue
+            pair = Group(new_name()), Group(new_name())
+            for group in pair:
                 stack.callback(group.close)
-            judges.append(Judge(walls, group))
+            judges.append(Judge(walls, pair))
         threads = stack.enter_context(ThreadPoolExecutor(workers))
         stack.callback(threads.shutdown, cancel_futures=True)
         yield Pool(judges, threads)

@@ -18,9 +18,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import IO, Literal
 
-from preflab.sandbox.bubblewrap import Bubblewrap, Descriptors, Start
 from preflab.sandbox.limits import MEGABYTE, Limits
 from preflab.sandbox.usage import Group, Tree, Usage
+from preflab.sandbox.walls import Descriptors, Start, Walls
 
 Over = Literal["", "timeout", "memory", "output-limit"]
 GLANCE = 0.02  # seconds between two looks at what is used
@@ -196,7 +196,7 @@ def file(content: bytes) -> int:
 
 @contextmanager
 def opened(
-    walls: Bubblewrap, run: Sequence[str], source: bytes, limits: Limits, *, group: Group | None, stdin: bytes | None
+    walls: Walls, run: Sequence[str], source: bytes, limits: Limits, *, group: Group | None, stdin: bytes | None
 ) -> Generator[Box]:
     """Starts `run` with the program's source in place. `stdin`: all of its input, or None where `ask` will write it. Raises
     `NotStarted` where the walls could not be built."""

@@ -2,7 +2,9 @@
 
 None, booleans, floats, text and small integers are JSON's own, a list is an array. What JSON lacks is an object of one
 key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a dictionary as pairs, `b` bytes
-in hexadecimal, `c` a complex number.
+in hexadecimal, `c` a complex number, `y` one of Python's own types. Nodes, the objects of a problem's own classes, may share
+and meet in circles: `n`, at the very top, holds the value and a table of nodes, each its class's name, the arguments that
+made it (null: none are known) and its attributes as pairs; inside, `r` is a place in the table.
 
 The program's side stands in the sandbox beside the program, which may garble it. Nothing is lost: garbled is wrong. The
 judge's side (`decode`) therefore builds no hash table of what it reads, whose keys could be made to collide.
@@ -11,13 +13,22 @@ judge's side (`decode`) therefore builds no hash table of what it reads, whose k
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 DEPTH = 200
 """How deep a value may be nested."""
 SMALL = 2**53
 """Integers below it, in absolute value, are JSON numbers."""
+
+
+ARGUMENTS = "_arguments"
+"""Where a node keeps the arguments that made it, if it does."""
+TYPES: Mapping[str, type] = {
+    kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
+}
+SEQUENCES: tuple[tuple[Any, str], ...] = ((list, ""), (tuple, "t"), (set, "s"), (frozenset, "z"))
+NONE: Mapping[str, type] = {}
 
 
 class Foreign(ValueError):
@@ -31,9 +42,13 @@ class Tagged(NamedTuple):
     items: Any
 
 
-def encode(value: Any) -> str:
-    """A value as one line of ASCII. Raises `Foreign` for what is no plain data, or nested deeper than `DEPTH`."""
-    return json.dumps(_plain(value, DEPTH), separators=(",", ":"))
+def encode(value: Any, classes: Mapping[str, type] = NONE) -> str:
+    """A value as one line of ASCII; objects of the `classes` are nodes. Raises `Foreign` for what is no plain data, or nested
+    deeper than `DEPTH`."""
+    nodes = Nodes(classes)
+    plain = _plain(value, DEPTH, nodes)
+    table = nodes.table()
+    return json.dumps({"n": [plain, table]} if table else plain, separators=(",", ":"))
 
 
 def decode(text: str | bytes) -> Any:
@@ -44,19 +59,49 @@ def decode(text: str | bytes) -> Any:
         raise Foreign(f"no value: {type(error).__name__}") from None
 
 
-def rebuild(value: Any) -> Any:
-    """A decoded value as the Python object that it was. Raises `Foreign` where there is none, such as a set of lists."""
-    if type(value) is list:
-        return [rebuild(part) for part in value]
-    if not isinstance(value, Tagged):
-        return value
+def rebuild(value: Any, classes: Mapping[str, type] = NONE) -> Any:
+    """A decoded value as the Python object that it was, nodes as objects of the `classes`. Raises `Foreign` where there is
+    none, such as a set of lists or a node of another class."""
     try:
-        return _REBUILT[value.tag](value.items)
-    except TypeError as error:
-        raise Foreign(str(error)) from None
+        if not (isinstance(value, Tagged) and value.tag == "n"):
+            return _rebuilt(value, [])
+        plain, table = value.items
+        nodes = [_made(classes[name], arguments) for name, arguments, _ in table]
+        for node, (_, _, attributes) in zip(nodes, table, strict=True):
+            for name, part in attributes:
+                setattr(node, name, _rebuilt(part, nodes))
+        return _rebuilt(plain, nodes)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise Foreign(f"no object: {error}") from None
 
 
-def _plain(value: Any, depth: int) -> Any:
+class Nodes:
+    """The objects of a problem's own classes, in the order in which they are met."""
+
+    def __init__(self, classes: Mapping[str, type]) -> None:
+        self.names = {kind: name for name, kind in classes.items()}
+        self.places: dict[int, int] = {}
+        self.met: list[Any] = []
+
+    def place(self, node: Any) -> int:
+        if id(node) not in self.places:
+            self.places[id(node)] = len(self.met)
+            self.met.append(node)
+        return self.places[id(node)]
+
+    def table(self) -> list[Any]:
+        """Every node that can be reached, however far: one after the other, so that a long list nests nothing."""
+        rows: list[Any] = []
+        for node in self.met:  # grows while it is read
+            attributes = dict(vars(node))
+            arguments = attributes.pop(ARGUMENTS, None)
+            made = None if arguments is None else _plain(list(arguments), DEPTH, self)
+            parts = [[name, _plain(part, DEPTH, self)] for name, part in attributes.items()]
+            rows.append([self.names[type(node)], made, parts])
+        return rows
+
+
+def _plain(value: Any, depth: int, nodes: Nodes) -> Any:
     """Subclasses count as what they derive from, by the base's own methods: an overridden one is not asked."""
     if depth == 0:
         raise Foreign(f"nested more than {DEPTH} levels deep")
@@ -69,21 +114,22 @@ def _plain(value: Any, depth: int) -> Any:
         return number if -SMALL < number < SMALL else {"i": hex(number)}
     if isinstance(value, float):
         return float.__float__(value)
-    if isinstance(value, list):
-        return [_plain(part, depth - 1) for part in list.__iter__(value)]
-    if isinstance(value, tuple):
-        return {"t": [_plain(part, depth - 1) for part in tuple.__iter__(value)]}
-    if isinstance(value, dict):
-        return {"d": [[_plain(key, depth - 1), _plain(part, depth - 1)] for key, part in dict.items(value)]}
-    if isinstance(value, set):
-        return {"s": [_plain(part, depth - 1) for part in set.__iter__(value)]}
-    if isinstance(value, frozenset):
-        return {"z": [_plain(part, depth - 1) for part in frozenset.__iter__(value)]}
     if isinstance(value, bytes | bytearray):
         return {"b": bytes(value).hex()}
     if isinstance(value, complex):
         return {"c": [value.real, value.imag]}
-    raise Foreign(f"a {type(value).__name__} is no plain data")
+    if isinstance(value, type) and value in TYPES.values():
+        return {"y": value.__name__}
+    if type(value) in nodes.names:
+        return {"r": nodes.place(value)}
+    if isinstance(value, dict):
+        pairs = dict.items(value)
+        return {"d": [[_plain(key, depth - 1, nodes), _plain(part, depth - 1, nodes)] for key, part in pairs]}
+    kind, tag = next((pair for pair in SEQUENCES if isinstance(value, pair[0])), (None, ""))
+    if kind is None:
+        raise Foreign(f"a {type(value).__name__} is no plain data")
+    parts = [_plain(part, depth - 1, nodes) for part in kind.__iter__(value)]
+    return {tag: parts} if tag else parts
 
 
 def _tree(value: Any, depth: int) -> Any:
@@ -100,7 +146,11 @@ def _tree(value: Any, depth: int) -> Any:
         return int(_of(content, str), 16)
     if tag == "b":
         return Tagged(tag, bytes.fromhex(_of(content, str)))
-    if tag not in _REBUILT:
+    if tag == "r":
+        return Tagged(tag, abs(_of(content, int)))
+    if tag == "y":
+        return Tagged(tag, _of(content, str))
+    if tag not in MAKERS and tag != "n":
         raise Foreign("an unknown tag")
     items = [_tree(part, depth - 1) for part in _of(content, list)]
     if tag == "c" and not (len(items) == 2 and all(type(part) is float for part in items)):
@@ -110,17 +160,33 @@ def _tree(value: Any, depth: int) -> Any:
     return Tagged(tag, items)
 
 
+def _rebuilt(value: Any, nodes: Sequence[Any]) -> Any:
+    if type(value) is list:
+        return [_rebuilt(part, nodes) for part in value]
+    if not isinstance(value, Tagged):
+        return value
+    if value.tag == "b":
+        return value.items
+    if value.tag in ("r", "y"):
+        return (nodes if value.tag == "r" else TYPES)[value.items]
+    return MAKERS[value.tag]([_rebuilt(part, nodes) for part in value.items])
+
+
+def _made(kind: type, arguments: list[Any] | None) -> Any:
+    """A node, by its arguments where they are known (plain data); otherwise its attributes are all that there is."""
+    return object.__new__(kind) if arguments is None else kind(*_rebuilt(arguments, []))
+
+
 def _of(content: Any, kind: type) -> Any:
     if type(content) is not kind:
         raise Foreign(f"no {kind.__name__}")
     return content
 
 
-_REBUILT: Mapping[str, Callable[[Any], Any]] = {
-    "t": lambda items: tuple(map(rebuild, items)),
-    "s": lambda items: set(map(rebuild, items)),
-    "z": lambda items: frozenset(map(rebuild, items)),
-    "d": lambda pairs: {rebuild(key): rebuild(part) for key, part in pairs},
-    "b": bytes,
+MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
+    "t": tuple,
+    "s": set,
+    "z": frozenset,
+    "d": dict,
     "c": lambda parts: complex(*parts),
 }

@@ -5,20 +5,30 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-
-from rich.console import Console
-from rich.progress import Progress
+from pathlib import Path
 
 from preflab.errors import UserError
-from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.check import attack, describe
-from preflab.sandbox.files import read_problems, read_programs, verdict_line, written
-from preflab.sandbox.pool import opened_pool
-from preflab.testbeds.lines import read_lines
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--problems", metavar="FILE", type=Path, required=True, help="JSON lines: problems with tests")
+    parser.add_argument("--programs", metavar="FILE", type=Path, required=True, help="JSON lines: programs to judge")
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the verdicts, a line a program")
+    define_machine(parser)
+
+
+def define_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
+    parser.add_argument("--backend", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)")
 
 
 def check_sandbox() -> int:
     """Prints what the walls are made of, then attacks them; returns 1 where one fell."""
+    from rich.console import Console
+
+    from preflab.sandbox.bubblewrap import Bubblewrap
+    from preflab.sandbox.check import attack, describe
+
     walls, console = Bubblewrap(), Console()
     for name, words in describe(walls):
         console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
@@ -34,6 +44,13 @@ def check_sandbox() -> int:
 
 def judge_files(options: argparse.Namespace) -> int:
     """Judges what has no verdict yet; returns 1 where a program could not be judged."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from preflab.sandbox.files import read_problems, read_programs, verdict_line, written
+    from preflab.sandbox.pool import opened_pool
+    from preflab.testbeds.lines import read_lines
+
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
     problems = read_problems(read_lines(options.problems))
@@ -45,7 +62,7 @@ def judge_files(options: argparse.Namespace) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with (
         options.out.open("a", encoding="utf-8") as out,
-        opened_pool(options.workers) as pool,
+        opened_pool(options.workers, options.backend) as pool,
         Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
     ):
         shown = progress.add_task("judging", total=total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import shutil
@@ -17,7 +18,7 @@ from preflab.report.text import counted
 from preflab.spec import parse_spec
 from preflab.study.estimate import Speed
 from preflab.study.outcome import results
-from preflab.study.plan import Study, Task, Trial, tasks, trials, with_settings
+from preflab.study.plan import Study, Task, Trial, load_study, narrowed, tasks, trials, with_settings
 from preflab.study.process import preload
 from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
 from preflab.study.watch import Watch
@@ -25,6 +26,29 @@ from preflab.train.directory import FORMAT, locked
 from preflab.train.files import read_json, write_json
 
 MANIFEST = "study.json"
+
+
+def start_study(options: argparse.Namespace, command: str) -> int:
+    """What `preflab study` does: plans or runs the study that the options name; returns the exit code."""
+    study = load_study(options.study, options.size)
+    if options.data is not None:
+        study = study.with_data(options.data)
+    study = narrowed(study, options.arms, options.seeds)
+    output = options.output or Path("runs") / study.name
+    if options.plan:
+        if not options.fresh:
+            refuse_other(study, output)
+        print(describe_plan(study, output))
+        return 0
+    return run_study(
+        study,
+        output,
+        command=command,
+        tune=options.tune,
+        fresh=options.fresh,
+        samples=not options.no_samples,
+        quiet=options.quiet,
+    )
 
 
 def run_study(

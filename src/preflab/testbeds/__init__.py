@@ -11,5 +11,10 @@ TESTBEDS = Registry(
         "minicode": "preflab.testbeds.minicode:Minicode",
         "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
         "jsonl": "preflab.testbeds.jsonl:Jsonl",
+        "apps": "preflab.testbeds.code.apps:APPS",
+        "code_contests": "preflab.testbeds.code.code_contests:CodeContests",
+        "humaneval": "preflab.testbeds.code.humaneval:HumanEval",
+        "mbpp": "preflab.testbeds.code.mbpp:MBPP",
+        "leetcode": "preflab.testbeds.code.leetcode:LeetCode",
     },
 )

@@ -12,8 +12,19 @@ from preflab.errors import UserError
 PATIENCE = 9.0  # seconds
 
 
-def hub_records(name: str, folder: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The records of one split of one folder of a data set (or of a local directory of that form), each with its place.
+def hub_splits(name: str) -> list[str]:
+    """The splits of a data set. Raises `UserError` when it does not load."""
+    import datasets
+
+    try:
+        return list(datasets.get_dataset_split_names(name))
+    except Exception as error:
+        raise UserError(f"{name} does not load: {_first_line(error)}") from error
+
+
+def hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The records of one split of one folder (None: of all) of a data set, or of a local directory of that form, each with its
+    place.
 
     Raises `UserError` when it does not load. `HF_HUB_OFFLINE=1` takes what was fetched before.
     """
@@ -22,9 +33,11 @@ def hub_records(name: str, folder: str, split: str) -> Iterator[tuple[str, Mappi
     try:
         rows: Any = datasets.load_dataset(name, data_dir=folder, split=split)
     except Exception as error:
-        raise UserError(f"{name}/{folder} ({split}) does not load: {_first_line(error)}") from error
+        raise UserError(
+            f"{'/'.join(filter(None, (name, folder)))} ({split}) does not load: {_first_line(error)}"
+        ) from error
     for number, record in enumerate(rows, start=1):
-        yield f"{name}/{folder}/{split}:{number}", cast(Mapping[str, Any], record)
+        yield f"{'/'.join(filter(None, (name, folder, split)))}:{number}", cast(Mapping[str, Any], record)
 
 
 def check_on_hub(name: str) -> None:

@@ -1,0 +1,80 @@
+"""The weak backend: no walls. A process under limits, for machines that cannot build the others, chosen by name.
+
+It stops a program that computes, sleeps, allocates or prints without end. It does not stop one that reads what this user
+may read, writes where this user may, opens connections, signals this user's processes, or leaves a process behind in a
+session of its own. The verdict is formed outside all the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.walls import ENVIRONMENT, PYTHON, SOURCE, Descriptors, Start
+
+NOT_STOPPED = (
+    "no walls (backend bare): a program may read and write what you may, open connections, and leave processes behind. "
+    "Judge only programs that nobody was rewarded for"
+)
+LAUNCH = """
+import json, os, resource, shutil, signal, sys, tempfile
+home, source, status, hold, cpu, disk, *command = sys.argv[1:]
+source, status, hold = int(source), int(status), int(hold)
+place = tempfile.mkdtemp(dir=home)
+path = os.path.join(place, "main.py")
+with os.fdopen(source, "rb") as given, open(path, "wb") as out:
+    shutil.copyfileobj(given, out)
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    os.read(hold, 1)
+    os.close(hold); os.close(status)
+    for what, bound in ((resource.RLIMIT_CPU, int(cpu)), (resource.RLIMIT_FSIZE, int(disk)), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (bound, bound))
+    os.chdir(place)
+    os.execv(command[0], [path if word == "SOURCE" else word for word in command])
+os.write(status, json.dumps({"child-pid": pid}).encode() + b"\\n")
+os.close(hold)
+_, ended = os.waitpid(pid, 0)
+try:
+    os.killpg(pid, signal.SIGKILL)
+except ProcessLookupError:
+    pass
+shutil.rmtree(place, ignore_errors=True)
+os.write(status, json.dumps({"exit-code": 0}).encode() + b"\\n")
+code = os.waitstatus_to_exitcode(ended)
+os._exit(128 - code if code < 0 else code)
+"""
+
+
+class Bare:
+    """Serves like `Bubblewrap`; needs nothing."""
+
+    filter = b""
+
+    def __init__(self) -> None:
+        self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # goes with this process
+
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
+        words = [sys.executable if word == PYTHON else "SOURCE" if word == SOURCE else word for word in run]
+        environment = [f"{name}={value}" for name, value in ENVIRONMENT.items() if name != "PATH"]
+        numbers = map(
+            str, (self.home.name, fds.source, fds.status, fds.hold, int(limits.cpu_s) + 2, limits.disk_mb * MEGABYTE)
+        )
+        return Start(
+            [
+                "/usr/bin/env",
+                "-i",
+                "PATH=/bin:/usr/bin",
+                *environment,
+                sys.executable,
+                "-I",
+                "-c",
+                LAUNCH,
+                *numbers,
+                *words,
+            ],
+            None,
+        )

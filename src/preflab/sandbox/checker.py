@@ -1,0 +1,60 @@
+"""Runs inside a sandbox of its own, beside tests that are code. The program runs in another one: here it is a stand-in.
+
+The stand-in passes a call to the judge, who passes it on, and gives what came back. So the tests compare plain data, and
+nodes of their own classes; the program never shares a process with them. Said to the judge, a line each: `call` and a
+request for the program, `passed`, or `failed` and why, the words behind the space in the wire's encoding.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from preflab.sandbox import wire
+from preflab.sandbox.line import Line
+
+
+def main(path: str) -> None:
+    line = Line()
+    job = json.loads(Path(path).read_text())
+    space: dict[str, Any] = {"__name__": "tests"}
+    exec(compile(job["prelude"], "prelude", "exec"), space)
+    classes = {name: space.setdefault(name, stand_in(name)) for name in job["nodes"]}
+    ask = caller(line, classes)
+    space |= {name: ask(function) for name, function in job["functions"].items()}
+    next(iter(line))
+    for test in job["tests"]:
+        try:
+            exec(compile(test, "test", "exec"), space)
+        except Exception as error:
+            line.write(f"failed {wire.encode(f'{type(error).__name__}: {error}')}")
+        else:
+            line.write("passed")
+        next(iter(line))
+
+
+def caller(line: Line, classes: dict[str, type]) -> Callable[[str], Callable[..., Any]]:
+    def ask(function: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
+            return wire.rebuild(wire.decode(next(iter(line))), classes)
+
+        return call
+
+    return ask
+
+
+def stand_in(name: str) -> type:
+    """A class that only the program has: an object here holds the arguments that will make it there."""
+
+    def __init__(self: Any, *arguments: Any) -> None:
+        self.__dict__[wire.ARGUMENTS] = arguments
+
+    return type(name, (), {"__init__": __init__})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,108 @@
+"""`preflab testbed verify NAME`: the data's own programs, judged by their own tests, with and without walls.
+
+A right program that does not pass has found something: a judge that is wrong, tests that are, or several right answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import UserError
+from preflab.study.judging import define_machine
+
+if TYPE_CHECKING:
+    from preflab.testbeds.code.exercise import Exercise
+
+Outcomes = dict[str, str]
+"""What became of programs, named `problem#number`."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("verify",), help="judge the data's own programs")
+    parser.add_argument("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode, mbpp")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the data lie")
+    parser.add_argument("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
+    parser.add_argument(
+        "--compare", action="store_true", help="judge right ones again without walls: do verdicts agree?"
+    )
+    parser.add_argument("--reasons", metavar="FILE", type=Path, help="JSON: why a program does not pass, by problem")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="figures and ids as JSON, no text of the data")
+    define_machine(parser)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Prints and writes what was found; returns 1 where a right program fails without a known reason, or walls change a
+    verdict."""
+    exercises = read(options.testbed, options.data)
+    reasons = {} if options.reasons is None else json.loads(options.reasons.read_text(encoding="utf-8"))
+    why = {each.name: each.unjudged for each in exercises if each.unjudged} | reasons
+    right = judged(exercises, "right", options.programs, options.workers, options.backend)
+    wrong = judged(exercises, "wrong", options.programs, options.workers, options.backend)
+    bare = judged(exercises, "right", options.programs, options.workers, "bare") if options.compare else {}
+    failed = {name: outcome for name, outcome in right.items() if outcome != "passed"}
+    found = {
+        "testbed": options.testbed,
+        "problems": len(exercises),
+        "without programs": sum(not each.right for each in exercises),
+        "left out": dict(Counter(each.unjudged for each in exercises if each.unjudged)),
+        "right programs": dict(Counter(right.values())),
+        "wrong programs": dict(Counter(wrong.values())),
+        "exceptions": {name: [outcome, why.get(problem(name), "")] for name, outcome in failed.items()},
+        "compared without walls": len(bare),
+        "differ without walls": {name: [right[name], seen] for name, seen in bare.items() if seen != right[name]},
+    }
+    if options.out is not None:
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    say(found)
+    return 1 if found["differ without walls"] or any(not why.get(problem(name)) for name in failed) else 0
+
+
+def read(testbed: str, data: str | None) -> list[Exercise]:
+    """Every problem of a testbed; raises `UserError` where it has no programs of its own."""
+    from preflab.testbeds import TESTBEDS
+    from preflab.testbeds.code.testbed import Code
+
+    spec = TESTBEDS.parse({"kind": testbed, **({} if data is None else {"data": data})})
+    if not isinstance(spec, Code):
+        raise UserError(f"The testbed {testbed} has no programs of its own to verify.")
+    return spec.exercises()
+
+
+def judged(exercises: Sequence[Exercise], kind: str, count: int, workers: int, backend: str) -> Outcomes:
+    """The first `count` programs of each problem that has tests; in the order of the data."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from preflab.sandbox.pool import Program, opened_pool
+    from preflab.testbeds.code.judge import question
+
+    programs: list[Program] = []
+    for each in exercises:
+        tests = (*each.public, *each.hidden)
+        for number, text in enumerate(getattr(each, kind)[:count] if tests else ()):
+            programs.append(question(text, tests)[1]._replace(id=f"{each.name}#{number}"))
+    shown = Console(stderr=True)
+    with opened_pool(workers, backend) as pool:
+        done = track(
+            pool.judge(programs), kind, len(programs), console=shown, disable=not (programs and sys.stderr.isatty())
+        )
+        found = {program.id: verdict.outcome for program, verdict in done}
+    return {program.id: found[program.id] for program in programs}
+
+
+def problem(name: str) -> str:
+    return name.rpartition("#")[0]
+
+
+def say(found: dict[str, Any]) -> None:
+    for name, value in found.items():
+        if name != "exceptions":
+            print(f"{name}: {value}")
+    for name, (outcome, reason) in found["exceptions"].items():
+        print(f"  {name}: {outcome}; {reason or 'NO REASON KNOWN'}")

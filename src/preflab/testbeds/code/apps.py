@@ -1,0 +1,124 @@
+"""APPS (Hendrycks et al. 2021): problems of three levels, programs that read standard input or functions that are called.
+
+Taken as the official folders (`train/0001/question.txt`, `input_output.json`, ...), as the hub's records, or as JSON lines of
+`description`, `sample_io`, `test_list`, `starter_code`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.sandbox.judge import Task
+from preflab.testbeds.code.exercise import Exercise, How, several
+from preflab.testbeds.code.testbed import NAMES, Code, Raw
+from preflab.testbeds.lines import text_field
+from preflab.types import Test
+
+ASKED = "QUESTION:\n{}\n{}\n{}\n\nANSWER:\n"
+FORMATS = {"stdin": "Use Standard Input format", "call": "Use Call-Based format"}
+IMPORTS = """\
+import sys, time, itertools, collections, math, fractions, random, heapq, string, re
+from itertools import accumulate, product, permutations, combinations
+from collections import Counter, OrderedDict, deque, defaultdict, ChainMap
+from functools import lru_cache
+from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
+from typing import *
+from heapq import *
+"""
+"""What the official judge puts before a program that is called, but for numpy."""
+UNTYPED = "the arguments are text whose types are lost"
+
+
+class APPS(Code):
+    """`data`: the official folder, a file or folder of JSON lines, or the hub's name."""
+
+    kind: Literal["apps"] = "apps"
+    data: str = "codeparrot/apps"
+
+    def folder(self, path: Path) -> Iterator[Raw]:
+        """The official folders, split by split; JSON lines where there are none."""
+        found = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
+        if not found:
+            yield from super().folder(path)
+        for question in found:
+            yield NAMES.get(question.parent.parent.name), str(question.parent), official(question.parent)
+
+    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        return self.reformatted(record, where) if "test_list" in record else self.official(record, where)
+
+    def official(self, record: Mapping[str, Any], where: str) -> Exercise:
+        told = _json(record, "input_output", where) or {}
+        inputs, outputs = told.get("inputs", []), told.get("outputs", [])
+        name = str(told.get("fn_name") or "")
+        if len(inputs) != len(outputs):
+            raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
+        tests = list(zip(inputs, outputs, strict=True))
+        if not name:
+            tests = [(_text(given), _text(wanted)) for given, wanted in tests]
+        return self.made(record, where, str(record["problem_id"]), text_field(record, "question", where), name, tests)
+
+    def reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
+        called = re.search(r"def +(\w+)", text_field(record, "starter_code", where))
+        tests = [(test["input"], _text(test["output"])) for test in record["test_list"]]
+        shown = [(test["input"], _text(test["output"])) for test in record.get("sample_io") or []]
+        text = text_field(record, "description", where)
+        if called:
+            return Exercise(str(record["id"]), text, How(Task("call")), unjudged=UNTYPED)
+        hidden = [test for test in tests if test not in shown]
+        return self.made(record, where, str(record["id"]), text, "", hidden or tests, shown if hidden else [])
+
+    def made(
+        self,
+        record: Mapping[str, Any],
+        where: str,
+        name: str,
+        text: str,
+        function: str,
+        tests: list[tuple[Any, Any]],
+        shown: list[tuple[Any, Any]] | None = None,
+    ) -> Exercise:
+        starter = str(record.get("starter_code") or "")
+        mode = "call" if function else "stdin"
+        task = Task(mode, entry_point=function, limits=self.limits(), compare="tokens", unwrap=True)
+        how = How(task, prefix=IMPORTS if function else "", function=function)
+        return Exercise(
+            name=name,
+            statement=ASKED.format(text, starter, FORMATS[mode]),
+            how=how,
+            public=tuple(Test(given, wanted, how) for given, wanted in shown or []),
+            hidden=tuple(Test(given, wanted, how) for given, wanted in tests),
+            right=tuple(map(str, _json(record, "solutions", where) or [])),
+            level=str(record.get("difficulty", "")),
+            unjudged="it has no tests" if not tests else "" if function else several(text),
+        )
+
+
+def official(folder: Path) -> dict[str, Any]:
+    """A problem's folder as a record of the hub."""
+    record: dict[str, Any] = {"problem_id": folder.name}
+    texts = {"question": "question.txt", "input_output": "input_output.json", "solutions": "solutions.json"}
+    for field, name in {**texts, "starter_code": "starter_code.py"}.items():
+        path = folder / name
+        if path.is_file():
+            record[field] = path.read_text(encoding="utf-8")
+    meta = folder / "metadata.json"
+    return {**json.loads(meta.read_text(encoding="utf-8")), **record} if meta.is_file() else record
+
+
+def _json(record: Mapping[str, Any], field: str, where: str) -> Any:
+    """A field that is text which holds JSON, as the hub has it; None where it is empty or absent."""
+    value = record.get(field) or None
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise UserError(f"{where}: `{field}` holds no JSON: {error}.") from error
+
+
+def _text(value: Any) -> str:
+    """Text, or lines of it."""
+    return "\n".join(map(_text, value)) if isinstance(value, list) else str(value)

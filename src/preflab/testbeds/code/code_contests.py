@@ -1,0 +1,77 @@
+"""CodeContests (Li et al. 2022): competitive programming with public, private and generated tests, right and wrong programs.
+
+Taken as the official records (`public_tests`, `private_tests`, `generated_tests`, `solutions`, `incorrect_solutions`,
+`time_limit`, `memory_limit_bytes`), or as extracts of them: `tests` alone, or `content` with `test`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.sandbox.judge import Task
+from preflab.testbeds.code.exercise import Exercise, How, several
+from preflab.testbeds.code.testbed import Code
+from preflab.types import Test
+
+ASKED = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
+PYTHON = 3
+"""The language's number in the data: 1 is Python 2, 2 is C++, 4 is Java."""
+
+
+class CodeContests(Code):
+    """`data`: a file or folder of JSON lines, or the hub's name. Programs in Python 3 alone."""
+
+    kind: Literal["code_contests"] = "code_contests"
+    data: str = "deepmind/code_contests"
+
+    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        text = record.get("description", record.get("content"))
+        name = record.get("id", record.get("name"))
+        if not isinstance(text, str) or name is None:
+            raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
+        memory = int(record.get("memory_limit_bytes") or 0) >> 20
+        compare = "caseless" if "any case" in text else "tokens"
+        task = Task("stdin", limits=self.limits(_seconds(record), memory), compare=compare)
+        how = How(task)
+        public = _tests(record, "public_tests", how)
+        hidden = [
+            test for field in ("private_tests", "generated_tests", "tests") for test in _tests(record, field, how)
+        ]
+        hidden += _extracted(record, how)
+        return Exercise(
+            name=str(name),
+            statement=ASKED.format(text),
+            how=how,
+            public=tuple(public),
+            hidden=tuple(hidden),
+            right=_programs(record, "solutions"),
+            wrong=_programs(record, "incorrect_solutions"),
+            level=str(record.get("difficulty", "")),
+            unjudged=several(text) if hidden else "it has no tests",
+        )
+
+
+def _tests(record: Mapping[str, Any], field: str, how: How) -> list[Test]:
+    found = record.get(field) or {"input": [], "output": []}
+    return [Test(given, wanted, how) for given, wanted in zip(found["input"], found["output"], strict=True)]
+
+
+def _extracted(record: Mapping[str, Any], how: How) -> list[Test]:
+    """Tests of the form `{input: {stdin}, output: {stdout}}`, as text."""
+    found = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
+    return [Test(test["input"]["stdin"], test["output"]["stdout"], how) for test in found]
+
+
+def _programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    found = record.get(field) or {"language": [], "solution": []}
+    pairs = zip(found["language"], found["solution"], strict=True)
+    return tuple(program for language, program in pairs if language in (PYTHON, "PYTHON3"))
+
+
+def _seconds(record: Mapping[str, Any]) -> float | None:
+    """The stated time limit, where there is one."""
+    limit = record.get("time_limit")
+    return limit.get("seconds", 0) + limit.get("nanos", 0) * 1e-9 if isinstance(limit, Mapping) else limit

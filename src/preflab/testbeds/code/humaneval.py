@@ -1,0 +1,36 @@
+"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code. For evaluation alone: all is `test`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from preflab.sandbox.judge import Task
+from preflab.testbeds.code.exercise import Exercise, How, coded, pieces
+from preflab.testbeds.code.testbed import Code
+from preflab.testbeds.lines import text_field
+
+ASKED = "Complete this Python function.\n\n```python\n{}```"
+
+
+class HumanEval(Code):
+    """`data`: `HumanEval.jsonl[.gz]`, its folder, or the hub's name. `completion`: the statement is the opened function alone,
+    for a base model to go on from; else it is asked for in words."""
+
+    kind: Literal["humaneval"] = "humaneval"
+    data: str = "openai/openai_humaneval"
+    completion: bool = False
+
+    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        prompt, test, name = (text_field(record, field, where) for field in ("prompt", "test", "entry_point"))
+        task = Task("check", limits=self.limits(), prelude=prompt, functions={"candidate": name, name: name})
+        stub = f"{prompt}\n    pass\n\n"  # an answer that begins anew may lean on what the prompt imports and defines
+        how = How(task, prefix=stub, opening=prompt, function=name)
+        return Exercise(
+            name=text_field(record, "task_id", where),
+            statement=prompt if self.completion else ASKED.format(prompt),
+            how=how,
+            hidden=coded(pieces(test, "check(candidate)"), how),
+            right=(text_field(record, "canonical_solution", where),),
+            split="test",
+        )

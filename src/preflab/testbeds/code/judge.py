@@ -1,0 +1,70 @@
+"""The judge of a testbed's programs: answers in, verdicts out; it holds no tests and reaches no data."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Sequence
+
+from preflab.errors import UserError
+from preflab.sandbox.pool import Pool, Program, opened_pool
+from preflab.testbeds.code.exercise import How
+from preflab.testbeds.code.extract import extract
+from preflab.types import Test, Verdict
+
+FUTURE = re.compile(r"^from __future__ import [^\n]*", re.MULTILINE)
+KEPT = 20_000
+"""Verdicts that are kept: policies repeat themselves."""
+Asked = tuple[bytes, tuple[int, ...]]
+
+
+class ProgramJudge:
+    """Opened on its first use, since many who open a testbed judge nothing; closed with the testbed. `workers`: programs at
+    once, 0 for one a core."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.stack = contextlib.ExitStack()
+        self.pool: Pool | None = None
+        self.known: dict[Asked, Verdict] = {}
+
+    def judge(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        """One verdict an answer; the same program against the same tests is run once."""
+        asked = [question(text, tests) for text, tests in programs]
+        new = {key: program for key, program in asked if key not in self.known}
+        if new:
+            self.pool = self.pool or self.stack.enter_context(opened_pool(self.workers))
+            keys = {program.id: key for key, program in new.items()}
+            for program, verdict in self.pool.judge(new.values()):
+                self.known[keys[program.id]] = verdict
+        found = [self.known[key] for key, _ in asked]
+        for key in [*self.known][: max(0, len(self.known) - KEPT)]:
+            del self.known[key]
+        for key in {
+            key for key, verdict in zip((key for key, _ in asked), found, strict=True) if verdict.outcome == "error"
+        }:
+            self.known.pop(key, None)  # the machine's failure says nothing the next time
+        return found
+
+    def close(self) -> None:
+        self.stack.close()
+
+
+def question(text: str, tests: Sequence[Test]) -> tuple[Asked, Program]:
+    """The program of an answer and what it is tested by, with a key that two equal ones share."""
+    if not tests:
+        raise UserError("An answer was to be judged without a test: every program would pass.")
+    how: How = tests[0].how
+    source = behind(how.prefix, extract(text, opening=how.opening, function=how.function))
+    digest = hashlib.sha256(source.encode(errors="surrogatepass")).digest()
+    key = digest, tuple(map(id, tests))
+    return key, Program(f"{digest.hex()}-{hash(key)}", source, how.task._replace(tests=tests))
+
+
+def behind(prefix: str, program: str) -> str:
+    """The program with the prefix before it, what it imports from the future still first."""
+    if not prefix:
+        return program
+    future = FUTURE.findall(program)
+    return "\n".join([*future, prefix, FUTURE.sub("", program)])

@@ -1,0 +1,75 @@
+"""MBPP (Austin et al. 2021): short functions from a sentence and three assertions. The official split by task: 601 to 974
+train, 511 to 600 validation, 11 to 510 test; 1 to 10, the few-shot examples, train too."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.sandbox.judge import Task
+from preflab.testbeds.code.exercise import Exercise, How, coded
+from preflab.testbeds.code.testbed import Code
+from preflab.testbeds.lines import text_field
+from preflab.types import Split
+
+ASKED = "You are an expert Python programmer, and here is your task: {} Your code should pass these tests:\n\n{}"
+
+
+class MBPP(Code):
+    """`data`: `mbpp.jsonl[.gz]`, its folder, or the hub's name. The statement shows every assertion, as the official one does,
+    and the same ones decide; under `public_first` it shows these alone."""
+
+    kind: Literal["mbpp"] = "mbpp"
+    data: str = "google-research-datasets/mbpp"
+
+    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        number = record.get("task_id")
+        if not isinstance(number, int):
+            raise UserError(f"{where}: `task_id` must be a number.")
+        tests = [str(test) for test in [*record["test_list"], *record.get("challenge_test_list", [])]]
+        setup, code = (text_field(record, field, where) for field in ("test_setup_code", "code"))
+        imports, classes = given(code)
+        names = unknown([setup, *tests], imports)
+        nodes = tuple(name for name in names if name in classes)
+        functions = tuple(name for name in names if name not in classes)
+        if not functions:
+            raise UserError(f"{where}: no assertion calls a function of the program.")
+        task = Task(
+            "check", limits=self.limits(), prelude=imports, functions={name: name for name in functions}, nodes=nodes
+        )
+        how = How(task, function=functions[0])
+        asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
+        shown = tests[: self.public_first or len(record["test_list"])]
+        return Exercise(
+            name=f"mbpp/{number}",
+            statement=ASKED.format(text_field(record, "text", where), "\n".join(shown)),
+            how=how,
+            hidden=coded(asserted, how),
+            right=(code,),
+            split=split(number),
+        )
+
+
+def split(number: int) -> Split:
+    return "test" if 11 <= number <= 510 else "validation" if 511 <= number <= 600 else "train"
+
+
+def given(code: str) -> tuple[str, set[str]]:
+    """What tests may lean on that the reference solution has: its imports, as code, and its classes, by name."""
+    body = ast.parse(code).body
+    imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(imports), {node.name for node in body if isinstance(node, ast.ClassDef)}
+
+
+def unknown(sources: Sequence[str], imports: str) -> tuple[str, ...]:
+    """Names that the sources use and nobody gives: those of the program."""
+    known = set(dir(builtins))
+    known |= {
+        alias.asname or alias.name for node in ast.walk(ast.parse(imports)) for alias in getattr(node, "names", [])
+    }
+    used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    known |= {node.id for node in used if isinstance(node.ctx, ast.Store)}
+    return tuple(dict.fromkeys(node.id for node in used if node.id not in known))

@@ -1,0 +1,181 @@
+"""What all programming testbeds share: where the records lie, how they fall into splits, how they are opened."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from preflab.errors import UserError
+from preflab.sandbox.limits import Limits, machine_factor, wall_for
+from preflab.spec import Context, Spec
+from preflab.testbeds.code.exercise import Exercise
+from preflab.testbeds.code.judge import ProgramJudge
+from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
+from preflab.testbeds.hub import check_on_hub, hub_records, hub_splits
+from preflab.testbeds.lines import read_lines
+from preflab.testbeds.provenance import place
+from preflab.types import Completion, Problem, Split, Turn
+
+NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
+Raw = tuple[Split | None, str, Mapping[str, Any]]
+"""The split that a record's file is named for, where the record stands, the record."""
+SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+class Code(Spec):
+    """`validation`, `test`: shares of problems set apart where the data have no such split. `public_first`: so many hidden
+    tests become public where the data have none. `several`: what becomes of problems with several right answers and no judge
+    for them: dropped, or kept and judged by the one answer that is there. `max_tests`: of a problem's hidden tests, the first
+    so many. `time_limit_s` for a test, where the problem states none; `slack`: by how much a stated one is multiplied (Python
+    is slower than what they were made for); both also by what this machine is slower than the one they were chosen on.
+    `shots`: so many solved training problems stand before each statement. `workers`: programs judged at once, 0: one a core.
+    """
+
+    data: str
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    public_first: Annotated[int, Field(ge=0)] = 0
+    several: Literal["drop", "keep"] = "drop"
+    max_tests: Annotated[int, Field(ge=1)] | None = None
+    time_limit_s: Annotated[float, Field(gt=0)] = 5.0
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
+    slack: Annotated[float, Field(gt=0)] = 3.0
+    shots: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _shares(self) -> Code:
+        if self.validation + self.test >= 1:
+            raise ValueError("the shares of validation and test must leave some for training")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The tag of the data set's own class."""
+        return str(type(self).model_fields["kind"].default)
+
+    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record as an exercise; raises `UserError` naming file, line and field where it is none."""
+        raise NotImplementedError
+
+    def exercises(self) -> list[Exercise]:
+        """All of them, with public tests as the spec wants them and the split that they fall into."""
+        found = [
+            replace(each, split=each.split or split or "train")
+            for split, where, record in self.records()
+            for each in [self.exercise(record, where).with_public(self.public_first)]
+        ]
+        present = {each.split for each in found}
+        return [replace(each, split=self.placed(each.name, present)) if each.split == "train" else each for each in found]
+
+    def records(self) -> Iterator[Raw]:
+        """The raw records, with the split that their file is named for."""
+        path = Path(self.data).expanduser()
+        if path.is_file():
+            yield from in_file(path)
+        elif path.is_dir():
+            yield from self.folder(path)
+        elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
+            check_on_hub(self.data)
+            for split in hub_splits(self.data):
+                for where, record in hub_records(self.data, None, split):
+                    yield NAMES.get(split), where, record
+        else:
+            raise UserError(f"There is no file or folder {self.data}, and it is no name on the hub.")
+
+    def folder(self, path: Path) -> Iterator[Raw]:
+        """The records of every file of JSON lines in a folder."""
+        files = sorted(found for found in path.iterdir() if found.name.endswith(SUFFIXES))
+        if not files:
+            raise UserError(f"{path} holds no file of JSON lines (.jsonl, .jsonl.gz).")
+        for file in files:
+            yield from in_file(file)
+
+    def placed(self, name: str, present: Set[Split | None]) -> Split:
+        """Where a training problem goes: into a split that the data lack, by its share, or where it is."""
+        at = place(name, "part")
+        split: Split = "test" if at < self.test else "validation" if at < self.test + self.validation else "train"
+        return "train" if split in present else split
+
+    def limits(self, stated_s: float | None = None, memory_mb: int | None = None) -> Limits:
+        seconds = (self.slack * stated_s if stated_s else self.time_limit_s) * machine_factor()
+        memory = max(self.memory_limit_mb, memory_mb or 0)
+        return Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=memory)
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[Dialogues]:
+        """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
+        rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
+        dropped: Counter[str] = Counter()
+        for found in self.exercises():
+            if found.unjudged and self.several == "drop":
+                dropped[found.unjudged] += 1
+            else:
+                rows[found.split or "train"] += self.rows(found)
+        notes = self.notes(dropped)
+        if not any(rows.values()):
+            raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
+        few = examples(rows["train"], self.shots)
+        shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
+        judge = ProgramJudge(self.workers)
+        try:
+            yield Dialogues(
+                self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge.judge
+            )
+        finally:
+            judge.close()
+
+    def rows(self, found: Exercise) -> Iterator[Row]:
+        """A problem with its programs: pairs of a right one and a wrong one while there are both, then right ones alone."""
+        hidden = found.hidden if self.max_tests is None else found.hidden[: self.max_tests]
+        prompt = Problem(found.name, (Turn("user", found.statement),), found.level, found.public, hidden)
+        if not found.right:
+            yield Row(prompt)
+        for number, program in enumerate(found.right):
+            wrong = Completion(found.wrong[number]) if number < len(found.wrong) else None
+            yield Row(prompt, Completion(program), wrong)
+
+    def notes(self, dropped: Counter[str]) -> list[str]:
+        """What every report on these data must say."""
+        notes = [f"{self.title}: {count} problems left out because {why}." for why, count in dropped.most_common()]
+        if self.public_first:
+            notes.append(f"{self.title}: where no test was public, the first {self.public_first} were made so.")
+        if self.max_tests:
+            notes.append(f"{self.title}: of a problem's hidden tests the first {self.max_tests} decide.")
+        return notes
+
+
+def in_file(path: Path) -> Iterator[Raw]:
+    split = NAMES.get(path.name.partition(".")[0])
+    for where, record in read_lines(path):
+        yield split, where, record
+
+
+def examples(rows: Sequence[Row], count: int) -> list[Row]:
+    """The `count` solved problems of the fewest characters; raises `UserError` where there are not so many."""
+    solved = {row.prompt.id: row for row in reversed(rows) if row.answer is not None}
+    if len(solved) < count:
+        raise UserError(f"`shots`: {count} solved training problems are wanted, and there are {len(solved)}.")
+    return sorted(solved.values(), key=_length)[:count]
+
+
+def led_by(few: Sequence[Row], row: Row) -> Row:
+    """The row with the examples before its statement, itself excepted."""
+    turns = [
+        turn
+        for example in few
+        if example.prompt.id != row.prompt.id and example.answer is not None
+        for turn in (*example.prompt.turns, Turn("assistant", example.answer.text))
+    ]
+    return replace(row, prompt=replace(row.prompt, turns=(*turns, *row.prompt.turns))) if turns else row
+
+
+def _length(row: Row) -> int:
+    return len(row.prompt.turns[-1].content) + len(row.answer.text if row.answer else "")
