@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.sandbox.compare import same_text, same_value
+from preflab.sandbox.compare import Comparison, same_text, same_value
 from preflab.sandbox.wire import decode, encode
 
 
@@ -123,3 +123,27 @@ def test_right_values(expected: Any, got: Any) -> None:
 )
 def test_wrong_values(expected: Any, got: Any) -> None:
     assert not same_value(expected, decode(encode(got)))
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "compare", "right"),
+    [
+        ("1 2\n3\n", "1\n2 3", "tokens", True),  # white space only parts
+        ("20", "20.0000", "tokens", True),  # either may have the point
+        ("0.5", "0.500004", "tokens", True),
+        ("0.5", "0.50001", "tokens", True),  # 1e-5 off
+        ("0.5", "0.50002", "tokens", False),
+        ("20", "21", "tokens", False),
+        ("10000000000000001", "10000000000000000", "tokens", False),  # integers are never rounded
+        ("nan", "1.5", "tokens", False),
+        ("1.5", "nan", "tokens", False),
+        ("Yes", "YES", "tokens", False),
+        ("Yes\n1", "YES 1.0", "caseless", True),
+        ("1 2", "1 2 3", "tokens", False),
+        ("a \n", "a \n", "exact", True),
+        ("a \n", "a\n", "exact", False),
+    ],
+)
+def test_other_ways_to_compare(expected: str, got: str, compare: Comparison, right: bool) -> None:
+    """Protects the data sets' own rules: competitions part by white space, some answers count in any case."""
+    assert same_text(expected, got, compare) is right

@@ -136,3 +136,47 @@ def test_subclasses_are_what_they_derive_from() -> None:
     assert encode([Counter("a"), OrderedDict(b=1), defaultdict(int), point(1, 2)]) == (
         '[{"d":[["a",1]]},{"d":[["b",1]]},{"d":[]},{"t":[1,2]}]'
     )
+
+
+class Node:
+    """A node of a problem: any attributes."""
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda size: st.tuples(st.just(size), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5))))
+    )
+)
+def test_graphs_of_nodes_come_back_as_they_were(drawn: tuple[int, list[tuple[int, int]]]) -> None:
+    """Protects shared nodes and circles: whatever points where, the same points there afterwards."""
+    size, arrows = drawn
+    nodes = [Node() for _ in range(size)]
+    for number, node in enumerate(nodes):
+        vars(node).update(val=number, out=[])
+    for source, target in arrows:
+        vars(nodes[source % size])["out"].append(nodes[target % size])
+    found = rebuild(decode(encode(nodes, {"Node": Node})), {"Node": Node})
+    assert [vars(node)["val"] for node in found] == list(range(size))
+    for before, after in zip(nodes, found, strict=True):
+        places = [vars(node)["val"] for node in vars(before)["out"]]
+        assert [found.index(node) for node in vars(after)["out"]] == places
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"n":[1,[["Other",null,[]]]]}',
+        '{"n":[{"r":7},[["Node",null,[]]]]}',
+        '{"n":[{"r":0},[["Node",null,[["__class__",1]]]]]}',
+        '{"n":[{"r":0},[["Node",[1],[]]]]}',
+        '{"n":[{"r":0},[["Node"]]]}',
+        '{"n":3}',
+        '[{"n":[1,[]]}]',
+        '{"y":"object"}',
+        '{"r":0}',
+    ],
+)
+def test_no_node_is_made_of_anything_else(text: str) -> None:
+    """Protects the checker: only classes and places that are there, only plain attributes."""
+    with pytest.raises(Foreign):
+        rebuild(decode(text), {"Node": Node})

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.evaluation.base import Grade
+from preflab.rewards.tests import judged
 from preflab.spec import Context, Spec
 from preflab.types import Completion, Prompt, Split
 
@@ -35,5 +36,5 @@ class HiddenTestsEvaluator:
         if missing:
             raise UserError(f"Problem {missing[0]!r} has no hidden tests in the split {split!r}.")
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
-        verdicts = self.testbed.judge(programs)
+        verdicts = judged(self.testbed.judge, programs, [prompt.id for prompt in prompts])
         return [Grade(float(v.correct), v.outcome, v.passed, v.detail) for v in verdicts]

@@ -48,7 +48,7 @@ class Tests(Spec):
                 "evaluation through it. Make it a static method, or an attribute that holds a function."
             )
         tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in problems}
-        yield TestReward(self, tests, judge, context.meter)
+        yield TestReward(self, tests, judge, context.meter, getattr(judge, "deterministic", True))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TestReward:
     tests: Mapping[str, Sequence[Test]]
     run: Judge
     meter: Meter
-    deterministic: bool = True
+    deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """`wrong + (correct - wrong) x share`, the share being 1 or 0, or under `partial` that of the tests passed."""
@@ -78,19 +78,23 @@ class TestReward:
                 "others with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
-        verdicts = self.run(programs)
-        failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == FAILED]
-        if failed:
-            for row, verdict in zip(failed, self.run([programs[row] for row in failed]), strict=True):
-                if verdict.outcome == FAILED:
-                    raise RuntimeError(
-                        f"The judge failed twice on an answer to problem {prompts[row].id!r}, which says nothing about "
-                        f"the answer: {dict(verdict.detail)}"
-                    )
-                verdicts[row] = verdict
-        return verdicts
+        return judged(self.run, programs, [prompt.id for prompt in prompts])
 
     def _share(self, verdict: Verdict) -> float:
         if self.spec.partial and verdict.passed:
             return sum(verdict.passed) / len(verdict.passed)
         return float(verdict.correct)
+
+
+def judged(run: Judge, programs: Sequence[tuple[str, Sequence[Test]]], problems: Sequence[str]) -> list[Verdict]:
+    """One verdict a program, never the machine's failure: that is tried once more, then raised. `problems`: their names."""
+    verdicts = run(programs)
+    failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == FAILED]
+    for row, verdict in zip(failed, run([programs[row] for row in failed]) if failed else (), strict=True):
+        if verdict.outcome == FAILED:
+            raise RuntimeError(
+                f"The judge failed twice on an answer to problem {problems[row]!r}, which says nothing about the answer: "
+                f"{dict(verdict.detail)}"
+            )
+        verdicts[row] = verdict
+    return verdicts

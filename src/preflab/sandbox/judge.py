@@ -138,14 +138,14 @@ def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
     """Passes the tests' calls to the program and its values back, until each test has spoken."""
     value = b""
     for _ in range(tests):
-        told = checker.ask(b"\n")
+        told, first = checker.ask(b"\n"), True
         while told is not None and told.startswith(b"call "):
-            answer = asked(program, told[len(b"call ") :])
+            answer = asked(program, told[len(b"call ") :], fresh=first)
             if isinstance(answer, Found):
                 yield answer
                 return
-            value = answer
-            told = checker.ask(value + b"\n")
+            value, first = answer, False
+            told = checker.ask(value + b"\n", fresh=False)
         yield said(checker, told, value)
 
 
@@ -175,9 +175,9 @@ def printed(box: Box) -> str | Found:
         return Found("failed", "the output is no UTF-8 text")
 
 
-def asked(box: Box, request: bytes) -> bytes | Found:
+def asked(box: Box, request: bytes, *, fresh: bool = True) -> bytes | Found:
     """The program's answer to a request, a value; or what kept it from giving one."""
-    answer = box.ask(request + b"\n")
+    answer = box.ask(request + b"\n", fresh=fresh)
     if answer is None:
         if not box.over:
             box.finish()

@@ -53,12 +53,13 @@ class Box:
         self.ended = os.pidfd_open(process.pid)
         self.selector.register(self.ended, selectors.EVENT_READ)
 
-    def ask(self, line: bytes) -> bytes | None:
-        """Writes a line and reads one, under fresh limits of time; None where none came. Who has spoken before being asked is
-        not asked: the answer is an empty line, which is no value."""
+    def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
+        """Writes a line and reads one, under `fresh` limits of time or what is left of them; None where none came. Who has
+        spoken before being asked is not asked: the answer is an empty line, which is no value."""
         if self.output:
             return b""
-        self._begin()
+        if fresh:
+            self._begin()
         if not self._feed(line):
             return None
         self._watch(lambda: b"\n" in self.output)

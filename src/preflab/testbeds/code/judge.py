@@ -23,29 +23,28 @@ class ProgramJudge:
     """Opened on its first use, since many who open a testbed judge nothing; closed with the testbed. `workers`: programs at
     once, 0 for one a core."""
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    deterministic = False  # near a limit of time or memory, a verdict depends on the machine
+
+    def __init__(self, workers: int, backend: str) -> None:
+        self.workers, self.backend = workers, backend
         self.stack = contextlib.ExitStack()
         self.pool: Pool | None = None
         self.known: dict[Asked, Verdict] = {}
 
-    def judge(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
-        """One verdict an answer; the same program against the same tests is run once."""
+    def __call__(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        """One verdict an answer; the same program against the same tests is run once. A failure of the machine is not kept."""
         asked = [question(text, tests) for text, tests in programs]
         new = {key: program for key, program in asked if key not in self.known}
+        keys = {program.id: key for key, program in new.items()}
+        found: dict[Asked, Verdict] = {}
         if new:
-            self.pool = self.pool or self.stack.enter_context(opened_pool(self.workers))
-            keys = {program.id: key for key, program in new.items()}
-            for program, verdict in self.pool.judge(new.values()):
-                self.known[keys[program.id]] = verdict
-        found = [self.known[key] for key, _ in asked]
+            self.pool = self.pool or self.stack.enter_context(opened_pool(self.workers, self.backend))
+            found = {keys[program.id]: verdict for program, verdict in self.pool.judge(new.values())}
+        self.known |= {key: verdict for key, verdict in found.items() if verdict.outcome != "error"}
+        verdicts = [self.known.get(key) or found[key] for key, _ in asked]
         for key in [*self.known][: max(0, len(self.known) - KEPT)]:
             del self.known[key]
-        for key in {
-            key for key, verdict in zip((key for key, _ in asked), found, strict=True) if verdict.outcome == "error"
-        }:
-            self.known.pop(key, None)  # the machine's failure says nothing the next time
-        return found
+        return verdicts
 
     def close(self) -> None:
         self.stack.close()

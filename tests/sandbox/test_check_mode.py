@@ -1,0 +1,145 @@
+"""Tests that are code: they run in a sandbox of their own, and the program never meets them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox.limits import Limits
+from preflab.types import Test
+
+LIMITS = Limits(cpu_s=2.0, wall_s=8.0, memory_mb=256)
+LIST = """
+class ListNode:
+    def __init__(self, val=0, next=None):
+        self.val, self.next = val, next
+def chain(values):
+    head = None
+    for value in reversed(values): head = ListNode(value, head)
+    return head
+def same(one, other):
+    while one and other:
+        if one.val != other.val: return False
+        one, other = one.next, other.next
+    return one is None and other is None
+"""
+
+
+def checked(*tests: str, **more: Any) -> Task:
+    functions = more.pop("functions", {"candidate": "f"})
+    return Task("check", [Test(test, None) for test in tests], limits=LIMITS, functions=functions, **more)
+
+
+def outcome(judge: Judge, source: str, task: Task) -> str:
+    return judge.judge(source, task).outcome
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f(x, k): return {x: (k, [None, True])}", "passed"),
+        ("def f(x, k): return {x: [k, [None, True]]}", "failed"),  # a list is no tuple
+        ("def f(x, k): return {x: (k, [None, 1])}", "passed"),  # as in Python
+        ("def f(x, k): return {str(x): (k, [None, True])}", "failed"),  # keys keep their type
+        ("from collections import OrderedDict\ndef f(x, k): return OrderedDict({x: (k, [None, True])})", "passed"),
+        ("class E:\n    def __eq__(self, other): return True\ndef f(x, k): return E()", "runtime-error"),
+        ("class D(dict):\n    def __eq__(self, other): return True\ndef f(x, k): return D()", "failed"),
+        ("def f(x, k): raise ValueError", "runtime-error"),
+        ("def f(x, k): raise AssertionError", "runtime-error"),
+        ("def g(x, k): return 1", "runtime-error"),
+        ("def f(x, k) return 1", "compile-error"),
+        ("def f(x, k):\n    while True: pass", "timeout"),
+        ("import os\ndef f(x, k): os._exit(0)", "runtime-error"),
+        ("import os\ndef f(x, k):\n    for fd in range(3, 30):\n        try: os.write(fd, b'passed\\n')\n"
+         "        except OSError: pass\n    return 0", "failed"),
+        ("import os\nfor fd in range(3, 30):\n    try: os.write(fd, b'passed\\n')\n    except OSError: pass\n"
+         "def f(x, k): return {x: (k, [None, True])}", "failed"),
+        ("def f(x, k): return 'passed'", "failed"),
+    ],
+)  # fmt: skip
+def test_values_cross_and_verdicts_do_not(source: str, expected: str, judge: Judge) -> None:
+    """Protects the types that tests compare, and the verdict from objects, exceptions and words of the program's making."""
+    assert outcome(judge, source, checked("assert candidate(3, k=(1,)) == {3: ((1,), [None, True])}")) == expected
+
+
+def test_nodes_cross(judge: Judge) -> None:
+    """Protects LeetCode's lists and trees: long ones (no depth is used up), shared ones, and circles, both ways."""
+    task = checked(
+        "assert same(candidate(chain(list(range(3000)))), chain(list(range(3000))[::-1]))",
+        "one = chain([1, 2]); one.next.next = one\ngot = candidate(one)\nassert got.next.next.val == got.val",
+        "one = ListNode(5)\ngot = both(one, one)\nassert got is True",
+        prelude=LIST,
+        nodes=["ListNode"],
+        functions={"candidate": "Solution.turn", "both": "both"},
+    )
+    source = (
+        LIST
+        + "class Solution:\n    def turn(self, head):\n        back, seen = None, 0\n        while head and seen < 4000:\n"
+        + "            head.next, back, head, seen = back, head, head.next, seen + 1\n        return back\n"
+        + "def both(one, other): return one is other\n"
+    )
+    assert judge.judge(source, task).passed == (True, True, True)
+    assert outcome(judge, source.replace("return back", "return head"), task) == "failed"
+
+
+def test_classes_of_the_program_have_stand_ins(judge: Judge) -> None:
+    """Protects MBPP's tests that make objects of the program's own classes."""
+    task = checked("pair = Pair(3, 4)\npair.extra = Pair(1, 1)\nassert candidate([pair]) == 9", nodes=["Pair"])
+    source = "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\n"
+    assert (
+        outcome(judge, source + "def f(ps): return sum(p.a + p.b + p.extra.a + p.extra.b for p in ps)", task)
+        == "passed"
+    )
+
+
+def test_the_program_never_meets_the_tests(judge: Judge) -> None:
+    """Protects the expected values: neither memory, nor files, nor other processes of the sandbox hold the tests' text."""
+    hunt = (
+        "import gc, os\ndef f():\n    seen = ''.join(map(repr, gc.get_objects()))\n"
+        "    for root, _, names in os.walk('/tmp'):\n"
+        "        seen += ''.join(open(os.path.join(root, n), errors='replace').read() for n in names)\n"
+        "    for p in os.listdir('/proc'):\n        if p.isdigit():\n            for n in ('cmdline', 'environ'):\n"
+        "                try: seen += open(f'/proc/{p}/{n}', errors='replace').read()\n                except OSError: pass\n"
+        "    return ''.join(['kept-in', '-the-checker']) in seen, len([p for p in os.listdir('/proc') if p.isdigit()])\n"
+    )
+    verdict = judge.judge(hunt, checked("assert candidate() == 'kept-in-the-checker'"))
+    assert verdict.outcome == "failed"
+    assert verdict.detail["got"].startswith('{"t":[false,')
+    assert (
+        int(verdict.detail["got"].partition(",")[2].partition("]")[0]) <= 3
+    )  # its own: bubblewrap, the shell's python
+
+
+def test_a_test_has_one_limit_for_all_its_calls(judge: Judge) -> None:
+    """Protects the batch: a program cannot take the limit for itself a hundred times within one test."""
+    slow = "import time\ndef f():\n    end = time.process_time() + .5\n    while time.process_time() < end: pass\n    return 1"
+    assert outcome(judge, slow, checked("for _ in range(20): candidate()")) == "timeout"
+    assert outcome(judge, slow, checked(*["assert candidate() == 1"] * 6)) == "passed"
+
+
+@pytest.mark.parametrize(
+    ("prelude", "test"), [("import no_such_module", "candidate()"), ("", "1 / 0"), ("", "import os; os._exit(0)")]
+)
+def test_tests_that_do_not_run_are_no_wrong_answer(prelude: str, test: str, judge: Judge) -> None:
+    """Protects the program: tests that break before they have asked it anything are the data's failure."""
+    assert outcome(judge, "def f(): return 1", checked(test, prelude=prelude)) == "error"
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "[[]] * 10 ** 6",
+        "{2 ** 61 * n - n: 1 for n in range(10 ** 5)}",  # all of one hash
+        "'x' * 10 ** 8",
+        "float('nan')",
+        "object",
+        "{'n': [{'r': 0}, [['ListNode', None, []]]]}",
+    ],
+)
+def test_hostile_values_cost_the_program_alone(returned: str, judge: Judge) -> None:
+    """Protects the checker: whatever is returned, the program does not pass, and the judge goes on."""
+    task = checked("assert candidate() == 7", nodes=["ListNode"], prelude=LIST)
+    assert outcome(judge, f"def f(): return {returned}", task) not in ("passed", "error")
+    assert outcome(judge, "def f(): return 7", task) == "passed"

@@ -1,0 +1,78 @@
+"""The program in an answer: what chat models and base models really write around it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preflab.testbeds.code.extract import extract, parses
+
+OPENING = 'def add(a, b):\n    """The sum."""\n'
+WHOLE = "def add(a, b):\n    return a + b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("print(input())", "print(input())"),
+        ("Here you are:\n```python\nprint(1)\n```\nIt prints 1.", "print(1)\n"),
+        ("```py\nprint(1)\n```", "print(1)\n"),
+        ("```Python3\nprint(1)\n```", "print(1)\n"),
+        ("```\nprint(1)\n```", "print(1)\n"),
+        ("~~~python\nprint(1)\n~~~", "print(1)\n"),
+        ("```python\r\nprint(1)\r\n```", "print(1)\n"),
+        ("```python\nprint(1)", "print(1)"),  # cut off, or stopped at the fence
+        (
+            "Input:\n```\n1 2\n```\n```python\nprint(3)\n```\nOutput:\n```\n3\n```",
+            "print(3)\n",
+        ),  # examples are no program
+        (
+            "```python\nprint(1)\n```\nWait, that is wrong.\n```python\nprint(2)\n```",
+            "print(2)\n",
+        ),  # the second thought
+        ("````python\ns = '''\n```\n'''\nprint(s)\n````", "s = '''\n```\n'''\nprint(s)\n"),  # a fence within a fence
+        ("```cpp\nint main() {}\n```\n```python\nprint(1)\n```", "print(1)\n"),
+        ("print(1)\nThis program prints 1, as wanted.", "print(1)\n"),
+        ("x = 1\nprint(x)\n\n# Explanation:\nWe set x to 1.\n\nThat's all!", "x = 1\nprint(x)\n\n# Explanation:\n"),
+        ("", ""),
+        ("no program at all", "no program at all"),
+    ],
+)
+def test_scripts(text: str, program: str) -> None:
+    assert extract(text) == program
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("    return a + b\n", OPENING + "    return a + b\n"),  # goes on
+        ("    return a + b\n\nThe end.", OPENING + "    return a + b\n\n"),
+        ("    return a + b\n\n\ndef test():\n    assert add(1", OPENING + "    return a + b\n\n\n"),  # beyond its end
+        (f"```python\n{WHOLE}```", WHOLE),  # begins anew
+        (f"```python\n{WHOLE}```\nUse it:\n```python\nprint(add(1, 2))\n```", WHOLE),  # the block that defines it
+        (
+            f"```python\n{WHOLE}```\nBetter:\n```python\ndef add(a, b): return b + a\n```",
+            "def add(a, b): return b + a\n",
+        ),
+        ("```python\n    return a + b\n```", OPENING + "    return a + b\n"),  # the body alone, in a fence
+        ("```python\nadd = lambda a, b: a + b\n```", "add = lambda a, b: a + b\n"),
+        ("```python\nasync def add(a, b): return a\n```", "async def add(a, b): return a\n"),
+    ],
+)
+def test_functions(text: str, program: str) -> None:
+    assert extract(text, opening=OPENING, function="add") == program
+
+
+def test_a_method_is_looked_for_by_its_class() -> None:
+    solution = "class Solution:\n    def add(self, a, b): return a + b\n"
+    text = f"```python\n{solution}```\n```python\nprint(Solution().add(1, 2))\n```"
+    assert extract(text, function="Solution.add") == solution
+
+
+@given(st.text(), st.sampled_from(["", OPENING]), st.sampled_from(["", "add"]))
+def test_any_text_has_a_program(text: str, opening: str, function: str) -> None:
+    """Protects training from what a policy writes: extraction never raises, and what is Python by itself stays whole."""
+    found = extract(text, opening=opening, function=function)
+    if not opening and "```" not in text and "~~~" not in text and "\r" not in text and parses(text):
+        assert found == text

@@ -1,0 +1,203 @@
+"""Each data set's official records, through loading, splitting and judging; their own programs pass, wrong ones do not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import require_feature
+
+from preflab.errors import UserError
+from preflab.rewards.tests import Tests
+from preflab.sandbox.bubblewrap import missing
+from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.testbed import Code
+from preflab.types import Completion, Problem
+
+from .records import APPS, APPS_STDIN, CONTEST, HUMANEVAL, LEETCODE, LOOPED, MBPP, SUM
+
+Opened = Callable[..., Any]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Callable[..., Code]:
+    """`spec(kind, *records, **settings)`: the testbed of a file that holds the records."""
+
+    def make(kind: str, *records: Mapping[str, Any], name: str = "data.jsonl", **settings: Any) -> Code:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        return TESTBEDS.parse({"kind": kind, "data": str(path), **settings})
+
+    return make
+
+
+RECORDS = [
+    ("humaneval", HUMANEVAL),
+    ("humaneval", LOOPED),
+    ("mbpp", MBPP),
+    ("leetcode", LEETCODE),
+    ("apps", APPS),
+    ("apps", APPS_STDIN),
+    ("code_contests", CONTEST),
+]
+
+
+@pytest.mark.parametrize(("kind", "record"), RECORDS)
+def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec: Callable[..., Code]) -> None:
+    """Protects every form of record: its right programs pass, as they are and in a chat model's fence; nothing else does."""
+    require_feature("sandbox", not missing(), missing())
+    found = spec(kind, record)
+    [exercise] = found.exercises()
+    split, tests = exercise.split, (*exercise.public, *exercise.hidden)
+    assert split is not None and len(tests) >= 1 and exercise.right and not exercise.unjudged
+    with found.open(Context()) as testbed:
+        [prompt] = testbed.prompts(split)
+        assert prompt.id == exercise.name and exercise.statement == prompt.turns[-1].content
+        programs = [*exercise.right, *(f"Sure!\n```python\n{text}\n```" for text in exercise.right)]
+        assert [verdict.outcome for verdict in testbed.judge([(text, tests) for text in programs])] == ["passed"] * len(
+            programs
+        )
+        others = [*exercise.wrong, "", "I cannot.", "```python\nprint(0)\n```"]
+        assert not any(verdict.correct for verdict in testbed.judge([(text, tests) for text in others]))
+
+
+def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> None:
+    """Protects what a pair is made of: Python 3 alone, right over wrong; public tests apart; the stated limits, scaled."""
+    found = spec("code_contests", CONTEST, name="train.jsonl", slack=2.0)
+    [exercise] = found.exercises()
+    assert [test.input for test in exercise.public] == ["1 2\n"]
+    assert [test.input for test in exercise.hidden] == ["2 2\n", "5 5\n"]
+    assert len(exercise.right) == 2 and len(exercise.wrong) == 1
+    assert exercise.how.task.limits.cpu_s >= 3.0  # 1.5 s, doubled; more on a slower machine
+    assert exercise.how.task.limits.memory_mb == 1024  # at least the testbed's own
+    split = exercise.split
+    assert split is not None
+    with found.open(Context()) as testbed:
+        [pair] = testbed.preferences(split)
+        assert pair.chosen.text == SUM and "3" in pair.rejected.text
+        assert len(testbed.demonstrations(split)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("If there are multiple answers, print any of them.", "several answers"),
+        ("Output any valid order.", "several answers"),
+        ("This is an interactive problem.", "interactive"),
+    ],
+)
+def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[..., Code]) -> None:
+    """Protects from misjudging: such a problem is left out and counted, unless it is asked for."""
+    records = [
+        {**CONTEST, "name": name, "description": CONTEST["description"] + more}
+        for name, more in (("a", ""), ("b", text))
+    ]
+    found = spec("code_contests", *records)
+    with found.open(Context()) as testbed:
+        ids = [prompt.id for split in ("train", "validation", "test") for prompt in testbed.prompts(split)]
+        assert ids == ["a"] and any("1 problems left out" in note and reason in note for note in testbed.notes)
+    with spec("code_contests", *records, several="keep").open(Context()) as testbed:
+        assert sum(len(testbed.prompts(split)) for split in ("train", "validation", "test")) == 2
+
+
+def test_hidden_tests_stay_hidden(spec: Callable[..., Code]) -> None:
+    """Protects evaluation: outside training a problem shows its public tests alone; `public_first` says what it did."""
+    records = [{**CONTEST, "name": f"p{number}", "public_tests": None} for number in range(40)]
+    with spec("code_contests", *records, public_first=1).open(Context()) as testbed:
+        held, trained = testbed.prompts("test"), testbed.prompts("train")
+        assert held and trained and testbed.prompts("validation")
+        for prompt in held:
+            assert isinstance(prompt, Problem) and len(prompt.public_tests) == 1 and not prompt.hidden_tests
+            assert [test.input for test in testbed.hidden_tests("test")[prompt.id]] == ["5 5\n"]
+        assert all(isinstance(prompt, Problem) and prompt.hidden_tests for prompt in trained)
+        assert any("the first 1" in note for note in testbed.notes)
+
+
+def test_official_splits_are_kept(spec: Callable[..., Code]) -> None:
+    """Protects comparability: MBPP's split by number, HumanEval for evaluation alone, files by their name."""
+    with spec("mbpp", *({**MBPP, "task_id": number} for number in (1, 11, 511, 601))).open(Context()) as testbed:
+        assert {split: [p.id for p in testbed.prompts(split)] for split in ("train", "validation", "test")} == {
+            "train": ["mbpp/1", "mbpp/601"],
+            "validation": ["mbpp/511"],
+            "test": ["mbpp/11"],
+        }
+    with spec("humaneval", HUMANEVAL).open(Context()) as testbed:
+        assert not testbed.prompts("train") and len(testbed.prompts("test")) == 1
+    assert [each.split for each in spec("apps", APPS, name="test.jsonl").exercises()] == ["test"]
+
+
+def test_apps_folders(tmp_path: Path) -> None:
+    """Protects APPS as it is distributed: one folder a problem."""
+    folder = tmp_path / "test" / "0001"
+    folder.mkdir(parents=True)
+    (folder / "question.txt").write_text("Add.")
+    for name in ("input_output", "solutions"):
+        (folder / f"{name}.json").write_text(APPS_STDIN[name])
+    (folder / "metadata.json").write_text('{"difficulty": "interview"}')
+    [exercise] = TESTBEDS.parse({"kind": "apps", "data": str(tmp_path)}).exercises()
+    assert (exercise.name, exercise.split, exercise.level) == ("0001", "test", "interview")
+    assert [test.input for test in exercise.hidden] == ["1 2\n", "3 4"]
+    assert exercise.statement == "QUESTION:\nAdd.\n\nUse Standard Input format\n\nANSWER:\n"
+
+
+def test_the_hubs_form(tmp_path: Path) -> None:
+    """Protects loading from the hub, on a local directory of that form."""
+    from preflab.testbeds.hub import hub_records, hub_splits
+
+    (tmp_path / "train.jsonl").write_text(json.dumps(APPS) + "\n")
+    assert hub_splits(str(tmp_path)) == ["train"]
+    [(where, record)] = hub_records(str(tmp_path), None, "train")
+    assert where.endswith("/train:1") and record["problem_id"] == 4001
+
+
+def test_gzipped_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "HumanEval.jsonl.gz"
+    path.write_bytes(gzip.compress((json.dumps(HUMANEVAL) + "\n").encode()))
+    for data in (path, tmp_path):
+        assert len(TESTBEDS.parse({"kind": "humaneval", "data": str(data)}).exercises()) == 1
+
+
+def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> None:
+    """Protects few-shot prompts: solved training problems as turns, never the problem itself."""
+    records = [{**APPS_STDIN, "problem_id": number, "question": "Add." * number} for number in range(1, 30)]
+    with spec("apps", *records, shots=2).open(Context()) as testbed:
+        for split in ("train", "test"):
+            for prompt in testbed.prompts(split):
+                roles = [turn.role for turn in prompt.turns]
+                assert roles in (["user", "assistant"] * 2 + ["user"], ["user", "assistant", "user"])
+                assert prompt.turns[-1].content not in [turn.content for turn in prompt.turns[:-1]]
+    with pytest.raises(UserError, match="`shots`: 50 solved"), spec("apps", *records, shots=50).open(Context()):
+        pass
+
+
+def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
+    """Protects training: the reward `tests` judges in the sandbox, and its scores are journalled for an exact resume."""
+    require_feature("sandbox", not missing(), missing())
+    records = [{**CONTEST, "name": f"p{number}"} for number in range(12)]
+    with spec("code_contests", *records).open(Context()) as testbed, Tests().open(Context(testbed=testbed)) as reward:
+        prompt = testbed.prompts("train")[0]
+        answers = [Completion(SUM), Completion("print(3)"), Completion(SUM)]
+        assert reward.score([prompt] * 3, answers) == [10.0, 0.0, 10.0]
+        assert not reward.deterministic
+        assert len(testbed.judge.known) == 2  # the same program is judged once
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "words"),
+    [
+        ("humaneval", {**HUMANEVAL, "test": None}, r"data.jsonl:1: `test`"),
+        ("mbpp", {**MBPP, "task_id": "x"}, r"data.jsonl:1: `task_id`"),
+        ("apps", {**APPS, "input_output": "{"}, r"data.jsonl:1: `input_output` holds no JSON"),
+        ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
+        ("code_contests", {"name": "x"}, r"data.jsonl:1: `description`"),
+    ],
+)
+def test_damaged_records(kind: str, record: Mapping[str, Any], words: str, spec: Callable[..., Code]) -> None:
+    """Protects the user: file, line and field."""
+    with pytest.raises(UserError, match=words):
+        spec(kind, record).exercises()
