@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.evaluation import evaluate as module
 from preflab.evaluation.base import Grade
-from preflab.evaluation.evaluate import Bench, divergence, draw, evaluate, look
+from preflab.evaluation.evaluate import Bench, Graded, divergence, draw, evaluate, filtered, look
 from preflab.evaluation.held_out_reward import HeldOutRewardEvaluator
 from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
+from preflab.evaluation.measures import k_at_n
 from preflab.evaluation.settings import Evaluation
 from preflab.models import tiny
 from preflab.models.lm import LanguageModel
@@ -30,6 +31,7 @@ from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdic
 PUBLIC, HIDDEN = (Test("public", 0), Test("public", 1)), (Test("hidden", 0),)
 SPEC = Evaluation(samples=2, k=(1, 2), validation_samples=3, shown=1, look_prompts=2, look_samples=2)
 BEST_OF_4 = Inference(n=4)
+FILTERED = Evaluation(samples=6, k=(1,), submissions=((1, 6), (2, 3)), validation_samples=1, shown=1)
 
 
 class Bed:
@@ -176,6 +178,27 @@ def test_pass_at_k_where_scores_are_binary() -> None:
     measures = evaluate(bench(evaluator=Half(binary=True)), POLICY, Inference())["unit"]["measures"]
     assert (measures["pass@1"], measures["pass@2"], measures["score"]) == (0.25, 0.5, 0.25)
     assert not any(name.startswith("pass@") for name in evaluate(bench(), POLICY, Inference())["unit"]["measures"])
+
+
+def test_k_at_n_filters_by_the_public_tests() -> None:
+    """Protects AlphaCode's measure: a sample passes the filter where n % 3 = 2 (both public tests), and counts as right where n
+    is odd too; k@n is the mean over problems of the closed form; a problem without public tests is refused."""
+    made = bench(spec=FILTERED, evaluator=HiddenTestsEvaluator(Bed()))
+    measures = evaluate(made, POLICY, Inference())["unit"]["measures"]
+    judged = [int(text.split()[1]) for text, tests in made.testbed.judged if tests == PUBLIC and text.startswith("1.0")]
+    groups = [judged[start : start + 6] for start in range(0, 24, 6)]
+    counts = [(sum(n % 3 == 2 for n in group), sum(n % 3 == 2 and n % 2 for n in group)) for group in groups]
+    assert any(0 < right < passing for passing, right in counts), (
+        "every filter is all or nothing: the test protects little"
+    )
+    for k, n in FILTERED.submissions:
+        wanted = sum(k_at_n(6, passing, right, k, n) for passing, right in counts) / 4
+        assert measures[f"{k}@{n}"] == pytest.approx(wanted)
+    bare = [replace(problem, public_tests=()) for problem in Bed().prompts("test")]
+    with pytest.raises(UserError, match=r"'test-0' has none.*public_first"):
+        filtered(
+            made, Graded(bare, 6, made.sampler.sample(POLICY, [[1]] * 24, seeds=[0] * 24, decoding=Decoding()), [], [])
+        )
 
 
 def test_seeds_are_the_samples_own() -> None:

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, pass_at_k, truncated_share
+from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, k_at_n, pass_at_k, truncated_share
 from preflab.types import Completion
 
 
@@ -32,6 +32,31 @@ def test_pass_at_k_needs_k_samples() -> None:
     """Protects from pass@5 of 4 samples, which would be biased."""
     with pytest.raises(ValueError, match="pass@5 needs at least 5 samples"):
         pass_at_k(4, 1, 5)
+
+
+@pytest.mark.parametrize("samples", range(1, 7))
+def test_k_at_n_by_enumeration(samples: int) -> None:
+    """Protects the expectation over both choices: every n of the samples, every k of those among them that pass the filter
+    (all where fewer pass); samples 0..c-1 are right, c..m-1 pass the public tests alone."""
+    for passing in range(samples + 1):
+        for correct in range(passing + 1):
+            for n in range(1, samples + 1):
+                for k in range(1, n + 1):
+                    shares = []
+                    for drawn in combinations(range(samples), n):
+                        kept = [row for row in drawn if row < passing]
+                        chosen = list(combinations(kept, min(k, len(kept))))
+                        shares.append(sum(any(row < correct for row in one) for one in chosen) / len(chosen))
+                    assert k_at_n(samples, passing, correct, k, n) == pytest.approx(sum(shares) / len(shares))
+
+
+def test_k_at_n_of_a_thousand() -> None:
+    """Protects AlphaCode's 10@1k: 20 of 1,000 pass the filter, 2 are right: 1 - C(18,10)/C(20,10) = 1 - 9/38 = 29/38; without
+    a filter that takes anything away it is pass@k."""
+    assert k_at_n(1000, 20, 2, 10, 1000) == pytest.approx(29 / 38)
+    assert k_at_n(50, 50, 3, 5, 20) == pytest.approx(pass_at_k(50, 3, 5))
+    with pytest.raises(ValueError, match="10@1000 needs at least 1000 samples"):
+        k_at_n(999, 5, 1, 10, 1000)
 
 
 def test_distinct_n() -> None:

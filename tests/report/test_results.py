@@ -62,6 +62,7 @@ def test_names_must_exist_and_be_unique(results: Results, change: dict[str, obje
 def test_known_metrics() -> None:
     """Families by prefix; an unknown name is its own label and has no direction."""
     assert known_metric("pass@10").better == "higher" and known_metric("pass@10").share
+    assert known_metric("10@1000").better == "higher" and known_metric("10@1000").share
     assert known_metric("kl", note="k3").note == "k3"
     assert known_metric("win rate").label == "win rate" and known_metric("win rate").better == "neither"
 

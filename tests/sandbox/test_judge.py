@@ -116,6 +116,32 @@ def test_the_first_failure_ends_it_and_is_shown(judge: Judge) -> None:
     assert dict(verdict.detail) == {"test": 1, "input": "10 -4\n", "expected": "6\n", "got": "3\n"}
 
 
+@pytest.mark.parametrize(
+    ("source", "task", "passed"),
+    [
+        ("print(3)", SUMS, (True, False, False)),
+        ("print(6 if input()[0] == '1' and input() else 0)", SUMS, (False, False, True)),
+        ("def unique(xs): return xs", UNIQUE, (False, True, False)),
+        ("def unique(xs): return xs if xs else 1 / 0", UNIQUE, (False, False, False)),  # no test after its end
+    ],
+)
+def test_every_test_where_a_share_counts(source: str, task: Task, passed: tuple[bool, ...], judge: Judge) -> None:
+    """Protects the reward by the share of tests: later ones count too, as far as the program lives."""
+    verdict = judge.judge(source, task._replace(every=True))
+    assert verdict.passed == passed and verdict.detail["test"] == passed.index(False)
+
+
+def test_a_special_judge_decides(judge: Judge) -> None:
+    """Protects problems of several right answers: a program of the problem's, in a sandbox too, sees input and output."""
+    special = (
+        "import json, sys\ncase = json.load(sys.stdin)\n"
+        "got = case['output'].split()\nprint('right' if sorted(got) == sorted(case['expected'].split()) else 'wrong')"
+    )
+    task = Task("stdin", [Test("", "1 2 3")], limits=LIMITS, special=special)
+    assert [outcome(judge, f"print({text!r})", task) for text in ("3 1 2", "1 2")] == ["passed", "failed"]
+    assert outcome(judge, "print(1)", task._replace(special="print('passed')")) == "error"  # its own fault
+
+
 def test_each_call_has_a_limit_of_its_own(judge: Judge) -> None:
     """Protects programs with many tests: .8 s of CPU three times is within 2 s a test."""
     source = RIGHT + "import time\nu = unique\ndef unique(xs):\n    end = time.process_time() + .8\n"

@@ -18,6 +18,25 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
+def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
+    """k@n: the chance that of n draws, filtered by the public tests, one of k submitted is right (Li et al. 2022, section 4.6).
+
+    Of `samples` drawn, `passing` pass the public tests, and `correct` of these the hidden ones too. The n are chosen at random
+    among the samples and the k at random among those of them that pass (all of them where fewer pass): the expectation over
+    both choices is exact, a sum over the numbers i of right and j of wrong passing samples among the n,
+    sum_ij C(c,i) C(m-c,j) C(N-m,n-i-j) / C(N,n) (1 - C(j,k) / C(i+j,k)). Raises `ValueError` where n > samples.
+    """
+    if not 0 < k <= n <= samples:
+        raise ValueError(f"{k}@{n} needs at least {n} samples a problem, and k no larger than n; there are {samples}.")
+    wrong, failing = passing - correct, samples - passing
+    found = 0.0
+    for i in range(1, min(correct, n) + 1):
+        for j in range(max(0, n - i - failing), min(wrong, n - i) + 1):
+            ways = comb(correct, i) * comb(wrong, j) * comb(failing, n - i - j)
+            found += ways / comb(samples, n) * (pass_at_k(i + j, i, k) if i + j >= k else 1.0)
+    return min(found, 1.0)
+
+
 def distinct_n(texts: Sequence[str], n: int) -> float:
     """Distinct n-grams of words over all n-grams (Li et al. 2016); 0 where there is none."""
     grams = [tuple(words[i : i + n]) for words in (text.split() for text in texts) for i in range(len(words) - n + 1)]

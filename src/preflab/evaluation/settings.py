@@ -13,10 +13,12 @@ Count = Annotated[int, Field(ge=1)]
 
 class Evaluation(Spec):
     """How policies are measured, the same for every arm. `look_*`: the looks at the validation split while training.
-    `prompts` 0: all of a split."""
+    `prompts` 0: all of a split. `submissions`: pairs (k, n) for k@n, which filters n samples by the statement's public tests.
+    """
 
     samples: Count = 8
     k: tuple[Count, ...] = (1, 5)
+    submissions: tuple[tuple[Count, Count], ...] = ()
     temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.2, 0.6, 1.0), min_length=1)
     validation_samples: Count = 2
     max_new_tokens: Count = 256
@@ -30,4 +32,7 @@ class Evaluation(Spec):
     def _enough_samples(self) -> Self:
         if max(self.k, default=0) > self.samples:
             raise ValueError(f"pass@{max(self.k)} needs {max(self.k)} samples a problem; `samples` is {self.samples}")
+        for k, n in self.submissions:
+            if not k <= n <= self.samples:
+                raise ValueError(f"{k}@{n} needs k <= n <= samples; `samples` is {self.samples}")
         return self

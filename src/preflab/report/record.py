@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,7 @@ class Metric(Record):
     """How it is measured: estimator, samples per problem, what it must not be read as."""
 
 
+SUBMITTED = re.compile(r"\d+@\d+")
 KNOWN_METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -64,11 +66,11 @@ KNOWN_METRICS: Mapping[str, Metric] = {
 
 
 def known_metric(name: str, *, note: str = "") -> Metric:
-    """The usual label and direction of a metric by its name: 'pass@K', 'distinct-N' and `KNOWN_METRICS`.
+    """The usual label and direction of a metric by its name: 'pass@K', 'K@N', 'distinct-N' and `KNOWN_METRICS`.
 
     A name that is not known is its own label and has no direction. `note` replaces the usual note.
     """
-    if name.startswith("pass@"):
+    if name.startswith("pass@") or SUBMITTED.fullmatch(name):
         found = Metric(name=name, label=name, share=True, better="higher")
     elif name.startswith("distinct-"):
         found = Metric(name=name, label=name, share=True, note="share of different n-grams")

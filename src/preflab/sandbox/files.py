@@ -8,7 +8,7 @@ A problem: `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,14 @@ from preflab.sandbox.limits import Limits, wall_for
 from preflab.sandbox.pool import Program
 from preflab.types import Test, Verdict
 
+Prepare = Callable[[str], tuple[str, Task]]
 FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
 
 
-def read_problems(lines: Iterator[tuple[str, dict[str, Any]]]) -> dict[str, Task]:
-    """The problems by their id. Raises `UserError` naming line and field."""
-    found: dict[str, Task] = {}
-    for where, record in lines:
-        name = needed(record, "problem_id", str, where)
-        if name in found:
-            raise UserError(f"{where}: the problem {name!r} is there twice.")
-        found[name] = read_task(record, where)
-    return found
+def read_problem(record: Mapping[str, Any], where: str) -> tuple[str, Prepare]:
+    """A problem's id, and how a program's text becomes what is run. Raises `UserError` naming line and field."""
+    task = read_task(record, where)
+    return needed(record, "problem_id", str, where), lambda source: (source, task)
 
 
 def read_task(record: Mapping[str, Any], where: str) -> Task:
@@ -58,7 +54,7 @@ def read_task(record: Mapping[str, Any], where: str) -> Task:
 
 
 def read_programs(
-    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Task], done: frozenset[str]
+    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Prepare], done: frozenset[str]
 ) -> Iterator[Program]:
     """The programs that have no verdict yet. Raises `UserError` for a program of no known problem, or that is there twice."""
     seen: set[str] = set()
@@ -72,7 +68,7 @@ def read_programs(
             raise UserError(f"{where}: there is no problem {problem!r}.")
         source = needed(record, "source", str, where)
         if name not in done:
-            yield Program(name, source, problems[problem])
+            yield Program(name, *problems[problem](source))
 
 
 def written(path: Path) -> frozenset[str]:

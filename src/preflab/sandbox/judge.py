@@ -45,8 +45,10 @@ class Task(NamedTuple):
 
     `compare`: how printed text is compared; `special`: the source of a program that decides instead (it reads a JSON object of
     `input`, `expected`, `output`, and prints `right` or `wrong`). `unwrap`: an expected list of one may also stand for what is
-    in it. Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the
-    program; `nodes` are the classes whose objects may cross.
+    in it. `every`: tests go on after the first failure, as far as the program lives.
+
+    Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the program;
+    `nodes` are the classes whose objects may cross.
     """
 
     mode: Literal["stdin", "call", "check"]
@@ -56,6 +58,7 @@ class Task(NamedTuple):
     compare: Comparison = "lines"
     special: str = ""
     unwrap: bool = False
+    every: bool = False
     prelude: str = ""
     functions: Mapping[str, str] = {}
     nodes: Sequence[str] = ()
@@ -75,25 +78,32 @@ class Judge:
         self.walls, self.groups = walls, groups
 
     def judge(self, source: str, task: Task) -> Verdict:
-        """The verdict. `passed` says for each test whether it was passed; those after the first failure were not run."""
+        """The verdict. `passed` says for each test whether it was passed; one that was not run was not."""
         try:
             code = source.encode()
         except UnicodeEncodeError:
-            return failure("compile-error", task.tests, 0, "the source is no UTF-8 text")
+            return failure(Found("compile-error", "the source is no UTF-8 text"), [False] * len(task.tests))
         trouble = ""
         for _ in range(TRIES):
             try:
                 return self._judge(code, task)
             except NotStarted as error:
                 trouble = str(error)
-        return failure("error", task.tests, 0, trouble)
+        return failure(Found("error", trouble), [False] * len(task.tests))
 
     def _judge(self, code: bytes, task: Task) -> Verdict:
         run = {"stdin": self._script, "call": self._call, "check": self._check}[task.mode]
-        for number, (test, found) in enumerate(zip(task.tests, run(code, task), strict=True)):
-            if found.outcome != "passed":
-                return failure(found.outcome, task.tests, number, found.got, test)
-        return Verdict("passed", (True,) * len(task.tests))
+        failed: tuple[int, Found] | None = None
+        passed = [False] * len(task.tests)
+        for number, found in enumerate(run(code, task)):
+            passed[number] = found.outcome == "passed"
+            failed = failed or (None if passed[number] else (number, found))
+            if failed and not task.every:
+                break
+        if failed is None:
+            return Verdict("passed", tuple(passed))
+        number, found = failed
+        return failure(found, passed, number, task.tests[number])
 
     def _script(self, code: bytes, task: Task) -> Iterator[Found]:
         for test in task.tests:
@@ -117,7 +127,10 @@ class Judge:
         with self._box(CALLED, code, task.limits, None) as box:
             for test in task.tests:
                 answer = asked(box, wire.encode([task.entry_point, test.input, {}]).encode("ascii"))
-                yield answer if isinstance(answer, Found) else returned(answer, test, task)
+                if isinstance(answer, Found):
+                    yield answer
+                    return
+                yield returned(answer, test, task)
 
     def _check(self, code: bytes, task: Task) -> Iterator[Found]:
         job = {
@@ -216,9 +229,9 @@ def broken(box: Box) -> Found | None:
     return Found("compile-error" if last.startswith(UNCOMPILED) else "runtime-error", told or f"status {box.code}")
 
 
-def failure(outcome: Outcome, tests: Sequence[Test], number: int, got: str, test: Test | None = None) -> Verdict:
-    """The verdict of a program that did not pass test `number`."""
-    detail: dict[str, Any] = {"got": got[:SHOWN]}
+def failure(found: Found, passed: Sequence[bool], number: int = 0, test: Test | None = None) -> Verdict:
+    """The verdict of a program whose first failing test was `number`."""
+    detail: dict[str, Any] = {"got": found.got[:SHOWN]}
     if test is not None:
         detail = {"test": number, "input": test.input, "expected": test.output, **detail}
-    return Verdict(outcome, tuple(index < number for index in range(len(tests))), detail)
+    return Verdict(found.outcome, tuple(passed), detail)

@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preflab.errors import UserError
+
+if TYPE_CHECKING:
+    from preflab.sandbox.files import Prepare
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +51,13 @@ def judge_files(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from preflab.sandbox.files import read_problems, read_programs, verdict_line, written
+    from preflab.sandbox.files import read_programs, verdict_line, written
     from preflab.sandbox.pool import opened_pool
     from preflab.testbeds.lines import read_lines
 
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
-    problems = read_problems(read_lines(options.problems))
+    problems = read_problems(options.problems)
     done = written(options.out)
     total = sum(
         1 for _ in read_programs(read_lines(options.programs), problems, done)
@@ -73,3 +77,18 @@ def judge_files(options: argparse.Namespace) -> int:
             progress.advance(shown)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or "nothing left to judge")
     return 1 if outcomes["error"] else 0
+
+
+def read_problems(path: Path) -> dict[str, Prepare]:
+    """The problems of a file by their id: in the judge's own form, or records of a data set."""
+    from preflab.sandbox.files import read_problem
+    from preflab.testbeds.code.known import read_exercise
+    from preflab.testbeds.lines import read_lines
+
+    found: dict[str, Prepare] = {}
+    for where, record in read_lines(path):
+        name, prepare = (read_problem if "problem_id" in record and "mode" in record else read_exercise)(record, where)
+        if name in found:
+            raise UserError(f"{where}: the problem {name!r} is there twice.")
+        found[name] = prepare
+    return found

@@ -21,12 +21,12 @@ Asked = tuple[bytes, tuple[int, ...]]
 
 class ProgramJudge:
     """Opened on its first use, since many who open a testbed judge nothing; closed with the testbed. `workers`: programs at
-    once, 0 for one a core."""
+    once, 0 for one a core. `every`: tests go on after a failure."""
 
     deterministic = False  # near a limit of time or memory, a verdict depends on the machine
 
-    def __init__(self, workers: int, backend: str) -> None:
-        self.workers, self.backend = workers, backend
+    def __init__(self, workers: int, backend: str, *, every: bool) -> None:
+        self.workers, self.backend, self.every = workers, backend, every
         self.stack = contextlib.ExitStack()
         self.pool: Pool | None = None
         self.known: dict[Asked, Verdict] = {}
@@ -39,12 +39,17 @@ class ProgramJudge:
         found: dict[Asked, Verdict] = {}
         if new:
             self.pool = self.pool or self.stack.enter_context(opened_pool(self.workers, self.backend))
-            found = {keys[program.id]: verdict for program, verdict in self.pool.judge(new.values())}
+            found = {
+                keys[program.id]: verdict for program, verdict in self.pool.judge(map(self._complete, new.values()))
+            }
         self.known |= {key: verdict for key, verdict in found.items() if verdict.outcome != "error"}
         verdicts = [self.known.get(key) or found[key] for key, _ in asked]
         for key in [*self.known][: max(0, len(self.known) - KEPT)]:
             del self.known[key]
         return verdicts
+
+    def _complete(self, program: Program) -> Program:
+        return program._replace(task=program.task._replace(every=True)) if self.every else program
 
     def close(self) -> None:
         self.stack.close()

@@ -36,7 +36,7 @@ class Code(Spec):
     so many. `time_limit_s` for a test, where the problem states none; `slack`: by how much a stated one is multiplied (Python
     is slower than what they were made for); both also by what this machine is slower than the one they were chosen on.
     `shots`: so many solved training problems stand before each statement. `workers`: programs judged at once, 0: one a core;
-    `backend`: the sandbox.
+    `backend`: the sandbox. `every`: tests go on after the first failure, which a reward by the share of tests needs.
     """
 
     data: str
@@ -51,6 +51,7 @@ class Code(Spec):
     shots: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=0)] = 0
     backend: str = "bubblewrap"
+    every: bool = False
 
     @model_validator(mode="after")
     def _shares(self) -> Code:
@@ -75,7 +76,9 @@ class Code(Spec):
             for each in [self.exercise(record, where).with_public(self.public_first)]
         ]
         present = {each.split for each in found}
-        return [replace(each, split=self.placed(each.name, present)) if each.split == "train" else each for each in found]
+        return [
+            replace(each, split=self.placed(each.name, present)) if each.split == "train" else each for each in found
+        ]
 
     def records(self) -> Iterator[Raw]:
         """The raw records, with the split that their file is named for."""
@@ -126,11 +129,9 @@ class Code(Spec):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
         few = examples(rows["train"], self.shots)
         shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
-        judge = ProgramJudge(self.workers, self.backend)
+        judge = ProgramJudge(self.workers, self.backend, every=self.every)
         try:
-            yield Dialogues(
-                self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge
-            )
+            yield Dialogues(self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge)
         finally:
             judge.close()
 

@@ -1,0 +1,40 @@
+"""Which data set a record belongs to, by its fields: for `preflab judge`, which takes any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from preflab.errors import UserError
+from preflab.sandbox.judge import Task
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.judge import question
+
+FIELDS: Mapping[str, tuple[set[str], ...]] = {
+    "humaneval": ({"canonical_solution", "entry_point", "test"},),
+    "mbpp": ({"test_list", "test_setup_code", "code"},),
+    "leetcode": ({"completion", "entry_point", "query", "test"},),
+    "apps": ({"input_output", "question"}, {"test_list", "starter_code", "description"}),
+    "code_contests": ({"description", "tests"}, {"description", "public_tests"}, {"content", "test"}),
+}
+
+
+def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[[str], tuple[str, Task]]]:
+    """A record's id, and how an answer to it becomes the program that is run, which raises `UserError` where answers to it
+    cannot be judged. Raises it too where no data set has such records."""
+    kind = next((kind for kind, forms in FIELDS.items() if any(form <= set(record) for form in forms)), None)
+    if kind is None:
+        raise UserError(
+            f"{where}: neither a problem of the judge's own (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
+            f"{', '.join(FIELDS)} (present: {', '.join(record)})."
+        )
+    found = TESTBEDS.parse({"kind": kind}).exercise(record, where)
+    tests = (*found.public, *found.hidden)
+
+    def prepare(answer: str) -> tuple[str, Task]:
+        if found.unjudged:
+            raise UserError(f"{where}: the problem {found.name!r} cannot be judged: {found.unjudged}.")
+        program = question(answer, tests)[1]
+        return program.source, program.task
+
+    return found.name, prepare

@@ -1,0 +1,78 @@
+"""`preflab judge` on the data sets' own records, and `preflab testbed verify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import require_feature
+
+from preflab.cli import run as command
+from preflab.errors import UserError
+from preflab.sandbox.bubblewrap import missing
+
+from .records import APPS, CONTEST, HUMANEVAL, LEETCODE, MBPP, SUM
+
+
+def write(path: Path, *records: Any) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def test_judge_takes_the_data_sets_records(tmp_path: Path) -> None:
+    """Protects the command: records of any data set as problems, answers as a model gives them as programs."""
+    require_feature("sandbox", not missing(), missing())
+    problems = write(tmp_path / "problems.jsonl", APPS, CONTEST, HUMANEVAL, LEETCODE, MBPP)
+    answers = {
+        "4001": json.loads(APPS["solutions"])[0],
+        "1_A. Sum": f"```python\n{SUM}```",
+        "HumanEval/900": "    return sum(xs)\n\nDone.",
+        "merge-it": f"It is easy.\n```python\n{LEETCODE['completion']}```",
+        "mbpp/11": MBPP["code"],
+    }
+    rows = [{"program_id": name, "problem_id": name, "source": text} for name, text in answers.items()]
+    programs = write(tmp_path / "programs.jsonl", *rows, {"program_id": "no", "problem_id": "mbpp/11", "source": "x"})
+    out = tmp_path / "out.jsonl"
+    assert command(["judge", "--problems", problems, "--programs", programs, "--out", str(out)]) == 0
+    found = {row["program_id"]: row["verdict"] for row in map(json.loads, out.read_text().splitlines())}
+    assert found == {**dict.fromkeys(answers, "passed"), "no": "runtime-error"}
+
+
+def test_judge_names_records_of_no_data_set(tmp_path: Path) -> None:
+    """Protects the user: file, line, and what would be taken."""
+    problems = write(tmp_path / "problems.jsonl", {"question": "?"})
+    with pytest.raises(UserError, match=r"problems.jsonl:1: neither a problem of the judge's own"):
+        command(["judge", "--problems", problems, "--programs", problems, "--out", str(tmp_path / "out")])
+
+
+def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects trust in a testbed: its programs are judged with and without walls; one that fails needs a reason, given by the
+    statement or by the user; wrong ones are judged too; no text of the data is written."""
+    require_feature("sandbox", not missing(), missing())
+    bad = {**CONTEST, "name": "bad", "solutions": {"language": [3], "solution": ["print(0)"]}}
+    several = {**bad, "name": "several", "description": "Print any of them."}
+    data = write(tmp_path / "data.jsonl", CONTEST, bad, several)
+    out = tmp_path / "found.json"
+    verify = ["testbed", "verify", "code_contests", "--data", data, "--compare", "--out", str(out)]
+    assert command(verify) == 1
+    assert "bad#0: failed; NO REASON KNOWN" in capsys.readouterr().out
+    reasons = tmp_path / "reasons.json"
+    reasons.write_text('{"bad": "its solution is wrong"}')
+    assert command([*verify, "--reasons", str(reasons)]) == 0
+    found = json.loads(out.read_text())
+    assert found["right programs"] == {"passed": 1, "failed": 2}
+    assert found["wrong programs"] == {"failed": 3}
+    assert found["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
+    assert "several answers" in found["exceptions"]["several#0"][1]
+    assert found["compared without walls"] == 3 and found["differ without walls"] == {}
+    assert "print" not in out.read_text()
+
+
+def test_verify_needs_programs() -> None:
+    """Protects the user: a testbed of another kind, and a name that is none."""
+    with pytest.raises(UserError, match="minicode has no programs"):
+        command(["testbed", "verify", "minicode"])
+    with pytest.raises(UserError, match=r"humanevall.*humaneval"):
+        command(["testbed", "verify", "humanevall"])
