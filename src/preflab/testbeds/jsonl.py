@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field, model_validator
 from preflab.errors import UserError
 from preflab.spec import Context, Spec
 from preflab.targets import load_function, where_raised
+from preflab.testbeds.code.judge import ProgramJudge
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Programs, Row, no_judge
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import read_lines
@@ -25,7 +27,7 @@ class Jsonl(Spec):
 
     Where a prompt stands in several files, the test file keeps it before the validation file, and that before the
     training file. `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem,
-    true when the answer passes it.
+    true when the answer passes it; or `sandbox`, which runs answers as Python programs.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -44,19 +46,28 @@ class Jsonl(Spec):
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
-        judge = Judge(self.judge, load_function(self.judge, "judge")) if self.judge else None
         rows, notes = _disjoint(self._split())
         tested = any(isinstance(row.prompt, Problem) for split in SPLITS for row in rows[split])
-        if tested != (judge is not None):
+        if tested != bool(self.judge):
             raise UserError(
                 f"{self.data}: there are tests, but no `judge` to run them. Name a function: `judge: module:function`."
                 if tested
                 else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
             )
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
-        yield Dialogues(
-            "jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge.run if judge else no_judge
-        )
+        with self._judge(rows) as judge:
+            yield Dialogues("jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge)
+
+    @contextmanager
+    def _judge(self, rows: Mapping[Split, Sequence[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:
+        if self.judge == "sandbox":
+            _refuse_what_is_no_text(rows)
+            with contextlib.closing(ProgramJudge(0, "bubblewrap", every=False)) as judge:
+                yield judge
+        elif self.judge:
+            yield Judge(self.judge, load_function(self.judge, "judge")).run
+        else:
+            yield no_judge
 
     def _split(self) -> dict[Split, list[Row]]:
         """The rows as the files and the shares place them; a share follows from the first user turn alone."""
@@ -98,6 +109,19 @@ class Judge:
         if failing is None:
             return Verdict("passed", passed)
         return Verdict("failed", passed, {"input": failing.input, "expected": failing.output})
+
+
+def _refuse_what_is_no_text(rows: Mapping[Split, Sequence[Row]]) -> None:
+    for problem in (row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)):
+        if not all(isinstance(part, str) for test in _all(problem) for part in (test.input, test.output)):
+            raise UserError(
+                f"Problem {problem.id!r}: under `judge: sandbox` a test's `input` and `output` are text, standard input and "
+                "what must be printed."
+            )
+
+
+def _all(problem: Problem) -> tuple[Test, ...]:
+    return (*problem.public_tests, *problem.hidden_tests)
 
 
 def _rows(name: str) -> Iterable[Row]:

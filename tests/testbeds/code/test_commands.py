@@ -12,6 +12,9 @@ from tests.conftest import require_feature
 from preflab.cli import run as command
 from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import missing
+from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
+from preflab.types import Problem
 
 from .records import APPS, CONTEST, HUMANEVAL, LEETCODE, MBPP, SUM
 
@@ -76,3 +79,19 @@ def test_verify_needs_programs() -> None:
         command(["testbed", "verify", "minicode"])
     with pytest.raises(UserError, match=r"humanevall.*humaneval"):
         command(["testbed", "verify", "humanevall"])
+
+
+def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
+    """Protects `judge: sandbox`: answers to the user's own problems run as programs; tests that are no text are named."""
+    require_feature("sandbox", not missing(), missing())
+    rows = [{"prompt": f"Add, {n}.", "tests": [{"input": "1 2", "output": "3"}]} for n in range(40)]
+    spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
+    with spec.open(Context()) as testbed:
+        problem = testbed.prompts("train")[0]
+        assert isinstance(problem, Problem)
+        verdicts = testbed.judge([(text, problem.hidden_tests) for text in (f"```python\n{SUM}```", "print(4)")])
+        assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
+    rows[0]["tests"] = [{"input": 1, "output": 2}]
+    spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
+    with pytest.raises(UserError, match="`input` and `output` are text"), spec.open(Context()):
+        pass

@@ -8,11 +8,13 @@ import re
 from collections.abc import Sequence
 
 from preflab.errors import UserError
+from preflab.sandbox.judge import Task
 from preflab.sandbox.pool import Pool, Program, opened_pool
 from preflab.testbeds.code.exercise import How
 from preflab.testbeds.code.extract import extract
 from preflab.types import Test, Verdict
 
+STDIN = How(Task("stdin"))
 FUTURE = re.compile(r"^from __future__ import [^\n]*", re.MULTILINE)
 KEPT = 20_000
 """Verdicts that are kept: policies repeat themselves."""
@@ -59,7 +61,7 @@ def question(text: str, tests: Sequence[Test]) -> tuple[Asked, Program]:
     """The program of an answer and what it is tested by, with a key that two equal ones share."""
     if not tests:
         raise UserError("An answer was to be judged without a test: every program would pass.")
-    how: How = tests[0].how
+    how: How = tests[0].how or STDIN
     source = behind(how.prefix, extract(text, opening=how.opening, function=how.function))
     digest = hashlib.sha256(source.encode(errors="surrogatepass")).digest()
     key = digest, tuple(map(id, tests))
