@@ -9,6 +9,7 @@ TESTBEDS = Registry(
     "preflab.testbeds",
     {
         "minicode": "preflab.testbeds.minicode:Minicode",
+        "minicode-py": "preflab.testbeds.minicode.written:MinicodePy",
         "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
         "jsonl": "preflab.testbeds.jsonl:Jsonl",
         "apps": "preflab.testbeds.code.apps:APPS",

@@ -1,0 +1,78 @@
+"""minicode's programs as Python: `x = [ i + 3 for i in x ] ; x = sorted ( x ) ; return x`, behind `def f ( x ) :`.
+
+Each step is an assignment; the words stand apart, so that a model with a word vocabulary can write them, and the whole is real
+Python, run as such. On the tests of the problem a translation has the values of what it translates (a test holds this to it);
+elsewhere it may have one where minicode has none, since Python bounds no integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from preflab.testbeds.minicode.language import OPERATORS
+
+OPENING = "def f ( x ) : "
+EACH: Mapping[str, str] = {
+    "add": "{i} + {k}",
+    "sub": "{i} - {k}",
+    "mul": "{i} * {k}",
+    "div": "{i} // {k}",
+    "mod": "{i} % {k}",
+    "cap": "min ( {i} , {k} )",
+    "floor": "max ( {i} , {k} )",
+    "abs": "abs ( {i} )",
+    "neg": "- {i}",
+    "square": "{i} * {i}",
+}
+WHOLE: Mapping[str, str] = {
+    "sort": "sorted ( x )",
+    "down": "sorted ( x ) [ : : -1 ]",
+    "reverse": "x [ : : -1 ]",
+    "unique": "list ( dict . fromkeys ( x ) )",
+    "sums": "[ sum ( x [ : i + 1 ] ) for i in range ( len ( x ) ) ]",
+    "gaps": "[ b - a for a , b in zip ( x , x [ 1 : ] ) ]",
+    "other": "x [ : : 2 ]",
+    "take": "x [ : {k} ]",
+    "drop": "x [ {k} : ]",
+    "tail": "x [ max ( len ( x ) - {k} , 0 ) : ]",
+    "rotate": "x [ {k} % len ( x ) : ] + x [ : {k} % len ( x ) ] if x else x",
+    "keep": "[ i for i in x if {c} ]",
+    "reject": "[ i for i in x if not {c} ]",
+    "sum": "sum ( x )",
+    "len": "len ( x )",
+    "count": "sum ( {c} for i in x )",
+    "max": "max ( x )",
+    "min": "min ( x )",
+    "first": "x [ 0 ]",
+    "last": "x [ -1 ]",
+}
+CONDITIONS: Mapping[str, str] = {"even": "i % 2 == 0", "odd": "i % 2 == 1", ">": "i > {k}", "<": "i < {k}"}
+WORDS = tuple(
+    dict.fromkeys(
+        word
+        for text in (OPENING, "x = ; return [ for i in x ]", *EACH.values(), *WHOLE.values(), *CONDITIONS.values())
+        for word in text.split()
+        if "{" not in word
+    )
+)
+"""Every word of such programs that is no integer."""
+
+
+def translated(program: str) -> str:
+    """A minicode program as the body that goes on from `OPENING`."""
+    steps: list[str] = []
+    alone = False  # whether x is a lone integer by now
+    for text in program.split(" | "):
+        name, *words = text.split()
+        operator = OPERATORS[name]
+        if operator.shape == "each":
+            value = EACH[name].format(i="x" if alone else "i", k=words[-1] if words else "")
+            steps.append(f"x = {value}" if alone else f"x = [ {value} for i in x ]")
+        else:
+            steps.append(f"x = {WHOLE[name].format(k=words[-1] if words else '', c=condition(words))}")
+            alone = alone or operator.shape == "fold"
+    return " ; ".join([*steps, "return x"])
+
+
+def condition(words: Sequence[str]) -> str:
+    return CONDITIONS[words[0]].format(k=words[-1]) if words and words[0] in CONDITIONS else ""
