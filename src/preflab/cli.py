@@ -106,6 +106,7 @@ def define_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a name on the hub"
     )
+    parser.add_argument("--model", metavar="NAME|DIR", help="another base model than the study's")
     parser.add_argument("--plan", action="store_true", help="print the stages and the expected hours, run nothing")
     parser.add_argument("--tune", action="store_true", help="run the tuning stage, even where tuned values are shipped")
     parser.add_argument("--fresh", action="store_true", help="throw away what an earlier start of this study wrote")

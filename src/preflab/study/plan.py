@@ -111,7 +111,7 @@ class Study(Spec):
         return self
 
     def with_data(self, data: str) -> Study:
-        """The study, and every stage with data of its own, on the data of another place; raises `UserError` where its
+        """The study, and every stage and arm with data of its own, on the data of another place; raises `UserError` where its
         testbed brings its own."""
 
         def moved(testbed: Any) -> Any:
@@ -120,7 +120,12 @@ class Study(Spec):
             return None if testbed is None else testbed.model_copy(update={"data": data})
 
         stages = {name: job.model_copy(update={"testbed": moved(job.testbed)}) for name, job in self.stages.items()}
-        return self.model_copy(update={"testbed": moved(self.testbed), "stages": stages})
+        arms = {name: arm.model_copy(update={"testbed": moved(arm.testbed)}) for name, arm in self.arms.items()}
+        return self.model_copy(update={"testbed": moved(self.testbed), "stages": stages, "arms": arms})
+
+    def with_model(self, name: str) -> Study:
+        """The study with another base model: a name, a directory, or a name on the hub."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
 
 @dataclass(frozen=True)

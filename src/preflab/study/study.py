@@ -33,6 +33,8 @@ def start_study(options: argparse.Namespace, command: str) -> int:
     study = load_study(options.study, options.size)
     if options.data is not None:
         study = study.with_data(options.data)
+    if options.model is not None:
+        study = study.with_model(options.model)
     study = narrowed(study, options.arms, options.seeds)
     output = options.output or Path("runs") / study.name
     if options.plan:
