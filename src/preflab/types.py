@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+VERDICT = "verdict/"
+"""What the metrics of a judge's verdicts begin with: `verdict/passed` is the share that passed."""
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 

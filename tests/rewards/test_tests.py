@@ -52,6 +52,7 @@ def test_ten_when_every_test_passes_else_zero() -> None:
     reward, bed = opened()
     a, b = bed.prompts("train")
     assert reward.score([a, a, b], [Completion("7"), Completion("8"), Completion("3")]) == [10, 0, 0]
+    assert reward.outcomes == {"passed": 1, "failed": 2}  # of what was scored last
     assert [verdict.passed for verdict in reward.judge([b], [Completion("3")])] == [(True, True, False)]
 
 

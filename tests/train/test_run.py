@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import require_feature
 
 from preflab import cli
 from preflab.errors import UserError
+from preflab.sandbox.bubblewrap import missing
 from preflab.study import execute as executing
 from preflab.train.directory import differences, locked, need_space
+from preflab.types import VERDICT
 
 from .conftest import EVERY_STEP, NEVER, Forks, Undisturbed, arm, outcome, records
 
@@ -141,6 +144,24 @@ def test_random_scores_are_journalled_before_use(forks: Forks, tmp_path: Path) -
     shutil.copy(directory / "manifest.json", again)
     assert forks.run(spec, again) == 0
     assert outcome(again) == outcome(directory)
+
+
+def test_verdicts_of_the_sandbox_are_journalled(forks: Forks, tmp_path: Path) -> None:
+    """PPO rewarded by real programs, killed after its second rollout is judged: the verdicts are used, not formed again, and
+    the metrics hold the share of each, as in a run that nobody killed."""
+    require_feature("sandbox", not missing(), missing())
+    python = {"kind": "minicode-py", "train": 40, "validation": 10, "test": 8}
+    spec = arm("ppo", testbed=python, reward={"kind": "tests"})
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    assert forks.run(spec, calm) == 0, log(calm)
+    assert forks.run(spec, rough, fault="rollout.after:2", keeping=NEVER) == -signal.SIGKILL
+    assert forks.run(spec, rough, keeping=NEVER) == 0, log(rough)
+    assert outcome(rough) == outcome(calm)
+    for step, row in enumerate(records(rough / "metrics.jsonl")):
+        shares = {name: value for name, value in row.items() if name.startswith(VERDICT)}
+        assert sum(shares.values()) == pytest.approx(1.0)
+        told = json.loads((rough / f"journal/scores-rollout-{step}.json").read_text())["verdicts"]
+        assert shares == {f"{VERDICT}{name}": count / 8 for name, count in told.items()}
 
 
 def test_journal_within_a_journal(forks: Forks, tmp_path: Path) -> None:

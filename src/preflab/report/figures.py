@@ -12,6 +12,7 @@ from preflab.report import text, views
 from preflab.report.panels import SIZE, Label, Panel, panel, shortened
 from preflab.report.results import Arm, FrontierPoint, Interval, Metric, Number, Point, Results
 from preflab.report.svg import COLOURS, INK, MUTED, PAPER, arm_colour
+from preflab.types import VERDICT
 
 MARKERS = "osD^vPX*"
 
@@ -52,7 +53,8 @@ def curves(results: Results) -> list[Markup]:
 def curve_metrics(results: Results) -> list[str]:
     """Names of the metrics on the curves, in order of appearance."""
     points = (point for arm in results.arms for run in arm.runs for point in run.curve)
-    return list(dict.fromkeys(name for point in points for name in point.metrics))
+    names = dict.fromkeys(name for point in points for name in point.metrics)
+    return [name for name in names if not name.startswith(VERDICT)]
 
 
 def _curve(results: Results, metric: Metric, against: Against, name: str) -> Markup | None:
@@ -108,6 +110,45 @@ def _mean_line(lines: Sequence[Sequence[tuple[int, float, float]]]) -> list[tupl
     if not common:
         return [(x, y) for _, x, y in max(lines, key=len)]
     return [(fmean(at[step][0] for at in by_step), fmean(at[step][1] for at in by_step)) for step in sorted(common)]
+
+
+def verdicts(results: Results) -> list[Markup]:
+    """For each arm that was rewarded by tests: the share of each verdict at each step, the mean over its seeds."""
+    drawn: list[Markup] = []
+    for arm in results.arms:
+        names = sorted(
+            {name for run in arm.runs for point in run.curve for name in point.metrics if name.startswith(VERDICT)}
+        )
+        if names:
+            drawn.append(_verdicts(arm, names, f"verdicts{len(drawn)}"))
+    return drawn
+
+
+def _verdicts(arm: Arm, names: Sequence[str], name: str) -> Markup:
+    alt = f"Shares of the judge's verdicts on {arm.name}'s samples, against steps."
+    with panel(name=name, title=arm.name, x="optimizer steps", alt=alt) as drawn:
+        labels: list[Label] = []
+        for order, verdict in enumerate(names):
+            lines = [
+                [
+                    (point.step, float(point.step), point.metrics.get(verdict) or 0.0)
+                    for point in run.curve
+                    if _judged(point)
+                ]
+                for run in arm.runs
+            ]
+            mean = _mean_line([line for line in lines if line])
+            drawn.axes.plot([x for x, _ in mean], [y for _, y in mean], linewidth=2, color=arm_colour(order))
+            labels.append(Label(mean[-1][1], verdict.removeprefix(VERDICT), order))
+        drawn.axis_numbers("x", share=False)
+        drawn.axis_numbers("y", share=True)
+        drawn.axes.margins(x=0.02, y=0.08)
+        drawn.end_labels(labels)
+    return drawn.svg
+
+
+def _judged(point: Point) -> bool:
+    return any(name.startswith(VERDICT) for name in point.metrics)
 
 
 def frontier(results: Results) -> Markup | None:

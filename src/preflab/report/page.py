@@ -51,6 +51,7 @@ def render_html(results: Results) -> str:
         sweep=figures.sweep(results),
         diagrams=reliability.diagrams(results),
         curves=figures.curves(results),
+        verdicts=figures.verdicts(results),
         frontier=figures.frontier(results),
         levels=figures.levels(results),
         frontier_bounds=any(point.bound for arm in results.arms for run in arm.runs for point in run.frontier),

@@ -6,9 +6,10 @@ be reached. A failure of the machine is not a wrong answer: it is tried once mor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from preflab.errors import UserError
@@ -61,12 +62,16 @@ class TestReward:
     run: Judge
     meter: Meter
     deterministic: bool
+    outcomes: Counter[str] = field(default_factory=Counter[str])
+    """What came of the answers that were scored last."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """`wrong + (correct - wrong) x share`, the share being 1 or 0, or under `partial` that of the tests passed."""
         span = self.spec.correct - self.spec.wrong
         verdicts = self.judge(prompts, completions)
         self.meter.labelled(len(verdicts))
+        self.outcomes.clear()
+        self.outcomes.update(verdict.outcome for verdict in verdicts)
         return [self.spec.wrong + span * self._share(verdict) for verdict in verdicts]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:

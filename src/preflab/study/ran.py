@@ -15,6 +15,7 @@ from preflab.report import results as report
 from preflab.study.plan import Study, Task, tasks
 from preflab.study.scores import Scores
 from preflab.train.files import read_json, read_lines
+from preflab.types import VERDICT
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def curve(run: Ran, records: Sequence[Mapping[str, Any]]) -> Iterable[report.Poi
         if index % stride and "validation/score" not in record:
             continue
         found = {label: record.get(name) for name, label in CURVES.items() if name in record or label == "validation"}
+        found |= {name: value for name, value in record.items() if name.startswith(VERDICT)}
         yield report.Point(
             step=record["step"],
             labels=record["labels"] + before["labels"],

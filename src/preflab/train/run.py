@@ -14,6 +14,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ from preflab.train.progress import Progress
 from preflab.train.selection import Selection
 from preflab.train.settings import Budget, Keeping
 from preflab.train.trackers import Trackers
-from preflab.types import Completion, Prompt
+from preflab.types import VERDICT, Completion, Prompt
 
 SHOWN = 4  # answers that are kept of each scoring, for people to read
 
@@ -77,6 +78,7 @@ class Run:
         self.view = Progress(label, enabled=keeping.progress)
         self._record: dict[str, float] = {}
         self._samples: list[dict[str, Any]] = []
+        self._verdicts: Counter[str] = Counter()
         self._kept = time.monotonic()
 
     # -- randomness -------------------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ class Run:
         with self._stopping_between_steps():
             while self.progress < 1.0:
                 started = time.monotonic()
-                self._record, self._samples = {}, []
+                self._record, self._samples, self._verdicts = {}, [], Counter()
                 yield step
                 faults.point("update.after")
                 step += 1
@@ -183,18 +185,20 @@ class Run:
         self._record.update({name: value for name, value in found.items() if math.isfinite(value)})
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
-        """JSON data written down under `key` before it is used, with what computing it cost and the samples that it
-        showed: a resumed run reads all three."""
+        """JSON data written down under `key` before it is used, with what computing it cost, the samples that it showed and
+        the verdicts that it brought: a resumed run reads all four."""
         path = self.directory / "journal" / f"{key}.json"
-        before, shown = self.meter.state_dict(), len(self._samples)
+        before, shown, told = self.meter.state_dict(), len(self._samples), self._verdicts.copy()
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             value = compute()
             used = {name: count - before[name] for name, count in self.meter.state_dict().items()}
-            write_json(path, {"value": value, "used": used, "samples": self._samples[shown:]})
+            entry = {"value": value, "used": used, "samples": self._samples[shown:]}
+            write_json(path, {**entry, "verdicts": self._verdicts - told})
         entry = read_json(path)
         self.meter.load_state_dict({name: count + entry["used"][name] for name, count in before.items()})
         self._samples[shown:] = entry["samples"]
+        self._verdicts = told + Counter(entry["verdicts"])
         return entry["value"]
 
     def score(
@@ -204,10 +208,13 @@ class Run:
 
         The first few answers go into the step's samples.
         """
-        if reward.deterministic:
-            scores = reward.score(prompts, completions)
-        else:
-            scores = self.replay(key, lambda: reward.score(prompts, completions))
+
+        def ask() -> list[float]:
+            found = reward.score(prompts, completions)
+            self._verdicts.update(getattr(reward, "outcomes", {}))
+            return found
+
+        scores = ask() if reward.deterministic else self.replay(key, ask)
         for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[:SHOWN]:
             text, truncated = answer.text, answer.truncated
             self._samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
@@ -290,7 +297,9 @@ class Run:
     def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
         counts = self.meter.state_dict()
         updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step may hold many, or none
-        self.metrics.write({"step": step, "progress": self.progress, **self._record, **counts, **updates})
+        told = self._verdicts.total()
+        verdicts = {f"{VERDICT}{name}": count / told for name, count in sorted(self._verdicts.items())}
+        self.metrics.write({"step": step, "progress": self.progress, **self._record, **verdicts, **counts, **updates})
         for sample in self._samples:
             self.samples.write({"step": step, **sample})
         faults.point("metrics.written")
