@@ -78,7 +78,7 @@ def specs() -> list[type[Spec]]:
 def unread(cls: type[Spec]) -> list[str]:
     classes = [base for base in cls.__mro__ if issubclass(base, Spec) and base is not Spec]
     seen = set[str]().union(*(reads(TREES[path]) for base in classes for path in readers(base)))
-    seen |= BY_NAME.get(cls.__name__, set()) | {"kind"}
+    seen |= set[str]().union(*(BY_NAME.get(base.__name__, set()) for base in classes)) | {"kind"}
     return [name for name in cls.model_fields if name not in seen]
 
 

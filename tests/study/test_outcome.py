@@ -254,6 +254,27 @@ def test_differences_from_the_defaults() -> None:
     assert shown == {"clip": (0.2, 0.3), "optim.learning_rate": (1e-5, 1.0)}
 
 
+def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
+    """Protects from reading a result of no training signal: a run whose samples were judged and never passed is named before
+    every other caveat; one sample that passed, or no judge at all, says nothing."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    for seed in range(SEEDS):
+        path = tmp_path / f"seed-{seed}" / "ppo" / "metrics.jsonl"
+        shares = {"verdict/failed": 1.0} if seed else {"verdict/failed": 0.9, "verdict/passed": 0.1}
+        rows = [json.loads(line) | shares for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = results(study(caveats=["another"]), tmp_path, command="c")
+    assert found.caveats[0] == "ppo never saw a reward: in 4 of 5 runs no sample passed its tests while training."
+    assert not any("dpo never" in caveat for caveat in found.caveats)
+    assert "What the judge said" in write_reports_of(tmp_path)
+
+
+def write_reports_of(directory: Path) -> str:
+    manifest = {"format": 1, "study": study().model_dump(mode="json"), "command": "c", "failures": []}
+    write_json(directory / "study.json", manifest)
+    return write_reports(directory, samples=True).read_text()
+
+
 def test_the_report_can_be_written_again(tmp_path: Path) -> None:
     """Protects `preflab report`: from the directory alone, the same bytes twice."""
     runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})

@@ -23,6 +23,7 @@ from preflab.methods.rollout import (
     Rollout,
     asked_prompts,
     mini_batches,
+    no_variance,
     old_and_reference,
     roll_out,
     rollout_measures,
@@ -91,7 +92,9 @@ class PPO(Surrogate):
                 run.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
             # 4. The KL coefficient adapts to the KL that was seen; the reference follows the policy.
             seen = rollout_measures(rollout, experience.logprobs, experience.reference_logprobs)
-            run.log(seen | {"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
+            run.log(
+                seen | {"no_variance": no_variance(rollout), "kl_coefficient": kl.coefficient, "skipped": actor.skipped}
+            )
             kl.update(seen["kl"], len(experience))
             if self.reference_ema:
                 reference.follow(self.reference_ema)

@@ -16,7 +16,7 @@ from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.declared import claims, interval, paper, sweep, unfinished
 from preflab.study.plan import Contestant, Study, all_needs, learned_path
-from preflab.study.ran import Board, Ran, curve, frontier, gather, mean, mean_spent, timing
+from preflab.study.ran import Board, Ran, curve, frontier, gather, mean, mean_spent, never_passed, timing
 from preflab.study.scorers import evaluator_of, one_line, reward_models
 from preflab.study.scores import share_seeds
 from preflab.study.verdict import verdict
@@ -61,7 +61,7 @@ def results(study: Study, directory: Path, *, command: str, notes: Sequence[str]
         ),
         tuning=tuning_of(study),
         samples=tuple(samples(ran)),
-        caveats=(*study.caveats, *notes, *automatic_caveats(study, ran), *first["data_notes"]),
+        caveats=(*unrewarded(ran), *study.caveats, *notes, *automatic_caveats(study, ran), *first["data_notes"]),
         versions=made_with(run.task.directory for runs in ran.values() for run in runs),
         command=command,
         unfinished=unfinished(study, ran, command),
@@ -270,6 +270,17 @@ def tuning_of(study: Study) -> report.Tuning:
         metric="validation score at the best temperature",
         trials=tuple(report.Trial(**trial.model_dump()) for trial in study.tuning.shipped),
     )
+
+
+def unrewarded(ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
+    """The arms none of whose samples ever passed in training: what they learnt, they learnt from no reward at all."""
+    for name, runs in ran.items():
+        blind = [run.task.seed for run in runs if never_passed(read_lines(run.task.directory / "metrics.jsonl"))]
+        if blind:
+            yield (
+                f"{name} never saw a reward: in {len(blind)} of {counted(len(runs), 'run')} no sample passed its tests while "
+                "training."
+            )
 
 
 def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:

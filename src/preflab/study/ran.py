@@ -165,3 +165,9 @@ def timing(run: Ran) -> report.Timing:
         wall_seconds=sum(row["wall_seconds"] for row in rows) or None,
         peak_memory=max((row["peak_memory"] for row in rows), default=None),
     )
+
+
+def never_passed(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a run's samples were judged, and none of them passed."""
+    judged = [record for record in records if any(name.startswith(VERDICT) for name in record)]
+    return bool(judged) and not any(record.get(f"{VERDICT}passed") for record in judged)
