@@ -21,7 +21,9 @@ from preflab.train.learner import Optim
 def saved(place: Path, *seeds: int) -> list[Path]:
     paths = [place / str(seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
-        reward_model(tiny.load(SHAPE, seed=seed), seed=seed).save(path)
+        made = reward_model(tiny.load(SHAPE, seed=seed), seed=0)  # one head, grown a little apart
+        made.model.score.weight.data += 0.001 * seed
+        made.save(path)
     return paths
 
 
@@ -62,6 +64,10 @@ def test_models_that_have_no_mean(tmp_path: Path) -> None:
     for path in (wide, other):
         with pytest.raises(UserError, match="cannot be averaged"):
             averaged([first, path])
+    apart = tmp_path / "apart"
+    reward_model(tiny.load(SHAPE, seed=0), seed=1).save(apart)
+    with pytest.raises(UserError, match="did not start from one head"):
+        averaged([first, apart])
     untrained().save(tmp_path / "policy")
     with pytest.raises(UserError, match="no reward model"):
         averaged([first, tmp_path / "policy"])

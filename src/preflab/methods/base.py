@@ -24,7 +24,7 @@ from preflab.spec import Spec
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.run import Run
-from preflab.types import Preference, Ranking, Rated, of_two
+from preflab.types import Preference, Prompt, Ranking, Rated, of_two
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
 Count = Annotated[int, Field(ge=1)]
@@ -59,6 +59,13 @@ class Parts:
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
         """A learner of `model` that charges this run's meter."""
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
+
+    def prompts(self) -> list[Prompt]:
+        """The training prompts; raises `UserError` where there is none."""
+        found = list(self.testbed.prompts("train"))
+        if not found:
+            raise UserError("The testbed has no prompts to train on.")
+        return found
 
     def rankings(self) -> Sequence[Ranking]:
         """The training rankings; where the run has none, its pairs, as two answers with scores 1 and 0."""

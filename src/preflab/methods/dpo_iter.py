@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 
 from preflab.batch import PairBatch, collate_pairs
-from preflab.errors import UserError
 from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Count, CountOrAll, Parts
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
@@ -56,9 +55,7 @@ class DPOIter(PairLoss):
 
 def open_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
     """The rounds at their beginning. Raises `UserError` where the testbed has no prompts."""
-    prompts = list(parts.testbed.prompts("train"))
-    if not prompts:
-        raise UserError("The testbed has no prompts to train on.")
+    prompts = parts.prompts()
     count = spec.prompts or len(prompts)  # of a round
     plan = Plan(
         rounds=paid_rounds(parts, spec.rounds, count, spec.draw.samples),

@@ -75,9 +75,7 @@ def start_again(learner: Learner, start: Reference) -> None:
 
 def open_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
     """The rounds at their beginning. Raises `UserError` for a policy that cannot sample, and where there are no prompts."""
-    prompts = list(parts.testbed.prompts("train"))
-    if not prompts:
-        raise UserError("The testbed has no prompts to train on.")
+    prompts = parts.prompts()
     if spec.decoding.temperature <= 0 and spec.samples > 1:
         raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
     count = spec.prompts or len(prompts)  # of a round

@@ -54,9 +54,7 @@ class OnlineDPO(PairLoss):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        prompts = list(parts.testbed.prompts("train"))
-        if not prompts:
-            raise UserError("The testbed has no prompts to train on.")
+        prompts = parts.prompts()
         learner, reference = parts.learner(policy.model, self.optim), Reference(policy.model)
         terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
         state: dict[str, Stateful] = {"policy": learner}

@@ -57,10 +57,7 @@ def training_prompts(spec: OnPolicy, parts: Parts) -> list[Prompt]:
     """The prompts to roll out on. Raises `UserError` where there is none, and for a policy that cannot sample."""
     if spec.decoding.temperature <= 0:
         raise UserError("The method samples from its policy: decoding.temperature must be above 0.")
-    prompts = list(parts.testbed.prompts("train"))
-    if not prompts:
-        raise UserError("The testbed has no prompts to train on.")
-    return prompts
+    return parts.prompts()
 
 
 def mini_batches(spec: OnPolicy, run: Run, step: int, size: int) -> Iterator[list[int]]:

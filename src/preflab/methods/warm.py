@@ -21,6 +21,10 @@ from preflab.methods.held_out import held_out_measures
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 
+HEAD = "score.weight"
+ALIKE = 0.5
+"""The cosine of two members' heads at least: heads drawn apart have one near 0, heads that grew apart one near 1."""
+
 
 class Warm(Method):
     """`models`: two or more saved reward models, of one shape and one vocabulary. Nothing is trained; the held-out pairs
@@ -56,6 +60,11 @@ def averaged(paths: Sequence[Path]) -> LanguageModel:
         if shapes(found) != shapes(weights) or member.tokenizer.get_vocab() != scorer.tokenizer.get_vocab():
             raise UserError(
                 f"{path} has another shape or vocabulary than {paths[0]}: their weights cannot be averaged."
+            )
+        if torch.cosine_similarity(found[HEAD].flatten(), weights[HEAD].flatten(), dim=0) < ALIKE:
+            raise UserError(
+                f"{path} and {paths[0]} did not start from one head: the average of such weights means nothing. Train the "
+                "members with `shared_head: true` and a `member` each."
             )
         for name, weight in weights.items():
             weight.lerp_(found[name], 1.0 / number)

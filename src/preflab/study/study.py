@@ -140,7 +140,7 @@ def claim_study(study: Study, directory: Path) -> None:
 def write_manifest(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
     """What `write_reports` needs beside the runs."""
     data = {"format": FORMAT, "study": study.model_dump(mode="json"), "command": command, "failures": list(failures)}
-    write_json(directory / MANIFEST, data)
+    write_json(directory / MANIFEST, {**data, "arms": list(study.arms)})  # the file itself is sorted by name
 
 
 def refuse_other(study: Study, directory: Path) -> None:
@@ -170,7 +170,9 @@ def write_reports(directory: Path, *, samples: bool) -> Path:
     if not (directory / MANIFEST).exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
     data = read_json(directory / MANIFEST)
-    study = parse_spec(Study, data["study"], where=str(directory / MANIFEST))
+    arms = data["study"]["arms"]
+    ordered = {name: arms[name] for name in data.get("arms", arms)}
+    study = parse_spec(Study, data["study"] | {"arms": ordered}, where=str(directory / MANIFEST))
     found = results(study, directory, command=data["command"], notes=data["failures"])
     return write_report(found, directory, samples=samples)
 

@@ -113,7 +113,7 @@ def _symmetric(flags: Tensor) -> Tensor:
 # -- one problem as plain data ------------------------------------------------------------------------------------------
 
 
-class _Problem(BaseModel):
+class TabularProblem(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     reference: list[list[NonNegativeFloat]]
     wins: list[list[list[Annotated[float, Field(ge=0.0, le=WINS)]]]]
@@ -129,7 +129,7 @@ def to_json(problems: Problems, index: int) -> dict[str, Any]:
 
 def from_json(path: Path) -> Problems:
     """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
-    given = parse_spec(_Problem, read_data(path), where=str(path))
+    given = parse_spec(TabularProblem, read_data(path), where=str(path))
     try:
         problem = Problems(
             *(torch.tensor(getattr(given, name), dtype=torch.float64)[None] for name in Problems._fields)
