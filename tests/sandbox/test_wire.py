@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, defaultdict, namedtuple
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -65,7 +67,7 @@ def test_any_text_is_a_value_or_foreign(text: str | bytes) -> None:
     [
         '{"t":1}',
         '{"t":[1],"s":[2]}',
-        '{"x":[]}',
+        '{"k":[]}',
         '{"i":5}',
         '{"i":"0xzz"}',
         '{"b":"0"}',
@@ -101,11 +103,19 @@ def test_keys_that_collide_cost_the_judge_nothing() -> None:
     assert len(decode(line).items) == 20_000
 
 
+def test_iterators_ranges_and_exact_numbers_cross() -> None:
+    """Protects tests that are code: an iterator is one there too, what it yields the same; exact numbers stay exact."""
+    found = rebuild(decode(encode([(n for n in (1, 2)), map(str, [3])])))
+    assert [list(part) for part in found] == [[1, 2], ["3"]] and next(iter(found[0]), None) is None
+    for value in (range(1, 9, 2), Fraction(1, 3), Decimal("0.30"), int):
+        assert rebuild(decode(encode(value))) == value
+
+
 @pytest.mark.parametrize(
-    "value", [object(), iter([1]), (n for n in [1]), {"a": lambda: 1}, [print], type, math, range(3), 1j.conjugate]
+    "value", [object(), {"a": lambda: 1}, [print], type, math, 1j.conjugate, {}.keys(), memoryview(b"")]
 )
 def test_what_is_no_plain_data_is_refused(value: Any) -> None:
-    """Protects from objects with an equality of their own, and from iterators without end."""
+    """Protects from objects with an equality of their own."""
     with pytest.raises(Foreign):
         encode(value)
 

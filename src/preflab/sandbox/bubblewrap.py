@@ -73,7 +73,7 @@ class Bubblewrap:
             *("bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
             *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
             *("--uid", str(INSIDE), "--gid", str(INSIDE), "--hostname", "sandbox", *environment),
-            *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc"),
+            *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc", "--tmpfs", "/proc/1"),
             *("--size", str(limits.disk_mb * MEGABYTE), "--tmpfs", "/tmp", "--file", str(fds.source), SOURCE),
             *("--chdir", "/tmp", "--json-status-fd", str(fds.status), "--block-fd", str(fds.hold)),
             *("--seccomp", str(fds.filter), "--"),

@@ -2,9 +2,9 @@
 
 Text by `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
 expected token is a decimal number with a point or an exponent, a finite one within `TOLERANCE` is right, absolutely or
-relative to the expected value. By `tokens`, as competitions have it: white space only parts tokens, and where either token
-is such a number they may differ by `TOKENS`; `caseless` is the same with upper and lower case alike. By `exact`: every
-character counts.
+relative to the expected value. By `tokens`, as competitions have it: white space only parts tokens, such a number may differ
+by `TOKENS`, and an expected integer may have been printed with a point, within `TOKENS` absolutely; `caseless` is the same with
+upper and lower case alike. By `exact`: every character counts.
 
 Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree within `TOLERANCE`.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Any, Literal
 
 from preflab.sandbox.wire import Tagged
@@ -23,6 +24,7 @@ TOKENS = 1e-5
 BLANK = " \t\r\f\v"
 DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 LONGEST = 400
 """A longer token is no number that anyone prints: it is compared as text."""
 PIECES = re.compile(r"(\s+)")
@@ -87,16 +89,23 @@ def _same_token(expected: str, got: str) -> bool:
 def _like_token(expected: str, got: str) -> bool:
     if expected == got:
         return True
-    if max(len(expected), len(got)) > LONGEST or not (DECIMAL.fullmatch(expected) or DECIMAL.fullmatch(got)):
+    if max(len(expected), len(got)) > LONGEST or not NUMBER.fullmatch(got):
         return False
-    numbers = NUMBER.fullmatch(expected) and NUMBER.fullmatch(got)
-    return bool(numbers) and _close(float(expected), float(got), TOKENS)
+    if DECIMAL.fullmatch(expected):
+        return _close(float(expected), float(got), TOKENS)
+    return bool(WHOLE.fullmatch(expected)) and _near_whole(int(expected), got)
+
+
+def _near_whole(expected: int, got: str) -> bool:
+    """Whether a decimal number is an integer but for what rounding leaves: exactly, since floats hold no large integers."""
+    _, _, exponent = got.lower().partition("e")
+    return len(exponent) <= 4 and abs(Decimal(got) - expected) <= Decimal(TOKENS)
 
 
 def _close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
-    """Neither nan nor an infinity is close to anything, an equal infinity excepted where it is expected."""
+    """Neither nan nor an infinity is close to anything."""
     try:
         gap = abs(got - expected)
     except OverflowError:  # an integer beyond every float
         return False
-    return got == expected or (math.isfinite(gap) and gap <= tolerance * max(1.0, abs(expected)))
+    return math.isfinite(gap) and gap <= tolerance * max(1.0, abs(expected))

@@ -69,7 +69,8 @@ def _build(root: Path) -> None:
     python, shell = Path(os.path.realpath(sys.executable)), Path(os.path.realpath("/bin/sh"))
     _copy(python, root / PYTHON.lstrip("/"))
     _copy(shell, root / "bin" / "sh")
-    for found in _needed([python, shell, *(inside / "lib-dynload").glob("*.so")]):
+    needed = _needed([python, shell, *(inside / "lib-dynload").glob("*.so")])
+    for found in needed | _loaded_late(needed):
         _copy(found, root / str(found).lstrip("/"))
     ours = inside / "preflab"  # beside the standard library: where a Python looks for packages differs by who built it
     for name in GUEST:
@@ -99,6 +100,11 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     target.chmod(mode)
+
+
+def _loaded_late(needed: Iterable[Path]) -> set[Path]:
+    """What the C library loads when it wants it: without libgcc a program of daemon threads cannot end."""
+    return {path for each in needed if (path := each.with_name("libgcc_s.so.1")).exists()}
 
 
 def _needed(binaries: Iterable[Path]) -> set[Path]:

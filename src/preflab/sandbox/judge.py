@@ -37,6 +37,15 @@ SYSTEM_CALL = -31  # the signal of a filtered system call
 UNCOMPILED = ("SyntaxError:", "IndentationError:", "TabError:")
 TRIES = 3
 SHOWN = 2000
+LONGEST = 1 << 20
+"""Bytes of a source at most."""
+ANSWER = 4 << 20
+"""Bytes of a returned value at most, and how many lists, tuples, sets and dictionaries may be in it: reading it is the judge's
+own work."""
+CONTAINERS = 200_000
+WORDY = 16
+"""Who prints so many times what is expected is wrong without being read."""
+TOLD = (b"right", b"wrong")
 
 
 class Task(NamedTuple):
@@ -83,6 +92,10 @@ class Judge:
             code = source.encode()
         except UnicodeEncodeError:
             return failure(Found("compile-error", "the source is no UTF-8 text"), [False] * len(task.tests))
+        if len(code) > LONGEST:
+            return failure(
+                Found("compile-error", f"the source has more than {LONGEST:,} bytes"), [False] * len(task.tests)
+            )
         trouble = ""
         for _ in range(TRIES):
             try:
@@ -113,15 +126,21 @@ class Judge:
             yield found if isinstance(found, Found) else self._compared(found, test, task)
 
     def _compared(self, text: str, test: Test, task: Task) -> Found:
+        if len(text) > WORDY * (len(test.output) + SHOWN):
+            return Found("failed", text[:SHOWN])
         if not task.special:
             return Found("passed" if same_text(test.output, text, task.compare) else "failed", text)
+        told = self._special(text, test, task)
+        if told not in TOLD and self._special(test.output, test, task) != b"right":
+            raise NotStarted("the problem's own judge says neither right nor wrong of what is expected")
+        return Found("passed" if told == b"right" else "failed", text)  # where it breaks, it broke on what was printed
+
+    def _special(self, text: str, test: Test, task: Task) -> bytes:
+        """What the problem's own judge says of an output."""
         case = json.dumps({"input": test.input, "expected": test.output, "output": text}).encode()
         with opened(self.walls, SCRIPT, task.special.encode(), task.limits, group=self.groups[1], stdin=case) as box:
             box.finish()
-        told = bytes(box.output).strip()
-        if told not in (b"right", b"wrong"):
-            raise NotStarted(f"the problem's own judge says neither right nor wrong: {shown(bytes(box.errors))}")
-        return Found("passed" if told == b"right" else "failed", text)
+        return bytes(box.output).strip()
 
     def _call(self, code: bytes, task: Task) -> Iterator[Found]:
         with self._box(CALLED, code, task.limits, None) as box:
@@ -160,6 +179,8 @@ def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
             value, first = answer, False
             told = checker.ask(value + b"\n", fresh=False)
         yield said(checker, told, value)
+        if checker.over or checker.code is not None:
+            return
 
 
 def said(checker: Box, told: bytes | None, value: bytes) -> Found:
@@ -169,8 +190,7 @@ def said(checker: Box, told: bytes | None, value: bytes) -> Found:
     if told is not None and told.startswith(b"failed "):
         why = Found("failed", str(wire.decode(told[len(b"failed ") :])))
     else:
-        if not checker.over:
-            checker.finish()
+        checker.finish()
         why = broken(checker) or Found("failed", "the tests ended")
     if not value:
         raise NotStarted(f"the problem's tests do not run: {why.got or why.outcome}")
@@ -189,22 +209,23 @@ def printed(box: Box) -> str | Found:
 
 
 def asked(box: Box, request: bytes, *, fresh: bool = True) -> bytes | Found:
-    """The program's answer to a request, a value; or what kept it from giving one."""
+    """The program's answer to a request; or what kept it from giving one."""
     answer = box.ask(request + b"\n", fresh=fresh)
     if answer is None:
-        if not box.over:
-            box.finish()
+        box.finish()
         return broken(box) or Found("runtime-error", "the program ended before it answered")
-    try:
-        wire.decode(answer)
-    except wire.Foreign as error:
-        return Found("failed", str(error))
+    if len(answer) > ANSWER or answer.count(b"[") + answer.count(b"{") > CONTAINERS:
+        return Found("output-limit", "the returned value is too large")
     return answer
 
 
 def returned(answer: bytes, test: Test, task: Task) -> Found:
     """Of a call that was answered."""
-    value, expected = wire.decode(answer), [test.output]
+    try:
+        value = wire.decode(answer)
+    except wire.Foreign as error:
+        return Found("failed", str(error))
+    expected = [test.output]
     if task.unwrap and isinstance(test.output, list) and len(test.output) == 1:
         expected += test.output
     return Found("passed" if any(same_value(one, value) for one in expected) else "failed", shown(answer))

@@ -14,7 +14,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import IO, Literal
 
@@ -24,6 +24,7 @@ from preflab.sandbox.walls import Descriptors, Start, Walls
 
 Over = Literal["", "timeout", "memory", "output-limit"]
 GLANCE = 0.02  # seconds between two looks at what is used
+SIP = 4096  # bytes; who writes less at once has little to say
 KEPT = 4096  # bytes of standard error that are kept, the last ones
 STARTING = 10.0  # seconds that the walls may take
 
@@ -41,35 +42,43 @@ class Box:
     ) -> None:
         self.process, self.limits, self.meter, self.pipes, self.first = process, limits, meter, pipes, first
         self.output, self.errors = bytearray(), bytearray()
+        self.unsent = memoryview(b"")
         self.over: Over = ""
         self.code: int | None = None
-        self.began = time.monotonic()
+        self.began = self.glanced = time.monotonic()
         self.spent = meter.usage().cpu_s  # by the walls, before the program
         self.selector = selectors.DefaultSelector()
         assert process.stdout is not None and process.stderr is not None
         for stream in (process.stdout, process.stderr):
             os.set_blocking(stream.fileno(), False)
             self.selector.register(stream, selectors.EVENT_READ)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
         self.ended = os.pidfd_open(process.pid)
         self.selector.register(self.ended, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
         """Writes a line and reads one, under `fresh` limits of time or what is left of them; None where none came. Who has
         spoken before being asked is not asked: the answer is an empty line, which is no value."""
+        if self.over or self.code is not None:
+            return None
         if self.output:
             return b""
         if fresh:
-            self._begin()
-        if not self._feed(line):
-            return None
-        self._watch(lambda: b"\n" in self.output)
+            self.began, self.spent = time.monotonic(), self.meter.usage().cpu_s
+        self.unsent = memoryview(line)
+        self.selector.register(self._stdin, selectors.EVENT_WRITE)
+        self._watch(until=b"\n")
+        if self.unsent:
+            self._sent(len(self.unsent))
         answer, newline, rest = bytes(self.output).partition(b"\n")
         self.output = bytearray(rest)
         return answer if newline else None
 
     def finish(self) -> None:
         """Reads until the program has ended by itself or been stopped."""
-        self._watch(lambda: False)
+        if not self.over and self.code is None:
+            self._watch()
 
     def kill(self) -> None:
         """Ends everything in the sandbox and waits for the end of it."""
@@ -77,65 +86,71 @@ class Box:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
-        select.select([self.first], [], [])  # the namespace's first process ends when all others have
+        wait_for(self.first)  # the namespace's first process ends when all others have
 
     def close(self) -> None:
         self.kill()
         self.selector.close()
         os.close(self.ended)
 
-    def _begin(self) -> None:
-        self.began, self.spent = time.monotonic(), self.meter.usage().cpu_s
-
-    def _feed(self, line: bytes) -> bool:
-        """Whether the program took the line in time."""
+    @property
+    def _stdin(self) -> IO[bytes]:
         assert self.process.stdin is not None
-        descriptor, rest = self.process.stdin.fileno(), memoryview(line)
-        os.set_blocking(descriptor, False)
-        while rest:
-            try:
-                rest = rest[os.write(descriptor, rest) :]
-            except BlockingIOError:
-                if not self._within():
-                    return False
-                time.sleep(GLANCE / 4)
-            except BrokenPipeError:
-                return True  # what it has to say of that is on its way
-        return True
+        return self.process.stdin
 
-    def _watch(self, enough: Callable[[], bool]) -> None:
-        """Reads until there is enough, the program has ended, or a limit is passed."""
-        assert self.process.stdout is not None and self.process.stderr is not None
-        streams = (self.process.stdout, self.process.stderr)
-        while not enough():
+    def _watch(self, until: bytes = b"") -> None:
+        """Writes and reads until there is what it waits for, the program has ended, or a limit is passed."""
+        searched = 0
+        while not (until and until in memoryview(self.output)[searched:].tobytes()):
+            searched = len(self.output)
             ready = {key.fileobj for key, _ in self.selector.select(GLANCE)}
-            read = [self._read(stream) for stream in streams if stream in ready]
+            if self.unsent and self._stdin in ready:
+                self._send()
+            read = [self._read(stream) for stream in (self.process.stdout, self.process.stderr) if stream in ready]
             if not self._within():
                 return
             if self.ended in ready and not any(read):
                 self._reap()
                 return
+            if 0 < sum(read) < SIP:
+                time.sleep(GLANCE / 10)  # who drips is read more seldom
 
-    def _read(self, stream: IO[bytes]) -> bool:
-        """Whether there was something to read."""
+    def _send(self) -> None:
+        try:
+            self._sent(os.write(self._stdin.fileno(), self.unsent))
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            self._sent(len(self.unsent))  # what it has to say of that is on its way
+
+    def _sent(self, count: int) -> None:
+        self.unsent = self.unsent[count:]
+        if not self.unsent:
+            self.selector.unregister(self._stdin)
+
+    def _read(self, stream: IO[bytes] | None) -> int:
+        """How many bytes there were to read."""
+        assert stream is not None
         try:
             data = os.read(stream.fileno(), MEGABYTE)
         except BlockingIOError:
-            return False
+            return 0
         if not data:
             self.selector.unregister(stream)
-            return False
-        if stream is self.process.stdout:
+        elif stream is self.process.stdout:
             self.output += data
         else:
             self.errors += data
             del self.errors[:-KEPT]
-        return True
+        return len(data)
 
     def _within(self) -> bool:
-        """Whether every limit is kept; the first one that is not ends the program."""
-        used = self.meter.usage()
-        self.over = self._passed(used)
+        """Whether every limit is kept; the first one that is not ends the program. What it uses is looked at now and then."""
+        if len(self.output) > self.limits.output_mb * MEGABYTE:
+            self.over = "output-limit"
+        elif time.monotonic() - self.glanced >= GLANCE:
+            self.glanced = time.monotonic()
+            self.over = self._passed(self.meter.usage())
         if self.over:
             self.kill()
         return not self.over
@@ -143,9 +158,7 @@ class Box:
     def _passed(self, used: Usage) -> Over:
         if used.cpu_s - self.spent > self.limits.cpu_s or time.monotonic() - self.began > self.limits.wall_s:
             return "timeout"
-        if used.killed or used.memory > self.limits.memory_mb * MEGABYTE:
-            return "memory"
-        return "output-limit" if len(self.output) > self.limits.output_mb * MEGABYTE else ""
+        return "memory" if used.killed or used.memory > self.limits.memory_mb * MEGABYTE else ""
 
     def _reap(self) -> None:
         code = self.process.wait()
@@ -171,7 +184,7 @@ class Pipes:
         """The process that is number 1 inside. Raises `NotStarted`."""
         end = time.monotonic() + STARTING
         while b"\n" not in self.told:
-            if not select.select([self.status], [], [], max(0.0, end - time.monotonic()))[0]:
+            if not wait_for(self.status, max(0.0, end - time.monotonic())):
                 raise NotStarted(f"bubblewrap does not answer for {STARTING:g} s")
             data = os.read(self.status, 4096)
             if not data:
@@ -184,6 +197,13 @@ class Pipes:
         while data := os.read(self.status, 4096):
             self.told += data
         return b"exit-code" in self.told
+
+
+def wait_for(descriptor: int, seconds: float | None = None) -> bool:
+    """Whether there is something to read within so many seconds (None: however long it takes)."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
 def file(content: bytes) -> int:
@@ -204,8 +224,9 @@ def opened(
     with contextlib.ExitStack() as stack:
         pipes = Pipes(stack, source, walls.filter)
         feed = subprocess.PIPE if stdin is None else file(stdin)
+        start = walls.start(run, limits, pipes.given)
         try:
-            process = launch(walls.start(run, limits, pipes.given), feed, pipes.given)
+            process = launch(start, feed, pipes.given)
         finally:
             for descriptor in (*pipes.given, *([] if stdin is None else [feed])):
                 os.close(descriptor)
@@ -213,18 +234,40 @@ def opened(
         try:
             inside = pipes.first_process()
             first = os.pidfd_open(inside)
-            stack.callback(os.close, first)
+            stack.callback(end_first, first, inside)
+            hand_over(process, start.user)
             if group is not None:
                 group.open(limits.memory_mb * MEGABYTE)
                 for pid in (process.pid, inside):
                     group.add(pid)
-        except ProcessLookupError:
-            raise NotStarted(process.communicate()[1].decode(errors="replace").strip()) from None
+        except OSError as error:
+            raise NotStarted(f"{error} {told(process)}".strip()) from None
         box = Box(process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
         stack.callback(box.close)
         with contextlib.suppress(BrokenPipeError):  # they fell at once: `finish` will say so
             os.write(pipes.hold, b"1")
         yield box
+
+
+def hand_over(process: subprocess.Popen[bytes], user: int | None) -> None:
+    """What the program reads and writes becomes its user's own, so that it may open it by name."""
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if user is not None and stream is not None:
+            os.fchown(stream.fileno(), user, user)
+
+
+def end_first(first: int, inside: int) -> None:
+    """The sandbox's first process ended, whatever happened before, and waited for where it has become ours."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(first, signal.SIGKILL)
+    os.close(first)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(inside, os.WNOHANG)
+
+
+def told(process: subprocess.Popen[bytes]) -> str:
+    """What the walls say of their own fall, where they have fallen."""
+    return "" if process.poll() is None else process.communicate()[1].decode(errors="replace")
 
 
 def launch(start: Start, stdin: int, given: Descriptors) -> subprocess.Popen[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,26 +52,29 @@ class Tree:
 
 
 class Group:
-    """A control group (version 1) of memory and CPU time, for one run after another.
+    """A control group (version 1) of memory and CPU time, a fresh one for each run: what a run leaves charged for a while, such
+    as shared memory, is not the next one's.
 
-    Processes are bounded by each run's own user: the group's count falls late, and would refuse the next run a fork.
+    Processes are bounded by each run's own user: a group's count falls late, and would refuse a quick successor a fork.
     """
 
     controllers = ("memory", "cpuacct")
 
     def __init__(self, name: str) -> None:
-        self.folders = {controller: GROUPS / controller / name for controller in self.controllers}
-        for folder in self.folders.values():
-            folder.mkdir()
-        self._kills = 0
-        self._used = 0
+        self.name = name
+        self.runs = 0
+        self.folders: dict[str, Path] = {}
 
     def open(self, memory: int) -> None:
-        """Ready for a run: its limits set, what came before not counted."""
+        """Ready for a run, under its limit."""
+        self.close()
+        self.runs += 1
+        self.folders = {controller: GROUPS / controller / f"{self.name}-{self.runs}" for controller in self.controllers}
+        for folder in self.folders.values():
+            folder.mkdir()
         self._write("memory", "memory.limit_in_bytes", memory + OVERHEAD)
         with contextlib.suppress(OSError):
             self._write("memory", "memory.swappiness", 0)
-        self._kills, self._used = self._killed(), self._cpu()
 
     def add(self, pid: int) -> None:
         for folder in self.folders.values():
@@ -78,18 +82,15 @@ class Group:
 
     def usage(self) -> Usage:
         """The kernel sees to the memory: what the group holds is partly cache, which it takes back before it kills."""
-        return Usage((self._cpu() - self._used) * 1e-9, 0, self._killed() > self._kills)
+        cpu = int(self._read("cpuacct", "cpuacct.usage")) * 1e-9
+        return Usage(cpu, 0, int(self._read("memory", "memory.oom_control").split()[-1]) > 0)
 
     def close(self) -> None:
+        """The run's group goes; one whose last process is not yet gone is left to `sweep`."""
         for folder in self.folders.values():
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-    def _cpu(self) -> int:
-        return int(self._read("cpuacct", "cpuacct.usage"))
-
-    def _killed(self) -> int:
-        return int(self._read("memory", "memory.oom_control").split()[-1])
+        self.folders = {}
 
     def _read(self, controller: str, name: str) -> str:
         return (self.folders[controller] / name).read_text()
@@ -122,12 +123,15 @@ def _below(root: int) -> Iterator[int]:
 
 
 def sweep() -> None:
-    """Removes the control groups of judges that were killed; what they held died with their sandboxes."""
+    """Ends what a killed judge has left in its control groups, and removes them."""
     for controller in Group.controllers:
         for folder in (GROUPS / controller).glob("preflab-*-*"):
-            if not Path(f"/proc/{folder.name.split('-')[1]}").exists():
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+            if Path(f"/proc/{folder.name.split('-')[1]}").exists():
+                continue
+            with contextlib.suppress(OSError):
+                for pid in (folder / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+                folder.rmdir()
 
 
 _names = iter(range(1 << 62))

@@ -15,9 +15,11 @@ SCRIPT: tuple[str, ...] = (PYTHON, "-s", "-P", SOURCE)
 ENVIRONMENT = {
     "PATH": "/python/bin:/bin",
     "HOME": "/tmp",
+    "LOGNAME": "nobody",
     "LANG": "C.UTF-8",
     "TZ": "UTC",
     "PYTHONHASHSEED": "1",
+    "PYTHONINTMAXSTRDIGITS": "0",
     "PYTHONIOENCODING": "utf-8",
     "PYTHONDONTWRITEBYTECODE": "1",
 }

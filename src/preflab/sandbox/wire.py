@@ -2,7 +2,8 @@
 
 None, booleans, floats, text and small integers are JSON's own, a list is an array. What JSON lacks is an object of one
 key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a dictionary as pairs, `b` bytes
-in hexadecimal, `c` a complex number, `y` one of Python's own types. Nodes, the objects of a problem's own classes, may share
+in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a range, `g` an iterator (what it yields), `y` one of
+Python's own types. Nodes, the objects of a problem's own classes, may share
 and meet in circles: `n`, at the very top, holds the value and a table of nodes, each its class's name, the arguments that
 made it (null: none are known) and its attributes as pairs; inside, `r` is a place in the table.
 
@@ -13,7 +14,9 @@ judge's side (`decode`) therefore builds no hash table of what it reads, whose k
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 DEPTH = 200
@@ -71,7 +74,7 @@ def rebuild(value: Any, classes: Mapping[str, type] = NONE) -> Any:
             for name, part in attributes:
                 setattr(node, name, _rebuilt(part, nodes))
         return _rebuilt(plain, nodes)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise Foreign(f"no object: {error}") from None
 
 
@@ -79,6 +82,7 @@ class Nodes:
     """The objects of a problem's own classes, in the order in which they are met."""
 
     def __init__(self, classes: Mapping[str, type]) -> None:
+        self.kinds = tuple(classes.values())
         self.names = {kind: name for name, kind in classes.items()}
         self.places: dict[int, int] = {}
         self.met: list[Any] = []
@@ -93,11 +97,11 @@ class Nodes:
         """Every node that can be reached, however far: one after the other, so that a long list nests nothing."""
         rows: list[Any] = []
         for node in self.met:  # grows while it is read
-            attributes = dict(vars(node))
+            attributes = _attributes(node)
             arguments = attributes.pop(ARGUMENTS, None)
             made = None if arguments is None else _plain(list(arguments), DEPTH, self)
             parts = [[name, _plain(part, DEPTH, self)] for name, part in attributes.items()]
-            rows.append([self.names[type(node)], made, parts])
+            rows.append([self.names[next(kind for kind in type(node).__mro__ if kind in self.names)], made, parts])
         return rows
 
 
@@ -120,8 +124,16 @@ def _plain(value: Any, depth: int, nodes: Nodes) -> Any:
         return {"c": [value.real, value.imag]}
     if isinstance(value, type) and value in TYPES.values():
         return {"y": value.__name__}
-    if type(value) in nodes.names:
+    if isinstance(value, nodes.kinds):
         return {"r": nodes.place(value)}
+    if isinstance(value, Fraction):
+        return {"q": [_plain(value.numerator, depth, nodes), _plain(value.denominator, depth, nodes)]}
+    if isinstance(value, Decimal):
+        return {"m": [str(value)]}
+    if isinstance(value, range):
+        return {"x": [_plain(part, depth, nodes) for part in (value.start, value.stop, value.step)]}
+    if isinstance(value, Iterator):
+        return {"g": [_plain(part, depth - 1, nodes) for part in value]}
     if isinstance(value, dict):
         pairs = dict.items(value)
         return {"d": [[_plain(key, depth - 1, nodes), _plain(part, depth - 1, nodes)] for key, part in pairs]}
@@ -172,6 +184,12 @@ def _rebuilt(value: Any, nodes: Sequence[Any]) -> Any:
     return MAKERS[value.tag]([_rebuilt(part, nodes) for part in value.items])
 
 
+def _attributes(node: Any) -> dict[str, Any]:
+    """What a node holds, in slots too."""
+    slots = [name for kind in type(node).__mro__ for name in getattr(kind, "__slots__", ())]
+    return {**{name: getattr(node, name) for name in slots if hasattr(node, name)}, **getattr(node, "__dict__", {})}
+
+
 def _made(kind: type, arguments: list[Any] | None) -> Any:
     """A node, by its arguments where they are known (plain data); otherwise its attributes are all that there is."""
     return object.__new__(kind) if arguments is None else kind(*_rebuilt(arguments, []))
@@ -189,4 +207,8 @@ MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
     "z": frozenset,
     "d": dict,
     "c": lambda parts: complex(*parts),
+    "q": lambda parts: Fraction(*parts),
+    "m": lambda parts: Decimal(*parts),
+    "x": lambda parts: range(*parts),
+    "g": iter,
 }

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflab.testbeds.code.extract import extract, parses
+from preflab.testbeds.code.judge import behind
 
 OPENING = 'def add(a, b):\n    """The sum."""\n'
 WHOLE = "def add(a, b):\n    return a + b\n"
@@ -35,6 +36,14 @@ WHOLE = "def add(a, b):\n    return a + b\n"
         ("```cpp\nint main() {}\n```\n```python\nprint(1)\n```", "print(1)\n"),
         ("print(1)\nThis program prints 1, as wanted.", "print(1)\n"),
         ("x = 1\nprint(x)\n\n# Explanation:\nWe set x to 1.\n\nThat's all!", "x = 1\nprint(x)\n\n# Explanation:\n"),
+        ("1. Do it:\n   ```python\n   if x:\n       print(1)\n   ```", "if x:\n    print(1)\n"),  # in a list
+        (
+            '```python\ndef f():\n    """\n    ```\n    f()\n    ```\n    """\nf()\n```',
+            'def f():\n    """\n    ```\n    f()\n    ```\n    """\nf()\n',
+        ),
+        ("```python3.11\nprint(1)\n```", "print(1)\n"),
+        ("```python\nprint(1)```", "print(1)"),
+        ("```python\nprint(int(input()))\n```\nExample output:\n```python\n3\n```", "print(int(input()))\n"),
         ("", ""),
         ("no program at all", "no program at all"),
     ],
@@ -76,3 +85,13 @@ def test_any_text_has_a_program(text: str, opening: str, function: str) -> None:
     found = extract(text, opening=opening, function=function)
     if not opening and "```" not in text and "~~~" not in text and "\r" not in text and parses(text):
         assert found == text
+
+
+def test_imports_from_the_future_stay_first() -> None:
+    """Protects programs behind a prefix: such an import may stand nowhere else, on however many lines."""
+    program = '"""Doc."""\nfrom __future__ import (\n    annotations,\n)\nx: int = y\n'
+    space: dict[str, int] = {}
+    exec(behind("y = 3\n", program), space)
+    assert space["x"] == 3
+    assert behind("y = 3\n", "x = y") == "y = 3\nx = y" and behind("", program) == program
+    assert behind("y = 3\n", "from __future__ import (") == "y = 3\nfrom __future__ import ("

@@ -2,7 +2,7 @@
 
 A chat model puts programs into fences, among words and examples; a base model goes on from the statement, often beyond the
 end of its program. Of fenced blocks the last one that defines the wanted function counts (a second thought is the better
-one), or the last of all where no function is wanted; a block that is not closed reaches to the end. Without a fence the
+one), or the last that does something where none is wanted; a block that is not closed reaches to the end. Without a fence the
 answer is the program, up to where it stops being Python.
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 
-FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
-PYTHON = ("python", "python3", "py", "py3")
+OPENED = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
+FENCES = 8
+"""Fences at most that are tried as the end of a block."""
 DROPPED = 60
 """Lines that an answer may go on for after its program."""
 
@@ -23,7 +25,7 @@ def extract(text: str, *, opening: str = "", function: str = "") -> str:
     code = blocks(text.replace("\r\n", "\n"))
     if not code:
         return completed(opening, text)
-    wanted = [block for block in code if not function or defines(block, function)]
+    wanted = [block for block in code if (defines(block, function) if function else is_program(block))]
     if wanted:
         return wanted[-1]
     return completed(opening, code[-1])
@@ -31,9 +33,43 @@ def extract(text: str, *, opening: str = "", function: str = "") -> str:
 
 def blocks(text: str) -> list[str]:
     """What stands in fences marked as Python, or in unmarked ones where none is so marked."""
-    found = [(tag.lower(), body) for _, tag, body in FENCE.findall(text)]
-    marked = [body for tag, body in found if tag in PYTHON]
+    found: list[tuple[str, str]] = []
+    lines = text.splitlines(keepends=True)
+    place = 0
+    while place < len(lines):
+        opened = OPENED.match(lines[place].rstrip("\n"))
+        place += 1
+        if opened:
+            body, place = block(lines, place, opened[1], opened[2])
+            found.append((opened[3].lower(), body))
+    marked = [body for tag, body in found if tag.startswith("py")]
     return marked or [body for tag, body in found if not tag]
+
+
+def block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[str, int]:
+    """What stands behind an opening fence, and where to go on. Where the text up to the next fence is no Python, the fence may
+    be inside it, in a docstring; where no fence follows, the end closes it, or a fence at the end of a line."""
+    closing = [at for at in range(start, len(lines)) if lines[at].strip() == fence]
+    bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in closing[:FENCES]]
+    if not bodies:
+        rest = "".join(line.removeprefix(indent) for line in lines[start:])
+        return rest.rstrip().removesuffix(fence) if rest.rstrip().endswith(fence) else rest, len(lines)
+    return next((body for body in bodies if parses(body[0])), bodies[0])
+
+
+def is_program(source: str) -> bool:
+    """Whether it is Python that does something: an example's output may be Python too, of values alone."""
+    if not parses(source):
+        return False
+    return any(not (isinstance(node, ast.Expr) and _is_value(node.value)) for node in ast.parse(source).body)
+
+
+def _is_value(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return isinstance(node, ast.Name)
+    return True
 
 
 def completed(opening: str, text: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
-import re
 from collections.abc import Sequence
 
 from preflab.errors import UserError
@@ -15,7 +15,6 @@ from preflab.testbeds.code.extract import extract
 from preflab.types import Test, Verdict
 
 STDIN = How(Task("stdin"))
-FUTURE = re.compile(r"^from __future__ import [^\n]*", re.MULTILINE)
 KEPT = 20_000
 """Verdicts that are kept: policies repeat themselves."""
 Asked = tuple[bytes, tuple[int, ...]]
@@ -70,7 +69,16 @@ def question(text: str, tests: Sequence[Test]) -> tuple[Asked, Program]:
 
 def behind(prefix: str, program: str) -> str:
     """The program with the prefix before it, what it imports from the future still first."""
-    if not prefix:
-        return program
-    future = FUTURE.findall(program)
-    return "\n".join([*future, prefix, FUTURE.sub("", program)])
+    if not prefix or "__future__" not in program:
+        return prefix + program
+    try:
+        nodes = [
+            node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        ]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return prefix + program
+    lines = program.splitlines(keepends=True)
+    for node in nodes:
+        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+            lines[number] = "\n"
+    return "\n".join([*map(ast.unparse, nodes), prefix, "".join(lines)])

@@ -1,0 +1,236 @@
+"""What an adversary found when the judge was attacked afresh: each hole stays closed, each honest idiom that it broke works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.compare import same_text
+from preflab.sandbox.judge import ANSWER, Judge, Task
+from preflab.sandbox.limits import Limits
+from preflab.sandbox.usage import Group, groups, new_name
+from preflab.types import Test
+
+LIMITS = Limits(cpu_s=3.0, wall_s=8.0, memory_mb=256)
+FIVE = Task("stdin", [Test("", "5")], limits=LIMITS)
+WRITE = (
+    "import gc, os\ndef send(data):\n    line = next(o for o in gc.get_objects() if type(o).__name__ == 'Line')\n"
+    "    view = memoryview(data)\n    while view: view = view[os.write(line.outgoing.fileno(), view):]\n"
+)
+
+
+def call(output: object, *arguments: object, **limits: float) -> Task:
+    return Task("call", [Test(list(arguments), output)], "f", LIMITS._replace(**limits))
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        (str(3**700), "1e999"),  # both beyond every float
+        ("10000000", "10000099.0"),  # within 1e-5 of it, and another integer
+        ("12345678901234567891", "12345678901234500000.0"),
+        ("5", "5e99999999999"),
+        ("1e999", "2e999"),
+    ],
+)
+def test_large_numbers_are_not_rounded_into_right_ones(expected: str, got: str) -> None:
+    assert not same_text(expected, got, "tokens") and not same_text(expected, got, "caseless")
+    assert not same_text(expected, got)
+
+
+def test_rounding_is_forgiven_where_an_integer_is_expected() -> None:
+    assert same_text("2", "1.9999999999999998", "tokens") and same_text("20", "20.000", "tokens")
+
+
+SHARED = {
+    "system v": "import ctypes\nc = ctypes.CDLL(None); c.shmat.restype = ctypes.c_void_p\nfor i in range(2):\n"
+    "    n = 100 << 20; k = c.shmget(0, n, 0o1600)\n    if k < 0: break\n    p = c.shmat(k, None, 0)\n"
+    "    ctypes.memset(p, 1, n); c.shmdt(ctypes.c_void_p(p))\nprint(5)",
+    "in flight": (
+        "import os, socket\ntry:\n    for i in range(6):\n        f = os.memfd_create('x'); os.write(f, bytes(30 << 20))\n"
+        "        a, b = socket.socketpair(); fds = [f, a.fileno(), b.fileno()]\n"
+        "        socket.send_fds(a, [b'x'], fds); socket.send_fds(b, [b'x'], fds); os.close(f); a.close(); b.close()\n"
+        "except OSError: pass\nprint(5)"
+    ),
+}
+
+
+@pytest.mark.skipif(not groups(), reason="needs root and control groups")
+@pytest.mark.parametrize("kind", SHARED)
+def test_what_a_run_leaves_charged_is_not_the_next_ones(kind: str, walls: Bubblewrap) -> None:
+    """Protects the batch: memory that a namespace holds a little longer than its processes stopped it with an OSError."""
+    pair = Group(new_name()), Group(new_name())
+    judge = Judge(walls, pair)
+    try:
+        for _ in range(3):
+            judge.judge(SHARED[kind], FIVE._replace(limits=LIMITS._replace(memory_mb=512)))
+            found = judge.judge("print(5)", FIVE._replace(limits=LIMITS._replace(memory_mb=64)))
+            assert found.outcome == "passed"
+    finally:
+        for group in pair:
+            group.close()
+
+
+def test_the_first_process_is_out_of_reach(judge: Judge) -> None:
+    """Protects the walls' own process: its memory could be rewritten through /proc, to outlive the judge and the limits."""
+    source = (
+        "import os\nfound = []\nfor name in ('mem', 'syscall', 'oom_score_adj', 'root', 'environ', 'fd'):\n"
+        "    try: os.stat(f'/proc/1/{name}'); found.append(name)\n    except OSError: pass\nprint(*found or [5])"
+    )
+    assert judge.judge(source, FIVE).outcome == "passed"
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_judge_that_is_killed(tmp_path: Path) -> None:
+    """Protects the machine: kill -9 of the judge takes its sandboxes with it."""
+    code = (
+        "from preflab.sandbox.bubblewrap import Bubblewrap\nfrom preflab.sandbox.judge import Judge, Task\n"
+        "from preflab.types import Test\n"
+        f"Judge(Bubblewrap()).judge('import time\\nwhile 1: time.sleep(.1) # {tmp_path.name}', Task('stdin', [Test('', '5')]))"
+    )
+    judge = subprocess.Popen([sys.executable, "-c", code])
+    below: list[psutil.Process] = []
+    while len(below) < 3:
+        below = psutil.Process(judge.pid).children(recursive=True)
+        time.sleep(0.05)
+    judge.send_signal(signal.SIGKILL)
+    judge.wait()
+    gone, alive = psutil.wait_procs(below, timeout=10)
+    assert gone and not alive
+
+
+def test_a_checker_that_was_stopped_is_not_asked_again(judge: Judge) -> None:
+    """Protects from `error` by the program's own doing: a value that keeps the first test busy beyond its limit."""
+    source = WRITE + (
+        "import time\nM = 2 ** 61 - 1\n"
+        "data = b'{\"s\":[' + b','.join(b'{\"i\":\"%x\"}' % (i * M) for i in range(1, 40000)) + b']}\\n'\n"
+        "def f(x):\n    send(data)\n    time.sleep(5)\n"
+    )
+    tests = [Test(f"assert candidate({number}) == {{{number}}}", None) for number in (1, 2)]
+    task = Task("check", tests, limits=LIMITS._replace(cpu_s=1.0), functions={"candidate": "f"}, every=True)
+    assert judge.judge(source, task).outcome == "timeout"
+
+
+@pytest.mark.parametrize("printed", ["x", "", "9" * 5000])
+def test_a_special_judge_that_breaks_on_an_output_breaks_on_it_alone(printed: str, judge: Judge) -> None:
+    """Protects from `error` by what is printed: the problem's own judge works on what is expected."""
+    special = (
+        "import json, sys\na = int(json.load(sys.stdin)['output'].split()[0])\nprint('right' if a == 5 else 'wrong')"
+    )
+    assert judge.judge(f"print({printed!r})", FIVE._replace(special=special)).outcome == "failed"
+
+
+def test_a_source_too_large_for_its_place_is_no_failure_of_the_machine(judge: Judge) -> None:
+    assert judge.judge("x = 1 #" + "x" * (33 << 20), FIVE).outcome == "compile-error"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "b'[' + b'[],' * 5400000 + b'[]]\\n'",
+        "b'[' + b'{\"t\":[]},' * 1700000 + b'1]\\n'",
+        "b'\"' + b'x' * (15 << 20) + b'\"\\n'",
+    ],
+)
+def test_reading_an_answer_costs_the_judge_little(data: str, judge: Judge) -> None:
+    """Protects the judge's process: a huge answer is not read at all, whatever is in it."""
+    before = time.process_time()
+    found = judge.judge(WRITE + f"def f(x):\n    send({data})\n", call([1], 1))
+    assert found.outcome == "output-limit"
+    assert time.process_time() - before < 2.0 and ANSWER < 15 << 20
+
+
+def test_dripping_output_does_not_keep_the_judge_busy(judge: Judge) -> None:
+    """Protects the other workers: a byte at a time, with and without 10 MB before it, costs a small share of a core."""
+    for source in (
+        "import os\nwhile True: os.write(1, b'x')",
+        WRITE + "def f(x):\n    send(b'x' * (10 << 20))\n    while True: send(b'x')",
+    ):
+        task = FIVE if "def f" not in source else call(1, 1)
+        before, started = time.process_time(), time.monotonic()
+        found = judge.judge(source, task._replace(limits=LIMITS._replace(cpu_s=2.0, wall_s=3.0)))
+        assert found.outcome == "timeout"
+        assert time.process_time() - before < 0.5 * (time.monotonic() - started)
+
+
+def test_many_open_files_do_not_stop_the_judge(judge: Judge) -> None:
+    """Protects a training process with many files: descriptors above 1,023."""
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert judge.judge("print(5)", FIVE).outcome == "passed"
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+HONEST = {
+    "daemon threads": "import threading, time\ndef w():\n    while True: time.sleep(0.0005)\n"
+    "for _ in range(20): threading.Thread(target=w, daemon=True).start()\nx = [[i] for i in range(300000)]\nprint(5)",
+    "long integers": "assert len(str(2 ** 20000)) == 6021\nprint(5)",
+    "/dev/stdout": "open('/dev/stdout', 'w').write('5'); open('/dev/stderr', 'w').write('x')",
+    "a user's name": "import getpass; getpass.getuser(); print(5)",
+    "a sub-process": "import asyncio\nasync def main():\n"
+    "    p = await asyncio.create_subprocess_exec('/bin/sh', '-c', 'exit 0')\n    await p.wait()\n"
+    "asyncio.run(main())\nprint(5)",
+    "shared memory": "from multiprocessing import shared_memory\ns = shared_memory.SharedMemory(create=True, size=9)\n"
+    "s.buf[0] = 5; print(s.buf[0]); s.close(); s.unlink()",
+    "a pool": "from concurrent.futures import ThreadPoolExecutor, ProcessPoolExecutor\nif __name__ == '__main__':\n"
+    "    with ThreadPoolExecutor(8) as t, ProcessPoolExecutor(2) as p:\n"
+    "        print(max(*t.map(abs, range(-5, 1)), *p.map(abs, [-4])))",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("idiom", HONEST)
+def test_honest_idioms(idiom: str, walls: Bubblewrap) -> None:
+    """Protects right programs, written as people write them."""
+    verdict = Judge(walls).judge(HONEST[idiom], FIVE)
+    assert verdict.correct, verdict
+
+
+def test_a_program_that_complains_while_it_is_asked(judge: Judge) -> None:
+    """Protects from a deadlock: a large argument and much on standard error, both of which a pipe cannot hold."""
+    source = "import sys\nsys.stderr.write('w' * 200000)\ndef f(a): return len(a)"
+    assert judge.judge(source, call(100000, list(range(100000)))).correct
+
+
+@pytest.mark.parametrize(
+    ("test", "source"),
+    [
+        ("assert list(candidate(3)) == [0, 1, 2]", "def f(n):\n    for i in range(n): yield i"),
+        ("assert candidate(3) == range(3)", "def f(n): return range(n)"),
+        ("assert sorted(candidate(3)) == [0, 1]", "def f(n): return map(abs, [0, 1])"),
+        ("from fractions import *\nassert candidate(3) == Fraction(1, 3)", "from fractions import *\nf = lambda n: Fraction(1, n)"),
+        ("import decimal\nassert candidate(3) == decimal.Decimal('.3')", "import decimal\nf = lambda n: decimal.Decimal('.3')"),
+    ],
+)  # fmt: skip
+def test_what_tests_that_are_code_may_be_given(test: str, source: str, judge: Judge) -> None:
+    """Protects right programs that return an iterator, a range, a fraction or a decimal."""
+    task = Task("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
+    assert judge.judge(source, task).correct
+
+
+def test_nodes_in_slots_and_of_subclasses(judge: Judge) -> None:
+    """Protects right programs that write a problem's class anew, with slots, or derive from it."""
+    prelude = "class ListNode:\n    def __init__(self, val=0, next=None): self.val, self.next = val, next\n"
+    task = Task(
+        "check",
+        [Test("node = candidate(ListNode(1, ListNode(2)))\nassert (node.val, node.next.val) == (1, 3)", None)],
+        limits=LIMITS,
+        functions={"candidate": "f"},
+        nodes=["ListNode"],
+        prelude=prelude,
+    )
+    slots = (
+        "class ListNode:\n    __slots__ = ('val', 'next')\n    def __init__(self, val=0, next=None):\n"
+        "        self.val, self.next = val, next\nclass Mine(ListNode): pass\n"
+        "def f(node):\n    node.next = Mine(3)\n    return node"
+    )
+    assert judge.judge(slots, task).correct
