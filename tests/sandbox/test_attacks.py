@@ -207,10 +207,16 @@ def test_a_program_that_complains_while_it_is_asked(judge: Judge) -> None:
         ("assert list(candidate(3)) == [0, 1, 2]", "def f(n):\n    for i in range(n): yield i"),
         ("assert candidate(3) == range(3)", "def f(n): return range(n)"),
         ("assert sorted(candidate(3)) == [0, 1]", "def f(n): return map(abs, [0, 1])"),
-        ("from fractions import *\nassert candidate(3) == Fraction(1, 3)", "from fractions import *\nf = lambda n: Fraction(1, n)"),
-        ("import decimal\nassert candidate(3) == decimal.Decimal('.3')", "import decimal\nf = lambda n: decimal.Decimal('.3')"),
+        (
+            "from fractions import *\nassert candidate(3) == Fraction(1, 3)",
+            "from fractions import *\nf = lambda n: 1 / Fraction(n)",
+        ),
+        (
+            "import decimal\nassert candidate(3) == decimal.Decimal('.3')",
+            "import decimal\nf = lambda n: decimal.Decimal('.3')",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_tests_that_are_code_may_be_given(test: str, source: str, judge: Judge) -> None:
     """Protects right programs that return an iterator, a range, a fraction or a decimal."""
     task = Task("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
