@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflab.report import text
+from preflab.report.forest import Scale, _ticks
 from preflab.report.results import Interval, known_metric
 
 SHARE, KL = known_metric("pass@1"), known_metric("kl")
@@ -58,3 +59,13 @@ def test_visible_names_what_it_found() -> None:
     """An escape sequence and a bidirectional override are written out; ordinary text and accents stay."""
     assert text.visible("\x1b[31mred\u202egnp") == "⟨U+001B⟩[31mred⟨U+202E⟩gnp"
     assert text.visible("naïve 日本語 a\u00a0b\r\nc") == "naïve 日本語 a\u00a0b\nc"
+
+
+@given(st.floats(-100, 100), st.floats(-3, 3))
+def test_a_scale_has_two_to_five_round_numbers(low: float, size: float) -> None:
+    """Protects the reader from an axis that ends in -3.92657: every tick is a round number, wherever the scale begins."""
+    high = low + 10**size
+    ticks = _ticks(Scale(low, high, zero=False))
+    assert 2 <= len(ticks) <= 5 and low <= min(ticks) and max(ticks) <= high + 1e-6 * (high - low)
+    step = ticks[1] - ticks[0]
+    assert f"{step:.1e}"[:3] in ("1.0", "2.0", "5.0")

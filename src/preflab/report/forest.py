@@ -72,10 +72,13 @@ def _ticks(scale: Scale) -> list[float]:
     """Two to five round numbers within the scale."""
     rough = (scale.high - scale.low) / 4
     power = 10 ** math.floor(math.log10(rough))
-    step = next(power * size for size in (1, 2, 5, 10) if power * size >= rough)
-    first = math.ceil(scale.low / step)
-    ticks = [round(step * index, 12) for index in range(first, math.floor(scale.high / step + 1e-9) + 1)]
-    return ticks if len(ticks) > 1 else [scale.low, scale.high]
+    found: list[float] = []
+    for size in (10, 5, 2, 1):
+        step = power * size
+        places = range(math.ceil(scale.low / step), math.floor(scale.high / step + 1e-9) + 1)
+        if len(found) < 2 or step >= rough:
+            found = [round(step * place, 12) for place in places]
+    return found
 
 
 def _dot(x: float, y: float, radius: float, css: str) -> str:
