@@ -17,7 +17,7 @@ from preflab.types import Test
 SUM = Task("stdin", [Test("1 2", "3"), Test("5 5", "10")], limits=Limits(cpu_s=1.0, wall_s=10.0, memory_mb=128))
 PROGRAMS = {
     "passed": "print(sum(map(int, input().split())))",
-    "passed, busy for half the limit": "import time as t\nwhile t.process_time() < .5: pass\nprint(sum(map(int, input().split())))",
+    "passed, half the limit": "import time as t\nwhile t.process_time() < .5: pass\nprint(sum(map(int, input().split())))",
     "failed": "print(3)",
     "failed, by hash": "print(len({hash('a') % 7, hash('b') % 7}), hash('abc') % 1000)",
     "runtime-error": "1 / 0",
