@@ -24,7 +24,7 @@ SMALLER: dict[str, Any] = {
     "group": 4,
     "batch_size": 8,
     "pairs": 8,
-    "examples": 16,
+    "examples": 8,
     "prompts": 8,
     "max_new_tokens": 5,
     "rule": "best-worst",
