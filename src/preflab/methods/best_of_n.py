@@ -1,5 +1,5 @@
-"""Best-of-n: no training; n samples y_1..y_n at test time, of which argmax_i s(y_i) is submitted, s being a selector that is not
-the evaluator. KL from the policy: at most log n - (n-1)/n (Beirami et al. 2024)."""
+"""Best-of-n: no training; n samples y_1..y_n at test time, of which argmax_i s(y_i) is submitted, s being a selector that is
+not the evaluator. KL from the policy: at most log n - (n-1)/n (Beirami et al. 2024)."""
 
 from __future__ import annotations
 

@@ -199,6 +199,9 @@ def describe_plan(study: Study, directory: Path) -> str:
     at_once = max(1, cores // study.threads)
     lines += ["", f"  {len(found)} runs, {at_once} at a time: about {left / at_once / 3600:.2f} hours on this machine."]
     if study.tuning is not None:
-        count = sum(1 for arm, _, _ in trials(study, directory) if arm)
-        lines.append(f"  Tuning: {count} trials, {'shipped with the study' if study.tuning.shipped else 'run first'}.")
+        tried = list(trials(study, directory))
+        count = sum(1 for arm, _, _ in tried if arm)
+        hours = sum(speed.seconds(task) for _, _, task in tried if not is_done(task)) / at_once / 3600
+        when = "shipped with the study" if study.tuning.shipped else f"run first, about {hours:.2f} hours more"
+        lines.append(f"  Tuning: {count} trials, {when}.")
     return "\n".join(lines)
