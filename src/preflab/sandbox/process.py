@@ -100,8 +100,10 @@ class Box:
 
     def _watch(self, until: bytes = b"") -> None:
         """Writes and reads until there is what it waits for, the program has ended, or a limit is passed."""
-        searched = 0
+        searched, sipped = 0, False
         while not (until and until in memoryview(self.output)[searched:].tobytes()):
+            if sipped:
+                time.sleep(GLANCE / 10)  # who drips is read more seldom
             searched = len(self.output)
             ready = {key.fileobj for key, _ in self.selector.select(GLANCE)}
             if self.unsent and self._stdin in ready:
@@ -112,8 +114,7 @@ class Box:
             if self.ended in ready and not any(read):
                 self._reap()
                 return
-            if 0 < sum(read) < SIP:
-                time.sleep(GLANCE / 10)  # who drips is read more seldom
+            sipped = 0 < sum(read) < SIP
 
     def _send(self) -> None:
         try:

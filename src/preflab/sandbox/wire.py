@@ -13,10 +13,10 @@ judge's side (`decode`) therefore builds no hash table of what it reads, whose k
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 DEPTH = 200
@@ -126,9 +126,9 @@ def _plain(value: Any, depth: int, nodes: Nodes) -> Any:
         return {"y": value.__name__}
     if isinstance(value, nodes.kinds):
         return {"r": nodes.place(value)}
-    if isinstance(value, Fraction):
+    if _is_a(value, "fractions", "Fraction"):
         return {"q": [_plain(value.numerator, depth, nodes), _plain(value.denominator, depth, nodes)]}
-    if isinstance(value, Decimal):
+    if _is_a(value, "decimal", "Decimal"):
         return {"m": [str(value)]}
     if isinstance(value, range):
         return {"x": [_plain(part, depth, nodes) for part in (value.start, value.stop, value.step)]}
@@ -184,6 +184,15 @@ def _rebuilt(value: Any, nodes: Sequence[Any]) -> Any:
     return MAKERS[value.tag]([_rebuilt(part, nodes) for part in value.items])
 
 
+def _is_a(value: Any, module: str, name: str) -> bool:
+    """Whether it is of a class of a module, which is not imported for that: a program starts faster without."""
+    return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
+
+
+def _of_module(module: str, name: str) -> Callable[[list[Any]], Any]:
+    return lambda parts: getattr(importlib.import_module(module), name)(*parts)
+
+
 def _attributes(node: Any) -> dict[str, Any]:
     """What a node holds, in slots too."""
     slots = [name for kind in type(node).__mro__ for name in getattr(kind, "__slots__", ())]
@@ -207,8 +216,8 @@ MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
     "z": frozenset,
     "d": dict,
     "c": lambda parts: complex(*parts),
-    "q": lambda parts: Fraction(*parts),
-    "m": lambda parts: Decimal(*parts),
+    "q": _of_module("fractions", "Fraction"),
+    "m": _of_module("decimal", "Decimal"),
     "x": lambda parts: range(*parts),
     "g": iter,
 }
