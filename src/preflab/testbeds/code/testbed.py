@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -64,9 +65,9 @@ class Code(Spec):
         """The tag of the data set's own class."""
         return str(type(self).model_fields["kind"].default)
 
+    @abstractmethod
     def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         """A record as an exercise; raises `UserError` naming file, line and field where it is none."""
-        raise NotImplementedError
 
     def exercises(self) -> list[Exercise]:
         """All of them, with public tests as the spec wants them and the split that they fall into."""

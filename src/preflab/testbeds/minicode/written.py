@@ -32,7 +32,7 @@ HOW = How(
 class MinicodePy(Minicode):
     """As `minicode`. `workers`: programs judged at once, 0: one a core; `backend`: the sandbox."""
 
-    kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]
+    kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
     workers: int = 0
     backend: str = "bubblewrap"
 
