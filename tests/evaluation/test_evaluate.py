@@ -14,7 +14,7 @@ from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.evaluation import evaluate as module
 from preflab.evaluation.base import Grade
-from preflab.evaluation.evaluate import Bench, Graded, divergence, draw, evaluate, filtered, look
+from preflab.evaluation.evaluate import Bench, Graded, divergence, draw, evaluate, look, summary
 from preflab.evaluation.held_out_reward import HeldOutRewardEvaluator
 from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
 from preflab.evaluation.measures import k_at_n
@@ -195,10 +195,9 @@ def test_k_at_n_filters_by_the_public_tests() -> None:
         wanted = sum(k_at_n(6, passing, right, k, n) for passing, right in counts) / 4
         assert measures[f"{k}@{n}"] == pytest.approx(wanted)
     bare = [replace(problem, public_tests=()) for problem in Bed().prompts("test")]
+    drawn = made.sampler.sample(POLICY, [[1]] * 24, seeds=[0] * 24, decoding=Decoding())
     with pytest.raises(UserError, match=r"'test-0' has none.*public_first"):
-        filtered(
-            made, Graded(bare, 6, made.sampler.sample(POLICY, [[1]] * 24, seeds=[0] * 24, decoding=Decoding()), [], [])
-        )
+        summary(made, Graded(bare, 6, drawn, [Completion("1.0 2")] * 24, [Grade(1.0)] * 24))
 
 
 def test_seeds_are_the_samples_own() -> None:

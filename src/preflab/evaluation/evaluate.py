@@ -14,12 +14,12 @@ from typing import Any
 from preflab import ops
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade
-from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, k_at_n, pass_at_k, truncated_share
+from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, truncated_share
+from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
-from preflab.rewards.tests import judged
 from preflab.sampling.base import Decoding, Sampler, Samples
 from preflab.sampling.inference import Inference
 from preflab.testbeds.base import Testbed
@@ -63,6 +63,9 @@ class Graded:
 
     def of(self, index: int) -> Sequence[Grade]:
         return self.grades[index * self.samples : (index + 1) * self.samples]
+
+    def answers(self, index: int) -> Sequence[Completion]:
+        return self.completions[index * self.samples : (index + 1) * self.samples]
 
 
 def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
@@ -158,48 +161,19 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
         "truncated": truncated_share(graded.completions),
         "distinct-2": distinct_n(texts, 2),
     }
-    problems = {
-        prompt.id: {"level": prompt.level, "scores": [grade.score for grade in graded.of(index)]}
-        for index, prompt in enumerate(graded.prompts)
-    }
+    own: list[dict[str, float]] = [{} for _ in graded.prompts]
     if bench.evaluator.binary:
-        for k in bench.spec.k:
-            rights = [round(sum(grade.score for grade in graded.of(i))) for i in range(len(graded.prompts))]
-            rates = [pass_at_k(graded.samples, right, k) for right in rights]
-            measures[f"pass@{k}"] = sum(rates) / len(rates)
-        measures |= filtered(bench, graded)
+        groups = [(prompt, graded.answers(row), graded.of(row)) for row, prompt in enumerate(graded.prompts)]
+        own = rates(bench.spec, bench.testbed, groups, bench.seed_for)
+    measures |= {name: sum(values[name] for values in own) / len(own) for name in own[0]}
+    problems = {
+        prompt.id: {"level": prompt.level, "scores": [grade.score for grade in graded.of(row)], "measures": own[row]}
+        for row, prompt in enumerate(graded.prompts)
+    }
     outcomes: dict[str, int] = {}
     for grade in graded.grades:
         outcomes[grade.outcome] = outcomes.get(grade.outcome, 0) + 1
     return {"measures": measures, "problems": problems, "outcomes": outcomes}
-
-
-def filtered(bench: Bench, graded: Graded) -> dict[str, float]:
-    """k@n, by name, for each pair of the settings. Raises `UserError` where a problem has no public tests to filter by."""
-    if not bench.spec.submissions:
-        return {}
-    tests = {prompt.id: prompt.public_tests if isinstance(prompt, Problem) else () for prompt in graded.prompts}
-    lacking = next((name for name, found in tests.items() if not found), None)
-    if lacking is not None:
-        raise UserError(
-            f"k@n filters by public tests, and problem {lacking!r} has none. Let the testbed make the first N hidden ones "
-            "public (`public_first: N`), or leave `submissions` out."
-        )
-    rows = [(graded.prompts[row // graded.samples].id, answer) for row, answer in enumerate(graded.completions)]
-    verdicts = judged(
-        bench.testbed.judge, [(answer.text, tests[name]) for name, answer in rows], [name for name, _ in rows]
-    )
-    pairs = [
-        (shown.correct, shown.correct and grade.score > 0) for shown, grade in zip(verdicts, graded.grades, strict=True)
-    ]
-    counts = [
-        (sum(passing for passing, _ in group), sum(right for _, right in group))
-        for group in (pairs[start : start + graded.samples] for start in range(0, len(pairs), graded.samples))
-    ]
-    return {
-        f"{k}@{n}": sum(k_at_n(graded.samples, passing, right, k, n) for passing, right in counts) / len(counts)
-        for k, n in bench.spec.submissions
-    }
 
 
 def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> dict[str, Any]:
@@ -241,7 +215,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
 def shown(graded: Graded, index: int) -> dict[str, Any]:
     """The first sample of a problem, for people to read."""
     prompt, grade = graded.prompts[index], graded.of(index)[0]
-    answer = graded.completions[index * graded.samples]
+    answer = graded.answers(index)[0]
     return {
         "problem": prompt.id,
         "prompt": "\n\n".join(turn.content for turn in prompt.turns),

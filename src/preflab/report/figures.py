@@ -155,7 +155,7 @@ def frontier(results: Results) -> Markup | None:
     """Score against KL for every checkpoint of every seed; hollow where the KL is an upper bound."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
-    metric = views.metric_of(results, results.headline)
+    metric = views.metric_of(results, "score")
     alt = f"{metric.label} against KL to the SFT model at every checkpoint; up and to the left is better."
     with panel(name="frontier", title=metric.label, x="KL to the SFT model, nats per response", alt=alt) as drawn:
         labels: list[Label] = []

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from preflab.report import figures, forest, reliability, text, views
+from preflab.report.code import highlighted
 from preflab.report.html import content_policy, environment, style_sheet
 from preflab.report.results import Arm, Claim, Comparison, Decoding, Interval, Metric, Results
 from preflab.report.svg import COLOURS
@@ -33,6 +34,7 @@ def render_html(results: Results) -> str:
         text=text,
         views=views,
         cell=cell,
+        highlighted=highlighted,
         outcomes=OUTCOMES,
         results=results,
         style=style,

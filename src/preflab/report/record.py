@@ -51,7 +51,7 @@ class Metric(Record):
     """How it is measured: estimator, samples per problem, what it must not be read as."""
 
 
-SUBMITTED = re.compile(r"\d+@\d+")
+SUBMITTED = re.compile(r"\d+@\d+(, clustered)?")
 KNOWN_METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (

@@ -69,6 +69,8 @@ class Subject(Record):
     """One or two sentences for a reader who has not seen it."""
     notices: tuple[str, ...] = ()
     """What a reader must know before believing a number, e.g. 'already preference-tuned, dequantised from 4 bit'."""
+    language: str = ""
+    """Of a testbed: the programming language of its answers, as Pygments calls it; '' for text."""
 
 
 class Evaluator(Record):

@@ -29,11 +29,15 @@ MAIN_METRICS = 4
 def metric_of(results: Results, name: str) -> Metric:
     """The metric of that name, described by the results or commonly known.
 
-    'validation' is the headline metric on validation problems, as training curves have it.
+    'score' is the mean score, a reward's or pass@1; 'validation' is the same on validation problems, as curves have it.
     """
-    if name == "validation":
-        headline = metric_of(results, results.headline)
-        return headline.model_copy(update={"name": name, "label": f"{headline.label} on validation"})
+    if name in ("score", "validation"):
+        score = metric_of(results, results.headline if results.headline == "reward" else "pass@1")
+        return (
+            score
+            if name == "score"
+            else score.model_copy(update={"name": name, "label": f"{score.label} on validation"})
+        )
     return next((metric for metric in results.metrics if metric.name == name), known_metric(name))
 
 

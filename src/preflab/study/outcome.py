@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Literal
 
 import numpy as np
@@ -16,22 +17,24 @@ from preflab.spec import Spec
 from preflab.study import statistics
 from preflab.study.declared import claims, interval, paper, sweep, unfinished
 from preflab.study.plan import Contestant, Study, all_needs, learned_path
-from preflab.study.ran import Board, Ran, curve, frontier, gather, mean, mean_spent, never_passed, timing
+from preflab.study.ran import SCORE, Board, Ran, curve, frontier, gather, mean, mean_spent, never_passed, timing
 from preflab.study.scorers import evaluator_of, one_line, reward_models
 from preflab.study.scores import share_seeds
 from preflab.study.verdict import verdict
 from preflab.train.directory import MANIFEST
 from preflab.train.files import read_json, read_lines
 
+LONGEST = 600
+"""Characters of a part of a failing test that are shown."""
+
 
 def results(study: Study, directory: Path, *, command: str, notes: Sequence[str] = ()) -> report.Results:
     """Everything that the report says. Raises `UserError` where no arm has finished."""
     ran = gather(study, directory)
-    headline = (
-        "pass@1" if any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs) else "reward"
-    )
+    programs = any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs)
+    headline = (study.evaluation.headline or "pass@1") if programs else SCORE
     boards: dict[report.Decoding, Board] = {"chosen": Board.of(ran, "chosen"), "unit": Board.of(ran, "unit")}
-    tables = {name: boards["chosen"].table(runs, "chosen") for name, runs in ran.items()}
+    tables = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in ran.items()}
     contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
     named = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables]
     pairs = [pair for pair in named or combinations(tables, 2) if share_seeds(*(tables[name] for name in pair))]
@@ -103,18 +106,18 @@ def arm_of(
 
 
 def measures(runs: Sequence[Ran], boards: Mapping[report.Decoding, Board], headline: str) -> Iterable[report.Measure]:
-    """The headline overall and by level with intervals, the other measures as means over seeds with t intervals."""
+    """What each problem has a value of, overall and by level with intervals; other measures as means over seeds with t
+    intervals."""
     for decoding, board in boards.items():
-        for level in dict.fromkeys(["", *board.levels.values()]):
-            value = interval(statistics.mean_interval(board.table(runs, decoding, level)))
-            yield report.Measure(metric=headline, value=value, level=level, decoding=decoding)
-        names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
-        for name in names:
-            if name in ("score", headline):
-                continue
+        rates = dict.fromkeys([headline, *board.rates])
+        for name in rates:
+            for level in dict.fromkeys(["", *board.levels.values()]):
+                value = interval(statistics.mean_interval(board.table(runs, decoding, level, name)))
+                yield report.Measure(metric=name, value=value, level=level, decoding=decoding)
+        for name in dict.fromkeys(name for run in runs for name in run.measures(decoding) if name not in rates):
             values = [run.measures(decoding).get(name) for run in runs]
             kept = [value for value in values if value is not None]
-            if kept:
+            if kept and name != "score":
                 yield report.Measure(metric=name, value=over_seeds(kept), decoding=decoding)
 
 
@@ -131,7 +134,7 @@ def over_seeds(values: Sequence[float]) -> report.Interval:
 
 def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run:
     records = read_lines(run.task.directory / "metrics.jsonl")
-    rename = {"score": headline}
+    rename = {"score": headline if headline == SCORE else "pass@1"}
     return report.Run(
         seed=run.task.seed,
         directory=str(run.task.directory.relative_to(directory)),
@@ -231,12 +234,22 @@ def samples(ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Sample]:
                     score=answer["score"],
                     outcome=answer["outcome"],
                     passed=tuple(answer["passed"]),
-                    detail=", ".join(f"{key}: {value}" for key, value in answer["detail"].items()),
+                    detail=failing(answer["detail"]),
                     truncated=answer["truncated"],
                 )
                 for name, answer in answers
             ),
         )
+
+
+def failing(detail: Mapping[str, Any]) -> str:
+    """The first failing test: a line for each of its parts, or a block where one has several lines; the long are cut."""
+    shown: list[str] = []
+    for key, value in detail.items():
+        words = str(value).strip("\n")
+        words = words if len(words) <= LONGEST else words[:LONGEST] + " …"
+        shown.append(f"{key}: {words}" if "\n" not in words else f"{key}:\n{indent(words, '  ')}")
+    return "\n".join(shown)
 
 
 def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:
@@ -246,7 +259,8 @@ def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:
 
 
 def subject_of_testbed(study: Study) -> report.Subject:
-    return report.Subject(name=study.testbed.kind, description=one_line(study.testbed))
+    language = getattr(study.testbed, "language", "")
+    return report.Subject(name=study.testbed.kind, description=one_line(study.testbed), language=language)
 
 
 def budget_of(study: Study) -> report.Budget:

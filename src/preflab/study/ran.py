@@ -17,6 +17,10 @@ from preflab.study.scores import Scores
 from preflab.train.files import read_json, read_lines
 from preflab.types import VERDICT
 
+SCORE = "reward"
+SCORES = (SCORE, "pass@1")
+"""What a mean score is called: of texts, and of programs."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -67,7 +71,8 @@ def spent(task: Task, result: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Board:
-    """The problems that every run of a study answered, with their levels, and what a diverged run is given on each.
+    """The problems that every run of a study answered, with their levels, what a diverged run is given on each, and the names
+    of what was measured of each beside the score.
 
     A diverged run delivers no policy. Where scores are 0 or 1 it gets 0; where they have no zero (a reward model's), the
     worst score that any run got on the problem.
@@ -75,6 +80,7 @@ class Board:
 
     levels: Mapping[str, str]
     worst: Mapping[str, float]
+    rates: Sequence[str]
 
     @classmethod
     def of(cls, ran: Mapping[str, Sequence[Ran]], decoding: str) -> Board:
@@ -83,17 +89,23 @@ class Board:
         if not tables:
             raise UserError("Every run of every arm diverged: there is nothing to report. Lower the learning rates.")
         levels = {name: row["level"] for name, row in tables[0].items()}
-        return cls(levels, worst(tables))
+        first = next(iter(tables[0].values()))
+        return cls(levels, worst(tables), tuple(first.get("measures", ())))
 
-    def table(self, runs: Sequence[Ran], decoding: str, level: str = "") -> Scores:
-        """An arm's scores, seeds x problems (of one level, where given): each cell the mean over the problem's samples."""
+    def table(self, runs: Sequence[Ran], decoding: str, level: str = "", measure: str = SCORE) -> Scores:
+        """An arm's values of a measure, seeds x problems (of one level, where given): each cell is one problem's."""
         names = tuple(name for name, found in self.levels.items() if not level or found == level)
         rows = [
-            [self.worst[name] if run.diverged else mean(run.problems(decoding)[name]["scores"]) for name in names]
+            [self.worst[name] if run.diverged else value(run.problems(decoding)[name], measure) for name in names]
             for run in runs
         ]
         seeds = tuple(run.task.seed for run in runs)
         return Scores(np.array(rows), seeds, names, tuple(run.task.seed for run in runs if run.diverged))
+
+
+def value(problem: Mapping[str, Any], measure: str) -> float:
+    """A problem's value of a measure; its score is the mean over its samples."""
+    return mean(problem["scores"]) if measure in SCORES else problem["measures"][measure]
 
 
 def worst(tables: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -21,6 +21,8 @@ from preflab.testbeds.lines import read_lines
 from preflab.testbeds.provenance import first_turn_key, place
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
+SANDBOX = "sandbox"
+
 
 class Jsonl(Spec):
     """`data`: a file. `validation`, `test`: files too, or the shares of `data` that are set apart by first user turn.
@@ -43,6 +45,11 @@ class Jsonl(Spec):
             raise ValueError("the shares of validation and test must lie between 0 and 1, and leave some for training")
         return self
 
+    @property
+    def language(self) -> str:
+        """What the answers are written in, where that is known."""
+        return "python" if self.judge == SANDBOX else ""
+
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
@@ -60,7 +67,7 @@ class Jsonl(Spec):
 
     @contextmanager
     def _judge(self, rows: Mapping[Split, Sequence[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:
-        if self.judge == "sandbox":
+        if self.judge == SANDBOX:
             _refuse_what_is_no_text(rows)
             with contextlib.closing(ProgramJudge(0, "bubblewrap", every=False)) as judge:
                 yield judge

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -40,6 +40,7 @@ class Code(Spec):
     `backend`: the sandbox. `every`: tests go on after the first failure, which a reward by the share of tests needs.
     """
 
+    language: ClassVar[str] = "python"
     data: str
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2

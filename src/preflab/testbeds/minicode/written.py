@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from preflab.sandbox.judge import Task
 from preflab.sandbox.limits import Limits, wall_for
@@ -32,6 +32,7 @@ HOW = How(
 class MinicodePy(Minicode):
     """As `minicode`. `workers`: programs judged at once, 0: one a core; `backend`: the sandbox."""
 
+    language: ClassVar[str] = "python"
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
     workers: int = 0
     backend: str = "bubblewrap"

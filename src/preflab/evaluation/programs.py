@@ -1,0 +1,74 @@
+"""The measures of programs, problem by problem: pass@k, and k@n after the filter by public tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from preflab.errors import UserError
+from preflab.evaluation.base import Grade
+from preflab.evaluation.clusters import behaviours, clustered, grouped
+from preflab.evaluation.measures import k_at_n, pass_at_k
+from preflab.evaluation.settings import CLUSTERED, Evaluation
+from preflab.rewards.tests import judged
+from preflab.testbeds.base import Testbed
+from preflab.types import Completion, Problem, Prompt, Test
+
+Group = tuple[Prompt, Sequence[Completion], Sequence[Grade]]
+"""A problem, its samples, their grades."""
+
+
+def rates(
+    spec: Evaluation, testbed: Testbed, groups: Sequence[Group], seed_for: Callable[..., int]
+) -> list[dict[str, float]]:
+    """Each problem's value of every measure, by the measure's name. Raises `UserError` where one is asked for that the
+    problem's public tests do not allow."""
+    found = [
+        {f"pass@{k}": pass_at_k(len(grades), sum(grade.score > 0 for grade in grades), k) for k in spec.k}
+        for _, _, grades in groups
+    ]
+    if spec.submissions:
+        for row, each in enumerate(submitted(spec, testbed, groups, seed_for)):
+            found[row] |= each
+    return found
+
+
+def submitted(
+    spec: Evaluation, testbed: Testbed, groups: Sequence[Group], seed_for: Callable[..., int]
+) -> list[dict[str, float]]:
+    """k@n, for each pair of the settings, and the same by clusters where they ask for it."""
+    tests = {prompt.id: _public(prompt) for prompt, _, _ in groups}
+    rows = [(prompt.id, answer.text) for prompt, answers, _ in groups for answer in answers]
+    verdicts = judged(testbed.judge, [(text, tests[name]) for name, text in rows], [name for name, _ in rows])
+    passes = iter(verdicts)
+    found: list[dict[str, float]] = []
+    for prompt, answers, grades in groups:
+        kept = [
+            (answer.text, grade.score > 0)
+            for answer, grade in zip(answers, grades, strict=True)
+            if next(passes).correct
+        ]
+        right = sum(good for _, good in kept)
+        values = {f"{k}@{n}": k_at_n(len(answers), len(kept), right, k, n) for k, n in spec.submissions}
+        if spec.clusters:
+            seed = seed_for("clusters", prompt.id)
+            values |= _by_clusters(spec, testbed, tests[prompt.id], kept, seed)
+        found.append(values)
+    return found
+
+
+def _by_clusters(
+    spec: Evaluation, testbed: Testbed, tests: Sequence[Test], kept: Sequence[tuple[str, bool]], seed: int
+) -> dict[str, float]:
+    behaved = behaviours(testbed, [text for text, _ in kept], tests, spec.clusters, seed)
+    alike = grouped(behaved, [good for _, good in kept])
+    return {f"{k}@{n}{CLUSTERED}": clustered(alike, k) for k, n in spec.submissions}
+
+
+def _public(prompt: Prompt) -> Sequence[Test]:
+    found = prompt.public_tests if isinstance(prompt, Problem) else ()
+    if not found:
+        raise UserError(
+            f"k@n filters by public tests, and problem {prompt.id!r} has none. Let the testbed make the first N hidden "
+            "ones public (`public_first: N`), or leave `submissions` out."
+        )
+    return found

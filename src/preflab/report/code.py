@@ -1,0 +1,38 @@
+"""Programs in colour: what a token is becomes one of a few classes of the style sheet."""
+
+from __future__ import annotations
+
+from markupsafe import Markup, escape
+from pygments import lex
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Keyword, Name, Number, Operator, String
+from pygments.util import ClassNotFound
+
+from preflab.report import text
+
+KINDS = {
+    Keyword: "keyword",
+    Operator.Word: "keyword",
+    String: "string",
+    Comment: "comment",
+    Number: "number",
+    Name.Builtin: "builtin",
+    Name.Function: "builtin",
+}
+FENCE = "```"
+
+
+def highlighted(answer: str, language: str) -> Markup:
+    """The answer as markup, nothing hidden in it. Fences make it a text with programs in it; an unknown language is plain."""
+    shown = text.visible(answer)
+    try:
+        lexer = get_lexer_by_name(
+            "markdown" if language and FENCE in answer else language, stripnl=False, ensurenl=False
+        )
+    except ClassNotFound:
+        return escape(shown)
+    return Markup("").join(
+        Markup('<span class="{}">{}</span>').format(kind, piece) if kind else escape(piece)
+        for token, piece in lex(shown, lexer)
+        for kind in [next((name for parent, name in KINDS.items() if token in parent), "")]
+    )
