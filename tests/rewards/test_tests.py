@@ -8,6 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from preflab.errors import UserError
 from preflab.meter import Meter
@@ -54,6 +55,29 @@ def test_ten_when_every_test_passes_else_zero() -> None:
     assert reward.score([a, a, b], [Completion("7"), Completion("8"), Completion("3")]) == [10, 0, 0]
     assert reward.outcomes == {"passed": 1, "failed": 2}  # of what was scored last
     assert [verdict.passed for verdict in reward.judge([b], [Completion("3")])] == [(True, True, False)]
+
+
+def test_compiling_pays_and_the_wrong_format_costs() -> None:
+    """Each part by itself, 10 or 0 below: right 10 + 1; wrong 0 + 1; what does not compile 0; "  7" is right but not the
+    format, 10 + 1 - 3; so is what was cut off; with tests by share the parts are added to that, 10 x 2/3 + 1."""
+
+    def strict(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        return [
+            judge([program])[0] if program[0].strip().isdigit() else Verdict("compile-error", (False,) * 3)
+            for program in programs
+        ]
+
+    reward, bed = opened(Tests(compile_bonus=1, format=r"\d+|x\n.*", format_penalty=3), strict)
+    a, b = bed.prompts("train")
+    answers = [Completion(text) for text in ("7", "8", "x\n\ny", "  7")] + [Completion("7", truncated=True)]
+    assert reward.score([a] * 5, answers) == [11, 1, 0, 8, 8]
+    reward, bed = opened(Tests(compile_bonus=1, partial=True), strict)
+    assert reward.score([b], [Completion("3")]) == [pytest.approx(20 / 3 + 1)]
+
+
+def test_a_format_that_is_no_pattern_is_refused() -> None:
+    with pytest.raises(ValidationError, match="is no regular expression"):
+        Tests(format="(")
 
 
 def test_partial_reward_is_between_wrong_and_correct() -> None:

@@ -6,11 +6,14 @@ be reached. A failure of the machine is not a wrong answer: it is tried once mor
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
 
 from preflab.errors import UserError
 from preflab.meter import Meter
@@ -19,16 +22,32 @@ from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
 Judge = Callable[[Sequence[tuple[str, Sequence[Test]]]], list[Verdict]]
 FAILED = "error"  # the outcome by which a judge says that it could not judge
+UNCOMPILED = "compile-error"
 
 
 class Tests(Spec):
-    """10 when every test passes, else 0. `partial`: the share of tests passed decides between the two instead."""
+    """10 when every test passes, else 0. `partial`: the share of tests passed decides between the two instead. On top of
+    either, `compile_bonus` for an answer that compiles, and `-format_penalty` for one that the regular expression `format`
+    does not match whole (its dot matches line ends too), or that hit the length limit.
+    """
 
     __test__: ClassVar[bool] = False
     kind: Literal["tests"] = "tests"
     correct: float = 10.0
     wrong: float = 0.0
     partial: bool = False
+    compile_bonus: Annotated[float, Field(ge=0)] = 0.0
+    format: str = ".*"
+    format_penalty: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("format")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
 
     @contextmanager
     def open(self, context: Context) -> Generator[TestReward]:
@@ -66,13 +85,13 @@ class TestReward:
     """What came of the answers that were scored last."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """`wrong + (correct - wrong) x share`, the share being 1 or 0, or under `partial` that of the tests passed."""
-        span = self.spec.correct - self.spec.wrong
+        """`wrong + (correct - wrong) x share + compile_bonus [it compiles] - format_penalty [it has not the format]`, the share
+        being 1 or 0, or under `partial` that of the tests passed."""
         verdicts = self.judge(prompts, completions)
         self.meter.labelled(len(verdicts))
         self.outcomes.clear()
         self.outcomes.update(verdict.outcome for verdict in verdicts)
-        return [self.spec.wrong + span * self._share(verdict) for verdict in verdicts]
+        return [self._worth(verdict, answer) for verdict, answer in zip(verdicts, completions, strict=True)]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """One verdict a completion; raises `UserError` for a prompt that is no training problem."""
@@ -84,6 +103,13 @@ class TestReward:
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         return judged(self.run, programs, [prompt.id for prompt in prompts])
+
+    def _worth(self, verdict: Verdict, answer: Completion) -> float:
+        spec = self.spec
+        formed = not answer.truncated and re.fullmatch(spec.format, answer.text, re.DOTALL)
+        bonus = 0.0 if verdict.outcome == UNCOMPILED else spec.compile_bonus
+        share = spec.wrong + (spec.correct - spec.wrong) * self._share(verdict)
+        return share + bonus - (0.0 if formed else spec.format_penalty)
 
     def _share(self, verdict: Verdict) -> float:
         if self.spec.partial and verdict.passed:
