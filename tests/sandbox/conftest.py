@@ -9,10 +9,10 @@ import pytest
 from tests.conftest import require_feature
 
 from preflab.sandbox.bubblewrap import Bubblewrap, missing
+from preflab.sandbox.groups import Group, new_group
 from preflab.sandbox.judge import Judge
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import opened
-from preflab.sandbox.usage import Group, groups, new_name
 from preflab.sandbox.walls import SCRIPT
 
 QUICK = Limits(cpu_s=2.0, wall_s=6.0, memory_mb=256)
@@ -37,9 +37,9 @@ def group(request: pytest.FixtureRequest) -> Generator[Group | None]:
     if request.param == "tree":
         yield None
         return
-    if not groups():
+    made = new_group()
+    if made is None:
         pytest.skip("needs root and control groups")
-    made = Group(new_name())
     yield made
     made.close()
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.groups import available, new_group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import opened
-from preflab.sandbox.usage import Group, groups, new_name
 from preflab.sandbox.walls import SCRIPT
 
 QUICK = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=128, output_mb=1, disk_mb=8)
@@ -79,10 +79,11 @@ def describe(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
         "user id",
         "a fresh one for each run" if root else "yours, inside a namespace; as root each run would have its own",
     )
-    measured = "a control group: memory of all processes, exactly" if groups() else "from outside, fifty times a second"
     yield (
         "limits",
-        f"measured by {measured}" if groups() else f"measured {measured}; root with cgroup v1 measures exactly",
+        "measured by a control group: memory of all processes, exactly"
+        if available()
+        else "measured from outside, fifty times a second; root that may make control groups measures exactly",
     )
     yield (
         "not stopped",
@@ -92,7 +93,7 @@ def describe(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
 
 def attack(walls: Bubblewrap) -> Iterator[Held]:
     """Every attack, one after the other."""
-    group = Group(new_name()) if groups() else None
+    group = new_group()
     try:
         for one in ATTACKS:
             with opened(walls, SCRIPT, one.source.encode(), QUICK, group=group, stdin=b"") as box:

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 from preflab.sandbox import wire
 from preflab.sandbox.compare import Comparison, same_text, same_value
+from preflab.sandbox.groups import Group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import Box, NotStarted, opened
-from preflab.sandbox.usage import Group
 from preflab.sandbox.walls import CALLED, CHECKED, SCRIPT, Walls
 from preflab.types import Test, Verdict
 
@@ -83,7 +83,7 @@ class Found(NamedTuple):
 class Judge:
     """`walls` opened; `groups`: two control groups to measure in, the program's and the tests', for each thread that judges."""
 
-    def __init__(self, walls: Walls, groups: tuple[Group, Group] | tuple[None, None] = (None, None)) -> None:
+    def __init__(self, walls: Walls, groups: tuple[Group | None, Group | None] = (None, None)) -> None:
         self.walls, self.groups = walls, groups
 
     def judge(self, source: str, task: Task) -> Verdict:

@@ -15,8 +15,8 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from preflab.sandbox.backends import backend as opened_backend
+from preflab.sandbox.groups import new_group, sweep
 from preflab.sandbox.judge import Judge, Task
-from preflab.sandbox.usage import Group, groups, new_name, sweep
 from preflab.types import Verdict
 
 AHEAD = 4
@@ -63,16 +63,12 @@ def opened_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool
     """`workers`: how many programs at once (0: one a core). `backend`: see `backends`."""
     workers = workers or len(os.sched_getaffinity(0))
     walls = opened_backend(backend)
-    if groups():
-        sweep()
+    sweep()
     with contextlib.ExitStack() as stack:
         judges: list[Judge] = []
         for _ in range(workers):
-            if not groups():
-                judges.append(Judge(walls))
-                continue
-            pair = Group(new_name()), Group(new_name())
-            for group in pair:
+            pair = new_group(), new_group()
+            for group in filter(None, pair):
                 stack.callback(group.close)
             judges.append(Judge(walls, pair))
         threads = stack.enter_context(ThreadPoolExecutor(workers))

@@ -18,8 +18,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import IO, Literal
 
+from preflab.sandbox.groups import Group
 from preflab.sandbox.limits import MEGABYTE, Limits
-from preflab.sandbox.usage import Group, Tree, Usage
+from preflab.sandbox.usage import Tree, Usage
 from preflab.sandbox.walls import Descriptors, Start, Walls
 
 Over = Literal["", "timeout", "memory", "output-limit"]

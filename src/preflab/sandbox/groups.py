@@ -1,0 +1,135 @@
+"""Control groups, where this process may make them: the kernel then measures a run exactly, and holds it to its memory.
+
+Processes are bounded by each run's own user: a group's count falls late, and would refuse a quick successor a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from abc import ABC, abstractmethod
+from functools import cache
+from pathlib import Path
+
+from preflab.sandbox.limits import MEGABYTE
+from preflab.sandbox.usage import Usage
+
+ROOT = Path("/sys/fs/cgroup")
+OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
+PREFIX = "preflab"
+
+
+class Group(ABC):
+    """A control group, a fresh one for each run: what a run leaves charged for a while, such as shared memory, is not the next
+    one's. `hierarchies`: the folders below the root in which it must be made."""
+
+    hierarchies: tuple[str, ...]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.runs = 0
+        self.folders: dict[str, Path] = {}
+
+    def open(self, memory: int) -> None:
+        """Ready for a run of `memory` bytes at most."""
+        self.close()
+        self.runs += 1
+        self.folders = {part: ROOT / part / f"{self.name}-{self.runs}" for part in self.hierarchies}
+        for folder in self.folders.values():
+            folder.mkdir()
+        self.limit(memory + OVERHEAD)
+
+    def add(self, pid: int) -> None:
+        for folder in self.folders.values():
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def close(self) -> None:
+        """The run's group goes; one whose last process is not yet gone is left to `sweep`."""
+        for folder in self.folders.values():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        self.folders = {}
+
+    @abstractmethod
+    def limit(self, memory: int) -> None: ...
+
+    @abstractmethod
+    def usage(self) -> Usage:
+        """The kernel sees to the memory: what the group holds is partly cache, which it takes back before it kills."""
+
+
+class Version1(Group):
+    hierarchies = ("memory", "cpuacct")
+
+    def limit(self, memory: int) -> None:
+        (self.folders["memory"] / "memory.limit_in_bytes").write_text(str(memory))
+        with contextlib.suppress(OSError):
+            (self.folders["memory"] / "memory.swappiness").write_text("0")
+
+    def usage(self) -> Usage:
+        cpu = int((self.folders["cpuacct"] / "cpuacct.usage").read_text()) * 1e-9
+        killed = int((self.folders["memory"] / "memory.oom_control").read_text().split()[-1]) > 0
+        return Usage(cpu, 0, killed)
+
+
+class Version2(Group):
+    hierarchies = ("",)
+
+    def limit(self, memory: int) -> None:
+        (self.folders[""] / "memory.max").write_text(str(memory))
+        with contextlib.suppress(OSError):  # there may be no swap to account for
+            (self.folders[""] / "memory.swap.max").write_text("0")
+
+    def usage(self) -> Usage:
+        told = {
+            line.split()[0]: int(line.split()[1])
+            for file in ("cpu.stat", "memory.events")
+            for line in self._lines(file)
+        }
+        return Usage(told["usage_usec"] * 1e-6, 0, told["oom_kill"] > 0)
+
+    def _lines(self, file: str) -> list[str]:
+        return (self.folders[""] / file).read_text().splitlines()
+
+
+def new_group() -> Group | None:
+    """A group under a name that nobody else has; None where this process may make none."""
+    kind = available()
+    with _lock:
+        return kind and kind(f"{PREFIX}-{os.getpid()}-{next(_names)}")
+
+
+@cache
+def available() -> type[Group] | None:
+    """The kind of group that can be made here: tried, not assumed."""
+    for kind in (Version1, Version2):
+        probe = kind(f"{PREFIX}-{os.getpid()}-probe")
+        try:
+            probe.open(64 * MEGABYTE)
+            probe.usage()
+        except (OSError, LookupError):
+            continue
+        else:
+            return kind
+        finally:
+            probe.close()
+    return None
+
+
+def sweep() -> None:
+    """Ends what a killed judge has left in its control groups, and removes them."""
+    kind = available()
+    for part in kind.hierarchies if kind else ():
+        for folder in (ROOT / part).glob(f"{PREFIX}-*-*"):
+            if Path(f"/proc/{folder.name.split('-')[1]}").exists():
+                continue
+            with contextlib.suppress(OSError):
+                for pid in (folder / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+                folder.rmdir()
+
+
+_names = iter(range(1 << 62))
+_lock = threading.Lock()

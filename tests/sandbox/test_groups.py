@@ -1,0 +1,72 @@
+"""Control groups: what is read and written in version 2, what is found on a machine, what a killed judge leaves."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from preflab.sandbox import groups
+from preflab.sandbox.groups import OVERHEAD, ROOT, Version1, Version2, available, new_group, sweep
+from preflab.sandbox.usage import Usage
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """Another root, where nothing is a control group; what was found of this machine is forgotten before and after."""
+    monkeypatch.setattr(groups, "ROOT", tmp_path)
+    available.cache_clear()
+    yield tmp_path
+    available.cache_clear()
+
+
+def test_version_2_by_its_files(elsewhere: Path) -> None:
+    """Protects the unified hierarchy: one folder a run, its limit with the walls' own share, microseconds as seconds, and the
+    kernel's count of what it killed."""
+    group = Version2("preflab-1-0")
+    group.open(64 << 20)
+    folder = elsewhere / "preflab-1-0-1"
+    assert (folder / "memory.max").read_text() == str((64 << 20) + OVERHEAD)
+    assert (folder / "memory.swap.max").read_text() == "0"
+    group.add(4321)
+    assert (folder / "cgroup.procs").read_text() == "4321"
+    (folder / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n")
+    (folder / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 0\noom_group_kill 0\n")
+    assert group.usage() == Usage(2.5, 0, False)
+    (folder / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert group.usage().killed
+    group.open(64 << 20)
+    assert group.folders[""] == elsewhere / "preflab-1-0-2"
+
+
+def test_without_the_kernels_files_there_is_no_group(elsewhere: Path) -> None:
+    """Protects from a limit that nobody keeps: a folder that can be made is not yet a control group."""
+    assert available() is None
+    assert new_group() is None
+    sweep()
+
+
+@pytest.mark.skipif(available() is None, reason="needs root and control groups")
+def test_groups_of_a_killed_judge_are_swept() -> None:
+    """Protects the machine: groups named after a process that is gone are removed, those of one that lives are not."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    kind, mine = available(), new_group()
+    assert kind is not None and mine is not None
+    left = kind(f"preflab-{process.pid}-0")
+    try:
+        for group in (left, mine):
+            group.open(64 << 20)
+        sweep()
+        assert not any(folder.exists() for folder in left.folders.values())
+        assert all(folder.exists() for folder in mine.folders.values())
+    finally:
+        mine.close()
+
+
+@pytest.mark.skipif(not (ROOT / "memory").is_dir(), reason="needs version 1")
+def test_version_1_is_found_before_version_2() -> None:
+    """Protects machines with both mounted: the memory controller is the first one's."""
+    assert available() in (Version1, None)
