@@ -88,6 +88,14 @@ def test_a_plan_is_refused_where_its_run_would_be(
     assert (tmp_path / "study.json").read_text() == manifest
 
 
+def test_who_stops_reading_gets_no_traceback() -> None:
+    """Protects `preflab ... | head`: the reader has gone, which is no failure to be explained."""
+    command = f"{sys.executable} -m preflab train --help | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.returncode in (0, 141)
+
+
 def test_the_token_budget_reaches_the_run(tmp_path: Path) -> None:
     """Protects the advice given when memory runs out: --token-budget is the run's micro-batch, in both commands."""
     parser = argparse.ArgumentParser(add_help=False)

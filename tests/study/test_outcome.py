@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from preflab.evaluation.measures import pass_at_k
 from preflab.report import results as report
+from preflab.report import views
 from preflab.spec import parse_spec
-from preflab.study.outcome import differences, results
+from preflab.study.outcome import differences, failing, results
 from preflab.study.plan import Study
 from preflab.study.scorers import wilson
 from preflab.study.study import write_reports
@@ -46,9 +48,12 @@ def measured(share: float, seed: int) -> dict[str, Any]:
     rows = {}
     for index in range(PROBLEMS):
         right = min(10, max(0, round(10 * share) + (index + seed) % 2))
-        rows[f"p{index}"] = {"level": ("easy", "hard")[index % 2], "scores": [1.0] * right + [0.0] * (10 - right)}
+        scores = [1.0] * right + [0.0] * (10 - right)
+        rates = {f"pass@{k}": pass_at_k(10, right, k) for k in (1, 5)}
+        rows[f"p{index}"] = {"level": ("easy", "hard")[index % 2], "scores": scores, "measures": rates}
     mean = sum(sum(row["scores"]) for row in rows.values()) / (10 * PROBLEMS)
-    measures = {"score": mean, "pass@1": mean, "length": 5.0, "truncated": 0.0}
+    five = sum(row["measures"]["pass@5"] for row in rows.values()) / PROBLEMS
+    measures = {"score": mean, "pass@1": mean, "pass@5": five, "length": 5.0, "truncated": 0.0}
     return {"measures": measures, "problems": rows, "outcomes": {"passed": 1}}
 
 
@@ -141,6 +146,30 @@ def test_a_clear_winner(tmp_path: Path) -> None:
     assert not seen.verdict.preliminary
     (pair,) = seen.comparisons
     assert (pair.a, pair.b, pair.outcome, pair.named) == ("ppo", "dpo", "a", True)
+
+
+def test_another_measure_may_decide(tmp_path: Path) -> None:
+    """Protects the paper's tables: under `headline: pass@5` each cell is the problem's own pass@5. With 3 of 10 right (half of
+    the problems; 4 in the others) it is 1 - C(7,5)/C(10,5) = 11/12, or 1 - C(6,5)/C(10,5) = 41/42: the arms lie closer than
+    by pass@1, 85 against 35. Both have intervals, overall and by level; curves and the frontier stay the mean score's."""
+    seen = found(tmp_path, study(evaluation={"samples": 10, "headline": "pass@5"}))
+    assert seen.headline == "pass@5" == seen.metrics[0].name
+    ppo, dpo, _ = seen.arms
+    by_name = {(row.metric, row.level): row.value for row in dpo.measures if row.decoding == "chosen"}
+    assert by_name["pass@5", ""].estimate == pytest.approx((11 / 12 + 41 / 42) / 2)
+    assert by_name["pass@1", ""].estimate == pytest.approx(0.35)
+    assert all(by_name[name, level].low is not None for name in ("pass@1", "pass@5") for level in ("", "easy", "hard"))
+    assert seen.comparisons[0].difference.estimate == pytest.approx(1 - (11 / 12 + 41 / 42) / 2)
+    assert "pass@5 100.0%" in seen.verdict.sentence
+    assert ppo.runs[0].metrics["pass@1"] == pytest.approx(0.85)
+    assert {point.score for point in dpo.runs[0].frontier} == {dpo.runs[0].metrics["pass@1"]}
+    assert views.metric_of(seen, "validation").label == "pass@1 on validation"
+
+
+def test_a_failing_test_is_said_in_lines() -> None:
+    """Protects the reader: what has one line stays on it, several are a block, what is long is cut."""
+    detail = {"test": 2, "input": "3\n1 2\n", "expected": [1, 2], "got": "x" * 700}
+    assert failing(detail) == f"test: 2\ninput:\n  3\n  1 2\nexpected: [1, 2]\ngot: {'x' * 600} …"
 
 
 def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
