@@ -1,85 +1,143 @@
-"""How long a study should take here: two short timings of its model, then arithmetic."""
+"""How long a study should take here: short timings of its models and of its judge, then arithmetic."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.models.spec import ModelSpec
 from preflab.spec import Context
+from preflab.study.arm import Arm
 from preflab.study.plan import Study, Task
+from preflab.types import Completion, Demonstration, Problem, Prompt, Split, Test, Verdict
 
 STARTING = 3.0  # seconds until an arm has its model and its data
-ROLLOUT = 5  # an answer that is sampled, scored, and learnt from by actor and critic, in answers trained on
+ROLLOUT = 5  # an answer that is sampled and learnt from by actor and critic, in answers trained on
+SAMPLED = 10  # a sampled token, in tokens of a forward pass
+TIMED = 16  # rows of a timed batch, programs of a timed judgement
+ANSWER = 16  # tokens of an answer where the data have none
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Effective FLOP/s of a training step and of a forward pass, N, and the mean prompt length of the testbed."""
+    """Of one model: seconds a trained row and a row of a forward pass take, and what its compute is counted as, in FLOP."""
 
     training: float
     forward: float
-    parameters: int
-    prompt_tokens: float
-    demonstrations: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The models' speeds, the prompts of each split, and the seconds that judging one program takes an arm."""
+
+    speeds: Mapping[ModelSpec, Speed]
+    prompts: Mapping[Split, int]
+    judging: float
 
     @classmethod
-    def measured(cls, study: Study) -> Speed:
-        """Times one batch of the study's model on its testbed's prompts."""
-        import torch
-
-        from preflab.batch import collate
-        from preflab.models import forward
-        from preflab.models.load import load
-
-        torch.set_num_threads(study.threads)
+    def measured(cls, study: Study, models: Iterable[ModelSpec], at_once: int) -> Estimate:
+        """Times a batch of each model on the testbed's demonstrations, and its judge on their programs. `at_once`: how many
+        arms share the machine, and so the judge."""
         with study.testbed.open(Context()) as testbed:
+            prompts = {split: list(testbed.prompts(split)) for split in SPLITS}
+            rows = list(testbed.demonstrations("train"))[:TIMED]
             words = testbed.words() if hasattr(testbed, "words") else ()
-            prompts = list(testbed.prompts("train"))
-        shape = study.model.tiny.model_copy(update={"words": words})
-        lm = load(study.model.model_copy(update={"lora": None, "tiny": shape}), seed=0)
-        ids = [lm.encode_prompt(prompt) for prompt in prompts[:32]]
-        batch = collate(ids, [[lm.end_ids[0]] * 16] * len(ids))
-
-        def timed(train: bool) -> float:
-            started = time.perf_counter()
-            with torch.set_grad_enabled(train):
-                logprobs = forward.token_logprobs(lm.model, batch).logprobs
-                if train:
-                    logprobs.sum().backward()
-            return time.perf_counter() - started
-
-        timed(True)  # the first call allocates
-        flops = 2.0 * lm.size * batch.tokens
-        return cls(
-            training=3 * flops / timed(True),
-            forward=flops / timed(False),
-            parameters=lm.size,
-            prompt_tokens=batch.tokens / len(ids),
-            demonstrations=len(prompts),
-        )
+            judging = judge_seconds(testbed.judge, prompts["train"], rows) * at_once
+        asked = [row.prompt for row in rows] or prompts["train"][:TIMED]
+        answers = [row.completion for row in rows] or [None] * len(asked)
+        speeds = {model: model_speed(model, words, asked, answers, study.threads) for model in set(models)}
+        return cls(speeds, {split: len(prompts[split]) for split in SPLITS}, judging)
 
     def seconds(self, task: Task) -> float:
         """Training plus measuring. An arm under a compute budget is taken to share it with its stages half and half; without
         one a method learns from steps x rollouts answers of its own, or passes over the training prompts."""
         arm, method = task.arm, task.arm.method
+        speed = self.speeds[arm.model]
         if method is None or (not hasattr(method, "optim") and not hasattr(method, "draw")):
             training = 0.0  # nothing is trained
         elif arm.budget is not None and arm.budget.unit == "compute":
-            training = arm.budget.amount / 2 / self.training
+            training = arm.budget.amount / 2 / speed.flops * speed.training
         else:
-            training = self._rows(method) * self.prompt_tokens * 6 * self.parameters / self.training
-        return STARTING + training + self._measuring(arm.evaluation.samples) * (arm.measure == "test")
+            training = self.trained(method) * speed.training
+        if method is not None and getattr(arm.reward, "kind", "") == "tests":
+            training += self.drawn(method) * self.judging
+        return STARTING + training + self.measuring(arm)
 
-    def _rows(self, method: Any) -> float:
+    def trained(self, method: Any) -> float:
         """How many trained answers the method's work is worth."""
         if hasattr(method, "rollouts"):
             return ROLLOUT * method.steps * method.rollouts
-        return self.demonstrations * (
-            getattr(method, "epochs", 0) or getattr(getattr(method, "draw", None), "samples", 0)
-        )
+        drawn = self.drawn(method)
+        return drawn + getattr(method, "epochs", 0) * (drawn / method.draw.samples if drawn else self.prompts["train"])
 
-    def _measuring(self, samples: int) -> float:
-        """Two decodings of the test split and the validation grid; a sampled token costs about ten forward ones."""
-        tokens = 500 * samples * 3 * self.prompt_tokens
-        return 2.0 * self.parameters * tokens / self.forward
+    def drawn(self, method: Any) -> int:
+        """How many answers the method draws and has scored."""
+        if hasattr(method, "rollouts"):
+            return method.steps * method.rollouts
+        if not hasattr(method, "draw"):
+            return 0
+        rounds = getattr(method, "rounds", 0) or getattr(method, "steps", 1)
+        return rounds * (method.prompts or self.prompts["train"]) * method.draw.samples
+
+    def measuring(self, arm: Arm) -> float:
+        """The grid on the validation split, and for a result two decodings of the test split."""
+        spec = arm.evaluation
+        limits = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
+        answers = limits["validation"] * len(spec.temperatures) * spec.validation_samples * (arm.measure != "none")
+        answers += limits["test"] * 2 * spec.samples * (arm.measure == "test")
+        return answers * (SAMPLED * self.speeds[arm.model].forward + self.judging)
+
+
+def model_speed(
+    model: ModelSpec,
+    words: Sequence[str],
+    prompts: Sequence[Prompt],
+    answers: Sequence[Completion | None],
+    threads: int,
+) -> Speed:
+    """Times one training step and one forward pass of the model, without its adapters."""
+    import torch
+
+    from preflab.batch import collate
+    from preflab.models import forward
+    from preflab.models.load import load
+
+    torch.set_num_threads(threads)
+    shape = model.tiny.model_copy(update={"words": words})
+    lm = load(model.model_copy(update={"lora": None, "tiny": shape}), seed=0)
+    ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
+    batch = collate([lm.encode_prompt(prompt) for prompt in prompts], ends)
+
+    def timed(train: bool) -> float:
+        started = time.perf_counter()
+        with torch.set_grad_enabled(train):
+            logprobs = forward.token_logprobs(lm.model, batch).logprobs
+            if train:
+                logprobs.sum().backward()
+        return (time.perf_counter() - started) / len(answers)
+
+    timed(True)  # the first call allocates
+    return Speed(timed(True), timed(False), 6.0 * lm.size * batch.tokens / len(answers))
+
+
+def judge_seconds(
+    judge: Callable[[Sequence[tuple[str, Sequence[Test]]]], list[Verdict]],
+    prompts: Sequence[Prompt],
+    rows: Sequence[Demonstration],
+) -> float:
+    """Seconds a program, all workers busy; 0 where answers are no programs."""
+    tests = {
+        prompt.id: (*prompt.public_tests, *prompt.hidden_tests) for prompt in prompts if isinstance(prompt, Problem)
+    }
+    programs = [(row.completion.text, tests[row.prompt.id]) for row in rows if tests.get(row.prompt.id)]
+    if not programs:
+        return 0.0
+    judge(programs[:1])  # the first call opens the sandbox
+    started = time.perf_counter()
+    judge(programs[1:])
+    return (time.perf_counter() - started) / max(1, len(programs) - 1)

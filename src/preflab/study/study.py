@@ -16,7 +16,7 @@ from preflab.errors import UserError
 from preflab.report import print_summary, read_results, write_report
 from preflab.report.text import counted
 from preflab.spec import parse_spec
-from preflab.study.estimate import Speed
+from preflab.study.estimate import Estimate
 from preflab.study.outcome import results
 from preflab.study.plan import Study, Task, Trial, load_study, narrowed, tasks, trials, with_settings
 from preflab.study.process import preload
@@ -180,9 +180,9 @@ def write_reports(directory: Path, *, samples: bool) -> Path:
 def describe_plan(study: Study, directory: Path) -> str:
     """The stages and arms of a study and how long they should take on this machine."""
     found = list(tasks(study, directory))
-    speed = Speed.measured(study)
-    cores = cores_here()
-    seconds = [speed.seconds(task) for task in found]
+    at_once = max(1, cores_here() // study.threads)
+    estimate = Estimate.measured(study, [task.arm.model for task in found], at_once)
+    seconds = [estimate.seconds(task) for task in found]
     lines = [f"{study.name}: {study.question}", ""]
     groups: dict[tuple[str, str], list[tuple[Task, float]]] = {}
     for task, cost in zip(found, seconds, strict=True):
@@ -196,12 +196,11 @@ def describe_plan(study: Study, directory: Path) -> str:
             f"  {part:<6} {name:<12} {kind:<14} {counted(len(members), 'seed')}, {done} done, about {each:.1f} min each"
         )
     left = sum(cost for task, cost in zip(found, seconds, strict=True) if not is_done(task))
-    at_once = max(1, cores // study.threads)
     lines += ["", f"  {len(found)} runs, {at_once} at a time: about {left / at_once / 3600:.2f} hours on this machine."]
     if study.tuning is not None:
         tried = list(trials(study, directory))
         count = sum(1 for arm, _, _ in tried if arm)
-        hours = sum(speed.seconds(task) for _, _, task in tried if not is_done(task)) / at_once / 3600
+        hours = sum(estimate.seconds(task) for _, _, task in tried if not is_done(task)) / at_once / 3600
         when = "shipped with the study" if study.tuning.shipped else f"run first, about {hours:.2f} hours more"
         lines.append(f"  Tuning: {count} trials, {when}.")
     return "\n".join(lines)
