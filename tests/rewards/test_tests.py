@@ -97,7 +97,8 @@ def test_problems_of_evaluation_are_refused() -> None:
 
 
 def test_a_failing_judge_is_no_wrong_answer() -> None:
-    """An `error` verdict is tried once more, alone; a second one is raised, and never becomes a score of 0."""
+    """An `error` verdict is tried once more, alone. A second one is raised where it is of more than the share that may be lost,
+    and otherwise gets the mean of the others' scores, (10 + 0) / 2 = 5: it never becomes a score of 0."""
     calls: list[int] = []
 
     def flaky(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
@@ -109,8 +110,17 @@ def test_a_failing_judge_is_no_wrong_answer() -> None:
     a, b = bed.prompts("train")
     assert reward.score([b, a], [Completion("0"), Completion("7")]) == [0, 10] and calls == [2, 1]
     dead, bed = opened(run=lambda programs: [Verdict("error", (), {"error": "no memory"}) for _ in programs])
-    with pytest.raises(RuntimeError, match=r"failed twice on an answer to problem 'a'.*no memory"):
+    with pytest.raises(UserError, match=r"failed twice on 1 of 1 answers \(at most 1% may be lost\).*'a'.*no memory"):
         dead.score([a], [Completion("7")])
+
+    def lame(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+        return [Verdict("error", ()) if text == "" else judge([(text, tests)])[0] for text, tests in programs]
+
+    lenient, bed = opened(Tests(unjudged=0.4), run=lame)
+    assert lenient.score([a, a, a], [Completion("7"), Completion(""), Completion("8")]) == [10, 5, 0]
+    assert lenient.outcomes["error"] == 1
+    with pytest.raises(UserError, match="2 of 3 answers"):
+        lenient.score([a, a, a], [Completion("7"), Completion(""), Completion("")])
 
 
 def test_each_score_is_a_label() -> None:

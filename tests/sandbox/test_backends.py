@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import pytest
 
@@ -12,6 +12,8 @@ from preflab.sandbox.backends import backend
 from preflab.sandbox.bare import Bare
 from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.limits import Limits
+from preflab.sandbox.pool import opened_pool
+from preflab.sandbox.walls import Descriptors, Start
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=256)
@@ -22,7 +24,6 @@ SUM = Task("stdin", [Test("1 2\n", "3\n"), Test("5 5\n", "10\n")], limits=LIMITS
 def bare() -> Generator[Judge]:
     walls = Bare()
     yield Judge(walls)
-    assert os.listdir(walls.home.name) == [] or True
     walls.home.cleanup()
 
 
@@ -57,3 +58,29 @@ def test_unknown_backend() -> None:
     """Protects the user: the nearest name."""
     with pytest.raises(UserError, match=r"Unknown sandbox backend 'bubblewarp'.*bubblewrap"):
         backend("bubblewarp")
+
+
+@pytest.mark.parametrize("name", ["bubblewrap", "bare"])
+def test_off_linux_there_is_a_clear_message(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects users of other systems, of the weak backend too."""
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with pytest.raises(UserError, match=r"needs Linux.*on darwin.*container"), opened_pool(0, name):
+        pass
+
+
+class Broken:
+    """Walls behind which nothing runs."""
+
+    filter = b""
+
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
+        return Bare.start(self.bare, ("/bin/false",), limits, fds)
+
+    bare = Bare()
+
+
+def test_a_sandbox_that_runs_nothing_is_refused() -> None:
+    """Protects from verdicts of a sandbox that fails every program: an honest one is tried before any other."""
+    with pytest.raises(UserError, match="does not run even an honest program"), opened_pool(1, f"{__name__}:Broken"):
+        pass

@@ -11,6 +11,13 @@ from preflab.sandbox.limits import Limits
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=2.0, wall_s=8.0, memory_mb=256)
+WRITES = """
+import os
+def write(text):
+    for descriptor in range(3, 30):
+        try: os.write(descriptor, text.encode())
+        except OSError: pass
+"""
 LIST = """
 class ListNode:
     def __init__(self, val=0, next=None):
@@ -143,3 +150,17 @@ def test_hostile_values_cost_the_program_alone(returned: str, judge: Judge) -> N
     task = checked("assert candidate() == 7", nodes=["ListNode"], prelude=LIST)
     assert outcome(judge, f"def f(): return {returned}", task) not in ("passed", "error")
     assert outcome(judge, "def f(): return 7", task) == "passed"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"{WRITES}def f(x):\n    write('\\n')\n    return x",
+        f"{WRITES}write('\\n')\ndef f(x): return x",
+        f"{WRITES}write('1\\n')\ndef f(x): return x",
+    ],
+)
+def test_an_empty_answer_is_the_programs_fault(source: str, judge: Judge) -> None:
+    """Protects the batch: a line without a value once looked like tests that broke by themselves, an `error` that a program
+    could make at will, and that stopped the run."""
+    assert outcome(judge, source, checked("assert candidate(2) == 2")) == "failed"

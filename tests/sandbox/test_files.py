@@ -22,6 +22,15 @@ PROBLEM = {
     "time_limit_s": 2,
     "memory_limit_mb": 256,
 }
+CALL: dict[str, Any] = {
+    "mode": "call",
+    "entry_point": "f",
+    "public_tests": [{"args": [1], "expected": 1}],
+    "hidden_tests": [],
+}
+DEEP: list[Any] = []
+for _ in range(250):
+    DEEP = [DEEP]
 RIGHT, WRONG = "print(sum(map(int, input().split())))", "print(3)"
 
 
@@ -50,7 +59,14 @@ def test_a_line_for_each_program(walls: Bubblewrap, tmp_path: Path) -> None:
     code, found = judge(tmp_path, [program(f"p{n}", RIGHT if n % 3 else WRONG) for n in range(12)])
     assert code == 0 and sorted(record["program_id"] for record in found) == sorted(f"p{n}" for n in range(12))
     by_name = {record["program_id"]: record for record in found}
-    assert by_name["p1"] == {"program_id": "p1", "verdict": "passed", "passed": 2, "tests": 2, "detail": {}}
+    assert by_name["p1"] == {
+        "program_id": "p1",
+        "verdict": "passed",
+        "passed": 2,
+        "tests": 2,
+        "digest": by_name["p4"]["digest"],
+        "detail": {},
+    }
     assert by_name["p0"]["verdict"] == "failed" and by_name["p0"]["passed"] == 1
     assert by_name["p0"]["detail"] == {"test": 1, "input": "2 2", "expected": "4", "got": "3\n"}
 
@@ -81,6 +97,12 @@ def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
         ({}, [program("a", WRONG, "nowhere")], r"programs.jsonl:1: there is no problem 'nowhere'"),
         ({}, [program("a", WRONG), program("a", RIGHT)], r"programs.jsonl:2: the program 'a' is there twice"),
         ({}, [{"program_id": "a", "problem_id": "sum"}], r"`source` must be text"),
+        ({"hidden_tests": 7}, [], r"`hidden_tests` must be a list"),
+        ({"public_tests": [{"input": "\ud800", "output": "1"}]}, [], r"`public_tests` 0 cannot be passed on"),
+        ({"compare": "words"}, [], r"`compare` is 'words'; known are lines, tokens"),
+        ({"special": 3}, [], r"`special` must be text"),
+        ({**CALL, "compare": "exact"}, [], "are for printed text"),
+        ({**CALL, "public_tests": [{"args": [DEEP], "expected": 1}]}, [], r"`public_tests` 0 cannot be passed on"),
     ],
 )
 def test_bad_files_are_refused_before_anything_runs(
@@ -99,3 +121,53 @@ def test_other_things_than_verdicts_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds other things than verdicts"):
         judge(tmp_path, [program("a", RIGHT)])
     assert (tmp_path / "out" / "verdicts.jsonl").read_text() == "my notes\n"
+
+
+def test_errors_and_changed_programs_are_judged_again(walls: Bubblewrap, tmp_path: Path) -> None:
+    """Protects a second run from the first one's: a program that was changed gets a new verdict, one that could not be judged
+    another try; the others keep their lines, and each program has one."""
+    _, first = judge(tmp_path, [program("a", RIGHT), program("b", WRONG), program("c", RIGHT)])
+    out = tmp_path / "out" / "verdicts.jsonl"
+    lines(out, [row | ({"verdict": "error"} if row["program_id"] == "c" else {}) for row in first])
+    code, found = judge(tmp_path, [program("a", RIGHT), program("b", RIGHT), program("c", RIGHT)])
+    assert code == 0 and sorted((row["program_id"], row["verdict"]) for row in found) == [
+        (name, "passed") for name in "abc"
+    ]
+
+
+def test_what_is_read_is_not_written(tmp_path: Path) -> None:
+    """Protects the programs: a file of a single line without an end looked like a verdict that was cut off."""
+    path = tmp_path / "programs.jsonl"
+    path.write_text(json.dumps(program("a", RIGHT)))
+    problems = lines(tmp_path / "problems.jsonl", [PROBLEM])
+    for out, said in ((path, "is what is to be read"), (problems, "is what is to be read"), (tmp_path, "other things")):
+        with pytest.raises(UserError, match=said):
+            command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(out)])
+    (tmp_path / "notes").write_text("my notes")
+    with pytest.raises(UserError, match="holds other things"):
+        command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(tmp_path / "notes")])
+    with pytest.raises(UserError, match="cannot be written"):
+        command(["judge", "--problems", str(problems), "--programs", str(path), "--out", "/proc/none/out"])
+    assert path.read_text() == json.dumps(program("a", RIGHT)) and (tmp_path / "notes").read_text() == "my notes"
+
+
+def test_comparison_and_a_judge_of_the_problems_own(walls: Bubblewrap, tmp_path: Path) -> None:
+    """Protects `compare` and `special` in a file: blanks that `lines` counts and `tokens` does not; any order that a program of
+    the problem's accepts."""
+    special = (
+        "import json, sys\ncase = json.load(sys.stdin)\n"
+        "print('right' if sorted(case['output'].split()) == sorted(case['expected'].split()) else 'wrong')"
+    )
+    tests = {"public_tests": [{"input": "", "output": "1 2"}], "hidden_tests": []}
+    ways: dict[str, dict[str, Any]] = {"lines": {}, "tokens": {"compare": "tokens"}, "any": {"special": special}}
+    problems = [PROBLEM | tests | {"problem_id": name} | way for name, way in ways.items()]
+    programs = [program(f"{name} {text}", f"print({text!r})", name) for name in ways for text in ("1  2", "2 1")]
+    _, found = judge(tmp_path, programs, problems)
+    passed = {row["program_id"] for row in found if row["verdict"] == "passed"}
+    assert passed == {"tokens 1  2", "any 1  2", "any 2 1"}
+
+
+def test_blank_lines_at_the_end_do_not_count_however_many(walls: Bubblewrap, tmp_path: Path) -> None:
+    """Protects a rule from another: who prints far more than expected is wrong without being read; blank lines are not more."""
+    code, found = judge(tmp_path, [program("a", "print(sum(map(int, input().split())), end='\\n' * 40000)")])
+    assert code == 0 and found[0]["verdict"] == "passed"

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import require_feature
 
-from preflab.sandbox import seccomp
+from preflab.sandbox import process, seccomp
 from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.image import _copy, _needed
+from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import NotStarted, opened
+from preflab.types import Test
 
 from .conftest import QUICK, Ran
 
 Run = Callable[..., Ran]
+PROCESSES = Task("stdin", [Test("", str(QUICK.processes))], limits=QUICK)
+LIMIT = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC)[0])"
 
 
 def test_input_output_and_status(run: Run) -> None:
@@ -266,3 +275,39 @@ def test_the_filter_is_well_formed(machine: str) -> None:
     assert all(
         index + 1 + max(line[2], line[3]) < len(lines) for index, line in enumerate(lines[:-1]) if line[0] & 7 == 5
     )
+
+
+def test_a_shell_that_is_bash_sets_the_limits_too(walls: Bubblewrap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects Fedora, Arch and others, whose `/bin/sh` is bash: there `ulimit -p` is the size of pipes."""
+    bash = Path(shutil.which("bash") or "")
+    require_feature("sandbox", bash.is_file(), "bash is not installed")
+    with tempfile.TemporaryDirectory(dir=walls.image.parent) as folder:  # where the user that it drops to may look
+        Path(folder).chmod(0o755)
+        root = Path(shutil.copytree(walls.image, Path(folder) / "image", symlinks=True))
+        for found in {bash, *_needed([bash])}:
+            _copy(found, root / ("bin/sh" if found == bash else str(found).lstrip("/")))
+        monkeypatch.setattr(walls, "image", root)
+        verdict = Judge(walls).judge(LIMIT, PROCESSES)
+    assert verdict.correct, verdict.detail
+
+
+def test_the_user_is_changed_with_and_without_setpriv(walls: Bubblewrap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects both ways to a user of its own: by another program, which is quick, and by this process."""
+    for able in (True, False):
+        monkeypatch.setattr(process, "can_set_user", lambda able=able: able)
+        assert Judge(walls).judge(LIMIT, PROCESSES).correct
+
+
+def test_without_descriptors_there_is_no_verdict(walls: Bubblewrap) -> None:
+    """Protects a batch from this process's own want of descriptors: it is the machine's failure, whatever wanted one, and none
+    is lost on the way."""
+    judge, before = Judge(walls), len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for more in range(1, 16):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, hard))
+        try:
+            assert judge.judge("print(64)", PROCESSES).outcome in ("error", "passed")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert judge.judge("print(64)", PROCESSES).correct

@@ -7,6 +7,7 @@ invalid only makes programs fail alike. Hidden tests have no part in it.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -16,9 +17,10 @@ from math import comb
 from typing import Any, NamedTuple
 
 from preflab.errors import UserError
+from preflab.rewards.tests import judged
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.code.exercise import How
-from preflab.types import Test
+from preflab.types import Test, Verdict
 
 RAN = ("passed", "failed")
 CHANGES = 3
@@ -88,9 +90,28 @@ def behaviours(
     Raises `UserError` where the tests are code, which has no input to change.
     """
     asked = inputs(tests, count, seed)
-    verdicts = testbed.judge([(program, (test,)) for program in programs for test in asked])
-    seen = [str(verdict.detail.get("got", "")) if verdict.outcome in RAN else verdict.outcome for verdict in verdicts]
+    runs = [(program, (test,)) for program in programs for test in asked]
+    seen = [shown(verdict) for verdict in judged(testbed.judge, runs, ["of a cluster"] * len(runs))]
     return [tuple(seen[row * count : (row + 1) * count]) for row in range(len(programs))]
+
+
+def shown(verdict: Verdict) -> str:
+    """What a program printed or returned, but for what judges do not look at: white space, and whether a list is a tuple; or
+    how it broke."""
+    if verdict.outcome not in RAN:
+        return verdict.outcome
+    got = str(verdict.detail.get("got", ""))
+    try:
+        return json.dumps(listed(json.loads(got)))
+    except (ValueError, RecursionError):
+        return " ".join(got.split())
+
+
+def listed(value: Any) -> Any:
+    """A returned value as `sandbox.wire` writes it, tuples (`{"t": [...]}`) as lists."""
+    if isinstance(value, dict):
+        return listed(value["t"]) if list(value) == ["t"] else {key: listed(part) for key, part in value.items()}
+    return [listed(part) for part in value] if isinstance(value, list) else value
 
 
 def inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:

@@ -1,7 +1,7 @@
 """The code reward: a program earns `correct` when it passes every test of its problem, `wrong` otherwise (section 6).
 
 The reward holds the tests of *training* problems and the judge, and nothing through which the tests of evaluation could
-be reached. A failure of the machine is not a wrong answer: it is tried once more, then raised.
+be reached. A failure of the machine is not a wrong answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ UNCOMPILED = "compile-error"
 class Tests(Spec):
     """10 when every test passes, else 0. `partial`: the share of tests passed decides between the two instead. On top of
     either, `compile_bonus` for an answer that compiles, and `-format_penalty` for one that the regular expression `format`
-    does not match whole (its dot matches line ends too), or that hit the length limit.
+    does not match whole (its dot matches line ends too), or that hit the length limit. `unjudged`: the share of the answers
+    scored at once for which the judge itself may fail, twice, before the run stops; these get the mean of the others.
     """
 
     __test__: ClassVar[bool] = False
@@ -39,6 +40,7 @@ class Tests(Spec):
     compile_bonus: Annotated[float, Field(ge=0)] = 0.0
     format: str = ".*"
     format_penalty: Annotated[float, Field(ge=0)] = 0.0
+    unjudged: Annotated[float, Field(ge=0, lt=1)] = 0.01
 
     @field_validator("format")
     @classmethod
@@ -91,10 +93,17 @@ class TestReward:
         self.meter.labelled(len(verdicts))
         self.outcomes.clear()
         self.outcomes.update(verdict.outcome for verdict in verdicts)
-        return [self._worth(verdict, answer) for verdict, answer in zip(verdicts, completions, strict=True)]
+        worth = [
+            None if verdict.outcome == FAILED else self._worth(verdict, answer)
+            for verdict, answer in zip(verdicts, completions, strict=True)
+        ]
+        known = [score for score in worth if score is not None]
+        mean = sum(known) / max(1, len(known))  # neither a right answer nor a wrong one
+        return [mean if score is None else score for score in worth]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
-        """One verdict a completion; raises `UserError` for a prompt that is no training problem."""
+        """One verdict a completion; raises `UserError` for a prompt that is no training problem, and where the judge fails too
+        often."""
         unknown = next((prompt.id for prompt in prompts if prompt.id not in self.tests), None)
         if unknown is not None:
             raise UserError(
@@ -102,7 +111,7 @@ class TestReward:
                 "others with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
-        return judged(self.run, programs, [prompt.id for prompt in prompts])
+        return judged(self.run, programs, [prompt.id for prompt in prompts], self.spec.unjudged)
 
     def _worth(self, verdict: Verdict, answer: Completion) -> float:
         spec = self.spec
@@ -117,15 +126,21 @@ class TestReward:
         return float(verdict.correct)
 
 
-def judged(run: Judge, programs: Sequence[tuple[str, Sequence[Test]]], problems: Sequence[str]) -> list[Verdict]:
-    """One verdict a program, never the machine's failure: that is tried once more, then raised. `problems`: their names."""
+def judged(
+    run: Judge, programs: Sequence[tuple[str, Sequence[Test]]], problems: Sequence[str], share: float = 0.0
+) -> list[Verdict]:
+    """One verdict a program. What the machine failed at is tried once more; where it fails again, the verdict is `FAILED`, and
+    for more than `share` of the programs a `UserError` is raised. `problems`: their names."""
     verdicts = run(programs)
     failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == FAILED]
-    for row, verdict in zip(failed, run([programs[row] for row in failed]) if failed else (), strict=True):
-        if verdict.outcome == FAILED:
-            raise RuntimeError(
-                f"The judge failed twice on an answer to problem {problems[row]!r}, which says nothing about the answer: "
-                f"{dict(verdict.detail)}"
-            )
+    again = run([programs[row] for row in failed]) if failed else []
+    for row, verdict in zip(failed, again, strict=True):
         verdicts[row] = verdict
+    lost = [row for row in failed if verdicts[row].outcome == FAILED]
+    if len(lost) > share * len(programs):
+        raise UserError(
+            f"The judge failed twice on {len(lost)} of {len(programs)} answers (at most {share:.0%} may be lost), first on "
+            f"problem {problems[lost[0]]!r}: {dict(verdicts[lost[0]].detail)}. That says nothing about the answers: see "
+            "`preflab sandbox check`, then run the same command again."
+        )
     return verdicts

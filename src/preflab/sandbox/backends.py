@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 
 from preflab.errors import UserError, nearest
@@ -15,6 +16,11 @@ BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare":
 
 def backend(name: str) -> Walls:
     """The backend of that name, opened; raises `UserError` where there is none, or this machine cannot build it."""
+    if not sys.platform.startswith("linux"):
+        raise UserError(
+            f"The sandbox needs Linux, also the backend {name!r}; on {sys.platform} run preflab in a Linux container or "
+            "virtual machine."
+        )
     if name in BACKENDS:
         return BACKENDS[name]()
     if ":" in name:

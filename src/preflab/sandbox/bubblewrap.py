@@ -84,12 +84,7 @@ class Bubblewrap:
 
 def _rlimits(limits: Limits) -> str:
     """Each process's own bounds, behind the supervisor's over all of them: CPU seconds, file size in blocks of 512 bytes,
-    open files, processes of this user, no core dump."""
-    bounds = {
-        "t": int(limits.cpu_s) + 2,
-        "f": limits.disk_mb * MEGABYTE // 512,
-        "n": 256,
-        "p": limits.processes,
-        "c": 0,
-    }
-    return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + 'exec "$@"'
+    open files, no core dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash)."""
+    bounds = {"t": int(limits.cpu_s) + 2, "f": limits.disk_mb * MEGABYTE // 512, "n": 256, "c": 0}
+    processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }} && "
+    return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + processes + 'exec "$@"'

@@ -1,23 +1,29 @@
 """`preflab judge`: problems and programs from JSON lines, verdicts to JSON lines, one a program, going on where it stopped.
 
 A problem: `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` and `hidden_tests`, `time_limit_s` for a test,
-`memory_limit_mb`. A stdin test is `{input, output}`, a call test `{args, expected}`. A program: `program_id`, `problem_id`,
-`source`. A verdict: `program_id`, `verdict`, and `detail` with the first failing test.
+`memory_limit_mb`, `compare` (lines, tokens, caseless, exact), `special` (the source of a program that decides instead). A stdin
+test is `{input, output}`, a call test `{args, expected}`. A program: `program_id`, `problem_id`, `source`. A verdict:
+`program_id`, `verdict`, a `digest` of what was run, and `detail` with the first failing test.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from preflab.errors import UserError
+from preflab.sandbox import wire
+from preflab.sandbox.compare import Comparison
 from preflab.sandbox.judge import Task
 from preflab.sandbox.limits import Limits, wall_for
 from preflab.sandbox.pool import Program
 from preflab.types import Test, Verdict
 
+FIRST = b'{"program_id": '
+"""How a verdict begins."""
 Prepare = Callable[[str], tuple[str, Task]]
 FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
 
@@ -33,30 +39,44 @@ def read_task(record: Mapping[str, Any], where: str) -> Task:
     if mode not in FIELDS:
         raise UserError(f"{where}: `mode` is {mode!r}; known are {' and '.join(FIELDS)}.")
     entry_point = needed(record, "entry_point", str, where) if mode == "call" else ""
-    given, wanted = FIELDS[mode]
-    tests: list[Test] = []
-    for field in ("public_tests", "hidden_tests"):
-        found: list[Any] = record.get(field) or []
-        for number, test in enumerate(found):
-            place = f"{where}: `{field}` {number}"
-            if not isinstance(test, dict) or given not in test or wanted not in test:
-                raise UserError(f"{place} needs `{given}` and `{wanted}`.")
-            kind = str if mode == "stdin" else list
-            tests.append(Test(needed(test, given, kind, place), test[wanted]))
-            if mode == "stdin":
-                needed(test, wanted, str, place)
+    tests = [test for field in ("public_tests", "hidden_tests") for test in read_tests(record, field, mode, where)]
     if not tests:
         raise UserError(f"{where}: no test: every program would pass.")
+    compare = record.get("compare", "lines")
+    if compare not in get_args(Comparison):
+        raise UserError(f"{where}: `compare` is {compare!r}; known are {', '.join(get_args(Comparison))}.")
+    special = needed(record, "special", str, where) if record.get("special") else ""
+    if mode == "call" and (special or "compare" in record):
+        raise UserError(f"{where}: `compare` and `special` are for printed text, mode stdin.")
     seconds = positive(record, "time_limit_s", 10.0, where)
     memory = positive(record, "memory_limit_mb", 512, where)
     limits = Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=int(memory))
-    return Task("call" if mode == "call" else "stdin", tests, entry_point, limits)
+    return Task("call" if mode == "call" else "stdin", tests, entry_point, limits, compare, special)
+
+
+def read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> Iterator[Test]:
+    given, wanted = FIELDS[mode]
+    found: list[Any] = needed(record, field, list, where) if record.get(field) else []
+    for number, test in enumerate(found):
+        place = f"{where}: `{field}` {number}"
+        if not isinstance(test, dict) or given not in test or wanted not in test:
+            raise UserError(f"{place} needs `{given}` and `{wanted}`.")
+        case = cast(dict[str, Any], test)
+        made = Test(needed(case, given, str if mode == "stdin" else list, place), case[wanted])
+        try:
+            if mode == "stdin":
+                (made.input + needed(case, wanted, str, place)).encode()
+            wire.encode([made.input, made.output])
+        except (UnicodeEncodeError, wire.Foreign) as error:
+            raise UserError(f"{place} cannot be passed on: {error}.") from error
+        yield made
 
 
 def read_programs(
-    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Prepare], done: frozenset[str]
+    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Prepare], done: Mapping[str, str]
 ) -> Iterator[Program]:
-    """The programs that have no verdict yet. Raises `UserError` for a program of no known problem, or that is there twice."""
+    """The programs that have no verdict yet, or have changed since (`done`: the digests of those that have one). Raises
+    `UserError` for a program of no known problem, or that is there twice."""
     seen: set[str] = set()
     for where, record in lines:
         name = needed(record, "program_id", str, where)
@@ -67,41 +87,61 @@ def read_programs(
         if problem not in problems:
             raise UserError(f"{where}: there is no problem {problem!r}.")
         source = needed(record, "source", str, where)
-        if name not in done:
-            yield Program(name, *problems[problem](source))
+        program = Program(name, *problems[problem](source))
+        if name not in done or done[name] not in ("", digest(program)):
+            yield program
 
 
-def written(path: Path) -> frozenset[str]:
-    """The programs whose verdicts are in the file; a last line that was cut off is cut off here too."""
+def digest(program: Program) -> str:
+    """Of what is run, so that a program that was changed is judged again."""
+    return hashlib.sha256(program.source.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def written(path: Path) -> dict[str, str]:
+    """The programs that have a verdict in the file, with the digests of what was run ("": not known). A last line that was cut
+    off is no verdict, nor is an `error`. Raises `UserError` where the file holds other things."""
     if not path.exists():
-        return frozenset()
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
+        return {}
     try:
-        found = [json.loads(line)["program_id"] for line in whole.splitlines()]
-    except (ValueError, KeyError, TypeError) as error:
+        whole, _, rest = path.read_bytes().rpartition(b"\n")
+        if not whole and not FIRST.startswith(rest[: len(FIRST)]):
+            raise ValueError("no beginning of a verdict")
+        found = [json.loads(line) for line in whole.splitlines()]
+        return {line["program_id"]: line.get("digest", "") for line in found if line["verdict"] != "error"}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{path} holds other things than verdicts: name another file.") from error
-    if len(whole) < len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return frozenset(found)
 
 
-def verdict_line(name: str, verdict: Verdict) -> str:
+def keep(path: Path, names: Container[str]) -> None:
+    """Leaves the whole lines of these programs in the file, and no other."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+    kept = b"".join(line for line in lines if json.loads(line)["program_id"] in names)
+    if kept != data:
+        new = path.with_name(f".{path.name}.new")
+        new.write_bytes(kept)
+        new.replace(path)
+
+
+def verdict_line(program: Program, verdict: Verdict) -> str:
     record = {
-        "program_id": name,
+        "program_id": program.id,
         "verdict": verdict.outcome,
         "passed": sum(verdict.passed),
         "tests": len(verdict.passed),
+        "digest": digest(program),
     }
     return json.dumps({**record, "detail": dict(verdict.detail)}) + "\n"
 
 
 def needed(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any:
     """A field that must be there; raises `UserError`."""
-    if not isinstance(record.get(field), kind):
+    value = record.get(field)
+    if not isinstance(value, kind):
         raise UserError(f"{where}: `{field}` must be {'text' if kind is str else 'a list'}.")
-    return record[field]
+    return value
 
 
 def positive(record: Mapping[str, Any], field: str, default: float, where: str) -> float:

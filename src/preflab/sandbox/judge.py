@@ -10,7 +10,9 @@ A failure of the machine is no wrong answer: it is tried again, and then the ver
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +38,8 @@ Outcome = Literal[
 SYSTEM_CALL = -31  # the signal of a filtered system call
 UNCOMPILED = ("SyntaxError:", "IndentationError:", "TabError:")
 TRIES = 3
+PAUSE = 0.1
+"""Seconds before the machine is asked again."""
 SHOWN = 2000
 LONGEST = 1 << 20
 """Bytes of a source at most."""
@@ -55,6 +59,7 @@ class Task(NamedTuple):
     `compare`: how printed text is compared; `special`: the source of a program that decides instead (it reads a JSON object of
     `input`, `expected`, `output`, and prints `right` or `wrong`). `unwrap`: an expected list of one may also stand for what is
     in it. `every`: tests go on after the first failure, as far as the program lives.
+    `unjudged`: why there can be no verdict; empty where there can.
 
     Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the program;
     `nodes` are the classes whose objects may cross.
@@ -68,6 +73,7 @@ class Task(NamedTuple):
     special: str = ""
     unwrap: bool = False
     every: bool = False
+    unjudged: str = ""
     prelude: str = ""
     functions: Mapping[str, str] = {}
     nodes: Sequence[str] = ()
@@ -96,12 +102,15 @@ class Judge:
             return failure(
                 Found("compile-error", f"the source has more than {LONGEST:,} bytes"), [False] * len(task.tests)
             )
+        if task.unjudged:
+            return failure(Found("error", task.unjudged), [False] * len(task.tests))
         trouble = ""
         for _ in range(TRIES):
             try:
                 return self._judge(code, task)
-            except NotStarted as error:
+            except (NotStarted, OSError) as error:  # of ours: what the program does never raises here
                 trouble = str(error)
+                time.sleep(PAUSE)
         return failure(Found("error", trouble), [False] * len(task.tests))
 
     def _judge(self, code: bytes, task: Task) -> Verdict:
@@ -126,9 +135,10 @@ class Judge:
             yield found if isinstance(found, Found) else self._compared(found, test, task)
 
     def _compared(self, text: str, test: Test, task: Task) -> Found:
-        if len(text) > WORDY * (len(test.output) + SHOWN):
-            return Found("failed", text[:SHOWN])
         if not task.special:
+            printed = text if task.compare == "exact" else text.rstrip()
+            if len(printed) > WORDY * (len(test.output) + SHOWN):
+                return Found("failed", text)
             return Found("passed" if same_text(test.output, text, task.compare) else "failed", text)
         told = self._special(text, test, task)
         if told not in TOLD and self._special(test.output, test, task) != b"right":
@@ -173,6 +183,8 @@ def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
         told, first = checker.ask(b"\n"), True
         while told is not None and told.startswith(b"call "):
             answer = asked(program, told[len(b"call ") :], fresh=first)
+            if not answer:
+                answer = Found("failed", "no value, or a line before it was asked")
             if isinstance(answer, Found):
                 yield answer
                 return
@@ -250,9 +262,17 @@ def broken(box: Box) -> Found | None:
     return Found("compile-error" if last.startswith(UNCOMPILED) else "runtime-error", told or f"status {box.code}")
 
 
+def cut(text: str) -> str:
+    """Its beginning, and of a long one what tells it from others of the same beginning."""
+    if len(text) <= SHOWN:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"{text[:SHOWN]}… ({len(text):,} characters, sha256 {digest[:16]})"
+
+
 def failure(found: Found, passed: Sequence[bool], number: int = 0, test: Test | None = None) -> Verdict:
     """The verdict of a program whose first failing test was `number`."""
-    detail: dict[str, Any] = {"got": found.got[:SHOWN]}
+    detail: dict[str, Any] = {"got": cut(found.got)}
     if test is not None:
         detail = {"test": number, "input": test.input, "expected": test.output, **detail}
     return Verdict(found.outcome, tuple(passed), detail)

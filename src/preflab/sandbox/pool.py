@@ -14,10 +14,11 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from preflab.errors import UserError
 from preflab.sandbox.backends import backend as opened_backend
 from preflab.sandbox.groups import new_group, sweep
 from preflab.sandbox.judge import Judge, Task
-from preflab.types import Verdict
+from preflab.types import Test, Verdict
 
 AHEAD = 4
 """Programs for each worker that are read before they are judged: a file of any length needs little memory."""
@@ -60,10 +61,17 @@ class Pool:
 
 @contextmanager
 def opened_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
-    """`workers`: how many programs at once (0: one a core). `backend`: see `backends`."""
-    workers = workers or len(os.sched_getaffinity(0))
+    """`workers`: how many programs at once (0: one a core). `backend`: see `backends`. Raises `UserError` where the sandbox
+    does not run an honest program."""
     walls = opened_backend(backend)
+    workers = workers or len(os.sched_getaffinity(0))
     sweep()
+    tried = Judge(walls).judge("print(input())", Task("stdin", [Test("7", "7")]))
+    if not tried.correct:
+        raise UserError(
+            f"The sandbox does not run even an honest program ({tried.outcome}: {tried.detail.get('got', '')}). See "
+            "`preflab sandbox check`."
+        )
     with contextlib.ExitStack() as stack:
         judges: list[Judge] = []
         for _ in range(workers):

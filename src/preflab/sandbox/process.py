@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import IO, Literal
 
 from preflab.sandbox.groups import Group
@@ -39,23 +40,31 @@ class Box:
     it runs, and where it was killed for a limit."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], limits: Limits, meter: Group | Tree, pipes: Pipes, first: int
+        self,
+        stack: contextlib.ExitStack,
+        process: subprocess.Popen[bytes],
+        limits: Limits,
+        meter: Group | Tree,
+        pipes: Pipes,
+        first: int,
     ) -> None:
         self.process, self.limits, self.meter, self.pipes, self.first = process, limits, meter, pipes, first
+        self.ended = os.pidfd_open(process.pid)
+        stack.callback(os.close, self.ended)
+        self.selector = stack.enter_context(selectors.DefaultSelector())
+        stack.callback(self.kill)
         self.output, self.errors = bytearray(), bytearray()
         self.unsent = memoryview(b"")
         self.over: Over = ""
         self.code: int | None = None
         self.began = self.glanced = time.monotonic()
         self.spent = meter.usage().cpu_s  # by the walls, before the program
-        self.selector = selectors.DefaultSelector()
         assert process.stdout is not None and process.stderr is not None
         for stream in (process.stdout, process.stderr):
             os.set_blocking(stream.fileno(), False)
             self.selector.register(stream, selectors.EVENT_READ)
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
-        self.ended = os.pidfd_open(process.pid)
         self.selector.register(self.ended, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
@@ -88,11 +97,6 @@ class Box:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
         wait_for(self.first)  # the namespace's first process ends when all others have
-
-    def close(self) -> None:
-        self.kill()
-        self.selector.close()
-        os.close(self.ended)
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -176,10 +180,17 @@ class Pipes:
     """What the walls say (`status`) and hear: something in `hold` lets the program begin."""
 
     def __init__(self, stack: contextlib.ExitStack, source: bytes, calls: bytes) -> None:
-        (self.status, status), (hold, self.hold) = os.pipe(), os.pipe()
-        self.given = Descriptors(file(source), file(calls), status, hold)
-        for descriptor in (self.status, self.hold):
-            stack.callback(os.close, descriptor)
+        self.status, status = os.pipe()
+        stack.callback(os.close, self.status)
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(os.close, status)
+            hold, self.hold = os.pipe()
+            stack.callback(os.close, self.hold)
+            unfinished.callback(os.close, hold)
+            contents = file(source)
+            unfinished.callback(os.close, contents)
+            self.given = Descriptors(contents, file(calls), status, hold)
+            unfinished.pop_all()
         self.told = b""
 
     def first_process(self) -> int:
@@ -211,9 +222,14 @@ def wait_for(descriptor: int, seconds: float | None = None) -> bool:
 def file(content: bytes) -> int:
     """A descriptor to read the content from."""
     descriptor = os.memfd_create("preflab")
-    with os.fdopen(os.dup(descriptor), "wb") as out:
-        out.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -225,13 +241,15 @@ def opened(
     `NotStarted` where the walls could not be built."""
     with contextlib.ExitStack() as stack:
         pipes = Pipes(stack, source, walls.filter)
-        feed = subprocess.PIPE if stdin is None else file(stdin)
-        start = walls.start(run, limits, pipes.given)
-        try:
+        with contextlib.ExitStack() as theirs:
+            for descriptor in pipes.given:
+                theirs.callback(os.close, descriptor)
+            feed = subprocess.PIPE
+            if stdin is not None:
+                feed = file(stdin)
+                theirs.callback(os.close, feed)
+            start = walls.start(run, limits, pipes.given)
             process = launch(start, feed, pipes.given)
-        finally:
-            for descriptor in (*pipes.given, *([] if stdin is None else [feed])):
-                os.close(descriptor)
         stack.callback(end, process)
         try:
             inside = pipes.first_process()
@@ -244,8 +262,7 @@ def opened(
                     group.add(pid)
         except OSError as error:
             raise NotStarted(f"{error} {told(process)}".strip()) from None
-        box = Box(process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
-        stack.callback(box.close)
+        box = Box(stack, process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
         with contextlib.suppress(BrokenPipeError):  # they fell at once: `finish` will say so
             os.write(pipes.hold, b"1")
         yield box
@@ -273,20 +290,35 @@ def told(process: subprocess.Popen[bytes]) -> str:
 
 
 def launch(start: Start, stdin: int, given: Descriptors) -> subprocess.Popen[bytes]:
+    """Starts the command as its user. Another program changes the user where there is one: were it done here, this process
+    would be copied first, all its tables of memory, which in one that trains costs more than the whole sandbox."""
+    changed = start.user is not None and can_set_user()
+    user = None if changed else start.user
+    words = ["setpriv", f"--reuid={start.user}", f"--regid={start.user}", "--clear-groups", "--"] if changed else []
     try:
         return subprocess.Popen(
-            start.command,
+            [*words, *start.command],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=given,
-            user=start.user,
-            group=start.user,
-            extra_groups=None if start.user is None else [],
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
             env={"PATH": os.defpath},
         )
     except OSError as error:
         raise NotStarted(str(error)) from error
+
+
+@cache
+def can_set_user() -> bool:
+    """Whether there is a `setpriv` that changes users (util-linux; busybox has a lesser one)."""
+    tried = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
+    try:
+        return subprocess.run(tried, capture_output=True, check=False, env={"PATH": os.defpath}).returncode == 0
+    except OSError:
+        return False
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

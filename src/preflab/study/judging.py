@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from preflab.errors import UserError
 
@@ -51,32 +52,42 @@ def judge_files(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from preflab.sandbox.files import read_programs, verdict_line, written
+    from preflab.sandbox.files import keep, read_programs, verdict_line, written
     from preflab.sandbox.pool import opened_pool
     from preflab.testbeds.lines import read_lines
 
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
     problems = read_problems(options.problems)
+    for given in (options.problems, options.programs):
+        if options.out.resolve() == given.resolve():
+            raise UserError(f"--out {options.out} is what is to be read: name another file.")
     done = written(options.out)
-    total = sum(
-        1 for _ in read_programs(read_lines(options.programs), problems, done)
-    )  # and every line is checked first
+    left = {program.id for program in read_programs(read_lines(options.programs), problems, done)}  # every line is read
     outcomes: Counter[str] = Counter()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        options.out.open("a", encoding="utf-8") as out,
+        writable(options.out, lambda: keep(options.out, done.keys() - left)) as out,
         opened_pool(options.workers, options.backend) as pool,
         Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
     ):
-        shown = progress.add_task("judging", total=total)
+        shown = progress.add_task("judging", total=len(left))
         for program, verdict in pool.judge(read_programs(read_lines(options.programs), problems, done)):
-            out.write(verdict_line(program.id, verdict))
+            out.write(verdict_line(program, verdict))
             out.flush()
             outcomes[verdict.outcome] += 1
             progress.advance(shown)
     print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or "nothing left to judge")
     return 1 if outcomes["error"] else 0
+
+
+def writable(path: Path, prepare: Callable[[], None]) -> TextIO:
+    """The file, open to be added to; raises `UserError` where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prepare()
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def read_problems(path: Path) -> dict[str, Prepare]:

@@ -39,8 +39,9 @@ def define(parser: argparse.ArgumentParser) -> None:
 def verify(options: argparse.Namespace) -> int:
     """Prints and writes what was found; returns 1 where a right program fails without a known reason, or walls change a
     verdict."""
+    check(options)
     exercises = read(options.testbed, options.data)
-    reasons = {} if options.reasons is None else json.loads(options.reasons.read_text(encoding="utf-8"))
+    reasons = {} if options.reasons is None else read_reasons(options.reasons)
     why = {each.name: each.unjudged for each in exercises if each.unjudged} | reasons
     right = judged(exercises, "right", options.programs, options.workers, options.backend)
     wrong = judged(exercises, "wrong", options.programs, options.workers, options.backend)
@@ -58,9 +59,31 @@ def verify(options: argparse.Namespace) -> int:
         "differ without walls": {name: [right[name], seen] for name, seen in bare.items() if seen != right[name]},
     }
     if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     say(found)
     return 1 if found["differ without walls"] or any(not why.get(problem(name)) for name in failed) else 0
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises `UserError` before anything is judged."""
+    if options.programs < 1:
+        raise UserError(f"--programs {options.programs}: give 1 or more, or nothing is verified.")
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
+    if options.out is not None and options.out.is_dir():
+        raise UserError(f"--out {options.out} is a folder: name a file.")
+
+
+def read_reasons(path: Path) -> dict[str, str]:
+    """Why programs do not pass, by problem; raises `UserError` where the file holds other things."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--reasons {path} cannot be read: {error}.") from error
+    if not isinstance(found, dict) or not all(isinstance(why, str) for why in found.values()):
+        raise UserError(f"--reasons {path} must hold one object, problem to reason.")
+    return found
 
 
 def read(testbed: str, data: str | None) -> list[Exercise]:
@@ -71,7 +94,7 @@ def read(testbed: str, data: str | None) -> list[Exercise]:
     spec = TESTBEDS.parse({"kind": testbed, **({} if data is None else {"data": data})})
     if not isinstance(spec, Code):
         raise UserError(f"The testbed {testbed} has no programs of its own to verify.")
-    return spec.exercises()
+    return list(spec.exercises())
 
 
 def judged(exercises: Sequence[Exercise], kind: str, count: int, workers: int, backend: str) -> Outcomes:

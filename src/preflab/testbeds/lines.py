@@ -40,6 +40,8 @@ def _record(text: str, where: str) -> dict[str, Any]:
         record = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where} is no JSON: {error.msg} at column {error.colno}. Mend or remove the line.") from error
+    except (ValueError, RecursionError) as error:  # a number of more digits, or lists nested deeper, than Python reads
+        raise UserError(f"{where} cannot be read: {error}. Mend or remove the line.") from error
     if not isinstance(record, dict):
         raise UserError(f"{where} is a JSON {type(record).__name__}; each line must be an object {{...}}.")
     return cast(dict[str, Any], record)

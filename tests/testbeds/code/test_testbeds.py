@@ -52,7 +52,7 @@ def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec:
     """Protects every form of record: its right programs pass, as they are and in a chat model's fence; nothing else does."""
     require_feature("sandbox", not missing(), missing())
     found = spec(kind, record)
-    [exercise] = found.exercises()
+    [exercise] = list(found.exercises())
     split, tests = exercise.split, (*exercise.public, *exercise.hidden)
     assert split is not None and len(tests) >= 1 and exercise.right and not exercise.unjudged
     with found.open(Context()) as testbed:
@@ -159,7 +159,7 @@ def test_gzipped_or_not(tmp_path: Path) -> None:
     path = tmp_path / "HumanEval.jsonl.gz"
     path.write_bytes(gzip.compress((json.dumps(HUMANEVAL) + "\n").encode()))
     for data in (path, tmp_path):
-        assert len(TESTBEDS.parse({"kind": "humaneval", "data": str(data)}).exercises()) == 1
+        assert len(list(TESTBEDS.parse({"kind": "humaneval", "data": str(data)}).exercises())) == 1
 
 
 def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> None:
@@ -200,4 +200,4 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
 def test_damaged_records(kind: str, record: Mapping[str, Any], words: str, spec: Callable[..., Code]) -> None:
     """Protects the user: file, line and field."""
     with pytest.raises(UserError, match=words):
-        spec(kind, record).exercises()
+        list(spec(kind, record).exercises())

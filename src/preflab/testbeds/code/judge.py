@@ -30,11 +30,12 @@ class ProgramJudge:
         self.workers, self.backend, self.every = workers, backend, every
         self.stack = contextlib.ExitStack()
         self.pool: Pool | None = None
-        self.known: dict[Asked, Verdict] = {}
+        self.known: dict[Asked, tuple[Verdict, Sequence[Test]]] = {}
 
     def __call__(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
         """One verdict an answer; the same program against the same tests is run once. A failure of the machine is not kept."""
         asked = [question(text, tests) for text, tests in programs]
+        kept = {key: tests for (key, _), (_, tests) in zip(asked, programs, strict=True)}
         new = {key: program for key, program in asked if key not in self.known}
         keys = {program.id: key for key, program in new.items()}
         found: dict[Asked, Verdict] = {}
@@ -43,8 +44,8 @@ class ProgramJudge:
             found = {
                 keys[program.id]: verdict for program, verdict in self.pool.judge(map(self._complete, new.values()))
             }
-        self.known |= {key: verdict for key, verdict in found.items() if verdict.outcome != "error"}
-        verdicts = [self.known.get(key) or found[key] for key, _ in asked]
+        self.known |= {key: (verdict, kept[key]) for key, verdict in found.items() if verdict.outcome != "error"}
+        verdicts = [self.known[key][0] if key in self.known else found[key] for key, _ in asked]
         for key in [*self.known][: max(0, len(self.known) - KEPT)]:
             del self.known[key]
         return verdicts
@@ -57,7 +58,8 @@ class ProgramJudge:
 
 
 def question(text: str, tests: Sequence[Test]) -> tuple[Asked, Program]:
-    """The program of an answer and what it is tested by, with a key that two equal ones share."""
+    """The program of an answer and what it is tested by, with a key that two equal ones share. Tests are known by what they
+    are and not by what is in them: who keeps a key must keep its tests, or others may be born in their place."""
     if not tests:
         raise UserError("An answer was to be judged without a test: every program would pass.")
     how: How = tests[0].how or STDIN

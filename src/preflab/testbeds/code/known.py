@@ -20,20 +20,20 @@ FIELDS: Mapping[str, tuple[set[str], ...]] = {
 
 
 def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[[str], tuple[str, Task]]]:
-    """A record's id, and how an answer to it becomes the program that is run, which raises `UserError` where answers to it
-    cannot be judged. Raises it too where no data set has such records."""
+    """A record's id, and how an answer to it becomes the program that is run. Raises `UserError` where no data set has such
+    records."""
     kind = next((kind for kind, forms in FIELDS.items() if any(form <= set(record) for form in forms)), None)
     if kind is None:
         raise UserError(
             f"{where}: neither a problem of the judge's own (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
             f"{', '.join(FIELDS)} (present: {', '.join(record)})."
         )
-    found = TESTBEDS.parse({"kind": kind}).exercise(record, where)
+    found = TESTBEDS.parse({"kind": kind}).read(record, where)
     tests = (*found.public, *found.hidden)
 
     def prepare(answer: str) -> tuple[str, Task]:
         if found.unjudged:
-            raise UserError(f"{where}: the problem {found.name!r} cannot be judged: {found.unjudged}.")
+            return answer, Task("stdin", unjudged=f"the problem cannot be judged: {found.unjudged}")
         program = question(answer, tests)[1]
         return program.source, program.task
 

@@ -70,17 +70,22 @@ class Code(Spec):
     def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         """A record as an exercise; raises `UserError` naming file, line and field where it is none."""
 
-    def exercises(self) -> list[Exercise]:
-        """All of them, with public tests as the spec wants them and the split that they fall into."""
-        found = [
-            replace(each, split=each.split or split or "train")
-            for split, where, record in self.records()
-            for each in [self.exercise(record, where).with_public(self.public_first)]
-        ]
-        present = {each.split for each in found}
-        return [
-            replace(each, split=self.placed(each.name, present)) if each.split == "train" else each for each in found
-        ]
+    def read(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record as an exercise; raises `UserError` for whatever is wrong with it."""
+        try:
+            return self.exercise(record, where)
+        except KeyError as error:
+            raise UserError(
+                f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
+            ) from error
+        except (TypeError, ValueError, AttributeError, SyntaxError) as error:
+            raise UserError(f"{where} is no record of {self.title}: {error}.") from error
+
+    def exercises(self) -> Iterator[Exercise]:
+        """One after another, with public tests as the spec wants them, in the split that the data put them into, else train."""
+        for split, where, record in self.records():
+            found = self.read(record, where).with_public(self.public_first)
+            yield replace(found, split=found.split or split or "train", hidden=found.hidden[: self.max_tests])
 
     def records(self) -> Iterator[Raw]:
         """The raw records, with the split that their file is named for."""
@@ -126,6 +131,11 @@ class Code(Spec):
                 dropped[found.unjudged] += 1
             else:
                 rows[found.split or "train"] += self.rows(found)
+        present: set[str | None] = {split for split in SPLITS if rows[split]}
+        known = rows["train"]
+        rows["train"] = []
+        for row in known:
+            rows[self.placed(row.prompt.id, present)].append(row)
         notes = self.notes(dropped)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
@@ -139,8 +149,7 @@ class Code(Spec):
 
     def rows(self, found: Exercise) -> Iterator[Row]:
         """A problem with its programs: pairs of a right one and a wrong one while there are both, then right ones alone."""
-        hidden = found.hidden if self.max_tests is None else found.hidden[: self.max_tests]
-        prompt = Problem(found.name, (Turn("user", found.statement),), found.level, found.public, hidden)
+        prompt = Problem(found.name, (Turn("user", found.statement),), found.level, found.public, found.hidden)
         if not found.right:
             yield Row(prompt)
         for number, program in enumerate(found.right):
@@ -158,7 +167,9 @@ class Code(Spec):
 
 
 def in_file(path: Path) -> Iterator[Raw]:
-    split = NAMES.get(path.name.partition(".")[0])
+    """The records, and the split that is a word of the file's name: `train.jsonl`, `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
+    named: list[Split] = [NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in NAMES]
+    split: Split | None = named[0] if len(set(named)) == 1 else None
     for where, record in read_lines(path):
         yield split, where, record
 
