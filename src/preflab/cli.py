@@ -104,12 +104,11 @@ def run(arguments: list[str]) -> int:
 def define_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where it runs (default: runs/NAME)")
-    parser.add_argument("--size", metavar="NAME", help="one of the sizes that the study offers (hh-smollm2: paper)")
+    parser.add_argument("--size", metavar="NAME", help="smoke, or what else it offers (paper, the default on a GPU)")
     parser.add_argument("--seeds", metavar="N", type=int, help="how many seeds (a study grows when N does)")
     parser.add_argument("--arms", metavar="ARM", nargs="+", help="only these arms")
-    parser.add_argument(
-        "--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a name on the hub"
-    )
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path, or a hub name")
+    parser.add_argument("--public-first", metavar="N", type=int, help="where no test is public, the first N become so")
     parser.add_argument("--model", metavar="NAME|DIR", help="another base model than the study's")
     parser.add_argument("--plan", action="store_true", help="print the stages and the expected hours, run nothing")
     parser.add_argument("--tune", action="store_true", help="run the tuning stage, even where tuned values are shipped")

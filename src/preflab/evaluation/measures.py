@@ -22,18 +22,17 @@ def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
     """k@n: the chance that of n draws, filtered by the public tests, one of k submitted is right (Li et al. 2022, section 4.6).
 
     Of `samples` drawn, `passing` pass the public tests, and `correct` of these the hidden ones too. The n are chosen at random
-    among the samples and the k at random among those of them that pass (all of them where fewer pass): the expectation over
-    both choices is exact, a sum over the numbers i of right and j of wrong passing samples among the n,
-    sum_ij C(c,i) C(m-c,j) C(N-m,n-i-j) / C(N,n) (1 - C(j,k) / C(i+j,k)). Raises `ValueError` where n > samples.
+    among the samples and the k at random among those of them that pass (all of them where fewer pass). What is submitted is
+    then any subset of the m that pass, as likely as another of its size, so that the expectation over both choices is exact:
+    sum_t C(m,t) C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c), t of the n passing. Raises `ValueError` where n > samples.
     """
     if not 0 < k <= n <= samples:
         raise ValueError(f"{k}@{n} needs at least {n} samples a problem, and k no larger than n; there are {samples}.")
-    wrong, failing = passing - correct, samples - passing
+    failing, ways = samples - passing, comb(samples, n)
     found = 0.0
-    for i in range(1, min(correct, n) + 1):
-        for j in range(max(0, n - i - failing), min(wrong, n - i) + 1):
-            ways = comb(correct, i) * comb(wrong, j) * comb(failing, n - i - j)
-            found += ways / comb(samples, n) * (pass_at_k(i + j, i, k) if i + j >= k else 1.0)
+    for some in range(max(0, n - failing), min(passing, n) + 1):
+        chance = comb(passing, some) * comb(failing, n - some) / ways
+        found += chance * pass_at_k(passing, correct, min(k, some))
     return min(found, 1.0)
 
 

@@ -64,11 +64,18 @@ def _by_clusters(
     return {f"{k}@{n}{CLUSTERED}": clustered(alike, k) for k, n in spec.submissions}
 
 
+def check_public(spec: Evaluation, testbed: Testbed) -> None:
+    """Raises `UserError` before anything is trained or sampled, where k@n is asked for and a problem has no public tests."""
+    if spec.submissions:
+        for prompt in testbed.prompts("test"):
+            _public(prompt)
+
+
 def _public(prompt: Prompt) -> Sequence[Test]:
     found = prompt.public_tests if isinstance(prompt, Problem) else ()
     if not found:
         raise UserError(
             f"k@n filters by public tests, and problem {prompt.id!r} has none. Let the testbed make the first N hidden "
-            "ones public (`public_first: N`), or leave `submissions` out."
+            "ones public (`public_first: N`, `--public-first N`), or leave `submissions` out."
         )
     return found

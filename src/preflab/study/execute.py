@@ -20,6 +20,7 @@ import torch
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import Bench, evaluate, look
+from preflab.evaluation.programs import check_public
 from preflab.meter import Meter
 from preflab.methods.base import Method, Parts
 from preflab.methods.best_of_n import BestOfN
@@ -150,6 +151,7 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
 
 def _bench(arm: Arm, run: Run, context: Context, testbed: Testbed, start: LanguageModel, stack: ExitStack) -> Bench:
     """What measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
+    check_public(arm.evaluation, testbed)
     evaluator = with_stage(arm.evaluator, stages_of(run.directory))
     selects = isinstance(arm.method, BestOfN) and arm.method.selector == "reward"
     selector = with_stage(arm.reward, stages_of(run.directory)) if selects else None

@@ -25,6 +25,9 @@ from preflab.study.claims import Claim, PaperTable, Sweep, check_arms
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
+SMOKE, PAPER = "smoke", "paper"
+"""Sizes of a study: what its file says, and the paper's."""
+GPUS = ("/dev/nvidia0", "/dev/kfd")
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -110,18 +113,20 @@ class Study(Spec):
         check_arms(self.claims, self.sweep, self.arms)
         return self
 
-    def with_data(self, data: str) -> Study:
-        """The study, and every stage and arm with data of its own, on the data of another place; raises `UserError` where its
-        testbed brings its own."""
+    def with_testbed(self, **changes: Any) -> Study:
+        """The study, and every stage and arm with a testbed of its own, with other settings of it; raises `UserError` where it
+        has none of that name."""
 
-        def moved(testbed: Any) -> Any:
-            if testbed is not None and "data" not in type(testbed).model_fields:
-                raise UserError(f"The testbed {testbed.kind} brings its own data: --data does not apply.")
-            return None if testbed is None else testbed.model_copy(update={"data": data})
+        def changed(testbed: Any) -> Any:
+            absent = next((name for name in changes if testbed and name not in type(testbed).model_fields), None)
+            if absent is not None:
+                has = "brings its own data" if absent == "data" else "has no such setting"
+                raise UserError(f"The testbed {testbed.kind} {has}: --{absent.replace('_', '-')} does not apply.")
+            return testbed and testbed.model_copy(update=changes)
 
-        stages = {name: job.model_copy(update={"testbed": moved(job.testbed)}) for name, job in self.stages.items()}
-        arms = {name: arm.model_copy(update={"testbed": moved(arm.testbed)}) for name, arm in self.arms.items()}
-        return self.model_copy(update={"testbed": moved(self.testbed), "stages": stages, "arms": arms})
+        stages = {name: job.model_copy(update={"testbed": changed(job.testbed)}) for name, job in self.stages.items()}
+        arms = {name: arm.model_copy(update={"testbed": changed(arm.testbed)}) for name, arm in self.arms.items()}
+        return self.model_copy(update={"testbed": changed(self.testbed), "stages": stages, "arms": arms})
 
     def with_model(self, name: str) -> Study:
         """The study with another base model: a name, a directory, or a name on the hub."""
@@ -146,8 +151,8 @@ class Task:
 def load_study(name: str, size: str | None = None) -> Study:
     """A preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
 
-    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for.
-    Raises `UserError` with the nearest right name.
+    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for. Its own
+    is `smoke`; where none is asked for and there is a GPU, it is `paper`. Raises `UserError` with the nearest right name.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
@@ -158,11 +163,17 @@ def load_study(name: str, size: str | None = None) -> Study:
         path = PRESETS / f"{name}.yaml"
     data = read_data(path)
     sizes = data.pop("sizes", {}) if isinstance(data, dict) else {}
-    if size is not None:
+    size = size or (PAPER if PAPER in sizes and has_gpu() else SMOKE)
+    if size != SMOKE:
         if size not in sizes:
-            raise UserError(f"{path}: there is no size {size!r}.{nearest(size, sizes)}")
+            raise UserError(f"{path}: there is no size {size!r}.{nearest(size, [*sizes, SMOKE])}")
         data = merged(data, sizes[size])
     return parse_spec(Study, data, where=str(path))
+
+
+def has_gpu() -> bool:
+    """Whether a GPU's device is here, seen without torch."""
+    return any(Path(device).exists() for device in GPUS)
 
 
 def merged(data: Any, patch: Any) -> Any:

@@ -31,8 +31,9 @@ MANIFEST = "study.json"
 def start_study(options: argparse.Namespace, command: str) -> int:
     """What `preflab study` does: plans or runs the study that the options name; returns the exit code."""
     study = load_study(options.study, options.size)
-    if options.data is not None:
-        study = study.with_data(options.data)
+    for name in ("data", "public_first"):
+        if getattr(options, name) is not None:
+            study = study.with_testbed(**{name: getattr(options, name)})
     if options.model is not None:
         study = study.with_model(options.model)
     study = narrowed(study, options.arms, options.seeds)

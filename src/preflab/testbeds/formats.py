@@ -150,4 +150,7 @@ def _tests(record: Record, field: str, where: str) -> tuple[Test, ...]:
             raise UserError(
                 f'{where}: `{field}`[{number}] must be {{"input": ..., "output": ...}}, not {json.dumps(test)[:60]}.'
             )
-    return tuple(Test(test["input"], test["output"]) for test in tests)
+    special = record.get("special")
+    if special is not None:
+        check_text(special, f"{where}: `special`")
+    return tuple(Test(test["input"], test["output"], special) for test in tests)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from preflab.errors import UserError
+from preflab.sandbox.compare import Comparison
+from preflab.sandbox.judge import Task
 from preflab.spec import Context, Spec
 from preflab.targets import load_function, where_raised
+from preflab.testbeds.code.exercise import How
 from preflab.testbeds.code.judge import ProgramJudge
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Programs, Row, no_judge
 from preflab.testbeds.formats import parse_record
@@ -29,7 +32,8 @@ class Jsonl(Spec):
 
     Where a prompt stands in several files, the test file keeps it before the validation file, and that before the
     training file. `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem,
-    true when the answer passes it; or `sandbox`, which runs answers as Python programs.
+    true when the answer passes it; or `sandbox`, which runs answers as Python programs, whose output is compared by `compare`,
+    or by the problem's own judge where a record has one (`special`: the source of a program).
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -37,6 +41,7 @@ class Jsonl(Spec):
     validation: float | str = Field(default=0.1, union_mode="left_to_right")
     test: float | str = Field(default=0.1, union_mode="left_to_right")
     judge: str = ""
+    compare: Comparison = "lines"
 
     @model_validator(mode="after")
     def _shares(self) -> Jsonl:
@@ -61,14 +66,19 @@ class Jsonl(Spec):
                 if tested
                 else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
             )
+        if self.judge != SANDBOX and any(
+            test.how for split in SPLITS for row in rows[split] for test in _all(row.prompt)
+        ):
+            raise UserError(f"{self.data}: a program in `special` needs `judge: sandbox`.")
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
         with self._judge(rows) as judge:
             yield Dialogues("jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge)
 
     @contextmanager
-    def _judge(self, rows: Mapping[Split, Sequence[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:
+    def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:
         if self.judge == SANDBOX:
             _refuse_what_is_no_text(rows)
+            _say_how(rows, self.compare)
             with contextlib.closing(ProgramJudge(0, "bubblewrap", every=False)) as judge:
                 yield judge
         elif self.judge:
@@ -127,8 +137,26 @@ def _refuse_what_is_no_text(rows: Mapping[Split, Sequence[Row]]) -> None:
             )
 
 
-def _all(problem: Problem) -> tuple[Test, ...]:
-    return (*problem.public_tests, *problem.hidden_tests)
+def _say_how(rows: dict[Split, list[Row]], compare: Comparison) -> None:
+    """Puts into each test how it is judged, in the place of the problem's own judge."""
+    for split in SPLITS:
+        rows[split] = [replace(row, prompt=_told(row.prompt, compare)) for row in rows[split]]
+
+
+def _told(prompt: Prompt, compare: Comparison) -> Prompt:
+    if not isinstance(prompt, Problem):
+        return prompt
+
+    def told(tests: tuple[Test, ...]) -> tuple[Test, ...]:
+        return tuple(
+            replace(test, how=How(Task("stdin", compare=compare, special=str(test.how or "")))) for test in tests
+        )
+
+    return replace(prompt, public_tests=told(prompt.public_tests), hidden_tests=told(prompt.hidden_tests))
+
+
+def _all(prompt: Prompt) -> tuple[Test, ...]:
+    return (*prompt.public_tests, *prompt.hidden_tests) if isinstance(prompt, Problem) else ()
 
 
 def _rows(name: str) -> Iterable[Row]:

@@ -43,6 +43,19 @@ def test_judge_takes_the_data_sets_records(tmp_path: Path) -> None:
     assert found == {**dict.fromkeys(answers, "passed"), "no": "runtime-error"}
 
 
+def test_judge_marks_what_cannot_be_judged(tmp_path: Path) -> None:
+    """Protects a whole file from one problem without a judge: its programs are marked with the reason; the status says so."""
+    require_feature("sandbox", not missing(), missing())
+    several = {**CONTEST, "name": "several", "description": "Print any of them."}
+    problems = write(tmp_path / "problems.jsonl", CONTEST, several)
+    rows = [{"program_id": name, "problem_id": name, "source": SUM} for name in (CONTEST["name"], "several")]
+    programs, out = write(tmp_path / "programs.jsonl", *rows), tmp_path / "out.jsonl"
+    assert command(["judge", "--problems", problems, "--programs", programs, "--out", str(out)]) == 1
+    found = {row["program_id"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert found[CONTEST["name"]]["verdict"] == "passed" and found["several"]["verdict"] == "error"
+    assert "several answers are right" in found["several"]["detail"]["got"]
+
+
 def test_judge_names_records_of_no_data_set(tmp_path: Path) -> None:
     """Protects the user: file, line, and what would be taken."""
     problems = write(tmp_path / "problems.jsonl", {"question": "?"})
@@ -95,3 +108,42 @@ def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
     spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
     with pytest.raises(UserError, match="`input` and `output` are text"), spec.open(Context()):
         pass
+
+
+def test_your_own_comparison_and_judge(tmp_path: Path) -> None:
+    """Protects `compare` and `special` of your own data: blanks that `lines` counts and `tokens` does not, and any order that a
+    problem's own program accepts; where nothing runs programs, such a program is refused."""
+    special = (
+        "import json, sys\ncase = json.load(sys.stdin)\n"
+        "print('right' if sorted(case['output'].split()) == sorted(case['expected'].split()) else 'wrong')"
+    )
+    tests = [{"input": "", "output": "1 2"}]
+    plain = {"prompt": "one and two", "tests": tests}
+    data = tmp_path / "mine.jsonl"
+
+    def passes(record: dict[str, Any], text: str, **settings: Any) -> bool:
+        data.write_text("".join(json.dumps(record | {"prompt": f"{record['prompt']} {n}"}) + "\n" for n in range(30)))
+        spec = TESTBEDS.parse({"kind": "jsonl", "data": str(data), "judge": "sandbox", **settings})
+        with spec.open(Context()) as testbed:
+            problem = testbed.prompts("train")[0]
+            return testbed.judge([(f"print({text!r})", problem.hidden_tests)])[0].correct
+
+    assert not passes(plain, "1  2") and passes(plain, "1  2", compare="tokens")
+    assert not passes(plain, "2 1", compare="tokens") and passes(plain | {"special": special}, "2 1")
+    with pytest.raises(UserError, match="a program in `special` needs `judge: sandbox`"):
+        passes(plain | {"special": special}, "2 1", judge="builtins:all")
+
+
+def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    """Protects from a check of nothing, and from hours that are lost at the end."""
+    (tmp_path / "list.json").write_text("[]")
+    data = write(tmp_path / "data.jsonl", HUMANEVAL)
+    for words, said in (
+        (["--programs", "0"], "give 1 or more, or nothing is verified"),
+        (["--workers", "-3"], "give 1 or more"),
+        (["--reasons", str(tmp_path / "none.json")], "cannot be read"),
+        (["--reasons", str(tmp_path / "list.json")], "must hold one object"),
+        (["--out", str(tmp_path)], "is a folder"),
+    ):
+        with pytest.raises(UserError, match=said):
+            command(["testbed", "verify", "humaneval", "--data", data, *words])

@@ -44,6 +44,8 @@ WHOLE = "def add(a, b):\n    return a + b\n"
         ("```python3.11\nprint(1)\n```", "print(1)\n"),
         ("```python\nprint(1)```", "print(1)"),
         ("```python\nprint(int(input()))\n```\nExample output:\n```python\n3\n```", "print(int(input()))\n"),
+        ("Here is the program:\nimport sys\nprint(1)\n", "import sys\nprint(1)\n"),  # words before it, no fence
+        ("print(1)\nand so on, for long:\n" + "and on, and on\n" * 200, "print(1)\n"),  # a base model that goes on
         ("", ""),
         ("no program at all", "no program at all"),
     ],
@@ -77,6 +79,13 @@ def test_a_method_is_looked_for_by_its_class() -> None:
     solution = "class Solution:\n    def add(self, a, b): return a + b\n"
     text = f"```python\n{solution}```\n```python\nprint(Solution().add(1, 2))\n```"
     assert extract(text, function="Solution.add") == solution
+
+
+def test_a_function_may_be_a_method_of_solution() -> None:
+    """Protects APPS, where a function may be called in the class `Solution`: the block with the class, not one that uses it."""
+    solution = "class Solution:\n    x = 1\n\n    def add(self, a, b): return a + b\n"
+    text = f"```python\n{solution}```\n```python\nprint(Solution().add(1, 2))\n```"
+    assert extract(text, function="add") == solution
 
 
 @given(st.text(), st.sampled_from(["", OPENING]), st.sampled_from(["", "add"]))

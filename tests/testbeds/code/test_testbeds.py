@@ -16,8 +16,9 @@ from preflab.rewards.tests import Tests
 from preflab.sandbox.bubblewrap import missing
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.exercise import several
 from preflab.testbeds.code.testbed import Code
-from preflab.types import Completion, Problem
+from preflab.types import Completion, Problem, Test
 
 from .records import APPS, APPS_STDIN, CONTEST, HUMANEVAL, LEETCODE, LOOPED, MBPP, SUM
 
@@ -88,6 +89,9 @@ def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> N
     [
         ("If there are multiple answers, print any of them.", "several answers"),
         ("Output any valid order.", "several answers"),
+        ("If there are several such sequences, any of them is acceptable.", "several answers"),
+        ("Print the elements of the set in any order.", "several answers"),
+        ("Print the minimum number of operations. In the next k lines print them.", "several answers"),
         ("This is an interactive problem.", "interactive"),
     ],
 )
@@ -103,6 +107,33 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
         assert ids == ["a"] and any("1 problems left out" in note and reason in note for note in testbed.notes)
     with spec("code_contests", *records, several="keep").open(Context()) as testbed:
         assert sum(len(testbed.prompts(split)) for split in ("train", "validation", "test")) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How many ways are there to choose a group?",
+        "In the first example, you can't choose any x, y.",
+        "If there are several such vertices, you select the one with the smallest number.",
+        "Any path from x to y goes through a and b (in any order).\n\nPrint the required number of pairs.",
+        "He can do them in any order. Print one number.",
+        "One of the possible answers to the first test case: (0, 0).",
+        "She didn't want to marry any of them anyway.",
+    ],
+)
+def test_what_has_one_answer_is_kept(text: str) -> None:
+    """Protects problems from being left out for a word: these were, and have one right answer each."""
+    assert several(text) == ""
+
+
+def test_verdicts_are_kept_for_the_tests_that_gave_them(spec: Callable[..., Code]) -> None:
+    """Protects from a verdict of other tests: fresh ones may lie where those of before lay, once they are gone."""
+    require_feature("sandbox", not missing(), missing())
+    with spec("code_contests", CONTEST).open(Context()) as testbed:
+        for number in range(12):
+            wanted = ("no", "yes")[number % 2]
+            [verdict] = testbed.judge([("print(input())", (Test("yes", wanted),))])
+            assert verdict.correct == (wanted == "yes")
 
 
 def test_hidden_tests_stay_hidden(spec: Callable[..., Code]) -> None:
@@ -129,6 +160,14 @@ def test_official_splits_are_kept(spec: Callable[..., Code]) -> None:
     with spec("humaneval", HUMANEVAL).open(Context()) as testbed:
         assert not testbed.prompts("train") and len(testbed.prompts("test")) == 1
     assert [each.split for each in spec("apps", APPS, name="test.jsonl").exercises()] == ["test"]
+    names = (
+        "LeetCodeDataset-v0.3.1-test.jsonl.gz",
+        "LeetCodeDataset-train.jsonl",
+        "contest.jsonl",
+        "train-or-test.jsonl",
+    )
+    for name, split in zip(names, ("test", "train", "train", "train"), strict=True):
+        assert [each.split for each in spec("leetcode", LEETCODE, name=name).exercises()] == [split]
 
 
 def test_apps_folders(tmp_path: Path) -> None:
@@ -195,6 +234,22 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
         ("apps", {**APPS, "input_output": "{"}, r"data.jsonl:1: `input_output` holds no JSON"),
         ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
         ("code_contests", {"name": "x"}, r"data.jsonl:1: `description`"),
+        (
+            "code_contests",
+            {**CONTEST, "public_tests": {"input": ["1"], "output": []}},
+            r"data.jsonl:1 is no record of code_contests: zip",
+        ),
+        (
+            "apps",
+            {key: value for key, value in APPS.items() if key != "problem_id"},
+            r"the field `problem_id` is missing",
+        ),
+        (
+            "mbpp",
+            {key: value for key, value in MBPP.items() if key != "test_list"},
+            r"the field `test_list` is missing",
+        ),
+        ("mbpp", {**MBPP, "code": "def f(:"}, r"data.jsonl:1 is no record of mbpp: invalid syntax"),
     ],
 )
 def test_damaged_records(kind: str, record: Mapping[str, Any], words: str, spec: Callable[..., Code]) -> None:

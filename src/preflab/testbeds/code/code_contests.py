@@ -20,6 +20,9 @@ ASKED = "{}\n\nWrite a Python 3 program that reads standard input and prints the
 PYTHON = 3
 """The language's number in the data: 1 is Python 2, 2 is C++, 4 is Java."""
 
+SEVERAL = ("407_a",)
+UNSAID = "several answers are right, which the statement does not say"
+
 
 class CodeContests(Code):
     """`data`: a file or folder of JSON lines, or the hub's name. Programs in Python 3 alone."""
@@ -50,8 +53,12 @@ class CodeContests(Code):
             right=_programs(record, "solutions"),
             wrong=_programs(record, "incorrect_solutions"),
             level=str(record.get("difficulty", "")),
-            unjudged=several(text) if hidden else "it has no tests",
+            unjudged=_unjudged(str(name), text) if hidden else "it has no tests",
         )
+
+
+def _unjudged(name: str, text: str) -> str:
+    return UNSAID if name.lower().startswith(SEVERAL) else several(text)
 
 
 def _tests(record: Mapping[str, Any], field: str, how: How) -> list[Test]:

@@ -12,9 +12,11 @@ from preflab.sandbox.judge import Task
 from preflab.types import Split, Test
 
 SEVERAL = re.compile(
-    r"(print|output|find|choose|return|construct)\s+any\b|\bany of (them|these|those)\b"
-    r"|(multiple|several|many|more than one)\s+(\w+\s+)?(answer|solution|such|way|optimal|possib)"
-    r"|\bany (valid|correct|suitable|possible|order)\b|\b(one of the )?possible (answer|solution|output)",
+    r"\b(print|output|report|return|find|give)\s+any\b"
+    r"|\bany of (them|these|those)( \w+)? (is|are|be) (\w+ )?(accept|allow|correct|right|fine|ok)"
+    r"|\b(several|multiple|many|more than one)\b[^.]{0,120}\.?\s[^.]{0,60}\bany\b[^.]{0,60}\b(accept|allow)"
+    r"|\b(print|output|list)\b[^.]{0,80}\bin (any|arbitrary) order"
+    r"|\bnumber of operations\b[^.]*\.\s+(in|on|after|then)\b[^.]*\blines?\b",
     re.IGNORECASE,
 )
 """How statements say that they take more than one answer."""

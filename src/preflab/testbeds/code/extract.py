@@ -16,7 +16,9 @@ OPENED = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
 FENCES = 8
 """Fences at most that are tried as the end of a block."""
 DROPPED = 60
-"""Lines that an answer may go on for after its program."""
+"""Lines that are dropped, one after another, to find the end of a program."""
+WORDS = 5
+"""Lines of words that may stand before a program without fences."""
 
 
 def extract(text: str, *, opening: str = "", function: str = "") -> str:
@@ -73,20 +75,43 @@ def _is_value(node: ast.expr) -> bool:
 
 
 def completed(opening: str, text: str) -> str:
-    """The longest beginning of the text, in lines, that is Python behind the opening; all of it where none is."""
-    whole = opening + text
+    """The longest beginning of the text, in lines, that is Python behind the opening. Where nothing is opened, words may stand
+    before the program; all of the text where none is found."""
     lines = text.splitlines(keepends=True)
-    for kept in range(len(lines), max(0, len(lines) - DROPPED), -1):
-        source = opening + "".join(lines[:kept])
-        if parses(source):
+    for skipped in range(1 if opening else min(WORDS, len(lines)) + 1):
+        source = beginning(opening, lines[skipped:])
+        if source is not None and (not skipped or is_program(source)):
             return source
-    return whole
+    return opening + text
+
+
+def beginning(opening: str, lines: Sequence[str]) -> str | None:
+    """The longest one that is Python, sought backwards from the end, then from where Python finds the first fault."""
+    for end in (len(lines), first_fault(opening + "".join(lines)) - opening.count("\n")):
+        for kept in range(end, max(0, end - DROPPED), -1):
+            source = opening + "".join(lines[:kept])
+            if parses(source):
+                return source
+    return None
+
+
+def first_fault(source: str) -> int:
+    """The number of lines before the one in which Python finds a fault; 0 where it does not say."""
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return max(0, (error.lineno or 1) - 1)
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return 0
 
 
 def defines(source: str, function: str) -> bool:
-    """Whether the source has a definition of the name; one that is no Python is searched as text."""
+    """Whether the source has a definition of the name, or the class `Solution` has; what is no Python is searched as text."""
     name = re.escape(function.partition(".")[0])
-    return re.search(rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*=", source, re.MULTILINE) is not None
+    plain = rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*="
+    method = rf"^class\s+Solution\b(?:.*\n)+?[ \t]+def\s+{name}\b"
+    return re.search(f"{plain}|{method}", source, re.MULTILINE) is not None
 
 
 def parses(source: str) -> bool:
