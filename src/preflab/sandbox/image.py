@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import py_compile
@@ -58,7 +59,15 @@ def cache() -> Path:
 
 def _key() -> str:
     here = Path(__file__).parent
-    parts = [sys.version, sys.base_prefix, *((here / name).read_text() for name in (*GUEST, Path(__file__).name))]
+    shell = Path(os.path.realpath("/bin/sh")).stat()
+    versions = [importlib.metadata.version(name) for name in PACKAGES]
+    parts = [
+        sys.version,
+        sys.base_prefix,
+        f"{shell.st_size} {shell.st_mtime_ns}",
+        *versions,
+        *((here / name).read_text() for name in (*GUEST, Path(__file__).name)),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -12,6 +12,7 @@
 | `prompt`, `completions`,       | a ranking; its best and worst answers are a preference whose margin is  |
 | `scores`                       | the gap of their scores, and the best one a demonstration               |
 | `tests`, `public_tests`        | with any of these, a problem: `[{"input": ..., "output": ...}, ...]`    |
+| `special`                      | of a problem: the source of a program that judges what was printed      |
 
 Wherever text is taken, a list of `{"role": ..., "content": ...}` is too. Other fields are left alone.
 """
