@@ -179,18 +179,14 @@ class Box:
 class Pipes:
     """What the walls say (`status`) and hear: something in `hold` lets the program begin."""
 
-    def __init__(self, stack: contextlib.ExitStack, source: bytes, calls: bytes) -> None:
+    def __init__(self, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, source: bytes, calls: bytes) -> None:
         self.status, status = os.pipe()
-        stack.callback(os.close, self.status)
-        with contextlib.ExitStack() as unfinished:
-            unfinished.callback(os.close, status)
-            hold, self.hold = os.pipe()
-            stack.callback(os.close, self.hold)
-            unfinished.callback(os.close, hold)
-            contents = file(source)
-            unfinished.callback(os.close, contents)
-            self.given = Descriptors(contents, file(calls), status, hold)
-            unfinished.pop_all()
+        closing(ours, self.status)
+        closing(theirs, status)
+        hold, self.hold = os.pipe()
+        closing(ours, self.hold)
+        closing(theirs, hold)
+        self.given = Descriptors(closing(theirs, file(source)), closing(theirs, file(calls)), status, hold)
         self.told = b""
 
     def first_process(self) -> int:
@@ -210,6 +206,12 @@ class Pipes:
         while data := os.read(self.status, 4096):
             self.told += data
         return b"exit-code" in self.told
+
+
+def closing(stack: contextlib.ExitStack, descriptor: int) -> int:
+    """The descriptor, which is closed with the stack."""
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def wait_for(descriptor: int, seconds: float | None = None) -> bool:
@@ -240,14 +242,9 @@ def opened(
     """Starts `run` with the program's source in place. `stdin`: all of its input, or None where `ask` will write it. Raises
     `NotStarted` where the walls could not be built."""
     with contextlib.ExitStack() as stack:
-        pipes = Pipes(stack, source, walls.filter)
         with contextlib.ExitStack() as theirs:
-            for descriptor in pipes.given:
-                theirs.callback(os.close, descriptor)
-            feed = subprocess.PIPE
-            if stdin is not None:
-                feed = file(stdin)
-                theirs.callback(os.close, feed)
+            pipes = Pipes(stack, theirs, source, walls.filter)
+            feed = subprocess.PIPE if stdin is None else closing(theirs, file(stdin))
             start = walls.start(run, limits, pipes.given)
             process = launch(start, feed, pipes.given)
         stack.callback(end, process)
