@@ -3,8 +3,8 @@
     python benchmarks/judge.py [--programs 200] [--workers 2] [--repeats 3] [--out result.json]
 
 Two workloads: scripts of one stdin test, and modules of ten calls, each between fresh walls. Printed are programs, or calls,
-a second, `python -I -c pass` a second, their ratio, and the judge's own largest resident size. Each figure is the best of the
-repeats, which alternate; one JSON object is printed.
+a second, `python -I -c pass` a second, their ratio, the judge's own largest resident size, and scripts a second in a process
+that holds as much memory as one that trains. Each figure is the best of the repeats, which alternate; one JSON object is printed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from preflab.sandbox.pool import Pool, Program, opened_pool
 from preflab.types import Test
 
 CALLS = 10
+TRAINS = 600
+"""MB of memory of a process that trains a small model."""
 SCRIPT = Task("stdin", [Test("3 4\n", "7\n")], limits=Limits(cpu_s=4.0))
 MODULE = Task("call", [Test([n, n + 1], 2 * n + 1) for n in range(CALLS)], "add", Limits(cpu_s=4.0))
 
@@ -60,9 +62,11 @@ def measure(programs: int, workers: int, repeats: int) -> dict[str, float]:
         }
         rounds = [{name: run() for name, run in runs.items()} for _ in range(repeats)]
         found = {name: max(done[name] for done in rounds) for name in runs}
+        found["judge MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        held = b"1" * (TRAINS << 20)
+        found[f"scripts/s beside {len(held) >> 20} MB"] = max(runs["scripts/s"]() for _ in range(repeats))
     found["calls/s"] = CALLS * found["modules/s"]
     found["scripts/bare"] = found["scripts/s"] / found["bare python/s"]
-    found["judge MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {name: round(value, 3) for name, value in found.items()}
 
 
