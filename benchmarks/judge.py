@@ -4,7 +4,7 @@
 
 Two workloads: scripts of one stdin test, and modules of ten calls, each between fresh walls. Printed are programs, or calls,
 a second, `python -I -c pass` a second, their ratio, the judge's own largest resident size, and scripts a second in a process
-that holds as much memory as one that trains. Each figure is the best of the repeats, which alternate; one JSON object is printed.
+that holds as much memory as one that trains. Each figure is the best of the repeats, which alternate. Prints one JSON object.
 """
 
 from __future__ import annotations

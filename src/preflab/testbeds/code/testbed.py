@@ -88,7 +88,7 @@ class Code(Spec):
             yield replace(found, split=found.split or split or "train", hidden=found.hidden[: self.max_tests])
 
     def records(self) -> Iterator[Raw]:
-        """The raw records, with the split that their file is named for."""
+        """The raw records, with the split that their file is named for. Raises `UserError` where there are none."""
         path = Path(self.data).expanduser()
         if path.is_file():
             yield from in_file(path)
