@@ -1,20 +1,20 @@
 """The `preflab` command. It reads the command line, and leaves the work to the layers below.
 
 Only what a command needs is imported, when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 the
-user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made.
+user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made, 141 nobody reads what is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from preflab.endings import exit_code
 from preflab.errors import UserError, nearest
 
 EXAMPLES = """\
@@ -40,30 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: runs a command and exits with its code."""
     try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        _complain(f"preflab: {error}")
-        code = 2
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:  # who reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    except OSError as error:
-        if error.errno != 28:
-            raise
-        _complain(
-            f"preflab: the disk is full ({error.filename or 'while writing'}). Make room and repeat the command; "
-            "it goes on from its last checkpoint."
-        )
-        code = 1
-    except MemoryError:
-        _out_of_memory()
-        code = 1
-    except RuntimeError as error:
-        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
-            raise
-        _out_of_memory()
-        code = 1
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code(error)
     sys.exit(code)
 
 
@@ -366,19 +344,6 @@ def say_more(options: argparse.Namespace) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
-
-
-def _complain(text: str) -> None:
-    from preflab.report.text import visible
-
-    print(visible(text), file=sys.stderr)
-
-
-def _out_of_memory() -> None:
-    _complain(
-        "preflab: out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
-        "--precision bf16, or a smaller model; nothing is lost: the same command goes on from the last checkpoint."
-    )
 
 
 Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, list[str]], int]]

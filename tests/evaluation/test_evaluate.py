@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,10 +15,11 @@ from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.evaluation import evaluate as module
 from preflab.evaluation.base import Grade
-from preflab.evaluation.evaluate import Bench, Graded, divergence, draw, evaluate, look, summary
+from preflab.evaluation.evaluate import Bench, divergence, draw, evaluate, look
 from preflab.evaluation.held_out_reward import HeldOutRewardEvaluator
 from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
 from preflab.evaluation.measures import k_at_n
+from preflab.evaluation.programs import check_public
 from preflab.evaluation.settings import Evaluation
 from preflab.models import tiny
 from preflab.models.lm import LanguageModel
@@ -194,10 +196,9 @@ def test_k_at_n_filters_by_the_public_tests() -> None:
     for k, n in FILTERED.submissions:
         wanted = sum(k_at_n(6, passing, right, k, n) for passing, right in counts) / 4
         assert measures[f"{k}@{n}"] == pytest.approx(wanted)
-    bare = [replace(problem, public_tests=()) for problem in Bed().prompts("test")]
-    drawn = made.sampler.sample(POLICY, [[1]] * 24, seeds=[0] * 24, decoding=Decoding())
+    bare = SimpleNamespace(prompts=lambda split: [replace(p, public_tests=()) for p in Bed().prompts(split)])
     with pytest.raises(UserError, match=r"'test-0' has none.*public_first"):
-        summary(made, Graded(bare, 6, drawn, [Completion("1.0 2")] * 24, [Grade(1.0)] * 24))
+        check_public(FILTERED, cast(Any, bare))
 
 
 def test_seeds_are_the_samples_own() -> None:

@@ -129,10 +129,19 @@ def test_errors_and_changed_programs_are_judged_again(walls: Bubblewrap, tmp_pat
     _, first = judge(tmp_path, [program("a", RIGHT), program("b", WRONG), program("c", RIGHT)])
     out = tmp_path / "out" / "verdicts.jsonl"
     lines(out, [row | ({"verdict": "error"} if row["program_id"] == "c" else {}) for row in first])
+    out.write_text(out.read_text() + "\n")  # a blank line is nobody's
     code, found = judge(tmp_path, [program("a", RIGHT), program("b", RIGHT), program("c", RIGHT)])
     assert code == 0 and sorted((row["program_id"], row["verdict"]) for row in found) == [
         (name, "passed") for name in "abc"
     ]
+
+
+def test_a_changed_problem_is_judged_again(walls: Bubblewrap, tmp_path: Path) -> None:
+    """Protects who mends a test from the verdicts of the old one."""
+    judge(tmp_path, [program("a", RIGHT)])
+    mended = PROBLEM | {"hidden_tests": [{"input": "2 2", "output": "5"}]}
+    _, found = judge(tmp_path, [program("a", RIGHT)], [mended])
+    assert [row["verdict"] for row in found] == ["failed"]
 
 
 def test_what_is_read_is_not_written(tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_without_the_kernels_files_there_is_no_group(elsewhere: Path) -> None:
     sweep()
 
 
+def test_processes_that_are_not_seen_from_here_are_left_alone(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects this process: a group that another container fills lists its processes as 0, and a signal to 0 reaches us."""
+    killed: list[int] = []
+    monkeypatch.setattr(groups, "available", lambda: Version2)
+    monkeypatch.setattr("os.kill", lambda pid, _: killed.append(pid))
+    for name, listed in (("preflab-4194305-0", "0\n17\n"), ("preflab-4194306-0", "18\n")):
+        (elsewhere / name).mkdir()
+        (elsewhere / name / "cgroup.procs").write_text(listed)
+    sweep()
+    assert killed == [18]
+
+
 @pytest.mark.skipif(available() is None, reason="needs root and control groups")
 def test_groups_of_a_killed_judge_are_swept() -> None:
     """Protects the machine: groups named after a process that is gone are removed, those of one that lives are not."""

@@ -152,7 +152,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
     """Protects the paper's tables: under `headline: pass@5` each cell is the problem's own pass@5. With 3 of 10 right (half of
     the problems; 4 in the others) it is 1 - C(7,5)/C(10,5) = 11/12, or 1 - C(6,5)/C(10,5) = 41/42: the arms lie closer than
     by pass@1, 85 against 35. Both have intervals, overall and by level; curves and the frontier stay the mean score's."""
-    seen = found(tmp_path, study(evaluation={"samples": 10, "headline": "pass@5"}))
+    seen = found(tmp_path, study(evaluation={"samples": 10}, headline="pass@5"))
     assert seen.headline == "pass@5" == seen.metrics[0].name
     ppo, dpo, _ = seen.arms
     by_name = {(row.metric, row.level): row.value for row in dpo.measures if row.decoding == "chosen"}

@@ -16,11 +16,13 @@ from preflab.study.plan import (
     merged,
     narrowed,
     presets,
+    study_data,
     tasks,
     trials,
     with_settings,
 )
 from preflab.study.runner import charged
+from preflab.study.study import default_size
 from preflab.train.files import write_json
 
 DATA = {
@@ -55,6 +57,44 @@ def test_every_preset_reads() -> None:
     for name in presets():
         assert load_study(name).arms
     assert load_study("hh-smollm2", "paper").arms["ppo"].method.rollouts == 512
+
+
+def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
+    """Protects both sizes: one directory cannot hold two of them, and what is said of the small is not said of the large."""
+    offered = [(name, size) for name in presets() for size in study_data(name).get("sizes") or {}]
+    assert ("apps", "paper") in offered and ("code-batch-size", "paper") in offered
+    for name, size in offered:
+        small, large = load_study(name, "smoke"), load_study(name, size)
+        assert (small.name, large.name) == (name, f"{name}-{size}")
+        assert not any("mean nothing" in caveat for caveat in large.caveats)
+
+
+def test_the_papers_size_is_the_default_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for here, size in (("cuda", "paper"), ("cpu", "smoke")):
+        monkeypatch.setattr("preflab.study.execute.device", lambda name, here=here: here)
+        assert default_size("apps") == size
+        assert default_size("quickstart") == "smoke"  # it offers no other
+
+
+def test_a_headline_that_is_not_measured_is_refused() -> None:
+    """Protects a study from ending without what was to decide it."""
+    data = {"name": "x", "testbed": "minicode", "arms": {"sft": {"method": "sft"}}}
+    with pytest.raises(UserError, match=r"`headline` is 'pass@10', which is not measured. Did you mean 'pass@1'"):
+        parse_spec(Study, {**data, "headline": "pass@10"}, where="test")
+    kept = parse_spec(
+        Study, {**data, "headline": "10@20", "evaluation": {"samples": 20, "submissions": [[10, 20]]}}, where="test"
+    )
+    assert kept.headline == "10@20"
+
+
+def test_settings_of_the_testbed_from_the_command_line() -> None:
+    """Protects `--public-first`: it reaches stages and arms with data of their own, and is checked like a study file."""
+    study = load_study("code-contests", "smoke").with_testbed(public_first=2)
+    assert study.testbed.public_first == 2
+    with pytest.raises(UserError, match="`public_first`"):
+        study.with_testbed(public_first=-1)
+    with pytest.raises(UserError, match="--public-first does not apply"):
+        load_study("quickstart").with_testbed(public_first=1)
 
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:

@@ -26,6 +26,8 @@ RAN = ("passed", "failed")
 CHANGES = 3
 """Values that are changed in an input, at most."""
 WORD = re.compile(r"-?\d+|[^\W\d_]+")
+DIGITS = 18
+"""A longer row of digits is no number to be moved, but a text of them."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -159,11 +161,11 @@ def changed(value: Any, drawn: random.Random) -> Any:
 
 
 def _word(word: str, drawn: random.Random) -> str:
-    if word.lstrip("-").isdigit():
+    if word.lstrip("-").isdigit() and len(word) <= DIGITS:
         return str(changed(int(word), drawn))
     letters, here, there = list(word), drawn.randrange(len(word)), drawn.randrange(len(word))
     if drawn.random() < 0.5:
-        letters[here] = drawn.choice(LETTERS)
+        letters[here] = drawn.choice("01" if word.isdigit() else LETTERS)
     else:
         letters[here], letters[there] = letters[there], letters[here]
     return "".join(letters)

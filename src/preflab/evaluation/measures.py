@@ -24,7 +24,7 @@ def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
     Of `samples` drawn, `passing` pass the public tests, and `correct` of these the hidden ones too. The n are chosen at random
     among the samples and the k at random among those of them that pass (all of them where fewer pass). What is submitted is
     then any subset of the m that pass, as likely as another of its size, so that the expectation over both choices is exact:
-    sum_t C(m,t) C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c), t of the n passing. Raises `ValueError` where n > samples.
+    sum_t C(m,t) C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c), t of the n passing. Raises `ValueError` unless 0 < k <= n <= samples.
     """
     if not 0 < k <= n <= samples:
         raise ValueError(f"{k}@{n} needs at least {n} samples a problem, and k no larger than n; there are {samples}.")

@@ -16,15 +16,13 @@ CLUSTERED = ", clustered"
 class Evaluation(Spec):
     """How policies are measured, the same for every arm. `look_*`: the looks at the validation split while training.
     `prompts` 0: all of a split. `submissions`: pairs (k, n) for k@n, which filters n samples by the statement's public tests;
-    `clusters`: on so many inputs made from theirs samples must behave alike to be one cluster (0: no clusters). `headline`:
-    the measure that decides, of those above ("pass@5", "10@1000"); by itself pass@1 of programs, the score of texts.
+    `clusters`: on so many inputs made from theirs samples must behave alike to be one cluster (0: no clusters).
     """
 
     samples: Count = 8
     k: tuple[Count, ...] = (1, 5)
     submissions: tuple[tuple[Count, Count], ...] = ()
     clusters: int = Field(default=0, ge=0)
-    headline: str = ""
     temperatures: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.2, 0.6, 1.0), min_length=1)
     validation_samples: Count = 2
     max_new_tokens: Count = 256
@@ -45,8 +43,6 @@ class Evaluation(Spec):
                 raise ValueError(f"`clusters` is exact for n = samples alone; {k}@{n} has {self.samples} samples")
         if self.clusters and not self.submissions:
             raise ValueError("`clusters` chooses submissions: name some, such as `submissions: [[10, 1000]]`")
-        if self.headline and self.headline not in self.rates:
-            raise ValueError(f"`headline` {self.headline!r} is not measured; choose of {', '.join(self.rates)}")
         return self
 
     @property

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 from preflab.errors import UserError
 from preflab.sandbox import wire
@@ -25,6 +25,15 @@ from preflab.types import Test, Verdict
 FIRST = b'{"program_id": '
 """How a verdict begins."""
 Prepare = Callable[[str], tuple[str, Task]]
+
+
+class Asked(NamedTuple):
+    """A problem: how a program becomes what is run, and the digest of its record."""
+
+    prepare: Prepare
+    digest: str
+
+
 FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
 
 
@@ -73,7 +82,7 @@ def read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> 
 
 
 def read_programs(
-    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Prepare], done: Mapping[str, str]
+    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Asked], done: Mapping[str, str]
 ) -> Iterator[Program]:
     """The programs that have no verdict yet, or have changed since (`done`: the digests of those that have one). Raises
     `UserError` for a program of no known problem, or that is there twice."""
@@ -87,14 +96,15 @@ def read_programs(
         if problem not in problems:
             raise UserError(f"{where}: there is no problem {problem!r}.")
         source = needed(record, "source", str, where)
-        program = Program(name, *problems[problem](source))
-        if name not in done or done[name] not in ("", digest(program)):
+        asked = problems[problem]
+        program = Program(name, *asked.prepare(source), digest(asked.digest, source))
+        if name not in done or done[name] not in ("", program.digest):
             yield program
 
 
-def digest(program: Program) -> str:
-    """Of what is run, so that a program that was changed is judged again."""
-    return hashlib.sha256(program.source.encode(errors="surrogatepass")).hexdigest()[:16]
+def digest(*parts: str) -> str:
+    """Of a problem, or of one and a program: what was changed is judged again."""
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def written(path: Path) -> dict[str, str]:
@@ -106,19 +116,19 @@ def written(path: Path) -> dict[str, str]:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
         if not whole and not FIRST.startswith(rest[: len(FIRST)]):
             raise ValueError("no beginning of a verdict")
-        found = [json.loads(line) for line in whole.splitlines()]
+        found = [json.loads(line) for line in whole.splitlines() if line.strip()]
         return {line["program_id"]: line.get("digest", "") for line in found if line["verdict"] != "error"}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{path} holds other things than verdicts: name another file.") from error
 
 
-def keep(path: Path, names: Container[str]) -> None:
-    """Leaves the whole lines of these programs in the file, and no other."""
+def drop(path: Path, names: Container[str]) -> None:
+    """Takes the lines of these programs out of the file, and one that was cut off."""
     if not path.exists():
         return
     data = path.read_bytes()
     lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
-    kept = b"".join(line for line in lines if json.loads(line)["program_id"] in names)
+    kept = b"".join(line for line in lines if line.strip() and json.loads(line)["program_id"] not in names)
     if kept != data:
         new = path.with_name(f".{path.name}.new")
         new.write_bytes(kept)
@@ -131,7 +141,7 @@ def verdict_line(program: Program, verdict: Verdict) -> str:
         "verdict": verdict.outcome,
         "passed": sum(verdict.passed),
         "tests": len(verdict.passed),
-        "digest": digest(program),
+        "digest": program.digest,
     }
     return json.dumps({**record, "detail": dict(verdict.detail)}) + "\n"
 

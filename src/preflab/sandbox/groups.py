@@ -126,8 +126,11 @@ def sweep() -> None:
             if Path(f"/proc/{folder.name.split('-')[1]}").exists():
                 continue
             with contextlib.suppress(OSError):
-                for pid in (folder / "cgroup.procs").read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
+                pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+                if 0 in pids:  # of another container, which is not seen from here, and may live
+                    continue
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
                 folder.rmdir()
 
 

@@ -25,9 +25,12 @@ AHEAD = 4
 
 
 class Program(NamedTuple):
+    """`digest`: of the program and what it is judged by, where somebody asks for it."""
+
     id: str
     source: str
     task: Task
+    digest: str = ""
 
 
 class Pool:

@@ -168,11 +168,11 @@ class Box:
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if not self.pipes.has_started():
+        if self.meter.usage().killed:  # the walls' own process perhaps
+            self.over = "memory"
+        elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
         self.code = 128 - code if code > 128 else code  # bubblewrap tells of a signal as a shell does
-        if self.meter.usage().killed:
-            self.over = "memory"
         self.kill()
 
 
@@ -251,7 +251,7 @@ def opened(
         try:
             inside = pipes.first_process()
             first = os.pidfd_open(inside)
-            stack.callback(end_first, first, inside)
+            stack.callback(end_first, first)
             hand_over(process, start.user)
             if group is not None:
                 group.open(limits.memory_mb * MEGABYTE)
@@ -272,13 +272,13 @@ def hand_over(process: subprocess.Popen[bytes], user: int | None) -> None:
             os.fchown(stream.fileno(), user, user)
 
 
-def end_first(first: int, inside: int) -> None:
+def end_first(first: int) -> None:
     """The sandbox's first process ended, whatever happened before, and waited for where it has become ours."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(first, signal.SIGKILL)
-    os.close(first)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(inside, os.WNOHANG)
+        os.waitid(os.P_PIDFD, first, os.WEXITED | os.WNOHANG)
+    os.close(first)
 
 
 def told(process: subprocess.Popen[bytes]) -> str:

@@ -45,12 +45,13 @@ class Estimate:
         arms share the machine, and so the judge."""
         with study.testbed.open(Context()) as testbed:
             prompts = {split: list(testbed.prompts(split)) for split in SPLITS}
-            rows = list(testbed.demonstrations("train"))[:TIMED]
+            shown = {row.prompt.id: row for row in testbed.demonstrations("train")}  # one a prompt
+            rows = list(shown.values())[:TIMED]
             words = testbed.words() if hasattr(testbed, "words") else ()
             judging = judge_seconds(testbed.judge, prompts["train"], rows) * at_once
         asked = [row.prompt for row in rows] or prompts["train"][:TIMED]
         answers = [row.completion for row in rows] or [None] * len(asked)
-        speeds = {model: model_speed(model, words, asked, answers, study.threads) for model in set(models)}
+        speeds = {model: model_speed(model, words, asked, answers, study) for model in set(models)}
         return cls(speeds, {split: len(prompts[split]) for split in SPLITS}, judging)
 
     def seconds(self, task: Task) -> float:
@@ -89,8 +90,10 @@ class Estimate:
         spec = arm.evaluation
         limits = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
         answers = limits["validation"] * len(spec.temperatures) * spec.validation_samples * (arm.measure != "none")
-        answers += limits["test"] * 2 * spec.samples * (arm.measure == "test")
-        return answers * (SAMPLED * self.speeds[arm.model].forward + self.judging)
+        tested = limits["test"] * 2 * spec.samples * (arm.measure == "test")
+        drawn = (answers + tested) * getattr(arm.method, "n", 1)  # best of n
+        judged = drawn + tested * bool(spec.submissions) * (1 + spec.clusters)
+        return drawn * SAMPLED * self.speeds[arm.model].forward + judged * self.judging
 
 
 def model_speed(
@@ -98,7 +101,7 @@ def model_speed(
     words: Sequence[str],
     prompts: Sequence[Prompt],
     answers: Sequence[Completion | None],
-    threads: int,
+    study: Study,
 ) -> Speed:
     """Times one training step and one forward pass of the model, without its adapters."""
     import torch
@@ -106,10 +109,11 @@ def model_speed(
     from preflab.batch import collate
     from preflab.models import forward
     from preflab.models.load import load
+    from preflab.study.execute import device
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(study.threads)
     shape = model.tiny.model_copy(update={"words": words})
-    lm = load(model.model_copy(update={"lora": None, "tiny": shape}), seed=0)
+    lm = load(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=device(study.device))
     ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
     batch = collate([lm.encode_prompt(prompt) for prompt in prompts], ends)
 
@@ -119,6 +123,7 @@ def model_speed(
             logprobs = forward.token_logprobs(lm.model, batch).logprobs
             if train:
                 logprobs.sum().backward()
+            logprobs.sum().item()  # waits for the device
         return (time.perf_counter() - started) / len(answers)
 
     timed(True)  # the first call allocates
@@ -135,9 +140,10 @@ def judge_seconds(
         prompt.id: (*prompt.public_tests, *prompt.hidden_tests) for prompt in prompts if isinstance(prompt, Problem)
     }
     programs = [(row.completion.text, tests[row.prompt.id]) for row in rows if tests.get(row.prompt.id)]
+    programs = programs or [("pass", found) for found in list(tests.values())[:TIMED] if found]
     if not programs:
         return 0.0
-    judge(programs[:1])  # the first call opens the sandbox
+    judge([("1", programs[0][1])])  # the first call opens the sandbox
     started = time.perf_counter()
-    judge(programs[1:])
-    return (time.perf_counter() - started) / max(1, len(programs) - 1)
+    judge(programs)
+    return (time.perf_counter() - started) / len(programs)

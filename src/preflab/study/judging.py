@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from preflab.errors import UserError
 
 if TYPE_CHECKING:
-    from preflab.sandbox.files import Prepare
+    from preflab.sandbox.files import Asked
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def judge_files(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from preflab.sandbox.files import keep, read_programs, verdict_line, written
+    from preflab.sandbox.files import drop, read_programs, verdict_line, written
     from preflab.sandbox.pool import opened_pool
     from preflab.testbeds.lines import read_lines
 
@@ -66,7 +67,7 @@ def judge_files(options: argparse.Namespace) -> int:
     left = {program.id for program in read_programs(read_lines(options.programs), problems, done)}  # every line is read
     outcomes: Counter[str] = Counter()
     with (
-        writable(options.out, lambda: keep(options.out, done.keys() - left)) as out,
+        writable(options.out, lambda: drop(options.out, left)) as out,
         opened_pool(options.workers, options.backend) as pool,
         Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
     ):
@@ -90,16 +91,16 @@ def writable(path: Path, prepare: Callable[[], None]) -> TextIO:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def read_problems(path: Path) -> dict[str, Prepare]:
+def read_problems(path: Path) -> dict[str, Asked]:
     """The problems of a file by their id: in the judge's own form, or records of a data set."""
-    from preflab.sandbox.files import read_problem
+    from preflab.sandbox.files import Asked, digest, read_problem
     from preflab.testbeds.code.known import read_exercise
     from preflab.testbeds.lines import read_lines
 
-    found: dict[str, Prepare] = {}
+    found: dict[str, Asked] = {}
     for where, record in read_lines(path):
         name, prepare = (read_problem if "problem_id" in record and "mode" in record else read_exercise)(record, where)
         if name in found:
             raise UserError(f"{where}: the problem {name!r} is there twice.")
-        found[name] = prepare
+        found[name] = Asked(prepare, digest(json.dumps(record, sort_keys=True)))
     return found

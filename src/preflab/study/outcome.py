@@ -31,9 +31,8 @@ LONGEST = 600
 def results(study: Study, directory: Path, *, command: str, notes: Sequence[str] = ()) -> report.Results:
     """Everything that the report says. Raises `UserError` where no arm has finished."""
     ran = gather(study, directory)
-    programs = any("pass@1" in run.measures("chosen") for runs in ran.values() for run in runs)
-    headline = (study.evaluation.headline or "pass@1") if programs else SCORE
     boards: dict[report.Decoding, Board] = {"chosen": Board.of(ran, "chosen"), "unit": Board.of(ran, "unit")}
+    headline = study.headline or boards["chosen"].score
     tables = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in ran.items()}
     contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
     named = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables]
@@ -134,7 +133,7 @@ def over_seeds(values: Sequence[float]) -> report.Interval:
 
 def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run:
     records = read_lines(run.task.directory / "metrics.jsonl")
-    rename = {"score": headline if headline == SCORE else "pass@1"}
+    rename = {"score": SCORE if headline == SCORE else "pass@1"}
     return report.Run(
         seed=run.task.seed,
         directory=str(run.task.directory.relative_to(directory)),
@@ -146,7 +145,7 @@ def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run
         diverged=run.diverged,
         note=run.result["diverged"] or "",
         curve=tuple(curve(run, records)),
-        frontier=tuple(frontier(run, records, headline)),
+        frontier=tuple(frontier(run, records)),
     )
 
 

@@ -27,7 +27,6 @@ from preflab.train.settings import Budget
 
 SMOKE, PAPER = "smoke", "paper"
 """Sizes of a study: what its file says, and the paper's."""
-GPUS = ("/dev/nvidia0", "/dev/kfd")
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -68,7 +67,8 @@ class Tuning(Spec):
 
 class Study(Spec):
     """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other.
-    `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report."""
+    `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report. `headline`: the
+    measure of programs that decides ("pass@5", "10@1000"); by itself pass@1, and of texts the score."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -78,6 +78,7 @@ class Study(Spec):
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluator: Annotated[Any, *variant(EVALUATORS)] = "hidden-tests"
     evaluation: Evaluation = Evaluation()
+    headline: str = ""
     seeds: int = Field(default=5, ge=1)
     budget: StudyBudget | None = None
     looks: int = Field(default=4, ge=1)
@@ -111,6 +112,10 @@ class Study(Spec):
             if arm not in self.arms:
                 raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
         check_arms(self.claims, self.sweep, self.arms)
+        if self.headline and self.headline not in self.evaluation.rates:
+            raise UserError(
+                f"`headline` is {self.headline!r}, which is not measured.{nearest(self.headline, self.evaluation.rates)}"
+            )
         return self
 
     def with_testbed(self, **changes: Any) -> Study:
@@ -122,7 +127,7 @@ class Study(Spec):
             if absent is not None:
                 has = "brings its own data" if absent == "data" else "has no such setting"
                 raise UserError(f"The testbed {testbed.kind} {has}: --{absent.replace('_', '-')} does not apply.")
-            return testbed and testbed.model_copy(update=changes)
+            return testbed and parse_spec(type(testbed), {**testbed.model_dump(), **changes}, where="the command line")
 
         stages = {name: job.model_copy(update={"testbed": changed(job.testbed)}) for name, job in self.stages.items()}
         arms = {name: arm.model_copy(update={"testbed": changed(arm.testbed)}) for name, arm in self.arms.items()}
@@ -151,9 +156,24 @@ class Task:
 def load_study(name: str, size: str | None = None) -> Study:
     """A preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
 
-    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for. Its own
-    is `smoke`; where none is asked for and there is a GPU, it is `paper`. Raises `UserError` with the nearest right name.
+    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for; the study
+    is then called `STUDY-NAME`, so that two sizes never share a directory. What the file itself says is `smoke`. Raises
+    `UserError` with the nearest right name.
     """
+    data = study_data(name)
+    sizes = (data.pop("sizes", None) or {}) if isinstance(data, dict) else {}
+    if SMOKE in sizes:
+        raise UserError(f"{name}: `sizes` may not hold {SMOKE!r}, which is what the file itself says.")
+    if size not in (None, SMOKE):
+        if size not in sizes:
+            raise UserError(f"{name}: there is no size {size!r}.{nearest(size, [*sizes, SMOKE])}")
+        data = merged(data, sizes[size])
+        data["name"] = f"{data.get('name')}-{size}"
+    return parse_spec(Study, data, where=name)
+
+
+def study_data(name: str) -> Any:
+    """What the file of a preset or of the user's says. Raises `UserError` with the nearest right name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
         if name not in presets():
@@ -161,19 +181,7 @@ def load_study(name: str, size: str | None = None) -> Study:
                 f"Unknown study {name!r}.{nearest(name, presets())} Or give a study file (.yaml, .toml, .json)."
             )
         path = PRESETS / f"{name}.yaml"
-    data = read_data(path)
-    sizes = data.pop("sizes", {}) if isinstance(data, dict) else {}
-    size = size or (PAPER if PAPER in sizes and has_gpu() else SMOKE)
-    if size != SMOKE:
-        if size not in sizes:
-            raise UserError(f"{path}: there is no size {size!r}.{nearest(size, [*sizes, SMOKE])}")
-        data = merged(data, sizes[size])
-    return parse_spec(Study, data, where=str(path))
-
-
-def has_gpu() -> bool:
-    """Whether a GPU's device is here, seen without torch."""
-    return any(Path(device).exists() for device in GPUS)
+    return read_data(path)
 
 
 def merged(data: Any, patch: Any) -> Any:

@@ -71,8 +71,8 @@ def spent(task: Task, result: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Board:
-    """The problems that every run of a study answered, with their levels, what a diverged run is given on each, and the names
-    of what was measured of each beside the score.
+    """The problems that every run of a study answered, with their levels, what a diverged run is given on each, the names of
+    what was measured of each beside the score, and the score's own: pass@1 of programs, else the reward.
 
     A diverged run delivers no policy. Where scores are 0 or 1 it gets 0; where they have no zero (a reward model's), the
     worst score that any run got on the problem.
@@ -81,6 +81,7 @@ class Board:
     levels: Mapping[str, str]
     worst: Mapping[str, float]
     rates: Sequence[str]
+    score: str
 
     @classmethod
     def of(cls, ran: Mapping[str, Sequence[Ran]], decoding: str) -> Board:
@@ -90,7 +91,9 @@ class Board:
             raise UserError("Every run of every arm diverged: there is nothing to report. Lower the learning rates.")
         levels = {name: row["level"] for name, row in tables[0].items()}
         first = next(iter(tables[0].values()))
-        return cls(levels, worst(tables), tuple(first.get("measures", ())))
+        rates = tuple(first.get("measures", ()))
+        judged = rates or any("pass@1" in run.measures(decoding) for runs in ran.values() for run in runs)
+        return cls(levels, worst(tables), rates, "pass@1" if judged else SCORE)
 
     def table(self, runs: Sequence[Ran], decoding: str, level: str = "", measure: str = SCORE) -> Scores:
         """An arm's values of a measure, seeds x problems (of one level, where given): each cell is one problem's."""
@@ -105,7 +108,12 @@ class Board:
 
 def value(problem: Mapping[str, Any], measure: str) -> float:
     """A problem's value of a measure; its score is the mean over its samples."""
-    return mean(problem["scores"]) if measure in SCORES else problem["measures"][measure]
+    if measure in SCORES:
+        return mean(problem["scores"])
+    try:
+        return problem["measures"][measure]
+    except KeyError as error:
+        raise UserError(f"`headline` is {measure}, which these runs have not measured.") from error
 
 
 def worst(tables: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -155,7 +163,7 @@ def curve(run: Ran, records: Sequence[Mapping[str, Any]]) -> Iterable[report.Poi
         )
 
 
-def frontier(run: Ran, records: Sequence[Mapping[str, Any]], headline: str) -> Iterable[report.FrontierPoint]:
+def frontier(run: Ran, records: Sequence[Mapping[str, Any]]) -> Iterable[report.FrontierPoint]:
     """Score against KL to the start: at each look where the run measured KL, and at the end."""
     for record in records:
         if "validation/score" in record and "validation/kl" in record:

@@ -18,7 +18,19 @@ from preflab.report.text import counted
 from preflab.spec import parse_spec
 from preflab.study.estimate import Estimate
 from preflab.study.outcome import results
-from preflab.study.plan import Study, Task, Trial, load_study, narrowed, tasks, trials, with_settings
+from preflab.study.plan import (
+    PAPER,
+    SMOKE,
+    Study,
+    Task,
+    Trial,
+    load_study,
+    narrowed,
+    study_data,
+    tasks,
+    trials,
+    with_settings,
+)
 from preflab.study.process import preload
 from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
 from preflab.study.watch import Watch
@@ -30,7 +42,7 @@ MANIFEST = "study.json"
 
 def start_study(options: argparse.Namespace, command: str) -> int:
     """What `preflab study` does: plans or runs the study that the options name; returns the exit code."""
-    study = load_study(options.study, options.size)
+    study = load_study(options.study, options.size or default_size(options.study))
     for name in ("data", "public_first"):
         if getattr(options, name) is not None:
             study = study.with_testbed(**{name: getattr(options, name)})
@@ -52,6 +64,16 @@ def start_study(options: argparse.Namespace, command: str) -> int:
         samples=not options.no_samples,
         quiet=options.quiet,
     )
+
+
+def default_size(name: str) -> str:
+    """`paper` where the study has such a size and torch sees a GPU, else `smoke`."""
+    found = study_data(name)
+    if not isinstance(found, dict) or PAPER not in (found.get("sizes") or {}):
+        return SMOKE
+    from preflab.study.execute import device
+
+    return PAPER if device("auto") == "cuda" else SMOKE
 
 
 def run_study(

@@ -20,7 +20,7 @@ from preflab.testbeds.code.exercise import How
 from preflab.testbeds.code.judge import ProgramJudge
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Programs, Row, no_judge
 from preflab.testbeds.formats import parse_record
-from preflab.testbeds.lines import read_lines
+from preflab.testbeds.lines import check_text, read_lines
 from preflab.testbeds.provenance import first_turn_key, place
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
@@ -48,6 +48,12 @@ class Jsonl(Spec):
         shares = [share for share in (self.validation, self.test) if isinstance(share, float)]
         if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
             raise ValueError("the shares of validation and test must lie between 0 and 1, and leave some for training")
+        return self
+
+    @model_validator(mode="after")
+    def _compared(self) -> Jsonl:
+        if self.compare != "lines" and self.judge != SANDBOX:
+            raise ValueError("`compare` is for what programs print: it needs `judge: sandbox`")
         return self
 
     @property
@@ -130,7 +136,11 @@ class Judge:
 
 def _refuse_what_is_no_text(rows: Mapping[Split, Sequence[Row]]) -> None:
     for problem in (row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)):
-        if not all(isinstance(part, str) for test in _all(problem) for part in (test.input, test.output)):
+        parts = [part for test in _all(problem) for part in (test.input, test.output)]
+        for part in parts:
+            if isinstance(part, str):
+                check_text(part, f"A test of the problem {problem.id!r}")
+        if not all(isinstance(part, str) for part in parts):
             raise UserError(
                 f"Problem {problem.id!r}: under `judge: sandbox` a test's `input` and `output` are text, standard input and "
                 "what must be printed."

@@ -20,7 +20,7 @@ from preflab.testbeds.code.exercise import Exercise
 from preflab.testbeds.code.judge import ProgramJudge
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
 from preflab.testbeds.hub import check_on_hub, hub_records, hub_splits
-from preflab.testbeds.lines import read_lines
+from preflab.testbeds.lines import check_text, read_lines
 from preflab.testbeds.provenance import place
 from preflab.types import Completion, Problem, Split, Turn
 
@@ -73,7 +73,11 @@ class Code(Spec):
     def read(self, record: Mapping[str, Any], where: str) -> Exercise:
         """A record as an exercise; raises `UserError` for whatever is wrong with it."""
         try:
-            return self.exercise(record, where)
+            found = self.exercise(record, where)
+            for test in (*found.public, *found.hidden):
+                if isinstance(test.input, str):
+                    check_text(test.input, f"{where}: the input of a test")
+            return found
         except KeyError as error:
             raise UserError(
                 f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
