@@ -191,6 +191,19 @@ def test_nothing_to_tell_apart(tmp_path: Path) -> None:
     assert len(seen.verdict.tied) == 1
 
 
+def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
+    """Protects readers from a leader by the order of the arms; a share that has another name is a share too."""
+    for seed in range(SEEDS):
+        for name in ("ppo", "dpo"):
+            write(tmp_path / f"seed-{seed}" / name, name, -1.0, seed=seed)
+    seen = results(
+        study(stages={}, arms={"ppo": {"method": "ppo", "reward": "tests"}, "dpo": {"method": "dpo"}}),
+        tmp_path,
+        command="",
+    )
+    assert seen.verdict.sentence == "Not decided under equal compute: no arm solved a problem (pass@1 0.0%)."
+
+
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
     """Protects the way back from a number to the code that made it: a report written anew by other code names the runs', and
     both where a study was continued by a second one."""

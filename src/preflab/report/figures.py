@@ -139,6 +139,7 @@ def _verdicts(arm: Arm, names: Sequence[str], name: str) -> Markup:
             ]
             mean = _mean_line([line for line in lines if line])
             drawn.axes.plot([x for x, _ in mean], [y for _, y in mean], linewidth=2, color=arm_colour(order))
+            drawn.axes.plot(*mean[-1], marker="o", markersize=4.5, color=arm_colour(order))  # seen where it is alone
             labels.append(Label(mean[-1][1], verdict.removeprefix(VERDICT), order))
         drawn.axis_numbers("x", share=False)
         drawn.axis_numbers("y", share=True)

@@ -223,7 +223,7 @@ def samples(ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Sample]:
         answers = [(name, run.result["evaluation"]["samples"][index]) for name, run in firsts.items()]
         yield report.Sample(
             problem=shown["problem"],
-            prompt=shown["prompt"],
+            prompt=min((answer["prompt"] for _, answer in answers), key=len),  # without an arm's own examples
             level=shown["level"],
             seed=next(iter(firsts.values())).task.seed,
             answers=tuple(

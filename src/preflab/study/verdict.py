@@ -28,7 +28,7 @@ def verdict(
     An evaluator that may be no better than a coin cannot rank: then nobody wins.
     """
     level = float(scores[winner.leader].values.mean())
-    share = metric.startswith("pass@")
+    share = report.known_metric(metric).share
     shown = f"{level:.1%}" if share else f"{level:.2f}"
     under = f" under equal {study.budget.unit}" if study.budget else ""
     cost = getattr(study.arms[winner.leader].method, "n", 1)
@@ -49,6 +49,8 @@ def verdict(
             f"{winner.leader} won{under}: {metric} {shown}, ahead of the next, {nearest.second}, by "
             f"{_span(nearest.difference, nearest.low, nearest.high, share)}."
         )
+    elif share and not level:
+        sentence = f"Not decided{under}: no arm solved a problem ({metric} {shown})."
     else:
         others = ", ".join(winner.contenders)
         if len(winner.contenders) > MOST_NAMES:  # the report lists them elsewhere
