@@ -116,7 +116,7 @@ def test_k_at_n_by_clusters() -> None:
     texts = ["twice", "square", "sum", "square", "twice", "crash"]
     prompt = Problem("p", (Turn("user", "?"),), "", (Test("2", "4"),), (Test("3", "6"),))
     group = prompt, [Completion(text) for text in texts], [Grade(float(text in ("twice", "sum"))) for text in texts]
-    found = rates(spec, Doubling(), [group], lambda *names: 7)  # type: ignore[arg-type]
+    found = rates(spec, Doubling(), [group], lambda *names: 7)  # type: ignore[arg-type]  # as above
     assert found == [{"pass@1": 0.5, "1@6": pytest.approx(0.6), "1@6, clustered": 1.0}]
 
 

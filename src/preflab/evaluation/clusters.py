@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from math import comb
+from math import comb, prod
 from typing import Any, NamedTuple
 
 from preflab.errors import UserError
@@ -58,22 +58,15 @@ def clustered(clusters: Sequence[Cluster], k: int) -> float:
             fresh = [_missed(clusters[row], rounds) for row in tied]
             if len(tied) > left:
                 rest = [row for row in range(len(clusters)) if row not in tied]
-                return 1.0 - _product(missed[row] for row in rest) * _some(fresh, [missed[row] for row in tied], left)
+                return 1.0 - prod(missed[row] for row in rest) * _some(fresh, [missed[row] for row in tied], left)
             for row, chance in zip(tied, fresh, strict=True):
                 missed[row] = chance
             left -= len(tied)
-    return 1.0 - _product(missed)
+    return 1.0 - prod(missed)
 
 
 def _missed(cluster: Cluster, submitted: int) -> float:
     return comb(cluster.size - cluster.right, submitted) / comb(cluster.size, submitted)
-
-
-def _product(values: Any) -> float:
-    found = 1.0
-    for value in values:
-        found *= value
-    return found
 
 
 def _some(fresh: Sequence[float], old: Sequence[float], count: int) -> float:
