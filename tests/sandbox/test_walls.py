@@ -16,7 +16,7 @@ from tests.conftest import require_feature
 
 from preflab.sandbox import process, seccomp
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.image import _copy, _needed
+from preflab.sandbox.image import furnish
 from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import NotStarted, opened
@@ -284,8 +284,7 @@ def test_a_shell_that_is_bash_sets_the_limits_too(walls: Bubblewrap, monkeypatch
     with tempfile.TemporaryDirectory(dir=walls.image.parent) as folder:  # where the user that it drops to may look
         Path(folder).chmod(0o755)
         root = Path(shutil.copytree(walls.image, Path(folder) / "image", symlinks=True))
-        for found in {bash, *_needed([bash])}:
-            _copy(found, root / ("bin/sh" if found == bash else str(found).lstrip("/")))
+        furnish(root, {"/bin/sh": bash})
         monkeypatch.setattr(walls, "image", root)
         verdict = Judge(walls).judge(LIMIT, PROCESSES)
     assert verdict.correct, verdict.detail

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from preflab.errors import UserError
@@ -75,12 +75,8 @@ def _build(root: Path) -> None:
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
     inside = root / "python" / "lib" / library.name
     shutil.copytree(library, inside, ignore=_left_out, symlinks=False)
-    python, shell = Path(os.path.realpath(sys.executable)), Path(os.path.realpath("/bin/sh"))
-    _copy(python, root / PYTHON.lstrip("/"))
-    _copy(shell, root / "bin" / "sh")
-    needed = _needed([python, shell, *(inside / "lib-dynload").glob("*.so")])
-    for found in needed | _loaded_late(needed):
-        _copy(found, root / str(found).lstrip("/"))
+    programs = {PYTHON: Path(os.path.realpath(sys.executable)), "/bin/sh": Path(os.path.realpath("/bin/sh"))}
+    furnish(root, programs, extensions=(inside / "lib-dynload").glob("*.so"))
     ours = inside / "preflab"  # beside the standard library: where a Python looks for packages differs by who built it
     for name in GUEST:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
@@ -97,6 +93,14 @@ def _build(root: Path) -> None:
         (root / "dev" / device).touch()
     for name, target in {**LINKS, "shm": "/tmp"}.items():
         (root / "dev" / name).symlink_to(target)
+
+
+def furnish(root: Path, programs: Mapping[str, Path], *, extensions: Iterable[Path] = ()) -> None:
+    """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load."""
+    needed = _needed([*programs.values(), *extensions])
+    libraries = {str(path): path for path in needed | _loaded_late(needed)}
+    for place, found in {**libraries, **programs}.items():
+        _copy(found, root / place.lstrip("/"))
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:
