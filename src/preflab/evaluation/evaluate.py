@@ -88,14 +88,9 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     Without `test` the test split is left alone: the validation split's scores are all that a tuning trial may see.
     """
     spec = bench.spec
-    grid = {
-        temperature: draw(
-            bench, policy, "validation", spec.prompts, spec.validation_samples, temperature, inference
-        ).score()
-        for temperature in spec.temperatures
-    }
+    grid = validated(bench, policy, inference)
     faults.point("evaluation")
-    temperature = max(grid, key=lambda key: grid[key])
+    temperature = max(grid, key=lambda key: grid[key]) if grid else spec.temperatures[0]
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
@@ -108,6 +103,25 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
         "chosen": summary(bench, at_best),
         "unit": summary(bench, at_unit) | {"kl": divergence(bench, policy, at_unit, inference)},
         "samples": [shown(at_best, index) for index in range(min(spec.shown, len(at_best.prompts)))],
+    }
+
+
+def validated(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
+    """The validation split's score at each temperature; empty where the data have no such split and one temperature is given.
+    Raises `UserError` where they have none to choose with."""
+    spec = bench.spec
+    if not bench.prompts("validation", 1):
+        if len(spec.temperatures) > 1:
+            raise UserError(
+                f"{bench.testbed.name} has no validation problems, by which a temperature could be chosen: give one, such as "
+                "`temperatures: [0.2]` of `evaluation` (`--temperatures 0.2`)."
+            )
+        return {}
+    return {
+        temperature: draw(
+            bench, policy, "validation", spec.prompts, spec.validation_samples, temperature, inference
+        ).score()
+        for temperature in spec.temperatures
     }
 
 

@@ -69,6 +69,11 @@ class Tests(Spec):
                 f"The judge of the testbed {testbed.name} is bound to it, so that a reward could reach the tests of "
                 "evaluation through it. Make it a static method, or an attribute that holds a function."
             )
+        if self.partial and not getattr(judge, "every", True):
+            raise UserError(
+                "`partial` pays by the share of tests passed, but this testbed stops at the first that fails: give it "
+                "`every: true`."
+            )
         tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in problems}
         yield TestReward(self, tests, judge, context.meter, getattr(judge, "deterministic", True))
 

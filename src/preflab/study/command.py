@@ -17,6 +17,7 @@ from preflab.methods import METHODS
 from preflab.rewards import parse_reward
 from preflab.spec import explain, parse_spec, read_spec
 from preflab.study.arm import Arm
+from preflab.testbeds import TESTBEDS
 
 
 def arm_from_options(options: argparse.Namespace, rest: list[str]) -> Arm:
@@ -57,11 +58,12 @@ def setting(options: argparse.Namespace) -> dict[str, Any]:
     testbed: dict[str, Any] = {"kind": options.testbed}
     if options.data is not None:
         testbed["data"] = options.data
+    measured = {name: getattr(options, name) for name in ("max_new_tokens", "samples", "k", "temperatures")}
     return {
         "model": {"name": options.model},
         "testbed": testbed,
         "evaluator": evaluator(options),
-        "evaluation": {"max_new_tokens": options.max_new_tokens},
+        "evaluation": {name: value for name, value in measured.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
         "threads": options.threads,
@@ -76,7 +78,7 @@ def evaluator(options: argparse.Namespace) -> Any:
         return {"kind": "reward-model", "model": {"path": options.evaluator}}
     if options.evaluator is not None:
         return options.evaluator
-    return "hidden-tests" if options.testbed == "minicode" else None
+    return getattr(TESTBEDS.load(options.testbed), "evaluator", None)
 
 
 def method_from_options(name: str, rest: list[str]) -> Any:

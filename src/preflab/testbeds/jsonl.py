@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.sandbox.compare import Comparison
 from preflab.sandbox.judge import Task
-from preflab.spec import Context, Spec
+from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.testbeds.code.exercise import How
-from preflab.testbeds.code.judge import ProgramJudge
+from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Programs, Row, no_judge
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import check_text, read_lines
@@ -27,13 +26,13 @@ from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 SANDBOX = "sandbox"
 
 
-class Jsonl(Spec):
+class Jsonl(Sandboxed):
     """`data`: a file. `validation`, `test`: files too, or the shares of `data` that are set apart by first user turn.
 
     Where a prompt stands in several files, the test file keeps it before the validation file, and that before the
     training file. `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem,
     true when the answer passes it; or `sandbox`, which runs answers as Python programs, whose output is compared by `compare`,
-    or by the problem's own judge where a record has one (`special`: the source of a program).
+    or by the problem's own judge where a record has one (`special`: the source of a program). What `Sandboxed` has is for it.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -42,6 +41,8 @@ class Jsonl(Spec):
     test: float | str = Field(default=0.1, union_mode="left_to_right")
     judge: str = ""
     compare: Comparison = "lines"
+    time_limit_s: Annotated[float, Field(gt=0)] = 10.0
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 512
 
     @model_validator(mode="after")
     def _shares(self) -> Jsonl:
@@ -51,9 +52,11 @@ class Jsonl(Spec):
         return self
 
     @model_validator(mode="after")
-    def _compared(self) -> Jsonl:
-        if self.compare != "lines" and self.judge != SANDBOX:
-            raise ValueError("`compare` is for what programs print: it needs `judge: sandbox`")
+    def _for_programs(self) -> Jsonl:
+        fields = {name: type(self).model_fields[name].default for name in ("compare", *Sandboxed.model_fields)}
+        given = [name for name, default in fields.items() if getattr(self, name) != default]
+        if given and self.judge != SANDBOX:
+            raise ValueError(f"`{given[0]}` is for programs: it needs `judge: sandbox`")
         return self
 
     @property
@@ -84,13 +87,30 @@ class Jsonl(Spec):
     def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:
         if self.judge == SANDBOX:
             _refuse_what_is_no_text(rows)
-            _say_how(rows, self.compare)
-            with contextlib.closing(ProgramJudge(0, "bubblewrap", every=False)) as judge:
+            self._say_how(rows)
+            with self.programs() as judge:
                 yield judge
         elif self.judge:
             yield Judge(self.judge, load_function(self.judge, "judge")).run
         else:
             yield no_judge
+
+    def _say_how(self, rows: dict[Split, list[Row]]) -> None:
+        """Puts into each test how it is judged, in the place of the problem's own judge."""
+        task = Task("stdin", limits=self.limits(), compare=self.compare)
+
+        def told(tests: tuple[Test, ...]) -> tuple[Test, ...]:
+            return tuple(replace(test, how=How(task._replace(special=str(test.how or "")))) for test in tests)
+
+        def row(given: Row) -> Row:
+            prompt = given.prompt
+            if not isinstance(prompt, Problem):
+                return given
+            public, hidden = told(prompt.public_tests), told(prompt.hidden_tests)
+            return replace(given, prompt=replace(prompt, public_tests=public, hidden_tests=hidden))
+
+        for split in SPLITS:
+            rows[split] = [row(given) for given in rows[split]]
 
     def _split(self) -> dict[Split, list[Row]]:
         """The rows as the files and the shares place them; a share follows from the first user turn alone."""
@@ -145,24 +165,6 @@ def _refuse_what_is_no_text(rows: Mapping[Split, Sequence[Row]]) -> None:
                 f"Problem {problem.id!r}: under `judge: sandbox` a test's `input` and `output` are text, standard input and "
                 "what must be printed."
             )
-
-
-def _say_how(rows: dict[Split, list[Row]], compare: Comparison) -> None:
-    """Puts into each test how it is judged, in the place of the problem's own judge."""
-    for split in SPLITS:
-        rows[split] = [replace(row, prompt=_told(row.prompt, compare)) for row in rows[split]]
-
-
-def _told(prompt: Prompt, compare: Comparison) -> Prompt:
-    if not isinstance(prompt, Problem):
-        return prompt
-
-    def told(tests: tuple[Test, ...]) -> tuple[Test, ...]:
-        return tuple(
-            replace(test, how=How(Task("stdin", compare=compare, special=str(test.how or "")))) for test in tests
-        )
-
-    return replace(prompt, public_tests=told(prompt.public_tests), hidden_tests=told(prompt.hidden_tests))
 
 
 def _all(prompt: Prompt) -> tuple[Test, ...]:

@@ -11,6 +11,8 @@ from tests.conftest import require_feature
 
 from preflab.cli import run as command
 from preflab.errors import UserError
+from preflab.models.load import load
+from preflab.models.spec import ModelSpec
 from preflab.sandbox.bubblewrap import missing
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
@@ -121,15 +123,19 @@ def test_your_own_comparison_and_judge(tmp_path: Path) -> None:
     plain = {"prompt": "one and two", "tests": tests}
     data = tmp_path / "mine.jsonl"
 
-    def passes(record: dict[str, Any], text: str, **settings: Any) -> bool:
+    def passes(record: dict[str, Any], text: str, *, raw: bool = False, **settings: Any) -> bool:
         data.write_text("".join(json.dumps(record | {"prompt": f"{record['prompt']} {n}"}) + "\n" for n in range(30)))
         spec = TESTBEDS.parse({"kind": "jsonl", "data": str(data), "judge": "sandbox", **settings})
         with spec.open(Context()) as testbed:
             problem = testbed.prompts("train")[0]
-            return testbed.judge([(f"print({text!r})", problem.hidden_tests)])[0].correct
+            return testbed.judge([(text if raw else f"print({text!r})", problem.hidden_tests)])[0].correct
 
     assert not passes(plain, "1  2") and passes(plain, "1  2", compare="tokens")
     assert not passes(plain, "2 1", compare="tokens") and passes(plain | {"special": special}, "2 1")
+    slow = "for _ in range(40_000_000): pass\nprint(1, 2)"
+    assert not passes(plain, slow, raw=True, time_limit_s=0.2)
+    with pytest.raises(UserError, match="`time_limit_s` is for programs: it needs `judge: sandbox`"):
+        passes(plain, "1 2", judge="builtins:all", time_limit_s=1.0)
     with pytest.raises(UserError, match="a program in `special` needs `judge: sandbox`"):
         passes(plain | {"special": special}, "2 1", judge="builtins:all")
 
@@ -147,3 +153,17 @@ def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=said):
             command(["testbed", "verify", "humaneval", "--data", data, *words])
+
+
+def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects HumanEval, which has no validation problems: one temperature needs none, two are refused; and the evaluator
+    that programs have by nature."""
+    require_feature("sandbox", not missing(), missing())
+    data = write(tmp_path / "data.jsonl", HUMANEVAL)
+    load(ModelSpec(name="tiny"), seed=0).save(tmp_path / "policy")
+    words = ["evaluate", str(tmp_path / "policy"), "--testbed", "humaneval", "--data", data]
+    words += ["--output", str(tmp_path / "run"), "--max-new-tokens", "4", "--samples", "2", "--k", "1", "2"]
+    assert command([*words, "--temperatures", ".2"]) == 0
+    assert "temperature 0.2: score 0.000" in (said := capsys.readouterr().out) and "pass@2 0.000" in said
+    with pytest.raises(UserError, match="humaneval has no validation problems"):
+        command([*words, "--fresh"])

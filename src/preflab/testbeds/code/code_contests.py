@@ -37,7 +37,9 @@ class CodeContests(Code):
             raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
         memory = int(record.get("memory_limit_bytes") or 0) >> 20
         compare = "caseless" if "any case" in text else "tokens"
-        task = Task("stdin", limits=self.limits(_seconds(record), memory), compare=compare)
+        stated = _seconds(record)
+        limits = self.limits(self.slack * stated if stated else None, memory)
+        task = Task("stdin", limits=limits, compare=compare)
         how = How(task)
         public = _tests(record, "public_tests", how)
         hidden = [

@@ -14,10 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from preflab.errors import UserError
-from preflab.sandbox.limits import Limits, machine_factor, wall_for
-from preflab.spec import Context, Spec
+from preflab.spec import Context
 from preflab.testbeds.code.exercise import Exercise
-from preflab.testbeds.code.judge import ProgramJudge
+from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
 from preflab.testbeds.hub import check_on_hub, hub_records, hub_splits
 from preflab.testbeds.lines import check_text, read_lines
@@ -30,30 +29,24 @@ Raw = tuple[Split | None, str, Mapping[str, Any]]
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
-class Code(Spec):
+class Code(Sandboxed):
     """`validation`, `test`: shares of problems set apart where the data have no such split. `public_first`: so many hidden
     tests become public where the data have none. `several`: what becomes of problems with several right answers and no judge
     for them: dropped, or kept and judged by the one answer that is there. `max_tests`: of a problem's hidden tests, the first
-    so many. `time_limit_s` for a test, where the problem states none; `slack`: by how much a stated one is multiplied (Python
-    is slower than what they were made for); both also by what this machine is slower than the one they were chosen on.
-    `shots`: so many solved training problems stand before each statement. `workers`: programs judged at once, 0: one a core;
-    `backend`: the sandbox. `every`: tests go on after the first failure, which a reward by the share of tests needs.
+    so many. `time_limit_s` holds where the problem states none; `slack`: by how much a stated one is multiplied (Python is
+    slower than what they were made for). `shots`: so many solved training problems stand before each statement.
     """
 
     language: ClassVar[str] = "python"
+    evaluator: ClassVar[str] = "hidden-tests"
     data: str
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     public_first: Annotated[int, Field(ge=0)] = 0
     several: Literal["drop", "keep"] = "drop"
     max_tests: Annotated[int, Field(ge=1)] | None = None
-    time_limit_s: Annotated[float, Field(gt=0)] = 5.0
-    memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
     slack: Annotated[float, Field(gt=0)] = 3.0
     shots: Annotated[int, Field(ge=0)] = 0
-    workers: Annotated[int, Field(ge=0)] = 0
-    backend: str = "bubblewrap"
-    every: bool = False
 
     @model_validator(mode="after")
     def _shares(self) -> Code:
@@ -120,11 +113,6 @@ class Code(Spec):
         split: Split = "test" if at < self.test else "validation" if at < self.test + self.validation else "train"
         return "train" if split in present else split
 
-    def limits(self, stated_s: float | None = None, memory_mb: int | None = None) -> Limits:
-        seconds = (self.slack * stated_s if stated_s else self.time_limit_s) * machine_factor()
-        memory = max(self.memory_limit_mb, memory_mb or 0)
-        return Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=memory)
-
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
@@ -145,11 +133,8 @@ class Code(Spec):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
         few = examples(rows["train"], self.shots)
         shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
-        judge = ProgramJudge(self.workers, self.backend, every=self.every)
-        try:
+        with self.programs() as judge:
             yield Dialogues(self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge)
-        finally:
-            judge.close()
 
     def rows(self, found: Exercise) -> Iterator[Row]:
         """A problem with its programs: pairs of a right one and a wrong one while there are both, then right ones alone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ HeldSize = Annotated[int, Field(ge=1, le=1500)]
 class Minicode(Spec):
     """Sizes, the share of wrong demonstrations, and how statements are worded; docs/minicode.md tells how each acts."""
 
+    evaluator: ClassVar[str] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
     train: TrainSize = 3000

@@ -7,41 +7,38 @@ is, and may do all that a policy finds.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from preflab.sandbox.judge import Task
-from preflab.sandbox.limits import Limits, wall_for
 from preflab.spec import Context
 from preflab.testbeds.code.exercise import How
 from preflab.testbeds.code.judge import ProgramJudge
+from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.minicode.language import WORDS
 from preflab.testbeds.minicode.python import OPENING, translated
 from preflab.testbeds.minicode.python import WORDS as PYTHON
 from preflab.testbeds.minicode.testbed import Minicode, OpenMinicode
 from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test
 
-SECONDS = 1.0
-HOW = How(
-    Task("call", entry_point="f", limits=Limits(cpu_s=SECONDS, wall_s=wall_for(SECONDS), memory_mb=128)),
-    opening=OPENING,
-)
 
-
-class MinicodePy(Minicode):
-    """As `minicode`. `workers`: programs judged at once, 0: one a core; `backend`: the sandbox."""
+class MinicodePy(Sandboxed, Minicode):
+    """As `minicode`."""
 
     language: ClassVar[str] = "python"
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
-    workers: int = 0
-    backend: str = "bubblewrap"
+    time_limit_s: Annotated[float, Field(gt=0)] = 1.0
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 128
 
     @contextmanager
     def open(self, context: Context) -> Generator[Any]:
         """The testbed, and its judge while it is open."""
-        with closing(ProgramJudge(self.workers, self.backend, every=False)) as judge:
-            yield OpenMinicodePy(self, context.seed, judge)
+        how = How(Task("call", entry_point="f", limits=self.limits()), opening=OPENING)
+        with self.programs() as judge:
+            yield OpenMinicodePy(self, context.seed, how, judge)
 
 
 class OpenMinicodePy(OpenMinicode):
@@ -49,8 +46,9 @@ class OpenMinicodePy(OpenMinicode):
 
     name = "minicode-py"
 
-    def __init__(self, spec: Minicode, seed: int, judge: ProgramJudge) -> None:
+    def __init__(self, spec: Minicode, seed: int, how: How, judge: ProgramJudge) -> None:
         super().__init__(spec, seed)
+        self._how = how
         self.judge = judge
         self._known: dict[int, Test] = {}  # a test stays one object, by which verdicts are kept
 
@@ -76,13 +74,13 @@ class OpenMinicodePy(OpenMinicode):
         return tuple(dict.fromkeys((*WORDS, *PYTHON)))
 
     def _called(self, tests: Sequence[Test]) -> tuple[Test, ...]:
-        return tuple(self._known.setdefault(id(test), call(test)) for test in tests)
+        return tuple(self._known.setdefault(id(test), call(test, self._how)) for test in tests)
 
 
-def call(test: Test) -> Test:
+def call(test: Test, how: How) -> Test:
     """A test as a call: the list is the one argument, and tuples are lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
-    return Test([list(test.input)], output, HOW)
+    return Test([list(test.input)], output, how)
 
 
 def python(answer: Completion) -> Completion:

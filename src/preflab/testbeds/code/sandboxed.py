@@ -1,0 +1,37 @@
+"""What testbeds whose answers are programs have in common: how these are run."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import Annotated
+
+from pydantic import Field
+
+from preflab.sandbox.limits import Limits, machine_factor, wall_for
+from preflab.spec import Spec
+from preflab.testbeds.code.judge import ProgramJudge
+
+
+class Sandboxed(Spec):
+    """`time_limit_s` (also by what this machine is slower than the one it was chosen on), `memory_limit_mb`: for a test.
+    `workers`: programs judged at once, 0: one a core; `backend`: the sandbox. `every`: tests go on after the first failure,
+    which a reward by the share of tests needs.
+    """
+
+    time_limit_s: Annotated[float, Field(gt=0)] = 5.0
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
+    workers: Annotated[int, Field(ge=0)] = 0
+    backend: str = "bubblewrap"
+    every: bool = False
+
+    def limits(self, seconds: float | None = None, memory_mb: int | None = None) -> Limits:
+        """The limits of a test, for which a problem may state its own time, and more memory."""
+        seconds = (seconds or self.time_limit_s) * machine_factor()
+        return Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=max(self.memory_limit_mb, memory_mb or 0))
+
+    @contextmanager
+    def programs(self) -> Generator[ProgramJudge]:
+        """The judge, while it is open."""
+        with closing(ProgramJudge(self.workers, self.backend, every=self.every)) as judge:
+            yield judge
