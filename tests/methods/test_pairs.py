@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,3 +168,14 @@ def test_the_stage(tmp_path: Path) -> None:
         Pairs(draw=Draw(samples=2, decoding=SHORT)).train(parts)
     with opened(tmp_path, policy) as parts, pytest.raises(UserError, match="--reward"):
         Pairs().train(parts)
+
+
+def test_demonstrations_are_no_samples_of_the_policy(tmp_path: Path) -> None:
+    """Protects what the report says of a policy: a data set's answer is scored, and not shown or counted as its own."""
+    reward, prompt = Scored(lambda text: 10.0), Toy().prompts("train")[:1]
+    with opened(tmp_path, untrained(), reward=reward) as parts:
+        for _ in parts.run.steps(1, {}, policy=parts.policy, validate=None):
+            parts.run.score(reward, prompt, [Completion("demonstrated")], key="fills", own=False)
+            parts.run.score(reward, prompt, [Completion("written")], key="draws")
+    [sample] = map(json.loads, (tmp_path / "samples.jsonl").read_text().splitlines())
+    assert sample["text"] == "written"

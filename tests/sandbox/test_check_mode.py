@@ -164,3 +164,19 @@ def test_an_empty_answer_is_the_programs_fault(source: str, judge: Judge) -> Non
     """Protects the batch: a line without a value once looked like tests that broke by themselves, an `error` that a program
     could make at will, and that stopped the run."""
     assert outcome(judge, source, checked("assert candidate(2) == 2")) == "failed"
+
+
+@pytest.mark.parametrize(
+    "tests", [("assert candidate(1) == 2", "assert candidate(helper(2)) == 3"), ("assert nothing",)]
+)
+def test_a_test_that_breaks_before_it_asks_is_the_data_s_failure(tests: tuple[str, ...], judge: Judge) -> None:
+    """Protects right programs from broken tests, wherever they stand: an earlier test's answer does not count as this one's."""
+    assert judge.judge("def f(x): return x + 1", checked(*tests)).outcome == "error"
+
+
+def test_a_test_that_the_program_broke_is_a_wrong_answer(judge: Judge) -> None:
+    """Protects from `error` by the program's own doing: a test that runs by itself is not the data's failure."""
+    kept = "big = globals().get('big') or 1\nassert 'x' * (big if big > 9 else 1)\nbig = candidate(1)"
+    tests = checked(kept, "assert big < 9 and candidate(1) == 1", prelude="big = 1")
+    assert judge.judge("def f(x): return 1", tests).correct
+    assert judge.judge("def f(x): return 99", tests).outcome == "failed"

@@ -135,6 +135,10 @@ def test_wrong_values(expected: Any, got: Any) -> None:
         ("0.5", "0.50002", "tokens", False),
         ("20", "21", "tokens", False),
         ("10000000000000001", "10000000000000000", "tokens", False),  # integers are never rounded
+        ("0110", "110", "tokens", False),  # a string of digits is no number
+        ("0110", "110.0", "tokens", False),
+        ("7", "007", "tokens", False),
+        ("-0", "0.0", "tokens", False),
         ("nan", "1.5", "tokens", False),
         ("1.5", "nan", "tokens", False),
         ("Yes", "YES", "tokens", False),

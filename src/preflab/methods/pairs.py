@@ -101,7 +101,7 @@ def right_demonstrations(
     if not lacking:
         return {}
     found = [answers[prompt.id] for prompt in lacking]
-    judged = parts.run.score(parts.needed_reward(), lacking, found, key=f"fills-{name}")
+    judged = parts.run.score(parts.needed_reward(), lacking, found, key=f"fills-{name}", own=False)
     rows = zip(lacking, found, judged, strict=True)
     return {prompt.id: answer for prompt, answer, score in rows if score >= draw.right}
 

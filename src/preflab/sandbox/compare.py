@@ -3,8 +3,8 @@
 Text by `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
 expected token is a decimal number with a point or an exponent, a finite one within `TOLERANCE` is right, absolutely or
 relative to the expected value. By `tokens`, as competitions have it: white space only parts tokens, such a number may differ
-by `TOKENS`, and an expected integer may have been printed with a point, within `TOKENS` absolutely; `caseless` is the same with
-upper and lower case alike. By `exact`: every character counts.
+by `TOKENS`, and an expected integer may have been printed with a point, within `TOKENS` absolutely (but not a string of digits
+that begins with 0); `caseless` is the same with upper and lower case alike. By `exact`: every character counts.
 
 Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree within `TOLERANCE`.
 """
@@ -57,8 +57,8 @@ def same_value(expected: Any, got: Any) -> bool:
     return _close(expected, got) if isinstance(expected, float) else got == expected
 
 
-def _same_pairs(expected: dict[str, Any], pairs: list[Any]) -> bool:
-    if len(pairs) != len(expected) or not all(type(key) is str for key, _ in pairs):
+def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
+    if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
         return False
     found = dict(pairs)
     return found.keys() == expected.keys() and all(same_value(part, found[key]) for key, part in expected.items())
@@ -93,7 +93,10 @@ def _like_token(expected: str, got: str) -> bool:
         return False
     if DECIMAL.fullmatch(expected):
         return _close(float(expected), float(got), TOKENS)
-    return bool(WHOLE.fullmatch(expected)) and _near_whole(int(expected), got)
+    if not (WHOLE.fullmatch(expected) and DECIMAL.fullmatch(got)):
+        return False
+    whole = int(expected)
+    return str(whole) == expected and _near_whole(whole, got)
 
 
 def _near_whole(expected: int, got: str) -> bool:

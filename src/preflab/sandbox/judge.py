@@ -168,9 +168,22 @@ class Judge:
             "nodes": list(task.nodes),
             "tests": [test.input for test in task.tests],
         }
-        tests = opened(self.walls, CHECKED, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None)
-        with tests as checker, self._box((*CALLED, *task.nodes), code, task.limits, None) as program:
-            yield from dialogue(checker, program, len(task.tests))
+        with self._checker(job, task) as checker, self._box((*CALLED, *task.nodes), code, task.limits, None) as program:
+            for number, found in enumerate(dialogue(checker, program, len(task.tests))):
+                if found.outcome != "error":
+                    yield found
+                elif number and self._asks({**job, "tests": [task.tests[number].input]}, task):
+                    yield Found("failed", found.got)  # it runs by itself: the program's earlier values broke it
+                else:
+                    raise NotStarted(f"the problem's tests do not run: {found.got}")
+
+    def _asks(self, job: Mapping[str, Any], task: Task) -> bool:
+        """Whether the tests come as far as to ask for a value."""
+        with self._checker(job, task) as checker:
+            return (checker.ask(b"\n") or b"").startswith(b"call ")
+
+    def _checker(self, job: Mapping[str, Any], task: Task) -> Any:
+        return opened(self.walls, CHECKED, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None)
 
     def _box(self, run: Sequence[str], code: bytes, limits: Limits, stdin: bytes | None) -> Any:
         return opened(self.walls, run, code, limits, group=self.groups[0], stdin=stdin)
@@ -178,9 +191,8 @@ class Judge:
 
 def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
     """Passes the tests' calls to the program and its values back, until each test has spoken."""
-    value = b""
     for _ in range(tests):
-        told, first = checker.ask(b"\n"), True
+        told, first, value = checker.ask(b"\n"), True, b""
         while told is not None and told.startswith(b"call "):
             answer = asked(program, told[len(b"call ") :], fresh=first)
             if not answer:
@@ -196,7 +208,7 @@ def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
 
 
 def said(checker: Box, told: bytes | None, value: bytes) -> Found:
-    """What the tests say. Where they broke before they had a value of the program, they are at fault; otherwise it is."""
+    """What a test says; `error` where it broke before it had a value of the program."""
     if told == b"passed":
         return Found("passed")
     if told is not None and told.startswith(b"failed "):
@@ -205,7 +217,7 @@ def said(checker: Box, told: bytes | None, value: bytes) -> Found:
         checker.finish()
         why = broken(checker) or Found("failed", "the tests ended")
     if not value:
-        raise NotStarted(f"the problem's tests do not run: {why.got or why.outcome}")
+        return Found("error", why.got or why.outcome)
     return Found("timeout" if checker.over == "timeout" else "failed", f"{shown(value)}\n{why.got}")
 
 

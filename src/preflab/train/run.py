@@ -202,20 +202,27 @@ class Run:
         return entry["value"]
 
     def score(
-        self, reward: Reward, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str
+        self,
+        reward: Reward,
+        prompts: Sequence[Prompt],
+        completions: Sequence[Completion],
+        *,
+        key: str,
+        own: bool = True,
     ) -> list[float]:
         """The reward's scores; journalled under `key` where asking again could answer differently.
 
-        The first few answers go into the step's samples.
+        `own`: the policy wrote the answers. Then the first few go into the step's samples, and the verdicts into its measures.
         """
 
         def ask() -> list[float]:
             found = reward.score(prompts, completions)
-            self._verdicts.update(getattr(reward, "outcomes", {}))
+            if own:
+                self._verdicts.update(getattr(reward, "outcomes", {}))
             return found
 
         scores = ask() if reward.deterministic else self.replay(key, ask)
-        for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[:SHOWN]:
+        for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[: SHOWN if own else 0]:
             text, truncated = answer.text, answer.truncated
             self._samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
         return scores

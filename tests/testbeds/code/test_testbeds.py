@@ -16,12 +16,13 @@ from preflab.rewards.tests import Tests
 from preflab.sandbox.bubblewrap import missing
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.code.exercise import several
+from preflab.testbeds.code.exercise import MANY, several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Completion, Problem, Test
 
 from .records import APPS, APPS_STDIN, CONTEST, HUMANEVAL, LEETCODE, LOOPED, MBPP, SUM
 
+SORTING = "def check(candidate):\n    assert sorted(candidate(node=None, k=1)) == []\n"
 Opened = Callable[..., Any]
 
 
@@ -92,11 +93,12 @@ def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> N
         ("If there are several such sequences, any of them is acceptable.", "several answers"),
         ("Print the elements of the set in any order.", "several answers"),
         ("Print the minimum number of operations. In the next k lines print them.", "several answers"),
+        ("You may return the answer in any order.", "several answers"),
         ("This is an interactive problem.", "interactive"),
     ],
 )
 def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[..., Code]) -> None:
-    """Protects from misjudging: such a problem is left out and counted, unless it is asked for."""
+    """Protects from misjudging: such a problem is left out and counted, unless it is asked for; an interactive one always."""
     records = [
         {**CONTEST, "name": name, "description": CONTEST["description"] + more}
         for name, more in (("a", ""), ("b", text))
@@ -104,9 +106,80 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
     found = spec("code_contests", *records)
     with found.open(Context()) as testbed:
         ids = [prompt.id for split in ("train", "validation", "test") for prompt in testbed.prompts(split)]
-        assert ids == ["a"] and any("1 problems left out" in note and reason in note for note in testbed.notes)
+        assert ids == ["a"] and any("1 problem left out" in note and reason in note for note in testbed.notes)
     with spec("code_contests", *records, several="keep").open(Context()) as testbed:
-        assert sum(len(testbed.prompts(split)) for split in ("train", "validation", "test")) == 2
+        kept = reason != "interactive"
+        assert sum(len(testbed.prompts(split)) for split in ("train", "validation", "test")) == 1 + kept
+        assert any("1 problem with several right answers judged by the one" in note for note in testbed.notes) == kept
+
+
+def test_functions_of_several_answers_are_marked_too(spec: Callable[..., Code]) -> None:
+    """Protects APPS' functions and LeetCode, whose assertions compare with one answer, but for those that sort it first."""
+    text = "Return the pairs in any order."
+    [called] = spec("apps", {**APPS, "question": text}).exercises()
+    plain, sorting = spec(
+        "leetcode", {**LEETCODE, "query": text}, {**LEETCODE, "query": text, "test": SORTING, "task_id": "b"}
+    ).exercises()
+    assert (called.unjudged, plain.unjudged, sorting.unjudged) == (MANY, MANY, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "compare"),
+    [
+        ("You can print each letter in any case.", "caseless"),
+        ("Print YES (case insensitive) or NO.", "caseless"),
+        ("In any case the game ends. Print the winner.", "tokens"),
+        ("Count words of two letters.", "tokens"),
+    ],
+)
+def test_upper_and_lower_case(text: str, compare: str, spec: Callable[..., Code]) -> None:
+    """Protects right answers in the other case, and tells them from the idiom."""
+    for kind, record in (
+        ("apps", {**APPS_STDIN, "question": text}),
+        ("code_contests", {**CONTEST, "description": text}),
+    ):
+        [exercise] = spec(kind, record).exercises()
+        assert exercise.how.task.compare == compare
+
+
+def test_keys_that_are_integers(spec: Callable[..., Code]) -> None:
+    """Protects APPS' functions of dictionaries, whose keys JSON makes text; a key that is a word keeps its neighbours text."""
+    told = {"fn_name": "prime", "inputs": [[{"1": [{"-2": 3}]}]], "outputs": [{"1": 1, "a": 2}]}
+    [exercise] = spec("apps", {**APPS, "input_output": json.dumps(told)}).exercises()
+    [test] = exercise.hidden
+    assert test.input == [{1: [{-2: 3}]}] and test.output == {"1": 1, "a": 2}
+
+
+def test_levels_have_names(spec: Callable[..., Code]) -> None:
+    """Protects the report's rows by level: the data's numbers are letters of a contest, or words."""
+    records = [{**CONTEST, "name": str(number), "difficulty": number} for number in (None, 0, 1, 6, 7, 28)]
+    assert [each.level for each in spec("code_contests", *records).exercises()] == [
+        "",
+        "",
+        "easy",
+        "external",
+        "A",
+        "V",
+    ]
+
+
+def test_what_stands_beside_the_assertions(spec: Callable[..., Code]) -> None:
+    """Protects assertions that are run one by one: the helper that they call comes along."""
+    test = "def twice(x):\n    return 2 * x\n\ndef check(candidate):\n    assert candidate([2]) == twice(1)\n"
+    [exercise] = spec("humaneval", {**HUMANEVAL, "test": test}).exercises()
+    [piece] = exercise.hidden
+    assert piece.input == "def twice(x):\n    return 2 * x\nassert candidate([2]) == twice(1)"
+
+
+def test_too_few_tests_for_public_ones(spec: Callable[..., Code]) -> None:
+    """Protects k@n from problems that stay without a public test: they are left out and counted."""
+    records = [
+        HUMANEVAL,
+        {**HUMANEVAL, "task_id": "one", "test": "def check(candidate):\n    assert candidate([]) == 0\n"},
+    ]
+    with spec("humaneval", *records, public_first=1).open(Context()) as testbed:
+        assert [problem.id for problem in testbed.prompts("test")] == [HUMANEVAL["task_id"]]
+        assert any("1 problem left out because they have too few tests" in note for note in testbed.notes)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +252,7 @@ def test_apps_folders(tmp_path: Path) -> None:
         (folder / f"{name}.json").write_text(APPS_STDIN[name])
     (folder / "metadata.json").write_text('{"difficulty": "interview"}')
     [exercise] = TESTBEDS.parse({"kind": "apps", "data": str(tmp_path)}).exercises()
-    assert (exercise.name, exercise.split, exercise.level) == ("0001", "test", "interview")
+    assert (exercise.name, exercise.split, exercise.level) == ("test/0001", "test", "interview")
     assert [test.input for test in exercise.hidden] == ["1 2\n", "3 4"]
     assert exercise.statement == "QUESTION:\nAdd.\n\nUse Standard Input format\n\nANSWER:\n"
 

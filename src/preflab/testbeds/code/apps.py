@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import Exercise, How, several
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, How, printed_as, several
 from preflab.testbeds.code.testbed import NAMES, Code, Raw
 from preflab.testbeds.lines import text_field
 from preflab.types import Test
@@ -48,6 +49,11 @@ class APPS(Code):
         for question in found:
             yield NAMES.get(question.parent.parent.name), str(question.parent), official(question.parent)
 
+    def exercises(self) -> Iterator[Exercise]:
+        """The data set numbers each split from 0: a problem's name says which."""
+        for found in super().exercises():
+            yield replace(found, name=f"{found.split}/{found.name}")
+
     def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         return self.reformatted(record, where) if "test_list" in record else self.official(record, where)
 
@@ -60,6 +66,10 @@ class APPS(Code):
         tests = list(zip(inputs, outputs, strict=True))
         if not name:
             tests = [(_text(given), _text(wanted)) for given, wanted in tests]
+        elif all(isinstance(given, list) for given in inputs):
+            tests = [(numbered(given), numbered(wanted)) for given, wanted in tests]
+        else:
+            raise UserError(f"{where}: an input of `{name}` is no list of arguments.")
         return self.made(record, where, str(record["problem_id"]), text_field(record, "question", where), name, tests)
 
     def reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
@@ -84,7 +94,7 @@ class APPS(Code):
     ) -> Exercise:
         starter = str(record.get("starter_code") or "")
         mode = "call" if function else "stdin"
-        task = Task(mode, entry_point=function, limits=self.limits(), compare="tokens", unwrap=True)
+        task = Task(mode, entry_point=function, limits=self.limits(), compare=printed_as(text), unwrap=True)
         how = How(task, prefix=IMPORTS if function else "", function=function)
         return Exercise(
             name=name,
@@ -93,8 +103,8 @@ class APPS(Code):
             public=tuple(Test(given, wanted, how) for given, wanted in shown or []),
             hidden=tuple(Test(given, wanted, how) for given, wanted in tests),
             right=tuple(map(str, _json(record, "solutions", where) or [])),
-            level=str(record.get("difficulty", "")),
-            unjudged="it has no tests" if not tests else "" if function else several(text),
+            level=str(record.get("difficulty") or ""),
+            unjudged=several(text) if tests else TESTLESS,
         )
 
 
@@ -105,9 +115,31 @@ def official(folder: Path) -> dict[str, Any]:
     for field, name in {**texts, "starter_code": "starter_code.py"}.items():
         path = folder / name
         if path.is_file():
-            record[field] = path.read_text(encoding="utf-8")
+            record[field] = _read(path)
     meta = folder / "metadata.json"
-    return {**json.loads(meta.read_text(encoding="utf-8")), **record} if meta.is_file() else record
+    if not meta.is_file():
+        return record
+    try:
+        return {**json.loads(_read(meta)), **record}
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{meta} holds no JSON object: {error}.") from error
+
+
+def numbered(value: Any) -> Any:
+    """Keys that are integers again, which JSON makes text: as the official judge has it."""
+    if isinstance(value, list):
+        return [numbered(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    whole = all(re.fullmatch("-?[0-9]+", key) for key in value)
+    return {int(key) if whole else key: numbered(item) for key, item in value.items()}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text: {error}.") from error
 
 
 def _json(record: Mapping[str, Any], field: str, where: str) -> Any:

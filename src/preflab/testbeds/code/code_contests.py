@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import Exercise, How, several
+from preflab.testbeds.code.exercise import TESTLESS, UNSAID, Exercise, How, printed_as, several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
@@ -21,7 +21,7 @@ PYTHON = 3
 """The language's number in the data: 1 is Python 2, 2 is C++, 4 is Java."""
 
 SEVERAL = ("407_a",)
-UNSAID = "several answers are right, which the statement does not say"
+OTHERS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
 class CodeContests(Code):
@@ -36,10 +36,9 @@ class CodeContests(Code):
         if not isinstance(text, str) or name is None:
             raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
         memory = int(record.get("memory_limit_bytes") or 0) >> 20
-        compare = "caseless" if "any case" in text else "tokens"
         stated = _seconds(record)
         limits = self.limits(self.slack * stated if stated else None, memory)
-        task = Task("stdin", limits=limits, compare=compare)
+        task = Task("stdin", limits=limits, compare=printed_as(text))
         how = How(task)
         public = _tests(record, "public_tests", how)
         hidden = [
@@ -54,8 +53,8 @@ class CodeContests(Code):
             hidden=tuple(hidden),
             right=_programs(record, "solutions"),
             wrong=_programs(record, "incorrect_solutions"),
-            level=str(record.get("difficulty", "")),
-            unjudged=_unjudged(str(name), text) if hidden else "it has no tests",
+            level=_level(record.get("difficulty")),
+            unjudged=_unjudged(str(name), text) if hidden else TESTLESS,
         )
 
 
@@ -78,6 +77,13 @@ def _programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
     found = record.get(field) or {"language": [], "solution": []}
     pairs = zip(found["language"], found["solution"], strict=True)
     return tuple(program for language, program in pairs if language in (PYTHON, "PYTHON3"))
+
+
+def _level(number: int | None) -> str:
+    """The name behind the number: 7 is A, the first problem of a contest, 8 is B; below are the levels of other sites."""
+    if not number:
+        return ""
+    return OTHERS[number - 1] if number <= len(OTHERS) else chr(ord("A") + number - len(OTHERS) - 1)
 
 
 def _seconds(record: Mapping[str, Any]) -> float | None:

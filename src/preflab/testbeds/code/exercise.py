@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from preflab.sandbox.compare import Comparison
 from preflab.sandbox.judge import Task
 from preflab.types import Split, Test
 
@@ -15,11 +16,23 @@ SEVERAL = re.compile(
     r"\b(print|output|report|return|find|give)\s+any\b"
     r"|\bany of (them|these|those)( \w+)? (is|are|be) (\w+ )?(accept|allow|correct|right|fine|ok)"
     r"|\b(several|multiple|many|more than one)\b[^.]{0,120}\.?\s[^.]{0,60}\bany\b[^.]{0,60}\b(accept|allow)"
-    r"|\b(print|output|list)\b[^.]{0,80}\bin (any|arbitrary) order"
+    r"|\b(print|output|list|return|answer)\b[^.]{0,80}\bin (any|arbitrary) order"
     r"|\bnumber of operations\b[^.]*\.\s+(in|on|after|then)\b[^.]*\blines?\b",
     re.IGNORECASE,
 )
 """How statements say that they take more than one answer."""
+MANY = "several answers are right, and there is no judge for them"
+UNSAID = "several answers are right, which the statement does not say"
+INTERACTIVE = "they are interactive: what is read depends on what was printed"
+TESTLESS = "they have no tests"
+FEW = "they have too few tests for some to be public"
+CASELESS = re.compile(
+    r"\bletters?\b[^.]{0,40}\b(any|either) case\b"
+    r"|\b(print|output|answer)\b[^.]{0,80}\b(any|either) case\b"
+    r"|\(case[- ]insensitive\)|\b(print|output|answer)\b[^.]{0,80}\bcase[- ]insensitive",
+    re.IGNORECASE,
+)
+"""How statements say that upper and lower case are alike in the answer."""
 
 
 class How(NamedTuple):
@@ -49,27 +62,36 @@ class Exercise:
     unjudged: str = ""
 
     def with_public(self, count: int) -> Exercise:
-        """The first `count` hidden tests made public, where there are more of them and none is public yet."""
-        if self.public or not 0 < count < len(self.hidden):
+        """The first `count` hidden tests made public, where none is yet; `unjudged` where that would leave none hidden."""
+        if self.public or not count:
             return self
+        if len(self.hidden) <= count:
+            return replace(self, unjudged=self.unjudged or FEW)
         return replace(self, public=self.hidden[:count], hidden=self.hidden[count:])
 
 
 def pieces(source: str, call: str) -> tuple[str, ...]:
-    """Tests that are code, one a piece: each assertion of the function `check` by itself where there is nothing but
-    assertions in it, otherwise the whole with `call` at its end."""
-    checks = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == "check"]
+    """Tests that are code, one a piece: each assertion of the function `check` by itself, after what stands beside that
+    function, where there is nothing but assertions in it; otherwise the whole with `call` at its end."""
+    top = ast.parse(source).body
+    checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     body = [node for node in checks[0].body if not isinstance(node, ast.Pass)] if len(checks) == 1 else []
     if not body or not all(isinstance(node, ast.Assert) for node in body):
         return (f"{source}\n{call}",)
-    return tuple(ast.get_source_segment(source, node) or "" for node in body)
+    beside = "".join(f"{ast.unparse(node)}\n" for node in top if node is not checks[0])
+    return tuple(beside + (ast.get_source_segment(source, node) or "") for node in body)
 
 
 def several(statement: str) -> str:
     """Why a problem cannot be judged by the one answer that its tests have; empty where it can."""
     if "interactive problem" in statement:
-        return "they are interactive: what is read depends on what was printed"
-    return "several answers are right, and there is no judge for them" if SEVERAL.search(statement) else ""
+        return INTERACTIVE
+    return MANY if SEVERAL.search(statement) else ""
+
+
+def printed_as(statement: str) -> Comparison:
+    """How what a program prints is compared, by its statement."""
+    return "caseless" if CASELESS.search(statement) else "tokens"
 
 
 def coded(sources: Sequence[str], how: How) -> tuple[Test, ...]:

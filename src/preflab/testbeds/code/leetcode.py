@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import Exercise, How, coded, pieces
+from preflab.testbeds.code.exercise import Exercise, How, coded, pieces, several
 from preflab.testbeds.code.testbed import Code
 from preflab.testbeds.lines import text_field
 
+ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")
+"""What tests do that take an answer in any order."""
 NODES = ("ListNode", "TreeNode", "Node")
 
 
@@ -25,12 +28,13 @@ class LeetCode(Code):
         nodes = tuple(node for node in NODES if f"class {node}" in prelude)
         task = Task("check", limits=self.limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes)
         how = How(task, prefix=prelude, function="Solution")
-        meta = record.get("meta") or {}
+        meta, query = record.get("meta") or {}, text_field(record, "query", where)
         return Exercise(
             name=text_field(record, "task_id", where),
-            statement=text_field(record, "query", where),
+            statement=query,
             how=how,
             hidden=coded(pieces(test, "check(candidate)"), how),
             right=(text_field(record, "completion", where),),
             level=str(record.get("difficulty") or meta.get("difficulty", "")).lower(),
+            unjudged="" if ORDERLESS.search(test) else several(query),
         )

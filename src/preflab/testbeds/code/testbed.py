@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.spec import Context
-from preflab.testbeds.code.exercise import Exercise
+from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
 from preflab.testbeds.hub import check_on_hub, hub_records, hub_splits
@@ -117,18 +117,20 @@ class Code(Sandboxed):
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
         rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
-        dropped: Counter[str] = Counter()
+        dropped, kept = Counter[str](), 0
         for found in self.exercises():
-            if found.unjudged and self.several == "drop":
+            one_of_several = found.unjudged in (MANY, UNSAID) and self.several == "keep"
+            if found.unjudged and not one_of_several:
                 dropped[found.unjudged] += 1
             else:
+                kept += one_of_several
                 rows[found.split or "train"] += self.rows(found)
         present: set[str | None] = {split for split in SPLITS if rows[split]}
         known = rows["train"]
         rows["train"] = []
         for row in known:
             rows[self.placed(row.prompt.id, present)].append(row)
-        notes = self.notes(dropped)
+        notes = self.notes(dropped, kept)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
         few = examples(rows["train"], self.shots)
@@ -145,14 +147,20 @@ class Code(Sandboxed):
             wrong = Completion(found.wrong[number]) if number < len(found.wrong) else None
             yield Row(prompt, Completion(program), wrong)
 
-    def notes(self, dropped: Counter[str]) -> list[str]:
-        """What every report on these data must say."""
-        notes = [f"{self.title}: {count} problems left out because {why}." for why, count in dropped.most_common()]
+    def notes(self, dropped: Counter[str], kept: int) -> list[str]:
+        """What every report on these data must say; `kept`: problems of several right answers."""
+        notes = [f"{self.title}: {problems(count)} left out because {why}." for why, count in dropped.most_common()]
+        if kept:
+            notes.append(f"{self.title}: {problems(kept)} with several right answers judged by the one that is there.")
         if self.public_first:
             notes.append(f"{self.title}: where no test was public, the first {self.public_first} were made so.")
         if self.max_tests:
             notes.append(f"{self.title}: of a problem's hidden tests the first {self.max_tests} decide.")
         return notes
+
+
+def problems(count: int) -> str:
+    return f"{count} problem" + "s" * (count != 1)
 
 
 def in_file(path: Path) -> Iterator[Raw]:
