@@ -84,3 +84,10 @@ def test_a_sandbox_that_runs_nothing_is_refused() -> None:
     """Protects from verdicts of a sandbox that fails every program: an honest one is tried before any other."""
     with pytest.raises(UserError, match="does not run even an honest program"), opened_pool(1, f"{__name__}:Broken"):
         pass
+
+
+def test_bare_says_what_it_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
+    """Protects who judges without walls from not knowing it."""
+    with opened_pool(1, "bare"):
+        pass
+    assert "no walls" in caplog.text

@@ -101,6 +101,8 @@ def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
         ({"public_tests": [{"input": "\ud800", "output": "1"}]}, [], r"`public_tests` 0 cannot be passed on"),
         ({"compare": "words"}, [], r"`compare` is 'words'; known are lines, tokens"),
         ({"special": 3}, [], r"`special` must be text"),
+        ({"special": "x", "compare": "exact"}, [], r"`special` decides alone"),
+        ({"memory_limit_mb": 0.5}, [], r"`memory_limit_mb` must be 1 or more"),
         ({**CALL, "compare": "exact"}, [], "are for printed text"),
         ({**CALL, "public_tests": [{"args": [DEEP], "expected": 1}]}, [], r"`public_tests` 0 cannot be passed on"),
     ],

@@ -2,7 +2,7 @@
 
 It stops a program that computes, sleeps, allocates or prints without end. It does not stop one that reads what this user
 may read, writes where this user may, opens connections, signals this user's processes, or leaves a process behind in a
-session of its own. The verdict is formed outside all the same.
+session of its own, or starts very many. The verdict is formed outside all the same.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from collections.abc import Sequence
 from preflab.sandbox.limits import MEGABYTE, Limits
 from preflab.sandbox.walls import ENVIRONMENT, PYTHON, SOURCE, Descriptors, Start
 
-NOT_STOPPED = (
-    "no walls (backend bare): a program may read and write what you may, open connections, and leave processes behind. "
-    "Judge only programs that nobody was rewarded for"
-)
 LAUNCH = """
 import json, os, resource, shutil, signal, sys, tempfile
 home, source, status, hold, cpu, disk, *command = sys.argv[1:]
@@ -53,6 +49,10 @@ class Bare:
     """Serves like `Bubblewrap`; needs nothing."""
 
     filter = b""
+    not_stopped = (
+        "no walls (backend bare): a program may read and write what you may, open connections, start processes and fill the "
+        "disk, and leave processes behind. Judge only programs that nobody was rewarded for."
+    )
 
     def __init__(self) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # goes with this process

@@ -57,8 +57,12 @@ def read_task(record: Mapping[str, Any], where: str) -> Task:
     special = needed(record, "special", str, where) if record.get("special") else ""
     if mode == "call" and (special or "compare" in record):
         raise UserError(f"{where}: `compare` and `special` are for printed text, mode stdin.")
+    if special and "compare" in record:
+        raise UserError(f"{where}: `special` decides alone; leave `compare` out.")
     seconds = positive(record, "time_limit_s", 10.0, where)
     memory = positive(record, "memory_limit_mb", 512, where)
+    if memory < 1:
+        raise UserError(f"{where}: `memory_limit_mb` must be 1 or more.")
     limits = Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=int(memory))
     return Task("call" if mode == "call" else "stdin", tests, entry_point, limits, compare, special)
 

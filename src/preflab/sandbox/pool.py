@@ -6,6 +6,7 @@ The work is done by the sandboxed processes; a thread here only waits and reads.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -20,6 +21,7 @@ from preflab.sandbox.groups import new_group, sweep
 from preflab.sandbox.judge import Judge, Task
 from preflab.types import Test, Verdict
 
+logger = logging.getLogger("preflab")
 AHEAD = 4
 """Programs for each worker that are read before they are judged: a file of any length needs little memory."""
 
@@ -64,9 +66,12 @@ class Pool:
 
 @contextmanager
 def opened_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
-    """`workers`: how many programs at once (0: one a core). `backend`: see `backends`. Raises `UserError` where the sandbox
+    """`workers`: how many programs at once (0: one a core). `backend`: see `backends`; one that has `not_stopped`, text
+    that says what it lets through, is warned of. Raises `UserError` where the sandbox
     does not run an honest program."""
     walls = opened_backend(backend)
+    if not_stopped := getattr(walls, "not_stopped", ""):
+        logger.warning("preflab: %s", not_stopped)
     workers = workers or len(os.sched_getaffinity(0))
     sweep()
     tried = Judge(walls).judge("print(input())", Task("stdin", [Test("7", "7")]))

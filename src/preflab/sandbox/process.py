@@ -1,6 +1,6 @@
 """One sandboxed process from start to end, under its limits, seen from outside.
 
-`Box.open` starts it; `ask` writes to it and reads until a line has come, `finish` until it has ended. Both stop at the first
+`opened` starts it; `ask` writes to it and reads until a line has come, `finish` until it has ended. Both stop at the first
 limit that is passed. When a box is closed nothing of it is left.
 """
 

@@ -36,7 +36,7 @@ _COMMON = {
     "pidfd_open": 434, "pidfd_getfd": 438, "clone3": 435, "io_uring_setup": 425, "io_uring_enter": 426,
     "io_uring_register": 427, "open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432,
     "fspick": 433, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
-    "landlock_add_rule": 445, "landlock_restrict_self": 446, "process_mrelease": 448,
+    "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448,
 }  # fmt: skip
 MACHINES = {
     "x86_64": Machine(0xC000003E, _COMMON | {
@@ -48,7 +48,7 @@ MACHINES = {
         "quotactl": 179, "acct": 163, "syslog": 103, "settimeofday": 164, "clock_settime": 227, "adjtimex": 159,
         "clock_adjtime": 305, "lookup_dcookie": 212, "move_pages": 279, "migrate_pages": 256, "fanotify_init": 300,
         "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
-        "socketpair": 53, "memfd_create": 319, "shmget": 29, "sync": 162, "syncfs": 306,
+        "socketpair": 53, "memfd_create": 319, "shmget": 29, "semget": 64, "msgget": 68, "sync": 162, "syncfs": 306,
     }),
     "aarch64": Machine(0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -59,14 +59,14 @@ MACHINES = {
         "quotactl": 60, "acct": 89, "syslog": 116, "settimeofday": 170, "clock_settime": 112, "adjtimex": 171,
         "clock_adjtime": 266, "lookup_dcookie": 18, "move_pages": 239, "migrate_pages": 238, "fanotify_init": 262,
         "vhangup": 58, "personality": 92, "clone": 220, "socket": 198, "socketpair": 199,
-        "memfd_create": 279, "shmget": 194, "sync": 81, "syncfs": 267,
+        "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
     }),
 }  # fmt: skip
 ABSENT = (
     "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "pidfd_getfd",
     "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
-    "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "shmget", "sync",
-    "syncfs",
+    "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
+    "shmget", "semget", "msgget", "sync", "syncfs",
 )  # fmt: skip
 """clone3 hides its flags from the filter; the C library falls back on clone. Shared memory that is mapped nowhere could not be
 counted (Python's own lies in files)."""

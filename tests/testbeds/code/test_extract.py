@@ -19,6 +19,8 @@ WHOLE = "def add(a, b):\n    return a + b\n"
         ("print(input())", "print(input())"),
         ("Here you are:\n```python\nprint(1)\n```\nIt prints 1.", "print(1)\n"),
         ("```py\nprint(1)\n```", "print(1)\n"),
+        ("Sure! ```python\nprint(1)\n```\nDone.", "print(1)\n"),
+        ("```python\ns = 'use ```python'\nprint(s)\n```", "s = 'use ```python'\nprint(s)\n"),
         ("```Python3\nprint(1)\n```", "print(1)\n"),
         ("```\nprint(1)\n```", "print(1)\n"),
         ("~~~python\nprint(1)\n~~~", "print(1)\n"),

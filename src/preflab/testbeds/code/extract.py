@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 
 OPENED = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
+LATE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)
+"""A fence of Python that opens behind words, on their line."""
 FENCES = 8
 """Fences at most that are tried as the end of a block."""
 DROPPED = 60
@@ -24,7 +26,7 @@ WORDS = 5
 def extract(text: str, *, opening: str = "", function: str = "") -> str:
     """The program's source. `opening`: code that the answer may go on from; `function`: the name that it must define, a
     plain one or `Class.method`."""
-    code = blocks(text.replace("\r\n", "\n"))
+    code = blocks(LATE.sub(r"\1\n\2", text.replace("\r\n", "\n")))
     if not code:
         return completed(opening, text)
     wanted = [block for block in code if (defines(block, function) if function else is_program(block))]
