@@ -88,6 +88,19 @@ def test_partial_reward_is_between_wrong_and_correct() -> None:
     assert scores == [pytest.approx(3), 5, -1]
 
 
+def test_partial_reward_needs_every_test() -> None:
+    """Protects from a reward by the tests before the first failure: a judge that stops there is refused."""
+
+    class Stopping:
+        every = False
+
+        def __call__(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+            return judge(programs)
+
+    with pytest.raises(UserError, match="give it `every: true`"):
+        opened(Tests(partial=True), Stopping())
+
+
 def test_problems_of_evaluation_are_refused() -> None:
     """Scoring a validation or test problem would train on what evaluates."""
     reward, bed = opened()

@@ -40,6 +40,16 @@ def hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str
         yield f"{'/'.join(filter(None, (name, folder, split)))}:{number}", cast(Mapping[str, Any], record)
 
 
+def hub_file(name: str, file: str) -> Path:
+    """One file of a data set's repository, fetched once. Raises `UserError` when it does not come."""
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, file, repo_type="dataset"))
+    except Exception as error:
+        raise UserError(f"{name}/{file} does not load: {_first_line(error)}") from error
+
+
 def check_on_hub(name: str) -> None:
     """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing when offline by choice.
 

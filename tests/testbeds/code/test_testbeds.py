@@ -113,6 +113,16 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
         assert any("1 problem with several right answers judged by the one" in note for note in testbed.notes) == kept
 
 
+def test_apps_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the default of APPS: its repository is a script, so that its files are read, each a split of its own."""
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({**APPS_STDIN, "question": split}) + "\n")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file, repo_type: str(tmp_path / file))
+    monkeypatch.setattr("preflab.testbeds.code.testbed.check_on_hub", lambda name: None)
+    found = list(TESTBEDS.parse({"kind": "apps"}).exercises())
+    assert [(each.name, each.split) for each in found] == [("train/1", "train"), ("test/1", "test")]
+
+
 def test_functions_of_several_answers_are_marked_too(spec: Callable[..., Code]) -> None:
     """Protects APPS' functions and LeetCode, whose assertions compare with one answer, but for those that sort it first."""
     text = "Return the pairs in any order."

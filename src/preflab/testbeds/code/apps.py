@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from preflab.errors import UserError
 from preflab.sandbox.judge import Task
@@ -39,6 +39,7 @@ class APPS(Code):
     """`data`: the official folder, a file or folder of JSON lines, or the hub's name."""
 
     kind: Literal["apps"] = "apps"
+    files: ClassVar[Sequence[str]] = ("train.jsonl", "test.jsonl")
     data: str = "codeparrot/apps"
 
     def folder(self, path: Path) -> Iterator[Raw]:
