@@ -90,7 +90,7 @@ def test_only_tmp_can_be_written(run: Run) -> None:
 
 
 def test_runs_share_nothing(run: Run) -> None:
-    """Protects from memory between runs: files and abstract sockets of one are not there for the next, System V queues for none."""
+    """Protects from memory between runs: files and abstract sockets of one are not there for the next, queues for none."""
     leave = (
         "import ctypes, os, socket\nopen('/tmp/kept', 'w').write('1')\ns = socket.socket(socket.AF_UNIX)\n"
         "s.bind('\\0kept'); s.listen()\nprint(ctypes.CDLL(None).msgget(4711, 0o1666))\n"
