@@ -158,6 +158,8 @@ def test_keys_that_are_integers(spec: Callable[..., Code]) -> None:
     [exercise] = spec("apps", {**APPS, "input_output": json.dumps(told)}).exercises()
     [test] = exercise.hidden
     assert test.input == [{1: [{-2: 3}]}] and test.output == {"1": 1, "a": 2}
+    [broken] = spec("apps", {**APPS, "input_output": json.dumps({**told, "inputs": ["12"]})}).exercises()
+    assert "no list of arguments" in broken.unjudged
 
 
 def test_levels_have_names(spec: Callable[..., Code]) -> None:

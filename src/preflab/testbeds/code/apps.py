@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.sandbox.judge import Task
 from preflab.testbeds.code.exercise import TESTLESS, Exercise, How, printed_as, several
-from preflab.testbeds.code.testbed import NAMES, Code, Raw
+from preflab.testbeds.code.testbed import NAMES, Code, Raw, in_file
+from preflab.testbeds.hub import hub_file
 from preflab.testbeds.lines import text_field
 from preflab.types import Test
 
+SCRIPT = "codeparrot/apps"
 ASKED = "QUESTION:\n{}\n{}\n{}\n\nANSWER:\n"
 FORMATS = {"stdin": "Use Standard Input format", "call": "Use Call-Based format"}
 IMPORTS = """\
@@ -33,14 +35,22 @@ from heapq import *
 """
 """What the official judge puts before a program that is called, but for numpy."""
 UNTYPED = "the arguments are text whose types are lost"
+UNLISTED = "an input is no list of arguments"
 
 
 class APPS(Code):
     """`data`: the official folder, a file or folder of JSON lines, or the hub's name."""
 
     kind: Literal["apps"] = "apps"
-    files: ClassVar[Sequence[str]] = ("train.jsonl", "test.jsonl")
-    data: str = "codeparrot/apps"
+    data: str = SCRIPT
+
+    def repository(self) -> Iterator[Raw]:
+        """The official repository is a script, which `datasets` no longer runs: the files that it reads are read here."""
+        if self.data != SCRIPT:
+            yield from super().repository()
+            return
+        for file in ("train.jsonl", "test.jsonl"):
+            yield from in_file(hub_file(self.data, file))
 
     def folder(self, path: Path) -> Iterator[Raw]:
         """The official folders, split by split; JSON lines where there are none."""
@@ -61,7 +71,7 @@ class APPS(Code):
     def official(self, record: Mapping[str, Any], where: str) -> Exercise:
         told = _json(record, "input_output", where) or {}
         inputs, outputs = told.get("inputs", []), told.get("outputs", [])
-        name = str(told.get("fn_name") or "")
+        name, problem = str(told.get("fn_name") or ""), str(record["problem_id"])
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         tests = list(zip(inputs, outputs, strict=True))
@@ -70,8 +80,8 @@ class APPS(Code):
         elif all(isinstance(given, list) for given in inputs):
             tests = [(numbered(given), numbered(wanted)) for given, wanted in tests]
         else:
-            raise UserError(f"{where}: an input of `{name}` is no list of arguments.")
-        return self.made(record, where, str(record["problem_id"]), text_field(record, "question", where), name, tests)
+            return Exercise(problem, text_field(record, "question", where), How(Task("call")), unjudged=UNLISTED)
+        return self.made(record, where, problem, text_field(record, "question", where), name, tests)
 
     def reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
         called = re.search(r"def +(\w+)", text_field(record, "starter_code", where))

@@ -18,7 +18,7 @@ from preflab.spec import Context
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
-from preflab.testbeds.hub import check_on_hub, hub_file, hub_records, hub_splits
+from preflab.testbeds.hub import check_on_hub, hub_records, hub_splits
 from preflab.testbeds.lines import check_text, read_lines
 from preflab.testbeds.provenance import place
 from preflab.types import Completion, Problem, Split, Turn
@@ -39,8 +39,6 @@ class Code(Sandboxed):
 
     language: ClassVar[str] = "python"
     evaluator: ClassVar[str] = "hidden-tests"
-    files: ClassVar[Sequence[str]] = ()
-    """Of the repository on the hub, where it is a script, which `datasets` no longer runs."""
     data: str
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -95,13 +93,15 @@ class Code(Sandboxed):
             yield from self.folder(path)
         elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
             check_on_hub(self.data)
-            for file in self.files:
-                yield from in_file(hub_file(self.data, file))
-            for split in [] if self.files else hub_splits(self.data):
-                for where, record in hub_records(self.data, None, split):
-                    yield NAMES.get(split), where, record
+            yield from self.repository()
         else:
             raise UserError(f"There is no file or folder {self.data}, and it is no name on the hub.")
+
+    def repository(self) -> Iterator[Raw]:
+        """The records of every split of a data set on the hub."""
+        for split in hub_splits(self.data):
+            for where, record in hub_records(self.data, None, split):
+                yield NAMES.get(split), where, record
 
     def folder(self, path: Path) -> Iterator[Raw]:
         """The records of every file of JSON lines in a folder."""
