@@ -7,6 +7,8 @@ import pytest
 from preflab.sandbox import check
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.check import ATTACKS, REACHED, Attack, attack, describe
+from preflab.sandbox.judge import Judge, Task
+from preflab.types import Test
 
 
 def test_every_attack_is_held(walls: Bubblewrap) -> None:
@@ -23,6 +25,16 @@ def test_an_attack_that_gets_through_is_seen(walls: Bubblewrap, monkeypatch: pyt
         Attack("was to be killed", "pass", code=-31),
         Attack("is harmless", "pass"),
     )
+    knows = f"def f():\n    return open('/tmp/main.py').read()[-{len(check.MARK) + 32}:]"
     monkeypatch.setattr(check, "ATTACKS", through)
-    assert [found.held for found in attack(walls)] == [False, False, False, True]
+    monkeypatch.setattr(check.secrets, "token_hex", lambda count: "f" * 2 * count)
+    monkeypatch.setattr(check, "VERDICTS", {"knows": knows + f"  # {check.MARK}{'f' * 32}", "guesses": "def f(): pass"})
+    assert [found.held for found in attack(walls)] == [False, False, False, True, False, True]
     assert len({one.name for one in ATTACKS}) == len(ATTACKS)
+
+
+def test_a_search_for_the_expected_value_would_find_it(walls: Bubblewrap) -> None:
+    """Protects from a search that finds nothing anywhere: here the value is in the program's memory, as its argument."""
+    expected = check.MARK + "0123456789abcdef" * 2
+    task = Task("call", [Test([expected], expected)], "f", check.QUICK)
+    assert Judge(walls).judge(check.VERDICTS["looks for what is expected"], task).correct

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,11 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
     for out, said in ((path, "is what is to be read"), (problems, "is what is to be read"), (tmp_path, "other things")):
         with pytest.raises(UserError, match=said):
             command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(out)])
+    os.mkfifo(tmp_path / "pipe")  # as `<(...)` of a shell
+    with pytest.raises(UserError, match="no plain file"):
+        command(
+            ["judge", "--problems", str(problems), "--programs", str(tmp_path / "pipe"), "--out", str(tmp_path / "o")]
+        )
     (tmp_path / "notes").write_text("my notes")
     with pytest.raises(UserError, match="holds other things"):
         command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(tmp_path / "notes")])

@@ -202,6 +202,7 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
         command="",
     )
     assert seen.verdict.sentence == "Not decided under equal compute: no arm solved a problem (pass@1 0.0%)."
+    assert seen.verdict.tied == ()  # none is the best
 
 
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:

@@ -84,6 +84,14 @@ def test_answers_run_in_the_sandbox() -> None:
         assert all(testbed.hidden_tests("test").values())
 
 
+def test_a_judge_without_walls_is_told() -> None:
+    """Protects readers of a report: where nothing held the programs, it says so."""
+    with TESTBEDS.parse(SMALL | {"backend": "bare"}).open(Context()) as testbed:
+        assert any("without walls" in note for note in testbed.notes)
+    with TESTBEDS.parse(SMALL).open(Context()) as testbed:
+        assert testbed.notes == ()
+
+
 def test_every_word_is_one_token() -> None:
     """Protects the small models: no statement and no program is spelt out in bytes."""
     with TESTBEDS.parse(SMALL).open(Context()) as testbed:

@@ -11,7 +11,8 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`selector`: the statement's public tests, or the run's reward (a reward model). Each answer costs n samples."""
+    """`selector`: the statement's public tests (how many are passed; before the first failure, unless the testbed has
+    `every: true`), or the run's reward (a reward model). Each answer costs n samples."""
 
     kind: Literal["best-of-n"] = "best-of-n"
     n: Count = 4

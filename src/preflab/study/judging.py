@@ -35,7 +35,7 @@ def check_sandbox() -> int:
     from preflab.sandbox.bubblewrap import Bubblewrap
     from preflab.sandbox.check import attack, describe
 
-    walls, console = Bubblewrap(), Console()
+    walls, console = Bubblewrap(), Console(soft_wrap=True)
     for name, words in describe(walls):
         console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
     fallen = 0
@@ -59,6 +59,8 @@ def judge_files(options: argparse.Namespace) -> int:
 
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
+    if options.programs.exists() and not options.programs.is_file():
+        raise UserError(f"--programs {options.programs} is no plain file, and it is read twice: write it to one first.")
     problems = read_problems(options.problems)
     for given in (options.problems, options.programs):
         if options.out.resolve() == given.resolve():

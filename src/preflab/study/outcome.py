@@ -290,10 +290,8 @@ def unrewarded(ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
     for name, runs in ran.items():
         blind = [run.task.seed for run in runs if never_passed(read_lines(run.task.directory / "metrics.jsonl"))]
         if blind:
-            yield (
-                f"{name} never saw a reward: in {len(blind)} of {counted(len(runs), 'run')} no sample passed its tests while "
-                "training."
-            )
+            where = "" if len(runs) == 1 else f"in {len(blind)} of {len(runs)} runs "
+            yield f"{name} never saw a reward: {where}no sample passed its tests while training."
 
 
 def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:

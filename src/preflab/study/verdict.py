@@ -33,7 +33,7 @@ def verdict(
     under = f" under equal {study.budget.unit}" if study.budget else ""
     cost = getattr(study.arms[winner.leader].method, "n", 1)
     shown += f" at {cost} samples an answer" if cost > 1 else ""
-    decided = winner.decided and evaluator.can_rank
+    decided, unsolved = winner.decided and evaluator.can_rank, share and not level
     if not evaluator.can_rank and evaluator.accuracy is not None:
         found = evaluator.accuracy
         sentence = (
@@ -49,7 +49,7 @@ def verdict(
             f"{winner.leader} won{under}: {metric} {shown}, ahead of the next, {nearest.second}, by "
             f"{_span(nearest.difference, nearest.low, nearest.high, share)}."
         )
-    elif share and not level:
+    elif unsolved:
         sentence = f"Not decided{under}: no arm solved a problem ({metric} {shown})."
     else:
         others = ", ".join(winner.contenders)
@@ -62,7 +62,7 @@ def verdict(
     return report.Verdict(
         sentence=sentence,
         winner=winner.leader if decided else None,
-        tied=winner.contenders,
+        tied=() if unsolved else winner.contenders,
         preliminary=winner.preliminary,
         holds_under_other_budget=holds,
         other_budget=why,

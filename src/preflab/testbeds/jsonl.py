@@ -80,8 +80,11 @@ class Jsonl(Sandboxed):
         ):
             raise UserError(f"{self.data}: a program in `special` needs `judge: sandbox`.")
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
+        caveats = self.caveats() if self.judge == SANDBOX else []
         with self._judge(rows) as judge:
-            yield Dialogues("jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge)
+            yield Dialogues(
+                "jsonl", rows, part="train", identity={"source": files}, notes=[*notes, *caveats], judge=judge
+            )
 
     @contextmanager
     def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:

@@ -30,6 +30,10 @@ class Sandboxed(Spec):
         seconds = (seconds or self.time_limit_s) * machine_factor()
         return Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=max(self.memory_limit_mb, memory_mb or 0))
 
+    def caveats(self) -> list[str]:
+        """What every report on these programs must say."""
+        return ["Programs were judged without walls around them (backend bare)."] if self.backend == "bare" else []
+
     @contextmanager
     def programs(self) -> Generator[ProgramJudge]:
         """The judge, while it is open."""

@@ -154,8 +154,7 @@ class Code(Sandboxed):
     def notes(self, dropped: Counter[str], kept: int) -> list[str]:
         """What every report on these data must say; `kept`: problems of several right answers."""
         notes = [f"{self.title}: {problems(count)} left out because {why}." for why, count in dropped.most_common()]
-        if self.backend == "bare":
-            notes.append(f"{self.title}: programs were judged without walls around them.")
+        notes += self.caveats()
         if kept:
             notes.append(f"{self.title}: {problems(kept)} with several right answers judged by the one that is there.")
         if self.public_first:

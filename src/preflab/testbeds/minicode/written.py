@@ -38,16 +38,17 @@ class MinicodePy(Sandboxed, Minicode):
         """The testbed, and its judge while it is open."""
         how = How(Task("call", entry_point="f", limits=self.limits()), opening=OPENING)
         with self.programs() as judge:
-            yield OpenMinicodePy(self, context.seed, how, judge)
+            yield OpenMinicodePy(self, context.seed, how, judge, self.caveats())
 
 
 class OpenMinicodePy(OpenMinicode):
-    """`judge` holds no tests."""
+    """`judge` holds no tests. `notes`: what every report on this data must say."""
 
     name = "minicode-py"
 
-    def __init__(self, spec: Minicode, seed: int, how: How, judge: ProgramJudge) -> None:
+    def __init__(self, spec: Minicode, seed: int, how: How, judge: ProgramJudge, notes: Sequence[str]) -> None:
         super().__init__(spec, seed)
+        self.notes = tuple(notes)
         self._how = how
         self.judge = judge
         self._known: dict[int, Test] = {}  # a test stays one object, by which verdicts are kept
