@@ -69,7 +69,7 @@ def test_every_variant_goes_through_plain_data(registry: Registry, kind: str) ->
 def test_specs_are_frozen() -> None:
     """Protects the principle: a spec is data; what a run directory says of a run is what it was."""
     with pytest.raises(ValueError, match="frozen"):
-        SFT().epochs = 5  # type: ignore[misc]
+        SFT().epochs = 5  # type: ignore[misc]  # what must be refused
 
 
 @pytest.mark.parametrize(

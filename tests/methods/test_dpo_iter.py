@@ -86,7 +86,7 @@ def test_passes_are_shuffled_and_whole(tmp_path: Path) -> None:
         for _ in range(2):
             batches = [rounds.next_batch() for _ in range(3)]
             assert [len(batch) for batch in batches] == [3, 3, 2]
-            passes.append([float(x) for batch in batches for x in batch.reference_chosen])  # type: ignore[union-attr]
+            passes.append([float(x) for batch in batches for x in batch.reference_chosen])  # type: ignore[union-attr]  # every batch has it here
     assert rounds.finished()
     assert passes[0] != passes[1] and sorted(passes[0]) == sorted(passes[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -94,14 +95,14 @@ def test_reference_point_by_hand(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=12), st.randoms(use_true_random=False))
-def test_partners_have_other_prompts(names: str, random: object) -> None:
+def test_partners_have_other_prompts(names: str, random: Random) -> None:
     """Protects from an answer that is compared with its own prompt's, where a prompt has several pairs."""
     pairs = [
         Preference(Prompt(f"{i}", (Turn("user", name),)), Completion("x"), Completion("y"))
         for i, name in enumerate(names)
     ]
     order = list(range(len(pairs)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     if len(set(names)) == 1:
         with pytest.raises(UserError, match="two prompts at least"):
             other_prompts(taken_apart(pairs), lambda size: order)

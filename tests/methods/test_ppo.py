@@ -236,7 +236,7 @@ def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[st
     found = assessed(lm, small(truncated="score"), [1, 2], batch=batch)
     found = Experience(**{**vars(found), "logprobs": torch.where(batch.mask, found.reference_logprobs, 0) + old})
     spec = small(ratio_guard=guard)
-    learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]
+    learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]  # all that is asked of it
     terms = lambda rows: actor_terms(spec, lm, rows)  # noqa: E731
     return learner, learner.step(found, terms, count=6, progress=0.5, guard=spec.too_far)
 
@@ -289,7 +289,7 @@ def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: 
     scorer = reward_model(tiny(seed=7), seed=0)
     spec = small(critic_from="reward", steps=1)
     run: Any = SimpleNamespace(seed_for=lambda *_: 0)
-    made = ppo.open_critic(spec, SimpleNamespace(policy=tiny(), reward_model=scorer, run=run))  # type: ignore[arg-type]
+    made = ppo.open_critic(spec, SimpleNamespace(policy=tiny(), reward_model=scorer, run=run))  # type: ignore[arg-type]  # all that is asked of it
     theirs = dict(scorer.model.base_model.named_parameters())
     ours = dict(made.backbone.named_parameters())
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

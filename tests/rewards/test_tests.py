@@ -151,7 +151,7 @@ def test_a_judge_bound_to_the_testbed_is_refused() -> None:
     """Through a bound method the reward would hold the testbed, and with it the tests of evaluation."""
 
     class Bound(Dialogues):
-        def judge(self, programs: Any) -> list[Verdict]:  # type: ignore[override]
+        def judge(self, programs: Any) -> list[Verdict]:  # type: ignore[override]  # bound, which is what is refused
             return judge(programs)
 
     bed = make_testbed()

@@ -86,7 +86,7 @@ def gradients(
         made.optimizer.zero_grad(set_to_none=True)
         return {}
 
-    made._update = take  # type: ignore[method-assign]
+    made._update = take  # type: ignore[method-assign]  # a spy
     return taken, made.step(batch, loss, count=count, progress=0.5)
 
 

@@ -48,9 +48,9 @@ def tokenizer_of(words: tuple[str, ...]) -> Tokenizer:
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
     pieces += [(f" {word}", -1.0) for word in dict.fromkeys((*INTEGERS, *words))]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index(PAD), byte_fallback=True))
-    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPELT_OUT), "isolated")  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]  # its stubs name a base class
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPELT_OUT), "isolated")  # type: ignore[assignment]  # as above
+    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]  # as above
         [decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
     )
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
