@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from preflab.report import text
 from preflab.report.forest import Scale, _ticks
+from preflab.report.panels import shortened
 from preflab.report.results import Interval, known_metric
 
 SHARE, KL = known_metric("pass@1"), known_metric("kl")
@@ -28,6 +29,12 @@ def test_number(value: float | None, shown: str) -> None:
 def test_counted() -> None:
     """One of a thing is singular."""
     assert [text.counted(count, "seed") for count in (0, 1, 3)] == ["0 seeds", "1 seed", "3 seeds"]
+
+
+def test_names_that_differ_at_their_ends_stay_different() -> None:
+    """Protects figures of one method in three sizes."""
+    names = ["dpo-iter-small", "dpo-iter-middle", "dpo-iter-large", "dpo"]
+    assert [shortened(name, 13) for name in names] == ["dpo-it…-small", "dpo-it…middle", "dpo-it…-large", "dpo"]
 
 
 def test_shares_are_percent_and_their_differences_points() -> None:

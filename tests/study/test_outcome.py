@@ -217,7 +217,7 @@ def test_a_headline_counts_many(tmp_path: Path) -> None:
     arms = {f"dpo-{n}": {"method": "dpo", "init": "stage:sft"} for n in range(7)}
     runs(tmp_path, dict.fromkeys(arms, 0.3))
     seen = results(study(arms=arms, comparisons=[]), tmp_path, command="")
-    assert seen.verdict.sentence.endswith("cannot be told from 6 of the 6 others.") and len(seen.verdict.tied) == 6
+    assert seen.verdict.sentence.endswith("cannot be told from any of the 6 others.") and len(seen.verdict.tied) == 6
 
 
 def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:

@@ -91,9 +91,10 @@ def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
 
 
 def shortened(name: str, size: int) -> str:
-    """A name that fits, with an ellipsis for what was cut."""
+    """A name that fits: its middle is cut, since names of arms differ at their ends."""
     name = text.one_line(name)
-    return name if len(name) <= size else name[: size - 1] + "…"
+    kept = size // 2
+    return name if len(name) <= size else f"{name[:kept]}…{name[kept + 1 - size :]}"
 
 
 @contextmanager

@@ -54,7 +54,8 @@ def verdict(
     else:
         others = ", ".join(winner.contenders)
         if len(winner.contenders) > MOST_NAMES:  # the report lists them elsewhere
-            others = f"{len(winner.contenders)} of the {len(winner.comparisons)} others"
+            some = "any" if len(winner.contenders) == len(winner.comparisons) else len(winner.contenders)
+            others = f"{some} of the {len(winner.comparisons)} others"
         sentence = (
             f"Not decided{under}: {winner.leader} has the highest {metric}, {shown}, and cannot be told from {others}."
         )

@@ -191,7 +191,7 @@ def test_too_few_tests_for_public_ones(spec: Callable[..., Code]) -> None:
     ]
     with spec("humaneval", *records, public_first=1).open(Context()) as testbed:
         assert [problem.id for problem in testbed.prompts("test")] == [HUMANEVAL["task_id"]]
-        assert any("1 problem left out because they have too few tests" in note for note in testbed.notes)
+        assert any("1 problem left out because there are too few tests" in note for note in testbed.notes)
 
 
 @pytest.mark.parametrize(

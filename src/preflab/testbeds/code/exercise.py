@@ -23,9 +23,9 @@ SEVERAL = re.compile(
 """How statements say that they take more than one answer."""
 MANY = "several answers are right, and there is no judge for them"
 UNSAID = "several answers are right, which the statement does not say"
-INTERACTIVE = "they are interactive: what is read depends on what was printed"
-TESTLESS = "they have no tests"
-FEW = "they have too few tests for some to be public"
+INTERACTIVE = "what is read depends on what was printed (interactive)"
+TESTLESS = "there are no tests"
+FEW = "there are too few tests for some to be public"
 CASELESS = re.compile(
     r"\bletters?\b[^.]{0,40}\b(any|either) case\b"
     r"|\b(print|output|answer)\b[^.]{0,80}\b(any|either) case\b"

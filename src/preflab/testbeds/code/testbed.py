@@ -158,7 +158,7 @@ class Code(Sandboxed):
         if kept:
             notes.append(f"{self.title}: {problems(kept)} with several right answers judged by the one that is there.")
         if self.public_first:
-            notes.append(f"{self.title}: where no test was public, the first {self.public_first} were made so.")
+            notes.append(f"{self.title}: where no test was public, the first {self.public_first} counted as public.")
         if self.max_tests:
             notes.append(f"{self.title}: of a problem's hidden tests the first {self.max_tests} decide.")
         return notes
