@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from preflab import ops
 from preflab.errors import UserError
@@ -69,6 +69,20 @@ class Graded:
         return self.completions[index * self.samples : (index + 1) * self.samples]
 
 
+def check_splits(bench: Bench, measure: Literal["test", "validation", "none"]) -> None:
+    """Raises `UserError`, before anything is trained, where the data lack what is to be measured by."""
+    name, chooses = bench.testbed.name, measure == "validation" or len(bench.spec.temperatures) > 1
+    if measure == "test" and not bench.prompts("test", 1):
+        raise UserError(
+            f"{name} has no test problems, by which a policy could be measured: give it more, or a test file."
+        )
+    if measure != "none" and chooses and not bench.prompts("validation", 1):
+        raise UserError(
+            f"{name} has no validation problems, by which a temperature could be chosen or an arm tuned: give one temperature, "
+            "such as `temperatures: [0.2]` of `evaluation` (`--temperatures 0.2`), and do not tune."
+        )
+
+
 def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
     """A quick look while training: the mean score on the first validation prompts, at temperature 1."""
     spec = bench.spec
@@ -107,15 +121,9 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
 
 
 def validated(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
-    """The validation split's score at each temperature; empty where the data have no such split and one temperature is given.
-    Raises `UserError` where they have none to choose with."""
+    """The validation split's score at each temperature; empty where the data have no such split."""
     spec = bench.spec
     if not bench.prompts("validation", 1):
-        if len(spec.temperatures) > 1:
-            raise UserError(
-                f"{bench.testbed.name} has no validation problems, by which a temperature could be chosen: give one, such as "
-                "`temperatures: [0.2]` of `evaluation` (`--temperatures 0.2`)."
-            )
         return {}
     return {
         temperature: draw(

@@ -19,7 +19,7 @@ import torch
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.evaluation.evaluate import Bench, evaluate, look
+from preflab.evaluation.evaluate import Bench, check_splits, evaluate, look
 from preflab.evaluation.programs import check_public
 from preflab.meter import Meter
 from preflab.methods.base import Method, Parts
@@ -118,7 +118,9 @@ def _train_and_measure(arm: Arm, run: Run, stack: ExitStack) -> dict[str, Any]:
             policy=_to_train(arm, run, start),
             testbed=testbed,
             preferences=preferences_of(arm, stages, testbed),
-            validate=partial(look, bench) if bench is not None and method.product == "policy" else None,
+            validate=partial(look, bench)
+            if bench and method.product == "policy" and bench.prompts("validation", 1)
+            else None,
             sampler=stack.enter_context(arm.sampler.open(context)),
             reward=reward,
             reward_model=_reward_model(arm, reward_spec, context.device),
@@ -155,7 +157,7 @@ def _bench(arm: Arm, run: Run, context: Context, testbed: Testbed, start: Langua
     evaluator = with_stage(arm.evaluator, stages_of(run.directory))
     selects = isinstance(arm.method, BestOfN) and arm.method.selector == "reward"
     selector = with_stage(arm.reward, stages_of(run.directory)) if selects else None
-    return Bench(
+    bench = Bench(
         spec=arm.evaluation,
         testbed=testbed,
         evaluator=stack.enter_context(evaluator.open(context)),
@@ -165,6 +167,8 @@ def _bench(arm: Arm, run: Run, context: Context, testbed: Testbed, start: Langua
         reward=stack.enter_context(selector.open(context)) if selector is not None else None,
         token_budget=arm.token_budget,
     )
+    check_splits(bench, arm.measure)
+    return bench
 
 
 TRAINED_ON = "trained_on.json"

@@ -167,3 +167,21 @@ def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys:
     assert "temperature 0.2: score 0.000" in (said := capsys.readouterr().out) and "pass@2 0.000" in said
     with pytest.raises(UserError, match="humaneval has no validation problems"):
         command([*words, "--fresh"])
+
+
+def test_a_method_trains_without_validation_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects small data: without validation problems training looks at none (it ended in a traceback); what cannot be
+    measured is refused before anything is trained."""
+    require_feature("sandbox", not missing(), missing())
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "train.jsonl", CONTEST)
+    words = ["train", "sft", "--testbed", "code_contests", "--data", str(tmp_path / "data"), "--max-new-tokens", "4"]
+    words += ["--epochs", "1", "--samples", "2", "--k", "1", "2", "--output", str(tmp_path / "run")]
+    with pytest.raises(UserError, match="code_contests has no test problems"):
+        command(words)
+    write(tmp_path / "data" / "test.jsonl", CONTEST | {"name": "1_B. Sum"})
+    with pytest.raises(UserError, match="code_contests has no validation problems"):
+        command([*words, "--fresh"])
+    capsys.readouterr()
+    assert command([*words, "--fresh", "--temperatures", ".2"]) == 0
+    assert "pass@2" in capsys.readouterr().out and (tmp_path / "run" / "final").is_dir()
