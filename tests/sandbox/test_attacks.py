@@ -240,3 +240,17 @@ def test_nodes_in_slots_and_of_subclasses(judge: Judge) -> None:
         "def f(node):\n    node.next = Mine(3)\n    return node"
     )
     assert judge.judge(slots, task).correct
+
+
+def test_only_tmp_can_be_written(walls: Bubblewrap) -> None:
+    """Protects the machine's memory: the cover over the walls' own /proc entry was a folder without a bound."""
+    source = "try: open('/proc/1/x', 'w')\nexcept OSError: print(5)"
+    assert Judge(walls).judge(source, FIVE).correct
+
+
+def test_the_limit_is_a_tests_own(walls: Bubblewrap) -> None:
+    """Protects right programs of many tests: together these take more CPU time than any one of them may (it ended them)."""
+    spin = "start = time.process_time()\n    while time.process_time() - start < 0.6: pass"
+    source = f"import time\ndef f():\n    {spin}\n    return 5"
+    task = Task("call", [Test([], 5)] * 6, "f", LIMITS._replace(cpu_s=1.0))
+    assert Judge(walls).judge(source, task).correct

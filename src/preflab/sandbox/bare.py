@@ -16,7 +16,7 @@ from preflab.sandbox.walls import ENVIRONMENT, PYTHON, SOURCE, Descriptors, Star
 
 LAUNCH = """
 import json, os, resource, shutil, signal, sys, tempfile
-home, source, status, hold, cpu, disk, *command = sys.argv[1:]
+home, source, status, hold, disk, *command = sys.argv[1:]
 source, status, hold = int(source), int(status), int(hold)
 place = tempfile.mkdtemp(dir=home)
 path = os.path.join(place, "main.py")
@@ -27,7 +27,7 @@ if pid == 0:
     os.setsid()
     os.read(hold, 1)
     os.close(hold); os.close(status)
-    for what, bound in ((resource.RLIMIT_CPU, int(cpu)), (resource.RLIMIT_FSIZE, int(disk)), (resource.RLIMIT_CORE, 0)):
+    for what, bound in ((resource.RLIMIT_FSIZE, int(disk)), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(what, (bound, bound))
     os.chdir(place)
     os.execv(command[0], [path if word == "SOURCE" else word for word in command])
@@ -60,9 +60,7 @@ class Bare:
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
         words = [sys.executable if word == PYTHON else "SOURCE" if word == SOURCE else word for word in run]
         environment = [f"{name}={value}" for name, value in ENVIRONMENT.items() if name != "PATH"]
-        numbers = map(
-            str, (self.home.name, fds.source, fds.status, fds.hold, int(limits.cpu_s) + 2, limits.disk_mb * MEGABYTE)
-        )
+        numbers = map(str, (self.home.name, fds.source, fds.status, fds.hold, limits.disk_mb * MEGABYTE))
         return Start(
             [
                 "/usr/bin/env",

@@ -73,7 +73,8 @@ class Bubblewrap:
             *("bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
             *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
             *("--uid", str(INSIDE), "--gid", str(INSIDE), "--hostname", "sandbox", *environment),
-            *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc", "--tmpfs", "/proc/1"),
+            *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc"),
+            *("--tmpfs", "/proc/1", "--remount-ro", "/proc/1"),
             *("--size", str(limits.disk_mb * MEGABYTE), "--tmpfs", "/tmp", "--file", str(fds.source), SOURCE),
             *("--chdir", "/tmp", "--json-status-fd", str(fds.status), "--block-fd", str(fds.hold)),
             *("--seccomp", str(fds.filter), "--"),
@@ -83,8 +84,9 @@ class Bubblewrap:
 
 
 def _rlimits(limits: Limits) -> str:
-    """Each process's own bounds, behind the supervisor's over all of them: CPU seconds, file size in blocks of 512 bytes,
-    open files, no core dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash)."""
-    bounds = {"t": int(limits.cpu_s) + 2, "f": limits.disk_mb * MEGABYTE // 512, "n": 256, "c": 0}
+    """Each process's own bounds, behind the supervisor's over all of them: file size in blocks of 512 bytes, open files, no core
+    dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash). None of CPU time, which is a
+    test's: a process may serve many."""
+    bounds = {"f": limits.disk_mb * MEGABYTE // 512, "n": 256, "c": 0}
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }} && "
     return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + processes + 'exec "$@"'

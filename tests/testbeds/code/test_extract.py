@@ -48,18 +48,6 @@ WHOLE = "def add(a, b):\n    return a + b\n"
         ("```python\nprint(int(input()))\n```\nExample output:\n```python\n3\n```", "print(int(input()))\n"),
         ("Here is the program:\nimport sys\nprint(1)\n", "import sys\nprint(1)\n"),  # words before it, no fence
         ("print(1)\nand so on, for long:\n" + "and on, and on\n" * 200, "print(1)\n"),  # a base model that goes on
-        (
-            "```python\ndef f(n): return n + 1\nprint(f(int(input())))\n```\nTo test it:\n```python\nprint(f(3))\n```",
-            "def f(n): return n + 1\nprint(f(int(input())))\n",
-        ),  # an example of its use
-        (
-            "First:\n```python\ndef f(n): return n + 1\n```\nThen:\n```python\nprint(f(int(input())))\n```",
-            "def f(n): return n + 1\n\nprint(f(int(input())))\n",
-        ),  # in two parts
-        (
-            "```python\ndef f(n): return n\n```\n```python\nf = int(input())\nprint(f)\n```",
-            "f = int(input())\nprint(f)\n",
-        ),
         ("", ""),
         ("no program at all", "no program at all"),
     ],

@@ -2,8 +2,8 @@
 
 A chat model puts programs into fences, among words and examples; a base model goes on from the statement, often beyond the
 end of its program. Of fenced blocks the last one that defines the wanted function counts (a second thought is the better
-one), or the last that does something where none is wanted and that is no example of how an earlier one is used; a block that
-is not closed reaches to the end. Without a fence the answer is the program, up to where it stops being Python.
+one), or the last that does something where none is wanted; a block that is not closed reaches to the end. Without a fence the
+answer is the program, up to where it stops being Python.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ DROPPED = 60
 """Lines that are dropped, one after another, to find the end of a program."""
 WORDS = 5
 """Lines of words that may stand before a program without fences."""
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def extract(text: str, *, opening: str = "", function: str = "") -> str:
@@ -32,7 +31,7 @@ def extract(text: str, *, opening: str = "", function: str = "") -> str:
         return completed(opening, text)
     wanted = [block for block in code if (defines(block, function) if function else is_program(block))]
     if wanted:
-        return wanted[-1] if function else script(wanted)
+        return wanted[-1]
     return completed(opening, code[-1])
 
 
@@ -60,51 +59,6 @@ def block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[st
         rest = "".join(line.removeprefix(indent) for line in lines[start:])
         return rest.rstrip().removesuffix(fence) if rest.rstrip().endswith(fence) else rest, len(lines)
     return next((body for body in bodies if parses(body[0])), bodies[0])
-
-
-def script(blocks: Sequence[str]) -> str:
-    """The last block, with the one before it whose functions it needs. Where that one does something by itself, the last is an
-    example of its use and does not count."""
-    defined = [_defined(block) for block in blocks]
-    for place in range(len(blocks) - 1, 0, -1):
-        needed = _needed(blocks[place])
-        lenders = [block for block, names in zip(blocks[:place], defined, strict=False) if names & needed]
-        if not lenders:
-            return blocks[place]
-        if not _runs(lenders[-1]):
-            return f"{lenders[-1]}\n{blocks[place]}"
-    return blocks[0]
-
-
-def _defined(source: str) -> set[str]:
-    """The names of its functions and classes."""
-    return {node.name for node in ast.parse(source).body if isinstance(node, Definition)}
-
-
-def _needed(source: str) -> set[str]:
-    """The names that it reads and nowhere gives a value."""
-    needed: set[str] = set()
-    given: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Name):
-            (needed if isinstance(node.ctx, ast.Load) else given).add(node.id)
-        elif isinstance(node, Definition):
-            given.add(node.name)
-        elif isinstance(node, ast.arg):
-            given.add(node.arg)
-        elif isinstance(node, ast.alias):
-            given.add(node.asname or node.name)
-    return needed - given
-
-
-def _runs(source: str) -> bool:
-    """Whether it does more than to define and to name things."""
-    quiet = Definition | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign
-    return not all(isinstance(node, quiet) or _is_text(node) for node in ast.parse(source).body)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def is_program(source: str) -> bool:
