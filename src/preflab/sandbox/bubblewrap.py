@@ -84,9 +84,9 @@ class Bubblewrap:
 
 
 def _rlimits(limits: Limits) -> str:
-    """Each process's own bounds, behind the supervisor's over all of them: file size in blocks of 512 bytes, open files, no core
-    dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash). None of CPU time, which is a
-    test's: a process may serve many."""
+    """Each process's own bounds, behind the supervisor's over all of them: file size in blocks of 512 bytes, open files, no
+    core dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash). None of CPU time: that is
+    a test's, and a process may serve many."""
     bounds = {"f": limits.disk_mb * MEGABYTE // 512, "n": 256, "c": 0}
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }} && "
     return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + processes + 'exec "$@"'

@@ -115,7 +115,11 @@ def model_speed(
     shape = model.tiny.model_copy(update={"words": words})
     lm = load(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=device(study.device))
     ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
-    batch = collate([lm.encode_prompt(prompt) for prompt in prompts], ends)
+    ends = [end[: study.token_budget // 2] for end in ends]
+    starts = [lm.encode_prompt(prompt) for prompt in prompts]
+    longest = max(len(start) + len(end) for start, end in zip(starts, ends, strict=True))
+    rows = max(1, study.token_budget // longest)  # a micro-batch, as in training
+    batch = collate(starts[:rows], ends[:rows])
 
     def timed(train: bool) -> float:
         started = time.perf_counter()
@@ -124,10 +128,10 @@ def model_speed(
             if train:
                 logprobs.sum().backward()
             logprobs.sum().item()  # waits for the device
-        return (time.perf_counter() - started) / len(answers)
+        return (time.perf_counter() - started) / len(batch)
 
     timed(True)  # the first call allocates
-    return Speed(timed(True), timed(False), 6.0 * lm.size * batch.tokens / len(answers))
+    return Speed(timed(True), timed(False), 6.0 * lm.size * batch.tokens / len(batch))
 
 
 def judge_seconds(
