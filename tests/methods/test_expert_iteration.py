@@ -80,7 +80,7 @@ def test_a_restart_is_the_start(start: Any, tmp_path: Path) -> None:
             start_again(learner, origin)
             assert not learner.optimizer.state and learner.position == 0
             for share in (0.0, 0.5):
-                loss = lambda rows: expert_iteration.nll(start, rows)  # noqa: E731
+                loss = lambda rows: expert_iteration.nll(start, rows)  # noqa: E731 - a name for one line of the test
                 learner.step(rounds.data, loss, count=10.0, progress=share)
             found.append({name: part.detach().clone() for name, part in trainable(start.model).items()})
     assert all(torch.equal(part, found[1][name]) for name, part in found[0].items())

@@ -237,7 +237,7 @@ def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[st
     found = Experience(**{**vars(found), "logprobs": torch.where(batch.mask, found.reference_logprobs, 0) + old})
     spec = small(ratio_guard=guard)
     learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]  # all that is asked of it
-    terms = lambda rows: actor_terms(spec, lm, rows)  # noqa: E731
+    terms = lambda rows: actor_terms(spec, lm, rows)  # noqa: E731 - a name for one line of the test
     return learner, learner.step(found, terms, count=6, progress=0.5, guard=spec.too_far)
 
 

@@ -254,3 +254,29 @@ def test_the_limit_is_a_tests_own(walls: Bubblewrap) -> None:
     source = f"import time\ndef f():\n    {spin}\n    return 5"
     task = Task("call", [Test([], 5)] * 6, "f", LIMITS._replace(cpu_s=1.0))
     assert Judge(walls).judge(source, task).correct
+
+
+SLEEP = "import time\ndef f():\n    time.sleep(.6)\n    return 5\nif __name__ == '__main__': print(f())"
+SLEEPERS = {
+    "stdin": Task("stdin", [Test("", "5")] * 15),
+    "call": Task("call", [Test([], 5)] * 15, "f", every=True),
+    "check": Task("check", [Test("assert candidate() == 5", None)] * 15, functions={"candidate": "f"}),
+}
+
+
+@pytest.mark.parametrize("mode", SLEEPERS)
+def test_who_sleeps_in_every_test_is_stopped(mode: str, judge: Judge) -> None:
+    """Protects the batch: each test is right and within its wall limit, and hundreds of them would hold a worker for long.
+    By the judge's rule 1 s + 15 x .2 s in all, so six or seven of .6 s."""
+    verdict = judge.judge(SLEEP, SLEEPERS[mode]._replace(limits=LIMITS._replace(wall_s=1.0)))
+    assert verdict.outcome == "timeout" and 4 <= sum(verdict.passed) <= 7
+
+
+@pytest.mark.parametrize("garbled", ["x", '{"s":[[]]}', '{"n":[{"r":0},[["Pair",null,[]]]]}', '{"q":[1,0]}'])
+@pytest.mark.parametrize("swallowed", ["ValueError", "BaseException"])
+def test_a_garbled_value_is_no_exception_of_the_program(garbled: str, swallowed: str, judge: Judge) -> None:
+    """Protects tests that expect an exception: what is no value raised one in the test, which took it for the program's."""
+    test = f"try: candidate(1)\nexcept {swallowed}: pass\nelse: assert False"
+    source = WRITE + f"def f(x):\n    send({garbled!r}.encode() + b'\\n')\n"
+    task = Task("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
+    assert judge.judge(source, task).outcome == "failed"

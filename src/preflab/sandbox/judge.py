@@ -40,6 +40,8 @@ UNCOMPILED = ("SyntaxError:", "IndentationError:", "TabError:")
 TRIES = 3
 PAUSE = 0.1
 """Seconds before the machine is asked again."""
+IDLE = 0.2
+"""Seconds that each test of a program may wait beside others; together they may also wait as long as one may."""
 SHOWN = 2000
 LONGEST = 1 << 20
 """Bytes of a source at most."""
@@ -80,10 +82,11 @@ class Task(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What came of one test; `got`: what the program printed or returned, in words."""
+    """What came of one test; `got`: what the program printed or returned, in words; `idle`: seconds that it waited."""
 
     outcome: Outcome
     got: str = ""
+    idle: float = 0.0
 
 
 class Judge:
@@ -117,10 +120,14 @@ class Judge:
         run = {"stdin": self._script, "call": self._call, "check": self._check}[task.mode]
         failed: tuple[int, Found] | None = None
         passed = [False] * len(task.tests)
+        patience = task.limits.wall_s + IDLE * len(task.tests)
         for number, found in enumerate(run(code, task)):
+            patience -= found.idle
+            if patience < 0 and found.outcome == "passed":
+                found = Found("timeout", "its tests together wait too long")
             passed[number] = found.outcome == "passed"
             failed = failed or (None if passed[number] else (number, found))
-            if failed and not task.every:
+            if patience < 0 or (failed and not task.every):
                 break
         if failed is None:
             return Verdict("passed", tuple(passed))
@@ -131,8 +138,9 @@ class Judge:
         for test in task.tests:
             with self._box(SCRIPT, code, task.limits, test.input.encode()) as box:
                 box.finish()
-                found = printed(box)
-            yield found if isinstance(found, Found) else self._compared(found, test, task)
+                found, idle = printed(box), box.idle()
+            compared = found if isinstance(found, Found) else self._compared(found, test, task)
+            yield compared._replace(idle=idle)
 
     def _compared(self, text: str, test: Test, task: Task) -> Found:
         if not task.special:
@@ -159,7 +167,7 @@ class Judge:
                 if isinstance(answer, Found):
                     yield answer
                     return
-                yield returned(answer, test, task)
+                yield returned(answer, test, task)._replace(idle=box.idle())
 
     def _check(self, code: bytes, task: Task) -> Iterator[Found]:
         job = {
@@ -202,7 +210,7 @@ def dialogue(checker: Box, program: Box, tests: int) -> Iterator[Found]:
                 return
             value, first = answer, False
             told = checker.ask(value + b"\n", fresh=False)
-        yield said(checker, told, value)
+        yield said(checker, told, value)._replace(idle=checker.idle(program))
         if checker.over or checker.code is not None:
             return
 

@@ -7,6 +7,8 @@ import time
 from typing import NamedTuple
 
 MEGABYTE = 1 << 20
+BUSY = 5.0
+"""Seconds of wall time that a second of CPU time may take, so that a busy machine fails no honest program."""
 NOMINAL = 0.0175
 """CPU seconds of `_loop` on the machine that the default limits were chosen on (3 GHz, CPython 3.11)."""
 
@@ -24,8 +26,8 @@ class Limits(NamedTuple):
 
 
 def wall_for(cpu_s: float) -> float:
-    """The wall limit behind a CPU limit: wide, so that a busy machine fails no honest program."""
-    return 5.0 * cpu_s + 5.0
+    """The wall limit behind a CPU limit."""
+    return BUSY * cpu_s + 5.0
 
 
 @functools.cache

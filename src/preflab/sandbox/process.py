@@ -20,7 +20,7 @@ from functools import cache
 from typing import IO, Literal
 
 from preflab.sandbox.groups import Group
-from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.limits import BUSY, MEGABYTE, Limits
 from preflab.sandbox.usage import Tree, Usage
 from preflab.sandbox.walls import Descriptors, Start, Walls
 
@@ -84,6 +84,11 @@ class Box:
         answer, newline, rest = bytes(self.output).partition(b"\n")
         self.output = bytearray(rest)
         return answer if newline else None
+
+    def idle(self, *others: Box) -> float:
+        """Seconds since it was asked that its CPU time, and that of `others` that it waited for, does not explain."""
+        worked = sum(box.meter.usage().cpu_s - box.spent for box in (self, *others))
+        return max(0.0, time.monotonic() - self.began - BUSY * worked)
 
     def finish(self) -> None:
         """Reads until the program has ended by itself or been stopped."""
