@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from preflab.errors import UserError
 from preflab.evaluation.base import Grade
-from preflab.evaluation.clusters import Cluster, behaviours, changed, clustered, grouped, inputs
+from preflab.evaluation.clusters import Cluster, behaviours, changed, check_inputs, clustered, grouped, inputs
 from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
 from preflab.sandbox.judge import Task
@@ -122,7 +122,7 @@ def test_k_at_n_by_clusters() -> None:
 
 def test_tests_that_are_code_have_no_input_to_change() -> None:
     with pytest.raises(UserError, match="these tests are code"):
-        inputs([Test("assert f(1) == 2", None, How(Task("check")))], 3, seed=0)
+        check_inputs([Test("assert f(1) == 2", None, How(Task("check")))])
 
 
 def test_settings_that_cannot_be_measured_are_refused() -> None:

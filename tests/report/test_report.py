@@ -336,12 +336,20 @@ def test_sweep_is_drawn_within_its_axes(results: Results) -> None:
     assert sweep(results.model_copy(update={"sweep": None})) is None
 
 
-def test_an_unfinished_study_says_so_first(results: Results) -> None:
-    """Protects from reading half a study as a whole one: the warning stands before the arms in every form."""
-    told = light(results).model_copy(update={"unfinished": "Unfinished: 3 of 21 runs are missing. To go on: again"})
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("unfinished", "Unfinished: 3 of 21 runs are missing. To go on: again"),
+        ("unrewarded", ("PPO never saw a reward: 3 of 21 runs are missing one.",)),
+    ],
+)
+def test_what_spoils_a_study_is_said_first(field: str, value: object, results: Results) -> None:
+    """Protects from reading half a study, or one without rewards, as a whole one: the warning stands before the arms in every
+    form."""
+    told = light(results).model_copy(update={field: value})
     page = render_html(told)
     assert page.index("3 of 21 runs are missing") < page.index('<section id="claims">')
-    assert render_markdown(told).index("**Unfinished: 3 of 21") < render_markdown(told).index("## Claims")
+    assert render_markdown(told).index("3 of 21") < render_markdown(told).index("## Claims")
     console = Console(file=io.StringIO(), width=400)
     print_summary(told, console)
     assert "3 of 21 runs are missing" in console.file.getvalue()

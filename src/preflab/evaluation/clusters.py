@@ -109,6 +109,12 @@ def listed(value: Any) -> Any:
     return [listed(part) for part in value] if isinstance(value, list) else value
 
 
+def check_inputs(tests: Sequence[Test]) -> None:
+    """Raises `UserError` where tests have no inputs that can be changed."""
+    if any(isinstance(test.how, How) and test.how.task.mode == "check" for test in tests):
+        raise UserError("`clusters` changes the inputs of public tests, and these tests are code: leave it out.")
+
+
 def inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
     """Tests that expect nothing, whose inputs are the tests' own with one to `CHANGES` values changed."""
     drawn = random.Random(seed)
@@ -117,10 +123,6 @@ def inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
         test = drawn.choice(tests)
         how = test.how
         if isinstance(how, How):
-            if how.task.mode == "check":
-                raise UserError(
-                    "`clusters` changes the inputs of public tests, and these tests are code: leave it out."
-                )
             how = how._replace(task=how.task._replace(special=""))
         value = test.input
         for _ in range(drawn.randint(1, CHANGES)):

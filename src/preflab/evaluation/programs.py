@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from preflab.errors import UserError
 from preflab.evaluation.base import Grade
-from preflab.evaluation.clusters import behaviours, clustered, grouped
+from preflab.evaluation.clusters import behaviours, check_inputs, clustered, grouped
 from preflab.evaluation.measures import k_at_n, pass_at_k
 from preflab.evaluation.settings import CLUSTERED, Evaluation
 from preflab.rewards.tests import judged
@@ -65,10 +65,13 @@ def _by_clusters(
 
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:
-    """Raises `UserError` before anything is trained or sampled, where k@n is asked for and a problem has no public tests."""
+    """Raises `UserError` before anything is trained or sampled, where k@n is asked for and a problem has no public tests, or
+    clusters and these are code."""
     if spec.submissions:
         for prompt in testbed.prompts("test"):
-            _public(prompt)
+            tests = _public(prompt)
+            if spec.clusters:
+                check_inputs(tests)
 
 
 def _public(prompt: Prompt) -> Sequence[Test]:

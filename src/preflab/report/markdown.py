@@ -46,6 +46,8 @@ def _verdict(results: Results) -> str:
     lines = [f"# {escaped(verdict.sentence)}", "", f"*{escaped(results.question)}*", ""]
     if results.unfinished:
         lines += [f"**{escaped(results.unfinished)}**", ""]
+    for sentence in results.unrewarded:
+        lines += [f"**{escaped(sentence)}**", ""]
     for evaluator in results.evaluators:
         if not evaluator.can_rank:
             lines += [f"**The evaluator {escaped(evaluator.name)} cannot rank.** No difference here is evidence.", ""]

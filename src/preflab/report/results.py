@@ -255,6 +255,8 @@ class Results(Record):
     """How the settings were chosen."""
     samples: tuple[Sample, ...] = ()
     """Answers to read; empty where the data may not be passed on."""
+    unrewarded: tuple[str, ...] = ()
+    """Arms that never saw a reward while training, a sentence each."""
     caveats: tuple[str, ...] = ()
     """What limits the answer, in the reader's words."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])

@@ -13,8 +13,8 @@ from preflab.report.results import Claim, Metric, Results
 def print_summary(results: Results, console: Console) -> None:
     """Prints the verdict and the arms. Names are shown as text: neither rich's markup nor escape sequences act."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
-    if results.unfinished:
-        console.print(Text(text.one_line(results.unfinished), style="yellow"))
+    for warning in filter(None, (results.unfinished, *results.unrewarded)):
+        console.print(Text(text.one_line(warning), style="yellow"))
     for evaluator in results.evaluators:
         if not evaluator.can_rank:
             console.print(Text(f"The evaluator {text.one_line(evaluator.name)} cannot rank.", style="yellow"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.evaluation.programs import check_public
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.arm import Arm
@@ -18,6 +19,7 @@ ROLLOUT = 5  # an answer that is sampled and learnt from by actor and critic, in
 SAMPLED = 10  # a sampled token, in tokens of a forward pass
 TIMED = 16  # rows of a timed batch, programs of a timed judgement
 ANSWER = 16  # tokens of an answer where the data have none
+TOKENS = 4096  # of a timed batch at most: a paper's micro-batch may be more than this machine holds
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -40,15 +42,18 @@ class Estimate:
     judging: float
 
     @classmethod
-    def measured(cls, study: Study, models: Iterable[ModelSpec], at_once: int) -> Estimate:
+    def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
         """Times a batch of each model on the testbed's demonstrations, and its judge on their programs. `at_once`: how many
-        arms share the machine, and so the judge."""
+        arms share the machine, and so the judge. Raises `UserError` where the testbed has not what an arm's evaluation asks."""
         with study.testbed.open(Context()) as testbed:
+            for arm in arms:
+                check_public(arm.evaluation, testbed)
             prompts = {split: list(testbed.prompts(split)) for split in SPLITS}
             shown = {row.prompt.id: row for row in testbed.demonstrations("train")}  # one a prompt
             rows = list(shown.values())[:TIMED]
             words = testbed.words() if hasattr(testbed, "words") else ()
             judging = judge_seconds(testbed.judge, prompts["train"], rows) * at_once
+        models = [arm.model for arm in arms]
         asked = [row.prompt for row in rows] or prompts["train"][:TIMED]
         answers = [row.completion for row in rows] or [None] * len(asked)
         speeds = {model: model_speed(model, words, asked, answers, study) for model in set(models)}
@@ -115,10 +120,11 @@ def model_speed(
     shape = model.tiny.model_copy(update={"words": words})
     lm = load(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=device(study.device))
     ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
-    ends = [end[: study.token_budget // 2] for end in ends]
-    starts = [lm.encode_prompt(prompt) for prompt in prompts]
+    most = min(study.token_budget, TOKENS)
+    ends = [end[: most // 2] for end in ends]
+    starts = [lm.encode_prompt(prompt)[-most // 2 :] for prompt in prompts]
     longest = max(len(start) + len(end) for start, end in zip(starts, ends, strict=True))
-    rows = max(1, study.token_budget // longest)  # a micro-batch, as in training
+    rows = max(1, most // longest)  # a micro-batch, as in training
     batch = collate(starts[:rows], ends[:rows])
 
     def timed(train: bool) -> float:

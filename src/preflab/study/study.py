@@ -204,7 +204,7 @@ def describe_plan(study: Study, directory: Path) -> str:
     """The stages and arms of a study and how long they should take on this machine."""
     found = list(tasks(study, directory))
     at_once = max(1, cores_here() // study.threads)
-    estimate = Estimate.measured(study, [task.arm.model for task in found], at_once)
+    estimate = Estimate.measured(study, [task.arm for task in found], at_once)
     seconds = [estimate.seconds(task) for task in found]
     lines = [f"{study.name}: {study.question}", ""]
     groups: dict[tuple[str, str], list[tuple[Task, float]]] = {}

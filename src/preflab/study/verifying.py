@@ -42,11 +42,14 @@ def verify(options: argparse.Namespace) -> int:
     check(options)
     exercises = read(options.testbed, options.data)
     reasons = {} if options.reasons is None else read_reasons(options.reasons)
-    why = {each.name: each.unjudged for each in exercises if each.unjudged} | reasons
     right = judged(exercises, "right", options.programs, options.workers, options.backend)
     wrong = judged(exercises, "wrong", options.programs, options.workers, options.backend)
     bare = judged(exercises, "right", options.programs, options.workers, "bare") if options.compare else {}
-    failed = {name: outcome for name, outcome in right.items() if outcome != "passed"}
+    exceptions = {
+        name: [outcome, reasons.get(problem(name)) or known(exercises, name, outcome)]
+        for name, outcome in right.items()
+        if outcome != "passed"
+    }
     found = {
         "testbed": options.testbed,
         "problems": len(exercises),
@@ -54,7 +57,8 @@ def verify(options: argparse.Namespace) -> int:
         "left out": dict(Counter(each.unjudged for each in exercises if each.unjudged)),
         "right programs": dict(Counter(right.values())),
         "wrong programs": dict(Counter(wrong.values())),
-        "exceptions": {name: [outcome, why.get(problem(name), "")] for name, outcome in failed.items()},
+        "wrong programs that pass": [name for name, outcome in wrong.items() if outcome == "passed"],
+        "exceptions": exceptions,
         "compared without walls": len(bare),
         "differ without walls": {name: [right[name], seen] for name, seen in bare.items() if seen != right[name]},
     }
@@ -62,7 +66,12 @@ def verify(options: argparse.Namespace) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     say(found)
-    return 1 if found["differ without walls"] or any(not why.get(problem(name)) for name in failed) else 0
+    return 1 if found["differ without walls"] or not all(why for _, why in exceptions.values()) else 0
+
+
+def known(exercises: Sequence[Exercise], name: str, outcome: str) -> str:
+    """Why a right program may give a wrong answer, by its problem; that explains no other outcome."""
+    return next(each.unjudged for each in exercises if each.name == problem(name)) if outcome == "failed" else ""
 
 
 def check(options: argparse.Namespace) -> None:

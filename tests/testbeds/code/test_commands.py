@@ -71,20 +71,25 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     require_feature("sandbox", not missing(), missing())
     bad = {**CONTEST, "name": "bad", "solutions": {"language": [3], "solution": ["print(0)"]}}
     several = {**bad, "name": "several", "description": "Print any of them."}
-    data = write(tmp_path / "data.jsonl", CONTEST, bad, several)
+    breaks = {**several, "name": "breaks", "solutions": {"language": [3], "solution": ["1 / 0"]}}
+    lucky = {**CONTEST, "name": "lucky", "incorrect_solutions": CONTEST["solutions"]}
+    data = write(tmp_path / "data.jsonl", CONTEST, bad, several, breaks, lucky)
     out = tmp_path / "found.json"
     verify = ["testbed", "verify", "code_contests", "--data", data, "--compare", "--out", str(out)]
     assert command(verify) == 1
-    assert "bad#0: failed; NO REASON KNOWN" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "bad#0: failed; NO REASON KNOWN" in told
+    assert "breaks#0: runtime-error; NO REASON KNOWN" in told  # several answers explain a wrong one alone
     reasons = tmp_path / "reasons.json"
-    reasons.write_text('{"bad": "its solution is wrong"}')
+    reasons.write_text('{"bad": "its solution is wrong", "breaks": "it divides by 0"}')
     assert command([*verify, "--reasons", str(reasons)]) == 0
     found = json.loads(out.read_text())
-    assert found["right programs"] == {"passed": 1, "failed": 2}
-    assert found["wrong programs"] == {"failed": 3}
+    assert found["right programs"] == {"passed": 2, "failed": 2, "runtime-error": 1}
+    assert found["wrong programs"] == {"failed": 4, "passed": 1}
+    assert found["wrong programs that pass"] == ["lucky#0"]
     assert found["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
     assert "several answers" in found["exceptions"]["several#0"][1]
-    assert found["compared without walls"] == 3 and found["differ without walls"] == {}
+    assert found["compared without walls"] == 5 and found["differ without walls"] == {}
     assert "print" not in out.read_text()
 
 

@@ -37,6 +37,12 @@ WHOLE = "def add(a, b):\n    return a + b\n"
         ("````python\ns = '''\n```\n'''\nprint(s)\n````", "s = '''\n```\n'''\nprint(s)\n"),  # a fence within a fence
         ("```cpp\nint main() {}\n```\n```python\nprint(1)\n```", "print(1)\n"),
         ("print(1)\nThis program prints 1, as wanted.", "print(1)\n"),
+        (" n = int(input())\nprint(n)\n", "n = int(input())\nprint(n)\n"),  # a base model's leading space
+        ("    n = 1\n    print(n)\n", "n = 1\nprint(n)\n"),
+        ("[BEGIN]\nprint(1)\n[DONE]\n\nWrite another.\n[BEGIN]\nprint(2)\n[DONE]", "print(1)\n"),
+        ("print(1)\n[DONE]\nQ: ...\n[BEGIN]\nprint(2)\n[DONE]", "print(1)\n"),
+        ("```\nprint(1)\n```\nFor example\n```\n3 -1\n```", "print(1)\n"),
+        ("```markdown\nIt is\n```python\nprint(1)\n```\n```", "print(1)\n"),
         ("x = 1\nprint(x)\n\n# Explanation:\nWe set x to 1.\n\nThat's all!", "x = 1\nprint(x)\n\n# Explanation:\n"),
         ("1. Do it:\n   ```python\n   if x:\n       print(1)\n   ```", "if x:\n    print(1)\n"),  # in a list
         (

@@ -33,7 +33,7 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""What the official judge puts before a program that is called, but for numpy."""
+"""What the official judge puts before every program, but for numpy, which is not in the sandbox."""
 UNTYPED = "the arguments are text whose types are lost"
 UNLISTED = "an input is no list of arguments"
 
@@ -106,14 +106,14 @@ class APPS(Code):
         starter = str(record.get("starter_code") or "")
         mode = "call" if function else "stdin"
         task = Task(mode, entry_point=function, limits=self.limits(), compare=printed_as(text), unwrap=True)
-        how = How(task, prefix=IMPORTS if function else "", function=function)
+        how = How(task, prefix=IMPORTS, function=function)
         return Exercise(
             name=name,
             statement=ASKED.format(text, starter, FORMATS[mode]),
             how=how,
             public=tuple(Test(given, wanted, how) for given, wanted in shown or []),
             hidden=tuple(Test(given, wanted, how) for given, wanted in tests),
-            right=tuple(map(str, _json(record, "solutions", where) or [])),
+            right=tuple(_json(record, "solutions", where) or []),
             level=str(record.get("difficulty") or ""),
             unjudged=several(text) if tests else TESTLESS,
         )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import TESTLESS, UNSAID, Exercise, How, printed_as, several
+from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, UNSAID, Exercise, How, printed_as, several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
@@ -54,17 +54,18 @@ class CodeContests(Code):
             right=_programs(record, "solutions"),
             wrong=_programs(record, "incorrect_solutions"),
             level=_level(record.get("difficulty")),
-            unjudged=_unjudged(str(name), text) if hidden else TESTLESS,
+            unjudged=_unjudged(str(name), text, record) if hidden else TESTLESS,
         )
 
 
-def _unjudged(name: str, text: str) -> str:
+def _unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
+    if record.get("input_file") or record.get("output_file"):
+        return BY_FILE
     return UNSAID if name.lower().startswith(SEVERAL) else several(text)
 
 
 def _tests(record: Mapping[str, Any], field: str, how: How) -> list[Test]:
-    found = record.get(field) or {"input": [], "output": []}
-    return [Test(given, wanted, how) for given, wanted in zip(found["input"], found["output"], strict=True)]
+    return [Test(given, wanted, how) for given, wanted in _pairs(record, field, "input", "output")]
 
 
 def _extracted(record: Mapping[str, Any], how: How) -> list[Test]:
@@ -74,9 +75,16 @@ def _extracted(record: Mapping[str, Any], how: How) -> list[Test]:
 
 
 def _programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    found = record.get(field) or {"language": [], "solution": []}
-    pairs = zip(found["language"], found["solution"], strict=True)
+    pairs = _pairs(record, field, "language", "solution")
     return tuple(program for language, program in pairs if language in (PYTHON, "PYTHON3"))
+
+
+def _pairs(record: Mapping[str, Any], field: str, one: str, other: str) -> list[tuple[Any, Any]]:
+    """Two lists of equal length as pairs; none where the field is empty or absent."""
+    found = record.get(field) or {one: [], other: []}
+    if not isinstance(found, Mapping) or len(found[one]) != len(found[other]):
+        raise ValueError(f"`{field}` must hold two lists of equal length, `{one}` and `{other}`")
+    return list(zip(found[one], found[other], strict=True))
 
 
 def _level(number: int | None) -> str:

@@ -13,18 +13,23 @@ from preflab.sandbox.judge import Task
 from preflab.types import Split, Test
 
 SEVERAL = re.compile(
-    r"\b(print|output|report|return|find|give)\s+any\b"
+    r"(?<!not )(?<!n't )\b(print|output|report|return|find|give) (any|one of (them|these|those))\b"
+    r"|\bwhichever you (like|want|prefer)\b|\b(choose|pick) any( one)?([.,;]|$)"
     r"|\bany of (them|these|those)( \w+)? (is|are|be) (\w+ )?(accept|allow|correct|right|fine|ok)"
+    r"|\bany (\w+ )?(answer|solution|output)s? (is|are|will be|would be) (accept|allow|correct|right|fine|ok)"
     r"|\b(several|multiple|many|more than one)\b[^.]{0,120}\.?\s[^.]{0,60}\bany\b[^.]{0,60}\b(accept|allow)"
-    r"|\b(print|output|list|return|answer)\b[^.]{0,80}\bin (any|arbitrary) order"
+    r"|\b(print|output|return|answer)\b[^.]{0,80}\bin (any|arbitrary) order"
     r"|\bnumber of operations\b[^.]*\.\s+(in|on|after|then)\b[^.]*\blines?\b",
     re.IGNORECASE,
 )
 """How statements say that they take more than one answer."""
+SPOKEN = re.compile(r"\binteractive (problem|task)\b|\b(problem|task) is interactive\b", re.IGNORECASE)
+"""How they say that the program speaks with the judge."""
 MANY = "several answers are right, and there is no judge for them"
 UNSAID = "several answers are right, which the statement does not say"
 INTERACTIVE = "what is read depends on what was printed (interactive)"
-TESTLESS = "there are no tests"
+TESTLESS = "there are no hidden tests"
+BY_FILE = "it reads or writes a file of its own"
 FEW = "there are too few tests for some to be public"
 CASELESS = re.compile(
     r"\bletters?\b[^.]{0,40}\b(any|either) case\b"
@@ -84,9 +89,9 @@ def pieces(source: str, call: str) -> tuple[str, ...]:
 
 def several(statement: str) -> str:
     """Why a problem cannot be judged by the one answer that its tests have; empty where it can."""
-    if "interactive problem" in statement:
+    if SPOKEN.search(statement):
         return INTERACTIVE
-    return MANY if SEVERAL.search(statement) else ""
+    return MANY if SEVERAL.search(" ".join(statement.split())) else ""
 
 
 def printed_as(statement: str) -> Comparison:

@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Sequence
 
 OPENED = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
 LATE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)
 """A fence of Python that opens behind words, on their line."""
+BEGUN = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
+DONE = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
+"""MBPP's own marks around an answer, each on a line of its own."""
+DOCUMENTS = ("markdown", "md")
+"""Fences of texts that may hold fences of programs."""
 FENCES = 8
 """Fences at most that are tried as the end of a block."""
 DROPPED = 60
@@ -26,13 +32,23 @@ WORDS = 5
 def extract(text: str, *, opening: str = "", function: str = "") -> str:
     """The program's source. `opening`: code that the answer may go on from; `function`: the name that it must define, a
     plain one or `Class.method`."""
-    code = blocks(LATE.sub(r"\1\n\2", text.replace("\r\n", "\n")))
+    text = between_marks(text.replace("\r\n", "\n"))
+    code = blocks(LATE.sub(r"\1\n\2", text))
     if not code:
-        return completed(opening, text)
+        whole = completed("", text) if function and not text[:1].isspace() else ""
+        return whole if function and defines(whole, function) and parses(whole) else completed(opening, text)
     wanted = [block for block in code if (defines(block, function) if function else is_program(block))]
     if wanted:
         return wanted[-1]
     return completed(opening, code[-1])
+
+
+def between_marks(text: str) -> str:
+    """What stands before the first `[DONE]` and behind a `[BEGIN]` there, where they are used."""
+    done = DONE.search(text)
+    text = text[: done.start()] if done else text
+    begun = BEGUN.search(text)
+    return text[begun.end() :] if begun else text
 
 
 def blocks(text: str) -> list[str]:
@@ -43,7 +59,7 @@ def blocks(text: str) -> list[str]:
     while place < len(lines):
         opened = OPENED.match(lines[place].rstrip("\n"))
         place += 1
-        if opened:
+        if opened and opened[3].lower() not in DOCUMENTS:
             body, place = block(lines, place, opened[1], opened[2])
             found.append((opened[3].lower(), body))
     marked = [body for tag, body in found if tag.startswith("py")]
@@ -65,20 +81,18 @@ def is_program(source: str) -> bool:
     """Whether it is Python that does something: an example's output may be Python too, of values alone."""
     if not parses(source):
         return False
-    return any(not (isinstance(node, ast.Expr) and _is_value(node.value)) for node in ast.parse(source).body)
-
-
-def _is_value(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return isinstance(node, ast.Name)
-    return True
+    top = ast.parse(source).body
+    return any(
+        not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node)) for node in top
+    )
 
 
 def completed(opening: str, text: str) -> str:
     """The longest beginning of the text, in lines, that is Python behind the opening. Where nothing is opened, words may stand
     before the program; all of the text where none is found."""
+    if not opening and text[:1].isspace():
+        whole = textwrap.dedent(text)
+        text = whole if parses(whole) else text.lstrip()
     lines = text.splitlines(keepends=True)
     for skipped in range(1 if opening else min(WORDS, len(lines)) + 1):
         source = beginning(opening, lines[skipped:])

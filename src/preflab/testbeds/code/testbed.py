@@ -67,9 +67,7 @@ class Code(Sandboxed):
         """A record as an exercise; raises `UserError` for whatever is wrong with it."""
         try:
             found = self.exercise(record, where)
-            for test in (*found.public, *found.hidden):
-                if isinstance(test.input, str):
-                    check_text(test.input, f"{where}: the input of a test")
+            check(found, where)
             return found
         except KeyError as error:
             raise UserError(
@@ -137,6 +135,8 @@ class Code(Sandboxed):
         notes = self.notes(dropped, kept)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
+        for found in rows.values():  # data sets come in the order of their levels, and the first few must stand for all
+            found.sort(key=lambda row: place(row.prompt.id, "order"))
         few = examples(rows["train"], self.shots)
         shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
         with self.programs() as judge:
@@ -162,6 +162,20 @@ class Code(Sandboxed):
         if self.max_tests:
             notes.append(f"{self.title}: of a problem's hidden tests the first {self.max_tests} decide.")
         return notes
+
+
+def check(found: Exercise, where: str) -> None:
+    """Raises `UserError` where a test or a program is no text that can be judged."""
+    for test in (*found.public, *found.hidden):
+        if found.how.task.mode == "stdin" and not (isinstance(test.input, str) and isinstance(test.output, str)):
+            raise UserError(
+                f"{where}: input and output of a test must be text, and are {test.input!r}, {test.output!r}."
+            )
+        if isinstance(test.input, str):
+            check_text(test.input, f"{where}: the input of a test")
+    for program in (*found.right, *found.wrong):
+        if type(program) is not str:  # whatever the file holds
+            raise UserError(f"{where}: a solution must be text, and is {program!r}.")
 
 
 def problems(count: int) -> str:
