@@ -73,7 +73,8 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     several = {**bad, "name": "several", "description": "Print any of them."}
     breaks = {**several, "name": "breaks", "solutions": {"language": [3], "solution": ["1 / 0"]}}
     lucky = {**CONTEST, "name": "lucky", "incorrect_solutions": CONTEST["solutions"]}
-    data = write(tmp_path / "data.jsonl", CONTEST, bad, several, breaks, lucky)
+    by_file = {**breaks, "name": "by file", "input_file": "input.txt"}
+    data = write(tmp_path / "data.jsonl", CONTEST, bad, several, breaks, lucky, by_file)
     out = tmp_path / "found.json"
     verify = ["testbed", "verify", "code_contests", "--data", data, "--compare", "--out", str(out)]
     assert command(verify) == 1
@@ -84,12 +85,13 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reasons.write_text('{"bad": "its solution is wrong", "breaks": "it divides by 0"}')
     assert command([*verify, "--reasons", str(reasons)]) == 0
     found = json.loads(out.read_text())
-    assert found["right programs"] == {"passed": 2, "failed": 2, "runtime-error": 1}
-    assert found["wrong programs"] == {"failed": 4, "passed": 1}
+    assert found["right programs"] == {"passed": 2, "failed": 2, "runtime-error": 2}
+    assert found["wrong programs"] == {"failed": 5, "passed": 1}
     assert found["wrong programs that pass"] == ["lucky#0"]
     assert found["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
     assert "several answers" in found["exceptions"]["several#0"][1]
-    assert found["compared without walls"] == 5 and found["differ without walls"] == {}
+    assert "file of its own" in found["exceptions"]["by file#0"][1]
+    assert found["compared without walls"] == 6 and found["differ without walls"] == {}
     assert "print" not in out.read_text()
 
 
