@@ -159,6 +159,8 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any
     absent = sorted(map(str, report["missing_keys"])) + sorted(str(key[0]) for key in report["mismatched_keys"])
     if absent:
         raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
+    for weight in model.parameters():  # out of the mapped file: a sum's last bit may depend on where its weights lie
+        weight.data = weight.data.clone()
     return model.eval()
 
 
