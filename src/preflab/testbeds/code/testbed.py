@@ -135,8 +135,8 @@ class Code(Sandboxed):
         notes = self.notes(dropped, kept)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
-        for found in rows.values():  # data sets come in the order of their levels, and the first few must stand for all
-            found.sort(key=lambda row: place(row.prompt.id, "order"))
+        for ordered in rows.values():  # data sets come in the order of their levels; the first few must stand for all
+            ordered.sort(key=lambda row: place(row.prompt.id, "order"))
         few = examples(rows["train"], self.shots)
         shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
         with self.programs() as judge:
