@@ -6,9 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from preflab.fields import Count
 from preflab.spec import Spec
 
-Count = Annotated[int, Field(ge=1)]
 CLUSTERED = ", clustered"
 """What stands behind the name of a measure k@n where the submissions are chosen by clusters."""
 

@@ -10,9 +10,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from torch import nn
 
 from preflab.errors import UserError
@@ -27,9 +27,6 @@ from preflab.train.run import Run
 from preflab.types import Preference, Prompt, Ranking, Rated, of_two
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
-Count = Annotated[int, Field(ge=1)]
-CountOrAll = Annotated[int, Field(ge=0)]  # 0: all
-Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)

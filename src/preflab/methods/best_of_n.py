@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from preflab.methods.base import Count, Method, Parts
+from preflab.fields import Count
+from preflab.methods.base import Method, Parts
 from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from preflab import dist, ops
 from preflab.batch import Experience
 from preflab.errors import UserError
-from preflab.methods.base import Count, Parts
+from preflab.fields import Count
+from preflab.methods.base import Parts
 from preflab.methods.rollout import (
     NOTHING_LEARNT,
     Rollout,

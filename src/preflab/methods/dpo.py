@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
+from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
-from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
+from preflab.methods.base import Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms

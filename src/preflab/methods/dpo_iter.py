@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 
 from preflab.batch import PairBatch, collate_pairs
+from preflab.fields import Count, CountOrAll
 from preflab.losses.preference import REFERENCE_FREE
-from preflab.methods.base import Count, CountOrAll, Parts
+from preflab.methods.base import Parts
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.methods.rollout import asked_prompts

@@ -14,7 +14,8 @@ from pydantic import FiniteFloat
 
 from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.errors import UserError
-from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.fields import Count, CountOrAll
+from preflab.methods.base import Method, Parts
 from preflab.methods.rollout import asked_prompts, roll_out
 from preflab.methods.rounds import Plan, Rounds, paid_rounds
 from preflab.methods.sft import nll

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from preflab import ops
 from preflab.errors import UserError
-from preflab.methods.base import Count, CountOrAll, Parts, Positive
+from preflab.fields import Count, CountOrAll, Positive, Share
+from preflab.methods.base import Parts
 from preflab.methods.critic_free import Assessed, CriticFree, improve
 from preflab.methods.rollout import (
     Rollout,
@@ -25,7 +26,6 @@ from preflab.methods.rollout import (
     telling,
     whole_groups,
 )
-from preflab.methods.surrogate import Share
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 from preflab.types import Prompt

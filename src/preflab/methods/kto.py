@@ -22,8 +22,9 @@ from torch import Tensor
 
 from preflab.batch import TokenBatch, collate, moved
 from preflab.errors import UserError
+from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.kto import kto_loss, kto_reference_point
-from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
+from preflab.methods.base import Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms

@@ -13,12 +13,12 @@ from pydantic import model_validator
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
+from preflab.fields import Count, Share
 from preflab.losses.preference import REFERENCE_FREE
-from preflab.methods.base import Count, Parts
+from preflab.methods.base import Parts
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.methods.rollout import NOTHING_LEARNT, asked_prompts, share_done
-from preflab.methods.surrogate import Share
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, FiniteFloat
 
 from preflab.errors import UserError
-from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.fields import Count, CountOrAll
+from preflab.methods.base import Method, Parts
 from preflab.methods.rollout import paid_sets, roll_out
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding

@@ -17,8 +17,9 @@ from pydantic import Field
 from preflab import ops
 from preflab.batch import Experience
 from preflab.errors import UserError
+from preflab.fields import Count, Positive, Share
 from preflab.losses.policy import ppo_value_loss
-from preflab.methods.base import Count, Parts, Positive
+from preflab.methods.base import Parts
 from preflab.methods.rollout import (
     Rollout,
     asked_prompts,
@@ -31,7 +32,7 @@ from preflab.methods.rollout import (
     share_done,
     training_prompts,
 )
-from preflab.methods.surrogate import Share, Surrogate, actor_terms
+from preflab.methods.surrogate import Surrogate, actor_terms
 from preflab.models import forward
 from preflab.models.heads import Critic
 from preflab.models.heads import critic as make_critic

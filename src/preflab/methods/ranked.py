@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from preflab.batch import RankedBatch, collate_rankings
+from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.ranking import RankedLogprobs, pro_loss, rrhf_loss
-from preflab.methods.base import Count, CountOrAll, Method, Parts, Positive
+from preflab.methods.base import Method, Parts
 from preflab.methods.rankings import drawn_rankings
 from preflab.models import forward
 from preflab.models.lm import LanguageModel

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from preflab.errors import UserError
-from preflab.methods.base import CountOrAll, Method, Parts
+from preflab.fields import CountOrAll
+from preflab.methods.base import Method, Parts
 from preflab.methods.rollout import paid_sets, roll_out
 from preflab.sampling.base import Decoding
 from preflab.types import Completion, Prompt, Ranking

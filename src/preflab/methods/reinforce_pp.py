@@ -14,9 +14,9 @@ from torch import Tensor
 
 from preflab import ops
 from preflab.errors import UserError
-from preflab.methods.base import Count, Parts
+from preflab.fields import Count, Share
+from preflab.methods.base import Parts
 from preflab.methods.critic_free import Assessed, CriticFree, improve
-from preflab.methods.surrogate import Share
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from preflab import ops
-from preflab.methods.base import Count, Parts, Positive
+from preflab.fields import Count, Positive, Share
+from preflab.methods.base import Parts
 from preflab.methods.critic_free import Assessed, CriticFree, improve
 from preflab.methods.rollout import roll_out, shaped
-from preflab.methods.surrogate import Share
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 

@@ -15,8 +15,9 @@ from pydantic import Field
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
+from preflab.fields import Count, CountOrAll
 from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
-from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.methods.base import Method, Parts
 from preflab.methods.held_out import held_out_measures
 from preflab.models import forward
 from preflab.models.heads import reward_model

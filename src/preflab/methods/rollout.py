@@ -18,7 +18,8 @@ from torch import Tensor
 from preflab import ops
 from preflab.batch import Asked, KeptTokens, TokenBatch
 from preflab.errors import UserError
-from preflab.methods.base import Count, Method, Parts
+from preflab.fields import Count
+from preflab.methods.base import Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Literal
 
 from preflab.batch import TokenBatch, collate_demonstrations
+from preflab.fields import Count, CountOrAll
 from preflab.losses.policy import sft_loss
-from preflab.methods.base import Count, CountOrAll, Method, Parts
+from preflab.methods.base import Method, Parts
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms

@@ -6,21 +6,18 @@ PPO has a critic and a file of its own; GRPO, RLOO, REINFORCE++ and ReMax differ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from preflab import ops
 from preflab.batch import Experience
+from preflab.fields import Positive, Share
 from preflab.losses.policy import ppo_policy_loss
-from preflab.methods.base import Positive
 from preflab.methods.rollout import OnPolicy
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Terms
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Surrogate(OnPolicy):

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.base import Count, Method, Parts
+from preflab.fields import Count
+from preflab.methods.base import Method, Parts
 from preflab.methods.held_out import held_out_measures
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel

@@ -14,12 +14,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from preflab.errors import UserError
+from preflab.fields import Share
 from preflab.spec import Context, Spec
 from preflab.testbeds.minicode import corpus, problems
 from preflab.testbeds.minicode.language import WORDS, CompileError, RuntimeFault, Step, Value, compiled, run
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
 
-Share = Annotated[float, Field(ge=0, le=1)]
 TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few: 2,785 in train, 951, 939
 HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
