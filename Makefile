@@ -20,7 +20,7 @@ help:
 	@echo "make check     lint, format, types, import layers"
 	@echo "make docs      build the documentation into site/, warnings are errors"
 	@echo "make dist      build wheel and sdist into dist/"
-	@echo "make walk      print the two walks that a reader follows"
+	@echo "make walk      print the five walks that a reader follows"
 
 install:
 	@sh scripts/install.sh

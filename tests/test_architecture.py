@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
-import importlib.util
 import json
 import re
 import resource
@@ -28,6 +28,15 @@ TORCH_FREE_MODULES = (
     ),
 )
 TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
+
+
+def script(repository: Path, name: str) -> ModuleType:
+    """A module of `scripts/`, whose modules import each other by name as scripts do."""
+    sys.path.insert(0, str(repository / "scripts"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
 
 
 def run_python(code: str) -> str:
@@ -54,12 +63,7 @@ def source(repository: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def walk(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("walk", repository / "scripts" / "walk.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["walk"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(repository, "walk")
 
 
 def test_import_preflab_is_light() -> None:
@@ -144,34 +148,66 @@ def test_files_and_functions_stay_small(source: Path) -> None:
     assert long == []
 
 
-def test_walk_counts(walk: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two files, 5 + 3 lines: neither blank lines nor docstrings count, comments do.
+WALKED = {
+    "a.py": '''"""Doc.
 
-    a.py: def train, _helper(), def _helper, # why, loss(1) = 5; b.py: def loss, return, 1 + x = 3. One hop: a -> b.
+More."""
+
+TABLE = {"b": loss}
+def train():
+    _helper()
+def _helper():
+    # why
+    TABLE["b"](1)
+''',
+    "b.py": '''class Learner:
+    def __init__(self):
+        """Doc."""
+
+        self.x = (
+            1)
+    def step(self): ...
+def loss(x):
+    return Learner().step()
+''',
+}
+
+
+def walked(walk: ModuleType, visits: str, source: Path, **limits: int) -> list[str]:
+    """What is wrong with a walk through the two files of `WALKED`."""
+    for name, text in WALKED.items():
+        (source / name).write_text(text)
+    most = {"stops": 9, "files": 9, "lines": 99, "hops": 9, "climbs": 9} | limits
+    return walk.check(walk.Walk("w", "train", walk.Counts(0, 0, 0, 0, 0), walk.Counts(**most), visits), source)
+
+
+def test_walk_counts(walk: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four stops on two files, three visits, the last of which climbs back to a.py.
+
+    Lines: neither blank nor docstring, comments count. a.py: TABLE, def, call, def, # why, call = 6; b.py: class, def, self.x,
+    1), def step, def loss, return = 7. A function in a module's table is called where the table is read; a class is called
+    for its `__init__`.
     """
-    (tmp_path / "a.py").write_text(
-        '"""Doc.\n\nMore."""\n\ndef train():\n    _helper()\ndef _helper():\n    # why\n    loss(1)\n'
+    visits = "a.py: train\nb.py: loss, Learner.__init__\na.py: _helper"
+    assert walked(walk, visits, tmp_path) == []
+    assert (
+        "stops 4 (at most 9), files 2 (at most 9), lines 13 (at most 99), hops 2 (at most 9), climbs 1 (at most 9)"
+        in (capsys.readouterr().out)
     )
-    (tmp_path / "b.py").write_text('def loss(x):\n    """Doc."""\n\n    return (\n        1 + x)\n')
-    steps = (walk.Step("a.py", "train"), walk.Step("b.py", "loss"))
-    assert walk.check(walk.Walk("w", "train", steps, 2, 8, 1), tmp_path) == []
-    printed = capsys.readouterr().out
-    assert "files: 2 " in printed
-    assert "lines: 8 " in printed
-    assert "hops: 1 " in printed
-    limits = walk.check(walk.Walk("w", "train", steps, 1, 7, 0), tmp_path)
-    assert limits == ["2 files, at most 1", "8 lines, at most 7", "1 hops, at most 0"]
+    few = walked(walk, visits, tmp_path, stops=3, files=1, lines=12, hops=1, climbs=0)
+    assert few == [
+        "4 stops, at most 3",
+        "2 files, at most 1",
+        "13 lines, at most 12",
+        "2 hops, at most 1",
+        "1 climbs, at most 0",
+    ]
 
 
 def test_walk_names_what_is_missing(walk: ModuleType, tmp_path: Path) -> None:
-    """A file, a function or a call that is not there is an error, not a shorter walk."""
-    (tmp_path / "a.py").write_text("def train():\n    pass\n")
-    (tmp_path / "b.py").write_text("class B:\n    def step(self):\n        pass\n")
-
-    def wrong(file: str, function: str) -> list[str]:
-        steps = (walk.Step("a.py", "train"), walk.Step(file, function))
-        return walk.check(walk.Walk("w", "train", steps, 9, 99, 9), tmp_path)
-
-    assert wrong("c.py", "f") == ["there is no c.py"]
-    assert wrong("b.py", "B.leap") == ["no B.leap in b.py"]
-    assert wrong("b.py", "B.step") == ["nothing on the walk calls step (b.py)"]
+    """A file, a definition, or a call by an *earlier* stop that is not there is an error, not a shorter walk."""
+    assert walked(walk, "a.py: train\nc.py: f", tmp_path) == ["there is no file c.py"]
+    assert walked(walk, "a.py: train\nb.py: B.leap", tmp_path) == ["there is no B.leap in b.py"]
+    late = walked(walk, "a.py: train\nb.py: Learner.step, loss", tmp_path)
+    assert late == ["no earlier stop calls step (b.py: Learner.step)"]
+    assert walked(walk, "a.py: train\nb.py: loss, Learner.step as leap", tmp_path) != []

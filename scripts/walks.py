@@ -1,0 +1,348 @@
+"""The five walks of a reader: where the data start, where they end, and every stop between. `walk.py` counts and checks them.
+
+A stop is a function (or a spec, by its class) that the data pass through: every one in another file than its caller's,
+and of the caller's own file those in which data change form or that lead on to another file. Stops stand in the order
+of the calls, depth first, each at its first call. A line is one visit of a file; a new line is a hop.
+
+Left out is what a reader may skip without losing the data: charging the meter, crash points, help texts, checks that only
+raise, and what another walk shows from its beginning (the arm's walk ends at `DPO.train`, where the pair's goes on).
+
+Where code moves, move its name here; `preflab.` and `src/` are left out. `f as g`: the caller calls it `g`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Counts(NamedTuple):
+    stops: int
+    files: int
+    lines: int
+    hops: int
+    climbs: int
+
+
+class Stop(NamedTuple):
+    """`definition` in `file`, as `name` or `Class.name`; `called_as` where its caller has another name for it."""
+
+    file: str
+    definition: str
+    called_as: str = ""
+
+
+class Walk(NamedTuple):
+    """`limits`: the most that each count may be; `before`: what it was before the reorganisation."""
+
+    name: str
+    title: str
+    before: Counts
+    limits: Counts
+    visits: str
+
+    @property
+    def stops(self) -> list[Stop]:
+        """The stops of `visits`, whose lines are `file: definition, definition as name, ...`."""
+        stops: list[Stop] = []
+        for line in filter(None, map(str.strip, self.visits.splitlines())):
+            file, _, definitions = line.partition(":")
+            for words in definitions.split(","):
+                definition, _, name = words.strip().partition(" as ")
+                stops.append(Stop(file, definition, name))
+        return stops
+
+
+WALKS = (
+    Walk(
+        "pair",
+        "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
+        before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
+        limits=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
+        visits="""
+            study/execute.py: _train_and_measure
+            testbeds/jsonl.py: Jsonl.open, Jsonl._split, _rows
+            testbeds/lines.py: read_lines, _record
+            testbeds/formats.py: parse_record, _dialogue, _turns
+            testbeds/lines.py: check_text
+            testbeds/formats.py: _answer
+            testbeds/dialogues.py: prompt_id
+            testbeds/provenance.py: first_turn_key, place
+            testbeds/jsonl.py: _disjoint
+            testbeds/dialogues.py: Dialogues.__init__
+            study/answers.py: preferences_of
+            methods/dpo.py: DPO.train
+            testbeds/dialogues.py: Dialogues.preferences
+            train/run.py: Run.pairs, Run.drawn
+            batch.py: collate_pairs
+            models/lm.py: LanguageModel.encode, LanguageModel.encode_prompt, LanguageModel.encode_completion
+            batch.py: collate
+            methods/dpo.py: with_reference
+            models/forward.py: by_micro_batch
+            batch.py: micro_batches
+            models/forward.py: sequence_logprobs, token_logprobs, states, _chunk
+            ops.py: sequence_sum
+            methods/base.py: Parts.learner
+            train/learner.py: Learner.__init__
+            methods/dpo.py: PairLoss.objective
+            losses/preference.py: preference_loss
+            train/run.py: Run.steps, Run.rows
+            batch.py: PairBatch.select
+            train/learner.py: Learner.step
+            methods/dpo.py: pair_terms
+            losses/preference.py: dpo_loss
+            ops.py: reduce
+            train/learner.py: Learner._update
+        """,
+    ),
+    Walk(
+        "rollout",
+        "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
+        before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
+        limits=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
+        visits="""
+            methods/ppo.py: PPO.train
+            methods/rollout.py: training_prompts
+            methods/base.py: Parts.prompts
+            testbeds/dialogues.py: Dialogues.prompts
+            methods/ppo.py: open_critic
+            models/heads.py: critic as make_critic
+            methods/base.py: Parts.learner
+            train/learner.py: Learner.__init__
+            models/reference.py: Reference.__init__
+            methods/rollout.py: share_done
+            train/run.py: Run.steps
+            methods/rollout.py: asked_prompts
+            train/run.py: Run.affordable, Run.stream
+            methods/rollout.py: roll_out
+            models/lm.py: LanguageModel.encode_prompt
+            sampling/native.py: NativeSampler.sample
+            sampling/request.py: Results.__init__
+            sampling/draw.py: uniforms
+            sampling/support.py: examine
+            sampling/request.py: batches
+            sampling/native.py: _complete
+            sampling/decode.py: DecodeBatch.__init__, DecodeBatch._prefill
+            sampling/cache.py: InPlaceCache.begin
+            models/forward.py: Head.__init__, Head.__call__ as head
+            sampling/draw.py: choose, keep, draw
+            sampling/request.py: Results.add
+            sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
+            sampling/request.py: Results.samples
+            models/lm.py: LanguageModel.completions, LanguageModel.decode
+            train/run.py: Run.score
+            rewards/tests.py: TestReward.score, TestReward.judge, judged, TestReward._worth
+            methods/ppo.py: assess
+            methods/rollout.py: old_and_reference
+            models/reference.py: Reference.active
+            methods/rollout.py: logprobs_of
+            models/forward.py: by_micro_batch
+            batch.py: micro_batches
+            models/forward.py: token_logprobs, states, _chunk, values
+            ops.py: RunningMoments.restore
+            methods/rollout.py: shaped
+            ops.py: kl_estimate, token_rewards, gae, whiten
+            methods/ppo.py: rescale_values
+            ops.py: RunningMoments.update, RunningMoments.normalise
+            methods/rollout.py: mini_batches
+            batch.py: Experience.select
+            train/learner.py: Learner.step
+            methods/surrogate.py: actor_terms
+            losses/policy.py: ppo_policy_loss
+            ops.py: reduce
+            methods/surrogate.py: Surrogate.too_far
+            train/learner.py: Learner._update
+            methods/ppo.py: critic_terms
+            losses/policy.py: ppo_value_loss
+            methods/rollout.py: rollout_measures
+            methods/ppo.py: KlController.update
+            models/reference.py: Reference.follow
+        """,
+    ),
+    Walk(
+        "arm",
+        "from a run file to its result.json (preflab train --run FILE; testbed minicode, method dpo)",
+        before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
+        limits=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
+        visits="""
+            cli.py: main, run, define_train, command_train
+            study/command.py: arm_from_options
+            spec.py: read_spec, read_data, parse_spec
+            study/arm.py: Arm
+            spec.py: variant, Registry.parse, Registry.load
+            study/execute.py: execute
+            study/origin.py: versions, revision
+            train/run.py: open_run
+            train/directory.py: locked, claim
+            train/files.py: write_json
+            train/log.py: logged
+            train/run.py: Run.__init__, stopping
+            study/execute.py: earlier_result, _train_and_measure, stages_of
+            testbeds/minicode/testbed.py: Minicode.open
+            study/execute.py: _model
+            testbeds/minicode/testbed.py: OpenMinicode.words
+            models/load.py: load
+            models/tiny.py: load
+            study/execute.py: with_stage, _bench
+            evaluation/programs.py: check_public
+            evaluation/hidden_tests.py: HiddenTests.open
+            sampling/native.py: Native.open
+            evaluation/evaluate.py: check_splits
+            study/execute.py: training_data
+            study/arm.py: made_elsewhere
+            study/execute.py: refuse_overlap, _to_train
+            study/answers.py: preferences_of
+            study/execute.py: _reward_model
+            study/answers.py: rankings_of, rated_of
+            methods/base.py: Parts
+            methods/dpo.py: DPO.train
+            train/run.py: Run.steps, Run._restore
+            train/checkpoint.py: load_newest
+            train/run.py: Run._look
+            evaluation/evaluate.py: look, draw
+            sampling/native.py: NativeSampler.sample
+            models/lm.py: LanguageModel.completions
+            evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
+            evaluation/evaluate.py: divergence
+            train/selection.py: Selection.seen
+            train/files.py: new_directory
+            train/run.py: Run._write
+            train/files.py: Lines.write
+            train/run.py: Run._keep, Run.checkpoint
+            train/checkpoint.py: save
+            train/run.py: Run._take_best
+            study/execute.py: _save
+            models/lm.py: LanguageModel.save
+            study/execute.py: last_record
+            train/files.py: read_lines
+            methods/base.py: Method.inference
+            evaluation/evaluate.py: evaluate, validated, summary
+            evaluation/programs.py: rates
+            evaluation/measures.py: pass_at_k
+            evaluation/evaluate.py: shown
+            study/command.py: finish_words
+        """,
+    ),
+    Walk(
+        "study",
+        "from a study file to its report (preflab study FILE)",
+        before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
+        limits=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
+        visits="""
+            cli.py: main, run, define_study, command_study
+            study/process.py: single_threaded
+            study/study.py: start_study, default_size
+            study/plan.py: load_study, study_data
+            spec.py: read_data
+            study/plan.py: merged
+            spec.py: parse_spec
+            study/plan.py: Study
+            spec.py: variant, Registry.parse, Registry.load
+            study/claims.py: check_arms
+            study/plan.py: narrowed
+            study/study.py: run_study
+            train/directory.py: locked
+            study/study.py: claim_study, write_manifest
+            train/files.py: write_json
+            study/plan.py: tasks, all_needs, needs
+            study/arm.py: made_elsewhere
+            study/plan.py: task
+            study/arm.py: Arm
+            study/study.py: run_all
+            study/watch.py: Watch.__init__
+            study/process.py: preload
+            study/runner.py: run_tasks, unfinished, is_done, ready, charged
+            study/process.py: launch, _become, command
+            study/runner.py: finish
+            study/process.py: last_words
+            study/watch.py: Watch.done
+            study/study.py: write_reports
+            train/files.py: read_json
+            study/outcome.py: results
+            study/ran.py: gather, spent, Board.of, Board.table, value
+            study/scores.py: Scores, share_seeds
+            study/statistics.py: compare_all, compare
+            study/scores.py: combined
+            study/statistics.py: _analysed
+            study/intervals.py: analyse, half_width, p_value
+            study/statistics.py: _interval, winner
+            study/scorers.py: evaluator_of
+            study/plan.py: evaluator_stage
+            study/scorers.py: pooled_accuracy
+            study/outcome.py: metrics
+            report/record.py: known_metric
+            study/outcome.py: arm_of, differences, measures
+            study/statistics.py: mean_interval
+            study/declared.py: interval
+            study/outcome.py: run_of
+            train/files.py: read_lines
+            study/ran.py: curve, frontier
+            study/outcome.py: spent_of, comparison
+            study/declared.py: claims
+            study/judge.py: judge_all, _judged
+            study/statistics.py: contrast
+            study/judge.py: outcome_of
+            study/declared.py: _claim, paper, sweep
+            study/scorers.py: reward_models
+            study/ran.py: mean_spent
+            study/verdict.py: verdict, under_other_budget
+            study/outcome.py: samples, automatic_caveats, made_with
+            study/declared.py: unfinished
+            study/ran.py: timing
+            report/results.py: Results
+            report/__init__.py: write_report
+            report/results.py: dump_results
+            report/table.py: render_csv
+            report/markdown.py: render_markdown
+            report/page.py: render_html
+            report/html.py: style_sheet
+            report/page.py: forest_column
+            report/views.py: measure
+            report/forest.py: scale, row, axis
+            report/page.py: claims_column
+            report/html.py: environment
+            report/views.py: main_metrics
+            report/page.py: comparison_groups
+            report/figures.py: curves
+            report/panels.py: panel
+            report/results.py: read_results
+            report/__init__.py: print_summary
+            report/summary.py: print_summary as show
+        """,
+    ),
+    Walk(
+        "program",
+        "from a completion to its verdict (evaluator hidden-tests, a program that reads standard input)",
+        before=Counts(stops=46, files=16, lines=1509, hops=27, climbs=12),
+        limits=Counts(stops=46, files=16, lines=1509, hops=27, climbs=12),
+        visits="""
+            evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
+            testbeds/dialogues.py: Dialogues.hidden_tests
+            rewards/tests.py: judged
+            testbeds/code/judge.py: ProgramJudge.__call__ as run, question
+            testbeds/code/extract.py: extract, blocks, completed
+            testbeds/code/judge.py: behind
+            sandbox/pool.py: opened_pool
+            sandbox/backends.py: backend as opened_backend
+            sandbox/bubblewrap.py: Bubblewrap.__init__
+            sandbox/image.py: image
+            sandbox/seccomp.py: program
+            sandbox/groups.py: new_group
+            sandbox/pool.py: Pool.judge, Pool._one
+            sandbox/judge.py: Judge.judge, Judge._judge, Judge._script, Judge._box
+            sandbox/process.py: opened, Pipes.__init__, file
+            sandbox/bubblewrap.py: Bubblewrap.start
+            sandbox/process.py: launch, Pipes.first_process, hand_over
+            sandbox/groups.py: Group.open, Group.add
+            sandbox/process.py: Box.__init__, Box.finish, Box._watch, Box._read, Box._within
+            sandbox/groups.py: Group.usage
+            sandbox/process.py: Box._passed, Box._reap
+            sandbox/judge.py: printed, broken
+            sandbox/process.py: Box.idle
+            sandbox/judge.py: Judge._compared
+            sandbox/compare.py: same_text
+            sandbox/judge.py: failure
+            types.py: Verdict
+            evaluation/base.py: Grade
+        """,
+    ),
+)
