@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from preflab.cli import COMMANDS, define_evaluate, define_train, main
-from preflab.study.command import arm_from_options, evaluation_arm
+from preflab.cli.method_options import arm_from_options, evaluation_arm
 
 
 def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -175,7 +175,7 @@ def test_torch_stays_out_of_the_plain_commands() -> None:
     probe = (
         "import sys\nfrom preflab.cli import main\n"
         "try:\n    main(['studies'])\nexcept SystemExit:\n    pass\n"
-        "import preflab.study.study, preflab.study.outcome\n"
+        "import preflab.study.study, preflab.study.results\n"
         "print('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

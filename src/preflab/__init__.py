@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from preflab._version import __version__
 
 if TYPE_CHECKING:
+    from preflab.api import Trained, compare, fit
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
-    from preflab.study.api import Trained, compare, fit
-    from preflab.study.plan import load_study
+    from preflab.study.spec import load_study
     from preflab.study.study import run_study
     from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
 
 _HOMES = {
     "preflab.errors": ("UserError",),
     "preflab.spec": ("Context", "Spec"),
-    "preflab.study.api": ("Trained", "compare", "fit"),
-    "preflab.study.plan": ("load_study",),
+    "preflab.api": ("Trained", "compare", "fit"),
+    "preflab.study.spec": ("load_study",),
     "preflab.study.study": ("run_study",),
     "preflab.types": (
         "Completion",

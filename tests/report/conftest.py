@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from preflab.report import results as r
+from preflab.analysis.record import results as r
 from preflab.report.page import render_html
 
 LEVELS = ("introductory", "interview", "competition")

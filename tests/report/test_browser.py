@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from preflab.analysis.record.results import Results
 from preflab.report.page import render_html
-from preflab.report.results import Results
 
 WIDTHS = (1280, 390)
 FLAGS = (

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from preflab.analysis.record.results import Interval, Results
 from preflab.errors import UserError
 from preflab.report import print_summary, write_report
 from preflab.report.figures import sweep
 from preflab.report.markdown import render_markdown
 from preflab.report.page import render_html
-from preflab.report.results import Interval, Results
 from preflab.report.table import render_csv
 
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m[red]x[/red]\u202e=cmd() $x^2$ `a` | \"'&\n<!--"

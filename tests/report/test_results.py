@@ -8,9 +8,9 @@ from pathlib import Path
 import pydantic
 import pytest
 
+from preflab.analysis.record.results import Interval, Results, dump_results, known_metric, read_results
+from preflab.analysis.record.schema import schema_markdown
 from preflab.errors import UserError
-from preflab.report.results import Interval, Results, dump_results, known_metric, read_results
-from preflab.report.schema import schema_markdown
 
 
 def test_round_trip(results: Results, tmp_path: Path) -> None:
@@ -70,5 +70,5 @@ def test_known_metrics() -> None:
 def test_documentation_is_current(repository: Path) -> None:
     """docs/results-schema.md is what the records say of themselves, and no field goes without a word."""
     written = (repository / "docs" / "results-schema.md").read_text(encoding="utf-8")
-    assert written == schema_markdown(), "renew it: python -m preflab.report.schema > docs/results-schema.md"
+    assert written == schema_markdown(), "renew it: python -m preflab.analysis.record.schema > docs/results-schema.md"
     assert not [line for line in written.splitlines() if line.endswith("|  |")]

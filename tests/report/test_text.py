@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preflab.analysis.record.results import Interval, known_metric
 from preflab.report import text
 from preflab.report.forest import Scale, _ticks
 from preflab.report.panels import shortened
-from preflab.report.results import Interval, known_metric
 
 SHARE, KL = known_metric("pass@1"), known_metric("kl")
 

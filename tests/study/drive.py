@@ -10,7 +10,7 @@ from pathlib import Path
 
 from preflab.errors import UserError
 from preflab.study import runner
-from preflab.study.plan import load_study, tasks
+from preflab.study.spec import load_study, tasks
 from preflab.study.watch import Watch
 
 sys.path.insert(0, str(Path(__file__).parent))

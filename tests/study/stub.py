@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from preflab.errors import UserError
 from preflab.spec import Spec
-from preflab.study.process import die_with_parent
+from preflab.study.launch import die_with_parent
 from preflab.train.directory import FORMAT, claim, locked
 from preflab.train.files import write_json
 

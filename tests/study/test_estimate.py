@@ -14,7 +14,7 @@ from preflab.errors import UserError
 from preflab.models import forward
 from preflab.spec import parse_spec
 from preflab.study.estimate import TOKENS, Estimate
-from preflab.study.plan import Study, tasks
+from preflab.study.spec import Study, tasks
 
 ARMS = {"ppo": {"method": {"kind": "sft", "epochs": 1}}}
 

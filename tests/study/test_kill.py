@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import yaml
 
-from preflab.study.plan import PRESETS
-from preflab.study.process import THREADS
+from preflab.study.launch import THREADS
+from preflab.study.spec import PRESETS
 
 
 class Place:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from preflab.report.results import read_results
+from preflab.analysis.record.results import read_results
 from preflab.spec import parse_spec
-from preflab.study.plan import PRESETS, Study, load_study
+from preflab.study.spec import PRESETS, Study, load_study
 from preflab.study.study import run_study
 from preflab.types import Prompt
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from preflab.arm.data import preferences_of, rankings_of
+from preflab.arm.execute import execute, refuse_overlap, training_data, with_stage
+from preflab.arm.spec import Arm, learned_paths, made_elsewhere
 from preflab.errors import UserError
 from preflab.spec import Context, parse_spec
-from preflab.study.answers import preferences_of, rankings_of
-from preflab.study.arm import Arm, learned_paths, made_elsewhere
-from preflab.study.execute import execute, refuse_overlap, training_data, with_stage
-from preflab.study.plan import Study, Task, all_needs, needs, tasks
+from preflab.study.spec import Study, Task, all_needs, needs, tasks
 from preflab.train.files import read_json, write_json
 from preflab.types import Completion, Preference, Prompt, Ranking, Turn, from_preference, from_ranking, to_ranking
 

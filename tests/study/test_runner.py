@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from preflab.study import process
-from preflab.study.process import THREADS
+from preflab.study import launch as process
+from preflab.study.launch import THREADS
 
 HERE = Path(__file__).parent
 
@@ -285,8 +285,8 @@ import sys
 from pathlib import Path
 
 import torch
-from preflab.study.plan import load_study, tasks
-from preflab.study.process import forkable, launch
+from preflab.study.spec import load_study, tasks
+from preflab.study.launch import forkable, launch
 from preflab.study.runner import charged
 
 assert forkable()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from preflab.study import watch
-from preflab.study.plan import Task
+from preflab.study.spec import Task
 from preflab.study.watch import Watch, progress
 
 

@@ -22,11 +22,11 @@ from tensorboard.compat.proto import event_pb2, summary_pb2  # noqa: F401
 from tensorboard.summary.writer import record_writer  # noqa: F401
 
 from preflab import cli
+from preflab.arm import execute as executing
+from preflab.arm.spec import Arm
 from preflab.models import heads, lora
 from preflab.models.load import load_directory
 from preflab.models.spec import LoRA
-from preflab.study import execute as executing
-from preflab.study.arm import Arm
 from preflab.train import settings
 
 

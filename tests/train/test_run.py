@@ -19,9 +19,9 @@ import torch
 from tests.conftest import require_feature
 
 from preflab import cli
+from preflab.arm import execute as executing
 from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import missing
-from preflab.study import execute as executing
 from preflab.train.directory import differences, locked, need_space
 from preflab.types import VERDICT
 

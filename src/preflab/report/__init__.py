@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from preflab.analysis.record.results import Results, dump_results, known_metric, read_results
 from preflab.errors import UserError
-from preflab.report.results import Results, dump_results, known_metric, read_results
 
 if TYPE_CHECKING:
     from rich.console import Console

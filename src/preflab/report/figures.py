@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from preflab.analysis.record.results import Arm, FrontierPoint, Interval, Metric, Number, Point, Results
 from preflab.report import text, views
 from preflab.report.panels import SIZE, Label, Panel, panel, shortened
-from preflab.report.results import Arm, FrontierPoint, Interval, Metric, Number, Point, Results
 from preflab.report.svg import COLOURS, INK, MUTED, PAPER, arm_colour
 from preflab.types import VERDICT
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from preflab.analysis.record.results import Interval, Metric
 from preflab.report import text
-from preflab.report.results import Interval, Metric
 
 WIDTH, HEIGHT, MARGIN = 220, 22, 18
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from preflab.analysis.record.results import Arm, Claim, Interval, Metric, Results, Sample, Subject
 from preflab.report import text, views
-from preflab.report.results import Arm, Claim, Interval, Metric, Results, Sample, Subject
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~!$<>&])")
 _FENCES = re.compile(r"`+")

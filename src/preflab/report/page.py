@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from preflab.analysis.record.results import Arm, Claim, Comparison, Decoding, Interval, Metric, Results
 from preflab.report import figures, forest, reliability, text, views
 from preflab.report.code import highlighted
 from preflab.report.html import content_policy, environment, style_sheet
-from preflab.report.results import Arm, Claim, Comparison, Decoding, Interval, Metric, Results
 from preflab.report.svg import COLOURS
 
 

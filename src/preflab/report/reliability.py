@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from preflab.analysis.record.results import Results, RewardModel
 from preflab.report.panels import panel
-from preflab.report.results import Results, RewardModel
 from preflab.report.svg import MUTED, arm_colour
 
 

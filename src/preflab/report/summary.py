@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from preflab.analysis.record.results import Claim, Metric, Results
 from preflab.report import text, views
-from preflab.report.results import Claim, Metric, Results
 
 
 def print_summary(results: Results, console: Console) -> None:

@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from preflab.report.results import Arm, Decoding, Number, Results, Run
+from preflab.analysis.record.results import Arm, Decoding, Number, Results, Run
 from preflab.report.text import visible
 from preflab.report.views import claim_name, contrast_words
 

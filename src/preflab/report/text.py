@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from preflab.report.results import Interval, Metric
+from preflab.analysis.record.results import Interval, Metric
 
 DASH = "—"
 SHARE = Metric(name="share", label="share", share=True)

@@ -8,8 +8,7 @@ from statistics import fmean
 
 from pydantic import JsonValue
 
-from preflab.report import text
-from preflab.report.results import (
+from preflab.analysis.record.results import (
     Arm,
     Claim,
     Comparison,
@@ -21,6 +20,7 @@ from preflab.report.results import (
     Run,
     known_metric,
 )
+from preflab.report import text
 
 MAIN_METRICS = 4
 """So many metrics stand in the first table; the others describe behaviour and stand in a second one."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from preflab.report import results as report
+from preflab.analysis.decide import Judged, judge_all
+from preflab.analysis.gather import Ran
+from preflab.analysis.record import results as report
+from preflab.analysis.scores import Scores
+from preflab.analysis.statistics import Interval
 from preflab.report.text import counted
-from preflab.study.judge import Judged, judge_all
-from preflab.study.plan import Study
-from preflab.study.ran import Ran
-from preflab.study.scores import Scores
-from preflab.study.statistics import Interval
+from preflab.study.spec import Study
 
 
 def interval(found: Interval) -> report.Interval:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.arm.spec import Arm
 from preflab.evaluation.programs import check_public
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
-from preflab.study.arm import Arm
-from preflab.study.plan import Study, Task
+from preflab.study.spec import Study, Task
 from preflab.types import Completion, Demonstration, Problem, Prompt, Split, Test, Verdict
 
 STARTING = 3.0  # seconds until an arm has its model and its data
@@ -111,10 +111,10 @@ def model_speed(
     """Times one training step and one forward pass of the model, without its adapters."""
     import torch
 
+    from preflab.arm.execute import device
     from preflab.batch import collate
     from preflab.models import forward
     from preflab.models.load import load
-    from preflab.study.execute import device
 
     torch.set_num_threads(study.threads)
     shape = model.tiny.model_copy(update={"words": words})

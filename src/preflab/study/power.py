@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from preflab.analysis.gather import Board, gather
+from preflab.analysis.scores import Scores
+from preflab.analysis.statistics import Interval, contrast, detectable_difference
 from preflab.errors import UserError
 from preflab.spec import parse_spec
-from preflab.study.plan import Study
-from preflab.study.ran import Board, gather
-from preflab.study.scores import Scores
-from preflab.study.statistics import Interval, contrast, detectable_difference
+from preflab.study.spec import Study
 from preflab.train.files import read_json
 
 SEEDS = (3, 5, 10)

@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 
 from preflab.errors import UserError
-from preflab.study.plan import Task, needs
-from preflab.study.process import Process, Run, last_words, launch
+from preflab.study.launch import Process, Run, last_words, launch
+from preflab.study.spec import Task, needs
 from preflab.study.watch import Watch
 from preflab.train.directory import MANIFEST, is_manifest
 from preflab.train.files import read_json

@@ -10,7 +10,7 @@ from preflab.methods import METHODS
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
 from preflab.spec import Registry
-from preflab.study.plan import Study
+from preflab.study.spec import Study
 from preflab.testbeds import TESTBEDS
 
 FIELDS = {

@@ -17,8 +17,10 @@ from preflab.report import print_summary, read_results, write_report
 from preflab.report.text import counted
 from preflab.spec import parse_spec
 from preflab.study.estimate import Estimate
-from preflab.study.outcome import results
-from preflab.study.plan import (
+from preflab.study.launch import preload
+from preflab.study.results import results
+from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
+from preflab.study.spec import (
     PAPER,
     SMOKE,
     Study,
@@ -31,8 +33,6 @@ from preflab.study.plan import (
     trials,
     with_settings,
 )
-from preflab.study.process import preload
-from preflab.study.runner import Outcome, cores_here, is_done, run_tasks
 from preflab.study.watch import Watch
 from preflab.train.directory import FORMAT, locked
 from preflab.train.files import read_json, write_json
@@ -71,7 +71,7 @@ def default_size(name: str) -> str:
     found = study_data(name)
     if not isinstance(found, dict) or PAPER not in (found.get("sizes") or {}):
         return SMOKE
-    from preflab.study.execute import device
+    from preflab.arm.execute import device
 
     return PAPER if device("auto") == "cuda" else SMOKE
 

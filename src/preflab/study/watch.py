@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from preflab.study.plan import Task
+from preflab.study.spec import Task
 from preflab.train.log import logger
 from preflab.train.progress import SHOWN
 

@@ -18,9 +18,9 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, p_value
+from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.errors import UserError, nearest
-from preflab.study.intervals import Crossed, Floats, analyse, half_width, p_value
-from preflab.study.scores import Scores, combined, share_seeds
 
 Decision = Literal["better", "worse", "not decided"]
 ENOUGH_SEEDS = 5

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from preflab.arm.data import read_answers
 from preflab.errors import UserError
-from preflab.study.answers import read_answers
 from preflab.types import Completion, Preference, Prompt, Ranking, Rated, Turn, from_preference, from_ranking
 
 TWO = Prompt("two", (Turn("user", "Two?"),))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from preflab.analysis.record import results as report
+from preflab.analysis.scores import Scores
+from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
-from preflab.report import results as report
-from preflab.study.plan import Study
-from preflab.study.scores import Scores
-from preflab.study.statistics import Winner
+from preflab.study.spec import Study
 
 Holds = Literal["yes", "no", "unknown"]
 MOST_NAMES = 5  # in a headline

@@ -17,6 +17,9 @@ from typing import Any
 
 import torch
 
+from preflab.arm.data import preferences_of, rankings_of, rated_of
+from preflab.arm.origin import revision, versions
+from preflab.arm.spec import STAGE, STAGES, Arm, learned_paths, made_elsewhere, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import Bench, check_splits, evaluate, look
@@ -31,9 +34,6 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load, load_directory
 from preflab.sampling.inference import Inference
 from preflab.spec import Context
-from preflab.study.answers import preferences_of, rankings_of, rated_of
-from preflab.study.arm import STAGE, STAGES, Arm, learned_paths, made_elsewhere, stage_path
-from preflab.study.origin import revision, versions
 from preflab.testbeds import provenance
 from preflab.testbeds.base import Testbed
 from preflab.train import faults

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from preflab.arm.spec import STAGE, STAGES, Arm, Job, Precision, made_elsewhere
 from preflab.errors import UserError, nearest
 from preflab.evaluation import EVALUATORS
 from preflab.evaluation.settings import Evaluation
@@ -20,7 +21,6 @@ from preflab.meter import Unit
 from preflab.models.spec import ModelSpec
 from preflab.sampling import SAMPLERS
 from preflab.spec import Spec, parse_spec, read_data, variant
-from preflab.study.arm import STAGE, STAGES, Arm, Job, Precision, made_elsewhere
 from preflab.study.claims import Claim, PaperTable, Sweep, check_arms
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget

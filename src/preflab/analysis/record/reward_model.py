@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflab.report.record import Interval, Number, Record
+from preflab.analysis.record.base import Interval, Number, Record
 
 
 class Reliability(Record):

@@ -15,11 +15,11 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from preflab.analysis.record.arm import Arm, Decoding, Difference, FrontierPoint, Measure, Point, Run, Spent
+from preflab.analysis.record.base import Interval, Metric, Number, Record, known_metric
+from preflab.analysis.record.declared import Claim, Line, PaperTable, Sweep, Weight
+from preflab.analysis.record.reward_model import ByMargin, Reliability, RewardModel
 from preflab.errors import UserError
-from preflab.report.arms import Arm, Decoding, Difference, FrontierPoint, Measure, Point, Run, Spent
-from preflab.report.calibration import ByMargin, Reliability, RewardModel
-from preflab.report.claims import Claim, Line, PaperTable, Sweep, Weight
-from preflab.report.record import Interval, Metric, Number, Record, known_metric
 from preflab.spec import parse_spec
 
 __all__ = [

@@ -8,7 +8,8 @@ import pytest
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec
-from preflab.study.plan import (
+from preflab.study.runner import charged
+from preflab.study.spec import (
     Study,
     all_needs,
     choices,
@@ -21,7 +22,6 @@ from preflab.study.plan import (
     trials,
     with_settings,
 )
-from preflab.study.runner import charged
 from preflab.study.study import default_size
 from preflab.train.files import write_json
 
@@ -71,7 +71,7 @@ def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
 
 def test_the_papers_size_is_the_default_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for here, size in (("cuda", "paper"), ("cpu", "smoke")):
-        monkeypatch.setattr("preflab.study.execute.device", lambda name, here=here: here)
+        monkeypatch.setattr("preflab.arm.execute.device", lambda name, here=here: here)
         assert default_size("apps") == size
         assert default_size("quickstart") == "smoke"  # it offers no other
 

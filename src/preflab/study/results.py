@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from preflab.analysis import statistics
+from preflab.analysis.gather import SCORE, Board, Ran, curve, frontier, gather, mean, mean_spent, never_passed, timing
+from preflab.analysis.record import results as report
+from preflab.analysis.scorers import evaluator_of, one_line, reward_models
+from preflab.analysis.scores import share_seeds
+from preflab.analysis.verdict import verdict
 from preflab.meter import Unit
-from preflab.report import results as report
 from preflab.report.text import counted
 from preflab.spec import Spec
-from preflab.study import statistics
 from preflab.study.declared import claims, interval, paper, sweep, unfinished
-from preflab.study.plan import Contestant, Study, all_needs, learned_path
-from preflab.study.ran import SCORE, Board, Ran, curve, frontier, gather, mean, mean_spent, never_passed, timing
-from preflab.study.scorers import evaluator_of, one_line, reward_models
-from preflab.study.scores import share_seeds
-from preflab.study.verdict import verdict
+from preflab.study.spec import Contestant, Study, all_needs, learned_path
 from preflab.train.directory import MANIFEST
 from preflab.train.files import read_json, read_lines
 

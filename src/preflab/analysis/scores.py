@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from preflab.analysis.intervals import Floats
 from preflab.errors import UserError
-from preflab.study.intervals import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from preflab.analysis.decide import judge_all, outcome_of
+from preflab.analysis.intervals import Floats
+from preflab.analysis.scores import Scores
+from preflab.analysis.simulate import Design, false_claims
+from preflab.analysis.statistics import compare, contrast, detectable_difference
 from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.claims import Claim
-from preflab.study.intervals import Floats
-from preflab.study.judge import judge_all, outcome_of
-from preflab.study.plan import Study, narrowed
 from preflab.study.power import contrasts, spreads, table
-from preflab.study.scores import Scores
-from preflab.study.simulate import Design, false_claims
-from preflab.study.statistics import compare, contrast, detectable_difference
+from preflab.study.spec import Study, narrowed
 
 
 def claim(**changes: Any) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def test_power_table() -> None:
 
 def test_every_preset_with_claims_reads(repository: Path) -> None:
     """Guards the claims that the presets make: each has an id, and a part where its id occurs more than once."""
-    from preflab.study.plan import load_study, presets
+    from preflab.study.spec import load_study, presets
 
     for name in presets():
         claims = load_study(name).claims

@@ -96,7 +96,7 @@ def define_study(parser: argparse.ArgumentParser) -> None:
 
 
 def command_study(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.process import single_threaded
+    from preflab.study.launch import single_threaded
 
     single_threaded()
     from preflab.study.study import start_study
@@ -110,7 +110,7 @@ def define_studies(parser: argparse.ArgumentParser) -> None:
 
 
 def command_studies(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.plan import PRESETS, presets, summary_of
+    from preflab.study.spec import PRESETS, presets, summary_of
 
     if options.schema:
         from preflab.study.schema import study_schema
@@ -173,13 +173,13 @@ def define_setting(parser: argparse.ArgumentParser) -> None:
 
 
 def command_train(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.process import die_with_parent
+    from preflab.study.launch import die_with_parent
 
     die_with_parent()
     if options.help:
         return train_help(options.method)
-    from preflab.study.command import arm_from_options, finish_words
-    from preflab.study.execute import execute
+    from preflab.arm.execute import execute
+    from preflab.cli.method_options import arm_from_options, finish_words
     from preflab.train.settings import Keeping
 
     say_more(options)
@@ -203,7 +203,7 @@ def train_help(method: str | None) -> int:
             f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists a method's hyper-parameters."
         )
         return 0
-    from preflab.study.command import print_method_help
+    from preflab.cli.method_options import print_method_help
 
     print_method_help(method)
     return 0
@@ -218,8 +218,8 @@ def define_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def command_evaluate(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.command import evaluation_arm, finish_words
-    from preflab.study.execute import execute
+    from preflab.arm.execute import execute
+    from preflab.cli.method_options import evaluation_arm, finish_words
 
     output = options.output or Path("runs") / "evaluate"
     print(finish_words(execute(evaluation_arm(options), output, fresh=options.fresh), output))
@@ -237,7 +237,7 @@ def define_sample(parser: argparse.ArgumentParser) -> None:
 
 
 def command_sample(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.sample import sample
+    from preflab.cli.sample import sample
 
     sample(options)
     return 0
@@ -272,7 +272,7 @@ def define_data(parser: argparse.ArgumentParser) -> None:
 
 
 def command_data(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.data import show_data
+    from preflab.cli.data import show_data
 
     show_data(options)
     return 0
@@ -282,13 +282,13 @@ def command_data(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def define_theory(parser: argparse.ArgumentParser) -> None:
-    from preflab.study.theory import define
+    from preflab.cli.theory import define
 
     define(parser)
 
 
 def command_theory(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.theory import run
+    from preflab.cli.theory import run
 
     return run(options)
 
@@ -297,13 +297,13 @@ def command_theory(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def define_judge(parser: argparse.ArgumentParser) -> None:
-    from preflab.study.judging import define
+    from preflab.cli.judge import define
 
     define(parser)
 
 
 def command_judge(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.judging import judge_files
+    from preflab.cli.judge import judge_files
 
     return judge_files(options)
 
@@ -313,19 +313,19 @@ def define_sandbox(parser: argparse.ArgumentParser) -> None:
 
 
 def command_sandbox(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.judging import check_sandbox
+    from preflab.cli.judge import check_sandbox
 
     return check_sandbox()
 
 
 def define_testbed(parser: argparse.ArgumentParser) -> None:
-    from preflab.study.verifying import define
+    from preflab.cli.testbed import define
 
     define(parser)
 
 
 def command_testbed(options: argparse.Namespace, rest: list[str]) -> int:
-    from preflab.study.verifying import verify
+    from preflab.cli.testbed import verify
 
     return verify(options)
 

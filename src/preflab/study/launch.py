@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from preflab.study.plan import Task
+from preflab.study.spec import Task
 from preflab.train.files import write_json
 
 PARENT = "PREFLAB_PARENT"
@@ -74,7 +74,7 @@ def single_threaded() -> None:
 
 def preload() -> None:
     """Imports, once and before the first fork, what every arm needs."""
-    for name in ("preflab.study.execute", "transformers.models.llama.modeling_llama"):
+    for name in ("preflab.arm.execute", "transformers.models.llama.modeling_llama"):
         importlib.import_module(name)
 
 

@@ -1,13 +1,13 @@
 """The documentation of `results.json`, written from the records' own docstrings.
 
-`python -m preflab.report.schema > docs/results-schema.md` renews it; a test compares the two.
+`python -m preflab.analysis.record.schema > docs/results-schema.md` renews it; a test compares the two.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from preflab.report.results import Results
+from preflab.analysis.record.results import Results
 
 INTRODUCTION = """\
 # The schema of results.json

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from preflab.report.record import Interval, Number, Record
+from preflab.analysis.record.base import Interval, Number, Record
 
 
 class Weight(Record):

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from preflab.analysis.intervals import Floats, analyse, half_width, p_value, safe_half_width, sharp_half_width
+from preflab.analysis.scores import Scores
+from preflab.analysis.simulate import Design, coverage, false_wins, studies, wrong_winners
+from preflab.analysis.statistics import compare, compare_all, detectable_difference, mean_interval, versus, winner
 from preflab.errors import UserError
-from preflab.study.intervals import Floats, analyse, half_width, p_value, safe_half_width, sharp_half_width
-from preflab.study.scores import Scores
-from preflab.study.simulate import Design, coverage, false_wins, studies, wrong_winners
-from preflab.study.statistics import compare, compare_all, detectable_difference, mean_interval, versus, winner
 
 STUDIES = 2000
 MONTE_CARLO_SE = (0.05 * 0.95 / STUDIES) ** 0.5  # .0049

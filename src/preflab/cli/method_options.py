@@ -12,11 +12,11 @@ from typing import Any
 import tyro
 from pydantic import BaseModel, ValidationError
 
+from preflab.arm.spec import Arm
 from preflab.errors import UserError, nearest
 from preflab.methods import METHODS
 from preflab.rewards import parse_reward
 from preflab.spec import explain, parse_spec, read_spec
-from preflab.study.arm import Arm
 from preflab.testbeds import TESTBEDS
 
 

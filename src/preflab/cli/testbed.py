@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.cli.judge import define_machine
 from preflab.errors import UserError
-from preflab.study.judging import define_machine
 
 if TYPE_CHECKING:
     from preflab.testbeds.code.exercise import Exercise

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from preflab.report import results as report
+from preflab.analysis.gather import mean
+from preflab.analysis.record import results as report
+from preflab.arm.spec import STAGES
 from preflab.spec import Spec
-from preflab.study.arm import STAGES
-from preflab.study.plan import Study, evaluator_stage
-from preflab.study.ran import mean
+from preflab.study.spec import Study, evaluator_stage
 from preflab.train.files import read_json
 
 

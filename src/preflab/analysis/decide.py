@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from preflab.analysis.scores import Scores, share_seeds
+from preflab.analysis.statistics import Interval, contrast
 from preflab.study.claims import Claim, Rule
-from preflab.study.scores import Scores, share_seeds
-from preflab.study.statistics import Interval, contrast
 
 Outcome = Literal["confirmed", "refuted", "not decided", "not measured"]
 

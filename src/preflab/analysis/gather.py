@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from preflab.analysis.record import results as report
+from preflab.analysis.scores import Scores
 from preflab.errors import UserError
 from preflab.meter import Unit
-from preflab.report import results as report
-from preflab.study.plan import Study, Task, tasks
-from preflab.study.scores import Scores
+from preflab.study.spec import Study, Task, tasks
 from preflab.train.files import read_json, read_lines
 from preflab.types import VERDICT
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from preflab.analysis.record import results as report
+from preflab.analysis.scorers import wilson
 from preflab.evaluation.measures import pass_at_k
-from preflab.report import results as report
 from preflab.report import views
 from preflab.spec import parse_spec
-from preflab.study.outcome import differences, failing, results
-from preflab.study.plan import Study
-from preflab.study.scorers import wilson
+from preflab.study.results import differences, failing, results
+from preflab.study.spec import Study
 from preflab.study.study import write_reports
 from preflab.train.files import write_json
 

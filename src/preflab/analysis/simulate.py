@@ -6,7 +6,7 @@ Arms answer the same problems; an answer is right with probability
 
 and a cell of the table is the share of right ones among `samples` answers. `run` is the seed effect: the whole arm
 shifts, as when a training run turns out well. Everything random is normal, so an arm's true mean is one integral.
-`python -m preflab.study.simulate` measures the table of docs/statistics.md.
+`python -m preflab.analysis.simulate` measures the table of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from preflab.analysis.decide import outcome_of
+from preflab.analysis.intervals import Floats, analyse, half_width
 from preflab.study.claims import Rule
-from preflab.study.intervals import Floats, analyse, half_width
-from preflab.study.judge import outcome_of
 
 Bools = NDArray[np.bool_]
 

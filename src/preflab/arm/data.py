@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from preflab.arm.spec import Arm, stage_path
 from preflab.errors import UserError
-from preflab.study.arm import Arm, stage_path
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import read_lines
 from preflab.types import Preference, Ranking, Rated, best_and_worst, of_two, to_preference, to_ranking

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from preflab.analysis import statistics
+from preflab.analysis.gather import mean, worst
+from preflab.analysis.scores import Scores
+from preflab.arm.spec import Arm
 from preflab.errors import UserError
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec
-from preflab.study import statistics
-from preflab.study.arm import Arm
-from preflab.study.ran import mean, worst
-from preflab.study.scores import Scores
 from preflab.train.settings import Keeping
 
 
@@ -56,7 +56,7 @@ def fit(
     `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluator`, ...);
     the testbed is `minicode`, measured by its hidden tests, unless named. Raises `UserError` on anything unknown.
     """
-    from preflab.study.execute import execute
+    from preflab.arm.execute import execute
 
     data = {
         "name": method,
