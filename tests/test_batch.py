@@ -10,7 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.batch import Asked, Encoded, Experience, KeptTokens, TokenBatch, collate, collate_pairs, micro_batches
+from preflab.batch import (
+    Encoded,
+    Experience,
+    KeptTokens,
+    SampledBatch,
+    TokenBatch,
+    collate,
+    collate_pairs,
+    micro_batches,
+)
 from preflab.types import Completion, Preference, Prompt
 
 IDS = st.lists(st.integers(0, 9), min_size=1, max_size=6)  # 0 is what padding holds, and a token like any other
@@ -111,9 +120,9 @@ def test_experience_keeps_a_value_more_than_tokens() -> None:
     assert part.kept.ids[0].tolist() == kept.ids[2, :2].tolist()
     critic_free = Experience(batch, part.logprobs, part.logprobs, part.logprobs).select([0])
     assert critic_free.values is None and critic_free.returns is None
-    asked = Asked(batch, kept).select([1])
+    asked = SampledBatch(batch, kept).select([1])
     assert asked.kept is not None and asked.kept.ids.tolist() == kept.ids[1:2, :1].tolist()
-    assert Asked(batch).select([0]).kept is None
+    assert SampledBatch(batch).select([0]).kept is None
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 100))

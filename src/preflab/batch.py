@@ -29,7 +29,7 @@ from torch import Tensor
 from preflab.errors import UserError
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking
 
-Batch = TypeVar("Batch", bound=Any)
+_Batch = TypeVar("_Batch", bound=Any)
 
 
 class Encoded(NamedTuple):
@@ -87,7 +87,7 @@ class TokenBatch:
         )
 
     def to(self, device: str | torch.device) -> TokenBatch:
-        return moved(self, device)
+        return move_batch(self, device)
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ class KeptTokens:
         return KeptTokens(self.ids[index, :longest], self.counts[index, :longest])
 
     def to(self, device: str | torch.device) -> KeptTokens:
-        return moved(self, device)
+        return move_batch(self, device)
 
 
 @dataclass(frozen=True)
-class Asked:
+class SampledBatch:
     """Completions with the ids that were kept when they were drawn: what a model is asked to score."""
 
     batch: TokenBatch
@@ -118,13 +118,15 @@ class Asked:
     def lengths(self) -> Tensor:
         return self.batch.lengths
 
-    def select(self, rows: Sequence[int] | Tensor) -> Asked:
+    def select(self, rows: Sequence[int] | Tensor) -> SampledBatch:
         index = torch.as_tensor(rows)
         batch = self.batch.select(index)
-        return Asked(batch, None if self.kept is None else self.kept.select(index, batch.completion_ids.shape[1]))
+        return SampledBatch(
+            batch, None if self.kept is None else self.kept.select(index, batch.completion_ids.shape[1])
+        )
 
-    def to(self, device: str | torch.device) -> Asked:
-        return moved(self, device)
+    def to(self, device: str | torch.device) -> SampledBatch:
+        return move_batch(self, device)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class PairBatch:
         return PairBatch(self.chosen.select(index), self.rejected.select(index), *kept)
 
     def to(self, device: str | torch.device) -> PairBatch:
-        return moved(self, device)
+        return move_batch(self, device)
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class RankedBatch:
         return RankedBatch(self.candidates.select(answers), self.scores[answers], self.counts[index])
 
     def to(self, device: str | torch.device) -> RankedBatch:
-        return moved(self, device)
+        return move_batch(self, device)
 
 
 @dataclass(frozen=True)
@@ -246,10 +248,10 @@ class Experience:
         )
 
     def to(self, device: str | torch.device) -> Experience:
-        return moved(self, device)
+        return move_batch(self, device)
 
 
-def moved(batch: Batch, device: str | torch.device) -> Batch:
+def move_batch(batch: _Batch, device: str | torch.device) -> _Batch:
     """A batch with everything in it on another device. Batches live on the CPU; a micro-batch moves to its model."""
     parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(batch, **{name: None if part is None else part.to(device) for name, part in parts.items()})

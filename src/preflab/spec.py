@@ -117,10 +117,10 @@ def variant(registry: Registry) -> tuple[Any, ...]:
     )
 
 
-T = TypeVar("T", bound=BaseModel)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-def read_spec(cls: type[T], path: Path) -> T:
+def read_spec(cls: type[_Model], path: Path) -> _Model:
     """A spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest right name."""
     return parse_spec(cls, read_data(path), where=str(path))
 
@@ -136,7 +136,7 @@ def read_data(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def parse_spec(cls: type[T], data: Any, *, where: str) -> T:
+def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
     """A spec from plain data; raises `UserError` naming `where`, the field and the nearest right name."""
     try:
         return cls.model_validate(data)

@@ -274,12 +274,12 @@ SHAPE = TinyShape(width=16, inner=16, layers=1, heads=2, context=64)
 
 @pytest.fixture
 def policy() -> LanguageModel:
-    return tiny.load(SHAPE, seed=0)
+    return tiny.make_tiny(SHAPE, seed=0)
 
 
 def moved(lm: LanguageModel, std: float = 0.05) -> LanguageModel:
     """Another model, some way off."""
-    other = tiny.load(SHAPE, seed=0)
+    other = tiny.make_tiny(SHAPE, seed=0)
     generator = torch.Generator().manual_seed(5)
     for parameter in other.model.parameters():
         parameter.data += torch.randn(parameter.shape, generator=generator) * std

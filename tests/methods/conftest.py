@@ -16,7 +16,7 @@ from preflab.meter import Meter
 from preflab.methods import base
 from preflab.methods.base import Method, Parts
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load
+from preflab.models.load import load_model
 from preflab.models.spec import LoRA, ModelSpec, TinyShape
 from preflab.sampling.native import Native
 from preflab.spec import Context
@@ -80,7 +80,7 @@ class Trained:
 def make_model(width: int = 16, *, ends: int = 0, lora: int | None = None, seed: int = 0) -> LanguageModel:
     """`ends`: so many ids end a turn besides its own, so that a model that knows nothing ends some of its answers."""
     shape = TinyShape(width=width, inner=width, layers=1, heads=2, context=32, words=WORDS)
-    lm = load(ModelSpec(name="tiny", tiny=shape, lora=None if lora is None else LoRA(rank=lora)), seed=seed)
+    lm = load_model(ModelSpec(name="tiny", tiny=shape, lora=None if lora is None else LoRA(rank=lora)), seed=seed)
     return replace(lm, end_ids=(*lm.end_ids, *range(3, 3 + ends)))
 
 

@@ -18,7 +18,7 @@ from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import METHODS, critic_free
 from preflab.methods.rollout import joined, no_variance, share_done, telling
-from preflab.models.load import load
+from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.train.learner import Learner
 from preflab.train.settings import Budget
@@ -98,7 +98,7 @@ SHAPE = TinyShape(width=8, inner=8, layers=1, heads=2, context=32, words=("a", "
 def gradients(average: ops.LossAverage, lengths: list[int], token_budget: int) -> tuple[list[torch.Tensor], float]:
     """The gradient that one update leaves in its first moment, and the loss."""
     torch.set_num_threads(1)
-    lm = load(ModelSpec(name="tiny", tiny=SHAPE), seed=0)
+    lm = load_model(ModelSpec(name="tiny", tiny=SHAPE), seed=0)
     batch = collate([[5] * (1 + row % 3) for row in range(len(lengths))], [[9] * size for size in lengths])
     grid = torch.linspace(-1, 1, batch.completion_ids.numel()).view(batch.completion_ids.shape)
     experience = Experience(batch, grid - 3, grid - 4, grid)

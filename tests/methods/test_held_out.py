@@ -15,7 +15,7 @@ from torch import Tensor
 from preflab.batch import PairBatch, TokenBatch, collate
 from preflab.methods.held_out import PairScores, by_margin, held_out_measures, measures, reliability
 from preflab.models import forward
-from preflab.models.heads import reward_model
+from preflab.models.heads import make_reward_model
 
 
 def first_id(model: Any, batch: TokenBatch) -> Tensor:
@@ -41,7 +41,7 @@ def test_held_out_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "scores", first_id)
     pairs = scored_pairs([3, 1, 2, 3], [1, 2, 2, 1])
     for budget in (2, 1000):
-        found = held_out_measures(reward_model(policy, seed=0), pairs, budget)
+        found = held_out_measures(make_reward_model(policy, seed=0), pairs, budget)
         wanted = {
             "score": -0.565066,
             "accuracy": 0.625,
@@ -57,7 +57,7 @@ def test_certain_and_right_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> Non
     """Protects the last bin (stated 1.0 falls into it): margins of 40, all right, are calibrated; all wrong, off by 1."""
     policy = untrained()
     monkeypatch.setattr(forward, "scores", first_id)
-    scorer = reward_model(policy, seed=0)
+    scorer = make_reward_model(policy, seed=0)
     right = held_out_measures(scorer, scored_pairs([44, 43], [4, 3]), 1000)
     wrong = held_out_measures(scorer, scored_pairs([4, 3], [44, 43]), 1000)
     assert (right["accuracy"], wrong["accuracy"]) == (1.0, 0.0)

@@ -62,8 +62,8 @@ def test_what_people_chose_becomes_likelier_than_what_they_rejected(
 ) -> None:
     """Protects the road from a real dialogue to an update: after 40 updates the policy has moved towards the chosen
     answer in three pairs of four, measured outside of the method."""
-    before = gaps(tiny.load(SHAPE, seed=0), pairs, per_token=name in PER_TOKEN)
-    with opened(tmp_path, tiny.load(SHAPE, seed=0), preferences=lambda: pairs, token_budget=2048) as parts:
+    before = gaps(tiny.make_tiny(SHAPE, seed=0), pairs, per_token=name in PER_TOKEN)
+    with opened(tmp_path, tiny.make_tiny(SHAPE, seed=0), preferences=lambda: pairs, token_budget=2048) as parts:
         trained = METHODS[name].train(parts)
     assert isinstance(trained, LanguageModel)
     risen = gaps(trained, pairs, per_token=name in PER_TOKEN) > before
@@ -72,7 +72,7 @@ def test_what_people_chose_becomes_likelier_than_what_they_rejected(
 
 def test_a_reward_model_learns_their_order(pairs: Sequence[Preference], tmp_path: Path) -> None:
     """Protects reward models on real pairs: the training pairs' accuracy climbs from a coin's to nearly all."""
-    with opened(tmp_path, tiny.load(SHAPE, seed=0), preferences=lambda: pairs, token_budget=2048) as parts:
+    with opened(tmp_path, tiny.make_tiny(SHAPE, seed=0), preferences=lambda: pairs, token_budget=2048) as parts:
         RM(epochs=12, batch_size=8, optim=FAST).train(parts)
     found = [row["accuracy"] for row in read(tmp_path)]
     assert sum(found[-2:]) / 2 >= 0.9 > sum(found[:2]) / 2

@@ -19,7 +19,7 @@ from preflab.methods.ppo import PPO, KlController
 from preflab.methods.rollout import Rollout, rollout_measures
 from preflab.methods.surrogate import actor_terms
 from preflab.models import forward
-from preflab.models.heads import critic, reward_model
+from preflab.models.heads import make_critic, make_reward_model
 from preflab.models.reference import Reference, trainable
 from preflab.sampling.base import Decoding, Samples
 from preflab.train.learner import Learner, Optim
@@ -48,7 +48,7 @@ def assessed(
     value is `value` everywhere."""
     with torch.no_grad():
         logprobs = forward.token_logprobs(lm.model, batch).logprobs
-    made = critic(lm, seed=0)
+    made = make_critic(lm, seed=0)
     made.head.bias.data.fill_(value)
     kl = KlController(spec.kl_coefficient, None, 1)
     samples = Samples(batch, torch.where(batch.mask, logprobs + above, torch.full_like(logprobs, 99.0)))
@@ -158,7 +158,7 @@ def test_predictions_survive_the_values_rescaling(tiny: Callable[..., Any]) -> N
     """PopArt: the critic's values in the reward's units are to 1e-5 what they were, though its own units changed by a
     factor of five; values and returns come back in the new units. Without normalisation nothing is touched."""
     lm = tiny()
-    made, moments = critic(lm, seed=0), ops.RunningMoments(0.5)
+    made, moments = make_critic(lm, seed=0), ops.RunningMoments(0.5)
     made.head.weight.data.normal_(generator=torch.Generator().manual_seed(0))
     made.head.bias.data.fill_(0.3)
     batch = FINISHED_AND_CUT
@@ -286,7 +286,7 @@ def test_critic_warm_up(train: Callable[..., Any], tiny: Callable[..., Any]) -> 
 def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
     """The critic starts as a copy of the reward model's backbone; refused where there is none, or where it reads other
     ids than the policy writes."""
-    scorer = reward_model(tiny(seed=7), seed=0)
+    scorer = make_reward_model(tiny(seed=7), seed=0)
     spec = small(critic_from="reward", steps=1)
     run: Any = SimpleNamespace(seed_for=lambda *_: 0)
     made = ppo.open_critic(spec, SimpleNamespace(policy=tiny(), reward_model=scorer, run=run))  # type: ignore[arg-type]  # all that is asked of it
@@ -297,7 +297,7 @@ def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: 
     train(spec, reward_model=scorer)
     with pytest.raises(UserError, match="needs a learned reward"):
         train(spec)
-    other = reward_model(tiny(seed=7), seed=0)
+    other = make_reward_model(tiny(seed=7), seed=0)
     other.tokenizer.add_tokens(["new"])
     with pytest.raises(UserError, match="another vocabulary"):
         train(spec, reward_model=other)

@@ -12,7 +12,7 @@ import torch
 
 from preflab.methods import ppo
 from preflab.methods.ppo import PPO
-from preflab.models.heads import reward_model
+from preflab.models.heads import make_reward_model
 from preflab.rewards.learned import Learned
 from preflab.sampling.base import Decoding
 from preflab.spec import Context
@@ -111,7 +111,7 @@ def test_compute_and_labels_of_a_step(
     counts = {"flops": flops, "labels": 8, "sampled_tokens": drawn, "forward_tokens": 2 * t, "trained_tokens": 4 * t}
     assert found.meter.counts == counts
 
-    scorer = reward_model(tiny(), seed=0)
+    scorer = make_reward_model(tiny(), seed=0)
     scorer.save(tmp_path / "scorer")
     answers: list[Any] = []
     completions = type(policy).completions

@@ -19,7 +19,7 @@ from torch import Tensor
 from preflab import ops
 from preflab.methods import ppo
 from preflab.methods.ppo import PPO
-from preflab.models.heads import Critic, reward_model
+from preflab.models.heads import Critic, make_reward_model
 from preflab.models.reference import Reference, trainable
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
@@ -190,7 +190,7 @@ def test_kl_above_its_target_raises_the_coefficient(target: float, factor: float
 
 def test_critic_from_the_reward_model(trace: Callable[..., Trace], tiny: Callable[..., Any]) -> None:
     """Its values change and what follows from them; what was drawn, scores and rewards do not."""
-    scorer = reward_model(tiny(ends=70, seed=5), seed=0)
+    scorer = make_reward_model(tiny(ends=70, seed=5), seed=0)
     spec = BASE.model_copy(update={"critic_from": "reward"})
     changed = {"values", "advantages", "returns", "targets"} | LEARNT
     assert trace(BASE).differs(trace(spec, reward_model=scorer)) == changed

@@ -17,7 +17,7 @@ from preflab.errors import UserError
 from preflab.methods.held_out import held_out_measures, pair_scores
 from preflab.methods.rm import RM, Length, bt
 from preflab.models import forward
-from preflab.models.heads import reward_model
+from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 from preflab.types import Completion, Preference, Split
@@ -27,7 +27,7 @@ def test_terms() -> None:
     """Protects the loss's terms: one a pair, from the scores at each answer's end-of-turn token."""
     policy = untrained()
     toy = Toy()
-    scorer = reward_model(policy, seed=0)
+    scorer = make_reward_model(policy, seed=0)
     pairs = collate_pairs(toy.preferences("train"), scorer.encode, limit=8)
     terms = bt(scorer, pairs)
     margin = forward.scores(scorer.model, pairs.chosen) - forward.scores(scorer.model, pairs.rejected)
@@ -94,7 +94,7 @@ def test_what_the_labels_say_enters_the_loss(tmp_path: Path) -> None:
     same = trained(tmp_path / "toy", Toy(), epochs=1)
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), same.model.parameters(), strict=True))
     with opened(tmp_path / "start", untrained()) as parts:
-        start = reward_model(parts.policy, seed=parts.run.seed_for("head"))
+        start = make_reward_model(parts.policy, seed=parts.run.seed_for("head"))
     d = margins(start, Toy().preferences("train")).float()
     softplus = torch.nn.functional.softplus
     for fields, wanted in (
@@ -152,7 +152,7 @@ def test_length_is_learnt_apart(tmp_path: Path) -> None:
 def test_the_lengths_weight_follows_the_gradient() -> None:
     """Protects phi's step: what `bt` reports is d loss / d phi, by finite differences, whatever else shifts the loss."""
     policy = untrained()
-    scorer = reward_model(policy, seed=0)
+    scorer = make_reward_model(policy, seed=0)
     pairs = collate_pairs(Long().preferences("train"), scorer.encode, limit=16)
     pairs = replace(pairs, margins=torch.full((len(pairs),), 0.5), probabilities=torch.full((len(pairs),), 0.8))
     length, losses = Length(pairs, on=True), []

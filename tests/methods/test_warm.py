@@ -14,14 +14,14 @@ from preflab.methods.held_out import held_out_measures
 from preflab.methods.rm import RM
 from preflab.methods.warm import Warm, averaged
 from preflab.models import tiny
-from preflab.models.heads import load_reward_model, reward_model
+from preflab.models.heads import load_reward_model, make_reward_model
 from preflab.train.learner import Optim
 
 
 def saved(place: Path, *seeds: int) -> list[Path]:
     paths = [place / str(seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
-        made = reward_model(tiny.load(SHAPE, seed=seed), seed=0)  # one head, grown a little apart
+        made = make_reward_model(tiny.make_tiny(SHAPE, seed=seed), seed=0)  # one head, grown a little apart
         made.model.score.weight.data += 0.001 * seed
         made.save(path)
     return paths
@@ -58,14 +58,14 @@ def test_models_that_have_no_mean(tmp_path: Path) -> None:
     """Protects from an average of what does not belong together: another width, other words, no reward model; and of one."""
     (first,) = saved(tmp_path, 0)
     wide, other = tmp_path / "wide", tmp_path / "other"
-    reward_model(tiny.load(SHAPE.model_copy(update={"width": 64}), seed=0), seed=0).save(wide)
+    make_reward_model(tiny.make_tiny(SHAPE.model_copy(update={"width": 64}), seed=0), seed=0).save(wide)
     words = (*SHAPE.words[:-1], "silver")
-    reward_model(tiny.load(SHAPE.model_copy(update={"words": words}), seed=0), seed=0).save(other)
+    make_reward_model(tiny.make_tiny(SHAPE.model_copy(update={"words": words}), seed=0), seed=0).save(other)
     for path in (wide, other):
         with pytest.raises(UserError, match="cannot be averaged"):
             averaged([first, path])
     apart = tmp_path / "apart"
-    reward_model(tiny.load(SHAPE, seed=0), seed=1).save(apart)
+    make_reward_model(tiny.make_tiny(SHAPE, seed=0), seed=1).save(apart)
     with pytest.raises(UserError, match="did not start from one head"):
         averaged([first, apart])
     untrained().save(tmp_path / "policy")

@@ -27,7 +27,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from preflab.batch import Asked, KeptTokens, TokenBatch, collate
+from preflab.batch import KeptTokens, SampledBatch, TokenBatch, collate
 from preflab.errors import UserError
 from preflab.models import forward
 from preflab.models.heads import Critic
@@ -201,7 +201,7 @@ def test_chunks_change_nothing_and_hold_little(llama: Any, monkeypatch: pytest.M
         seen.append(hidden.shape[0])
         return call(head, hidden)
 
-    monkeypatch.setattr(forward, "CHUNK", 2 * VOCABULARY + 5)
+    monkeypatch.setattr(forward, "LOGITS_BUDGET", 2 * VOCABULARY + 5)
     monkeypatch.setattr(forward.Head, "__call__", spy)
     for one, many in zip(whole, results(), strict=True):
         torch.testing.assert_close(many, one, atol=1e-5, rtol=1e-5)
@@ -295,9 +295,9 @@ def test_full_logprobs_hold_the_whole_distribution(llama: Any) -> None:
 def test_by_micro_batch_puts_rows_back(llama: Any, budget: int) -> None:
     """Protects reference log-probabilities: whatever the budget, rows come back in order, padded with 0, without a graph;
     kept ids travel with their rows."""
-    asked = Asked(batch(), random_kept(batch(), 4))
+    asked = SampledBatch(batch(), random_kept(batch(), 4))
 
-    def logprobs(rows: Asked) -> Tensor:
+    def logprobs(rows: SampledBatch) -> Tensor:
         return forward.token_logprobs(llama, rows.batch, kept=rows.kept).logprobs
 
     found = forward.by_micro_batch(llama, logprobs, asked, budget)

@@ -12,9 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, lora
-from preflab.models.heads import Critic, critic, load_reward_model, reward_model
+from preflab.models.heads import Critic, load_reward_model, make_critic, make_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load, load_directory
+from preflab.models.load import load_directory, load_model
 from preflab.models.reference import trainable
 from preflab.models.spec import LoRA, ModelSpec
 from preflab.types import Completion, Prompt, Turn
@@ -44,7 +44,7 @@ def test_saved_scores_in_plain_transformers(family: Path, tmp_path: Path, side: 
     """Protects users of the reward model, and us from a head that reads the wrong token: plain transformers, padded on
     either side, pad == eos in the original tokenizer, gives `forward.scores`, the row that ends without an end token
     included. (GPT-2 counts positions from the row's edge, so that on the left it needs the positions said.)"""
-    scorer = reward_model(load_directory(family), seed=4)
+    scorer = make_reward_model(load_directory(family), seed=4)
     ours = scores(scorer)
     assert ours.std() > 0
     scorer.save(tmp_path)
@@ -64,7 +64,7 @@ def test_saved_scores_in_plain_transformers(family: Path, tmp_path: Path, side: 
 
 def test_reward_model_loads_as_it_was(family: Path, tmp_path: Path) -> None:
     """Protects from a reward head that is not in the checkpoint: the same scores to the bit, the same ids."""
-    scorer = reward_model(load_directory(family), seed=4)
+    scorer = make_reward_model(load_directory(family), seed=4)
     scorer.save(tmp_path)
     again = load_reward_model(tmp_path)
     assert torch.equal(scores(again), scores(scorer))
@@ -76,7 +76,7 @@ def test_reward_model_is_a_copy(saved: dict[str, Path]) -> None:
     """Protects the SFT model: a reward model has weights of its own. Its head follows the seed, and nothing global."""
     lm = load_directory(saved["llama"])
     before = torch.get_rng_state()
-    first, again, other = (reward_model(lm, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (make_reward_model(lm, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first.model.score.weight, again.model.score.weight)
     assert not torch.equal(first.model.score.weight, other.model.score.weight)
@@ -88,12 +88,12 @@ def test_reward_model_is_a_copy(saved: dict[str, Path]) -> None:
 def test_reward_model_under_lora(family: Path, tmp_path: Path) -> None:
     """Protects LoRA's saving of memory, and the head: adapters of the policy's shape on merged weights, the head
     trained in full, and the saved model plain, with both in it."""
-    lm = load(ModelSpec(name=str(family), lora=LoRA(rank=2, alpha=2)), seed=0)
+    lm = load_model(ModelSpec(name=str(family), lora=LoRA(rank=2, alpha=2)), seed=0)
     for parameter in trainable(lm.model).values():
         parameter.data.add_(0.1)
-    scorer = reward_model(lm, seed=4)
+    scorer = make_reward_model(lm, seed=4)
     lm.save(tmp_path / "policy")
-    merged = reward_model(load_directory(tmp_path / "policy"), seed=4)
+    merged = make_reward_model(load_directory(tmp_path / "policy"), seed=4)
     torch.testing.assert_close(scores(scorer), scores(merged), atol=1e-5, rtol=1e-5)
     names = list(trainable(scorer.model))
     assert [name for name in names if ".lora_" not in name] == ["base_model.model.score.weight"]
@@ -124,8 +124,8 @@ def test_what_is_no_reward_model(saved: dict[str, Path], tmp_path: Path) -> None
 def test_critic(family: Path, origin: str, rank: int | None) -> None:
     """Protects PPO's first step: every value is exactly 0 whatever the backbone; the head has a bias; the gradient
     reaches head and backbone."""
-    lm = load(ModelSpec(name=str(family), lora=None if rank is None else LoRA(rank=rank)), seed=0)
-    value_model = critic(lm if origin == "policy" else reward_model(lm, seed=1), seed=2)
+    lm = load_model(ModelSpec(name=str(family), lora=None if rank is None else LoRA(rank=rank)), seed=0)
+    value_model = make_critic(lm if origin == "policy" else make_reward_model(lm, seed=1), seed=2)
     assert torch.equal(values(value_model, lm), torch.zeros_like(values(value_model, lm)))
     assert value_model.head.bias is not None
     value_model.head.weight.data.fill_(0.1)

@@ -19,7 +19,7 @@ from preflab.models.spec import TinyShape
 from preflab.types import Completion, Prompt, Turn
 
 PROMPT = Prompt("p", (Turn("user", "is it so?"),))
-TINY = tiny.load(TinyShape(words=("is", "it", "so?", "yes")), seed=0)
+TINY = tiny.make_tiny(TinyShape(words=("is", "it", "so?", "yes")), seed=0)
 
 
 @pytest.fixture(params=["tiny", "gpt2", "qwen2", "llama"])

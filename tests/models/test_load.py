@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, T
 
 from preflab.errors import UserError
 from preflab.models import load as loading
-from preflab.models.load import load, load_directory
+from preflab.models.load import load_directory, load_model
 from preflab.models.spec import ModelSpec
 
 
@@ -71,7 +71,7 @@ def test_loading_leaves_global_random_state(family: Path) -> None:
 
 def test_loaded_in_fp32_and_evaluation_mode(family: Path) -> None:
     """Protects training: fp32 weights and no dropout, whatever the file holds."""
-    lm = load(ModelSpec(name=str(family)), seed=0)
+    lm = load_model(ModelSpec(name=str(family)), seed=0)
     assert {parameter.dtype for parameter in lm.model.parameters()} == {torch.float32}
     assert not lm.model.training
 
@@ -192,7 +192,7 @@ def test_silent_hub_is_given_up(hub: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(UserError, match=r"'some/model'.*not in the local cache.*does not answer"):
-            load(ModelSpec(name="some/model"), seed=0)
+            load_model(ModelSpec(name="some/model"), seed=0)
 
 
 class Unknown(BaseHTTPRequestHandler):
@@ -215,7 +215,7 @@ def test_unknown_name(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
     try:
         with pytest.raises(UserError, match="the hub knows no such model"):
-            load(ModelSpec(name="some/model"), seed=0)
+            load_model(ModelSpec(name="some/model"), seed=0)
     finally:
         server.shutdown()
         server.server_close()
@@ -225,17 +225,17 @@ def test_offline_uses_the_cache_alone(hub: Path, monkeypatch: pytest.MonkeyPatch
     """Protects HF_HUB_OFFLINE: no name leaves the machine; what is cached loads, what is not is one error."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"not in the local cache \(HF_HUB_OFFLINE is set\)"):
-        load(ModelSpec(name="some/model"), seed=0)
+        load_model(ModelSpec(name="some/model"), seed=0)
     commit = "0" * 40
     repository = hub / "models--some--model"
     shutil.copytree(saved["qwen2"], repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
-    assert load(ModelSpec(name="some/model"), seed=0).end_ids == (2, 0)
+    assert load_model(ModelSpec(name="some/model"), seed=0).end_ids == (2, 0)
 
 
 @pytest.mark.parametrize("name", ["./no/such/place", "a/b/c", "no such model"])
 def test_what_cannot_be_a_hub_name(hub: Path, name: str) -> None:
     """Protects a mistyped path: it is not asked for on the hub."""
     with pytest.raises(UserError, match="There is no directory"):
-        load(ModelSpec(name=name), seed=0)
+        load_model(ModelSpec(name=name), seed=0)

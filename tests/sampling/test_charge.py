@@ -6,7 +6,7 @@ import pytest
 
 from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load
+from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.sampling.base import Decoding
 from preflab.sampling.native import Native
@@ -18,7 +18,7 @@ PROMPTS = [[5, 6, 7], [8, 9], [5, 6, 7], [5, 6, 7]]  # three equal rows: 3 + 2 =
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    return load(ModelSpec(name="tiny", tiny=TinyShape(width=16, inner=16, layers=1, heads=2, context=32)), seed=0)
+    return load_model(ModelSpec(name="tiny", tiny=TinyShape(width=16, inner=16, layers=1, heads=2, context=32)), seed=0)
 
 
 def charged(lm: LanguageModel, spec: Native) -> tuple[Meter, int]:

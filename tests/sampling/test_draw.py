@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from preflab.sampling.base import Decoding
-from preflab.sampling.draw import choose, draw, greedy, keep, uniforms
+from preflab.sampling.draw import choose, draw_tokens, greedy, keep, uniforms
 
 
 def logs(*probabilities: float) -> torch.Tensor:
@@ -25,7 +25,7 @@ def test_a_uniform_number_takes_the_id_where_the_distribution_function_passes_it
     """p = (0, .25, .5, 0, .25, 0): F = (0, .25, .75, .75, 1, 1). Ids of probability 0 (0, 3, 5) are never drawn, not
     even at the ends of the interval; the log-probability is that of the id: log .25 or log .5."""
     logits = logs(0, 0.25, 0.5, 0, 0.25, 0)
-    drawn = draw(logits, torch.tensor([uniform], dtype=torch.float64), None)
+    drawn = draw_tokens(logits, torch.tensor([uniform], dtype=torch.float64), None)
     assert drawn.tokens.tolist() == [token]
     assert drawn.logprobs.item() == pytest.approx(math.log(0.5 if token == 2 else 0.25), abs=1e-6)
 
@@ -34,7 +34,7 @@ def test_restricted_log_probabilities_are_normalised_over_the_kept_ids() -> None
     """p = (.1, .2, .3, .4), top-k 2 keeps ids 2 and 3 with mass .7: u = .42 < 3/7 = .4286 takes id 2 at log(3/7),
     u = .43 takes id 3 at log(4/7)."""
     logits = logs(0.1, 0.2, 0.3, 0.4).repeat(2, 1)
-    drawn = draw(logits, torch.tensor([0.42, 0.43], dtype=torch.float64), keep(logits, top_k=2, top_p=1.0))
+    drawn = draw_tokens(logits, torch.tensor([0.42, 0.43], dtype=torch.float64), keep(logits, top_k=2, top_p=1.0))
     assert drawn.tokens.tolist() == [2, 3]
     assert drawn.logprobs.tolist() == pytest.approx([math.log(3 / 7), math.log(4 / 7)], abs=1e-6)
 

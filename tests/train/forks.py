@@ -52,7 +52,7 @@ def warm(arm: Arm) -> None:
     with tempfile.TemporaryDirectory() as place:
         executing.execute(arm, Path(place), keeping=settings.Keeping(progress=False))
         lm = load_directory(Path(place) / "final")
-        heads.reward_model(lm, seed=0)
+        heads.make_reward_model(lm, seed=0)
         lora.attach(lm.model, LoRA(rank=1), seed=0)
         torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True).step()
 

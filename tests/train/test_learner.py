@@ -34,11 +34,11 @@ SHAPES = st.lists(st.tuples(*[st.integers(1, 8)] * 3), min_size=2, max_size=6)  
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    return tiny.load(SHAPE, seed=0)
+    return tiny.make_tiny(SHAPE, seed=0)
 
 
 def fresh() -> LanguageModel:
-    return tiny.load(SHAPE, seed=0)
+    return tiny.make_tiny(SHAPE, seed=0)
 
 
 def learner(lm: LanguageModel, optim: Optim | None = None, *, budget: int = 10_000) -> Learner:

@@ -31,7 +31,7 @@ from preflab.methods.held_out import by_margin, measures, pair_scores, reliabili
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load, load_directory
+from preflab.models.load import load_directory, load_model
 from preflab.sampling.inference import Inference
 from preflab.spec import Context
 from preflab.testbeds import provenance
@@ -214,7 +214,7 @@ def _model(arm: Arm, run: Run, path: str | None, context: Context, testbed: Any)
         words = testbed.words() if hasattr(testbed, "words") else ()
         shape = arm.model.tiny.model_copy(update={"words": words})
         plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
-        lm = load(plain, seed=run.seed_for("model"))
+        lm = load_model(plain, seed=run.seed_for("model"))
     lm.model.to(context.device)
     if arm.precision == "bf16":
         forward.use_bf16(lm.model)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from preflab.errors import UserError
 from preflab.models.lm import LanguageModel
-from preflab.models.load import load, load_directory
+from preflab.models.load import load_directory, load_model
 from preflab.models.spec import ModelSpec
 from preflab.report.text import visible
 from preflab.sampling import SAMPLERS
@@ -25,7 +25,7 @@ def sample(options: argparse.Namespace) -> None:
     wanted = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
     decoding = parse_spec(Decoding, wanted, where="preflab sample")
     path = Path(options.model)
-    lm = load_directory(path) if path.is_dir() else load(ModelSpec(name=options.model), seed=options.seed)
+    lm = load_directory(path) if path.is_dir() else load_model(ModelSpec(name=options.model), seed=options.seed)
     console = Console()
     with SAMPLERS.parse("native").open(Context()) as sampler:
         if options.prompt is not None:

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from preflab.batch import TokenBatch, collate, moved
+from preflab.batch import TokenBatch, collate, move_batch
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.kto import kto_loss, kto_reference_point
@@ -93,7 +93,7 @@ class Labelled:
         return Labelled(self.batch.select(index), self.desirable[index], self.reference[index])
 
     def to(self, device: str | torch.device) -> Labelled:
-        return moved(self, device)
+        return move_batch(self, device)
 
 
 def drawn_answers(parts: Parts, count: int) -> list[Rated]:

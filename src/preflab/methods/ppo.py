@@ -34,8 +34,7 @@ from preflab.methods.rollout import (
 )
 from preflab.methods.surrogate import Surrogate, actor_terms
 from preflab.models import forward
-from preflab.models.heads import Critic
-from preflab.models.heads import critic as make_critic
+from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.train.learner import Optim, Terms

@@ -20,7 +20,7 @@ from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
 from preflab.methods.base import Method, Parts
 from preflab.methods.held_out import held_out_measures
 from preflab.models import forward
-from preflab.models.heads import reward_model
+from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
 
@@ -52,7 +52,7 @@ class RM(Method):
         run = parts.run
         # 1. The model: the policy's weights under a scalar head.
         own_head = (self.member,) if self.member and not self.shared_head else ()
-        scorer = reward_model(parts.policy, seed=run.seed_for("head", *own_head))
+        scorer = make_reward_model(parts.policy, seed=run.seed_for("head", *own_head))
         # 2. Pairs as ids: to train on, in the member's order, and held out.
         limit = self.max_completion_tokens
         pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)

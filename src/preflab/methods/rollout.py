@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from preflab import ops
-from preflab.batch import Asked, KeptTokens, TokenBatch
+from preflab.batch import KeptTokens, SampledBatch, TokenBatch
 from preflab.errors import UserError
 from preflab.fields import Count
 from preflab.methods.base import Method, Parts
@@ -204,10 +204,10 @@ def shaped(scores: Tensor, *, bias: float, scale: float, clip: float | None) -> 
 def logprobs_of(model: Any, samples: Samples, *, temperature: float, token_budget: int) -> Tensor:
     """log pi of each sampled token at the sampling temperature, over the ids that the sampler kept: [B,T]."""
 
-    def of(rows: Asked) -> Tensor:
+    def of(rows: SampledBatch) -> Tensor:
         return forward.token_logprobs(model, rows.batch, temperature=temperature, kept=rows.kept).logprobs
 
-    return forward.by_micro_batch(model, of, Asked(samples.batch, samples.kept), token_budget)
+    return forward.by_micro_batch(model, of, SampledBatch(samples.batch, samples.kept), token_budget)
 
 
 def old_and_reference(

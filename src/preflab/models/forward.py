@@ -18,7 +18,7 @@ from preflab import ops
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
-CHUNK = 4096 * 512  # logits held at a time in fp32: 8 MiB of them
+LOGITS_BUDGET = 4096 * 512  # logits held at a time in fp32: 8 MiB of them
 
 
 class TokenScores(NamedTuple):
@@ -85,14 +85,14 @@ def token_logprobs(
     """log pi of each completion token, 0 where the mask is False; entropy of each step where asked.
 
     With `kept`, the distribution is normalised over the kept ids (the sampler's, never recomputed), at `temperature`.
-    Without, over the vocabulary. Only counted tokens meet the vocabulary, at most `CHUNK` logits at a time; where there
+    Without, over the vocabulary. Only counted tokens meet the vocabulary, at most `LOGITS_BUDGET` logits at a time; where there
     are several chunks, each is recomputed in the backward pass. The entropy carries no gradient.
     """
     mask = batch.mask
     hidden = states(model, batch)[:, :-1][mask]
     targets = batch.completion_ids[mask]
     head = Head(unwrap(model), temperature)
-    rows = max(1, CHUNK // head.vocabulary)
+    rows = max(1, LOGITS_BUDGET // head.vocabulary)
     kept_rows = None if kept is None else (kept.ids[mask], kept.counts[mask])
     pieces = [
         _chunk(

@@ -21,7 +21,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import read_config, read_model, with_tokenizer
 
 
-def reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
+def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
     """A sequence classifier with one label on a copy of the LM's backbone, its head drawn from the seed.
 
     The head has no bias (a score matters up to a constant) and starts as transformers would start it, normal with the
@@ -85,7 +85,7 @@ class Critic(nn.Module):
         nn.init.zeros_(self.head.bias)
 
 
-def critic(lm: LanguageModel, *, seed: int) -> Critic:
+def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
     """A critic on a copy of a policy's or a reward model's backbone; every value starts at exactly 0.
 
     Under LoRA the copy is of the merged weights and gets adapters of the same shape, drawn from the seed.

@@ -26,7 +26,7 @@ PLAIN_TEMPLATE = (
     "{{ '\\n\\nAssistant: ' if m.role == 'assistant' else '\\n\\nHuman: ' }}{{ m.content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
-NOTICES = "preflab.json"  # beside saved weights: what every report on them must say
+NOTICES_FILE = "preflab.json"  # beside saved weights: what every report on them must say
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ class LanguageModel:
 
 
 def write_notices(directory: Path, notices: Sequence[str]) -> None:
-    (directory / NOTICES).write_text(json.dumps({"notices": list(notices)}, indent=1) + "\n", encoding="utf-8")
+    (directory / NOTICES_FILE).write_text(json.dumps({"notices": list(notices)}, indent=1) + "\n", encoding="utf-8")
 
 
 def read_notices(directory: Path) -> tuple[str, ...]:
     """What was saved with the weights; nothing where no file says anything."""
-    path = directory / NOTICES
+    path = directory / NOTICES_FILE
     return tuple(json.loads(path.read_text(encoding="utf-8"))["notices"]) if path.exists() else ()

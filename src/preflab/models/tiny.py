@@ -20,11 +20,11 @@ from preflab.models.spec import TinyShape
 PAD, END, SEPARATOR = "<pad>", "</s>", "<sep>"
 SPECIAL = (PAD, END, SEPARATOR)
 SPELT_OUT = "<(?=0x[0-9A-F]{2}>|pad>|/s>|sep>)"
-INTEGERS = tuple(str(number) for number in range(-99, 100))
+TINY_INTEGERS = tuple(str(number) for number in range(-99, 100))
 TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assistant' else '<sep>' }}{% endfor %}"
 
 
-def load(shape: TinyShape, *, seed: int) -> LanguageModel:
+def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
     """The model of a shape, its weights drawn from the seed, fp32 on the CPU."""
     tokenizer = wrap(tokenizer_of(shape.words))
     model = network(shape, len(tokenizer), pad=SPECIAL.index(PAD), end=SPECIAL.index(END))
@@ -46,7 +46,7 @@ def tokenizer_of(words: tuple[str, ...]) -> Tokenizer:
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
-    pieces += [(f" {word}", -1.0) for word in dict.fromkeys((*INTEGERS, *words))]
+    pieces += [(f" {word}", -1.0) for word in dict.fromkeys((*TINY_INTEGERS, *words))]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index(PAD), byte_fallback=True))
     tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]  # its stubs name a base class
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPELT_OUT), "isolated")  # type: ignore[assignment]  # as above

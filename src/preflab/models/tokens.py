@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from preflab.errors import UserError
 from preflab.models.lm import PLAIN_TEMPLATE
 
-QUESTION, ANSWER = "Is it so?", "yes"
+_QUESTION, _ANSWER = "Is it so?", "yes"
 PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|repo|file|mask")
 
 
@@ -27,9 +27,9 @@ def end_ids(tokenizer: Any, model: Any, *, where: str) -> tuple[int, ...]:
     """
     found: list[int] = []
     text = rendered(tokenizer, answered=True)
-    if ANSWER in text:
+    if _ANSWER in text:
         special = special_ids(tokenizer)
-        tail = tokenizer(text[text.rindex(ANSWER) + len(ANSWER) :], add_special_tokens=False).input_ids
+        tail = tokenizer(text[text.rindex(_ANSWER) + len(_ANSWER) :], add_special_tokens=False).input_ids
         found += [token for token in tail if token in special][:1]
     generation = getattr(model, "generation_config", None)
     for source in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None), model.config.eos_token_id):
@@ -74,20 +74,20 @@ def answer_prefix(tokenizer: Any) -> str:
     every text needs none from us.
     """
     prompt, whole = rendered(tokenizer, answered=False), rendered(tokenizer, answered=True)
-    between = whole[len(prompt) : whole.rfind(ANSWER)] if whole.startswith(prompt) else ""
+    between = whole[len(prompt) : whole.rfind(_ANSWER)] if whole.startswith(prompt) else ""
     if not between.isspace():
         return ""
 
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False).input_ids)
 
-    together = ids(prompt + between + ANSWER)
-    return next((prefix for prefix in ("", between) if ids(prompt) + ids(prefix + ANSWER) == together), between)
+    together = ids(prompt + between + _ANSWER)
+    return next((prefix for prefix in ("", between) if ids(prompt) + ids(prefix + _ANSWER) == together), between)
 
 
 def rendered(tokenizer: Any, *, answered: bool) -> str:
     """One short exchange through the chat template, '' where the template refuses it."""
-    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+    turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
     try:
         return tokenizer.apply_chat_template(
             turns if answered else turns[:1], tokenize=False, add_generation_prompt=not answered

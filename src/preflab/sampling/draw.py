@@ -37,7 +37,7 @@ def choose(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
     """One token a row of `logits[N,V]`, which are at the sampling temperature (at temperature 0: at temperature 1)."""
     if decoding.temperature == 0:
         return greedy(logits)
-    return draw(logits, uniform, keep(logits, top_k=decoding.top_k, top_p=decoding.top_p))
+    return draw_tokens(logits, uniform, keep(logits, top_k=decoding.top_k, top_p=decoding.top_p))
 
 
 def greedy(logits: Tensor) -> Drawn:
@@ -69,7 +69,7 @@ def keep(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
     return KeptTokens(torch.minimum(ordered, last).int(), counts.int())
 
 
-def draw(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Drawn:
+def draw_tokens(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Drawn:
     """The first id of each row, in the vocabulary's order, at which the cumulated probability exceeds `uniform[N]`.
 
     An id of probability zero is never drawn: the point lies strictly below the total, and an id is taken only where

@@ -21,10 +21,10 @@ from preflab.models.forward import unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.sampling.draw import choose
-from preflab.sampling.request import Results
+from preflab.sampling.request import DrawnRows
 
 
-def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: Results) -> int:
+def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: DrawnRows) -> int:
     """Completes the given rows of the request and files them in `results`; returns the prompt tokens that were read."""
     base = unwrap(lm.model)
     config = GenerationConfig(
@@ -51,7 +51,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
 class Drawing(LogitsProcessor):
     """Draws each row's token and leaves `generate` no other."""
 
-    def __init__(self, rows: Tensor, length: int, stream: Tensor, decoding: Decoding, results: Results) -> None:
+    def __init__(self, rows: Tensor, length: int, stream: Tensor, decoding: Decoding, results: DrawnRows) -> None:
         self.rows, self.length, self.stream, self.decoding, self.results = rows, length, stream, decoding, results
         self.alive = torch.ones_like(rows, dtype=torch.bool)
 

@@ -1,7 +1,7 @@
 """The native sampler: rows of like length in one batch, one forward pass a token, finished rows leave.
 
 The walk of one batch: each distinct prompt is prefilled once; then, token by token, one token is drawn for each row,
-the rows that ended leave, and the others take a step. Results are in the order asked, whatever the batches were.
+the rows that ended leave, and the others take a step. Results are in the order of the request, whatever the batches were.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from preflab.sampling.base import Decoding, Samples
 from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 from preflab.sampling.draw import choose, uniforms
-from preflab.sampling.request import Results, batches, check
+from preflab.sampling.request import DrawnRows, batches, check_request
 from preflab.sampling.support import Support, examine
 from preflab.spec import Context, Spec
 
@@ -71,8 +71,8 @@ class NativeSampler:
         `Samples.kept`. Dropout is off; the model's mode is restored. Raises `UserError` for a prompt that does not fit
         the context, for settings out of range, and for logits that are not finite.
         """
-        check(lm, prompts, seeds, decoding)
-        results = Results(lm, prompts, decoding.max_new_tokens)
+        check_request(lm, prompts, seeds, decoding)
+        results = DrawnRows(lm, prompts, decoding.max_new_tokens)
         stream = uniforms(seeds, decoding.max_new_tokens).to(results.device)
         base = unwrap(lm.model)
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
@@ -114,7 +114,7 @@ class NativeSampler:
 
 
 def _complete(
-    base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: Results
+    base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
 ) -> int:
     """Completes one batch of the request's rows, longest prompt first, and files it in `results`.
 

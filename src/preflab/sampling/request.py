@@ -16,7 +16,9 @@ from preflab.sampling.base import Decoding, Samples
 from preflab.sampling.draw import Drawn
 
 
-def check(lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding) -> None:
+def check_request(
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding
+) -> None:
     """Raises `UserError` for a prompt that is empty or does not fit with its answer."""
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
@@ -54,7 +56,7 @@ class _Step:
     kept: KeptTokens
 
 
-class Results:
+class DrawnRows:
     """Tokens and log-probabilities as they are drawn, by row number of the request."""
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:

@@ -114,11 +114,11 @@ def model_speed(
     from preflab.arm.execute import device
     from preflab.batch import collate
     from preflab.models import forward
-    from preflab.models.load import load
+    from preflab.models.load import load_model
 
     torch.set_num_threads(study.threads)
     shape = model.tiny.model_copy(update={"words": words})
-    lm = load(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=device(study.device))
+    lm = load_model(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=device(study.device))
     ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
     most = min(study.token_budget, TOKENS)
     ends = [end[: most // 2] for end in ends]

@@ -11,7 +11,7 @@ from tests.conftest import require_feature
 
 from preflab.cli import run as command
 from preflab.errors import UserError
-from preflab.models.load import load
+from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec
 from preflab.sandbox.bubblewrap import missing
 from preflab.spec import Context
@@ -167,7 +167,7 @@ def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys:
     that programs have by nature."""
     require_feature("sandbox", not missing(), missing())
     data = write(tmp_path / "data.jsonl", HUMANEVAL)
-    load(ModelSpec(name="tiny"), seed=0).save(tmp_path / "policy")
+    load_model(ModelSpec(name="tiny"), seed=0).save(tmp_path / "policy")
     words = ["evaluate", str(tmp_path / "policy"), "--testbed", "humaneval", "--data", data]
     words += ["--output", str(tmp_path / "run"), "--max-new-tokens", "4", "--samples", "2", "--k", "1", "2"]
     assert command([*words, "--temperatures", ".2"]) == 0
