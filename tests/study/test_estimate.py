@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.testbeds.code.records import CONTEST, MBPP
 
-from preflab.batch import Batch
+from preflab.batch import TokenBatch
 from preflab.errors import UserError
 from preflab.models import forward
 from preflab.spec import parse_spec
@@ -38,7 +38,7 @@ def test_little_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     seen: list[int] = []
     real = forward.token_logprobs
 
-    def watched(model: Any, batch: Batch, *more: Any, **named: Any) -> Any:
+    def watched(model: Any, batch: TokenBatch, *more: Any, **named: Any) -> Any:
         seen.append(batch.tokens)
         return real(model, batch, *more, **named)
 
