@@ -10,7 +10,7 @@ export PYTHON
 # One thread a process: two workers of one thread are faster than one of two, and results do not depend on the machine.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install study test parity check docs dist walk clean
+.PHONY: help install study test parity check docs dist walk names clean
 
 help:
 	@echo "make install   create .venv with everything (again: does nothing)"
@@ -21,6 +21,7 @@ help:
 	@echo "make docs      build the documentation into site/, warnings are errors"
 	@echo "make dist      build wheel and sdist into dist/"
 	@echo "make walk      print the five walks that a reader follows"
+	@echo "make names     print names defined twice, similar records, guesses about protocols, circles of packages"
 
 install:
 	@sh scripts/install.sh
@@ -58,6 +59,9 @@ dist: install
 
 walk: install
 	@$(BIN)/python scripts/walk.py
+
+names: install
+	@$(BIN)/python scripts/names.py
 
 clean:
 	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
