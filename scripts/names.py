@@ -105,7 +105,7 @@ ALLOWED: Allowed = {
         ),
     },
     "objects of the standard library and of pydantic's input, of several types": {
-        "report/record.py": ("hasattr(value, '__float__')",),
+        "analysis/record/base.py": ("hasattr(value, '__float__')",),
         "rewards/http.py": ("getattr(error, 'reason', error)",),
         "study/runner.py": ("hasattr(os, 'sched_getaffinity')",),
         "testbeds/code/mbpp.py": ("getattr(node, 'names', [])",),
@@ -294,11 +294,11 @@ def guesses(modules: Mapping[str, Module], allowed: Allowed = ALLOWED) -> list[s
     permitted = frozenset(unused)
     lines: list[str] = []
     for module in modules.values():
-        for node in ast.walk(module.tree):
-            text = guess_at(node)
-            unused.discard((module.path, text))
-            if text and (module.path, text) not in permitted:
-                lines.append(f"{module.path}:{getattr(node, 'lineno', 0)}: {text}")
+        places = [(node.lineno, text) for node in ast.walk(module.tree) if (text := guess_at(node))]
+        unused -= {(module.path, text) for _, text in places}
+        lines += [
+            f"{module.path}:{line}: {text}" for line, text in sorted(places) if (module.path, text) not in permitted
+        ]
     return lines + [f"{path}: `{text}` is in ALLOWED, but is not there" for path, text in sorted(unused)]
 
 

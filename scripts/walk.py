@@ -158,8 +158,9 @@ def table(walks: tuple[Walk, ...], source: Path) -> str:
 def main(arguments: list[str]) -> int:
     if arguments == ["--table"]:
         print(table(WALKS, SOURCE))
-        return 0
-    lines = [f"{walk.name}: {line}" for walk in WALKS for line in check(walk, SOURCE)]
+        lines = [f"{walk.name}: {line}" for walk in WALKS for line in faults(walk, modules_of(walk, SOURCE))]
+    else:
+        lines = [f"{walk.name}: {line}" for walk in WALKS for line in check(walk, SOURCE)]
     print("\n".join(lines), file=sys.stderr, end="\n" if lines else "")
     return 1 if lines else 0
 

@@ -59,7 +59,7 @@ WALKS = (
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
         limits=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
         visits="""
-            study/execute.py: _train_and_measure
+            arm/execute.py: _train_and_measure
             testbeds/jsonl.py: Jsonl.open, Jsonl._split, _rows
             testbeds/lines.py: read_lines, _record
             testbeds/formats.py: parse_record, _dialogue, _turns
@@ -69,7 +69,7 @@ WALKS = (
             testbeds/provenance.py: first_turn_key, place
             testbeds/jsonl.py: _disjoint
             testbeds/dialogues.py: Dialogues.__init__
-            study/answers.py: preferences_of
+            arm/data.py: preferences_of
             methods/dpo.py: DPO.train
             testbeds/dialogues.py: Dialogues.preferences
             train/run.py: Run.pairs, Run.drawn
@@ -164,35 +164,35 @@ WALKS = (
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
         limits=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
         visits="""
-            cli.py: main, run, define_train, command_train
-            study/command.py: arm_from_options
+            cli/__init__.py: main, run, define_train, command_train
+            cli/method_options.py: arm_from_options
             spec.py: read_spec, read_data, parse_spec
-            study/arm.py: Arm
+            arm/spec.py: Arm
             spec.py: variant, Registry.parse, Registry.load
-            study/execute.py: execute
-            study/origin.py: versions, revision
+            arm/execute.py: execute
+            arm/origin.py: versions, revision
             train/run.py: open_run
             train/directory.py: locked, claim
             train/files.py: write_json
             train/log.py: logged
             train/run.py: Run.__init__, stopping
-            study/execute.py: earlier_result, _train_and_measure, stages_of
+            arm/execute.py: earlier_result, _train_and_measure, stages_of
             testbeds/minicode/testbed.py: Minicode.open
-            study/execute.py: _model
+            arm/execute.py: _model
             testbeds/minicode/testbed.py: OpenMinicode.words
             models/load.py: load
             models/tiny.py: load
-            study/execute.py: with_stage, _bench
+            arm/execute.py: with_stage, _bench
             evaluation/programs.py: check_public
             evaluation/hidden_tests.py: HiddenTests.open
             sampling/native.py: Native.open
             evaluation/evaluate.py: check_splits
-            study/execute.py: training_data
-            study/arm.py: made_elsewhere
-            study/execute.py: refuse_overlap, _to_train
-            study/answers.py: preferences_of
-            study/execute.py: _reward_model
-            study/answers.py: rankings_of, rated_of
+            arm/execute.py: training_data
+            arm/spec.py: made_elsewhere
+            arm/execute.py: refuse_overlap, _to_train
+            arm/data.py: preferences_of
+            arm/execute.py: _reward_model
+            arm/data.py: rankings_of, rated_of
             methods/base.py: Parts
             methods/dpo.py: DPO.train
             train/run.py: Run.steps, Run._restore
@@ -210,16 +210,16 @@ WALKS = (
             train/run.py: Run._keep, Run.checkpoint
             train/checkpoint.py: save
             train/run.py: Run._take_best
-            study/execute.py: _save
+            arm/execute.py: _save
             models/lm.py: LanguageModel.save
-            study/execute.py: last_record
+            arm/execute.py: last_record
             train/files.py: read_lines
             methods/base.py: Method.inference
             evaluation/evaluate.py: evaluate, validated, summary
             evaluation/programs.py: rates
             evaluation/measures.py: pass_at_k
             evaluation/evaluate.py: shown
-            study/command.py: finish_words
+            cli/method_options.py: finish_words
         """,
     ),
     Walk(
@@ -228,69 +228,69 @@ WALKS = (
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
         limits=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
         visits="""
-            cli.py: main, run, define_study, command_study
-            study/process.py: single_threaded
+            cli/__init__.py: main, run, define_study, command_study
+            study/launch.py: single_threaded
             study/study.py: start_study, default_size
-            study/plan.py: load_study, study_data
+            study/spec.py: load_study, study_data
             spec.py: read_data
-            study/plan.py: merged
+            study/spec.py: merged
             spec.py: parse_spec
-            study/plan.py: Study
+            study/spec.py: Study
             spec.py: variant, Registry.parse, Registry.load
             study/claims.py: check_arms
-            study/plan.py: narrowed
+            study/spec.py: narrowed
             study/study.py: run_study
             train/directory.py: locked
             study/study.py: claim_study, write_manifest
             train/files.py: write_json
-            study/plan.py: tasks, all_needs, needs
-            study/arm.py: made_elsewhere
-            study/plan.py: task
-            study/arm.py: Arm
+            study/spec.py: tasks, all_needs, needs
+            arm/spec.py: made_elsewhere
+            study/spec.py: task
+            arm/spec.py: Arm
             study/study.py: run_all
             study/watch.py: Watch.__init__
-            study/process.py: preload
+            study/launch.py: preload
             study/runner.py: run_tasks, unfinished, is_done, ready, charged
-            study/process.py: launch, _become, command
+            study/launch.py: launch, _become, command
             study/runner.py: finish
-            study/process.py: last_words
+            study/launch.py: last_words
             study/watch.py: Watch.done
             study/study.py: write_reports
             train/files.py: read_json
-            study/outcome.py: results
-            study/ran.py: gather, spent, Board.of, Board.table, value
-            study/scores.py: Scores, share_seeds
-            study/statistics.py: compare_all, compare
-            study/scores.py: combined
-            study/statistics.py: _analysed
-            study/intervals.py: analyse, half_width, p_value
-            study/statistics.py: _interval, winner
-            study/scorers.py: evaluator_of
-            study/plan.py: evaluator_stage
-            study/scorers.py: pooled_accuracy
-            study/outcome.py: metrics
-            report/record.py: known_metric
-            study/outcome.py: arm_of, differences, measures
-            study/statistics.py: mean_interval
+            study/results.py: results
+            analysis/gather.py: gather, spent, Board.of, Board.table, value
+            analysis/scores.py: Scores, share_seeds
+            analysis/statistics.py: compare_all, compare
+            analysis/scores.py: combined
+            analysis/statistics.py: _analysed
+            analysis/intervals.py: analyse, half_width, p_value
+            analysis/statistics.py: _interval, winner
+            analysis/scorers.py: evaluator_of
+            study/spec.py: evaluator_stage
+            analysis/scorers.py: pooled_accuracy
+            study/results.py: metrics
+            analysis/record/base.py: known_metric
+            study/results.py: arm_of, differences, measures
+            analysis/statistics.py: mean_interval
             study/declared.py: interval
-            study/outcome.py: run_of
+            study/results.py: run_of
             train/files.py: read_lines
-            study/ran.py: curve, frontier
-            study/outcome.py: spent_of, comparison
+            analysis/gather.py: curve, frontier
+            study/results.py: spent_of, comparison
             study/declared.py: claims
-            study/judge.py: judge_all, _judged
-            study/statistics.py: contrast
-            study/judge.py: outcome_of
+            analysis/decide.py: judge_all, _judged
+            analysis/statistics.py: contrast
+            analysis/decide.py: outcome_of
             study/declared.py: _claim, paper, sweep
-            study/scorers.py: reward_models
-            study/ran.py: mean_spent
-            study/verdict.py: verdict, under_other_budget
-            study/outcome.py: samples, automatic_caveats, made_with
+            analysis/scorers.py: reward_models
+            analysis/gather.py: mean_spent
+            analysis/verdict.py: verdict, under_other_budget
+            study/results.py: samples, automatic_caveats, made_with
             study/declared.py: unfinished
-            study/ran.py: timing
-            report/results.py: Results
+            analysis/gather.py: timing
+            analysis/record/results.py: Results
             report/__init__.py: write_report
-            report/results.py: dump_results
+            analysis/record/results.py: dump_results
             report/table.py: render_csv
             report/markdown.py: render_markdown
             report/page.py: render_html
@@ -304,7 +304,7 @@ WALKS = (
             report/page.py: comparison_groups
             report/figures.py: curves
             report/panels.py: panel
-            report/results.py: read_results
+            analysis/record/results.py: read_results
             report/__init__.py: print_summary
             report/summary.py: print_summary as show
         """,

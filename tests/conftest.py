@@ -6,10 +6,13 @@ and elsewhere skips with the hint how to get it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # Before torch is first imported: one thread a process, so that results and timing do not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,6 +50,20 @@ def require() -> Callable[[str, bool, str], None]:
 def repository() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def script(repository: Path) -> Callable[[str], ModuleType]:
+    """`script(name)`: a module of `scripts/`, whose modules import each other by name as scripts do."""
+
+    def load(name: str) -> ModuleType:
+        sys.path.insert(0, str(repository / "scripts"))
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.pop(0)
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import importlib.metadata
 import json
 import re
@@ -11,6 +10,7 @@ import resource
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -25,15 +25,6 @@ TORCH_FREE_MODULES = (
     *(f"study.{name}" for name in ("launch", "results", "runner", "spec", "study", "watch")),
 )
 TORCH_MODULES = ("preflab.rewards.learned",)  # a reward model is a torch model
-
-
-def script(repository: Path, name: str) -> ModuleType:
-    """A module of `scripts/`, whose modules import each other by name as scripts do."""
-    sys.path.insert(0, str(repository / "scripts"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
 
 
 def run_python(code: str) -> str:
@@ -59,8 +50,8 @@ def source(repository: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def walk(repository: Path) -> ModuleType:
-    return script(repository, "walk")
+def walk(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("walk")
 
 
 def test_import_preflab_is_light() -> None:
