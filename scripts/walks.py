@@ -57,7 +57,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
+        limits=Counts(stops=46, files=16, lines=1922, hops=32, climbs=17),
         visits="""
             arm/execute.py: _train_and_measure
             testbeds/jsonl.py: Jsonl.open, Jsonl._split, _rows
@@ -98,14 +98,14 @@ WALKS = (
         "rollout",
         "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
         before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
-        limits=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
+        limits=Counts(stops=73, files=21, lines=2131, hops=55, climbs=35),
         visits="""
             methods/ppo.py: PPO.train
             methods/rollout.py: training_prompts
             methods/base.py: Parts.prompts
             testbeds/dialogues.py: Dialogues.prompts
             methods/ppo.py: open_critic
-            models/heads.py: critic as make_critic
+            models/heads.py: make_critic
             methods/base.py: Parts.learner
             train/learner.py: Learner.__init__
             models/reference.py: Reference.__init__
@@ -116,7 +116,7 @@ WALKS = (
             methods/rollout.py: roll_out
             models/lm.py: LanguageModel.encode_prompt
             sampling/native.py: NativeSampler.sample
-            sampling/request.py: Results.__init__
+            sampling/request.py: DrawnRows.__init__
             sampling/draw.py: uniforms
             sampling/support.py: examine
             sampling/request.py: batches
@@ -124,10 +124,10 @@ WALKS = (
             sampling/decode.py: DecodeBatch.__init__, DecodeBatch._prefill
             sampling/cache.py: InPlaceCache.begin
             models/forward.py: Head.__init__, Head.__call__ as head
-            sampling/draw.py: choose, keep, draw
-            sampling/request.py: Results.add
+            sampling/draw.py: choose, keep, draw_tokens
+            sampling/request.py: DrawnRows.add
             sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
-            sampling/request.py: Results.samples
+            sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
             train/run.py: Run.score
             rewards/tests.py: TestReward.score, TestReward.judge, judged, TestReward._worth
@@ -180,8 +180,8 @@ WALKS = (
             testbeds/minicode/testbed.py: Minicode.open
             arm/execute.py: _model
             testbeds/minicode/testbed.py: OpenMinicode.words
-            models/load.py: load
-            models/tiny.py: load
+            models/load.py: load_model
+            models/tiny.py: make_tiny
             arm/execute.py: with_stage, _bench
             evaluation/programs.py: check_public
             evaluation/hidden_tests.py: HiddenTests.open
