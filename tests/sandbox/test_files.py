@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from preflab.cli import run as command
+from preflab.cli import run_command as command
 from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import Bubblewrap
 
@@ -152,11 +152,11 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "programs.jsonl"
     path.write_text(json.dumps(program("a", RIGHT)))
     problems = lines(tmp_path / "problems.jsonl", [PROBLEM])
-    for out, said in ((path, "is what is to be read"), (problems, "is what is to be read"), (tmp_path, "other things")):
+    for out, said in ((path, "is a file to be read"), (problems, "is a file to be read"), (tmp_path, "other things")):
         with pytest.raises(UserError, match=said):
             command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(out)])
     os.mkfifo(tmp_path / "pipe")  # as `<(...)` of a shell
-    with pytest.raises(UserError, match="no plain file"):
+    with pytest.raises(UserError, match="is not a plain file"):
         command(
             ["judge", "--problems", str(problems), "--programs", str(tmp_path / "pipe"), "--out", str(tmp_path / "o")]
         )

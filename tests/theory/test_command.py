@@ -157,7 +157,7 @@ def test_a_file_that_is_no_problem(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["chek"], "invalid choice"),
+        (["chek"], "did you mean 'theory check'"),
         ([], "name"),
         (["check", "--trials", "0"], "--trials 0"),
         (["check", "--seed", "-1"], "--seed -1"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from preflab.theory import table1
-from preflab.theory.counterexample_page import finding
+from preflab.theory.counterexample import compute_counterexample
 from preflab.theory.table1 import PAPERS_MINIMISER, Policy, Step, certificates, sequence
 from preflab.theory.tabular import dpo_objective
 
@@ -59,7 +59,7 @@ def test_slope_is_the_gradient(beta: float) -> None:
 @pytest.mark.parametrize("beta", [0.001, 0.1, 1.0, 1000.0])
 def test_every_certificate_holds(beta: float) -> None:
     """Protects the claim itself, at both ends of what --beta allows."""
-    found = finding(beta)
+    found = compute_counterexample(beta)
     assert broken(beta=beta) == set()
     assert (found.verdict, found.failure) == ("holds", None)
 
@@ -113,7 +113,7 @@ def test_a_refutation_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the verdict: one certificate that fails refutes, is named, and is the failing case."""
     wrong = table1.Checked("the sum of two and two", 5.0, "= 4", False)
     monkeypatch.setattr(table1, "certificates", lambda beta: [wrong])
-    found = finding(BETA)
+    found = compute_counterexample(BETA)
     assert found.verdict == "refuted"
     assert found.failure == {"beta": BETA, "broken": ["the sum of two and two"]}
     assert "the sum of two and two" in found.sentence

@@ -3,63 +3,84 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
+from preflab.cli.command import CliCommand
 from preflab.errors import UserError
-from preflab.models.lm import LanguageModel
-from preflab.models.load import load_directory, load_model
-from preflab.models.spec import ModelSpec
-from preflab.report.text import visible
-from preflab.sampling import SAMPLERS
-from preflab.sampling.base import Decoding, Sampler
-from preflab.spec import Context, parse_spec
 from preflab.types import Prompt, Turn
 
 
-def sample(options: argparse.Namespace) -> None:
-    """Prints `k` answers to `--prompt`, or answers line by line until the end of input."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="NAME|DIR", help="smollm2, a directory or a hub name")
+    parser.add_argument("--prompt", metavar="TEXT", help="a prompt (without one: a chat)")
+    parser.add_argument("-k", metavar="N", type=int, default=1, help="number of answers to the prompt (default: 1)")
+    parser.add_argument("--temperature", metavar="T", type=float, default=1.0, help="0 is greedy (default: 1)")
+    parser.add_argument("--top-p", metavar="P", type=float, default=1.0, help="mass of the tokens kept (default: 1)")
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer (default: 256)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the seed of the draws (default: 0)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from functools import partial
+
+    from preflab.models.load import load_directory, load_model
+    from preflab.models.spec import ModelSpec
+    from preflab.sampling import SAMPLERS
+    from preflab.sampling.answers import draw_answers
+    from preflab.sampling.base import Decoding
+    from preflab.spec import Context, parse_spec
+
     if options.k < 1:
         raise UserError(f"-k must be at least 1, not {options.k}.")
-    wanted = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
-    decoding = parse_spec(Decoding, wanted, where="preflab sample")
+    settings = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
+    decoding = parse_spec(Decoding, settings, where="preflab sample")
     path = Path(options.model)
     lm = load_directory(path) if path.is_dir() else load_model(ModelSpec(name=options.model), seed=options.seed)
-    console = Console()
     with SAMPLERS.parse("native").open(Context()) as sampler:
-        if options.prompt is not None:
+        draw = partial(draw_answers, lm, sampler, decoding=decoding)
+        if options.prompt is None:
+            chat(lambda prompt, turn: draw(prompt, count=1, seed=options.seed + turn)[0])
+        else:
             prompt = Prompt("prompt", (Turn("user", options.prompt),))
-            for number, text in enumerate(answers(lm, sampler, prompt, decoding, options.k, options.seed), start=1):
-                if options.k > 1:
-                    console.rule(f"{number}")
-                console.print(visible(text), markup=False, highlight=False)
-            return
-        chat(lm, sampler, decoding, options.seed, console)
+            print_answers(draw(prompt, count=options.k, seed=options.seed))
+    return 0
 
 
-def answers(
-    lm: LanguageModel, sampler: Sampler, prompt: Prompt, decoding: Decoding, count: int, seed: int
-) -> list[str]:
-    ids = lm.encode_prompt(prompt)
-    lm.check_fits(prompt, ids, 1)
-    seeds = [seed * 1_000_003 + i for i in range(count)]
-    drawn = sampler.sample(lm, [ids] * count, seeds=seeds, decoding=decoding)
-    return [completion.text for completion in lm.completions(drawn.batch)]
+def print_answers(answers: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for number, answer in enumerate(answers, start=1):
+        if len(answers) > 1:
+            console.rule(f"{number}")
+        print_text(answer)
 
 
-def chat(lm: LanguageModel, sampler: Sampler, decoding: Decoding, seed: int, console: Console) -> None:
-    """A dialogue on the terminal; an empty line or the end of input ends it."""
+def chat(answer: Callable[[Prompt, int], str]) -> None:
+    """A dialogue on the terminal; an empty line or the end of input ends it. `answer` takes the prompt and the number of its
+    turns."""
     turns: list[Turn] = []
     while True:
         try:
-            said = input("you: ").strip()
+            line = input("you: ").strip()
         except EOFError:
             return
-        if not said:
+        if not line:
             return
-        turns.append(Turn("user", said))
-        prompt = Prompt("chat", tuple(turns))
-        (text,) = answers(lm, sampler, prompt, decoding, 1, seed + len(turns))
-        turns.append(Turn("assistant", text))
-        console.print(f"model: {visible(text)}", markup=False, highlight=False)
+        turns.append(Turn("user", line))
+        reply = answer(Prompt("chat", tuple(turns)), len(turns))
+        turns.append(Turn("assistant", reply))
+        print_text(f"model: {reply}")
+
+
+def print_text(text: str) -> None:
+    """Nothing in the text acts on the terminal."""
+    from rich.console import Console
+
+    from preflab.report.text import visible
+
+    Console().print(visible(text), markup=False, highlight=False)
+
+
+SAMPLE_COMMAND = CliCommand("sample", "chat with a model, or draw k answers", _add_options, _run)

@@ -18,13 +18,13 @@ from preflab.theory.finding import Finding, Table, read_findings
 STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold yellow"}
 
 
-def write_page(directory: Path, names: Sequence[str]) -> Path:
-    """DIR/theory.html from those of the findings `names` that DIR holds; returns its path.
+def write_page(directory: Path) -> Path:
+    """Writes DIR/theory.html from the findings that DIR holds; returns its path.
 
     Raises `UserError` where a finding is damaged or the page cannot be written.
     """
     path = directory / "theory.html"
-    page = render_page(read_findings(directory, names))
+    page = render_page(read_findings(directory))
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -1,31 +1,162 @@
-"""`preflab theory check`: Theorem 4.1 on random tabular problems, or on one from a file."""
+"""Theorem 4.1 on random tabular problems, or on one from a file: what the trials say, and what the theorem does not say."""
 
 from __future__ import annotations
 
-import argparse
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from preflab.theory.finding import Finding
+import torch
+from torch import Tensor
+
+from preflab.theory.check_figures import bound_figure, reach_figure
+from preflab.theory.finding import Finding, Outcome, Table
+from preflab.theory.problems import Shape, from_json
+from preflab.theory.theorem import CERTIFIED, GAPS, ROUNDING
+from preflab.theory.trials import GRAPHS, PREFERENCES, SUPPORTS, Ran, Trials, collect, run_trials
+
+CLAIM = (
+    "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of those that minimise "
+    "the DPO loss. Tested as two statements: (a) every PPO optimum has the minimal DPO loss; (b) a DPO minimiser that PPO "
+    "cannot return exists exactly where a response that no pair covers has pi_ref = 0."
+)
+NOTES = (
+    "What the theorem says: nothing is lost by DPO's class, since every PPO optimum is in it. What it adds are policies "
+    "with mass where the reference has none.",
+    "What it does not say: where pi_ref has full support, pi -> beta log(pi/pi_ref) is a bijection between positive policies "
+    "and rewards up to a constant per prompt, so the two classes coincide, uncovered responses included. A language model's "
+    "softmax has full support, so for it the theorem separates nothing.",
+    "What separates the methods in practice is therefore not the classes but what optimisation picks within them "
+    "(Section 4.2; `preflab theory synthetic`).",
+    "Both classes are taken with their limits. With separable preferences the Bradley-Terry minimum is not attained: an "
+    "optimum is the limit of a sequence as the reward gap grows, and the certificate is the bound along it.",
+    "The optimum is unique only where the comparisons connect all responses that the reference can write. Elsewhere the data "
+    "leave a constant free for each group of linked responses, in the reward as in the policy: both classes are families.",
+    "A response that is compared must have pi_ref > 0; otherwise the DPO loss is log(0/0). Policies and rewards are tables: "
+    "what a network can represent, and what an algorithm reaches, is another question.",
+)
 
 
-def define(parser: argparse.ArgumentParser) -> None:
-    """The options of `preflab theory check`."""
-    parser.add_argument("--trials", type=int, default=10000, metavar="N", help="random problems (default 10000)")
-    parser.add_argument("--seed", type=int, default=0, help="the first draw; problem i of a seed is always the same")
-    parser.add_argument("--prompts", type=int, default=3, help="of a problem, 1 to 8 (default 3)")
-    parser.add_argument("--responses", type=int, default=6, help="to a prompt, 2 to 12 (default 6)")
-    parser.add_argument(
-        "--coverage", type=float, default=0.7, help="share of responses offered for pairs (default 0.7)"
+def check_theorem(count: int, seed: int, shape: Shape) -> Finding:
+    """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
+    beta = "" if shape.beta is None else f" --beta {shape.beta:g}"
+    options = f"--trials {count} --seed {seed} --prompts {shape.prompts} --responses {shape.responses}"
+    return _finding(run_trials(count, seed, shape), f"{options} --coverage {shape.coverage:g}{beta}")
+
+
+def replay_problem(file: Path) -> Finding:
+    """Verifies the one problem of a file. Raises `UserError` where the file holds no problem."""
+    return _finding(collect([from_json(file)]), f"--replay {file}")
+
+
+def _finding(ran: Ran, options: str) -> Finding:
+    """The trials as a finding. A contradiction refutes; a problem that was not solved leaves the claim undecided."""
+    trials = ran.trials
+    return Finding(
+        name="check",
+        title="Theorem 4.1 on random problems",
+        claim=CLAIM,
+        command=f"preflab theory check {options}",
+        verdict=verdict(trials),
+        sentence=sentence(ran),
+        tables=(case_table(trials), response_table(trials), bound_table(trials)),
+        figures=(bound_figure(trials), reach_figure(trials)),
+        notes=NOTES,
+        failure=ran.problem,
     )
-    parser.add_argument("--beta", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="this one problem, as a failing trial prints it")
 
 
-def find(options: argparse.Namespace) -> Finding:
-    """Runs the trials. Raises `UserError` for an option out of its range or a file that holds no problem."""
-    from preflab.theory.check_page import finding
-    from preflab.theory.trials import run
+def verdict(trials: Trials) -> Outcome:
+    """A trial whose interval around inf L is too wide decides nothing; any other that fails is a counter-example."""
+    if bool((~trials.holds & trials.solved).any()):
+        return "refuted"
+    return "holds" if bool(trials.holds.all()) else "not decided"
 
-    return finding(run(options), options)
+
+def sentence(ran: Ran) -> str:
+    trials = ran.trials
+    count = len(trials.holds)
+    if ran.failed is not None:
+        wrong = int((~trials.holds).sum())
+        parts = [name for name in ("solved", "attained", "exact") if not bool(getattr(trials, name)[ran.failed])]
+        return (
+            f"{wrong:,} of {count:,} trials failed, the first is trial {ran.failed} (not {', not '.join(parts)}). "
+            "It is printed as JSON for --replay."
+        )
+    strict = int(trials.outside.any(-1).any(-1).sum())
+    full = int((trials.support == 0).sum())
+    return (
+        f"On {_problems(count)} every PPO optimum has the minimal DPO loss, certified to {float(trials.width.max()):.1e}. "
+        f"PPO cannot return some DPO minimiser in {strict:,} of them, which are those where an uncovered response has "
+        f"pi_ref = 0. In the other {full:,}, with full support, the classes coincide."
+    )
+
+
+def _problems(count: int) -> str:
+    return "one problem" if count == 1 else f"{count:,} random problems"
+
+
+def case_table(trials: Trials) -> Table:
+    """One row a case, so that a reader sees that all were drawn."""
+    rows: list[tuple[str | int | float, ...]] = []
+    for s, g, p in product(range(2), range(2), range(3)):
+        case = (trials.support == s) & (trials.graph == g) & (trials.preferences == p)
+        names = (SUPPORTS[s], GRAPHS[g], PREFERENCES[p])
+        strict = int(trials.outside[case].any(-1).any(-1).sum())
+        width = float(trials.width[case].max()) if bool(case.any()) else "not drawn"
+        drawn, attained = int(case.sum()), int(trials.attained[case].sum())
+        rows.append((*names, drawn, attained, strict, width, drawn - int(trials.holds[case].sum())))
+    return Table(
+        title="Trials by case",
+        columns=(
+            *("support of pi_ref", "comparisons", "preferences", "trials", "(a) certified"),
+            *("minimiser outside PPO's class", "widest interval of inf L", "failed"),
+        ),
+        rows=tuple(rows),
+        note="Comparisons are connected where the compared responses of every prompt are linked by pairs. Preferences are "
+        "separable where some reward explains all of them, mixed where a finite reward attains the minimum.",
+    )
+
+
+def response_table(trials: Trials) -> Table:
+    """(b), response by response: mass is moved onto every uncovered one of every trial."""
+
+    def row(name: str, here: Tensor) -> tuple[str | int | float, ...]:
+        counts = (int((values & here).sum()) for values in (trials.minimal, trials.outside, trials.inside))
+        largest = float(trials.divergence[here].max()) if bool(here.any()) else "not drawn"
+        return (name, int(here.sum()), *counts, largest)
+
+    zero = trials.uncovered & (trials.reference == 0)
+    return Table(
+        title="Mass moved onto each uncovered response",
+        columns=(
+            "uncovered response",
+            "tried",
+            "DPO minimisers",
+            "outside PPO's class",
+            "inside",
+            "largest KL from pi_ref",
+        ),
+        rows=(row("pi_ref = 0", zero), row("pi_ref > 0", trials.uncovered & ~zero)),
+        note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its "
+        "optimum. Inside: beta log(pi/pi_ref) is an optimal reward, and its optimum is the policy again.",
+    )
+
+
+def bound_table(trials: Trials) -> Table:
+    """(a) along the sequence: the largest excess over the certified lower bound, beside what theory allows."""
+    limit = trials.preferences > 0
+    rows: list[tuple[str | int | float, ...]] = []
+    for index, gap in enumerate(GAPS):
+        excess = [float(trials.excess[c, index].max()) if bool(c.any()) else "not drawn" for c in (~limit, limit)]
+        worst = float((trials.excess[:, index] - trials.allowed[:, index]).max())
+        rows.append((f"{gap:g}", *excess, float(torch.nn.functional.softplus(torch.tensor(-gap).double())), worst))
+    return Table(
+        title="DPO loss of the PPO optimum above the certified lower bound of inf L",
+        columns=(
+            *("reward gap g", "largest, minimum attained", "largest, limit"),
+            *("log(1 + exp(-g))", "largest excess over what is allowed"),
+        ),
+        rows=tuple(rows),
+        note=f"Allowed: the interval's width (at most {CERTIFIED:g}, else the trial counts as failed) plus log(1 + exp(-g)) "
+        f"times the share of one-way pairs; {ROUNDING:g} is granted to rounding. An attained minimum does not depend on g.",
+    )

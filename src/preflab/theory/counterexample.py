@@ -1,26 +1,187 @@
-"""`preflab theory counterexample`: Table 1 of the paper, from computation."""
+"""Table 1 as a finding: the table, the set of minimisers, the sequence, every certificate, and the figure."""
 
 from __future__ import annotations
 
-import argparse
+import math
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import UserError
+from preflab.theory import table1
+from preflab.theory.drawing import BLUE, GREEN, INK, ORANGE, PAPER, axes_for, svg_text
+from preflab.theory.finding import Figure, Finding, Table
+from preflab.theory.problems import BETAS
 
 if TYPE_CHECKING:
-    from preflab.theory.finding import Finding
+    from matplotlib.figure import Figure as Drawing
+
+TOP, BANDS = 1.4, 28
+BAND = TOP / BANDS
+"""The figure's shades: bands of equal loss up to TOP, and all above in the last."""
+
+CLAIM = (
+    "Theorem 4.1 (b), Table 1: with pi_ref = (0.5, 0.5, 0) and y1 preferred to y2, the DPO loss has a minimiser that puts "
+    "mass on y3, which pi_ref never writes and no pair speaks of. PPO on the learned reward cannot return it."
+)
+NOTES = (
+    "With a = pi(y1) and b = pi(y2), L_DPO = log(1 + (b/a)^beta). It is 0 exactly where b = 0 < a, so its minimisers are a "
+    "whole edge of the triangle. At a = b = 0 it is log(0/0): undefined.",
+    "The Bradley-Terry loss log(1 + exp(-g)) falls for ever: y1 always won, so no finite reward is a minimum. The PPO "
+    "optimum is the limit (1, 0, 0), and its certificate is the bound along the sequence.",
+    "The example needs pi_ref(y3) = 0. With any pi_ref(y3) > 0 the same DPO minimiser is a limit of PPO optima too: the "
+    "reward of y3, of which no pair speaks, has only to be chosen for it.",
+)
 
 
-def define(parser: argparse.ArgumentParser) -> None:
-    """The options of `preflab theory counterexample`."""
-    parser.add_argument("--beta", type=float, default=0.1, help="of both methods, 0.001 to 1000 (default 0.1)")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="write the figure to this file as well (SVG)")
+def compute_counterexample(beta: float) -> Finding:
+    """Computes Table 1 and its certificates. Raises `UserError` for a beta out of range."""
+    if not BETAS[0] <= beta <= BETAS[1]:
+        raise UserError(f"--beta {beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}; double precision ends there.")
+    checked = table1.certificates(beta)
+    broken = [item.name for item in checked if not item.holds]
+    return Finding(
+        name="counterexample",
+        title="The counter-example (Table 1)",
+        claim=CLAIM,
+        command=f"preflab theory counterexample --beta {beta:g}",
+        verdict="refuted" if broken else "holds",
+        sentence=sentence(checked, broken),
+        tables=(paper_table(beta), minimiser_table(beta), sequence_table(beta), certificate_table(checked)),
+        figures=(draw(beta),),
+        notes=NOTES,
+        failure={"beta": beta, "broken": [*broken]} if broken else None,
+    )
 
 
-def find(options: argparse.Namespace) -> Finding:
-    """Computes Table 1 and its certificates. Raises `UserError` for an option out of its range."""
-    from preflab.theory.counterexample_page import finding, write_figure
+def sentence(checked: list[table1.Checked], broken: list[str]) -> str:
+    if broken:
+        return f"{len(broken)} of {len(checked)} certificates do not hold: {'; '.join(broken)}."
+    return (
+        f"All {len(checked)} certificates hold: (0.1, 0, 0.9) has DPO loss 0, its minimum, at infinite KL from pi_ref; the "
+        "PPO optimum is the limit (1, 0, 0), and no reward puts mass on y3."
+    )
 
-    found = finding(options.beta)
-    if options.figure is not None:
-        write_figure(found.figures[0], options.figure)
-    return found
+
+def paper_table(beta: float) -> Table:
+    """The paper's Table 1, with what can be computed of each row."""
+    minimiser, limit = table1.PAPERS_MINIMISER, table1.PPO_LIMIT
+    losses = table1.dpo_losses([table1.REFERENCE, minimiser, limit], beta)
+    kls = table1.divergences([table1.REFERENCE, minimiser, limit])
+    return Table(
+        title="Table 1, computed",
+        columns=("", "y1", "y2", "y3", "L_DPO", "KL from pi_ref"),
+        rows=(
+            ("pi_ref", *table1.REFERENCE, losses[0], kls[0]),
+            ("data", "chosen", "rejected", "absent", "", ""),
+            ("a DPO optimum", *minimiser, losses[1], kls[1]),
+            ("the PPO optimum (limit)", *limit, losses[2], kls[2]),
+        ),
+    )
+
+
+def minimiser_table(beta: float) -> Table:
+    """Policies in and out of the set of minimisers."""
+    policies: list[table1.Policy] = [
+        *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPERS_MINIMISER, (0.001, 0.0, 0.999)),
+        *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.REFERENCE),
+    ]
+    rows: list[tuple[str | float, ...]] = []
+    for policy, loss, kl in zip(policies, table1.dpo_losses(policies, beta), table1.divergences(policies), strict=True):
+        below = math.log1p(policy[1] ** beta) if policy[1] > 0 else 0.0
+        slope = table1.slope_in_logits(policy, beta)
+        name = f"({', '.join(f'{share:g}' for share in policy)})"
+        rows.append((name, loss, below, slope, kl, "yes" if loss == 0.0 else "no"))
+    return Table(
+        title="Which policies minimise the DPO loss",
+        columns=("policy", "L_DPO", "lower bound", "largest gradient", "KL from pi_ref", "minimiser"),
+        rows=tuple(rows),
+        note="Lower bound: log(1 + b^beta), since a <= 1; positive where b > 0. Gradient: in the logits; that of y3's logit is "
+        "always 0.",
+    )
+
+
+def sequence_table(beta: float) -> Table:
+    """The PPO optima of growing reward gaps, with the largest mass on y3 over all rewards tried for it."""
+    tried = [table1.sequence(beta, unseen) for unseen in table1.UNSEEN]
+    rows = [
+        (f"{step.gap:g}", step.policy[0], step.policy[1], max(other[index].policy[2] for other in tried))
+        + (step.dpo_loss, math.exp(-step.gap), step.slope, step.divergence)
+        for index, step in enumerate(table1.sequence(beta))
+    ]
+    return Table(
+        title="PPO optima along the sequence of rewards",
+        columns=("gap g", "pi(y1)", "pi(y2)", "pi(y3)", "L_DPO = L_R", "bound exp(-g)", "dL_R/dg", "KL from pi_ref"),
+        rows=tuple(rows),
+        note=f"pi(y3): the largest over r(y3) in {', '.join(f'{value:g}' for value in table1.UNSEEN)}. A pi(y2) of 0 is below "
+        "the smallest number of double precision. KL tends to log 2 = 0.693.",
+    )
+
+
+def certificate_table(checked: list[table1.Checked]) -> Table:
+    return Table(
+        title="Certificates",
+        columns=("what is computed", "value", "must be", "holds"),
+        rows=tuple((item.name, item.value, item.bound, "yes" if item.holds else "NO") for item in checked),
+    )
+
+
+def draw(beta: float) -> Figure:
+    """The loss over the triangle of policies, with DPO's minimisers and PPO's path."""
+    figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
+    shade_loss(figure, axes, beta)
+    axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
+    axes.plot(0, 0, marker="o", color=PAPER, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
+    path = [step.policy for step in table1.sequence(beta)]
+    axes.plot([p[0] for p in path], [p[1] for p in path], color=BLUE, marker="o", markersize=4, clip_on=False, zorder=6)
+    axes.plot([0.5, 1], [0.5, 0], color=BLUE, linewidth=2, zorder=5)
+    axes.plot(0.5, 0.5, marker="s", color=INK, markersize=8, zorder=7)
+    axes.plot(0.1, 0.0, marker="D", color=GREEN, markersize=9, clip_on=False, zorder=7)
+    axes.plot(1.0, 0.0, marker="*", color=BLUE, markersize=15, clip_on=False, zorder=8)
+    for text, place, colour in (
+        ("pi_ref", (0.53, 0.52), INK),
+        ("PPO: g grows", (0.79, 0.27), BLUE),
+        ("PPO's limit", (0.99, 0.05), BLUE),
+        ("a DPO optimum of the paper: 0.9 on y3", (0.12, 0.085), GREEN),
+        ("DPO minimisers: all of b = 0 < a", (0.24, 0.025), ORANGE),
+    ):
+        axes.annotate(text, place, color=colour, fontsize=9.5, fontweight="bold", annotation_clip=False, zorder=9)
+    axes.set_xlim(0, 1.15)
+    axes.set_ylim(0, 1)
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.set_xlabel("a = pi(y1), chosen; the rest, 1 − a − b, is on y3")
+    axes.grid(visible=False)
+    return Figure(
+        file="counterexample.svg",
+        title=f"The DPO loss over all policies, beta = {beta:g}",
+        caption="The loss depends on b/a alone, so it is constant on rays from the origin and nothing holds a up. PPO stays on "
+        "the edge where y3 has no mass. Dots: the reward gaps of the table.",
+        alt="Triangle of policies: DPO's minimisers are the whole lower edge, PPO's path runs along the far edge to (1, 0, 0).",
+        svg=svg_text(figure, name="counterexample"),
+    )
+
+
+def shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
+    """L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    colours, scale = LinearSegmentedColormap.from_list("loss", [PAPER, "#8a8d93"]), Normalize(0.0, TOP)
+    logits = [math.log(math.expm1(step * BAND)) / beta for step in range(1, BANDS)]
+    rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]
+    for index, (low, high) in enumerate(pairwise(rays)):
+        colour = colours(scale((index + 0.5) * BAND))
+        axes.fill([0, 1 - low, 1 - high], [0, low, high], color=colour, linewidth=0.3)
+    bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, label="L_DPO", shrink=0.85, extend="max")
+    bar.outline.set_visible(False)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """The figure as a file of its own; raises `UserError` unless it is to be SVG and can be written."""
+    if path.suffix != ".svg":
+        raise UserError(f"--figure {path}: figures are written as SVG; end the name in .svg.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(figure.svg, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"The figure cannot be written to {path}: {error.strerror or error}.") from error

@@ -1,9 +1,4 @@
-"""What a theory command found, as plain data: its claim, the command that tested it, tables, figures, and the verdict.
-
-Each command is a module of two functions, and neither loads torch before `find` runs:
-
-    define(parser: argparse.ArgumentParser) -> None      its options, `--output` aside
-    find(options: argparse.Namespace) -> Finding         the computation
+"""The finding of a theory command, as plain data: its claim, the command that tested it, tables, figures, and the verdict.
 
 `preflab theory NAME --output DIR` writes DIR/NAME.json and the figures beside it; the page is made from these files
 alone. A drawing is SVG text (`drawing.svg_text` turns a matplotlib figure into it).
@@ -12,7 +7,6 @@ alone. A drawing is SVG text (`drawing.svg_text` turns a matplotlib figure into 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +16,8 @@ from preflab.errors import UserError
 from preflab.spec import parse_spec, read_data
 
 Outcome = Literal["holds", "refuted", "not decided"]
+FINDINGS = ("counterexample", "check", "synthetic")
+"""The names of the findings, in the page's order."""
 
 
 def _written(value: Any) -> Any:
@@ -105,6 +101,6 @@ def _with_svg(figure: Figure, path: Path) -> Figure:
         raise UserError(f"{path} needs the figure {figure.file} beside it: {error}.") from error
 
 
-def read_findings(directory: Path, names: Sequence[str]) -> list[Finding]:
-    """Those of the findings `names` that `directory` holds, in that order."""
-    return [read_finding(path) for name in names if (path := directory / f"{name}.json").is_file()]
+def read_findings(directory: Path) -> list[Finding]:
+    """The findings that `directory` holds, in the page's order."""
+    return [read_finding(path) for name in FINDINGS if (path := directory / f"{name}.json").is_file()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from preflab.errors import UserError
-from preflab.theory.problems import BETAS, Problems, Shape, draw, from_json, to_json
+from preflab.theory.problems import BETAS, Problems, Shape, draw, to_json
 from preflab.theory.theorem import Certificates, verify
 
 MOST = 1_000_000  # some ten minutes
@@ -61,24 +60,21 @@ class Ran(NamedTuple):
     """That trial, for `--replay`."""
 
 
-def run(options: argparse.Namespace) -> Ran:
-    """The trials that the options ask for. Raises `UserError` for one out of its range."""
-    if options.replay is not None:
-        return collect([from_json(options.replay)])
-    if not 1 <= options.trials <= MOST:
-        raise UserError(f"--trials {options.trials}: give a whole number, 1 to {MOST:,}.")
-    if not 0 <= options.seed < 2**63:
-        raise UserError(f"--seed {options.seed}: give a whole number from 0 to 2^63 - 1.")
-    if not 1 <= options.prompts <= 8:
-        raise UserError(f"--prompts {options.prompts}: give 1 to 8; more prompts are more trials.")
-    if not 2 <= options.responses <= 12:
-        raise UserError(f"--responses {options.responses}: give 2 to 12.")
-    if not 0 <= options.coverage <= 1:
-        raise UserError(f"--coverage {options.coverage:g}: give a share from 0 to 1.")
-    if options.beta is not None and not (math.isfinite(options.beta) and BETAS[0] <= options.beta <= BETAS[1]):
-        raise UserError(f"--beta {options.beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}; double precision ends there.")
-    shape = Shape(options.prompts, options.responses, options.coverage, options.beta)
-    return collect(draw(options.trials, options.seed, shape))
+def run_trials(count: int, seed: int, shape: Shape) -> Ran:
+    """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
+    if not 1 <= count <= MOST:
+        raise UserError(f"--trials {count}: give a whole number, 1 to {MOST:,}.")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: give a whole number from 0 to 2^63 - 1.")
+    if not 1 <= shape.prompts <= 8:
+        raise UserError(f"--prompts {shape.prompts}: give 1 to 8; more prompts are more trials.")
+    if not 2 <= shape.responses <= 12:
+        raise UserError(f"--responses {shape.responses}: give 2 to 12.")
+    if not 0 <= shape.coverage <= 1:
+        raise UserError(f"--coverage {shape.coverage:g}: give a share from 0 to 1.")
+    if shape.beta is not None and not (math.isfinite(shape.beta) and BETAS[0] <= shape.beta <= BETAS[1]):
+        raise UserError(f"--beta {shape.beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}; double precision ends there.")
+    return collect(draw(count, seed, shape))
 
 
 def collect(chunks: Iterable[Problems]) -> Ran:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.conftest import require_feature
 
-from preflab.cli import run as command
+from preflab.cli import run_command as command
 from preflab.errors import UserError
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec

@@ -1,8 +1,7 @@
-"""`preflab theory synthetic`: from options to a finding."""
+"""The scenario from a setting to a finding."""
 
 from __future__ import annotations
 
-import argparse
 from typing import NamedTuple
 
 import torch
@@ -31,18 +30,18 @@ class Measured(NamedTuple):
     best: dict[str, Floats]
 
 
-def find(options: argparse.Namespace) -> Finding:
-    """The whole command; see `define` for its options."""
-    setting = checked(options)
-    prepared, policies = run(setting, options.beta)
+def run_scenario(setting: Setting, beta: float) -> Finding:
+    """Trains and measures everything. Raises `UserError` for a number out of its range."""
+    check_setting(setting, beta)
+    prepared, policies = run(setting, beta)
     measured = measure(prepared, policies)
-    points, variations = sweep(setting), vary(setting, options.beta)
+    points, variations = sweep(setting), vary(setting, beta)
     readings = conclude.readings(measured.leaks, measured.rises)
     return Finding(
         name="synthetic",
         title="The synthetic scenario (Section 4.2, Figure 1)",
         claim=conclude.CLAIM,
-        command=f"preflab theory synthetic --seeds {setting.seeds} --seed {setting.seed} --beta {options.beta:g} "
+        command=f"preflab theory synthetic --seeds {setting.seeds} --seed {setting.seed} --beta {beta:g} "
         f"--coverage {setting.coverage:g} --steps {setting.steps}",
         verdict=readings[0].outcome,
         sentence=conclude.sentence(readings, setting.seeds, points),
@@ -58,22 +57,21 @@ def find(options: argparse.Namespace) -> Finding:
     )
 
 
-def checked(options: argparse.Namespace) -> Setting:
-    """The setting asked for. Raises `UserError` for an option out of its range."""
-    if options.seeds < 2:
-        raise UserError(f"--seeds {options.seeds}: an interval over seeds needs two or more.")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}: give a whole number from 0 to 2^32 - 1.")
-    if not BETAS[0] <= options.beta <= BETAS[1]:
-        raise UserError(f"--beta {options.beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}.")
-    if not (2 / RESPONSES <= options.coverage <= 1 and covered_responses(options.coverage) < RESPONSES):
+def check_setting(setting: Setting, beta: float) -> None:
+    """Raises `UserError` for a number out of its range."""
+    if setting.seeds < 2:
+        raise UserError(f"--seeds {setting.seeds}: an interval over seeds needs two or more.")
+    if not 0 <= setting.seed < 2**32:
+        raise UserError(f"--seed {setting.seed}: give a whole number from 0 to 2^32 - 1.")
+    if not BETAS[0] <= beta <= BETAS[1]:
+        raise UserError(f"--beta {beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}.")
+    if not (2 / RESPONSES <= setting.coverage <= 1 and covered_responses(setting.coverage) < RESPONSES):
         raise UserError(
-            f"--coverage {options.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to "
+            f"--coverage {setting.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to "
             f"{(RESPONSES - 1) / RESPONSES:g}; the claim is about responses that no pair holds."
         )
-    if options.steps < 1:
-        raise UserError(f"--steps {options.steps}: give a whole number, 1 or more.")
-    return Setting(seeds=options.seeds, seed=options.seed, coverage=options.coverage, steps=options.steps)
+    if setting.steps < 1:
+        raise UserError(f"--steps {setting.steps}: give a whole number, 1 or more.")
 
 
 def run(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import re
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from preflab.cli import COMMANDS, define_evaluate, define_train, main
-from preflab.cli.method_options import arm_from_options, evaluation_arm
+from preflab.cli import COMMANDS, main
+from preflab.cli.arm_options import arm_from_options, evaluation_arm
+from preflab.cli.evaluate import EVALUATE_COMMAND
+from preflab.cli.train import TRAIN_COMMAND
 
 
 def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -27,9 +28,17 @@ def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
     ("words", "said"),
     [
         (["stduy", "quickstart"], "Did you mean 'study'"),
+        (["theory", "chek"], "Did you mean 'theory check'"),
+        (["theory"], "needs one more word. Name one of: theory counterexample"),
         (["study", "quikstart"], "Did you mean 'quickstart'"),
         (["study", "quickstart", "--arms", "pppo"], "Did you mean 'ppo'"),
-        (["study", "quickstart", "--arm", "ppo", "--nonsense"], "--nonsense"),
+        (["study", "quickstart", "--arms", "ppo", "--nonsense"], "no option '--nonsense'"),
+        (["study", "quickstart", "--arm", "ppo"], "no option '--arm'. Did you mean '--arms'"),
+        (["study", "--sede=3"], "no option '--sede'. Did you mean '--seeds'"),
+        (["study"], "NAME|FILE"),
+        (["study", "quickstart", "-q", "-v"], "not allowed with"),
+        (["judge", "--problem", "x"], "no option '--problem'. Did you mean '--problems'"),
+        (["sandbox", "check", "x"], "Unrecognized arguments: x"),
         (["study", "quickstart", "--data", "x"], "brings its own data"),
         (["study", "quickstart", "--size", "paper"], "no size 'paper'"),
         (["study", "missing.yaml"], "no file missing.yaml"),
@@ -49,7 +58,9 @@ def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, st
         (["study", "quickstart", "--seeds", "-1"], "at least one seed"),
         (["sample", "./nowhere", "-k", "0"], "-k must be at least 1"),
         (["sample", "./nowhere", "--max-new-tokens", "0"], "`max_new_tokens`"),
+        (["data", "show", "minicode", "--show", "-1"], "--show"),
         (["data", "minicode", "--show", "-1"], "--show"),
+        (["data"], "Name one of: data show"),
         (["train", "dpo", "--testbed", "minicod"], "Did you mean 'minicode'"),
         (["train", "ppo", "--reward", "test"], "Did you mean 'tests'"),
         (["train", "dpo", "--evaluator", "hiden-tests"], "Did you mean 'hidden-tests'"),
@@ -98,12 +109,10 @@ def test_who_stops_reading_gets_no_traceback() -> None:
 
 def test_the_token_budget_reaches_the_run(tmp_path: Path) -> None:
     """Protects the advice given when memory runs out: --token-budget is the run's micro-batch, in both commands."""
-    parser = argparse.ArgumentParser(add_help=False)
-    define_train(parser)
-    assert arm_from_options(parser.parse_args(["sft", "--token-budget", "512"]), []).token_budget == 512
-    parser = argparse.ArgumentParser()
-    define_evaluate(parser)
-    assert evaluation_arm(parser.parse_args([str(tmp_path), "--token-budget", "512"])).token_budget == 512
+    options = TRAIN_COMMAND.parser().parse_args(["sft", "--token-budget", "512"])
+    assert arm_from_options(options, []).token_budget == 512
+    options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--token-budget", "512"])
+    assert evaluation_arm(options).token_budget == 512
 
 
 def test_verbose_says_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +159,7 @@ def test_a_stage_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects `--help`: it works for every command, and a method's help lists its hyper-parameters with defaults."""
     for command in COMMANDS:
-        code, out, _ = run(command, "--help", capsys=capsys)
+        code, out, _ = run(*command.split(), "--help", capsys=capsys)
         assert code == 0
         assert "usage" in out
     code, out, _ = run("train", "dpo", "--help", capsys=capsys)
@@ -168,6 +177,24 @@ def test_studies_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert "method:ppo" in schema["$defs"]
     assert schema["$defs"]["method:ppo"]["properties"]["clip"]["default"] == 0.2
+
+
+def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the way to a command of two words: `preflab theory --help` lists those that begin so, and no others."""
+    code, out, _ = run("theory", "--help", capsys=capsys)
+    assert code == 0
+    names = re.findall(r"^  (theory \w+) ", out, flags=re.MULTILINE)
+    assert names == ["theory counterexample", "theory check", "theory synthetic"]
+    assert "data show" not in out
+
+
+def test_data_in_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects scripts of `preflab data TESTBED`, the older spelling of `preflab data show TESTBED`: the output is the same."""
+    words = ("minicode", "--show", "1")
+    code, out, _ = run("data", "show", *words, capsys=capsys)
+    assert code == 0
+    assert "demonstrations" in out and "user:" in out
+    assert run("data", *words, capsys=capsys) == (0, out, "")
 
 
 def test_torch_stays_out_of_the_plain_commands() -> None:

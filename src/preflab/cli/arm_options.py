@@ -1,0 +1,72 @@
+"""From the options of `preflab train` and `preflab evaluate` to an `Arm`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from preflab.arm.spec import Arm
+from preflab.cli.method_options import method_from_options
+from preflab.errors import UserError
+from preflab.methods import METHODS
+from preflab.rewards import parse_reward
+from preflab.spec import parse_spec, read_spec
+from preflab.testbeds import TESTBEDS
+
+
+def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
+    """The arm of a run file, or of the command line's options and the method's own (`--beta .1 --optim.learning-rate 1e-4`)."""
+    if options.run is not None:
+        if options.method is not None or method_options:
+            raise UserError("--run FILE holds everything; give it alone, with --output.")
+        return read_spec(Arm, options.run)
+    if options.method is None:
+        raise UserError(f"Name a method: {', '.join(METHODS.names())}. Or a run file with --run.")
+    data = shared_settings(options) | {
+        "name": options.method.split(":")[-1],
+        "method": method_from_options(options.method, method_options),
+        "init": options.init,
+        "preferences": options.preferences,
+        "reward": parse_reward(options.reward) if options.reward else None,
+    }
+    if options.lora is not None:
+        data["model"] = {"name": options.model, "lora": {"rank": options.lora}}
+    if options.no_evaluate:
+        data["evaluator"] = None
+    return parse_spec(Arm, data, where="preflab train")
+
+
+def evaluation_arm(options: argparse.Namespace) -> Arm:
+    """An arm that trains nothing and measures a policy."""
+    if not Path(options.policy).is_dir():
+        raise UserError(f"There is no directory {options.policy}: give a saved policy (a run's `final`).")
+    data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
+    if data["evaluator"] is None:
+        raise UserError("No evaluator measures on this testbed by itself: name one with --evaluator.")
+    return parse_spec(Arm, data, where="preflab evaluate")
+
+
+def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of an arm that `train` and `evaluate` both set."""
+    testbed = {"kind": options.testbed} | ({} if options.data is None else {"data": options.data})
+    names = ("max_new_tokens", "samples", "k", "temperatures")
+    return {
+        "model": {"name": options.model},
+        "testbed": testbed,
+        "evaluator": choose_evaluator(options.evaluator, options.testbed),
+        "evaluation": {name: value for name in names if (value := getattr(options, name)) is not None},
+        "seed": options.seed,
+        "token_budget": options.token_budget,
+        "threads": options.threads,
+        "precision": options.precision,
+        "device": options.device,
+    }
+
+
+def choose_evaluator(evaluator: str | None, testbed: str) -> Any:
+    """The evaluator that the user names (a directory holds a reward model), or the testbed's own: hidden tests for programs."""
+    if evaluator is None:
+        return getattr(TESTBEDS.load(testbed), "evaluator", None)
+    return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator

@@ -1,0 +1,62 @@
+"""What a command is, and the parser of its options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from preflab.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class CliCommand:
+    """`name`: what is typed after `preflab`, one word or two (`theory check`). `run` returns the exit code.
+
+    `run` finds the whole command line in `options.words`. With `takes_more`, options that the parser does not know, `--help`
+    among them, are left to `run` in `options.more`; without, they are the user's mistakes.
+    """
+
+    name: str
+    summary: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    takes_more: bool = False
+
+    def parser(self) -> CliParser:
+        description = f"{self.summary[0].upper()}{self.summary[1:]}."
+        parser = CliParser(
+            prog=f"preflab {self.name}", description=description, add_help=not self.takes_more, allow_abbrev=False
+        )
+        self.add_options(parser)
+        return parser
+
+    def start(self, arguments: Sequence[str], words: Sequence[str]) -> int:
+        """Runs the command with its arguments; `words`: the whole command line."""
+        parser = self.parser()
+        if self.takes_more:
+            options, more = parser.parse_known_args(arguments)
+            options.more = more
+        else:
+            parser.refuse_unknown(arguments)
+            options = parser.parse_args(arguments)
+        options.words = [*words]
+        return self.run(options)
+
+
+class CliParser(argparse.ArgumentParser):
+    """The user's mistakes are `UserError`s, with the nearest right name."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
+
+    def refuse_unknown(self, arguments: Sequence[str]) -> None:
+        """Raises `UserError` for a long option that the command does not have."""
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for argument in arguments:
+            name = argument.partition("=")[0]
+            if name == "--":
+                return
+            if name.startswith("--") and name not in known:
+                raise UserError(f"`{self.prog}` has no option {name!r}.{nearest(name, known)}")

@@ -1,0 +1,45 @@
+"""`preflab data show`: what a testbed holds, split by split, with prompts to read."""
+
+from __future__ import annotations
+
+import argparse
+
+from preflab.cli.command import CliCommand
+from preflab.errors import UserError
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from preflab.report.text import visible
+    from preflab.spec import Context
+    from preflab.testbeds import TESTBEDS
+    from preflab.testbeds.counts import KINDS, count_records
+
+    if options.show < 0:
+        raise UserError(f"--show must be 0 or more, not {options.show}.")
+    spec = {"kind": options.testbed} | ({} if options.data is None else {"data": options.data})
+    console = Console()
+    with TESTBEDS.parse(spec).open(Context()) as testbed:
+        table = Table("split", *KINDS)
+        for split, counts in count_records(testbed).items():
+            table.add_row(split, *("-" if count is None else f"{count:,}" for count in counts))
+        console.print(table)
+        for note in getattr(testbed, "notes", ()):
+            console.print(Text(f"note: {note}"))
+        for prompt in list(testbed.prompts("train"))[: options.show]:
+            console.rule(Text(f"{prompt.id}  {prompt.level}"))
+            for turn in prompt.turns:
+                console.print(Text(f"{turn.role}: {visible(turn.content)}"))
+    return 0
+
+
+DATA_SHOW_COMMAND = CliCommand("data show", "print what a testbed holds, with prompts to read", _add_options, _run)

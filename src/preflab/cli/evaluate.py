@@ -1,0 +1,31 @@
+"""`preflab evaluate`: a policy, measured on unseen prompts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+from preflab.cli.options import add_arm_options
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="DIR", help="a trained policy: preflab's, TRL's, any transformers directory")
+    parser.add_argument("--start", metavar="DIR", help="the model that KL is measured from (the SFT model)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
+    parser.add_argument("--fresh", action="store_true", help="delete the earlier run and start again")
+    add_arm_options(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.arm.execute import execute
+    from preflab.cli.arm_options import evaluation_arm
+    from preflab.cli.run_summary import summarize_run
+
+    directory = options.output or Path("runs") / "evaluate"
+    result = execute(evaluation_arm(options), directory, fresh=options.fresh)
+    print(summarize_run(result, directory))
+    return 0
+
+
+EVALUATE_COMMAND = CliCommand("evaluate", "measure a policy on unseen prompts", _add_options, _run)

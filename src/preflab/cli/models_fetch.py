@@ -1,0 +1,26 @@
+"""`preflab models fetch`: a real language model into the cache."""
+
+from __future__ import annotations
+
+import argparse
+
+from preflab.cli.command import CliCommand
+from preflab.errors import UserError
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", default="smollm2", help="smollm2 (the default)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.models import smollm2
+
+    if options.name != "smollm2":
+        raise UserError(
+            f"preflab fetches only smollm2 by name. {options.name!r} is loaded where it is used: give it to --model."
+        )
+    print(smollm2.fetch())
+    return 0
+
+
+MODELS_FETCH_COMMAND = CliCommand("models fetch", "fetch a model into the cache", _add_options, _run)

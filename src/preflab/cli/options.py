@@ -1,0 +1,59 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from preflab.errors import UserError
+
+
+def add_arm_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `train` and `evaluate` share."""
+    parser.add_argument("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
+    parser.add_argument("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    parser.add_argument("--evaluator", metavar="NAME|DIR", help="hidden-tests, or the directory of a reward model")
+    parser.add_argument("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer (default: 256)")
+    parser.add_argument("--samples", metavar="N", type=int, help="answers to a problem (default: 8)")
+    parser.add_argument("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
+    parser.add_argument(
+        "--temperatures", metavar="T", type=float, nargs="+", help="temperatures to choose from (default: .2 .6 1)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
+    parser.add_argument(
+        "--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)"
+    )
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
+    parser.add_argument(
+        "--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)"
+    )
+
+
+def read_workers(options: argparse.Namespace) -> int:
+    """The value of --workers. Raises `UserError` where it is negative."""
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
+    return options.workers
+
+
+def add_verbosity_options(parser: argparse.ArgumentParser, *, quiet: str, verbose: str) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    group.add_argument("-v", "--verbose", action="store_true", help=verbose)
+
+
+def log_to_terminal() -> None:
+    """Sends everything that the logger `preflab` is given to standard error."""
+    logger = logging.getLogger("preflab")
+    if not logger.handlers:  # an arm is a fork of its study, and has the study's
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)

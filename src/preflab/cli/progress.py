@@ -1,0 +1,16 @@
+"""A progress bar on standard error, where that is a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import track
+
+from preflab.testbeds.code.judge_file import Judged
+
+
+def track_verdicts(verdicts: Judged, label: str, total: int) -> Judged:
+    """The verdicts, unchanged, while a bar named `label` counts them."""
+    hidden = total == 0 or not sys.stderr.isatty()
+    return track(verdicts, label, total, console=Console(stderr=True), disable=hidden)

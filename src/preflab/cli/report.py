@@ -1,0 +1,23 @@
+"""`preflab report`: a study's report again, from what its runs wrote."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="the directory of a study")
+    parser.add_argument("--no-samples", action="store_true", help="leave texts out, for data that may not be passed on")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.study.study import write_reports
+
+    print(write_reports(options.directory, samples=not options.no_samples))
+    return 0
+
+
+REPORT_COMMAND = CliCommand("report", "write a study's report again", _add_options, _run)

@@ -1,0 +1,34 @@
+"""What `train` and `evaluate` print of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def summarize_run(result: dict[str, Any], directory: Path) -> str:
+    """The end of a run in a few lines: `result` is what its `result.json` holds."""
+    if result["diverged"]:
+        return (
+            f"{result['name']} diverged: {result['diverged']} Lower the learning rate, or check the data. "
+            f"See {directory}."
+        )
+    lines = [f"{result['name']}: done, in {directory}"]
+    evaluation = result.get("evaluation")
+    if evaluation is not None and "chosen" in evaluation:
+        for name, label in (("chosen", f"temperature {evaluation['temperature']}"), ("unit", "temperature 1")):
+            measures = {key: value for key, value in evaluation[name]["measures"].items() if key != "score"}
+            lines.append(f"  {label}: score {evaluation[name]['measures']['score']:.3f}  {_join(measures)}")
+        kl = evaluation["unit"]["kl"]
+        if kl["estimate"] is not None:
+            lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
+    else:
+        last = {
+            name.removeprefix("validation/"): value for name, value in result["last"].items() if "validation/" in name
+        }
+        lines += [f"  {_join(last)}"] if last else []
+    return "\n".join(lines)
+
+
+def _join(measures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in measures.items())

@@ -1,0 +1,35 @@
+"""`preflab sandbox check`: what the walls of this machine are made of, then an attack on each of them."""
+
+from __future__ import annotations
+
+import argparse
+
+from preflab.cli.command import CliCommand
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Returns 1 where an attack got through."""
+    from rich.console import Console
+
+    from preflab.sandbox.bubblewrap import Bubblewrap
+    from preflab.sandbox.check import attack, describe
+
+    walls, console = Bubblewrap(), Console(soft_wrap=True)
+    for name, words in describe(walls):
+        console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
+    fallen = 0
+    for result in attack(walls):
+        fallen += not result.held
+        mark = "held" if result.held else "[bold red]FELL[/bold red]"
+        console.print(f"{mark}  {result.attack}  ({result.seen})", highlight=False)
+    console.print(f"{fallen} attacks got through." if fallen else "Every attack was held.")
+    return 1 if fallen else 0
+
+
+SANDBOX_CHECK_COMMAND = CliCommand(
+    "sandbox check", "attack the sandbox that programs are judged in", _add_options, _run
+)

@@ -1,0 +1,27 @@
+"""`preflab studies`: the studies that come with preflab."""
+
+from __future__ import annotations
+
+import argparse
+
+from preflab.cli.command import CliCommand
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a study file instead")
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.schema:
+        from preflab.study.schema import study_schema
+
+        print(study_schema())
+        return 0
+    from preflab.study.spec import PRESETS, presets, summary_of
+
+    for name in presets():
+        print(f"{name:<14} {summary_of(PRESETS / f'{name}.yaml')}")
+    return 0
+
+
+STUDIES_COMMAND = CliCommand("studies", "list the studies that come with preflab", _add_options, _run)

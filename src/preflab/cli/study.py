@@ -1,0 +1,67 @@
+"""`preflab study`: plans or runs a study, and says which report it wrote."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+from preflab.cli.options import add_verbosity_options, log_to_terminal
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where the study runs (default: runs/NAME)")
+    parser.add_argument(
+        "--size", metavar="NAME", help="a size that the study offers (default: paper on a GPU, else smoke)"
+    )
+    parser.add_argument("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
+    parser.add_argument("--arms", metavar="ARM", nargs="+", help="only these arms")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    parser.add_argument(
+        "--public-first", metavar="N", type=int, help="makes the first N tests public where no test is public"
+    )
+    parser.add_argument("--model", metavar="NAME|DIR", help="another base model")
+    parser.add_argument("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
+    parser.add_argument("--tune", action="store_true", help="run the tuning stage even where tuned values are shipped")
+    parser.add_argument("--fresh", action="store_true", help="delete the study's earlier runs and start again")
+    parser.add_argument("--no-samples", action="store_true", help="leave texts out of the report")
+    add_verbosity_options(parser, quiet="print only the verdict and failures", verbose="print each arm's steps too")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.study.launch import single_threaded
+
+    single_threaded()
+    from preflab.study.spec import load_study, narrowed
+    from preflab.study.study import default_size, describe_plan, refuse_other, run_study
+
+    if options.verbose:
+        log_to_terminal()
+    study = load_study(options.study, options.size or default_size(options.study))
+    changes = {"data": options.data, "public_first": options.public_first}
+    for name, value in changes.items():
+        if value is not None:
+            study = study.with_testbed(**{name: value})
+    if options.model is not None:
+        study = study.with_model(options.model)
+    study = narrowed(study, options.arms, options.seeds)
+    directory = options.output or Path("runs") / study.name
+    if options.plan:
+        if not options.fresh:
+            refuse_other(study, directory)
+        print(describe_plan(study, directory))
+        return 0
+    return run_study(
+        study,
+        directory,
+        command=shlex.join(word for word in options.words if word != "--fresh"),
+        tune=options.tune,
+        fresh=options.fresh,
+        samples=not options.no_samples,
+        quiet=options.quiet,
+    )
+
+
+STUDY_COMMAND = CliCommand("study", "train and measure every arm of a study, and write the report", _add_options, _run)

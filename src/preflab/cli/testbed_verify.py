@@ -1,0 +1,61 @@
+"""`preflab testbed verify`: the data's own programs, judged by their own tests, with and without walls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+from preflab.cli.options import add_sandbox_options, read_workers
+from preflab.errors import UserError
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode or mbpp")
+    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    parser.add_argument("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
+    parser.add_argument("--compare", action="store_true", help="judge right programs again without walls, and compare")
+    parser.add_argument(
+        "--reasons", metavar="FILE", type=Path, help="why programs do not pass, by problem (a JSON object)"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="a file for figures and ids (JSON), no text of the data"
+    )
+    add_sandbox_options(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Returns 1 where a right program fails without a known reason, or a verdict changes without walls."""
+    from preflab.cli.progress import track_verdicts
+    from preflab.testbeds.code.verify import read_reasons, verify_testbed
+
+    if options.programs < 1:
+        raise UserError(f"--programs {options.programs}: give 1 or more, or nothing is verified.")
+    if options.out is not None and options.out.is_dir():
+        raise UserError(f"--out {options.out} is a folder: name a file.")
+    verification = verify_testbed(
+        options.testbed,
+        options.data,
+        programs=options.programs,
+        reasons=None if options.reasons is None else read_reasons(options.reasons),
+        compare=options.compare,
+        workers=read_workers(options),
+        backend=options.backend,
+        track=track_verdicts,
+    )
+    record = verification.record()
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name, value in record.items():
+        if name != "exceptions":
+            print(f"{name}: {value}")
+    for name, (outcome, reason) in verification.exceptions.items():
+        print(f"  {name}: {outcome}; {reason or 'NO REASON KNOWN'}")
+    return 0 if verification.agrees else 1
+
+
+TESTBED_VERIFY_COMMAND = CliCommand(
+    "testbed verify", "judge a testbed's own programs: do its tests and its judge agree?", _add_options, _run
+)

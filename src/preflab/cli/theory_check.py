@@ -1,0 +1,44 @@
+"""`preflab theory check`: Theorem 4.1 on random tabular problems, or on one from a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+from preflab.cli.theory_finding import add_output_option, make_output, show_finding
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", metavar="N", type=int, default=10000, help="random problems (default: 10000)")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="the seed; problem i of a seed is always the same (default: 0)"
+    )
+    parser.add_argument("--prompts", metavar="N", type=int, default=3, help="prompts a problem, 1 to 8 (default: 3)")
+    parser.add_argument(
+        "--responses", metavar="N", type=int, default=6, help="responses a prompt, 2 to 12 (default: 6)"
+    )
+    parser.add_argument(
+        "--coverage", metavar="SHARE", type=float, default=0.7, help="share of responses in pairs (default: 0.7)"
+    )
+    parser.add_argument(
+        "--beta", metavar="B", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)"
+    )
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="only this problem, as a failing trial prints it")
+    add_output_option(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.theory.check import check_theorem, replay_problem
+    from preflab.theory.problems import Shape
+
+    make_output(options.output)
+    if options.replay is not None:
+        return show_finding(replay_problem(options.replay), options.output)
+    shape = Shape(options.prompts, options.responses, options.coverage, options.beta)
+    return show_finding(check_theorem(options.trials, options.seed, shape), options.output)
+
+
+THEORY_CHECK_COMMAND = CliCommand(
+    "theory check", "test Theorem 4.1 on random problems, with certificates", _add_options, _run
+)

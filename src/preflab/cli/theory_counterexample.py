@@ -1,0 +1,32 @@
+"""`preflab theory counterexample`: Table 1 of the paper, from computation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+from preflab.cli.theory_finding import add_output_option, make_output, show_finding
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--beta", metavar="B", type=float, default=0.1, help="beta of both methods, 0.001 to 1000 (default: 0.1)"
+    )
+    parser.add_argument("--figure", metavar="FILE", type=Path, help="a file for the figure (SVG)")
+    add_output_option(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.theory.counterexample import compute_counterexample, write_figure
+
+    make_output(options.output)
+    finding = compute_counterexample(options.beta)
+    if options.figure is not None:
+        write_figure(finding.figures[0], options.figure)
+    return show_finding(finding, options.output)
+
+
+THEORY_COUNTEREXAMPLE_COMMAND = CliCommand(
+    "theory counterexample", "compute Table 1: the minimisers of DPO and the limit of PPO", _add_options, _run
+)

@@ -1,0 +1,42 @@
+"""What the theory commands do with a finding: they print it, write it and renew the page. A refutation is not an error."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from preflab.theory.finding import Finding
+
+
+def add_output_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="directory for the finding, its figures and the page"
+    )
+
+
+def make_output(directory: Path | None) -> None:
+    """Makes the directory before the work. Raises `UserError` where it cannot be made."""
+    from preflab.theory.finding import make_folder
+
+    if directory is not None:
+        make_folder(directory)
+
+
+def show_finding(finding: Finding, directory: Path | None) -> int:
+    """Returns 1 where a certificate failed; the failing case is then the last line that is printed."""
+    from rich.console import Console
+
+    from preflab.report.theory import print_finding, write_page
+    from preflab.theory.finding import write_finding
+
+    print_finding(finding, Console())
+    if directory is not None:
+        write_finding(finding, directory)
+        print(write_page(directory))
+    if finding.failure is None:
+        return 0
+    print(json.dumps(finding.failure))
+    return 1

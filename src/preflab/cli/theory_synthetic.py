@@ -1,0 +1,35 @@
+"""`preflab theory synthetic`: the 8 x 8 scenario of Figure 1."""
+
+from __future__ import annotations
+
+import argparse
+
+from preflab.cli.command import CliCommand
+from preflab.cli.theory_finding import add_output_option, make_output, show_finding
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", metavar="N", type=int, default=32, help="number of seeds (default: 32)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument("--beta", metavar="B", type=float, default=0.1, help="beta of every method (default: 0.1)")
+    parser.add_argument(
+        "--coverage", metavar="SHARE", type=float, default=0.5, help="share of responses in pairs (default: 0.5)"
+    )
+    parser.add_argument(
+        "--steps", metavar="N", type=int, default=1000, help="optimizer steps of every network (default: 1000)"
+    )
+    add_output_option(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from preflab.theory.synthetic.experiment import Setting
+    from preflab.theory.synthetic.page import run_scenario
+
+    make_output(options.output)
+    setting = Setting(seeds=options.seeds, seed=options.seed, coverage=options.coverage, steps=options.steps)
+    return show_finding(run_scenario(setting, options.beta), options.output)
+
+
+THEORY_SYNTHETIC_COMMAND = CliCommand(
+    "theory synthetic", "run the scenario of Figure 1: where do DPO and PPO move uncovered mass?", _add_options, _run
+)

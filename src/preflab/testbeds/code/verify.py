@@ -1,0 +1,132 @@
+"""Judges a data set's own programs by its own tests, with and without walls.
+
+A right program that does not pass reveals a fault: in the judge, in the tests, or in a problem that has several right answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from preflab.errors import UserError
+from preflab.sandbox.pool import Program, opened_pool
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
+from preflab.testbeds.code.judge import question
+from preflab.testbeds.code.judge_file import Track, pass_on
+from preflab.testbeds.code.testbed import Code
+
+Outcomes = dict[str, str]
+"""The outcomes of programs, which are named `problem#number`."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: those of right ones, judged again
+    without walls. `exceptions`: right programs that do not pass, each with its outcome and the reason ("": not known)."""
+
+    testbed: str
+    exercises: Sequence[Exercise]
+    right: Outcomes
+    wrong: Outcomes
+    bare: Outcomes
+    exceptions: dict[str, tuple[str, str]]
+
+    @property
+    def differences(self) -> dict[str, tuple[str, str]]:
+        """Programs whose verdict changes without walls: the outcome with walls, and the one without."""
+        return {name: (self.right[name], bare) for name, bare in self.bare.items() if bare != self.right[name]}
+
+    @property
+    def agrees(self) -> bool:
+        """No verdict changes without walls, and every right program passes or has a reason not to."""
+        return not self.differences and all(reason for _, reason in self.exceptions.values())
+
+    def record(self) -> dict[str, Any]:
+        """Figures and ids, without any text of the data."""
+        return {
+            "testbed": self.testbed,
+            "problems": len(self.exercises),
+            "without programs": sum(not each.right for each in self.exercises),
+            "left out": dict(Counter(each.unjudged for each in self.exercises if each.unjudged)),
+            "right programs": dict(Counter(self.right.values())),
+            "wrong programs": dict(Counter(self.wrong.values())),
+            "wrong programs that pass": [name for name, outcome in self.wrong.items() if outcome == "passed"],
+            "exceptions": self.exceptions,
+            "compared without walls": len(self.bare),
+            "differ without walls": self.differences,
+        }
+
+
+def verify_testbed(
+    testbed: str,
+    data: str | None = None,
+    *,
+    programs: int = 1,
+    reasons: Mapping[str, str] | None = None,
+    compare: bool = False,
+    workers: int = 0,
+    backend: str = "bubblewrap",
+    track: Track = pass_on,
+) -> Verification:
+    """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
+    programs again without walls. Raises `UserError` where the testbed has no programs of its own."""
+    exercises = read_exercises(testbed, data)
+    right = judge_programs(exercises, "right", programs, workers, backend, track)
+    wrong = judge_programs(exercises, "wrong", programs, workers, backend, track)
+    bare = judge_programs(exercises, "right", programs, workers, "bare", track) if compare else {}
+    problems = {each.name: each for each in exercises}
+    exceptions: dict[str, tuple[str, str]] = {}
+    for name, outcome in right.items():
+        if outcome != "passed":
+            problem = name.rpartition("#")[0]
+            exceptions[name] = outcome, (reasons or {}).get(problem) or explain_failure(problems[problem], outcome)
+    return Verification(testbed, exercises, right, wrong, bare, exceptions)
+
+
+def explain_failure(problem: Exercise, outcome: str) -> str:
+    """Why a right program of the problem may not pass. That several answers are right explains only a wrong answer."""
+    return "" if problem.unjudged in (MANY, UNSAID) and outcome != "failed" else problem.unjudged
+
+
+def read_reasons(path: Path) -> dict[str, str]:
+    """Why programs do not pass, by problem. Raises `UserError` where the file holds other things."""
+    try:
+        reasons = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--reasons {path} cannot be read: {error}.") from error
+    if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
+        raise UserError(f"--reasons {path} must hold one object, problem to reason.")
+    return reasons
+
+
+def read_exercises(testbed: str, data: str | None) -> list[Exercise]:
+    """Every problem of a testbed. Raises `UserError` where it has no programs of its own."""
+    spec = TESTBEDS.parse({"kind": testbed, **({} if data is None else {"data": data})})
+    if not isinstance(spec, Code):
+        raise UserError(f"The testbed {testbed} has no programs of its own to verify.")
+    return list(spec.exercises())
+
+
+def judge_programs(
+    exercises: Sequence[Exercise],
+    kind: Literal["right", "wrong"],
+    count: int,
+    workers: int,
+    backend: str,
+    track: Track,
+) -> Outcomes:
+    """The outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
+    programs: list[Program] = []
+    for each in exercises:
+        tests = (*each.public, *each.hidden)
+        for number, text in enumerate(getattr(each, kind)[:count] if tests else ()):
+            programs.append(question(text, tests)[1]._replace(id=f"{each.name}#{number}"))
+    with opened_pool(workers, backend) as pool:
+        verdicts = track(pool.judge(programs), kind, len(programs))
+        outcomes = {program.id: verdict.outcome for program, verdict in verdicts}
+    return {program.id: outcomes[program.id] for program in programs}
