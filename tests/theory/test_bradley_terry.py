@@ -12,7 +12,7 @@ from torch import Tensor
 
 from preflab.theory import bradley_terry
 from preflab.theory.bradley_terry import approach, certify, graph_of, minimise
-from preflab.theory.problems import Shape, draw
+from preflab.theory.problems import ProblemShape, draw_problems
 from preflab.theory.tabular import reward_objective
 
 ENTROPY = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
@@ -30,7 +30,7 @@ MIXED = wins((0, 1, 3), (1, 0, 1), responses=2)
 CYCLE = wins((0, 1, 1), (1, 2, 1), (2, 0, 1), responses=3)
 ONE_WAY = wins((0, 1, 1), (1, 2, 5), responses=3)
 PARTLY = wins((0, 1, 3), (1, 0, 1), (0, 2, 4), responses=3)
-(DRAWN,) = draw(200, 3, Shape())
+(DRAWN,) = draw_problems(200, 3, ProblemShape())
 
 
 def test_graph_golden() -> None:

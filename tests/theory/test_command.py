@@ -16,8 +16,8 @@ from preflab.cli import main
 from preflab.errors import UserError
 from preflab.report.theory import render_page
 from preflab.theory import theorem
-from preflab.theory.finding import Figure, Finding, Table, read_finding, write_finding
-from preflab.theory.problems import Shape, draw, from_json, to_json
+from preflab.theory.finding import Finding, FindingFigure, FindingTable, read_finding, write_finding
+from preflab.theory.problems import ProblemShape, draw_problems, problem_as_json, read_problem
 from preflab.theory.tabular import optimum
 
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m[red]x\u202e<img src=http://x/y>\"'&"
@@ -120,10 +120,10 @@ def test_an_unsolved_trial_decides_nothing(capsys: pytest.CaptureFixture[str], m
 
 def test_replay_round_trip(tmp_path: Path) -> None:
     """Protects --replay to the last bit: every number of a problem comes back from its JSON."""
-    (problems,) = draw(5, 1, Shape())
+    (problems,) = draw_problems(5, 1, ProblemShape())
     file = tmp_path / "problem.json"
-    file.write_text(json.dumps(to_json(problems, 4)))
-    for name, values in from_json(file)._asdict().items():
+    file.write_text(json.dumps(problem_as_json(problems, 4)))
+    for name, values in read_problem(file)._asdict().items():
         assert values[0].tolist() == getattr(problems, name)[4].tolist(), name
 
 
@@ -195,8 +195,10 @@ def test_nothing_in_a_finding_acts(capsys: pytest.CaptureFixture[str]) -> None:
     from preflab.report.theory import print_finding
 
     texts = dict.fromkeys(("title", "claim", "command", "sentence"), HOSTILE)
-    table = Table(title=HOSTILE, columns=(HOSTILE, "x"), rows=((HOSTILE, float("inf")), ("b", 1.5)), note=HOSTILE)
-    figure = Figure(file="x.svg", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, svg="<svg/>")
+    table = FindingTable(
+        title=HOSTILE, columns=(HOSTILE, "x"), rows=((HOSTILE, float("inf")), ("b", 1.5)), note=HOSTILE
+    )
+    figure = FindingFigure(file="x.svg", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, svg="<svg/>")
     finding = Finding(name="x", verdict="holds", tables=(table,), figures=(figure,), notes=(HOSTILE,), **texts)
     page = render_page([finding])
     assert "<script" not in page and "\x1b" not in page and "\u202e" not in page
@@ -208,8 +210,8 @@ def test_nothing_in_a_finding_acts(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_finding_comes_back(tmp_path: Path) -> None:
     """Protects the page's only source: a finding and its figures are read as they were written; infinity stays a word."""
-    table = Table(title="t", columns=("a", "b"), rows=(("x", float("inf")), ("y", 0.1)))
-    figure = Figure(file="made.svg", title="t", caption="c", alt="a", svg="<svg/>\n")
+    table = FindingTable(title="t", columns=("a", "b"), rows=(("x", float("inf")), ("y", 0.1)))
+    figure = FindingFigure(file="made.svg", title="t", caption="c", alt="a", svg="<svg/>\n")
     finding = Finding(
         **dict.fromkeys(("title", "claim", "command", "sentence"), "w"),
         name="made", verdict="not decided", tables=(table,), figures=(figure,), failure={"beta": 0.1},

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from preflab.losses.preference import dpo_loss
 from preflab.theory.synthetic import objectives
-from preflab.theory.synthetic.conclude import readings
+from preflab.theory.synthetic.conclude import read_claim
 from preflab.theory.synthetic.experiment import EXACT, Setting, prepare, train
-from preflab.theory.synthetic.measures import Floats, best_mass, largest_rise, leak, uncovered_mass
-from preflab.theory.synthetic.networks import Networks, fit, make_policies, make_rewards
-from preflab.theory.synthetic.objectives import Known, best_of_n, exact_optimum, trained_methods
+from preflab.theory.synthetic.measures import FloatArray, best_mass, largest_rise, leak, uncovered_mass
+from preflab.theory.synthetic.networks import Networks, fit_networks, make_policies, make_rewards
+from preflab.theory.synthetic.objectives import Known, best_of_n_probabilities, exact_optimum, trained_methods
 from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, draw_scenario
 
 METHODS = sorted(trained_methods(0.1))
@@ -63,14 +63,14 @@ def test_seeds_learn_together_what_they_learn_alone(method: str) -> None:
     """Protects the stacking: three seeds at once end where each ends by itself, so no seed sees another's data."""
     prepared = prepare(Setting(seeds=3, seed=2, steps=40), [40])
     objective = trained_methods(0.3)[method]
-    together = fit(prepared.policies, objective, prepared.known, steps=40, checkpoints=[40]).tables[40]
+    together = fit_networks(prepared.policies, objective, prepared.known, steps=40, checkpoints=[40]).tables[40]
     for seed in range(3):
         rows = slice(seed, seed + 1)
         alone = Networks(
             prepared.policies.shape, {name: value[rows] for name, value in prepared.policies.parameters.items()}
         )
         known = Known(*(part[rows] for part in prepared.known))
-        found = fit(alone, objective, known, steps=40, checkpoints=[40]).tables[40]
+        found = fit_networks(alone, objective, known, steps=40, checkpoints=[40]).tables[40]
         torch.testing.assert_close(found[0], together[seed], rtol=0, atol=2e-4)
 
 
@@ -79,7 +79,7 @@ def test_one_seed_learns_what_a_plain_loop_teaches() -> None:
     prepared = prepare(Setting(seeds=2, seed=0, steps=30), [30])
     known = Known(*(part[0] for part in prepared.known))
     objective = trained_methods(0.3)["DPO"]
-    found = fit(prepared.policies, objective, prepared.known, steps=30, checkpoints=[30]).tables[30][0]
+    found = fit_networks(prepared.policies, objective, prepared.known, steps=30, checkpoints=[30]).tables[30][0]
     module = prepared.policies.shape
     assert isinstance(module, nn.Sequential)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_ppo_reaches_its_optimum(beta: float) -> None:
     """Protects the algorithm's sign and its KL: clip and normalised advantages change the way, not the end. At these
     betas nine tenths of the way to it are gone in 500 steps."""
     prepared = prepare(Setting(seeds=2, steps=500), [500])
-    found = train(prepared, {"PPO": objectives.ppo(beta=beta)}, beta=beta, steps=500, checkpoints=[500])
+    found = train(prepared, {"PPO": objectives.ppo_objective(beta=beta)}, beta=beta, steps=500, checkpoints=[500])
     ppo, exact, start = found["PPO"][500].exp(), found[EXACT][500].exp(), prepared.known.reference.exp()
     assert float((ppo - exact).abs().max()) < 0.1 * float((exact - start).abs().max())
 
@@ -149,7 +149,9 @@ def test_grpo_rests_where_its_gradient_is_zero() -> None:
     """Protects GRPO's penalty: d/d log pi of E_old[A ratio - beta k3] is pi A - beta (pi - pi_ref), zero at the end."""
     beta = 5.0
     prepared = prepare(Setting(seeds=2, steps=500), [500])
-    end = fit(prepared.policies, objectives.grpo(beta=beta), prepared.known, steps=500, checkpoints=[500]).tables[500]
+    end = fit_networks(
+        prepared.policies, objectives.grpo_objective(beta=beta), prepared.known, steps=500, checkpoints=[500]
+    ).tables[500]
     policy, reward = end.exp(), prepared.known.reward
     centred = reward - (policy * reward).sum(-1, keepdim=True)
     standardised = centred / (policy * centred.square()).sum(-1, keepdim=True).sqrt()
@@ -168,7 +170,7 @@ def test_dpo_leaks_where_the_chosen_response_is_unlikely_and_a_wrong_sign_does_n
     def trained(chosen: int, rejected: int) -> Tensor:
         parameter = logits.clone().requires_grad_()
         pair = (torch.tensor([0]), torch.tensor([chosen]), torch.tensor([rejected]))
-        objective = objectives.preference(dpo_loss, beta=0.1)
+        objective = objectives.preference_objective(dpo_loss, beta=0.1)
         optimizer = torch.optim.SGD([parameter], lr=10.0)
         for _ in range(5):
             table = parameter.log_softmax(-1)
@@ -186,7 +188,7 @@ def test_the_explicit_penalty_is_nothing_at_the_reference() -> None:
     reference = one_row(0.25, 0.25, 0.5)
     pair = (torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
     known, moved = Known(*pair, reference, torch.zeros_like(reference)), one_row(0.5, 0.25, 0.25)
-    penalised, plain = objectives.dpo_with_kl(beta=0.3), objectives.preference(dpo_loss, beta=0.3)
+    penalised, plain = objectives.dpo_with_kl(beta=0.3), objectives.preference_objective(dpo_loss, beta=0.3)
     assert float(penalised(reference, reference, known)) == pytest.approx(0.6931471805599453)
     extra = 0.3 * (0.5 * torch.tensor(2.0).log() - 0.25 * torch.tensor(2.0).log())
     assert float(penalised(moved, moved, known) - plain(moved, moved, known)) == pytest.approx(float(extra))
@@ -203,7 +205,7 @@ def test_best_of_n_by_counting(n: int) -> None:
         chance = float(torch.tensor([float(policy[0, y]) for y in draws], dtype=torch.float64).prod())
         for y in winners:
             expected[y] += chance / len(winners)
-    assert best_of_n(policy.log(), reward, n)[0].tolist() == pytest.approx(expected)
+    assert best_of_n_probabilities(policy.log(), reward, n)[0].tolist() == pytest.approx(expected)
 
 
 def test_measures_golden() -> None:
@@ -225,13 +227,13 @@ def test_networks_are_drawn_by_their_seed_alone() -> None:
     assert not torch.equal(many[0], many[1]) and not make_rewards(seeds=2, seed=5).table().any()
 
 
-def seeds_around(mean: float) -> Floats:
+def seeds_around(mean: float) -> FloatArray:
     """Four seeds whose 95% interval is the mean +- .005 or so."""
     return np.array([mean - 0.003, mean + 0.003, mean - 0.003, mean + 0.003])
 
 
 @pytest.mark.parametrize(
-    ("dpo", "ppo", "outcome"),
+    ("dpo", "ppo", "verdict"),
     [
         (0.2, -0.1, "holds"),
         (0.2, 0.2, "refuted"),  # PPO leaks as well
@@ -239,8 +241,8 @@ def seeds_around(mean: float) -> Floats:
         (0.2, 0.01, "not decided"),  # PPO's interval spans the margin
     ],
 )
-def test_the_claim_needs_dpo_to_leak_and_ppo_not_to(dpo: float, ppo: float, outcome: str) -> None:
+def test_the_claim_needs_dpo_to_leak_and_ppo_not_to(dpo: float, ppo: float, verdict: str) -> None:
     """Protects the rule of the claim, read by the mass of all uncovered responses."""
     leaks = {"DPO": seeds_around(dpo), "PPO": seeds_around(ppo), EXACT: seeds_around(-0.1)}
-    by_mass, _ = readings(leaks, leaks)
-    assert by_mass.outcome == outcome
+    by_mass, _ = read_claim(leaks, leaks)
+    assert by_mass.verdict == verdict

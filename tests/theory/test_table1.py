@@ -9,13 +9,13 @@ import torch
 
 from preflab.theory import table1
 from preflab.theory.counterexample import compute_counterexample
-from preflab.theory.table1 import PAPERS_MINIMISER, Policy, Step, certificates, sequence
+from preflab.theory.table1 import PAPER_MINIMISER, Policy, PolicyAtGap, certificates, sequence
 from preflab.theory.tabular import dpo_objective
 
 BETA = 0.1
 
 
-def broken(minimiser: Policy = PAPERS_MINIMISER, steps: list[Step] | None = None, beta: float = BETA) -> set[str]:
+def broken(minimiser: Policy = PAPER_MINIMISER, steps: list[PolicyAtGap] | None = None, beta: float = BETA) -> set[str]:
     """The names of the certificates that do not hold."""
     return {item.name for item in certificates(beta, minimiser, steps) if not item.holds}
 
@@ -23,14 +23,14 @@ def broken(minimiser: Policy = PAPERS_MINIMISER, steps: list[Step] | None = None
 def test_losses_golden() -> None:
     """Protects Table 1. pi_ref: log 2. The paper's optimum and the PPO limit: log(1 + 0) = 0. (.8, .2, 0) at beta 1:
     log(1 + 1/4). b = 1: log(1 + inf) = inf."""
-    policies = [table1.REFERENCE, PAPERS_MINIMISER, table1.PPO_LIMIT]
+    policies = [table1.PAPER_REFERENCE, PAPER_MINIMISER, table1.PPO_LIMIT]
     assert table1.dpo_losses(policies, BETA) == [math.log(2), 0.0, 0.0]
     assert table1.dpo_losses([(0.8, 0.2, 0.0), (0.0, 1.0, 0.0)], 1.0) == pytest.approx([math.log(1.25), math.inf])
 
 
 def test_divergences_golden() -> None:
     """Protects the KL column: 0, infinite for mass on y3, 1 log(1/.5) = log 2 for the limit."""
-    found = table1.divergences([table1.REFERENCE, PAPERS_MINIMISER, table1.PPO_LIMIT])
+    found = table1.divergences([table1.PAPER_REFERENCE, PAPER_MINIMISER, table1.PPO_LIMIT])
     assert found == [0.0, math.inf, math.log(2)]
 
 
@@ -59,9 +59,9 @@ def test_slope_is_the_gradient(beta: float) -> None:
 @pytest.mark.parametrize("beta", [0.001, 0.1, 1.0, 1000.0])
 def test_every_certificate_holds(beta: float) -> None:
     """Protects the claim itself, at both ends of what --beta allows."""
-    found = compute_counterexample(beta)
+    finding = compute_counterexample(beta)
     assert broken(beta=beta) == set()
-    assert (found.verdict, found.failure) == ("holds", None)
+    assert (finding.verdict, finding.failure) == ("holds", None)
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_a_reached_minimum_is_rejected() -> None:
     assert broken(steps=steps) == {"largest dL_R/dg"}
 
 
-def test_a_refutation_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refutation_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the verdict: one certificate that fails refutes, is named, and is the failing case."""
-    wrong = table1.Checked("the sum of two and two", 5.0, "= 4", False)
+    wrong = table1.Certificate("the sum of two and two", 5.0, "= 4", False)
     monkeypatch.setattr(table1, "certificates", lambda beta: [wrong])
-    found = compute_counterexample(BETA)
-    assert found.verdict == "refuted"
-    assert found.failure == {"beta": BETA, "broken": ["the sum of two and two"]}
-    assert "the sum of two and two" in found.sentence
+    finding = compute_counterexample(BETA)
+    assert finding.verdict == "refuted"
+    assert finding.failure == {"beta": BETA, "broken": ["the sum of two and two"]}
+    assert "the sum of two and two" in finding.sentence

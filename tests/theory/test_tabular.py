@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from preflab.theory.tabular import divergence, dpo_objective, implied_reward, moved, optimum, reward_objective
+from preflab.theory.tabular import dpo_objective, implied_reward, kl_from, move_mass, optimum, reward_objective
 
 
 def table(*rows: float) -> Tensor:
@@ -72,15 +72,15 @@ def test_what_is_not_compared_may_be_undefined() -> None:
 
 def test_divergence_golden() -> None:
     """Protects the KL: .75 log 1.5 + .25 log .5 = .304099 - .173287; 0 log 0 = 0; mass where the other has none is infinite."""
-    assert float(divergence(table(0.75, 0.25).log(), table(0.5, 0.5).log())) == pytest.approx(0.130812, abs=1e-6)
-    assert float(divergence(table(1.0, 0.0).log(), table(0.5, 0.5).log())) == pytest.approx(math.log(2))
-    assert float(divergence(table(0.5, 0.5).log(), table(1.0, 0.0).log())) == math.inf
+    assert float(kl_from(table(0.75, 0.25).log(), table(0.5, 0.5).log())) == pytest.approx(0.130812, abs=1e-6)
+    assert float(kl_from(table(1.0, 0.0).log(), table(0.5, 0.5).log())) == pytest.approx(math.log(2))
+    assert float(kl_from(table(0.5, 0.5).log(), table(1.0, 0.0).log())) == math.inf
 
 
 def test_moved_golden() -> None:
     """Protects the construction: a share of .6 onto the third of (.5, .3, .2) leaves .4 of all, plus .6 there: .2, .12, .68."""
     onto = torch.tensor([[[False, False, True]]])
-    found = moved(table(0.5, 0.3, 0.2).log(), torch.tensor([0.6], dtype=torch.float64), onto)
+    found = move_mass(table(0.5, 0.3, 0.2).log(), torch.tensor([0.6], dtype=torch.float64), onto)
     assert found.exp().flatten().tolist() == pytest.approx([0.2, 0.12, 0.68])
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from preflab.theory import theorem
 from preflab.theory.bradley_terry import Graph, Infimum, approach, graph_of, minimise
-from preflab.theory.problems import Problems, Shape, draw
+from preflab.theory.problems import Problems, ProblemShape, draw_problems
 from preflab.theory.tabular import optimum
-from preflab.theory.theorem import GAPS, any_minimiser, is_minimal, is_ppo_optimum, verify
+from preflab.theory.theorem import REWARD_GAPS, any_minimiser, is_minimal, is_ppo_optimum, verify_theorem
 from preflab.theory.trials import collect
 
-(DRAWN,) = draw(300, 11, Shape())
+(DRAWN,) = draw_problems(300, 11, ProblemShape())
 """Enough for every case."""
-MIXED_ONES = verify(DRAWN).infimum.limit == 0
+MIXED_ONES = verify_theorem(DRAWN).infimum.limit == 0
 """Those whose minimum is attained. In a limit all mass may sit on one winner, and then a wrong beta is right as well."""
 
 
@@ -43,7 +43,7 @@ TWO_GROUPS = ((0, 1, 1.0), (2, 3, 2.0), (3, 2, 1.0))
 
 def classes(given: Problems) -> tuple[list[bool], list[bool]]:
     """Which uncovered responses give a minimiser outside PPO's class, and which inside."""
-    found = verify(given)
+    found = verify_theorem(given)
     assert bool(found.holds.all())
     return found.tried.outside.flatten().tolist(), found.tried.inside.flatten().tolist()
 
@@ -52,7 +52,7 @@ def classes(given: Problems) -> tuple[list[bool], list[bool]]:
 def test_strict_where_the_reference_is_zero(pairs: tuple[tuple[int, int, float], ...]) -> None:
     """Protects one direction: Table 1's shape. y3 is uncovered and pi_ref(y3) = 0: a minimiser is outside, at infinite KL."""
     assert classes(problem([0.5, 0.5, 0.0], *pairs)) == ([False, False, True], [False, False, False])
-    assert torch.isinf(verify(problem([0.5, 0.5, 0.0], *pairs)).tried.divergence[0, 0, 2])
+    assert torch.isinf(verify_theorem(problem([0.5, 0.5, 0.0], *pairs)).tried.divergence[0, 0, 2])
 
 
 @pytest.mark.parametrize("pairs", [((0, 1, 1.0),), MIXED], ids=["separable", "mixed"])
@@ -81,8 +81,8 @@ def test_a_prompt_without_pairs_counts_too() -> None:
         free=torch.cat([one.free, other.free], 1),
         share=one.share,
     )
-    assert verify(both).tried.outside.tolist() == [[[False, False, True], [False, False, True]]]
-    assert verify(both).tried.inside.tolist() == [[[False, False, False], [True, True, False]]]
+    assert verify_theorem(both).tried.outside.tolist() == [[[False, False, True], [False, False, True]]]
+    assert verify_theorem(both).tried.inside.tolist() == [[[False, False, False], [True, True, False]]]
 
 
 def test_groups_make_families_and_connected_graphs_one_policy() -> None:
@@ -90,7 +90,7 @@ def test_groups_make_families_and_connected_graphs_one_policy() -> None:
     for pairs, unique in ((TWO_GROUPS, False), ((*TWO_GROUPS, (1, 2, 1.0)), True)):
         given = problem([0.25, 0.25, 0.25, 0.25], *pairs)
         graph = graph_of(given.wins)
-        rewards = approach(minimise(given.wins, graph), graph, GAPS[0])
+        rewards = approach(minimise(given.wins, graph), graph, REWARD_GAPS[0])
         one = any_minimiser(rewards, given, graph)
         other = any_minimiser(rewards, given._replace(free=-3 * given.free), graph)
         assert torch.allclose(one, other, atol=1e-9) is unique
@@ -110,7 +110,7 @@ def test_every_case_is_drawn_and_holds() -> None:
 
 def test_a_problem_is_the_same_however_many_are_drawn() -> None:
     """Protects reproduction: problem 7 of a seed does not depend on --trials; another seed is another problem."""
-    (few,), (more,), (other,) = (list(draw(n, s, Shape())) for n, s in ((8, 2), (30, 2), (8, 3)))
+    (few,), (more,), (other,) = (list(draw_problems(n, s, ProblemShape())) for n, s in ((8, 2), (30, 2), (8, 3)))
     assert all(torch.equal(a[7], b[7]) for a, b in zip(few, more, strict=True))
     assert not torch.equal(few.reference[7], other.reference[7])
 
@@ -118,8 +118,8 @@ def test_a_problem_is_the_same_however_many_are_drawn() -> None:
 @pytest.mark.parametrize("beta", [0.001, 1000.0])
 def test_extremes(beta: float) -> None:
     """Protects the tolerances at the ends of what --beta allows, with many responses."""
-    (drawn,) = draw(40, 5, Shape(prompts=2, responses=12, coverage=0.5, beta=beta))
-    assert bool(verify(drawn).holds.all())
+    (drawn,) = draw_problems(40, 5, ProblemShape(prompts=2, responses=12, coverage=0.5, beta=beta))
+    assert bool(verify_theorem(drawn).holds.all())
 
 
 # -- what is broken is rejected -----------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_broken_optimum_misses_the_minimum(broken: Broken, monkeypatch: pytest
     """Protects certificate (a): rewards turned round, beta off by a tenth, pi_ref forgotten, or a leak: each misses a minimum
     that is attained, and no trial of any kind holds."""
     monkeypatch.setattr(theorem, "optimum", broken)
-    found = verify(DRAWN)
+    found = verify_theorem(DRAWN)
     assert not found.attained[MIXED_ONES].any()
     assert not found.holds.any()
 
@@ -164,7 +164,7 @@ def test_a_broken_optimum_misses_the_minimum(broken: Broken, monkeypatch: pytest
 def test_a_broken_optimum_is_not_the_policy_again(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects certificate (b), inside: with a broken optimum the bijection's round trip fails wherever it could be seen."""
     monkeypatch.setattr(theorem, "optimum", broken)
-    found = verify(DRAWN)
+    found = verify_theorem(DRAWN)
     assert not found.returned[MIXED_ONES].any() and not found.exact[MIXED_ONES].any()
 
 
@@ -177,7 +177,7 @@ def test_a_broken_log_ratio_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None
         lambda policy, reference, beta: right(policy, torch.zeros_like(reference), beta),
     ):
         monkeypatch.setattr(theorem, "implied_reward", broken)
-        assert not verify(DRAWN).exact[MIXED_ONES].any()
+        assert not verify_theorem(DRAWN).exact[MIXED_ONES].any()
 
 
 def test_a_broken_loss_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_broken_loss_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda policy, reference, wins, beta: right(policy, reference, wins, torch.ones_like(beta)),
     ):
         monkeypatch.setattr(theorem, "dpo_objective", broken)
-        assert not verify(DRAWN).attained[MIXED_ONES].any()
+        assert not verify_theorem(DRAWN).attained[MIXED_ONES].any()
 
 
 @pytest.mark.parametrize("shift", [1e-8, -1e-8])
@@ -202,14 +202,14 @@ def test_a_wrong_bound_is_rejected(shift: float, monkeypatch: pytest.MonkeyPatch
         return found._replace(lower=found.lower + shift)
 
     monkeypatch.setattr(theorem, "certify", broken)
-    assert not verify(DRAWN).attained.any()
+    assert not verify_theorem(DRAWN).attained.any()
 
 
 def test_an_unsolved_problem_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects from certifying by width: rewards that do not minimise leave an interval that no trial passes."""
     right = theorem.minimise
     monkeypatch.setattr(theorem, "minimise", lambda wins, graph: 0.9 * right(wins, graph))
-    found = verify(DRAWN)
+    found = verify_theorem(DRAWN)
     inside = found.infimum.limit < 1
     moved = inside & ((DRAWN.wins * found.graph.part) != (DRAWN.wins * found.graph.part).mT).any(-1).any(-1).any(-1)
     assert moved.sum() > 100
@@ -228,7 +228,7 @@ def test_wrong_coverage_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
         return graph._replace(covered=graph.covered.scatter(-1, first, False))
 
     monkeypatch.setattr(theorem, "graph_of", forgets)
-    found = verify(DRAWN)
+    found = verify_theorem(DRAWN)
     wrongly = covered & ~found.graph.covered & MIXED_ONES[:, None, None]
     assert wrongly.sum() > 200 and not (found.tried.minimal & wrongly).any()
     assert not found.exact[wrongly.any(-1).any(-1)].any()
@@ -236,8 +236,8 @@ def test_wrong_coverage_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_move_that_moves_nothing_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects certificate (b), outside: without mass where pi_ref = 0 nothing was shown, and the trial fails."""
-    monkeypatch.setattr(theorem, "moved", lambda policy, share, onto: policy)
-    found = verify(DRAWN)
+    monkeypatch.setattr(theorem, "move_mass", lambda policy, share, onto: policy)
+    found = verify_theorem(DRAWN)
     strict = found.predicted.any(-1).any(-1)
     assert strict.any() and not found.exact[strict].any()
 
@@ -246,10 +246,10 @@ def test_mass_moved_onto_a_covered_response_is_no_minimiser() -> None:
     """Protects `is_minimal` and `is_ppo_optimum`: they refuse a policy that is neither, and accept the optimum."""
     given = problem([0.25, 0.25, 0.5], *MIXED)
     graph = graph_of(given.wins)
-    found = verify(given)
+    found = verify_theorem(given)
     right = any_minimiser(approach(minimise(given.wins, graph), graph, 1.0), given, graph)
     assert bool(is_minimal(right, given, found.infimum)) and bool(is_ppo_optimum(right, given, found.infimum).all())
-    wrong = theorem.moved(right, given.share, torch.tensor([[[True, False, False]]]))
+    wrong = theorem.move_mass(right, given.share, torch.tensor([[[True, False, False]]]))
     assert not is_minimal(wrong, given, found.infimum) and not is_ppo_optimum(wrong, given, found.infimum).any()
 
 
@@ -265,4 +265,4 @@ def test_coverage_that_sees_too_much_is_rejected(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(theorem, "graph_of", imagines)
     untried = DRAWN.reference[..., -1] == 0
-    assert untried.any() and not verify(DRAWN).exact[untried.any(-1)].any()
+    assert untried.any() and not verify_theorem(DRAWN).exact[untried.any(-1)].any()

@@ -30,12 +30,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from preflab.theory.check import check_theorem, replay_problem
-    from preflab.theory.problems import Shape
+    from preflab.theory.problems import ProblemShape
 
     make_output(options.output)
     if options.replay is not None:
         return show_finding(replay_problem(options.replay), options.output)
-    shape = Shape(options.prompts, options.responses, options.coverage, options.beta)
+    shape = ProblemShape(options.prompts, options.responses, options.coverage, options.beta)
     return show_finding(check_theorem(options.trials, options.seed, shape), options.output)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from preflab.errors import UserError
 from preflab.report import text
 from preflab.report.html import content_policy, environment, style_sheet
-from preflab.theory.finding import Finding, Table, read_findings
+from preflab.theory.finding import Finding, FindingTable, read_findings
 
 STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold yellow"}
 
@@ -56,7 +56,7 @@ def shown(cell: str | int | float) -> str:
     return cell if isinstance(cell, str) else text.number(cell)
 
 
-def numeric(table: Table, column: int) -> bool:
+def numeric(table: FindingTable, column: int) -> bool:
     """Is there a number in this column? It is then set to the right."""
     return any(not isinstance(row[column], str) for row in table.rows)
 
@@ -79,7 +79,7 @@ def print_finding(finding: Finding, console: Console) -> None:
     console.print(Text.assemble(verdict, f". {text.one_line(finding.sentence)}"))
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: FindingTable) -> Grid:
     grid = Grid(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(table.columns):
         grid.add_column(Text(text.one_line(column)), justify="right" if numeric(table, index) else "left")

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from preflab.theory.check_figures import bound_figure, reach_figure
-from preflab.theory.finding import Finding, Outcome, Table
-from preflab.theory.problems import Shape, from_json
-from preflab.theory.theorem import CERTIFIED, GAPS, ROUNDING
-from preflab.theory.trials import GRAPHS, PREFERENCES, SUPPORTS, Ran, Trials, collect, run_trials
+from preflab.theory.finding import Finding, FindingTable, TheoryVerdict
+from preflab.theory.problems import ProblemShape, read_problem
+from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS
+from preflab.theory.trials import GRAPHS, PREFERENCES, SUPPORTS, Trials, TrialsRun, run_trials, verify_all
 
-CLAIM = (
+_CLAIM = (
     "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of those that minimise "
     "the DPO loss. Tested as two statements: (a) every PPO optimum has the minimal DPO loss; (b) a DPO minimiser that PPO "
     "cannot return exists exactly where a response that no pair covers has pi_ref = 0."
 )
-NOTES = (
+_NOTES = (
     "What the theorem says: nothing is lost by DPO's class, since every PPO optimum is in it. What it adds are policies "
     "with mass where the reference has none.",
     "What it does not say: where pi_ref has full support, pi -> beta log(pi/pi_ref) is a bijection between positive policies "
@@ -36,7 +36,7 @@ NOTES = (
 )
 
 
-def check_theorem(count: int, seed: int, shape: Shape) -> Finding:
+def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
     """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
     beta = "" if shape.beta is None else f" --beta {shape.beta:g}"
     options = f"--trials {count} --seed {seed} --prompts {shape.prompts} --responses {shape.responses}"
@@ -45,34 +45,34 @@ def check_theorem(count: int, seed: int, shape: Shape) -> Finding:
 
 def replay_problem(file: Path) -> Finding:
     """Verifies the one problem of a file. Raises `UserError` where the file holds no problem."""
-    return _finding(collect([from_json(file)]), f"--replay {file}")
+    return _finding(verify_all([read_problem(file)]), f"--replay {file}")
 
 
-def _finding(ran: Ran, options: str) -> Finding:
+def _finding(ran: TrialsRun, options: str) -> Finding:
     """The trials as a finding. A contradiction refutes; a problem that was not solved leaves the claim undecided."""
     trials = ran.trials
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",
-        claim=CLAIM,
+        claim=_CLAIM,
         command=f"preflab theory check {options}",
-        verdict=verdict(trials),
-        sentence=sentence(ran),
+        verdict=_verdict(trials),
+        sentence=_sentence(ran),
         tables=(case_table(trials), response_table(trials), bound_table(trials)),
         figures=(bound_figure(trials), reach_figure(trials)),
-        notes=NOTES,
+        notes=_NOTES,
         failure=ran.problem,
     )
 
 
-def verdict(trials: Trials) -> Outcome:
+def _verdict(trials: Trials) -> TheoryVerdict:
     """A trial whose interval around inf L is too wide decides nothing; any other that fails is a counter-example."""
     if bool((~trials.holds & trials.solved).any()):
         return "refuted"
     return "holds" if bool(trials.holds.all()) else "not decided"
 
 
-def sentence(ran: Ran) -> str:
+def _sentence(ran: TrialsRun) -> str:
     trials = ran.trials
     count = len(trials.holds)
     if ran.failed is not None:
@@ -95,7 +95,7 @@ def _problems(count: int) -> str:
     return "one problem" if count == 1 else f"{count:,} random problems"
 
 
-def case_table(trials: Trials) -> Table:
+def case_table(trials: Trials) -> FindingTable:
     """One row a case, so that a reader sees that all were drawn."""
     rows: list[tuple[str | int | float, ...]] = []
     for s, g, p in product(range(2), range(2), range(3)):
@@ -105,7 +105,7 @@ def case_table(trials: Trials) -> Table:
         width = float(trials.width[case].max()) if bool(case.any()) else "not drawn"
         drawn, attained = int(case.sum()), int(trials.attained[case].sum())
         rows.append((*names, drawn, attained, strict, width, drawn - int(trials.holds[case].sum())))
-    return Table(
+    return FindingTable(
         title="Trials by case",
         columns=(
             *("support of pi_ref", "comparisons", "preferences", "trials", "(a) certified"),
@@ -117,7 +117,7 @@ def case_table(trials: Trials) -> Table:
     )
 
 
-def response_table(trials: Trials) -> Table:
+def response_table(trials: Trials) -> FindingTable:
     """(b), response by response: mass is moved onto every uncovered one of every trial."""
 
     def row(name: str, here: Tensor) -> tuple[str | int | float, ...]:
@@ -126,7 +126,7 @@ def response_table(trials: Trials) -> Table:
         return (name, int(here.sum()), *counts, largest)
 
     zero = trials.uncovered & (trials.reference == 0)
-    return Table(
+    return FindingTable(
         title="Mass moved onto each uncovered response",
         columns=(
             "uncovered response",
@@ -142,15 +142,15 @@ def response_table(trials: Trials) -> Table:
     )
 
 
-def bound_table(trials: Trials) -> Table:
+def bound_table(trials: Trials) -> FindingTable:
     """(a) along the sequence: the largest excess over the certified lower bound, beside what theory allows."""
     limit = trials.preferences > 0
     rows: list[tuple[str | int | float, ...]] = []
-    for index, gap in enumerate(GAPS):
+    for index, gap in enumerate(REWARD_GAPS):
         excess = [float(trials.excess[c, index].max()) if bool(c.any()) else "not drawn" for c in (~limit, limit)]
         worst = float((trials.excess[:, index] - trials.allowed[:, index]).max())
         rows.append((f"{gap:g}", *excess, float(torch.nn.functional.softplus(torch.tensor(-gap).double())), worst))
-    return Table(
+    return FindingTable(
         title="DPO loss of the PPO optimum above the certified lower bound of inf L",
         columns=(
             *("reward gap g", "largest, minimum attained", "largest, limit"),
@@ -158,5 +158,6 @@ def bound_table(trials: Trials) -> Table:
         ),
         rows=tuple(rows),
         note=f"Allowed: the interval's width (at most {CERTIFIED:g}, else the trial counts as failed) plus log(1 + exp(-g)) "
-        f"times the share of one-way pairs; {ROUNDING:g} is granted to rounding. An attained minimum does not depend on g.",
+        f"times the share of one-way pairs; {LOSS_ROUNDING:g} is granted to rounding. An attained minimum does not depend "
+        "on g.",
     )

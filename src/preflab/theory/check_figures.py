@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import math
 
-from preflab.theory.drawing import BLUE, INK, MUTED, ORANGE, axes_for, svg_text
-from preflab.theory.finding import Figure
-from preflab.theory.theorem import GAPS
+from preflab.theory.drawing import BLUE, INK_COLOUR, MUTED_COLOUR, ORANGE, axes_for, svg_text
+from preflab.theory.finding import FindingFigure
+from preflab.theory.theorem import REWARD_GAPS
 from preflab.theory.trials import Trials
 
-FLOOR = 1e-17
+_FLOOR = 1e-17
 """Where a difference of zero is drawn on a logarithmic axis."""
-POINTS = 500
+_POINTS = 500
 """Responses drawn: enough to see the shape."""
 
 
-def bound_figure(trials: Trials) -> Figure:
+def bound_figure(trials: Trials) -> FindingFigure:
     """Largest excess at each reward gap, attained and limit apart, with the bound."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
-    xs = [0.0, *GAPS]
-    axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=INK, linewidth=1.2, label="bound log(1 + exp(−g))")
+    xs = [0.0, *REWARD_GAPS]
+    axes.plot(
+        xs, [math.log1p(math.exp(-x)) for x in xs], color=INK_COLOUR, linewidth=1.2, label="bound log(1 + exp(−g))"
+    )
     limit = trials.preferences > 0
     for case, colour, marker, name in (
         (limit, ORANGE, "o", "largest, preferences separable (in part)"),
         (~limit, BLUE, "s", "largest, mixed: minimum attained"),
     ):
         if bool(case.any()):
-            values = trials.excess[case].amax(0).clamp(min=FLOOR).tolist()
-            axes.plot(GAPS, values, color=colour, marker=marker, linestyle="", markersize=6, label=name)
+            values = trials.excess[case].amax(0).clamp(min=_FLOOR).tolist()
+            axes.plot(REWARD_GAPS, values, color=colour, marker=marker, linestyle="", markersize=6, label=name)
     axes.set_yscale("log")
-    axes.set_ylim(FLOOR / 3, 10)
+    axes.set_ylim(_FLOOR / 3, 10)
     axes.set_xlabel("reward gap g of the sequence")
     axes.legend(frameon=False, fontsize=9, loc="lower left")
-    return Figure(
+    return FindingFigure(
         file="check-bound.svg",
         title="(a) PPO's optima reach the minimal DPO loss",
         caption="The largest difference over all trials, against the bound. It ends where double precision does.",
@@ -41,10 +43,10 @@ def bound_figure(trials: Trials) -> Figure:
     )
 
 
-def reach_figure(trials: Trials) -> Figure:
+def reach_figure(trials: Trials) -> FindingFigure:
     """KL of the minimiser from pi_ref against pi_ref of the response that the mass was moved onto."""
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
-    x, y = trials.reference[trials.inside][:POINTS], trials.divergence[trials.inside][:POINTS]
+    x, y = trials.reference[trials.inside][:_POINTS], trials.divergence[trials.inside][:_POINTS]
     top, left = float(y.max()) if len(y) else 1.0, float(x.min()) if len(x) else 1e-3
     decades = [10.0**power for power in range(math.ceil(math.log10(left)), 1)]
     axes.plot(x, y, color=BLUE, marker="o", linestyle="", markersize=3.5, alpha=0.45, label="inside PPO's class")
@@ -53,20 +55,20 @@ def reach_figure(trials: Trials) -> Figure:
         axes.plot(left / 4, 1.15 * top, color=ORANGE, marker="D", linestyle="", markersize=9, label="outside")
         axes.annotate(
             f"all {outside:,} at pi_ref = 0, KL = inf",
-            (left / 2, 1.15 * top), xytext=(8, -4), textcoords="offset points", color=INK, fontsize=9,
+            (left / 2, 1.15 * top), xytext=(8, -4), textcoords="offset points", color=INK_COLOUR, fontsize=9,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xticks([left / 4, *decades], ["0", *(f"{decade:g}" for decade in decades)])
     axes.minorticks_off()
     axes.set_xlim(left / 8, 2)
-    axes.axvline(left / 2, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.axvline(left / 2, color=MUTED_COLOUR, linewidth=0.8, linestyle=":")
     axes.set_ylim(0, 1.35 * top)
     axes.set_xlabel("pi_ref of the uncovered response that mass is moved onto")
     axes.legend(frameon=False, fontsize=9, loc="upper right")
-    return Figure(
+    return FindingFigure(
         file="check-reach.svg",
         title="(b) DPO minimisers with mass on an uncovered response",
-        caption=f"Every point is a DPO minimiser; at most {POINTS} of those inside are drawn. At pi_ref = 0 all lie outside "
+        caption=f"Every point is a DPO minimiser; at most {_POINTS} of those inside are drawn. At pi_ref = 0 all lie outside "
         "PPO's class, at infinite KL. At pi_ref > 0 all lie inside, however small it is: only the reward that is needed grows.",
         alt="KL against pi_ref: finite for every positive pi_ref, infinite at zero.",
         svg=svg_text(figure, name="check-reach"),

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
 from preflab.theory import table1
-from preflab.theory.drawing import BLUE, GREEN, INK, ORANGE, PAPER, axes_for, svg_text
-from preflab.theory.finding import Figure, Finding, Table
-from preflab.theory.problems import BETAS
+from preflab.theory.drawing import BLUE, GREEN, INK_COLOUR, ORANGE, PAPER_COLOUR, axes_for, svg_text
+from preflab.theory.finding import Finding, FindingFigure, FindingTable
+from preflab.theory.problems import BETA_RANGE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-TOP, BANDS = 1.4, 28
-BAND = TOP / BANDS
-"""The figure's shades: bands of equal loss up to TOP, and all above in the last."""
+_TOP, _BANDS = 1.4, 28
+_BAND = _TOP / _BANDS
+"""The figure's shades: bands of equal loss up to _TOP, and all above in the last."""
 
-CLAIM = (
+_CLAIM = (
     "Theorem 4.1 (b), Table 1: with pi_ref = (0.5, 0.5, 0) and y1 preferred to y2, the DPO loss has a minimiser that puts "
     "mass on y3, which pi_ref never writes and no pair speaks of. PPO on the learned reward cannot return it."
 )
-NOTES = (
+_NOTES = (
     "With a = pi(y1) and b = pi(y2), L_DPO = log(1 + (b/a)^beta). It is 0 exactly where b = 0 < a, so its minimisers are a "
     "whole edge of the triangle. At a = b = 0 it is log(0/0): undefined.",
     "The Bradley-Terry loss log(1 + exp(-g)) falls for ever: y1 always won, so no finite reward is a minimum. The PPO "
@@ -36,25 +36,25 @@ NOTES = (
 
 def compute_counterexample(beta: float) -> Finding:
     """Computes Table 1 and its certificates. Raises `UserError` for a beta out of range."""
-    if not BETAS[0] <= beta <= BETAS[1]:
-        raise UserError(f"--beta {beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}; double precision ends there.")
+    if not BETA_RANGE[0] <= beta <= BETA_RANGE[1]:
+        raise UserError(f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}; double precision ends there.")
     checked = table1.certificates(beta)
     broken = [item.name for item in checked if not item.holds]
     return Finding(
         name="counterexample",
         title="The counter-example (Table 1)",
-        claim=CLAIM,
+        claim=_CLAIM,
         command=f"preflab theory counterexample --beta {beta:g}",
         verdict="refuted" if broken else "holds",
-        sentence=sentence(checked, broken),
+        sentence=_sentence(checked, broken),
         tables=(paper_table(beta), minimiser_table(beta), sequence_table(beta), certificate_table(checked)),
-        figures=(draw(beta),),
-        notes=NOTES,
+        figures=(loss_figure(beta),),
+        notes=_NOTES,
         failure={"beta": beta, "broken": [*broken]} if broken else None,
     )
 
 
-def sentence(checked: list[table1.Checked], broken: list[str]) -> str:
+def _sentence(checked: list[table1.Certificate], broken: list[str]) -> str:
     if broken:
         return f"{len(broken)} of {len(checked)} certificates do not hold: {'; '.join(broken)}."
     return (
@@ -63,16 +63,16 @@ def sentence(checked: list[table1.Checked], broken: list[str]) -> str:
     )
 
 
-def paper_table(beta: float) -> Table:
+def paper_table(beta: float) -> FindingTable:
     """The paper's Table 1, with what can be computed of each row."""
-    minimiser, limit = table1.PAPERS_MINIMISER, table1.PPO_LIMIT
-    losses = table1.dpo_losses([table1.REFERENCE, minimiser, limit], beta)
-    kls = table1.divergences([table1.REFERENCE, minimiser, limit])
-    return Table(
+    minimiser, limit = table1.PAPER_MINIMISER, table1.PPO_LIMIT
+    losses = table1.dpo_losses([table1.PAPER_REFERENCE, minimiser, limit], beta)
+    kls = table1.divergences([table1.PAPER_REFERENCE, minimiser, limit])
+    return FindingTable(
         title="Table 1, computed",
         columns=("", "y1", "y2", "y3", "L_DPO", "KL from pi_ref"),
         rows=(
-            ("pi_ref", *table1.REFERENCE, losses[0], kls[0]),
+            ("pi_ref", *table1.PAPER_REFERENCE, losses[0], kls[0]),
             ("data", "chosen", "rejected", "absent", "", ""),
             ("a DPO optimum", *minimiser, losses[1], kls[1]),
             ("the PPO optimum (limit)", *limit, losses[2], kls[2]),
@@ -80,11 +80,11 @@ def paper_table(beta: float) -> Table:
     )
 
 
-def minimiser_table(beta: float) -> Table:
+def minimiser_table(beta: float) -> FindingTable:
     """Policies in and out of the set of minimisers."""
     policies: list[table1.Policy] = [
-        *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPERS_MINIMISER, (0.001, 0.0, 0.999)),
-        *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.REFERENCE),
+        *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPER_MINIMISER, (0.001, 0.0, 0.999)),
+        *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.PAPER_REFERENCE),
     ]
     rows: list[tuple[str | float, ...]] = []
     for policy, loss, kl in zip(policies, table1.dpo_losses(policies, beta), table1.divergences(policies), strict=True):
@@ -92,7 +92,7 @@ def minimiser_table(beta: float) -> Table:
         slope = table1.slope_in_logits(policy, beta)
         name = f"({', '.join(f'{share:g}' for share in policy)})"
         rows.append((name, loss, below, slope, kl, "yes" if loss == 0.0 else "no"))
-    return Table(
+    return FindingTable(
         title="Which policies minimise the DPO loss",
         columns=("policy", "L_DPO", "lower bound", "largest gradient", "KL from pi_ref", "minimiser"),
         rows=tuple(rows),
@@ -101,7 +101,7 @@ def minimiser_table(beta: float) -> Table:
     )
 
 
-def sequence_table(beta: float) -> Table:
+def sequence_table(beta: float) -> FindingTable:
     """The PPO optima of growing reward gaps, with the largest mass on y3 over all rewards tried for it."""
     tried = [table1.sequence(beta, unseen) for unseen in table1.UNSEEN]
     rows = [
@@ -109,7 +109,7 @@ def sequence_table(beta: float) -> Table:
         + (step.dpo_loss, math.exp(-step.gap), step.slope, step.divergence)
         for index, step in enumerate(table1.sequence(beta))
     ]
-    return Table(
+    return FindingTable(
         title="PPO optima along the sequence of rewards",
         columns=("gap g", "pi(y1)", "pi(y2)", "pi(y3)", "L_DPO = L_R", "bound exp(-g)", "dL_R/dg", "KL from pi_ref"),
         rows=tuple(rows),
@@ -118,28 +118,28 @@ def sequence_table(beta: float) -> Table:
     )
 
 
-def certificate_table(checked: list[table1.Checked]) -> Table:
-    return Table(
+def certificate_table(checked: list[table1.Certificate]) -> FindingTable:
+    return FindingTable(
         title="Certificates",
         columns=("what is computed", "value", "must be", "holds"),
         rows=tuple((item.name, item.value, item.bound, "yes" if item.holds else "NO") for item in checked),
     )
 
 
-def draw(beta: float) -> Figure:
+def loss_figure(beta: float) -> FindingFigure:
     """The loss over the triangle of policies, with DPO's minimisers and PPO's path."""
     figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
-    shade_loss(figure, axes, beta)
+    _shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
-    axes.plot(0, 0, marker="o", color=PAPER, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
+    axes.plot(0, 0, marker="o", color=PAPER_COLOUR, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
     path = [step.policy for step in table1.sequence(beta)]
     axes.plot([p[0] for p in path], [p[1] for p in path], color=BLUE, marker="o", markersize=4, clip_on=False, zorder=6)
     axes.plot([0.5, 1], [0.5, 0], color=BLUE, linewidth=2, zorder=5)
-    axes.plot(0.5, 0.5, marker="s", color=INK, markersize=8, zorder=7)
+    axes.plot(0.5, 0.5, marker="s", color=INK_COLOUR, markersize=8, zorder=7)
     axes.plot(0.1, 0.0, marker="D", color=GREEN, markersize=9, clip_on=False, zorder=7)
     axes.plot(1.0, 0.0, marker="*", color=BLUE, markersize=15, clip_on=False, zorder=8)
     for text, place, colour in (
-        ("pi_ref", (0.53, 0.52), INK),
+        ("pi_ref", (0.53, 0.52), INK_COLOUR),
         ("PPO: g grows", (0.79, 0.27), BLUE),
         ("PPO's limit", (0.99, 0.05), BLUE),
         ("a DPO optimum of the paper: 0.9 on y3", (0.12, 0.085), GREEN),
@@ -151,7 +151,7 @@ def draw(beta: float) -> Figure:
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_xlabel("a = pi(y1), chosen; the rest, 1 − a − b, is on y3")
     axes.grid(visible=False)
-    return Figure(
+    return FindingFigure(
         file="counterexample.svg",
         title=f"The DPO loss over all policies, beta = {beta:g}",
         caption="The loss depends on b/a alone, so it is constant on rays from the origin and nothing holds a up. PPO stays on "
@@ -161,22 +161,22 @@ def draw(beta: float) -> Figure:
     )
 
 
-def shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
+def _shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
     """L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    colours, scale = LinearSegmentedColormap.from_list("loss", [PAPER, "#8a8d93"]), Normalize(0.0, TOP)
-    logits = [math.log(math.expm1(step * BAND)) / beta for step in range(1, BANDS)]
+    colours, scale = LinearSegmentedColormap.from_list("loss", [PAPER_COLOUR, "#8a8d93"]), Normalize(0.0, _TOP)
+    logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
     rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]
     for index, (low, high) in enumerate(pairwise(rays)):
-        colour = colours(scale((index + 0.5) * BAND))
+        colour = colours(scale((index + 0.5) * _BAND))
         axes.fill([0, 1 - low, 1 - high], [0, low, high], color=colour, linewidth=0.3)
     bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, label="L_DPO", shrink=0.85, extend="max")
     bar.outline.set_visible(False)
 
 
-def write_figure(figure: Figure, path: Path) -> None:
+def write_figure(figure: FindingFigure, path: Path) -> None:
     """The figure as a file of its own; raises `UserError` unless it is to be SVG and can be written."""
     if path.suffix != ".svg":
         raise UserError(f"--figure {path}: figures are written as SVG; end the name in .svg.")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from preflab.errors import UserError
 from preflab.spec import parse_spec, read_data
 
-Outcome = Literal["holds", "refuted", "not decided"]
+TheoryVerdict = Literal["holds", "refuted", "not decided"]
 FINDINGS = ("counterexample", "check", "synthetic")
 """The names of the findings, in the page's order."""
 
@@ -25,23 +25,23 @@ def _written(value: Any) -> Any:
     return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Cell = Annotated[str | int | float, BeforeValidator(_written)]
+FindingCell = Annotated[str | int | float, BeforeValidator(_written)]
 
 
-class Part(BaseModel):
+class _FindingPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Table(Part):
+class FindingTable(_FindingPart):
     """Rows of text and numbers; `inf` is kept as text. The first column names the row."""
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[FindingCell, ...], ...]
     note: str = ""
 
 
-class Figure(Part):
+class FindingFigure(_FindingPart):
     """A drawing. `svg` lies in a file of its own beside the JSON."""
 
     file: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.svg$")]
@@ -51,17 +51,17 @@ class Figure(Part):
     svg: Annotated[str, Field(exclude=True)] = ""
 
 
-class Finding(Part):
+class Finding(_FindingPart):
     """One claim, tested. `sentence` is the verdict in words; `failure` is a failing case for `--replay`, if any."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     title: str
     claim: str
     command: str
-    verdict: Outcome
+    verdict: TheoryVerdict
     sentence: str
-    tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    tables: tuple[FindingTable, ...] = ()
+    figures: tuple[FindingFigure, ...] = ()
     notes: tuple[str, ...] = ()
     failure: dict[str, JsonValue] | None = None
 
@@ -94,7 +94,7 @@ def read_finding(path: Path) -> Finding:
     return finding.model_copy(update={"figures": tuple(_with_svg(figure, path) for figure in finding.figures)})
 
 
-def _with_svg(figure: Figure, path: Path) -> Figure:
+def _with_svg(figure: FindingFigure, path: Path) -> FindingFigure:
     try:
         return figure.model_copy(update={"svg": (path.parent / figure.file).read_text(encoding="utf-8")})
     except (OSError, UnicodeDecodeError) as error:

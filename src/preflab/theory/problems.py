@@ -18,14 +18,14 @@ from torch import Tensor
 from preflab.errors import UserError
 from preflab.spec import parse_spec, read_data
 
-CHUNK = 1000
+_CHUNK = 1000
 """Problems drawn together; problem i of a seed is the same however many are asked for."""
 
-BETAS = (0.001, 1000.0)
+BETA_RANGE = (0.001, 1000.0)
 """Outside, rewards or log-ratios grow beyond what the certificates' tolerances allow double precision."""
-SHARES = (0.05, 0.95)
-FREE = 100.0
-WINS = 1e6
+_SHARE_RANGE = (0.05, 0.95)
+_FREE_LIMIT = 100.0
+_MOST_WINS = 1e6
 """The same holds of a problem from a file: of the share of mass that is moved, the free constants, and the counts."""
 
 
@@ -44,8 +44,8 @@ class Problems(NamedTuple):
     """[T]: the mass that is moved onto an uncovered response."""
 
 
-class Shape(NamedTuple):
-    """What `draw` draws. `beta` None: log-uniform in [0.05, 2], anew for each problem."""
+class ProblemShape(NamedTuple):
+    """What `draw_problems` draws. `beta` None: log-uniform in [0.05, 2], anew for each problem."""
 
     prompts: int = 3
     responses: int = 6
@@ -53,28 +53,28 @@ class Shape(NamedTuple):
     beta: float | None = None
 
 
-def draw(trials: int, seed: int, shape: Shape) -> Iterator[Problems]:
+def draw_problems(trials: int, seed: int, shape: ProblemShape) -> Iterator[Problems]:
     """`trials` problems in chunks: full support or not, one group of compared responses or more, pairs one-way or both."""
     generator = torch.Generator().manual_seed(seed)
-    for start in range(0, trials, CHUNK):
+    for start in range(0, trials, _CHUNK):
         chunk = _draw_chunk(generator, shape)
         yield Problems(*(values[: trials - start] for values in chunk))
 
 
-def _draw_chunk(generator: torch.Generator, shape: Shape) -> Problems:
-    size = (CHUNK, shape.prompts, shape.responses)
+def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
+    size = (_CHUNK, shape.prompts, shape.responses)
     wins = _draw_wins(generator, size, shape.coverage)
     uncovered = (wins + wins.mT).sum(-1) == 0
-    dropped = uncovered & (_uniform(generator, CHUNK, 1, 1) < 0.5) & (_uniform(generator, *size) < 0.6)
+    dropped = uncovered & (_uniform(generator, _CHUNK, 1, 1) < 0.5) & (_uniform(generator, *size) < 0.6)
     dropped &= ~dropped.all(-1, keepdim=True)  # a reference must write something
     logits = 2.0 * torch.randn(size, generator=generator, dtype=torch.float64)
-    beta = 0.05 * 40.0 ** _uniform(generator, CHUNK)
+    beta = 0.05 * 40.0 ** _uniform(generator, _CHUNK)
     return Problems(
         reference=torch.softmax(torch.where(dropped, -torch.inf, logits), dim=-1),
         wins=wins,
         beta=beta if shape.beta is None else torch.full_like(beta, shape.beta),
         free=3.0 * torch.randn(size, generator=generator, dtype=torch.float64),
-        share=0.05 + 0.9 * _uniform(generator, CHUNK),
+        share=0.05 + 0.9 * _uniform(generator, _CHUNK),
     )
 
 
@@ -116,18 +116,18 @@ def _symmetric(flags: Tensor) -> Tensor:
 class TabularProblem(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     reference: list[list[NonNegativeFloat]]
-    wins: list[list[list[Annotated[float, Field(ge=0.0, le=WINS)]]]]
-    beta: Annotated[float, Field(ge=BETAS[0], le=BETAS[1])]
-    free: list[list[Annotated[float, Field(ge=-FREE, le=FREE)]]]
-    share: Annotated[float, Field(ge=SHARES[0], le=SHARES[1])]
+    wins: list[list[list[Annotated[float, Field(ge=0.0, le=_MOST_WINS)]]]]
+    beta: Annotated[float, Field(ge=BETA_RANGE[0], le=BETA_RANGE[1])]
+    free: list[list[Annotated[float, Field(ge=-_FREE_LIMIT, le=_FREE_LIMIT)]]]
+    share: Annotated[float, Field(ge=_SHARE_RANGE[0], le=_SHARE_RANGE[1])]
 
 
-def to_json(problems: Problems, index: int) -> dict[str, Any]:
-    """Problem `index` as plain data; `from_json` reads back the same numbers to the last bit."""
+def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
+    """Problem `index` as plain data; `read_problem` reads back the same numbers to the last bit."""
     return {name: values[index].tolist() for name, values in problems._asdict().items()}
 
 
-def from_json(path: Path) -> Problems:
+def read_problem(path: Path) -> Problems:
     """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
     given = parse_spec(TabularProblem, read_data(path), where=str(path))
     try:
@@ -149,8 +149,8 @@ def _fault(problem: Problems) -> str:
         return "`reference` and `free` need a row a prompt, `wins` a square of its responses."
     if bool(((problem.reference.sum(-1) - 1.0).abs() > 1e-9).any()):
         return "a row of `reference` does not sum to 1."
-    if bool(((problem.wins > 0) & (problem.wins < 1 / WINS)).any()):
-        return f"`wins` holds a count between 0 and {1 / WINS:g}: nothing was compared that seldom."
+    if bool(((problem.wins > 0) & (problem.wins < 1 / _MOST_WINS)).any()):
+        return f"`wins` holds a count between 0 and {1 / _MOST_WINS:g}: nothing was compared that seldom."
     if bool((problem.wins.diagonal(dim1=-2, dim2=-1) > 0).any()) or not bool((problem.wins > 0).any()):
         return "`wins` needs a pair, and none of a response with itself."
     if bool((((problem.wins + problem.wins.mT).sum(-1) > 0) & (problem.reference == 0)).any()):

@@ -21,19 +21,19 @@ from preflab.theory import tabular
 
 Policy = tuple[float, float, float]
 
-REFERENCE: Policy = (0.5, 0.5, 0.0)
-PAPERS_MINIMISER: Policy = (0.1, 0.0, 0.9)
+PAPER_REFERENCE: Policy = (0.5, 0.5, 0.0)
+PAPER_MINIMISER: Policy = (0.1, 0.0, 0.9)
 PPO_LIMIT: Policy = (1.0, 0.0, 0.0)
-GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 """Reward gaps of the sequence."""
 UNSEEN = (-1000.0, 0.0, 1000.0)
 """Rewards of y3 that are tried: the data say nothing of it."""
-GRID = 50
+_GRID = 50
 """Steps of the grid over the policies."""
-ROUNDING = 1e-12
+_ROUNDING = 1e-12
 
 
-class Checked(NamedTuple):
+class Certificate(NamedTuple):
     """One certificate: a computed value, the bound that it must keep, and whether it does."""
 
     name: str
@@ -42,7 +42,7 @@ class Checked(NamedTuple):
     holds: bool
 
 
-class Step(NamedTuple):
+class PolicyAtGap(NamedTuple):
     """One policy of the sequence, at reward gap `gap`."""
 
     gap: float
@@ -62,13 +62,13 @@ def log_policies(policies: Sequence[Policy]) -> Tensor:
 def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
     """L_DPO of each policy by the library's own loss; nan where a = b = 0."""
     log_policy = log_policies(policies)
-    reference = log_policies([REFERENCE]).expand_as(log_policy)
+    reference = log_policies([PAPER_REFERENCE]).expand_as(log_policy)
     return tabular.dpo_objective(log_policy, reference, _pair(len(policies)), _betas(beta, len(policies))).tolist()
 
 
 def divergences(policies: Sequence[Policy]) -> list[float]:
     """KL(pi || pi_ref) of each policy."""
-    return tabular.divergence(log_policies(policies), log_policies([REFERENCE]))[:, 0].tolist()
+    return tabular.kl_from(log_policies(policies), log_policies([PAPER_REFERENCE]))[:, 0].tolist()
 
 
 def slope_in_logits(policy: Policy, beta: float) -> float:
@@ -79,18 +79,21 @@ def slope_in_logits(policy: Policy, beta: float) -> float:
     return beta * float(torch.sigmoid(torch.tensor(beta * math.log(b / a), dtype=torch.float64)))
 
 
-def sequence(beta: float, unseen: float = 0.0) -> list[Step]:
-    """The optima of rewards (g, 0, unseen) for g in GAPS."""
-    rewards = torch.tensor([[[gap, 0.0, unseen]] for gap in GAPS], dtype=torch.float64)
-    betas, wins = _betas(beta, len(GAPS)), _pair(len(GAPS))
-    reference = log_policies([REFERENCE]).expand_as(rewards)
+def sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
+    """The optima of rewards (g, 0, unseen) for g in SEQUENCE_GAPS."""
+    rewards = torch.tensor([[[gap, 0.0, unseen]] for gap in SEQUENCE_GAPS], dtype=torch.float64)
+    betas, wins = _betas(beta, len(SEQUENCE_GAPS)), _pair(len(SEQUENCE_GAPS))
+    reference = log_policies([PAPER_REFERENCE]).expand_as(rewards)
     policy = tabular.optimum(rewards, reference, betas)
     losses = tabular.reward_objective(rewards, wins)
     dpo = tabular.dpo_objective(policy, reference, wins, betas)
-    kl = tabular.divergence(policy, reference)[:, 0]
+    kl = tabular.kl_from(policy, reference)[:, 0]
     table = [(row[0], row[1], row[2]) for row in policy[:, 0].exp().tolist()]
-    slopes = (-torch.sigmoid(-torch.tensor(GAPS, dtype=torch.float64))).tolist()
-    return [Step(*row) for row in zip(GAPS, table, losses.tolist(), slopes, dpo.tolist(), kl.tolist(), strict=True)]
+    slopes = (-torch.sigmoid(-torch.tensor(SEQUENCE_GAPS, dtype=torch.float64))).tolist()
+    return [
+        PolicyAtGap(*row)
+        for row in zip(SEQUENCE_GAPS, table, losses.tolist(), slopes, dpo.tolist(), kl.tolist(), strict=True)
+    ]
 
 
 def regularised(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
@@ -99,62 +102,62 @@ def regularised(policies: Sequence[Policy], gap: float, beta: float) -> list[flo
 
 
 def certificates(
-    beta: float, minimiser: Policy = PAPERS_MINIMISER, steps: Sequence[Step] | None = None
-) -> list[Checked]:
+    beta: float, minimiser: Policy = PAPER_MINIMISER, steps: Sequence[PolicyAtGap] | None = None
+) -> list[Certificate]:
     """Everything that Table 1 claims, of `minimiser` and of the sequence `steps` (default: the optima's)."""
     steps = sequence(beta) if steps is None else steps
     return [
         *minimiser_certificates(beta, minimiser),
         *sequence_certificates(beta, steps),
-        *difference(minimiser, steps),
+        *difference_certificates(minimiser, steps),
     ]
 
 
-def minimiser_certificates(beta: float, minimiser: Policy) -> list[Checked]:
+def minimiser_certificates(beta: float, minimiser: Policy) -> list[Certificate]:
     """The set of DPO's minimisers is {b = 0 < a}, and `minimiser` is in it."""
-    shares = [step / GRID for step in range(1, GRID + 1)]
+    shares = [step / _GRID for step in range(1, _GRID + 1)]
     edge = [(a, 0.0, 1.0 - a) for a in shares]
-    inner = [(a, b, max(0.0, 1.0 - a - b)) for a in shares for b in shares if a + b <= 1.0 + ROUNDING]
+    inner = [(a, b, max(0.0, 1.0 - a - b)) for a in shares for b in shares if a + b <= 1.0 + _ROUNDING]
     above = [loss - math.log1p(p[1] ** beta) for loss, p in zip(dpo_losses(inner, beta), inner, strict=True)]
     (loss,) = dpo_losses([minimiser], beta)
     worst = max(dpo_losses(edge, beta))
     slope = slope_in_logits(minimiser, beta)
     return [
-        Checked("L_DPO of the paper's optimum", loss, "= 0, and L_DPO >= 0", loss == 0.0),
-        Checked("its largest gradient in the logits", slope, "= 0", slope == 0.0),
-        Checked("largest L_DPO where b = 0 < a (grid)", worst, "= 0", worst == 0.0),
-        Checked("least L_DPO - log(1 + b^beta) where b > 0 (grid)", min(above), ">= 0", min(above) >= -ROUNDING),
+        Certificate("L_DPO of the paper's optimum", loss, "= 0, and L_DPO >= 0", loss == 0.0),
+        Certificate("its largest gradient in the logits", slope, "= 0", slope == 0.0),
+        Certificate("largest L_DPO where b = 0 < a (grid)", worst, "= 0", worst == 0.0),
+        Certificate("least L_DPO - log(1 + b^beta) where b > 0 (grid)", min(above), ">= 0", min(above) >= -_ROUNDING),
     ]
 
 
-def sequence_certificates(beta: float, steps: Sequence[Step]) -> list[Checked]:
+def sequence_certificates(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
     """`steps` are the optima of their rewards, minimise both losses in the limit, and end in (1, 0, 0)."""
     apart = max(abs(step.dpo_loss - step.reward_loss) for step in steps)
     over = max(step.dpo_loss - math.exp(-step.gap) for step in steps)
     away = max(1.0 - step.policy[0] - math.exp(-step.gap / beta) for step in steps)
     flattest = max(step.slope for step in steps)
-    others = [(a / GRID, 1.0 - a / GRID, 0.0) for a in range(GRID + 1)]
+    others = [(a / _GRID, 1.0 - a / _GRID, 0.0) for a in range(_GRID + 1)]
     least = min(
         regularised([step.policy], step.gap, beta)[0] - max(regularised(others, step.gap, beta)) for step in steps
     )
-    scale = ROUNDING * max(1.0, beta, GAPS[-1])
+    scale = _ROUNDING * max(1.0, beta, SEQUENCE_GAPS[-1])
     return [
-        Checked("largest |L_DPO(pi_g) - L_R(g)|", apart, "= 0", apart <= ROUNDING),
-        Checked("largest L_DPO(pi_g) - exp(-g)", over, "<= 0", over <= ROUNDING),
-        Checked("largest dL_R/dg", flattest, "< 0: not attained", flattest < 0.0),
-        Checked("largest 1 - pi_g(y1) - exp(-g/beta)", away, "<= 0", away <= ROUNDING),
-        Checked("least J(pi_g) - J(pi), pi on a grid", least, ">= 0: the optimum", least >= -scale),
+        Certificate("largest |L_DPO(pi_g) - L_R(g)|", apart, "= 0", apart <= _ROUNDING),
+        Certificate("largest L_DPO(pi_g) - exp(-g)", over, "<= 0", over <= _ROUNDING),
+        Certificate("largest dL_R/dg", flattest, "< 0: not attained", flattest < 0.0),
+        Certificate("largest 1 - pi_g(y1) - exp(-g/beta)", away, "<= 0", away <= _ROUNDING),
+        Certificate("least J(pi_g) - J(pi), pi on a grid", least, ">= 0: the optimum", least >= -scale),
     ]
 
 
-def difference(minimiser: Policy, steps: Sequence[Step]) -> list[Checked]:
+def difference_certificates(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
     """No policy of the sequence, and so no limit of it, has mass on y3; `minimiser` has, at infinite KL."""
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
     return [
-        Checked("largest pi_g(y3)", mass, "= 0 = pi_ref(y3)", mass == 0.0),
-        Checked("pi(y3) of the paper's optimum", minimiser[2], "> 0", minimiser[2] > 0.0),
-        Checked("KL(paper's optimum || pi_ref)", kl, "= inf", math.isinf(kl)),
+        Certificate("largest pi_g(y3)", mass, "= 0 = pi_ref(y3)", mass == 0.0),
+        Certificate("pi(y3) of the paper's optimum", minimiser[2], "> 0", minimiser[2] > 0.0),
+        Certificate("KL(paper's optimum || pi_ref)", kl, "= inf", math.isinf(kl)),
     ]
 
 

@@ -60,13 +60,13 @@ def _mean(terms: Tensor, wins: Tensor) -> Tensor:
     return torch.where(wins > 0, terms * wins, 0.0).sum((1, 2, 3)) / wins.sum((1, 2, 3))
 
 
-def divergence(policy: Tensor, other: Tensor) -> Tensor:
+def kl_from(policy: Tensor, other: Tensor) -> Tensor:
     """KL(pi || other) = sum_y pi log(pi/other), infinite where pi > 0 = other: [T,P,K] twice -> [T,P]."""
     terms = torch.where(torch.isneginf(policy), 0.0, policy.exp() * (policy - other))
     return terms.sum(-1)
 
 
-def moved(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
+def move_mass(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
     """(1 - share) pi + share on one response: leaves the ratios of all other responses as they are.
 
     Args:

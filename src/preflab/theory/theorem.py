@@ -20,11 +20,11 @@ from torch import Tensor
 
 from preflab.theory.bradley_terry import Graph, Infimum, approach, certify, graph_of, minimise
 from preflab.theory.problems import Problems
-from preflab.theory.tabular import divergence, dpo_objective, implied_reward, moved, optimum, reward_objective
+from preflab.theory.tabular import dpo_objective, implied_reward, kl_from, move_mass, optimum, reward_objective
 
-GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
+REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
 """The reward gaps of the sequence; at the last the rest is log(1 + exp(-40)) = 4e-18."""
-ROUNDING = 1e-10
+LOSS_ROUNDING = 1e-10
 """What double precision may do to a loss: log-ratios reach 1e4 here, and 1e4 times 2e-16 is 2e-12."""
 CERTIFIED = 1e-9
 """The width of the interval around inf L beyond which a problem counts as not solved."""
@@ -32,7 +32,7 @@ SAME = 1e-9
 """Two probabilities that differ by less are the same."""
 
 
-class Tried(NamedTuple):
+class MovedMass(NamedTuple):
     """What became of mass moved onto each uncovered response; [T,P,K] each, False where there is nothing to move onto."""
 
     minimal: Tensor
@@ -45,18 +45,18 @@ class Tried(NamedTuple):
     """KL(pi || pi_ref) of the prompt's policy; nan where nothing was tried."""
 
 
-class Certificates(NamedTuple):
+class TheoremCertificates(NamedTuple):
     """What was found for each of T problems."""
 
     graph: Graph
     infimum: Infimum
     excess: Tensor
-    """[T, len(GAPS)]: L_DPO of the PPO optimum minus the certified lower bound."""
+    """[T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound."""
     slack: Tensor
-    """[T, len(GAPS)]: the excess minus what theory allows; above ROUNDING the theorem is contradicted."""
+    """[T, len(REWARD_GAPS)]: the excess minus what theory allows; above LOSS_ROUNDING the theorem is contradicted."""
     returned: Tensor
     """Bool [T]: a DPO minimiser with the reference's support is the optimum of an optimal reward."""
-    tried: Tried
+    tried: MovedMass
     predicted: Tensor
     """Bool [T,P,K]: uncovered and pi_ref = 0."""
 
@@ -67,7 +67,7 @@ class Certificates(NamedTuple):
     @property
     def attained(self) -> Tensor:
         """(a), and no loss below the certified bound."""
-        return (self.slack <= ROUNDING).all(-1) & (self.excess >= -ROUNDING).all(-1)
+        return (self.slack <= LOSS_ROUNDING).all(-1) & (self.excess >= -LOSS_ROUNDING).all(-1)
 
     @property
     def exact(self) -> Tensor:
@@ -83,7 +83,7 @@ class Certificates(NamedTuple):
         return self.solved & self.attained & self.exact
 
 
-def verify(problems: Problems) -> Certificates:
+def verify_theorem(problems: Problems) -> TheoremCertificates:
     """Both parts of the theorem on T problems."""
     graph = graph_of(problems.wins)
     rewards = minimise(problems.wins, graph)
@@ -92,12 +92,12 @@ def verify(problems: Problems) -> Certificates:
     constants = problems.free.gather(-1, graph.component)
     excess: list[Tensor] = []
     slack: list[Tensor] = []
-    for gap in GAPS:
+    for gap in REWARD_GAPS:
         policy = optimum(approach(rewards, graph, gap) + constants, reference, problems.beta)
         excess.append(dpo_objective(policy, reference, problems.wins, problems.beta) - infimum.lower)
         slack.append(excess[-1] - allowed(infimum, gap))
-    minimiser = any_minimiser(approach(rewards, graph, GAPS[-1]), problems, graph)
-    return Certificates(
+    minimiser = any_minimiser(approach(rewards, graph, REWARD_GAPS[-1]), problems, graph)
+    return TheoremCertificates(
         graph=graph,
         infimum=infimum,
         excess=torch.stack(excess, -1),
@@ -129,9 +129,9 @@ def any_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T]: does L_DPO lie where inf L does (at the last of GAPS)?"""
+    """Bool [T]: does L_DPO lie where inf L does (at the last of REWARD_GAPS)?"""
     loss = dpo_objective(policy, problems.reference.log(), problems.wins, problems.beta)
-    return (loss - infimum.lower).abs() <= allowed(infimum, GAPS[-1]) + ROUNDING
+    return (loss - infimum.lower).abs() <= allowed(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
 
 
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
@@ -141,29 +141,29 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
     finite = torch.isfinite(rewards).all(-1)
     rewards = torch.where(finite[..., None], rewards, 0.0)
     loss = reward_objective(rewards, problems.wins)
-    optimal = (loss - infimum.lower).abs() <= allowed(infimum, GAPS[-1]) + ROUNDING
+    optimal = (loss - infimum.lower).abs() <= allowed(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
     again = optimum(rewards, reference, problems.beta)
     return finite & optimal[:, None] & ((again.exp() - policy.exp()).abs() <= SAME).all(-1)
 
 
-def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> Tried:
+def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> MovedMass:
     """Moves mass onto each uncovered response in turn, one a prompt at a time, and asks where that policy belongs.
 
     All prompts move at once, but each is judged beside the unmoved policies of the others.
     """
     reference = problems.reference.log()
     minimal, outside, inside = (torch.zeros_like(graph.covered) for _ in range(3))
-    found = Tried(minimal, outside, inside, divergence=torch.full_like(policy, torch.nan))
+    found = MovedMass(minimal, outside, inside, divergence=torch.full_like(policy, torch.nan))
     for prompt in range(policy.shape[1]):
         for response in range(policy.shape[2]):
             onto = torch.zeros_like(graph.covered)
             onto[:, prompt, response] = ~graph.covered[:, prompt, response]
             tried = onto[:, prompt, response]
-            there = moved(policy, problems.share, onto)
+            there = move_mass(policy, problems.share, onto)
             mass = (problems.reference[:, prompt] == 0) & (there[:, prompt].exp() > SAME)
             at = (slice(None), prompt, response)
             found.minimal[at] = tried & is_minimal(there, problems, infimum)
             found.outside[at] = tried & mass.any(-1)
             found.inside[at] = tried & is_ppo_optimum(there, problems, infimum).all(-1)
-            found.divergence[at] = torch.where(tried, divergence(there, reference)[:, prompt], torch.nan)
+            found.divergence[at] = torch.where(tried, kl_from(there, reference)[:, prompt], torch.nan)
     return found

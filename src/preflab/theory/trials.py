@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from preflab.errors import UserError
-from preflab.theory.problems import BETAS, Problems, Shape, draw, to_json
-from preflab.theory.theorem import Certificates, verify
+from preflab.theory.problems import BETA_RANGE, Problems, ProblemShape, draw_problems, problem_as_json
+from preflab.theory.theorem import TheoremCertificates, verify_theorem
 
 MOST = 1_000_000  # some ten minutes
 SUPPORTS = ("full", "not full")
@@ -52,7 +52,7 @@ class Trials(NamedTuple):
     """[N,P,K]: its KL from pi_ref."""
 
 
-class Ran(NamedTuple):
+class TrialsRun(NamedTuple):
     trials: Trials
     failed: int | None
     """The number of the first trial that failed, from 0."""
@@ -60,7 +60,7 @@ class Ran(NamedTuple):
     """That trial, for `--replay`."""
 
 
-def run_trials(count: int, seed: int, shape: Shape) -> Ran:
+def run_trials(count: int, seed: int, shape: ProblemShape) -> TrialsRun:
     """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
     if not 1 <= count <= MOST:
         raise UserError(f"--trials {count}: give a whole number, 1 to {MOST:,}.")
@@ -72,27 +72,29 @@ def run_trials(count: int, seed: int, shape: Shape) -> Ran:
         raise UserError(f"--responses {shape.responses}: give 2 to 12.")
     if not 0 <= shape.coverage <= 1:
         raise UserError(f"--coverage {shape.coverage:g}: give a share from 0 to 1.")
-    if shape.beta is not None and not (math.isfinite(shape.beta) and BETAS[0] <= shape.beta <= BETAS[1]):
-        raise UserError(f"--beta {shape.beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}; double precision ends there.")
-    return collect(draw(count, seed, shape))
+    if shape.beta is not None and not (math.isfinite(shape.beta) and BETA_RANGE[0] <= shape.beta <= BETA_RANGE[1]):
+        raise UserError(
+            f"--beta {shape.beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}; double precision ends there."
+        )
+    return verify_all(draw_problems(count, seed, shape))
 
 
-def collect(chunks: Iterable[Problems]) -> Ran:
+def verify_all(chunks: Iterable[Problems]) -> TrialsRun:
     """Verifies every problem of every chunk."""
     parts: list[Trials] = []
     failed: int | None = None
     problem: dict[str, Any] | None = None
     done = 0
     for problems in chunks:
-        parts.append(_trials(problems, verify(problems)))
+        parts.append(_trials(problems, verify_theorem(problems)))
         wrong = (~parts[-1].holds).nonzero()
         if failed is None and len(wrong):
-            failed, problem = done + int(wrong[0]), to_json(problems, int(wrong[0]))
+            failed, problem = done + int(wrong[0]), problem_as_json(problems, int(wrong[0]))
         done += len(problems.beta)
-    return Ran(Trials(*(torch.cat(values) for values in zip(*parts, strict=True))), failed, problem)
+    return TrialsRun(Trials(*(torch.cat(values) for values in zip(*parts, strict=True))), failed, problem)
 
 
-def _trials(problems: Problems, found: Certificates) -> Trials:
+def _trials(problems: Problems, found: TheoremCertificates) -> Trials:
     graph, tried = found.graph, found.tried
     indices = torch.arange(graph.component.shape[-1])
     groups = (graph.covered & (graph.component == indices)).sum(-1).amax(-1)

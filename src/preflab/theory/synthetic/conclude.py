@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from preflab.theory.finding import Outcome, Table
-from preflab.theory.synthetic.measures import Floats, Interval, interval
-from preflab.theory.synthetic.sweep import BETAS, COMPARED, COVERAGES, Point, Variation
+from preflab.theory.finding import FindingTable, TheoryVerdict
+from preflab.theory.synthetic.measures import FloatArray, SeedInterval, seed_interval
+from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint, Variation
 
-CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
+SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
 LEAK_MARGIN = 0.01
 """The total mass that a method must move to uncovered responses before it counts."""
 RISE_MARGIN = 0.10
@@ -17,103 +17,114 @@ RISE_MARGIN = 0.10
 
 
 class Reading(NamedTuple):
-    """The claim read by one measure: does DPO exceed the margin, does PPO stay below it, and so does the claim hold?"""
+    """The claim read by one measure: does DPO exceed the margin, does PPO stay below it, and so does the claim hold?
+
+    `intervals`: the measure of each method in `COMPARED`.
+    """
 
     label: str
     margin: float
-    found: dict[str, Interval]
+    intervals: dict[str, SeedInterval]
 
     @property
-    def parts(self) -> dict[str, Outcome]:
-        return {name: part(found, self.margin, leaks=name == "DPO") for name, found in self.found.items()}
+    def parts(self) -> dict[str, TheoryVerdict]:
+        """What the claim says of each method: DPO leaks, the others do not."""
+        return {name: _verdict_on_part(each, self.margin, leaks=name == "DPO") for name, each in self.intervals.items()}
 
     @property
-    def outcome(self) -> Outcome:
+    def verdict(self) -> TheoryVerdict:
         """All parts must hold; one refuted part refutes."""
-        outcomes = set(self.parts.values())
-        return "refuted" if "refuted" in outcomes else "holds" if outcomes == {"holds"} else "not decided"
+        verdicts = set(self.parts.values())
+        return "refuted" if "refuted" in verdicts else "holds" if verdicts == {"holds"} else "not decided"
 
 
-def part(found: Interval, margin: float, *, leaks: bool) -> Outcome:
-    """Whether a method leaks, or does not, as the claim says: decided where its interval lies on one side of the margin."""
-    if found.low > margin:
+def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> TheoryVerdict:
+    """Does a method leak (`leaks`), or not leak, as the claim says? Decided where its interval lies beside the margin."""
+    if interval.low > margin:
         return "holds" if leaks else "refuted"
-    if found.high < margin:
+    if interval.high < margin:
         return "refuted" if leaks else "holds"
     return "not decided"
 
 
-def readings(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> tuple[Reading, Reading]:
-    """By the mass of all uncovered responses, and by the single one that rose most (as in Figure 1)."""
-    return _readings(
-        {name: interval(leaks[name]) for name in COMPARED}, {name: interval(rises[name]) for name in COMPARED}
-    )
+def read_claim(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray]) -> tuple[Reading, Reading]:
+    """By the mass of all uncovered responses, and by the single one that rose most (as in Figure 1).
+
+    Args: `leaks` and `rises`, by method, one number for each seed [S].
+    """
+    return _both_readings(*({name: seed_interval(by[name]) for name in COMPARED} for by in (leaks, rises)))
 
 
-def _readings(leaks: dict[str, Interval], rises: dict[str, Interval]) -> tuple[Reading, Reading]:
+def _both_readings(leaks: dict[str, SeedInterval], rises: dict[str, SeedInterval]) -> tuple[Reading, Reading]:
     return (
         Reading("mass of all uncovered responses", LEAK_MARGIN, leaks),
         Reading("single response that rose most", RISE_MARGIN, rises),
     )
 
 
-def sentence(of: Sequence[Reading], seeds: int, points: Sequence[Point]) -> str:
+def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[SweepPoint]) -> str:
     """The verdict in words, with its numbers."""
-    words: list[str] = []
-    for reading in of:
-        each = [f"{name} {said(found, reading.margin)} ({shown(found)})" for name, found in reading.found.items()]
-        words.append(f"By the {reading.label}, margin {reading.margin:g}, over {seeds} seeds: {', '.join(each)}.")
-    counts = ", ".join(f"{name} leaks at {len(leaking(points, name))}" for name in COMPARED)
-    held = [[each[index].outcome for each in by_place(points)].count("holds") for index in range(len(of))]
-    words.append(
-        f"Of the sweep's {len(by_place(points))} places (coverage, beta, training length) {counts} by the mass; DPO leaks "
-        f"and PPO does not at {held[0]} by the mass, at {held[1]} by the single response."
+    sentences: list[str] = []
+    for reading in readings:
+        methods = ", ".join(
+            f"{name} {_leak_in_words(interval, reading.margin)} ({_interval_text(interval)})"
+            for name, interval in reading.intervals.items()
+        )
+        sentences.append(f"By the {reading.label}, margin {reading.margin:g}, over {seeds} seeds: {methods}.")
+    counts = ", ".join(f"{name} leaks at {len(_leaking(points, name))}" for name in COMPARED)
+    places = _read_sweep(points)
+    by_mass, by_response = ([place[index].verdict for place in places].count("holds") for index in range(2))
+    sentences.append(
+        f"Of the sweep's {len(places)} places (coverage, beta, training length) {counts} by the mass; DPO leaks "
+        f"and PPO does not at {by_mass} by the mass, at {by_response} by the single response."
     )
-    return " ".join(words)
+    return " ".join(sentences)
 
 
-def by_place(points: Sequence[Point]) -> list[tuple[Reading, Reading]]:
+def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
     """The claim read at every place of the sweep."""
     places = dict.fromkeys((point.coverage, point.beta, point.steps) for point in points)
     at = {(point.coverage, point.beta, point.steps, point.method): point for point in points}
     return [
-        _readings(
+        _both_readings(
             {name: at[*place, name].leak for name in COMPARED}, {name: at[*place, name].rise for name in COMPARED}
         )
         for place in places
     ]
 
 
-def said(found: Interval, margin: float) -> str:
-    """leaks, does not leak, or neither is decided."""
-    return {"holds": "leaks", "refuted": "does not leak"}.get(part(found, margin, leaks=True), "is not decided")
+def _leak_in_words(interval: SeedInterval, margin: float) -> str:
+    words = {"holds": "leaks", "refuted": "does not leak", "not decided": "is not decided"}
+    return words[_verdict_on_part(interval, margin, leaks=True)]
 
 
-def leaking(points: Sequence[Point], method: str) -> list[Point]:
+def _leaking(points: Sequence[SweepPoint], method: str) -> list[SweepPoint]:
     """Where the whole interval of a method's change of uncovered mass lies above the margin."""
     return [point for point in points if point.method == method and point.leak.low > LEAK_MARGIN]
 
 
-def shown(found: Interval) -> str:
+def _interval_text(interval: SeedInterval) -> str:
     """+0.131 [+0.117, +0.145]."""
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def method_table(
-    mass: Mapping[str, Floats], leaks: Mapping[str, Floats], rises: Mapping[str, Floats], best: Mapping[str, Floats]
-) -> Table:
-    """A row for pi_ref and every method."""
+    mass: Mapping[str, FloatArray],
+    leaks: Mapping[str, FloatArray],
+    rises: Mapping[str, FloatArray],
+    best: Mapping[str, FloatArray],
+) -> FindingTable:
+    """A row for pi_ref and every method; each mapping holds one number for each seed [S]."""
     rows = [
         (
             name,
             f"{mass[name].mean():.3f}",
-            shown(interval(leaks[name])) if name in leaks else "",
-            shown(interval(rises[name])) if name in rises else "",
+            *(_interval_text(seed_interval(by[name])) if name in by else "" for by in (leaks, rises)),
             f"{best[name].mean():.3f}",
         )
         for name in mass
     ]
-    return Table(
+    return FindingTable(
         title="Every method, from the same pi_ref and the same pairs",
         columns=("policy", "uncovered mass", "change against pi_ref", "largest single rise", "best response"),
         rows=tuple(rows),
@@ -121,13 +132,13 @@ def method_table(
     )
 
 
-def difference_table(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -> Table:
+def difference_table(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray]) -> FindingTable:
     """DPO less PPO, seed by seed."""
     rows = [
-        (f"DPO − {other}", shown(interval(leaks["DPO"] - leaks[other])), shown(interval(rises["DPO"] - rises[other])))
+        (f"DPO − {other}", *(_interval_text(seed_interval(by["DPO"] - by[other])) for by in (leaks, rises)))
         for other in COMPARED[1:]
     ]
-    return Table(
+    return FindingTable(
         title="DPO against PPO, paired by seed",
         columns=("difference", "uncovered mass", "largest single rise"),
         rows=tuple(rows),
@@ -135,11 +146,11 @@ def difference_table(leaks: Mapping[str, Floats], rises: Mapping[str, Floats]) -
     )
 
 
-def reading_table(of: Sequence[Reading]) -> Table:
+def reading_table(readings: Sequence[Reading]) -> FindingTable:
     """The claim part by part."""
     names = tuple(f"{'moves' if name == 'DPO' else 'does not'}: {name}" for name in COMPARED)
-    rows = [(reading.label, reading.margin, *reading.parts.values(), reading.outcome) for reading in of]
-    return Table(
+    rows = [(reading.label, reading.margin, *reading.parts.values(), reading.verdict) for reading in readings]
+    return FindingTable(
         title="The claim part by part",
         columns=("read by", "margin", *names, "claim"),
         rows=tuple(rows),
@@ -148,17 +159,19 @@ def reading_table(of: Sequence[Reading]) -> Table:
     )
 
 
-def sweep_table(points: Sequence[Point]) -> Table:
+def sweep_table(points: Sequence[SweepPoint]) -> FindingTable:
     """The change of uncovered mass at the end of training for each coverage and beta, and when a method leaked."""
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
     rows: list[tuple[str, ...]] = []
-    for coverage in COVERAGES:
-        for beta in BETAS:
+    for coverage in SWEEP_COVERAGES:
+        for beta in SWEEP_BETAS:
             here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
-            cells = [f"{shown(at[coverage, beta, name].leak)}{_when(leaking(here, name))}" for name in COMPARED]
+            cells = [
+                f"{_interval_text(at[coverage, beta, name].leak)}{_when(_leaking(here, name))}" for name in COMPARED
+            ]
             rows.append((f"{8 * coverage:.0f} of 8, β = {beta:g}", *cells))
-    return Table(
+    return FindingTable(
         title=f"Change of the uncovered mass after {last} steps",
         columns=("covered", *COMPARED),
         rows=tuple(rows),
@@ -166,21 +179,21 @@ def sweep_table(points: Sequence[Point]) -> Table:
     )
 
 
-def _when(points: Sequence[Point]) -> str:
+def _when(points: Sequence[SweepPoint]) -> str:
     return f"; leaked at {', '.join(str(point.steps) for point in points)}" if points else ""
 
 
-def variation_table(variations: Sequence[Variation]) -> Table:
-    """What the paper leaves open, made otherwise."""
+def variation_table(variations: Sequence[Variation]) -> FindingTable:
+    """The same claim under other choices where the paper leaves one open."""
     rows = [
         (
             variation.label,
             f"{variation.reference_mass:.3f}",
-            *(f"{shown(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points),
+            *(f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points),
         )
         for variation in variations
     ]
-    return Table(
+    return FindingTable(
         title="The same under other networks and another pi_ref",
         columns=("variation", "uncovered mass of pi_ref", *COMPARED),
         rows=tuple(rows),

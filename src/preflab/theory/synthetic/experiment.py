@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from preflab.theory.synthetic import objectives
-from preflab.theory.synthetic.networks import Networks, Objective, fit, make_policies, make_rewards
+from preflab.theory.synthetic.networks import Networks, Objective, fit_networks, make_policies, make_rewards
 from preflab.theory.synthetic.objectives import Known, exact_optimum
 from preflab.theory.synthetic.scenario import Scenario, draw_scenario
 
@@ -48,11 +48,13 @@ def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
     unknown = torch.zeros_like(policies.table())
     if setting.sft:
         known = Known(*pairs, unknown, unknown)
-        policies = fit(policies, objectives.sft, known, steps=SFT_STEPS, checkpoints=()).networks
+        policies = fit_networks(policies, objectives.sft_objective, known, steps=SFT_STEPS, checkpoints=()).networks
     known = Known(*pairs, policies.table(), unknown)
     models = make_rewards(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
     asked = {*checkpoints, setting.steps}
-    rewards = fit(models, objectives.reward_model, known, steps=setting.steps, checkpoints=asked).tables
+    rewards = fit_networks(
+        models, objectives.reward_model_objective, known, steps=setting.steps, checkpoints=asked
+    ).tables
     return Prepared(scenario, policies, known._replace(reward=rewards[setting.steps]), rewards)
 
 
@@ -63,5 +65,7 @@ def train(
     reference = prepared.known.reference
     found = {EXACT: {step: exact_optimum(reference, prepared.rewards[step], beta=beta) for step in checkpoints}}
     for name, objective in methods.items():
-        found[name] = fit(prepared.policies, objective, prepared.known, steps=steps, checkpoints=checkpoints).tables
+        found[name] = fit_networks(
+            prepared.policies, objective, prepared.known, steps=steps, checkpoints=checkpoints
+        ).tables
     return found

@@ -11,26 +11,28 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter
 
-from preflab.theory.drawing import BLUE, GREEN, GRID, INK, MUTED, ORANGE, PAPER, svg_text
+from preflab.theory.drawing import BLUE, GREEN, GRID_COLOUR, INK_COLOUR, MUTED_COLOUR, ORANGE, PAPER_COLOUR, svg_text
 from preflab.theory.synthetic.experiment import EXACT
-from preflab.theory.synthetic.measures import Floats, Interval, interval
-from preflab.theory.synthetic.sweep import BETAS, COVERAGES, Point
+from preflab.theory.synthetic.measures import FloatArray, SeedInterval, seed_interval
+from preflab.theory.synthetic.sweep import SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint
 
-COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
+_METHOD_COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
 _STYLE: dict[Any, Any] = {
-    "axes.facecolor": PAPER,
+    "axes.facecolor": PAPER_COLOUR,
     "font.size": 10,
     "axes.titlesize": 11,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
+    "text.color": INK_COLOUR,
+    "axes.labelcolor": MUTED_COLOUR,
     "text.parse_math": False,
 }
 _CORNER = [(0, 0), (-1, 0), (0, -1)]
-_SHARES = LinearSegmentedColormap.from_list("shares", [PAPER, "#bcdcfb", BLUE, "#0a3a6b"])
-_REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", PAPER, "#bfe0cc", GREEN])
+_SHARES = LinearSegmentedColormap.from_list("shares", [PAPER_COLOUR, "#bcdcfb", BLUE, "#0a3a6b"])
+_REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", PAPER_COLOUR, "#bfe0cc", GREEN])
 
 
-def heat_maps(covered: Floats, appearances: Floats, reward: Floats, policies: Mapping[str, Floats]) -> str:
+def heat_maps(
+    covered: FloatArray, appearances: FloatArray, reward: FloatArray, policies: Mapping[str, FloatArray]
+) -> str:
     """Coverage, learned reward and policies of one seed, [X,Y] each, as SVG; a corner marks an uncovered response."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.7))
@@ -49,30 +51,40 @@ def heat_maps(covered: Floats, appearances: Floats, reward: Floats, policies: Ma
         return svg_text(drawing, name="synthetic-heat-maps")
 
 
-def _heat_map(axes: Any, shade: Floats, covered: Floats, title: str, colours: Any, shown: Floats, form: str) -> None:
-    """`shade` in [0, 1] colours the cells, `shown` is written in them; no zero is written."""
-    axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=GRID, linewidth=0.6)
-    for (x, y), value in np.ndenumerate(shown):
+def _heat_map(
+    axes: Any, shade: FloatArray, covered: FloatArray, title: str, colours: Any, numbers: FloatArray, form: str
+) -> None:
+    """`shade` in [0, 1] colours the cells; `numbers` are written in them by `form`, zeros left out. All [X,Y]."""
+    axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=GRID_COLOUR, linewidth=0.6)
+    for (x, y), value in np.ndenumerate(numbers):
         text = form.format(value).replace("0.", ".").replace("-", "−")
         if text.strip("−.0"):
             red, green, blue, _ = colours(shade[x, y])
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
-            axes.text(y + 0.5, x + 0.52, text, ha="center", va="center", fontsize=8, color=PAPER if dark else INK)
+            axes.text(
+                y + 0.5,
+                x + 0.52,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=PAPER_COLOUR if dark else INK_COLOUR,
+            )
     rows, columns = np.nonzero(np.logical_not(covered))
     axes.plot(
         columns + 0.97, rows + 0.03, linestyle="none", marker=_CORNER, markersize=14, color=ORANGE, markeredgewidth=0
     )
-    axes.set_title(title, loc="left", color=INK, fontweight="bold")
+    axes.set_title(title, loc="left", color=INK_COLOUR, fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.set_xticks(np.arange(8) + 0.5, range(1, 9))
     axes.set_yticks(np.arange(8) + 0.5, range(1, 9))
-    axes.tick_params(length=0, colors=MUTED, labelsize=8.5)
+    axes.tick_params(length=0, colors=MUTED_COLOUR, labelsize=8.5)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def forest(leaks: Mapping[str, Floats], rises: Mapping[str, Floats], margins: tuple[float, float]) -> str:
+def forest(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray], margins: tuple[float, float]) -> str:
     """Every method's change of the uncovered mass and largest single rise: mean with interval over its seeds, as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 3.6))
@@ -85,49 +97,54 @@ def forest(leaks: Mapping[str, Floats], rises: Mapping[str, Floats], margins: tu
         return svg_text(drawing, name="synthetic-leak")
 
 
-def _forest(axes: Any, values: Mapping[str, Floats], margin: float, title: str, label: str) -> None:
-    axes.axvspan(-margin, margin, color=GRID, linewidth=0)
-    axes.axvline(0, color=MUTED, linewidth=0.8)
+def _forest(axes: Any, values: Mapping[str, FloatArray], margin: float, title: str, label: str) -> None:
+    axes.axvspan(-margin, margin, color=GRID_COLOUR, linewidth=0)
+    axes.axvline(0, color=MUTED_COLOUR, linewidth=0.8)
     for row, (name, each) in enumerate(values.items()):
-        colour, found = COLOURS.get(name, MUTED), interval(each)
+        colour, found = _METHOD_COLOURS.get(name, MUTED_COLOUR), seed_interval(each)
         axes.plot(each, np.full(len(each), row), "o", color=colour, markersize=3, alpha=0.25, markeredgewidth=0)
         axes.plot([found.low, found.high], [row, row], color=colour, linewidth=3.2, solid_capstyle="butt")
-        axes.plot(found.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=PAPER)
-    axes.set_title(title, loc="left", color=INK, fontweight="bold")
+        axes.plot(found.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=PAPER_COLOUR)
+    axes.set_title(title, loc="left", color=INK_COLOUR, fontweight="bold")
     axes.set_xlabel(label)
     _bare(axes)
 
 
-def small_multiples(points: Sequence[Point], field: str, margin: float, label: str, *, name: str) -> str:
+def small_multiples(points: Sequence[SweepPoint], field: str, margin: float, label: str, *, name: str) -> str:
     """`field` ("leak" or "rise") against training length, a panel for each coverage and beta, as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))
-        grid = drawing.subplots(len(COVERAGES), len(BETAS), sharex=True, sharey=True)
+        grid = drawing.subplots(len(SWEEP_COVERAGES), len(SWEEP_BETAS), sharex=True, sharey=True)
         drawing.subplots_adjust(left=0.085, right=0.985, top=0.87, bottom=0.085, wspace=0.08, hspace=0.12)
-        for row, coverage in enumerate(COVERAGES):
-            for column, beta in enumerate(BETAS):
+        for row, coverage in enumerate(SWEEP_COVERAGES):
+            for column, beta in enumerate(SWEEP_BETAS):
                 axes = grid[row, column]
                 here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
                 _curves(axes, here, field, margin)
                 if row == 0:
-                    axes.set_title(f"β = {beta:g}", color=INK, fontweight="bold")
-                axes.spines["bottom"].set_visible(row == len(COVERAGES) - 1)
-            grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=INK)
-        drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=MUTED, fontsize=10)
-        drawing.text(0.012, 0.955, f"{label}, percentage points", fontsize=11, fontweight="bold", color=INK)
+                    axes.set_title(f"β = {beta:g}", color=INK_COLOUR, fontweight="bold")
+                axes.spines["bottom"].set_visible(row == len(SWEEP_COVERAGES) - 1)
+            grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=INK_COLOUR)
+        drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=MUTED_COLOUR, fontsize=10)
+        drawing.text(0.012, 0.955, f"{label}, percentage points", fontsize=11, fontweight="bold", color=INK_COLOUR)
         handles = grid[0, 0].get_lines()[1:]
         drawing.legend(
-            handles=handles, labels=list(COLOURS), loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 1.0)
+            handles=handles,
+            labels=list(_METHOD_COLOURS),
+            loc="upper right",
+            ncols=3,
+            frameon=False,
+            bbox_to_anchor=(0.99, 1.0),
         )
         return svg_text(drawing, name=name)
 
 
-def _curves(axes: Any, points: Sequence[Point], field: str, margin: float) -> None:
-    axes.axhspan(-margin, margin, color=GRID, linewidth=0)
-    axes.axhline(0, color=MUTED, linewidth=0.8)
-    for method, colour in COLOURS.items():
+def _curves(axes: Any, points: Sequence[SweepPoint], field: str, margin: float) -> None:
+    axes.axhspan(-margin, margin, color=GRID_COLOUR, linewidth=0)
+    axes.axhline(0, color=MUTED_COLOUR, linewidth=0.8)
+    for method, colour in _METHOD_COLOURS.items():
         own = [point for point in points if point.method == method]
-        found: list[Interval] = [getattr(point, field) for point in own]
+        found: list[SeedInterval] = [getattr(point, field) for point in own]
         steps = [point.steps for point in own]
         axes.fill_between(steps, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.18, linewidth=0)
         axes.plot(steps, [i.mean for i in found], color=colour, linewidth=1.8)
@@ -141,9 +158,9 @@ def _bare(axes: Any) -> None:
     def points(value: float, _: object) -> str:
         return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
 
-    axes.tick_params(length=0, colors=MUTED)
+    axes.tick_params(length=0, colors=MUTED_COLOUR)
     for which in (axes.xaxis,) if axes.get_xscale() == "linear" else (axes.yaxis,):
         which.set_major_formatter(FuncFormatter(points))
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(MUTED)
+    axes.spines["bottom"].set_color(MUTED_COLOUR)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 CONFIDENCE = 0.95
 
 
-class Interval(NamedTuple):
+class SeedInterval(NamedTuple):
     """A mean over seeds with its t interval, mean +- t(S-1) sd / sqrt(S)."""
 
     mean: float
@@ -22,29 +22,29 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: Floats) -> Interval:
+def seed_interval(values: FloatArray) -> SeedInterval:
     """Of one number for each seed [S], S at least 2."""
     mean, width = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     width *= float(stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1))
-    return Interval(mean, mean - width, mean + width)
+    return SeedInterval(mean, mean - width, mean + width)
 
 
-def uncovered_mass(logprobs: Tensor, covered: Tensor) -> Floats:
+def uncovered_mass(logprobs: Tensor, covered: Tensor) -> FloatArray:
     """mean_x sum_{y uncovered} pi(y|x): [S]."""
     return logprobs.exp().masked_fill(covered, 0.0).sum(-1).mean(-1).double().numpy()
 
 
-def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Floats:
+def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> FloatArray:
     """The uncovered mass of pi less that of pi_ref: [S]."""
     return uncovered_mass(logprobs, covered) - uncovered_mass(reference, covered)
 
 
-def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Floats:
+def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> FloatArray:
     """max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]; 0 where every response is covered."""
     rises = (logprobs.exp() - reference.exp()).masked_fill(covered, -torch.inf).amax(dim=(-2, -1))
     return torch.where(rises.isinf(), 0.0, rises).double().numpy()
 
 
-def best_mass(logprobs: Tensor) -> Floats:
+def best_mass(logprobs: Tensor) -> FloatArray:
     """mean_x pi(best response|x): [S]; the diagonal."""
     return logprobs.exp().diagonal(dim1=-2, dim2=-1).mean(-1).double().numpy()

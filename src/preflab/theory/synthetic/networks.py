@@ -56,7 +56,9 @@ def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
     return _stack([_seeded(index, 2 * seed + 1, layers, nn.Identity(), 0.0) for index in range(seeds)])
 
 
-def fit(networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]) -> Fitted:
+def fit_networks(
+    networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]
+) -> Fitted:
     """Adam on the full batch for `steps` steps. `known` is a tuple of tensors [S,...] that `objective` gets, seed by seed."""
     parameters = {name: value.detach().clone().requires_grad_() for name, value in networks.parameters.items()}
     learners = Networks(networks.shape, parameters)

@@ -35,17 +35,17 @@ class Known(NamedTuple):
     reward: Tensor
 
 
-def reward_model(table: Tensor, old: Tensor, known: Known) -> Tensor:
+def reward_model_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
     """Bradley-Terry, the mean over pairs (paper, Section 1)."""
     return bradley_terry_loss(table[known.prompt, known.chosen], table[known.prompt, known.rejected]).mean()
 
 
-def sft(table: Tensor, old: Tensor, known: Known) -> Tensor:
+def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
     """-log pi of the chosen responses."""
     return sft_loss(table[known.prompt, known.chosen]).mean()
 
 
-def preference(loss: Callable[..., Tensor], *, beta: float) -> Objective:
+def preference_objective(loss: Callable[..., Tensor], *, beta: float) -> Objective:
     """A loss of `losses.preference`, the mean over pairs; a response is one token long."""
 
     def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
@@ -63,7 +63,7 @@ def dpo_with_kl(*, beta: float) -> Objective:
     return objective
 
 
-def ppo(*, beta: float) -> Objective:
+def ppo_objective(*, beta: float) -> Objective:
     """The clipped surrogate under reward r - beta (log pi_old - log pi_ref), advantages normalised over all prompts.
 
     `ops.whiten` weighs every token alike; here each response has the weight pi_old(y|x).
@@ -77,7 +77,7 @@ def ppo(*, beta: float) -> Objective:
     return objective
 
 
-def grpo(*, beta: float) -> Objective:
+def grpo_objective(*, beta: float) -> Objective:
     """The clipped surrogate with rewards standardised prompt by prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
 
     Shao et al. 2024, eq. 3-4, with an infinite group. k3 as a loss pulls towards pi_ref by the *forward* KL.
@@ -92,12 +92,12 @@ def grpo(*, beta: float) -> Objective:
     return objective
 
 
-def raft(table: Tensor, old: Tensor, known: Known) -> Tensor:
+def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
     """SFT on the best of `BEST_OF` responses of pi_old by the learned reward (Dong et al. 2023); no KL anywhere."""
-    return (best_of_n(old, known.reward, BEST_OF) * sft_loss(table)).sum(-1).mean()
+    return (best_of_n_probabilities(old, known.reward, BEST_OF) * sft_loss(table)).sum(-1).mean()
 
 
-def best_of_n(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
+def best_of_n_probabilities(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
     """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)), ties drawn at random: [X,Y].
 
     F(y) = pi(reward <= reward(y)), F_<(y) = pi(reward < reward(y)).
@@ -117,12 +117,12 @@ def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
 def trained_methods(beta: float) -> dict[str, Objective]:
     """Every method that is trained, by the name it has in tables and figures."""
     return {
-        "PPO": ppo(beta=beta),
-        "DPO": preference(dpo_loss, beta=beta),
-        "IPO": preference(ipo_loss, beta=beta),
+        "PPO": ppo_objective(beta=beta),
+        "DPO": preference_objective(dpo_loss, beta=beta),
+        "IPO": preference_objective(ipo_loss, beta=beta),
         "DPO + KL": dpo_with_kl(beta=beta),
-        "GRPO": grpo(beta=beta),
-        "RAFT": raft,
+        "GRPO": grpo_objective(beta=beta),
+        "RAFT": raft_objective,
     }
 
 

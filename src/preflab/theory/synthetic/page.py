@@ -8,43 +8,43 @@ import torch
 from torch import Tensor
 
 from preflab.errors import UserError
-from preflab.theory.finding import Figure, Finding
-from preflab.theory.problems import BETAS
+from preflab.theory.finding import Finding, FindingFigure
+from preflab.theory.problems import BETA_RANGE
 from preflab.theory.synthetic import conclude, figures
 from preflab.theory.synthetic.experiment import EXACT, SFT_STEPS, Prepared, Setting, prepare, train
-from preflab.theory.synthetic.measures import Floats, best_mass, largest_rise, leak, uncovered_mass
+from preflab.theory.synthetic.measures import FloatArray, best_mass, largest_rise, leak, uncovered_mass
 from preflab.theory.synthetic.networks import HIDDEN, LEARNING_RATE, ROLLOUT_STEPS
 from preflab.theory.synthetic.objectives import BEST_OF, trained_methods
 from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, covered_responses
-from preflab.theory.synthetic.sweep import Point, sweep, vary
+from preflab.theory.synthetic.sweep import SweepPoint, run_sweep, run_variations
 
-REFERENCE = "pi_ref"
+_REFERENCE = "pi_ref"
 
 
 class Measured(NamedTuple):
-    """By policy, one number for each seed [S]; `mass` and `best` know `REFERENCE` as well."""
+    """By policy, one number for each seed [S]; `mass` and `best` know `_REFERENCE` as well."""
 
-    mass: dict[str, Floats]
-    leaks: dict[str, Floats]
-    rises: dict[str, Floats]
-    best: dict[str, Floats]
+    mass: dict[str, FloatArray]
+    leaks: dict[str, FloatArray]
+    rises: dict[str, FloatArray]
+    best: dict[str, FloatArray]
 
 
 def run_scenario(setting: Setting, beta: float) -> Finding:
     """Trains and measures everything. Raises `UserError` for a number out of its range."""
-    check_setting(setting, beta)
-    prepared, policies = run(setting, beta)
-    measured = measure(prepared, policies)
-    points, variations = sweep(setting), vary(setting, beta)
-    readings = conclude.readings(measured.leaks, measured.rises)
+    _check_setting(setting, beta)
+    prepared, policies = _train_all(setting, beta)
+    measured = _measure(prepared, policies)
+    points, variations = run_sweep(setting), run_variations(setting, beta)
+    readings = conclude.read_claim(measured.leaks, measured.rises)
     return Finding(
         name="synthetic",
         title="The synthetic scenario (Section 4.2, Figure 1)",
-        claim=conclude.CLAIM,
+        claim=conclude.SYNTHETIC_CLAIM,
         command=f"preflab theory synthetic --seeds {setting.seeds} --seed {setting.seed} --beta {beta:g} "
         f"--coverage {setting.coverage:g} --steps {setting.steps}",
-        verdict=readings[0].outcome,
-        sentence=conclude.sentence(readings, setting.seeds, points),
+        verdict=readings[0].verdict,
+        sentence=conclude.state_verdict(readings, setting.seeds, points),
         tables=(
             conclude.reading_table(readings),
             conclude.method_table(*measured),
@@ -52,19 +52,19 @@ def run_scenario(setting: Setting, beta: float) -> Finding:
             conclude.sweep_table(points),
             conclude.variation_table(variations),
         ),
-        figures=(draw_heat_maps(prepared, policies), draw_forest(measured), *draw_sweep(points)),
-        notes=notes(setting),
+        figures=(_draw_heat_maps(prepared, policies), _draw_forest(measured), *_draw_sweep(points)),
+        notes=_notes(setting),
     )
 
 
-def check_setting(setting: Setting, beta: float) -> None:
+def _check_setting(setting: Setting, beta: float) -> None:
     """Raises `UserError` for a number out of its range."""
     if setting.seeds < 2:
         raise UserError(f"--seeds {setting.seeds}: an interval over seeds needs two or more.")
     if not 0 <= setting.seed < 2**32:
         raise UserError(f"--seed {setting.seed}: give a whole number from 0 to 2^32 - 1.")
-    if not BETAS[0] <= beta <= BETAS[1]:
-        raise UserError(f"--beta {beta:g}: give {BETAS[0]:g} to {BETAS[1]:g}.")
+    if not BETA_RANGE[0] <= beta <= BETA_RANGE[1]:
+        raise UserError(f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}.")
     if not (2 / RESPONSES <= setting.coverage <= 1 and covered_responses(setting.coverage) < RESPONSES):
         raise UserError(
             f"--coverage {setting.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to "
@@ -74,7 +74,7 @@ def check_setting(setting: Setting, beta: float) -> None:
         raise UserError(f"--steps {setting.steps}: give a whole number, 1 or more.")
 
 
-def run(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
+def _train_all(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
     """Every method's log pi [S,X,Y] after all steps."""
     prepared = prepare(setting, [setting.steps])
     methods = trained_methods(beta)
@@ -82,9 +82,9 @@ def run(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
     return prepared, {name: found[name][setting.steps] for name in ("DPO", "PPO", EXACT, *methods)}
 
 
-def measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
+def _measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
     reference, covered = prepared.known.reference, prepared.scenario.covered
-    everyone = {REFERENCE: reference, **policies}
+    everyone = {_REFERENCE: reference, **policies}
     return Measured(
         mass={name: uncovered_mass(policy, covered) for name, policy in everyone.items()},
         leaks={name: leak(policy, reference, covered) for name, policy in policies.items()},
@@ -93,7 +93,7 @@ def measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
     )
 
 
-def draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> Figure:
+def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingFigure:
     """The first seed, which nobody chose. Rewards are centred prompt by prompt: their level means nothing."""
     scenario, reward = prepared.scenario, prepared.known.reward[0]
     appearances = torch.zeros(PROMPTS, RESPONSES, dtype=torch.float64)
@@ -101,14 +101,14 @@ def draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> Figure:
         appearances.index_put_(
             (scenario.prompt[0], responses), torch.ones_like(responses, dtype=torch.float64), accumulate=True
         )
-    shown = {REFERENCE: prepared.known.reference, **{name: policies[name] for name in ("PPO", EXACT, "DPO")}}
+    shown = {_REFERENCE: prepared.known.reference, **{name: policies[name] for name in ("PPO", EXACT, "DPO")}}
     svg = figures.heat_maps(
         scenario.covered[0].numpy(),
         appearances.numpy(),
         (reward - reward.mean(-1, keepdim=True)).numpy(),
         {name: policy[0].exp().numpy() for name, policy in shown.items()},
     )
-    return Figure(
+    return FindingFigure(
         file="synthetic-heat-maps.svg",
         title="Figure 1, computed",
         caption="The first seed. Rows are prompts, columns responses; the best response is the diagonal. A corner marks "
@@ -118,9 +118,9 @@ def draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> Figure:
     )
 
 
-def draw_forest(measured: Measured) -> Figure:
+def _draw_forest(measured: Measured) -> FindingFigure:
     margins = (conclude.LEAK_MARGIN, conclude.RISE_MARGIN)
-    return Figure(
+    return FindingFigure(
         file="synthetic-leak.svg",
         title="Mass on uncovered responses, by method",
         caption="Change against pi_ref in percentage points: small dots are seeds, the large one their mean, the bar its "
@@ -130,7 +130,7 @@ def draw_forest(measured: Measured) -> Figure:
     )
 
 
-def draw_sweep(points: list[Point]) -> tuple[Figure, Figure]:
+def _draw_sweep(points: list[SweepPoint]) -> tuple[FindingFigure, FindingFigure]:
     about = (
         "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
     )
@@ -143,12 +143,14 @@ def draw_sweep(points: list[Point]) -> tuple[Figure, Figure]:
         points, "rise", conclude.RISE_MARGIN, "Largest rise of one uncovered response", name="synthetic-rise"
     )
     return (
-        Figure(file="synthetic-sweep.svg", title="Where mass leaks", caption=about, alt=f"Leak {alt}", svg=mass),
-        Figure(file="synthetic-rise.svg", title="Where one response rises", caption=about, alt=f"Rise {alt}", svg=rise),
+        FindingFigure(file="synthetic-sweep.svg", title="Where mass leaks", caption=about, alt=f"Leak {alt}", svg=mass),
+        FindingFigure(
+            file="synthetic-rise.svg", title="Where one response rises", caption=about, alt=f"Rise {alt}", svg=rise
+        ),
     )
 
 
-def notes(setting: Setting) -> tuple[str, ...]:
+def _notes(setting: Setting) -> tuple[str, ...]:
     """What was chosen where the paper is silent, and what the methods leave out."""
     covered = covered_responses(setting.coverage)
     return (

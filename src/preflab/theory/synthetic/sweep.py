@@ -9,25 +9,25 @@ from typing import NamedTuple
 from torch import Tensor
 
 from preflab.theory.synthetic.experiment import EXACT, Prepared, Setting, prepare, train
-from preflab.theory.synthetic.measures import Interval, interval, largest_rise, leak
+from preflab.theory.synthetic.measures import SeedInterval, largest_rise, leak, seed_interval
 from preflab.theory.synthetic.objectives import trained_methods
 
-COVERAGES = (0.25, 0.5, 0.75)
-BETAS = (0.1, 0.3, 1.0, 3.0)
+SWEEP_COVERAGES = (0.25, 0.5, 0.75)
+SWEEP_BETAS = (0.1, 0.3, 1.0, 3.0)
 LENGTHS = 8
 COMPARED = ("DPO", "PPO", EXACT)
 """The methods that the sweep trains: those of the claim."""
 
 
-class Point(NamedTuple):
+class SweepPoint(NamedTuple):
     """One method at one place: the changes of the uncovered mass and of the uncovered response that rose most."""
 
     coverage: float
     beta: float
     steps: int
     method: str
-    leak: Interval
-    rise: Interval
+    leak: SeedInterval
+    rise: SeedInterval
 
 
 class Variation(NamedTuple):
@@ -35,7 +35,7 @@ class Variation(NamedTuple):
 
     label: str
     reference_mass: float
-    points: tuple[Point, ...]
+    points: tuple[SweepPoint, ...]
 
 
 def lengths(steps: int) -> list[int]:
@@ -43,18 +43,18 @@ def lengths(steps: int) -> list[int]:
     return sorted({steps >> halvings for halvings in range(LENGTHS)} - {0})
 
 
-def sweep(setting: Setting) -> list[Point]:
+def run_sweep(setting: Setting) -> list[SweepPoint]:
     """Every coverage, beta and length; the reward models of a coverage serve all its betas."""
     checkpoints = lengths(setting.steps)
-    points: list[Point] = []
-    for coverage in COVERAGES:
+    points: list[SweepPoint] = []
+    for coverage in SWEEP_COVERAGES:
         prepared = prepare(replace(setting, coverage=coverage), checkpoints)
-        for beta in BETAS:
+        for beta in SWEEP_BETAS:
             points += _compared(prepared, coverage, beta, setting.steps, checkpoints)
     return points
 
 
-def vary(setting: Setting, beta: float) -> list[Variation]:
+def run_variations(setting: Setting, beta: float) -> list[Variation]:
     """The claim's methods under other networks and another pi_ref, after all steps."""
     others = {
         "one hidden layer (default)": setting,
@@ -71,19 +71,25 @@ def vary(setting: Setting, beta: float) -> list[Variation]:
     return found
 
 
-def point(method: str, policy: Tensor, prepared: Prepared, *, coverage: float, beta: float, steps: int) -> Point:
+def sweep_point(
+    method: str, policy: Tensor, prepared: Prepared, *, coverage: float, beta: float, steps: int
+) -> SweepPoint:
     """What one method's log-probabilities [S,X,Y] come to."""
     about = (prepared.known.reference, prepared.scenario.covered)
-    return Point(coverage, beta, steps, method, interval(leak(policy, *about)), interval(largest_rise(policy, *about)))
+    return SweepPoint(
+        coverage, beta, steps, method, seed_interval(leak(policy, *about)), seed_interval(largest_rise(policy, *about))
+    )
 
 
-def _compared(prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]) -> list[Point]:
+def _compared(
+    prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]
+) -> list[SweepPoint]:
     methods = {name: method for name, method in trained_methods(beta).items() if name in COMPARED}
     policies: Mapping[str, Mapping[int, Tensor]] = train(
         prepared, methods, beta=beta, steps=steps, checkpoints=checkpoints
     )
     return [
-        point(name, policies[name][length], prepared, coverage=coverage, beta=beta, steps=length)
+        sweep_point(name, policies[name][length], prepared, coverage=coverage, beta=beta, steps=length)
         for name in COMPARED
         for length in checkpoints
     ]
