@@ -14,7 +14,7 @@ from preflab.theory.bradley_terry import Graph, Infimum, approach, graph_of, min
 from preflab.theory.problems import Problems, ProblemShape, draw_problems
 from preflab.theory.tabular import optimum
 from preflab.theory.theorem import REWARD_GAPS, any_minimiser, is_minimal, is_ppo_optimum, verify_theorem
-from preflab.theory.trials import collect
+from preflab.theory.trials import verify_all
 
 (DRAWN,) = draw_problems(300, 11, ProblemShape())
 """Enough for every case."""
@@ -99,7 +99,7 @@ def test_groups_make_families_and_connected_graphs_one_policy() -> None:
 def test_every_case_is_drawn_and_holds() -> None:
     """Protects the draw: support full or not, graph connected or not, preferences mixed, partly and wholly separable: twelve
     cases, and the theorem in each."""
-    trials = collect([DRAWN]).trials
+    trials = verify_all([DRAWN]).trials
     cases = (6 * trials.support + 3 * trials.graph + trials.preferences).bincount(minlength=12)
     assert cases.min() >= 5 and cases.sum() == 300
     assert bool(trials.holds.all())
