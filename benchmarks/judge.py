@@ -21,19 +21,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from preflab.sandbox.judge import Task
+from preflab.sandbox.judging import Pool, Program, open_pool
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.pool import Pool, Program, opened_pool
+from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
 CALLS = 10
 TRAINS = 600
 """MB of memory of a process that trains a small model."""
-SCRIPT = Task("stdin", [Test("3 4\n", "7\n")], limits=Limits(cpu_s=4.0))
-MODULE = Task("call", [Test([n, n + 1], 2 * n + 1) for n in range(CALLS)], "add", Limits(cpu_s=4.0))
+SCRIPT = ProgramTask("stdin", [Test("3 4\n", "7\n")], limits=Limits(cpu_s=4.0))
+MODULE = ProgramTask("call", [Test([n, n + 1], 2 * n + 1) for n in range(CALLS)], "add", Limits(cpu_s=4.0))
 
 
-def judged(pool: Pool, source: str, task: Task, count: int) -> Callable[[], float]:
+def judged(pool: Pool, source: str, task: ProgramTask, count: int) -> Callable[[], float]:
     """Programs a second; every one must pass."""
 
     def run() -> float:
@@ -54,7 +54,7 @@ def bare(workers: int, count: int) -> float:
 
 
 def measure(programs: int, workers: int, repeats: int) -> dict[str, float]:
-    with opened_pool(workers) as pool:
+    with open_pool(workers) as pool:
         runs = {
             "scripts/s": judged(pool, "a, b = map(int, input().split())\nprint(a + b)", SCRIPT, programs),
             "modules/s": judged(pool, "def add(a, b): return a + b", MODULE, programs),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +22,12 @@ from preflab.methods.dpo import DPO
 from preflab.methods.sft import SFT
 from preflab.models.spec import LoRA, ModelSpec
 from preflab.rewards import REWARDS
+from preflab.rewards.base import RewardSpec, open_reward
 from preflab.sampling import SAMPLERS
-from preflab.spec import Registry, Spec, parse_spec, read_spec, variant
+from preflab.spec import Context, Registry, Spec, parse_spec, read_spec, variant
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import Testbed, TestbedSpec, open_testbed
+from preflab.types import Prompt, Split
 
 REGISTRIES = (METHODS, TESTBEDS, REWARDS, EVALUATORS, SAMPLERS)
 NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
@@ -157,7 +162,7 @@ def test_a_class_by_its_path(plugin: str) -> None:
     ("target", "message"),
     [
         ("my_plugin:Mien", "Did you mean 'Mine'"),
-        ("my_plugin:helper", "no class derived from preflab.Spec"),
+        ("my_plugin:helper", "must be a class that derives from preflab.spec.Spec"),
         ("no_such_plugin:Mine", "no module 'no_such_plugin'"),
         ("my_broken:Mine", "does not load"),
         ("my_plugin:", "my_plugin:"),
@@ -235,3 +240,56 @@ def test_a_bare_name_is_a_spec() -> None:
     assert found.method == SFT() and found.model == ModelSpec()
     assert parse_spec(Deep, {}, where="f").method is None
     assert Deep(method=SFT()).model_dump(mode="json")["method"]["kind"] == "sft"
+
+
+class OpensNothing(RewardSpec, TestbedSpec):
+    """Opens what it is given."""
+
+    thing: Any
+
+    @contextmanager
+    def open(self, context: Context) -> Generator[Any]:
+        yield self.thing
+
+
+class PromptsOnly(Testbed):
+    """A testbed that says no more than it must."""
+
+    name = "few"
+
+    def prompts(self, split: Split) -> list[Prompt]:
+        return []
+
+
+def test_what_lacks_the_base_is_refused_when_opened() -> None:
+    """Protects the user from an AttributeError in the middle of a run: the base class has every default, and is asked for by
+    name where a part is opened."""
+    with pytest.raises(
+        UserError, match=r"opened a .*PromptsOnly, which must derive from preflab\.rewards\.base\.Reward"
+    ):
+        open_reward(OpensNothing(thing=PromptsOnly()), Context()).__enter__()
+    with pytest.raises(
+        UserError, match=r"opened a builtins\.int, which must derive from preflab\.testbeds\.base\.Testbed"
+    ):
+        open_testbed(OpensNothing(thing=1), Context()).__enter__()
+    unjudged = PromptsOnly()
+    unjudged.judge = len  # type: ignore[assignment]
+    with pytest.raises(UserError, match="judge of the testbed few is a builtins"):
+        open_testbed(OpensNothing(thing=unjudged), Context()).__enter__()
+
+
+def test_a_testbed_of_prompts_alone() -> None:
+    """Protects small plugins: prompts are enough; everything else has a default that says what is missing."""
+    with open_testbed(OpensNothing(thing=PromptsOnly()), Context()) as few:
+        assert (few.words(), few.notes, few.provenance(), few.rankings("train"), few.rated("train"), few.tested) == (
+            *((), (), None, (), ()),
+            False,
+        )
+        for ask, message in (
+            (few.demonstrations, "few has no answers to imitate in its train split"),
+            (few.preferences, "few has no pairs in its train split"),
+            (few.hidden_tests, "few has no hidden tests in its train split"),
+            (lambda split: few.judge([("a", ())]), "no tests to run"),
+        ):
+            with pytest.raises(UserError, match=message):
+                ask("train")

@@ -9,13 +9,15 @@ no torch; `package.module:Name` and installed entry points work wherever a `kind
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -35,6 +37,19 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+class HoldsModels(Spec):
+    """What every spec answers that may name saved reward models: a reward, an evaluator, a method."""
+
+    def saved_models(self) -> tuple[str, ...]:
+        """The paths of the reward models that it names; `stage:NAME` where a study's stage makes one."""
+        return ()
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        """The same spec, in which `settings_of(path)` replaces settings of each reward model that it names: its `path`, and
+        the `mean` and `std` that its scores are normalised by. Settings that are not in the mapping stay."""
+        return self
+
+
 @dataclass(frozen=True)
 class Context:
     """What opening a spec may use: seed, device, a place to write, the testbed that is already open, and the meter.
@@ -52,10 +67,11 @@ class Context:
 class Registry:
     """The names of one layer: `kind -> module:Class`. One visible mapping a layer, in its package's `__init__`."""
 
-    def __init__(self, noun: str, group: str, known: Mapping[str, str]) -> None:
+    def __init__(self, noun: str, group: str, known: Mapping[str, str], base: type[Spec] = Spec) -> None:
         self.noun = noun
         self.group = group
         self.known = dict(known)
+        self.base = base
 
     def names(self) -> list[str]:
         """All names, those of installed plugins included."""
@@ -70,8 +86,10 @@ class Registry:
             found = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
-        if not (isinstance(found, type) and issubclass(found, Spec)):
-            raise UserError(f"The {self.noun} {name!r} is no class derived from preflab.Spec.")
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise UserError(f"The {self.noun} {name!r} must be a class that derives from {name_class(self.base)}.")
+        if inspect.isabstract(found):
+            raise UserError(f"The {self.noun} {name!r} must define `{min(found.__abstractmethods__)}`.")
         return found
 
     def _installed(self, name: str, target: str) -> Any:
@@ -83,7 +101,7 @@ class Registry:
 
     def parse(self, value: Any) -> Any:
         """A spec from itself, from its bare name, or from a mapping with its `kind`."""
-        if isinstance(value, Spec):
+        if isinstance(value, self.base):
             return value
         if isinstance(value, str):
             value = {"kind": value}
@@ -106,6 +124,25 @@ class Registry:
             tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
             kind = tag if tag in named and self.load(tag) is cls else target
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
+
+
+Opened = TypeVar("Opened")
+
+
+@contextmanager
+def open_spec(spec: Any, context: Context, base: type[Opened]) -> Generator[Opened]:
+    """What a spec opens. Raises `UserError` where that does not derive from `base`, which has the defaults of all that
+    preflab asks of it."""
+    with spec.open(context) as thing:
+        if not isinstance(thing, base):
+            raise UserError(
+                f"{name_class(type(spec))} opened a {name_class(type(thing))}, which must derive from {name_class(base)}."
+            )
+        yield thing
+
+
+def name_class(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def variant(registry: Registry) -> tuple[Any, ...]:
@@ -177,4 +214,17 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
-__all__ = ["Annotated", "Context", "Registry", "Spec", "explain", "parse_spec", "read_data", "read_spec", "variant"]
+__all__ = [
+    "Annotated",
+    "Context",
+    "HoldsModels",
+    "Registry",
+    "Spec",
+    "explain",
+    "name_class",
+    "open_spec",
+    "parse_spec",
+    "read_data",
+    "read_spec",
+    "variant",
+]

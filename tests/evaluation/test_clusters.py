@@ -13,9 +13,11 @@ from preflab.evaluation.base import Grade
 from preflab.evaluation.clusters import Cluster, behaviours, changed, check_inputs, clustered, grouped, inputs
 from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
-from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import How
-from preflab.types import Completion, Problem, Test, Turn, Verdict
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.base import Testbed
+from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 
 
 def by_enumeration(clusters: list[Cluster], k: int) -> float:
@@ -84,11 +86,11 @@ def test_what_has_no_value_stays_as_it_is() -> None:
     assert changed((1,), drawn) in {(-1,), (0,), (2,), (3,)}
 
 
-class Doubling:
+class DoublingJudge(Judge):
     """Judges texts: `twice` and `sum` print 2n, `square` n times n, `crash` breaks; only what is printed for 2 is expected."""
 
-    def judge(self, programs: list[tuple[str, tuple[Test, ...]]]) -> list[Verdict]:
-        return [self.verdict(text, tests[0]) for text, tests in programs]
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        return [self.verdict(text, tests[0]) for text, tests in answers]
 
     @staticmethod
     def verdict(text: str, test: Test) -> Verdict:
@@ -99,11 +101,21 @@ class Doubling:
         return Verdict("passed" if got == test.output else "failed", (got == test.output,), {"got": got})
 
 
+class Doubling(Testbed):
+    """Nothing but the judge is asked."""
+
+    name = "doubling"
+    judge = DoublingJudge()
+
+    def prompts(self, split: Split) -> list[Prompt]:
+        raise AssertionError
+
+
 def test_alike_is_what_prints_the_same_on_made_inputs() -> None:
     """Protects what a cluster is: on the public test (2 gives 4) three of the programs agree; on others squaring parts from
     doubling. What a program writes when it breaks parts nobody."""
     bed, programs = Doubling(), ["twice", "square", "sum", "crash", "crash"]
-    behaved = behaviours(bed, programs, [Test("2", "4")], 8, seed=0)  # type: ignore[arg-type]  # all that is asked of it
+    behaved = behaviours(bed, programs, [Test("2", "4")], 8, seed=0)
     assert behaved[0] == behaved[2] != behaved[1] and behaved[3] == behaved[4] == ("runtime-error",) * 8
     alike = grouped(behaved, [True, False, True, False, False])
     assert sorted(alike) == [(1, 0), (2, 0), (2, 2)]
@@ -116,13 +128,13 @@ def test_k_at_n_by_clusters() -> None:
     texts = ["twice", "square", "sum", "square", "twice", "crash"]
     prompt = Problem("p", (Turn("user", "?"),), "", (Test("2", "4"),), (Test("3", "6"),))
     group = prompt, [Completion(text) for text in texts], [Grade(float(text in ("twice", "sum"))) for text in texts]
-    found = rates(spec, Doubling(), [group], lambda *names: 7)  # type: ignore[arg-type]  # as above
+    found = rates(spec, Doubling(), [group], lambda *names: 7)
     assert found == [{"pass@1": 0.5, "1@6": pytest.approx(0.6), "1@6, clustered": 1.0}]
 
 
 def test_tests_that_are_code_have_no_input_to_change() -> None:
     with pytest.raises(UserError, match="these tests are code"):
-        check_inputs([Test("assert f(1) == 2", None, How(Task("check")))])
+        check_inputs([Test("assert f(1) == 2", None, Recipe(ProgramTask("check")))])
 
 
 def test_settings_that_cannot_be_measured_are_refused() -> None:

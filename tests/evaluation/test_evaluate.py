@@ -24,10 +24,13 @@ from preflab.evaluation.settings import Evaluation
 from preflab.models import tiny
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
+from preflab.rewards.base import Reward
 from preflab.sampling.base import Decoding, Samples
 from preflab.sampling.inference import Inference
 from preflab.sampling.native import Native
+from preflab.sandbox.judging import Answers, Judge
 from preflab.spec import Context
+from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 
 PUBLIC, HIDDEN = (Test("public", 0), Test("public", 1)), (Test("hidden", 0),)
@@ -36,14 +39,31 @@ BEST_OF_4 = Inference(n=4)
 FILTERED = Evaluation(samples=6, k=(1,), submissions=((1, 6), (2, 3)), validation_samples=1, shown=1)
 
 
-class Bed:
+class Counted(Judge):
+    """An answer "t n" passes as many public tests as n % 3, and the hidden one where n is odd; what is judged is noted."""
+
+    def __init__(self) -> None:
+        self.judged: list[tuple[str, tuple[Test, ...]]] = []
+
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        self.judged += [(text, tuple(tests)) for text, tests in answers]
+        verdicts = []
+        for text, tests in answers:
+            n = int(text.split()[1])
+            passed = tuple(n % 2 == 1 if test.input == "hidden" else n % 3 > test.output for test in tests)
+            verdicts.append(Verdict("passed" if all(passed) else "failed", passed))
+        return verdicts
+
+
+class Bed(Testbed):
     """Four problems a split; what is asked of it is noted."""
 
     name = "bed"
+    tested = True
 
     def __init__(self) -> None:
         self.asked: list[Split] = []
-        self.judged: list[tuple[str, tuple[Test, ...]]] = []
+        self.judge = Counted()
 
     def prompts(self, split: Split) -> list[Problem]:
         self.asked.append(split)
@@ -52,24 +72,8 @@ class Bed:
             for i in range(4)
         ]
 
-    def demonstrations(self, split: Split) -> Any:
-        raise AssertionError
-
-    def preferences(self, split: Split) -> Any:
-        raise AssertionError
-
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         return {f"{split}-{i}": HIDDEN for i in range(4)}
-
-    def judge(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
-        """An answer "t n" passes as many public tests as n % 3, and the hidden one where n is odd."""
-        self.judged += [(text, tuple(tests)) for text, tests in programs]
-        verdicts = []
-        for text, tests in programs:
-            n = int(text.split()[1])
-            passed = tuple(n % 2 == 1 if test.input == "hidden" else n % 3 > test.output for test in tests)
-            verdicts.append(Verdict("passed" if all(passed) else "failed", passed))
-        return verdicts
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,9 @@ def test_k_at_n_filters_by_the_public_tests() -> None:
     is odd too; k@n is the mean over problems of the closed form; a problem without public tests is refused."""
     made = bench(spec=FILTERED, evaluator=HiddenTestsEvaluator(Bed()))
     measures = evaluate(made, POLICY, Inference())["unit"]["measures"]
-    judged = [int(text.split()[1]) for text, tests in made.testbed.judged if tests == PUBLIC and text.startswith("1.0")]
+    judged = [
+        int(text.split()[1]) for text, tests in made.testbed.judge.judged if tests == PUBLIC and text.startswith("1.0")
+    ]
     groups = [judged[start : start + 6] for start in range(0, 24, 6)]
     counts = [(sum(n % 3 == 2 for n in group), sum(n % 3 == 2 and n % 2 for n in group)) for group in groups]
     assert any(0 < right < passing for passing, right in counts), (
@@ -217,8 +223,8 @@ def test_best_of_n_selects_by_public_tests_alone() -> None:
     made = bench()
     graded = draw(made, POLICY, "test", 0, 2, 1.0, BEST_OF_4)
     assert made.sampler.calls == [(1.0, 4 * 2 * 4)]
-    assert {test for _, tests in made.testbed.judged for test in tests} == set(PUBLIC)
-    texts = [text for text, _ in made.testbed.judged]
+    assert {test for _, tests in made.testbed.judge.judged for test in tests} == set(PUBLIC)
+    texts = [text for text, _ in made.testbed.judge.judged]
     groups = [texts[i : i + 4] for i in range(0, len(texts), 4)]
     wanted = [max(group, key=lambda text: int(text.split()[1]) % 3) for group in groups]
     assert made.evaluator.given == [("test", [f"test-{i}" for i in range(4) for _ in range(2)], wanted)]
@@ -233,19 +239,17 @@ def test_best_of_n_through_the_hidden_tests() -> None:
     bed = Bed()
     made = bench(testbed=bed, evaluator=HiddenTestsEvaluator(bed))
     graded = draw(made, POLICY, "test", 0, 1, 1.0, BEST_OF_4)
-    inputs = [{test.input for test in tests} for _, tests in bed.judged]
+    inputs = [{test.input for test in tests} for _, tests in bed.judge.judged]
     assert inputs == [{"public"}] * 16 + [{"hidden"}] * 4
     selected = [completion.text for completion in graded.completions]
-    assert [text for text, _ in bed.judged[16:]] == selected
+    assert [text for text, _ in bed.judge.judged[16:]] == selected
     assert [grade.score for grade in graded.grades] == [float(int(text.split()[1]) % 2) for text in selected]
 
 
 def test_best_of_n_by_a_reward() -> None:
     """Protects the other selector: the reward's favourite of each group; a run without a reward says so."""
 
-    class Largest:
-        deterministic = True
-
+    class Largest(Reward):
         def score(self, prompts: Any, completions: Any) -> list[float]:
             return [float(c.text.split()[1]) for c in completions]
 
@@ -253,7 +257,7 @@ def test_best_of_n_by_a_reward() -> None:
     graded = draw(made, POLICY, "test", 2, 1, 1.0, Inference(n=4, selector="reward"))
     numbers = [seed % 12 for seed in made.sampler.seeds]
     assert [int(c.text.split()[1]) for c in graded.completions] == [max(numbers[:4]), max(numbers[4:])]
-    assert made.testbed.judged == []
+    assert made.testbed.judge.judged == []
     with pytest.raises(UserError, match="--reward"):
         draw(bench(), POLICY, "test", 2, 1, 1.0, Inference(n=4, selector="reward"))
 
@@ -372,7 +376,7 @@ def test_hidden_tests_decide() -> None:
             (1.0, "passed", (True,)),
             (0.0, "failed", (False,)),
         ]
-        assert [tests for _, tests in bed.judged] == [HIDDEN, HIDDEN]
+        assert [tests for _, tests in bed.judge.judged] == [HIDDEN, HIDDEN]
         with pytest.raises(UserError, match="'test-0' has no hidden tests in the split 'validation'"):
             evaluator.grade("validation", prompts, [Completion("a")] * 2)
     with pytest.raises(UserError, match="no hidden tests"), HiddenTests().open(Context(testbed=None)):
@@ -382,13 +386,11 @@ def test_hidden_tests_decide() -> None:
 def test_a_held_out_reward_decides() -> None:
     """Protects dialogue: scores are the held-out model's, and not binary."""
 
-    class Reward:
-        deterministic = True
-
+    class Length(Reward):
         def score(self, prompts: Any, completions: Any) -> list[float]:
             return [len(c.text) - 2.5 for c in completions]
 
-    evaluator = HeldOutRewardEvaluator(Reward())
+    evaluator = HeldOutRewardEvaluator(Length())
     grades = evaluator.grade("test", Bed().prompts("test")[:2], [Completion("a"), Completion("abcd")])
     assert [grade.score for grade in grades] == [-1.5, 1.5]
     assert not evaluator.binary

@@ -18,8 +18,10 @@ from preflab.methods.base import Method, Parts
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_model
 from preflab.models.spec import LoRA, ModelSpec, TinyShape
+from preflab.rewards.base import Reward
 from preflab.sampling.native import Native
 from preflab.spec import Context
+from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner
 from preflab.train.run import Run, open_run
 from preflab.train.settings import Keeping
@@ -28,7 +30,7 @@ from preflab.types import Completion, Demonstration, Preference, Prompt, Turn
 WORDS = ("add", "then", "sort", "please", "good", "bad")
 
 
-class Asking:
+class Asking(Testbed):
     """A testbed of prompts of 1 to 4 words; it has no answers and no judge."""
 
     name = "asking"
@@ -46,12 +48,9 @@ class Asking:
     def preferences(self, split: str) -> list[Preference]:
         raise UserError("asking has no pairs")
 
-    def judge(self, programs: Any) -> Any:
-        raise UserError("asking has no judge")
-
 
 @dataclass
-class Scorer:
+class Scorer(Reward):
     """The reward: `function` of an answer's text; each score is a label."""
 
     function: Callable[[str], float]

@@ -13,8 +13,10 @@ from preflab.methods.base import Parts
 from preflab.models import tiny
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
+from preflab.rewards.base import Reward
 from preflab.sampling.native import Native
 from preflab.spec import Context
+from preflab.testbeds.base import Testbed
 from preflab.train.run import open_run
 from preflab.train.settings import Keeping
 from preflab.types import Completion, Demonstration, Preference, Prompt, Split, Turn
@@ -23,7 +25,7 @@ COLOURS = ("red", "green", "blue", "black", "white", "pink", "grey", "gold")
 SHAPE = TinyShape(width=32, inner=32, layers=1, heads=2, context=32, words=("say", "good", "bad", *COLOURS))
 
 
-class Toy:
+class Toy(Testbed):
     """ "say red" is answered by "red"; the next colour is the wrong answer. The same in every split."""
 
     name = "toy"
@@ -44,11 +46,8 @@ class Toy:
             for prompt, right, other in zip(self.prompts(split), COLOURS, wrong, strict=True)
         ]
 
-    def judge(self, programs: Any) -> Any:
-        raise AssertionError("nothing here is judged")
 
-
-class Scored:
+class Scored(Reward):
     """A function as a reward, with the mean score of each call."""
 
     deterministic = True

@@ -12,20 +12,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflab.errors import UserError
+from preflab.evaluation.held_out_reward import HeldOutReward
 from preflab.meter import Meter
+from preflab.methods.warm import Warm
 from preflab.models.heads import make_reward_model
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.rewards import REWARDS
+from preflab.rewards.base import Reward, RewardSpec
 from preflab.rewards.ensemble import Ensemble
+from preflab.rewards.function import Function
 from preflab.rewards.learned import Learned
-from preflab.spec import Context, Spec
+from preflab.spec import Context
 from preflab.types import Completion, Prompt, Turn
 
 PROMPT = Prompt("p", (Turn("user", "add"),))
 
 
-class Constant(Spec):
+class Constant(RewardSpec):
     """A reward that gives the same scores whatever it is asked."""
 
     kind: Literal["constant"] = "constant"
@@ -38,7 +42,7 @@ class Constant(Spec):
         yield Opened(self)
 
 
-class Opened:
+class Opened(Reward):
     def __init__(self, spec: Constant) -> None:
         self.deterministic = spec.deterministic
         self.buys_labels = spec.labels
@@ -89,6 +93,28 @@ def test_what_its_members_are_it_is() -> None:
     ):
         with Ensemble(models=(plain, other)).open(Context()) as reward:
             assert (reward.deterministic, reward.buys_labels) == wanted
+
+
+def test_what_names_saved_models_says_so() -> None:
+    """Protects a study's plan: a reward, an evaluator and a method name their models in one way, also one inside another, and
+    where a stage made one its directory and the moments of its scores take its place; other settings and members stay."""
+    learned = Learned(path="stage:rm", tokens=7)
+    inner = Ensemble(models=(learned, Learned(path="runs/rm")))
+    spec, evaluator = Ensemble(models=(inner, Constant(scores=(1.0,)))), HeldOutReward(model=learned)
+    warm = Warm(models=("stage:rm", "runs/rm"))
+    assert (learned.saved_models(), Function(target="a:b").saved_models()) == (("stage:rm",), ())
+    assert spec.saved_models() == warm.saved_models() == ("stage:rm", "runs/rm") and evaluator.saved_models() == (
+        "stage:rm",
+    )
+
+    def settings_of(path: str) -> dict[str, Any]:
+        return {"path": "seed-0/rm", "mean": 0.5, "std": 2.0} if path == "stage:rm" else {}
+
+    placed = Learned(path="seed-0/rm", mean=0.5, std=2.0, tokens=7)
+    assert evaluator.with_saved_models(settings_of) == HeldOutReward(model=placed)
+    assert spec.with_saved_models(settings_of).models[0].models == (placed, Learned(path="runs/rm"))
+    assert warm.with_saved_models(settings_of).models == ("seed-0/rm", "runs/rm")
+    assert (learned.buys_labels, inner.buys_labels, spec.buys_labels) == (False, False, True)
 
 
 def test_saved_models(tmp_path: Path) -> None:

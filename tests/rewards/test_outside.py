@@ -316,8 +316,10 @@ def test_each_score_from_outside_is_a_label(here: Path) -> None:
 def test_one_word_stands_for_a_reward(here: Path) -> None:
     """Each form that `--reward` takes, and a reward spec of the user's own."""
     (here / "mine_c.py").write_text(
-        "from preflab.spec import Spec\n"
-        "class Own(Spec):\n    weight: float = 2.0\n"
+        "from preflab.rewards.base import RewardSpec\nfrom preflab.spec import Spec\n"
+        "class Own(RewardSpec):\n    weight: float = 2.0\n    def open(self, context): raise NotImplementedError\n"
+        "class Baseless(Spec):\n    weight: float = 2.0\n"
+        "class Shut(RewardSpec):\n    weight: float = 2.0\n"
         "def f(prompts, completions): return [0.0 for _ in completions]\n"
     )
     (here / "saved").mkdir()
@@ -332,6 +334,8 @@ def test_one_word_stands_for_a_reward(here: Path) -> None:
         ("test", "Did you mean 'tests'.*module:function"),
         ("mine_c:g", "no 'g' there"),
         ("learned", "`path`"),
+        ("mine_c:Baseless", "must be a class that derives from preflab.rewards.base.RewardSpec"),
+        ("mine_c:Shut", "must define `open`"),
     ]:
         with pytest.raises(UserError, match=complaint):
             parse_reward(text)

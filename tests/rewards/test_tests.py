@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -13,13 +13,24 @@ from pydantic import ValidationError
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.rewards.tests import TestReward, Tests
+from preflab.sandbox.judging import Answers, Judge
 from preflab.spec import Context
 from preflab.testbeds.dialogues import Dialogues, Row
 from preflab.testbeds.minicode import Minicode
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 
 
-def judge(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+class Ask(Judge):
+    """A function as a judge."""
+
+    def __init__(self, function: Callable[[Answers], list[Verdict]], every: bool = True) -> None:
+        self.function, self.every = function, every
+
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        return self.function(answers)
+
+
+def judge(programs: Answers) -> list[Verdict]:
     """A program is a number to add to the input."""
     verdicts: list[Verdict] = []
     for text, tests in programs:
@@ -33,16 +44,18 @@ def problem(name: str, add: int) -> Problem:
     return Problem(name, (Turn("user", name),), public_tests=public, hidden_tests=hidden)
 
 
-def make_testbed(run: Callable[..., list[Verdict]] = judge) -> Dialogues:
+def make_testbed(run: Judge | Callable[[Answers], list[Verdict]] = judge) -> Dialogues:
     splits: dict[Split, list[Row]] = {
         "train": [Row(problem("a", 7)), Row(problem("b", 3))],
         "validation": [Row(problem("c", 7))],
         "test": [Row(problem("d", 7))],
     }
-    return Dialogues("sums", splits, part="train", identity={}, judge=run)
+    return Dialogues("sums", splits, part="train", identity={}, judge=run if isinstance(run, Judge) else Ask(run))
 
 
-def opened(spec: Tests | None = None, run: Callable[..., list[Verdict]] = judge) -> tuple[TestReward, Dialogues]:
+def opened(
+    spec: Tests | None = None, run: Judge | Callable[[Answers], list[Verdict]] = judge
+) -> tuple[TestReward, Dialogues]:
     bed = make_testbed(run)
     with (spec or Tests()).open(Context(testbed=bed)) as reward:
         return reward, bed
@@ -61,7 +74,7 @@ def test_compiling_pays_and_the_wrong_format_costs() -> None:
     """Each part by itself, 10 or 0 below: right 10 + 1; wrong 0 + 1; what does not compile 0; "  7" is right but not the
     format, 10 + 1 - 3; so is what was cut off; with tests by share the parts are added to that, 10 x 2/3 + 1."""
 
-    def strict(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+    def strict(programs: Answers) -> list[Verdict]:
         return [
             judge([program])[0] if program[0].strip().isdigit() else Verdict("compile-error", (False,) * 3)
             for program in programs
@@ -90,15 +103,8 @@ def test_partial_reward_is_between_wrong_and_correct() -> None:
 
 def test_partial_reward_needs_every_test() -> None:
     """Protects from a reward by the tests before the first failure: a judge that stops there is refused."""
-
-    class Stopping:
-        every = False
-
-        def __call__(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
-            return judge(programs)
-
     with pytest.raises(UserError, match="give it `every: true`"):
-        opened(Tests(partial=True), Stopping())
+        opened(Tests(partial=True), Ask(judge, every=False))
 
 
 def test_problems_of_evaluation_are_refused() -> None:
@@ -114,7 +120,7 @@ def test_a_failing_judge_is_no_wrong_answer() -> None:
     and otherwise gets the mean of the others' scores, (10 + 0) / 2 = 5: it never becomes a score of 0."""
     calls: list[int] = []
 
-    def flaky(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+    def flaky(programs: Answers) -> list[Verdict]:
         calls.append(len(programs))
         failing = Verdict("error", (), {"error": "no memory"})
         return [failing if len(calls) % 2 and text == "7" else judge([(text, tests)])[0] for text, tests in programs]
@@ -126,7 +132,7 @@ def test_a_failing_judge_is_no_wrong_answer() -> None:
     with pytest.raises(UserError, match=r"failed twice on 1 of 1 answers \(at most 1% may be lost\).*'a'.*no memory"):
         dead.score([a], [Completion("7")])
 
-    def lame(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+    def lame(programs: Answers) -> list[Verdict]:
         return [Verdict("error", ()) if text == "" else judge([(text, tests)])[0] for text, tests in programs]
 
     lenient, bed = opened(Tests(unjudged=0.4), run=lame)
@@ -154,10 +160,17 @@ def test_a_judge_bound_to_the_testbed_is_refused() -> None:
         def judge(self, programs: Any) -> list[Verdict]:  # type: ignore[override]  # bound, which is what is refused
             return judge(programs)
 
+    class Itself(Dialogues, Judge):
+        def judge_once(self, answers: Answers) -> list[Verdict]:
+            return judge(answers)
+
     bed = make_testbed()
     bed.judge = Bound.judge.__get__(bed)
-    with pytest.raises(UserError, match="bound to it"), Tests().open(Context(testbed=bed)):
-        pass
+    itself = Itself("sums", bed._rows, part="train", identity={})
+    itself.judge = itself
+    for testbed in (bed, itself):
+        with pytest.raises(UserError, match="bound to the testbed"), Tests().open(Context(testbed=testbed)):
+            pass
 
 
 def test_a_testbed_without_programs_is_refused() -> None:

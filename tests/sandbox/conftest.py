@@ -10,9 +10,9 @@ from tests.conftest import require_feature
 
 from preflab.sandbox.bubblewrap import Bubblewrap, missing
 from preflab.sandbox.groups import Group, new_group
-from preflab.sandbox.judge import Judge
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import opened
+from preflab.sandbox.verdict import Worker
 from preflab.sandbox.walls import SCRIPT
 
 QUICK = Limits(cpu_s=2.0, wall_s=6.0, memory_mb=256)
@@ -57,5 +57,5 @@ def run(walls: Bubblewrap, group: Group | None) -> Callable[..., Ran]:
 
 
 @pytest.fixture(scope="session")
-def judge(walls: Bubblewrap) -> Judge:
-    return Judge(walls)
+def worker(walls: Bubblewrap) -> Worker:
+    return Worker(walls)

@@ -15,20 +15,20 @@ import pytest
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.compare import same_text
 from preflab.sandbox.groups import available, new_group
-from preflab.sandbox.judge import ANSWER, Judge, Task
 from preflab.sandbox.limits import Limits
+from preflab.sandbox.verdict import VALUE_BYTES, ProgramTask, Worker
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=3.0, wall_s=8.0, memory_mb=256)
-FIVE = Task("stdin", [Test("", "5")], limits=LIMITS)
+FIVE = ProgramTask("stdin", [Test("", "5")], limits=LIMITS)
 WRITE = (
     "import gc, os\ndef send(data):\n    line = next(o for o in gc.get_objects() if type(o).__name__ == 'Line')\n"
     "    view = memoryview(data)\n    while view: view = view[os.write(line.outgoing.fileno(), view):]\n"
 )
 
 
-def call(output: object, *arguments: object, **limits: float) -> Task:
-    return Task("call", [Test(list(arguments), output)], "f", LIMITS._replace(**limits))
+def call(output: object, *arguments: object, **limits: float) -> ProgramTask:
+    return ProgramTask("call", [Test(list(arguments), output)], "f", LIMITS._replace(**limits))
 
 
 @pytest.mark.parametrize(
@@ -68,33 +68,34 @@ SHARED = {
 def test_what_a_run_leaves_charged_is_not_the_next_ones(kind: str, walls: Bubblewrap) -> None:
     """Protects the batch: memory that a namespace holds a little longer than its processes stopped it with an OSError."""
     pair = new_group(), new_group()
-    judge = Judge(walls, pair)
+    worker = Worker(walls, pair)
     try:
         for _ in range(3):
-            judge.judge(SHARED[kind], FIVE._replace(limits=LIMITS._replace(memory_mb=512)))
-            found = judge.judge("print(5)", FIVE._replace(limits=LIMITS._replace(memory_mb=64)))
+            worker.judge(SHARED[kind], FIVE._replace(limits=LIMITS._replace(memory_mb=512)))
+            found = worker.judge("print(5)", FIVE._replace(limits=LIMITS._replace(memory_mb=64)))
             assert found.outcome == "passed"
     finally:
         for group in filter(None, pair):
             group.close()
 
 
-def test_the_first_process_is_out_of_reach(judge: Judge) -> None:
+def test_the_first_process_is_out_of_reach(worker: Worker) -> None:
     """Protects the walls' own process: its memory could be rewritten through /proc, to outlive the judge and the limits."""
     source = (
         "import os\nfound = []\nfor name in ('mem', 'syscall', 'oom_score_adj', 'root', 'environ', 'fd'):\n"
         "    try: os.stat(f'/proc/1/{name}'); found.append(name)\n    except OSError: pass\nprint(*found or [5])"
     )
-    assert judge.judge(source, FIVE).outcome == "passed"
+    assert worker.judge(source, FIVE).outcome == "passed"
 
 
 @pytest.mark.slow
 def test_nothing_outlives_a_judge_that_is_killed(tmp_path: Path) -> None:
     """Protects the machine: kill -9 of the judge takes its sandboxes with it."""
     code = (
-        "from preflab.sandbox.bubblewrap import Bubblewrap\nfrom preflab.sandbox.judge import Judge, Task\n"
+        "from preflab.sandbox.bubblewrap import Bubblewrap\nfrom preflab.sandbox.verdict import ProgramTask, Worker\n"
         "from preflab.types import Test\n"
-        f"Judge(Bubblewrap()).judge('import time\\nwhile 1: time.sleep(.1) # {tmp_path.name}', Task('stdin', [Test('', '5')]))"
+        f"source = 'import time\\nwhile 1: time.sleep(.1) # {tmp_path.name}'\n"
+        "Worker(Bubblewrap()).judge(source, ProgramTask('stdin', [Test('', '5')]))"
     )
     judge = subprocess.Popen([sys.executable, "-c", code])
     below: list[psutil.Process] = []
@@ -107,7 +108,7 @@ def test_nothing_outlives_a_judge_that_is_killed(tmp_path: Path) -> None:
     assert gone and not alive
 
 
-def test_a_checker_that_was_stopped_is_not_asked_again(judge: Judge) -> None:
+def test_a_checker_that_was_stopped_is_not_asked_again(worker: Worker) -> None:
     """Protects from `error` by the program's own doing: a value that keeps the first test busy beyond its limit."""
     source = WRITE + (
         "import time\nM = 2 ** 61 - 1\n"
@@ -115,21 +116,21 @@ def test_a_checker_that_was_stopped_is_not_asked_again(judge: Judge) -> None:
         "def f(x):\n    send(data)\n    time.sleep(5)\n"
     )
     tests = [Test(f"assert candidate({number}) == {{{number}}}", None) for number in (1, 2)]
-    task = Task("check", tests, limits=LIMITS._replace(cpu_s=1.0), functions={"candidate": "f"}, every=True)
-    assert judge.judge(source, task).outcome == "timeout"
+    task = ProgramTask("check", tests, limits=LIMITS._replace(cpu_s=1.0), functions={"candidate": "f"}, every=True)
+    assert worker.judge(source, task).outcome == "timeout"
 
 
 @pytest.mark.parametrize("printed", ["x", "", "9" * 5000])
-def test_a_special_judge_that_breaks_on_an_output_breaks_on_it_alone(printed: str, judge: Judge) -> None:
+def test_a_special_judge_that_breaks_on_an_output_breaks_on_it_alone(printed: str, worker: Worker) -> None:
     """Protects from `error` by what is printed: the problem's own judge works on what is expected."""
     special = (
         "import json, sys\na = int(json.load(sys.stdin)['output'].split()[0])\nprint('right' if a == 5 else 'wrong')"
     )
-    assert judge.judge(f"print({printed!r})", FIVE._replace(special=special)).outcome == "failed"
+    assert worker.judge(f"print({printed!r})", FIVE._replace(special=special)).outcome == "failed"
 
 
-def test_a_source_too_large_for_its_place_is_no_failure_of_the_machine(judge: Judge) -> None:
-    assert judge.judge("x = 1 #" + "x" * (33 << 20), FIVE).outcome == "compile-error"
+def test_a_source_too_large_for_its_place_is_no_failure_of_the_machine(worker: Worker) -> None:
+    assert worker.judge("x = 1 #" + "x" * (33 << 20), FIVE).outcome == "compile-error"
 
 
 @pytest.mark.parametrize(
@@ -140,15 +141,15 @@ def test_a_source_too_large_for_its_place_is_no_failure_of_the_machine(judge: Ju
         "b'\"' + b'x' * (15 << 20) + b'\"\\n'",
     ],
 )
-def test_reading_an_answer_costs_the_judge_little(data: str, judge: Judge) -> None:
+def test_reading_an_answer_costs_the_judge_little(data: str, worker: Worker) -> None:
     """Protects the judge's process: a huge answer is not read at all, whatever is in it."""
     before = time.process_time()
-    found = judge.judge(WRITE + f"def f(x):\n    send({data})\n", call([1], 1))
+    found = worker.judge(WRITE + f"def f(x):\n    send({data})\n", call([1], 1))
     assert found.outcome == "output-limit"
-    assert time.process_time() - before < 2.0 and ANSWER < 15 << 20
+    assert time.process_time() - before < 2.0 and VALUE_BYTES < 15 << 20
 
 
-def test_dripping_output_does_not_keep_the_judge_busy(judge: Judge) -> None:
+def test_dripping_output_does_not_keep_the_judge_busy(worker: Worker) -> None:
     """Protects the other workers: a byte at a time, with and without 10 MB before it, costs a small share of a core."""
     for source in (
         "import os\nwhile True: os.write(1, b'x')",
@@ -156,16 +157,16 @@ def test_dripping_output_does_not_keep_the_judge_busy(judge: Judge) -> None:
     ):
         task = FIVE if "def f" not in source else call(1, 1)
         before, started = time.process_time(), time.monotonic()
-        found = judge.judge(source, task._replace(limits=LIMITS._replace(cpu_s=2.0, wall_s=3.0)))
+        found = worker.judge(source, task._replace(limits=LIMITS._replace(cpu_s=2.0, wall_s=3.0)))
         assert found.outcome == "timeout"
         assert time.process_time() - before < 0.5 * (time.monotonic() - started)
 
 
-def test_many_open_files_do_not_stop_the_judge(judge: Judge) -> None:
+def test_many_open_files_do_not_stop_the_judge(worker: Worker) -> None:
     """Protects a training process with many files: descriptors above 1,023."""
     held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
     try:
-        assert judge.judge("print(5)", FIVE).outcome == "passed"
+        assert worker.judge("print(5)", FIVE).outcome == "passed"
     finally:
         for descriptor in held:
             os.close(descriptor)
@@ -191,14 +192,14 @@ HONEST = {
 @pytest.mark.parametrize("idiom", HONEST)
 def test_honest_idioms(idiom: str, walls: Bubblewrap) -> None:
     """Protects right programs, written as people write them."""
-    verdict = Judge(walls).judge(HONEST[idiom], FIVE)
+    verdict = Worker(walls).judge(HONEST[idiom], FIVE)
     assert verdict.correct, verdict
 
 
-def test_a_program_that_complains_while_it_is_asked(judge: Judge) -> None:
+def test_a_program_that_complains_while_it_is_asked(worker: Worker) -> None:
     """Protects from a deadlock: a large argument and much on standard error, both of which a pipe cannot hold."""
     source = "import sys\nsys.stderr.write('w' * 200000)\ndef f(a): return len(a)"
-    assert judge.judge(source, call(100000, list(range(100000)))).correct
+    assert worker.judge(source, call(100000, list(range(100000)))).correct
 
 
 @pytest.mark.parametrize(
@@ -217,16 +218,16 @@ def test_a_program_that_complains_while_it_is_asked(judge: Judge) -> None:
         ),
     ],
 )
-def test_what_tests_that_are_code_may_be_given(test: str, source: str, judge: Judge) -> None:
+def test_what_tests_that_are_code_may_be_given(test: str, source: str, worker: Worker) -> None:
     """Protects right programs that return an iterator, a range, a fraction or a decimal."""
-    task = Task("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
-    assert judge.judge(source, task).correct
+    task = ProgramTask("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
+    assert worker.judge(source, task).correct
 
 
-def test_nodes_in_slots_and_of_subclasses(judge: Judge) -> None:
+def test_nodes_in_slots_and_of_subclasses(worker: Worker) -> None:
     """Protects right programs that write a problem's class anew, with slots, or derive from it."""
     prelude = "class ListNode:\n    def __init__(self, val=0, next=None): self.val, self.next = val, next\n"
-    task = Task(
+    task = ProgramTask(
         "check",
         [Test("node = candidate(ListNode(1, ListNode(2)))\nassert (node.val, node.next.val) == (1, 3)", None)],
         limits=LIMITS,
@@ -239,44 +240,44 @@ def test_nodes_in_slots_and_of_subclasses(judge: Judge) -> None:
         "        self.val, self.next = val, next\nclass Mine(ListNode): pass\n"
         "def f(node):\n    node.next = Mine(3)\n    return node"
     )
-    assert judge.judge(slots, task).correct
+    assert worker.judge(slots, task).correct
 
 
 def test_only_tmp_can_be_written(walls: Bubblewrap) -> None:
     """Protects the machine's memory: the cover over the walls' own /proc entry was a folder without a bound."""
     source = "try: open('/proc/1/x', 'w')\nexcept OSError: print(5)"
-    assert Judge(walls).judge(source, FIVE).correct
+    assert Worker(walls).judge(source, FIVE).correct
 
 
 def test_the_limit_is_a_tests_own(walls: Bubblewrap) -> None:
     """Protects right programs of many tests: together these take more CPU time than any one of them may (it ended them)."""
     spin = "start = time.process_time()\n    while time.process_time() - start < 0.6: pass"
     source = f"import time\ndef f():\n    {spin}\n    return 5"
-    task = Task("call", [Test([], 5)] * 6, "f", LIMITS._replace(cpu_s=1.0))
-    assert Judge(walls).judge(source, task).correct
+    task = ProgramTask("call", [Test([], 5)] * 6, "f", LIMITS._replace(cpu_s=1.0))
+    assert Worker(walls).judge(source, task).correct
 
 
 SLEEP = "import time\ndef f():\n    time.sleep(.6)\n    return 5\nif __name__ == '__main__': print(f())"
 SLEEPERS = {
-    "stdin": Task("stdin", [Test("", "5")] * 15),
-    "call": Task("call", [Test([], 5)] * 15, "f", every=True),
-    "check": Task("check", [Test("assert candidate() == 5", None)] * 15, functions={"candidate": "f"}),
+    "stdin": ProgramTask("stdin", [Test("", "5")] * 15),
+    "call": ProgramTask("call", [Test([], 5)] * 15, "f", every=True),
+    "check": ProgramTask("check", [Test("assert candidate() == 5", None)] * 15, functions={"candidate": "f"}),
 }
 
 
 @pytest.mark.parametrize("mode", SLEEPERS)
-def test_who_sleeps_in_every_test_is_stopped(mode: str, judge: Judge) -> None:
+def test_who_sleeps_in_every_test_is_stopped(mode: str, worker: Worker) -> None:
     """Protects the batch: each test is right and within its wall limit, and hundreds of them would hold a worker for long.
     By the judge's rule 1 s + 15 x .2 s in all, so six or seven of .6 s."""
-    verdict = judge.judge(SLEEP, SLEEPERS[mode]._replace(limits=LIMITS._replace(wall_s=1.0)))
+    verdict = worker.judge(SLEEP, SLEEPERS[mode]._replace(limits=LIMITS._replace(wall_s=1.0)))
     assert verdict.outcome == "timeout" and 4 <= sum(verdict.passed) <= 7
 
 
 @pytest.mark.parametrize("garbled", ["x", '{"s":[[]]}', '{"n":[{"r":0},[["Pair",null,[]]]]}', '{"q":[1,0]}'])
 @pytest.mark.parametrize("swallowed", ["ValueError", "BaseException"])
-def test_a_garbled_value_is_no_exception_of_the_program(garbled: str, swallowed: str, judge: Judge) -> None:
+def test_a_garbled_value_is_no_exception_of_the_program(garbled: str, swallowed: str, worker: Worker) -> None:
     """Protects tests that expect an exception: what is no value raised one in the test, which took it for the program's."""
     test = f"try: candidate(1)\nexcept {swallowed}: pass\nelse: assert False"
     source = WRITE + f"def f(x):\n    send({garbled!r}.encode() + b'\\n')\n"
-    task = Task("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
-    assert judge.judge(source, task).outcome == "failed"
+    task = ProgramTask("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
+    assert worker.judge(source, task).outcome == "failed"

@@ -8,22 +8,22 @@ from collections.abc import Generator, Sequence
 import pytest
 
 from preflab.errors import UserError
-from preflab.sandbox.backends import backend
+from preflab.sandbox.backends import open_backend
 from preflab.sandbox.bare import Bare
-from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox.judging import open_pool
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.pool import opened_pool
-from preflab.sandbox.walls import Descriptors, Start
+from preflab.sandbox.verdict import ProgramTask, Worker
+from preflab.sandbox.walls import Descriptors, Start, Walls
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=256)
-SUM = Task("stdin", [Test("1 2\n", "3\n"), Test("5 5\n", "10\n")], limits=LIMITS)
+SUM = ProgramTask("stdin", [Test("1 2\n", "3\n"), Test("5 5\n", "10\n")], limits=LIMITS)
 
 
 @pytest.fixture
-def bare() -> Generator[Judge]:
+def bare() -> Generator[Worker]:
     walls = Bare()
-    yield Judge(walls)
+    yield Worker(walls)
     walls.home.cleanup()
 
 
@@ -41,23 +41,23 @@ def bare() -> Generator[Judge]:
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "runtime-error"),
     ],
 )
-def test_bare_keeps_the_limits(source: str, expected: str, bare: Judge) -> None:
+def test_bare_keeps_the_limits(source: str, expected: str, bare: Worker) -> None:
     """Protects machines without walls from programs that do not end, and the names of verdicts."""
     assert bare.judge(source, SUM).outcome == expected
 
 
-def test_bare_calls_and_checks(bare: Judge) -> None:
+def test_bare_calls_and_checks(bare: Worker) -> None:
     """Protects the other two modes there."""
     source = "def f(a, b): return (a, b)"
-    assert bare.judge(source, Task("call", [Test([1, 2], [1, 2])], "f", LIMITS)).correct
+    assert bare.judge(source, ProgramTask("call", [Test([1, 2], [1, 2])], "f", LIMITS)).correct
     asserted = Test("assert candidate(1, b=2) == (1, 2)", None)
-    assert bare.judge(source, Task("check", [asserted], limits=LIMITS, functions={"candidate": "f"})).correct
+    assert bare.judge(source, ProgramTask("check", [asserted], limits=LIMITS, functions={"candidate": "f"})).correct
 
 
 def test_unknown_backend() -> None:
     """Protects the user: the nearest name."""
     with pytest.raises(UserError, match=r"Unknown sandbox backend 'bubblewarp'.*bubblewrap"):
-        backend("bubblewarp")
+        open_backend("bubblewarp")
 
 
 @pytest.mark.parametrize("name", ["bubblewrap", "bare"])
@@ -65,14 +65,12 @@ def test_off_linux_there_is_a_clear_message(name: str, monkeypatch: pytest.Monke
     """Protects users of other systems, of the weak backend too."""
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.delattr(os, "sched_getaffinity")
-    with pytest.raises(UserError, match=r"needs Linux.*on darwin.*container"), opened_pool(0, name):
+    with pytest.raises(UserError, match=r"needs Linux.*on darwin.*container"), open_pool(0, name):
         pass
 
 
-class Broken:
+class Broken(Walls):
     """Walls behind which nothing runs."""
-
-    filter = b""
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
         return Bare.start(self.bare, ("/bin/false",), limits, fds)
@@ -82,12 +80,12 @@ class Broken:
 
 def test_a_sandbox_that_runs_nothing_is_refused() -> None:
     """Protects from verdicts of a sandbox that fails every program: an honest one is tried before any other."""
-    with pytest.raises(UserError, match="does not run even an honest program"), opened_pool(1, f"{__name__}:Broken"):
+    with pytest.raises(UserError, match="does not run even an honest program"), open_pool(1, f"{__name__}:Broken"):
         pass
 
 
 def test_bare_says_what_it_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
     """Protects who judges without walls from not knowing it."""
-    with opened_pool(1, "bare"):
+    with open_pool(1, "bare"):
         pass
     assert "no walls" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from preflab.sandbox import check
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.check import ATTACKS, REACHED, Attack, attack, describe
-from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.types import Test
 
 
@@ -36,5 +36,5 @@ def test_an_attack_that_gets_through_is_seen(walls: Bubblewrap, monkeypatch: pyt
 def test_a_search_for_the_expected_value_would_find_it(walls: Bubblewrap) -> None:
     """Protects from a search that finds nothing anywhere: here the value is in the program's memory, as its argument."""
     expected = check.MARK + "0123456789abcdef" * 2
-    task = Task("call", [Test([expected], expected)], "f", check.QUICK)
-    assert Judge(walls).judge(check.VERDICTS["looks for what is expected"], task).correct
+    task = ProgramTask("call", [Test([expected], expected)], "f", check.QUICK)
+    assert Worker(walls).judge(check.VERDICTS["looks for what is expected"], task).correct

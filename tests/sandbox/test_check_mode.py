@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.limits import Limits
+from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=2.0, wall_s=8.0, memory_mb=256)
@@ -34,13 +34,13 @@ def same(one, other):
 """
 
 
-def checked(*tests: str, **more: Any) -> Task:
+def checked(*tests: str, **more: Any) -> ProgramTask:
     functions = more.pop("functions", {"candidate": "f"})
-    return Task("check", [Test(test, None) for test in tests], limits=LIMITS, functions=functions, **more)
+    return ProgramTask("check", [Test(test, None) for test in tests], limits=LIMITS, functions=functions, **more)
 
 
-def outcome(judge: Judge, source: str, task: Task) -> str:
-    return judge.judge(source, task).outcome
+def outcome(worker: Worker, source: str, task: ProgramTask) -> str:
+    return worker.judge(source, task).outcome
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def outcome(judge: Judge, source: str, task: Task) -> str:
         ("def f(x, k): return 'passed'", "failed"),
     ],
 )  # fmt: skip
-def test_values_cross_and_verdicts_do_not(source: str, expected: str, judge: Judge) -> None:
+def test_values_cross_and_verdicts_do_not(source: str, expected: str, worker: Worker) -> None:
     """Protects the types that tests compare, and the verdict from objects, exceptions and words of the program's making."""
-    assert outcome(judge, source, checked("assert candidate(3, k=(1,)) == {3: ((1,), [None, True])}")) == expected
+    assert outcome(worker, source, checked("assert candidate(3, k=(1,)) == {3: ((1,), [None, True])}")) == expected
 
 
-def test_nodes_cross(judge: Judge) -> None:
+def test_nodes_cross(worker: Worker) -> None:
     """Protects LeetCode's lists and trees: long ones (no depth is used up), shared ones, and circles, both ways."""
     task = checked(
         "assert same(candidate(chain(list(range(3000)))), chain(list(range(3000))[::-1]))",
@@ -87,21 +87,21 @@ def test_nodes_cross(judge: Judge) -> None:
         + "            head.next, back, head, seen = back, head, head.next, seen + 1\n        return back\n"
         + "def both(one, other): return one is other\n"
     )
-    assert judge.judge(source, task).passed == (True, True, True)
-    assert outcome(judge, source.replace("return back", "return head"), task) == "failed"
+    assert worker.judge(source, task).passed == (True, True, True)
+    assert outcome(worker, source.replace("return back", "return head"), task) == "failed"
 
 
-def test_classes_of_the_program_have_stand_ins(judge: Judge) -> None:
+def test_classes_of_the_program_have_stand_ins(worker: Worker) -> None:
     """Protects MBPP's tests that make objects of the program's own classes."""
     task = checked("pair = Pair(3, 4)\npair.extra = Pair(1, 1)\nassert candidate([pair]) == 9", nodes=["Pair"])
     source = "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\n"
     assert (
-        outcome(judge, source + "def f(ps): return sum(p.a + p.b + p.extra.a + p.extra.b for p in ps)", task)
+        outcome(worker, source + "def f(ps): return sum(p.a + p.b + p.extra.a + p.extra.b for p in ps)", task)
         == "passed"
     )
 
 
-def test_the_program_never_meets_the_tests(judge: Judge) -> None:
+def test_the_program_never_meets_the_tests(worker: Worker) -> None:
     """Protects the expected values: neither memory, nor files, nor other processes of the sandbox hold the tests' text."""
     hunt = (
         "import gc, os\ndef f():\n    seen = ''.join(map(repr, gc.get_objects()))\n"
@@ -111,7 +111,7 @@ def test_the_program_never_meets_the_tests(judge: Judge) -> None:
         "                try: seen += open(f'/proc/{p}/{n}', errors='replace').read()\n                except OSError: pass\n"
         "    return ''.join(['kept-in', '-the-checker']) in seen, len([p for p in os.listdir('/proc') if p.isdigit()])\n"
     )
-    verdict = judge.judge(hunt, checked("assert candidate() == 'kept-in-the-checker'"))
+    verdict = worker.judge(hunt, checked("assert candidate() == 'kept-in-the-checker'"))
     assert verdict.outcome == "failed"
     assert verdict.detail["got"].startswith('{"t":[false,')
     assert (
@@ -119,19 +119,19 @@ def test_the_program_never_meets_the_tests(judge: Judge) -> None:
     )  # its own: bubblewrap, the shell's python
 
 
-def test_a_test_has_one_limit_for_all_its_calls(judge: Judge) -> None:
+def test_a_test_has_one_limit_for_all_its_calls(worker: Worker) -> None:
     """Protects the batch: a program cannot take the limit for itself a hundred times within one test."""
     slow = "import time\ndef f():\n    end = time.process_time() + .5\n    while time.process_time() < end: pass\n    return 1"
-    assert outcome(judge, slow, checked("for _ in range(20): candidate()")) == "timeout"
-    assert outcome(judge, slow, checked(*["assert candidate() == 1"] * 6)) == "passed"
+    assert outcome(worker, slow, checked("for _ in range(20): candidate()")) == "timeout"
+    assert outcome(worker, slow, checked(*["assert candidate() == 1"] * 6)) == "passed"
 
 
 @pytest.mark.parametrize(
     ("prelude", "test"), [("import no_such_module", "candidate()"), ("", "1 / 0"), ("", "import os; os._exit(0)")]
 )
-def test_tests_that_do_not_run_are_no_wrong_answer(prelude: str, test: str, judge: Judge) -> None:
+def test_tests_that_do_not_run_are_no_wrong_answer(prelude: str, test: str, worker: Worker) -> None:
     """Protects the program: tests that break before they have asked it anything are the data's failure."""
-    assert outcome(judge, "def f(): return 1", checked(test, prelude=prelude)) == "error"
+    assert outcome(worker, "def f(): return 1", checked(test, prelude=prelude)) == "error"
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_tests_that_do_not_run_are_no_wrong_answer(prelude: str, test: str, judg
         "{'n': [{'r': 0}, [['ListNode', None, []]]]}",
     ],
 )
-def test_hostile_values_cost_the_program_alone(returned: str, judge: Judge) -> None:
+def test_hostile_values_cost_the_program_alone(returned: str, worker: Worker) -> None:
     """Protects the checker: whatever is returned, the program does not pass, and the judge goes on."""
     task = checked("assert candidate() == 7", nodes=["ListNode"], prelude=LIST)
-    assert outcome(judge, f"def f(): return {returned}", task) not in ("passed", "error")
-    assert outcome(judge, "def f(): return 7", task) == "passed"
+    assert outcome(worker, f"def f(): return {returned}", task) not in ("passed", "error")
+    assert outcome(worker, "def f(): return 7", task) == "passed"
 
 
 @pytest.mark.parametrize(
@@ -160,23 +160,23 @@ def test_hostile_values_cost_the_program_alone(returned: str, judge: Judge) -> N
         f"{WRITES}write('1\\n')\ndef f(x): return x",
     ],
 )
-def test_an_empty_answer_is_the_programs_fault(source: str, judge: Judge) -> None:
+def test_an_empty_answer_is_the_programs_fault(source: str, worker: Worker) -> None:
     """Protects the batch: a line without a value once looked like tests that broke by themselves, an `error` that a program
     could make at will, and that stopped the run."""
-    assert outcome(judge, source, checked("assert candidate(2) == 2")) == "failed"
+    assert outcome(worker, source, checked("assert candidate(2) == 2")) == "failed"
 
 
 @pytest.mark.parametrize(
     "tests", [("assert candidate(1) == 2", "assert candidate(helper(2)) == 3"), ("assert nothing",)]
 )
-def test_a_test_that_breaks_before_it_asks_is_the_data_s_failure(tests: tuple[str, ...], judge: Judge) -> None:
+def test_a_test_that_breaks_before_it_asks_is_the_data_s_failure(tests: tuple[str, ...], worker: Worker) -> None:
     """Protects right programs from broken tests, wherever they stand: an earlier test's answer does not count as this one's."""
-    assert judge.judge("def f(x): return x + 1", checked(*tests)).outcome == "error"
+    assert worker.judge("def f(x): return x + 1", checked(*tests)).outcome == "error"
 
 
-def test_a_test_that_the_program_broke_is_a_wrong_answer(judge: Judge) -> None:
+def test_a_test_that_the_program_broke_is_a_wrong_answer(worker: Worker) -> None:
     """Protects from `error` by the program's own doing: a test that runs by itself is not the data's failure."""
     kept = "big = globals().get('big') or 1\nassert 'x' * (big if big > 9 else 1)\nbig = candidate(1)"
     tests = checked(kept, "assert big < 9 and candidate(1) == 1", prelude="big = 1")
-    assert judge.judge("def f(x): return 1", tests).correct
-    assert judge.judge("def f(x): return 99", tests).outcome == "failed"
+    assert worker.judge("def f(x): return 1", tests).correct
+    assert worker.judge("def f(x): return 99", tests).outcome == "failed"

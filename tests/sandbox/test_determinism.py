@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.judge import Task
+from preflab.sandbox.judging import Program, open_pool
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.pool import Program, opened_pool
+from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
-SUM = Task("stdin", [Test("1 2", "3"), Test("5 5", "10")], limits=Limits(cpu_s=1.0, wall_s=10.0, memory_mb=128))
+SUM = ProgramTask("stdin", [Test("1 2", "3"), Test("5 5", "10")], limits=Limits(cpu_s=1.0, wall_s=10.0, memory_mb=128))
 PROGRAMS = {
     "passed": "print(sum(map(int, input().split())))",
     "passed, half the limit": "import time as t\nwhile t.process_time() < .5: pass\nprint(sum(map(int, input().split())))",
@@ -43,7 +43,7 @@ def test_a_hundred_repetitions_on_a_busy_machine(walls: Bubblewrap) -> None:
     try:
         found: dict[str, Counter[str]] = {name: Counter() for name in PROGRAMS}
         asked = (Program(f"{name}#{turn}", source, SUM) for turn in range(100) for name, source in PROGRAMS.items())
-        with opened_pool() as pool:
+        with open_pool() as pool:
             for program, verdict in pool.judge(asked):
                 detail = verdict.detail.get("got", "") if verdict.outcome == "failed" else ""
                 found[program.id.rpartition("#")[0]][f"{verdict.outcome} {detail}"] += 1

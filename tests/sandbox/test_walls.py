@@ -17,15 +17,15 @@ from tests.conftest import require_feature
 from preflab.sandbox import process, seccomp
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.image import furnish
-from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import NotStarted, opened
+from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.types import Test
 
 from .conftest import QUICK, Ran
 
 Run = Callable[..., Ran]
-PROCESSES = Task("stdin", [Test("", str(QUICK.processes))], limits=QUICK)
+PROCESSES = ProgramTask("stdin", [Test("", str(QUICK.processes))], limits=QUICK)
 LIMIT = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC)[0])"
 
 
@@ -286,7 +286,7 @@ def test_a_shell_that_is_bash_sets_the_limits_too(walls: Bubblewrap, monkeypatch
         root = Path(shutil.copytree(walls.image, Path(folder) / "image", symlinks=True))
         furnish(root, {"/bin/sh": bash})
         monkeypatch.setattr(walls, "image", root)
-        verdict = Judge(walls).judge(LIMIT, PROCESSES)
+        verdict = Worker(walls).judge(LIMIT, PROCESSES)
     assert verdict.correct, verdict.detail
 
 
@@ -294,19 +294,19 @@ def test_the_user_is_changed_with_and_without_setpriv(walls: Bubblewrap, monkeyp
     """Protects both ways to a user of its own: by another program, which is quick, and by this process."""
     for able in (True, False):
         monkeypatch.setattr(process, "can_set_user", lambda able=able: able)
-        assert Judge(walls).judge(LIMIT, PROCESSES).correct
+        assert Worker(walls).judge(LIMIT, PROCESSES).correct
 
 
 def test_without_descriptors_there_is_no_verdict(walls: Bubblewrap) -> None:
     """Protects a batch from this process's own want of descriptors: it is the machine's failure, whatever wanted one, and none
     is lost on the way."""
-    judge, before = Judge(walls), len(os.listdir("/proc/self/fd"))
+    worker, before = Worker(walls), len(os.listdir("/proc/self/fd"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for more in range(1, 16):
         resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, hard))
         try:
-            assert judge.judge("print(64)", PROCESSES).outcome in ("error", "passed")
+            assert worker.judge("print(64)", PROCESSES).outcome in ("error", "passed")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert len(os.listdir("/proc/self/fd")) == before
-    assert judge.judge("print(64)", PROCESSES).correct
+    assert worker.judge("print(64)", PROCESSES).correct

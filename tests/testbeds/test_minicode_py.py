@@ -68,9 +68,9 @@ def test_answers_run_in_the_sandbox() -> None:
         for side, wanted in (("chosen", True), ("rejected", False)):
             verdicts = testbed.judge([(getattr(pair, side).text, tests[pair.prompt.id]) for pair in pairs])
             assert [verdict.correct for verdict in verdicts] == [wanted] * len(pairs)
-        known = len(testbed.judge.known)
+        known = len(testbed.judge.verdicts)
         testbed.judge([(pair.chosen.text, tests[pair.prompt.id]) for pair in pairs])
-        assert len(testbed.judge.known) == known  # judged once
+        assert len(testbed.judge.verdicts) == known  # judged once
         tricks = {
             "return x": "failed",
             "import os ; os . _exit ( 0 )": "runtime-error",

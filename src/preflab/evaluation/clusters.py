@@ -17,9 +17,8 @@ from math import comb, prod
 from typing import Any, NamedTuple
 
 from preflab.errors import UserError
-from preflab.rewards.tests import judged
+from preflab.sandbox.answer import Recipe
 from preflab.testbeds.base import Testbed
-from preflab.testbeds.code.exercise import How
 from preflab.types import Test, Verdict
 
 RAN = ("passed", "failed")
@@ -86,7 +85,7 @@ def behaviours(
     """
     asked = inputs(tests, count, seed)
     runs = [(program, (test,)) for program in programs for test in asked]
-    seen = [shown(verdict) for verdict in judged(testbed.judge, runs, ["of a cluster"] * len(runs))]
+    seen = [shown(verdict) for verdict in testbed.judge(runs)]
     return [tuple(seen[row * count : (row + 1) * count]) for row in range(len(programs))]
 
 
@@ -111,7 +110,7 @@ def listed(value: Any) -> Any:
 
 def check_inputs(tests: Sequence[Test]) -> None:
     """Raises `UserError` where tests have no inputs that can be changed."""
-    if any(isinstance(test.how, How) and test.how.task.mode == "check" for test in tests):
+    if any(isinstance(test.how, Recipe) and test.how.task.mode == "check" for test in tests):
         raise UserError("`clusters` changes the inputs of public tests, and these tests are code: leave it out.")
 
 
@@ -122,7 +121,7 @@ def inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
     for _ in range(count):
         test = drawn.choice(tests)
         how = test.how
-        if isinstance(how, How):
+        if isinstance(how, Recipe):
             how = how._replace(task=how.task._replace(special=""))
         value = test.input
         for _ in range(drawn.randint(1, CHANGES)):

@@ -20,7 +20,6 @@ from preflab.evaluation.settings import Evaluation
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
-from preflab.rewards.tests import judged
 from preflab.sampling.base import Decoding, Sampler, Samples
 from preflab.sampling.inference import Inference
 from preflab.testbeds.base import Testbed
@@ -166,7 +165,7 @@ def select(
     if inference.selector == "public-tests":
         tests = [prompt.public_tests if isinstance(prompt, Problem) else () for prompt in prompts]
         programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]
-        verdicts = judged(bench.testbed.judge, programs, [prompt.id for prompt in prompts])
+        verdicts = bench.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
         scores = [float(sum(verdict.passed)) for verdict in verdicts]
     else:
         if bench.reward is None:

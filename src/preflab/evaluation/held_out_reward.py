@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, Self
 
 from preflab.evaluation.base import Grade
 from preflab.rewards.base import Reward
 from preflab.rewards.learned import Learned
-from preflab.spec import Context, Spec
+from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split
 
 
-class HeldOutReward(Spec):
+class HeldOutReward(HoldsModels):
     """`model`: the evaluator's reward model and the normalisation of its scores."""
 
     kind: Literal["reward-model"] = "reward-model"
     model: Learned
+
+    def saved_models(self) -> tuple[str, ...]:
+        return self.model.saved_models()
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        return self.model_copy(update={"model": self.model.with_saved_models(settings_of)})
 
     @contextmanager
     def open(self, context: Context) -> Generator[HeldOutRewardEvaluator]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 from preflab.errors import UserError
 from preflab.evaluation.base import Grade
-from preflab.rewards.tests import judged
 from preflab.spec import Context, Spec
+from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt, Split
 
 
@@ -18,7 +18,7 @@ class HiddenTests(Spec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[HiddenTestsEvaluator]:
-        if not hasattr(context.testbed, "hidden_tests"):
+        if context.testbed is None or not context.testbed.tested:
             raise UserError("The evaluator hidden-tests needs a testbed with programs; this one has no hidden tests.")
         yield HiddenTestsEvaluator(context.testbed)
 
@@ -26,7 +26,7 @@ class HiddenTests(Spec):
 class HiddenTestsEvaluator:
     binary = True
 
-    def __init__(self, testbed: Any) -> None:
+    def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
@@ -36,5 +36,5 @@ class HiddenTestsEvaluator:
         if missing:
             raise UserError(f"Problem {missing[0]!r} has no hidden tests in the split {split!r}.")
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
-        verdicts = judged(self.testbed.judge, programs, [prompt.id for prompt in prompts])
+        verdicts = self.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
         return [Grade(float(v.correct), v.outcome, v.passed, v.detail) for v in verdicts]

@@ -9,7 +9,6 @@ from preflab.evaluation.base import Grade
 from preflab.evaluation.clusters import behaviours, check_inputs, clustered, grouped
 from preflab.evaluation.measures import k_at_n, pass_at_k
 from preflab.evaluation.settings import CLUSTERED, Evaluation
-from preflab.rewards.tests import judged
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Problem, Prompt, Test
 
@@ -38,7 +37,7 @@ def submitted(
     """k@n, for each pair of the settings, and the same by clusters where they ask for it."""
     tests = {prompt.id: _public(prompt) for prompt, _, _ in groups}
     rows = [(prompt.id, answer.text) for prompt, answers, _ in groups for answer in answers]
-    verdicts = judged(testbed.judge, [(text, tests[name]) for name, text in rows], [name for name, _ in rows])
+    verdicts = testbed.judge([(text, tests[name]) for name, text in rows], problems=[name for name, _ in rows])
     passes = iter(verdicts)
     found: list[dict[str, float]] = []
     for prompt, answers, grades in groups:

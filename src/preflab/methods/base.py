@@ -20,7 +20,7 @@ from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
 from preflab.sampling.base import Sampler
 from preflab.sampling.inference import Inference
-from preflab.spec import Spec
+from preflab.spec import HoldsModels
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.run import Run
@@ -77,7 +77,7 @@ class Parts:
         return self.reward
 
 
-class Method(Spec):
+class Method(HoldsModels):
     """Base of the methods' specs. `product` says what `train` returns and the run directory keeps."""
 
     model_config = ConfigDict(allow_inf_nan=False)

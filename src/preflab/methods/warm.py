@@ -6,10 +6,10 @@ apart from one point average well, those of different heads do not. One forward 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field
@@ -35,6 +35,12 @@ class Warm(Method):
     product = "reward_model"
     models: Annotated[tuple[str, ...], Field(min_length=2)]
     max_completion_tokens: Count = 1024
+
+    def saved_models(self) -> tuple[str, ...]:
+        return self.models
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        return self.model_copy(update={"models": tuple(settings_of(path).get("path", path) for path in self.models)})
 
     def train(self, parts: Parts) -> LanguageModel:
         run = parts.run

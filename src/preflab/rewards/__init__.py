@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from preflab.errors import UserError, nearest
+from preflab.rewards.base import RewardSpec
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 
@@ -19,6 +20,7 @@ REWARDS = Registry(
         "command": "preflab.rewards.command:Command",
         "http": "preflab.rewards.http:Http",
     },
+    RewardSpec,
 )
 
 

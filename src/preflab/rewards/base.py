@@ -1,26 +1,54 @@
-"""What an opened reward offers, and the one check that every score passes which code outside preflab has produced."""
+"""What a reward offers: its spec, and the opened reward. Also the check of every score that code outside preflab gives."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from preflab.errors import UserError
+from preflab.spec import Context, HoldsModels, open_spec
 from preflab.types import Completion, Prompt
 
 
-class Reward(Protocol):
-    """Scores completions. A reward that is not `deterministic` is journalled by whoever needs an exact resume."""
+class Reward(ABC):
+    """Scores completions.
 
-    @property
-    def deterministic(self) -> bool:
-        """The same prompt and completion always give the same score."""
-        ...
+    `deterministic`: the same prompt and completion always give the same score; the scores of any other reward are journalled
+    by whoever needs an exact resume. `buys_labels`: a score counts as a label; not where a model that learnt from labels gives
+    it. `outcomes`: how many of the answers scored last had which outcome; empty where scores have no such names.
+    """
 
+    deterministic: bool = True
+    buys_labels: bool = True
+    outcomes: Counter[str] = Counter()
+
+    @abstractmethod
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """One finite number a completion, row b answering prompt b; higher is better."""
-        ...
+
+
+class RewardSpec(HoldsModels):
+    """The settings of a reward."""
+
+    @property
+    def buys_labels(self) -> bool:
+        """Whether its scores are labels, bought outside the data; not where a model that learnt from data gives them."""
+        return True
+
+    @abstractmethod
+    def open(self, context: Context) -> AbstractContextManager[Reward]:
+        """The opened reward. It charges what it does to `context.meter`."""
+
+
+@contextmanager
+def open_reward(spec: RewardSpec, context: Context) -> Generator[Reward]:
+    """The opened reward. Raises `UserError` where it lacks the base class."""
+    with open_spec(spec, context, Reward) as reward:
+        yield reward
 
 
 def checked(scores: Any, count: int, source: str) -> list[float]:

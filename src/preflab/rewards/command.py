@@ -23,15 +23,15 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.rewards.base import number, to_json
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec, number, to_json
+from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 PATIENCE = 5.0  # seconds that the program has to end by itself
 TAIL = 2000  # characters of its error output that a message shows
 
 
-class Command(Spec):
+class Command(RewardSpec):
     """`command`: program and arguments, split like a shell does but run without one. `timeout`: seconds an answer."""
 
     kind: Literal["command"] = "command"
@@ -53,7 +53,7 @@ class Broken(Exception):
     """The program died or fell silent."""
 
 
-class CommandReward:
+class CommandReward(Reward):
     """The opened reward: the running program."""
 
     def __init__(self, spec: Command, meter: Meter) -> None:

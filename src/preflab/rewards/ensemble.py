@@ -5,16 +5,16 @@ mean: (1/M) sum_m r_m. worst: min_m r_m. uncertainty: mean - c * variance, over 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import fmean, pvariance
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from preflab.rewards import REWARDS
-from preflab.rewards.base import Reward
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec, open_reward
+from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 
@@ -27,7 +27,7 @@ def member(value: Any) -> Any:
 Member = Annotated[Any, BeforeValidator(member), PlainSerializer(REWARDS.dump)]
 
 
-class Ensemble(Spec):
+class Ensemble(RewardSpec):
     """`models`: saved reward models, each a path or a reward's spec; `combine`: what becomes of their scores;
     `coefficient`: the weight c of their variance under `uncertainty` (theirs: .1 for PPO, .5 for best-of-n).
 
@@ -40,19 +40,29 @@ class Ensemble(Spec):
     combine: Literal["mean", "worst", "uncertainty"] = "mean"
     coefficient: float = Field(default=0.1, ge=0, allow_inf_nan=False)
 
+    @property
+    def buys_labels(self) -> bool:
+        return any(spec.buys_labels for spec in self.models)
+
+    def saved_models(self) -> tuple[str, ...]:
+        return tuple(path for spec in self.models for path in spec.saved_models())
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        return self.model_copy(update={"models": tuple(spec.with_saved_models(settings_of) for spec in self.models)})
+
     @contextmanager
     def open(self, context: Context) -> Generator[EnsembleReward]:
         """Opens every member; each charges its own work to the meter."""
         with ExitStack() as stack:
-            yield EnsembleReward(self, [stack.enter_context(spec.open(context)) for spec in self.models])
+            yield EnsembleReward(self, [stack.enter_context(open_reward(spec, context)) for spec in self.models])
 
 
-class EnsembleReward:
+class EnsembleReward(Reward):
     """The opened reward."""
 
     def __init__(self, spec: Ensemble, members: Sequence[Reward]) -> None:
         self.deterministic = all(reward.deterministic for reward in members)
-        self.buys_labels = any(getattr(reward, "buys_labels", True) for reward in members)
+        self.buys_labels = any(reward.buys_labels for reward in members)
         self._spec = spec
         self._members = members
 

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.rewards.base import checked
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec, checked
+from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.types import Completion, Prompt
 
 
-class Function(Spec):
+class Function(RewardSpec):
     """`target`: `module:function`, from the current directory or an installed package.
 
     The function receives a list of `preflab.types.Prompt` (`id`, `turns` with `role` and `content`) and the list of
@@ -31,17 +31,17 @@ class Function(Spec):
     def open(self, context: Context) -> Generator[FunctionReward]:
         """Loads the function; raises `UserError` saying what of its name is wrong."""
         function = load_function(self.target, "reward function")
-        yield FunctionReward(self.target, function, self.deterministic, context.meter)
+        yield FunctionReward(self.target, function, context.meter, self.deterministic)
 
 
 @dataclass(frozen=True)
-class FunctionReward:
+class FunctionReward(Reward):
     """The opened reward."""
 
     target: str
     function: Callable[[list[Prompt], list[str]], Any]
-    deterministic: bool
     meter: Meter
+    deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The function's scores; raises `UserError` when it fails, or gives too few, too many or no finite numbers."""

@@ -21,14 +21,14 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.rewards.base import checked, to_json
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec, checked, to_json
+from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
 
 
-class Http(Spec):
+class Http(RewardSpec):
     """`url`: where to POST. `batch`: completions a request. `timeout`: seconds a request.
 
     What may pass (no connection, statuses 408, 425, 429, 5xx) is tried `retries` times more, after `backoff` seconds
@@ -53,7 +53,7 @@ class Http(Spec):
             if not os.environ.get(self.token_variable):
                 raise UserError(f"The reward {self.url} wants its token in ${self.token_variable}, which is not set.")
             headers["Authorization"] = f"Bearer {os.environ[self.token_variable]}"
-        yield HttpReward(self, headers, self.deterministic, context.meter)
+        yield HttpReward(self, headers, context.meter, self.deterministic)
 
 
 class Straight(urllib.request.HTTPRedirectHandler):
@@ -64,13 +64,13 @@ class Straight(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass(frozen=True)
-class HttpReward:
+class HttpReward(Reward):
     """The opened reward."""
 
     spec: Http
     headers: dict[str, str]
-    deterministic: bool
     meter: Meter
+    deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The endpoint's scores, batch by batch; raises `UserError` when it stays away or answers wrongly."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -16,12 +16,12 @@ from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.rewards.base import checked
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec, checked
+from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 
-class Learned(Spec):
+class Learned(RewardSpec):
     """score = (raw - mean) / std. `path`: a saved reward model. `tokens`: at most so many in a forward pass."""
 
     kind: Literal["learned"] = "learned"
@@ -30,6 +30,16 @@ class Learned(Spec):
     std: float = Field(default=1.0, gt=0)
     tokens: int = Field(default=16384, ge=1)
 
+    @property
+    def buys_labels(self) -> bool:
+        return False
+
+    def saved_models(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
+        return self.model_copy(update=settings_of(self.path))
+
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
         """Loads the model on the context's device; raises `UserError` where it is no reward model."""
@@ -37,7 +47,7 @@ class Learned(Spec):
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 
-class LearnedReward:
+class LearnedReward(Reward):
     """The opened reward. It costs compute, a forward pass, and no label: its labels were charged when it was trained.
 
     `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -17,15 +17,17 @@ from pydantic import Field, field_validator
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec
+from preflab.sandbox.judging import UNJUDGED, Judge
+from preflab.sandbox.verdict import ProgramOutcome
+from preflab.spec import Context
+from preflab.testbeds.base import check_judge
 from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
-Judge = Callable[[Sequence[tuple[str, Sequence[Test]]]], list[Verdict]]
-FAILED = "error"  # the outcome by which a judge says that it could not judge
-UNCOMPILED = "compile-error"
+_UNCOMPILED: ProgramOutcome = "compile-error"
 
 
-class Tests(Spec):
+class Tests(RewardSpec):
     """10 when every test passes, else 0. `partial`: the share of tests passed decides between the two instead. On top of
     either, `compile_bonus` for an answer that compiles, and `-format_penalty` for one that the regular expression `format`
     does not match whole (its dot matches line ends too), or that hit the length limit. `unjudged`: the share of the answers
@@ -63,23 +65,18 @@ class Tests(Spec):
                 f"The testbed {testbed.name} has no programs to test: its answers are text. Choose a reward that reads "
                 "text: learned, function, command or http."
             )
-        judge: Judge = testbed.judge
-        if getattr(judge, "__self__", None) is testbed:
-            raise UserError(
-                f"The judge of the testbed {testbed.name} is bound to it, so that a reward could reach the tests of "
-                "evaluation through it. Make it a static method, or an attribute that holds a function."
-            )
-        if self.partial and not getattr(judge, "every", True):
+        check_judge(testbed)
+        if self.partial and not testbed.judge.every:
             raise UserError(
                 "`partial` pays by the share of tests passed, but this testbed stops at the first that fails: give it "
                 "`every: true`."
             )
         tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in problems}
-        yield TestReward(self, tests, judge, context.meter, getattr(judge, "deterministic", True))
+        yield TestReward(self, tests, testbed.judge, context.meter, testbed.judge.deterministic)
 
 
 @dataclass(frozen=True)
-class TestReward:
+class TestReward(Reward):
     """The opened reward. `tests`: those of the training problems, by prompt id."""
 
     __test__: ClassVar[bool] = False
@@ -89,7 +86,6 @@ class TestReward:
     meter: Meter
     deterministic: bool
     outcomes: Counter[str] = field(default_factory=Counter[str])
-    """What came of the answers that were scored last."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """`wrong + (correct - wrong) x share + compile_bonus [it compiles] - format_penalty [it has not the format]`, the share
@@ -99,7 +95,7 @@ class TestReward:
         self.outcomes.clear()
         self.outcomes.update(verdict.outcome for verdict in verdicts)
         worth = [
-            None if verdict.outcome == FAILED else self._worth(verdict, answer)
+            None if verdict.outcome == UNJUDGED else self._worth(verdict, answer)
             for verdict, answer in zip(verdicts, completions, strict=True)
         ]
         known = [score for score in worth if score is not None]
@@ -116,12 +112,12 @@ class TestReward:
                 "others with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
-        return judged(self.run, programs, [prompt.id for prompt in prompts], self.spec.unjudged)
+        return self.run(programs, problems=[prompt.id for prompt in prompts], most_lost=self.spec.unjudged)
 
     def _worth(self, verdict: Verdict, answer: Completion) -> float:
         spec = self.spec
         formed = not answer.truncated and re.fullmatch(spec.format, answer.text, re.DOTALL)
-        bonus = 0.0 if verdict.outcome == UNCOMPILED else spec.compile_bonus
+        bonus = 0.0 if verdict.outcome == _UNCOMPILED else spec.compile_bonus
         share = spec.wrong + (spec.correct - spec.wrong) * self._share(verdict)
         return share + bonus - (0.0 if formed else spec.format_penalty)
 
@@ -129,23 +125,3 @@ class TestReward:
         if self.spec.partial and verdict.passed:
             return sum(verdict.passed) / len(verdict.passed)
         return float(verdict.correct)
-
-
-def judged(
-    run: Judge, programs: Sequence[tuple[str, Sequence[Test]]], problems: Sequence[str], share: float = 0.0
-) -> list[Verdict]:
-    """One verdict a program. What the machine failed at is tried once more; where it fails again, the verdict is `FAILED`, and
-    for more than `share` of the programs a `UserError` is raised. `problems`: their names."""
-    verdicts = run(programs)
-    failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == FAILED]
-    again = run([programs[row] for row in failed]) if failed else []
-    for row, verdict in zip(failed, again, strict=True):
-        verdicts[row] = verdict
-    lost = [row for row in failed if verdicts[row].outcome == FAILED]
-    if len(lost) > share * len(programs):
-        raise UserError(
-            f"The judge failed twice on {len(lost)} of {len(programs)} answers (at most {share:.0%} may be lost), first on "
-            f"problem {problems[lost[0]]!r}: {dict(verdicts[lost[0]].detail)}. That says nothing about the answers: see "
-            "`preflab sandbox check`, then run the same command again."
-        )
-    return verdicts

@@ -3,6 +3,7 @@
 The verdict is formed here, in the judge's process. A program only ever produces bytes: it sees its input and never an
 expected output, and no marker, exit code, file or pickle of its making says that it passed.
 
-Read `judge` (a program against its problem), `compare` (what counts as the right answer), `wire` (how arguments and
-results cross), `process` (one sandboxed process under its limits), `bubblewrap` (the walls around it).
+Read `judging` (answers in, verdicts out), `answer` (the program in an answer), `verdict` (a program against its tests),
+`compare` (what counts as the right answer), `wire` (how arguments and results cross), `process` (one sandboxed process under
+its limits), `bubblewrap` (the walls around it).
 """

@@ -1,4 +1,4 @@
-"""The backends by name. Another one, such as a virtual machine, is a class like these: `module:Class`."""
+"""The backends by name. Another one, such as a virtual machine, is a class derived from `Walls`: `module:Class`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.targets import load_object
 BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare": Bare}
 
 
-def backend(name: str) -> Walls:
+def open_backend(name: str) -> Walls:
     """The backend of that name, opened; raises `UserError` where there is none, or this machine cannot build it."""
     if not sys.platform.startswith("linux"):
         raise UserError(
@@ -24,5 +24,8 @@ def backend(name: str) -> Walls:
     if name in BACKENDS:
         return BACKENDS[name]()
     if ":" in name:
-        return load_object(name, "sandbox backend")()
+        walls = load_object(name, "sandbox backend")()
+        if isinstance(walls, Walls):
+            return walls
+        raise UserError(f"The sandbox backend {name!r} does not derive from {Walls.__module__}.Walls.")
     raise UserError(f"Unknown sandbox backend {name!r}.{nearest(name, BACKENDS)}")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 
 from preflab.sandbox.limits import MEGABYTE, Limits
-from preflab.sandbox.walls import ENVIRONMENT, PYTHON, SOURCE, Descriptors, Start
+from preflab.sandbox.walls import ENVIRONMENT, PYTHON, SOURCE, Descriptors, Start, Walls
 
 LAUNCH = """
 import json, os, resource, shutil, signal, sys, tempfile
@@ -45,10 +45,9 @@ os._exit(128 - code if code < 0 else code)
 """
 
 
-class Bare:
+class Bare(Walls):
     """Serves like `Bubblewrap`; needs nothing."""
 
-    filter = b""
     not_stopped = (
         "no walls (backend bare): a program may read and write what you may, open connections, start processes and fill the "
         "disk, and leave processes behind. Judge only programs that nobody was rewarded for."

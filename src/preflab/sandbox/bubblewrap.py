@@ -19,7 +19,7 @@ from preflab.errors import UserError
 from preflab.sandbox import seccomp
 from preflab.sandbox.image import DEVICES, image
 from preflab.sandbox.limits import MEGABYTE, Limits
-from preflab.sandbox.walls import ENVIRONMENT, SOURCE, Descriptors, Start
+from preflab.sandbox.walls import ENVIRONMENT, SOURCE, Descriptors, Start, Walls
 
 INSIDE = 65534  # the user id inside: nobody's
 USERS = range(0x40000000, 0x60000000)  # outer user ids, far from every real one
@@ -55,7 +55,7 @@ def new_user() -> int | None:
     return USERS[next(_users) % len(USERS)] if os.geteuid() == 0 else None
 
 
-class Bubblewrap:
+class Bubblewrap(Walls):
     """Needs the kernel's unprivileged user namespaces; opened once, it serves any number of runs from any threads."""
 
     def __init__(self) -> None:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.groups import available, new_group
-from preflab.sandbox.judge import Judge, Task
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import opened
+from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.sandbox.walls import SCRIPT
 from preflab.types import Test
 
@@ -139,15 +139,15 @@ def attack(walls: Bubblewrap) -> Iterator[Held]:
             text = box.output.decode(errors="replace")
             held = REACHED not in text and box.over == one.over and one.code in (None, box.code)
             yield Held(one.name, held, box.over or f"status {box.code}")
-        yield from _attack_verdicts(Judge(walls, (group, None)))
+        yield from _attack_verdicts(Worker(walls, (group, None)))
     finally:
         if group is not None:
             group.close()
 
 
-def _attack_verdicts(judge: Judge) -> Iterator[Held]:
+def _attack_verdicts(worker: Worker) -> Iterator[Held]:
     """Programs that want to pass without the answer, which is drawn anew."""
     expected = MARK + secrets.token_hex(16)
     for name, source in VERDICTS.items():
-        outcome = judge.judge(source, Task("call", [Test([], expected)], "f", QUICK)).outcome
+        outcome = worker.judge(source, ProgramTask("call", [Test([], expected)], "f", QUICK)).outcome
         yield Held(name, outcome not in ("passed", "error"), outcome)

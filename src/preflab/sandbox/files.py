@@ -17,14 +17,14 @@ from typing import Any, NamedTuple, cast, get_args
 from preflab.errors import UserError
 from preflab.sandbox import wire
 from preflab.sandbox.compare import Comparison
-from preflab.sandbox.judge import Task
+from preflab.sandbox.judging import Program
 from preflab.sandbox.limits import Limits, wall_for
-from preflab.sandbox.pool import Program
+from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test, Verdict
 
 FIRST = b'{"program_id": '
 """How a verdict begins."""
-Prepare = Callable[[str], tuple[str, Task]]
+Prepare = Callable[[str], tuple[str, ProgramTask]]
 
 
 class Asked(NamedTuple):
@@ -43,7 +43,7 @@ def read_problem(record: Mapping[str, Any], where: str) -> tuple[str, Prepare]:
     return needed(record, "problem_id", str, where), lambda source: (source, task)
 
 
-def read_task(record: Mapping[str, Any], where: str) -> Task:
+def read_task(record: Mapping[str, Any], where: str) -> ProgramTask:
     mode = needed(record, "mode", str, where)
     if mode not in FIELDS:
         raise UserError(f"{where}: `mode` is {mode!r}; known are {' and '.join(FIELDS)}.")
@@ -64,7 +64,7 @@ def read_task(record: Mapping[str, Any], where: str) -> Task:
     if memory < 1:
         raise UserError(f"{where}: `memory_limit_mb` must be 1 or more.")
     limits = Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=int(memory))
-    return Task("call" if mode == "call" else "stdin", tests, entry_point, limits, compare, special)
+    return ProgramTask("call" if mode == "call" else "stdin", tests, entry_point, limits, compare, special)
 
 
 def read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> Iterator[Test]:

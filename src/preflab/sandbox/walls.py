@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from preflab.sandbox.limits import Limits
 
@@ -43,12 +44,14 @@ class Start(NamedTuple):
     user: int | None
 
 
-class Walls(Protocol):
-    """`filter`: what is to be read from the descriptor of that name."""
+class Walls(ABC):
+    """A backend, opened. `filter`: what is to be read from the descriptor of that name. `not_stopped`: what a program may do
+    in spite of it, in words, of which every judge that uses it is warned; empty where there is nothing."""
 
-    @property
-    def filter(self) -> bytes: ...
+    filter: bytes = b""
+    not_stopped: str = ""
 
+    @abstractmethod
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
-        """Where `run` says `PYTHON` and `SOURCE`, the interpreter and the program's source as they lie inside."""
-        ...
+        """How to start `run`. Where it says `PYTHON` and `SOURCE`, the interpreter and the program's source are meant, as they
+        lie inside."""

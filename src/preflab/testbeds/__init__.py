@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from preflab.spec import Registry
+from preflab.testbeds.base import TestbedSpec
 
 TESTBEDS = Registry(
     "testbed",
@@ -18,4 +19,5 @@ TESTBEDS = Registry(
         "mbpp": "preflab.testbeds.code.mbpp:MBPP",
         "leetcode": "preflab.testbeds.code.leetcode:LeetCode",
     },
+    TestbedSpec,
 )

@@ -1,43 +1,110 @@
-"""What an opened testbed offers. A testbed is data with a judge; it knows nothing of models.
+"""What a testbed offers: its spec, and the opened testbed. A testbed is data with a judge; it knows nothing of models.
 
-`Testbed` is a protocol: a plugin's class needs the methods, not the base. A testbed without programs to test (dialogue)
-returns prompts that are no `Problem`s and has no judge.
+Both are base classes with a default for all but the prompts, so that preflab asks every testbed the same questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
 
-from preflab.types import Demonstration, Preference, Prompt, Split, Test, Verdict
+from preflab.errors import UserError
+from preflab.sandbox.judging import Answers, Judge
+from preflab.spec import Context, Spec, name_class, open_spec
+from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
 
 
-class Testbed(Protocol):
-    """Data in three parts that share nothing, and the judge of its programs where it has one."""
+class NoJudge(Judge):
+    """The judge of a testbed whose answers cannot be tested: it raises `UserError`."""
 
-    __test__ = False
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        raise UserError(
+            "This testbed has no tests to run: its answers are dialogue. Choose a reward that reads text (learned, "
+            "function, command, http) and an evaluator that does."
+        )
+
+
+class Testbed(ABC):
+    """Data in three splits that share nothing, and a judge where answers are programs.
+
+    `notes`: what every report on this data must say. `tested`: whether there are hidden tests, and a `judge` to run them.
+    The judge holds no data: it is an object beside the testbed, never the testbed itself.
+    """
+
+    __test__ = False  # not a test case for pytest to collect
     name: str
+    notes: tuple[str, ...] = ()
+    tested: bool = False
+    judge: Judge = NoJudge()
 
+    @abstractmethod
     def prompts(self, split: Split) -> Sequence[Prompt]:
         """The prompts of a split. In `validation` and `test` a `Problem` carries its public tests only."""
-        ...
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Prompts with answers to imitate."""
-        ...
+        """Prompts with answers to imitate. Raises `UserError` where there are none."""
+        raise self.lacks("answers to imitate", split)
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """Ordered pairs of answers that come with the data (not sampled from the policy)."""
-        ...
+        """Ordered pairs of answers that come with the data (not sampled from the policy). Raises `UserError` where there are
+        none."""
+        raise self.lacks("pairs", split)
 
-    def judge(self, programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
-        """Runs each program on its tests; one verdict a program, whatever it does. Raises `UserError` if there is none."""
-        ...
+    def rankings(self, split: Split) -> Sequence[Ranking]:
+        """Rankings of three or more answers that come with the data; empty where there are none."""
+        return ()
 
-
-class Held(Protocol):
-    """A testbed whose evaluation has hidden tests. Only `evaluation/` asks for them (an import contract and a test)."""
+    def rated(self, split: Split) -> Sequence[Rated]:
+        """Single answers, desirable or not, that come with the data; empty where there are none."""
+        return ()
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """Hidden tests by prompt id."""
-        ...
+        """Hidden tests by prompt id. Only `evaluation/` asks for them (an import contract and a test)."""
+        raise UserError(f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator.")
+
+    def words(self) -> tuple[str, ...]:
+        """Every word of its prompts and answers, where a model with a word vocabulary can be made for it."""
+        return ()
+
+    def provenance(self) -> dict[str, Any] | None:
+        """What a model trained here has seen, as `provenance.describe` writes it; None where that is not known."""
+        return None
+
+    def lacks(self, records: str, split: Split) -> UserError:
+        return UserError(f"The testbed {self.name} has no {records} in its {split} split, which this method needs.")
+
+
+class TestbedSpec(Spec):
+    """The settings of a testbed. `evaluator`: the kind of evaluator that measures on it unless the user names another."""
+
+    __test__: ClassVar[bool] = False
+    evaluator: ClassVar[str | None] = None
+
+    @property
+    def language(self) -> str:
+        """The programming language of its answers, as pygments calls it; empty where they are text or not known."""
+        return ""
+
+    @abstractmethod
+    def open(self, context: Context) -> AbstractContextManager[Testbed]:
+        """The opened testbed. Raises `UserError` for missing or damaged data."""
+
+
+@contextmanager
+def open_testbed(spec: TestbedSpec, context: Context) -> Generator[Testbed]:
+    """The opened testbed. Raises `UserError` where it, or its judge, lacks the base class."""
+    with open_spec(spec, context, Testbed) as testbed:
+        check_judge(testbed)
+        yield testbed
+
+
+def check_judge(testbed: Any) -> None:
+    """Raises `UserError` where the judge is none, or the testbed itself, whose data it would put within a reward's reach."""
+    if not isinstance(testbed.judge, Judge) or testbed.judge is testbed:
+        raise UserError(
+            f"The judge of the testbed {testbed.name} is a {name_class(type(testbed.judge))}. It must be an object of its "
+            f"own that derives from {name_class(Judge)}: through a method bound to the testbed a reward could reach the "
+            "tests of evaluation."
+        )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from preflab.errors import UserError
+from preflab.sandbox.judging import Judge
+from preflab.testbeds.base import NoJudge, Testbed
 from preflab.testbeds.provenance import describe, first_turn_key
 from preflab.types import (
     Completion,
@@ -21,11 +22,9 @@ from preflab.types import (
     Split,
     Test,
     Turn,
-    Verdict,
 )
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Programs = Sequence[tuple[str, Sequence[Test]]]
 T = TypeVar("T")
 
 
@@ -50,16 +49,8 @@ def prompt_id(turns: Sequence[Turn]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def no_judge(programs: Programs) -> list[Verdict]:
-    """The judge of a testbed whose answers cannot be tested."""
-    raise UserError(
-        "This testbed has no tests to run: its answers are dialogue. Choose a reward that reads text (learned, "
-        "function, command, http) and an evaluator that does."
-    )
-
-
-class Dialogues:
-    """The rows by split. `notes`: what every report on this data must say. `judge` is a function that knows no data."""
+class Dialogues(Testbed):
+    """The rows by split."""
 
     def __init__(
         self,
@@ -69,10 +60,10 @@ class Dialogues:
         part: str,
         identity: Mapping[str, Any],
         notes: Sequence[str] = (),
-        judge: Callable[[Programs], list[Verdict]] = no_judge,
+        judge: Judge | None = None,
     ) -> None:
         self.name = name
-        self.judge = judge
+        self.judge = judge or NoJudge()
         self.notes = tuple(notes)
         self._part = part
         self._identity = dict(identity)
@@ -83,6 +74,7 @@ class Dialogues:
             self._hidden[split] = {problem.id: problem.hidden_tests for problem in problems}
             if split != "train":
                 self._rows[split] = [replace(row, prompt=_shown(row.prompt)) for row in rows[split]]
+        self.tested = any(tests for problems in self._hidden.values() for tests in problems.values())
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
         """Each prompt once, in the order of the data; outside training a `Problem` shows its public tests only."""
@@ -115,11 +107,7 @@ class Dialogues:
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         """Hidden tests by prompt id, for evaluation alone. Raises `UserError` where there are none."""
-        if not any(self._hidden[split].values()):
-            raise UserError(
-                f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator."
-            )
-        return self._hidden[split]
+        return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
         """What a model trained here has seen: training and validation, for what chooses has seen too."""
@@ -128,7 +116,7 @@ class Dialogues:
 
     def _given(self, records: list[T], split: Split, what: str) -> list[T]:
         if not records:
-            raise UserError(f"The testbed {self.name} has no {what} in its {split} split, which this method needs.")
+            raise self.lacks(what, split)
         return records
 
 

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from preflab.errors import UserError
-from preflab.spec import Context, Spec
+from preflab.spec import Context
+from preflab.testbeds.base import TestbedSpec
 from preflab.testbeds.dialogues import SPLITS, Dialogues, Row, prompt_id
 from preflab.testbeds.hub import check_on_hub, hub_records
 from preflab.testbeds.lines import read_lines, text_field
@@ -29,7 +30,7 @@ MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
 
 
-class HH(Spec):
+class HH(TestbedSpec):
     """`data`: a folder of `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
 
     `part`: what training and validation are drawn from, "policy" (A) or "evaluator" (B); the test split is C in both.

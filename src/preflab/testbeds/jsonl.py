@@ -11,13 +11,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from preflab.errors import UserError
+from preflab.sandbox.answer import Recipe
 from preflab.sandbox.compare import Comparison
-from preflab.sandbox.judge import Task
+from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
-from preflab.testbeds.code.exercise import How
+from preflab.testbeds.base import NoJudge
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import SPLITS, Dialogues, Programs, Row, no_judge
+from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import check_text, read_lines
 from preflab.testbeds.provenance import first_turn_key, place
@@ -61,7 +63,6 @@ class Jsonl(Sandboxed):
 
     @property
     def language(self) -> str:
-        """What the answers are written in, where that is known."""
         return "python" if self.judge == SANDBOX else ""
 
     @contextmanager
@@ -87,23 +88,23 @@ class Jsonl(Sandboxed):
             )
 
     @contextmanager
-    def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Callable[[Programs], list[Verdict]]]:
+    def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Judge]:
         if self.judge == SANDBOX:
             _refuse_what_is_no_text(rows)
             self._say_how(rows)
             with self.programs() as judge:
                 yield judge
         elif self.judge:
-            yield Judge(self.judge, load_function(self.judge, "judge")).run
+            yield FunctionJudge(self.judge, load_function(self.judge, "judge"))
         else:
-            yield no_judge
+            yield NoJudge()
 
     def _say_how(self, rows: dict[Split, list[Row]]) -> None:
         """Puts into each test how it is judged, in the place of the problem's own judge."""
-        task = Task("stdin", limits=self.limits(), compare=self.compare)
+        task = ProgramTask("stdin", limits=self.limits(), compare=self.compare)
 
         def told(tests: tuple[Test, ...]) -> tuple[Test, ...]:
-            return tuple(replace(test, how=How(task._replace(special=str(test.how or "")))) for test in tests)
+            return tuple(replace(test, how=Recipe(task._replace(special=str(test.how or "")))) for test in tests)
 
         def row(given: Row) -> Row:
             prompt = given.prompt
@@ -131,15 +132,15 @@ class Jsonl(Sandboxed):
 
 
 @dataclass(frozen=True)
-class Judge:
+class FunctionJudge(Judge):
     """The user's test function, and nothing else: a reward that holds it reaches no data."""
 
     target: str
     function: Callable[[str, Any, Any], Any]
 
-    def run(self, programs: Programs) -> list[Verdict]:
-        """One verdict a program; raises `UserError` when the function itself fails."""
-        return [self._verdict(text, tests) for text, tests in programs]
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        """Raises `UserError` when the function itself fails."""
+        return [self._verdict(text, tests) for text, tests in answers]
 
     def _verdict(self, text: str, tests: Iterable[Test]) -> Verdict:
         tests = list(tests)

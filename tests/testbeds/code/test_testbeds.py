@@ -75,8 +75,8 @@ def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> N
     assert [test.input for test in exercise.public] == ["1 2\n"]
     assert [test.input for test in exercise.hidden] == ["2 2\n", "5 5\n"]
     assert len(exercise.right) == 2 and len(exercise.wrong) == 1
-    assert exercise.how.task.limits.cpu_s >= 3.0  # 1.5 s, doubled; more on a slower machine
-    assert exercise.how.task.limits.memory_mb == 1024  # at least the testbed's own
+    assert exercise.recipe.task.limits.cpu_s >= 3.0  # 1.5 s, doubled; more on a slower machine
+    assert exercise.recipe.task.limits.memory_mb == 1024  # at least the testbed's own
     split = exercise.split
     assert split is not None
     with found.open(Context()) as testbed:
@@ -178,7 +178,7 @@ def test_upper_and_lower_case(text: str, compare: str, spec: Callable[..., Code]
         ("code_contests", {**CONTEST, "description": text}),
     ):
         [exercise] = spec(kind, record).exercises()
-        assert exercise.how.task.compare == compare
+        assert exercise.recipe.task.compare == compare
 
 
 def test_keys_that_are_integers(spec: Callable[..., Code]) -> None:
@@ -340,7 +340,7 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
         answers = [Completion(SUM), Completion("print(3)"), Completion(SUM)]
         assert reward.score([prompt] * 3, answers) == [10.0, 0.0, 10.0]
         assert not reward.deterministic
-        assert len(testbed.judge.known) == 2  # the same program is judged once
+        assert len(testbed.judge.verdicts) == 2  # the same program is judged once
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from typing import Literal
 from pydantic import Field
 
 from preflab.meter import Meter
-from preflab.spec import Context, Spec
+from preflab.rewards.base import Reward, RewardSpec
+from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 
-class Brevity(Spec):
+class Brevity(RewardSpec):
     """The settings. They are checked when a run file is read, shown in its report, and repeated by its command."""
 
     kind: Literal["brevity"] = "brevity"
@@ -28,12 +29,11 @@ class Brevity(Spec):
 
 
 @dataclass(frozen=True)
-class OpenBrevity:
-    """The live reward. `deterministic`: the same answer scores the same. `meter`: where its labels are charged."""
+class OpenBrevity(Reward):
+    """The live reward, deterministic as the base says. `meter`: where its labels are charged."""
 
     spec: Brevity
     meter: Meter
-    deterministic: bool = True
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """-penalty x max(0, words - target) for each answer."""

@@ -1,7 +1,7 @@
 """The testbed `sums`: "What is 17 + 25 ?", an answer to imitate, a pair, and a test that decides.
 
-Train, validation and test share no pair of summands. The judge is a function outside the class, so that a reward that
-holds it cannot reach the data of evaluation through it.
+Train, validation and test share no pair of summands. The judge is an object beside the testbed, so that a reward that holds
+it cannot reach the data of evaluation through it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,23 @@ from __future__ import annotations
 import random
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from preflab.spec import Context, Spec
+from preflab.sandbox.judging import Answers, Judge
+from preflab.spec import Context
+from preflab.testbeds.base import Testbed, TestbedSpec
 from preflab.testbeds.provenance import describe, first_turn_key
 from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test, Turn, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-class Sums(Spec):
+class Sums(TestbedSpec):
     """`largest`: the largest summand. `shares`: of train, validation and test among all sums."""
 
+    evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["sums"] = "sums"
     largest: int = Field(default=49, ge=3, le=99)
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -36,20 +39,24 @@ class Sums(Spec):
         yield OpenSums({"train": sums[:first], "validation": sums[first:second], "test": sums[second:]})
 
 
-def judge(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
+class SumsJudge(Judge):
     """An answer passes when it is the number that its test expects."""
-    verdicts: list[Verdict] = []
-    for text, tests in programs:
-        passed = tuple(text.strip() == str(test.output) for test in tests)
-        verdicts.append(Verdict("passed" if all(passed) else "failed", passed, {} if all(passed) else {"got": text}))
-    return verdicts
+
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        for text, tests in answers:
+            passed = tuple(text.strip() == str(test.output) for test in tests)
+            detail = {} if all(passed) else {"got": text}
+            verdicts.append(Verdict("passed" if all(passed) else "failed", passed, detail))
+        return verdicts
 
 
-class OpenSums:
-    """The live testbed: what `preflab.testbeds.base.Testbed` and `Held` ask for, and a provenance."""
+class OpenSums(Testbed):
+    """The live testbed. What it leaves out, such as rankings, has a default in the base."""
 
     name = "sums"
-    judge = staticmethod(judge)
+    tested = True
+    judge = SumsJudge()
 
     def __init__(self, sums: dict[Split, list[tuple[int, int]]]) -> None:
         self._problems = {split: [problem(*pair) for pair in sums[split]] for split in SPLITS}

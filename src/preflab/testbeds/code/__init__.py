@@ -1,4 +1,5 @@
 """Testbeds whose answers are programs in Python, judged in the sandbox: one file a data set, each a record -> `Exercise`.
 
-Read `exercise` (what a record becomes), `testbed` (files, splits, opening), `extract` (the program in an answer), `judge`.
+Read `exercise` (what a record becomes) and `testbed` (files, splits, opening); `preflab.sandbox.answer` finds the program in
+an answer.
 """

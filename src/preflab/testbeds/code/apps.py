@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import UserError
-from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, How, printed_as, several
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, printed_as, several
 from preflab.testbeds.code.testbed import NAMES, Code, Raw, in_file
 from preflab.testbeds.hub import hub_file
 from preflab.testbeds.lines import text_field
@@ -80,7 +81,9 @@ class APPS(Code):
         elif all(isinstance(given, list) for given in inputs):
             tests = [(numbered(given), numbered(wanted)) for given, wanted in tests]
         else:
-            return Exercise(problem, text_field(record, "question", where), How(Task("call")), unjudged=UNLISTED)
+            return Exercise(
+                problem, text_field(record, "question", where), Recipe(ProgramTask("call")), unjudged=UNLISTED
+            )
         return self.made(record, where, problem, text_field(record, "question", where), name, tests)
 
     def reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
@@ -89,7 +92,7 @@ class APPS(Code):
         shown = [(test["input"], _text(test["output"])) for test in record.get("sample_io") or []]
         text = text_field(record, "description", where)
         if called:
-            return Exercise(str(record["id"]), text, How(Task("call")), unjudged=UNTYPED)
+            return Exercise(str(record["id"]), text, Recipe(ProgramTask("call")), unjudged=UNTYPED)
         hidden = [test for test in tests if test not in shown]
         return self.made(record, where, str(record["id"]), text, "", hidden or tests, shown if hidden else [])
 
@@ -105,14 +108,14 @@ class APPS(Code):
     ) -> Exercise:
         starter = str(record.get("starter_code") or "")
         mode = "call" if function else "stdin"
-        task = Task(mode, entry_point=function, limits=self.limits(), compare=printed_as(text), unwrap=True)
-        how = How(task, prefix=IMPORTS, function=function)
+        task = ProgramTask(mode, entry_point=function, limits=self.limits(), compare=printed_as(text), unwrap=True)
+        recipe = Recipe(task, prefix=IMPORTS, function=function)
         return Exercise(
             name=name,
             statement=ASKED.format(text, starter, FORMATS[mode]),
-            how=how,
-            public=tuple(Test(given, wanted, how) for given, wanted in shown or []),
-            hidden=tuple(Test(given, wanted, how) for given, wanted in tests),
+            recipe=recipe,
+            public=tuple(Test(given, wanted, recipe) for given, wanted in shown or []),
+            hidden=tuple(Test(given, wanted, recipe) for given, wanted in tests),
             right=tuple(_json(record, "solutions", where) or []),
             level=str(record.get("difficulty") or ""),
             unjudged=several(text) if tests else TESTLESS,

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from preflab.errors import UserError
-from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, UNSAID, Exercise, How, printed_as, several
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, UNSAID, Exercise, printed_as, several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
@@ -38,17 +39,17 @@ class CodeContests(Code):
         memory = int(record.get("memory_limit_bytes") or 0) >> 20
         stated = _seconds(record)
         limits = self.limits(self.slack * stated if stated else None, memory)
-        task = Task("stdin", limits=limits, compare=printed_as(text))
-        how = How(task)
-        public = _tests(record, "public_tests", how)
+        task = ProgramTask("stdin", limits=limits, compare=printed_as(text))
+        recipe = Recipe(task)
+        public = _tests(record, "public_tests", recipe)
         hidden = [
-            test for field in ("private_tests", "generated_tests", "tests") for test in _tests(record, field, how)
+            test for field in ("private_tests", "generated_tests", "tests") for test in _tests(record, field, recipe)
         ]
-        hidden += _extracted(record, how)
+        hidden += _extracted(record, recipe)
         return Exercise(
             name=str(name),
             statement=ASKED.format(text),
-            how=how,
+            recipe=recipe,
             public=tuple(public),
             hidden=tuple(hidden),
             right=_programs(record, "solutions"),
@@ -64,14 +65,14 @@ def _unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
     return UNSAID if name.lower().startswith(SEVERAL) else several(text)
 
 
-def _tests(record: Mapping[str, Any], field: str, how: How) -> list[Test]:
-    return [Test(given, wanted, how) for given, wanted in _pairs(record, field, "input", "output")]
+def _tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> list[Test]:
+    return [Test(given, wanted, recipe) for given, wanted in _pairs(record, field, "input", "output")]
 
 
-def _extracted(record: Mapping[str, Any], how: How) -> list[Test]:
+def _extracted(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
     """Tests of the form `{input: {stdin}, output: {stdout}}`, as text."""
     found = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
-    return [Test(test["input"]["stdin"], test["output"]["stdout"], how) for test in found]
+    return [Test(test["input"]["stdin"], test["output"]["stdout"], recipe) for test in found]
 
 
 def _programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:

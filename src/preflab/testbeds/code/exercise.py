@@ -6,10 +6,9 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
+from preflab.sandbox.answer import Recipe
 from preflab.sandbox.compare import Comparison
-from preflab.sandbox.judge import Task
 from preflab.types import Split, Test
 
 SEVERAL = re.compile(
@@ -40,16 +39,6 @@ CASELESS = re.compile(
 """How statements say that upper and lower case are alike in the answer."""
 
 
-class How(NamedTuple):
-    """What the judge must know beside a test. `prefix`: what stands before every program; `opening`: the text of the
-    statement that an answer may go on from; `function`: the name that the program must define, if any."""
-
-    task: Task
-    prefix: str = ""
-    opening: str = ""
-    function: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Exercise:
     """`right`, `wrong`: programs as the data have them. `split`: where the data put it, if they do. `unjudged`: why its
@@ -57,7 +46,7 @@ class Exercise:
 
     name: str
     statement: str
-    how: How
+    recipe: Recipe
     public: tuple[Test, ...] = ()
     hidden: tuple[Test, ...] = ()
     right: tuple[str, ...] = ()
@@ -99,5 +88,5 @@ def printed_as(statement: str) -> Comparison:
     return "caseless" if CASELESS.search(statement) else "tokens"
 
 
-def coded(sources: Sequence[str], how: How) -> tuple[Test, ...]:
-    return tuple(Test(source, None, how) for source in sources)
+def coded(sources: Sequence[str], recipe: Recipe) -> tuple[Test, ...]:
+    return tuple(Test(source, None, recipe) for source in sources)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import Exercise, How, coded, pieces
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import Exercise, coded, pieces
 from preflab.testbeds.code.testbed import Code
 from preflab.testbeds.lines import text_field
 
@@ -23,14 +24,14 @@ class HumanEval(Code):
 
     def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         prompt, test, name = (text_field(record, field, where) for field in ("prompt", "test", "entry_point"))
-        task = Task("check", limits=self.limits(), prelude=prompt, functions={"candidate": name, name: name})
+        task = ProgramTask("check", limits=self.limits(), prelude=prompt, functions={"candidate": name, name: name})
         stub = f"{prompt}\n    pass\n\n"  # an answer that begins anew may lean on what the prompt imports and defines
-        how = How(task, prefix=stub, opening=prompt, function=name)
+        recipe = Recipe(task, prefix=stub, opening=prompt, function=name)
         return Exercise(
             name=text_field(record, "task_id", where),
             statement=prompt if self.completion else ASKED.format(prompt),
-            how=how,
-            hidden=coded(pieces(test, "check(candidate)"), how),
+            recipe=recipe,
+            hidden=coded(pieces(test, "check(candidate)"), recipe),
             right=(text_field(record, "canonical_solution", where),),
             split="test",
         )

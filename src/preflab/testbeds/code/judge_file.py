@@ -10,7 +10,7 @@ from typing import TextIO
 
 from preflab.errors import UserError
 from preflab.sandbox.files import Asked, digest, drop, read_problem, read_programs, verdict_line, written
-from preflab.sandbox.pool import Program, opened_pool
+from preflab.sandbox.judging import Program, open_pool
 from preflab.testbeds.code.known import read_exercise
 from preflab.testbeds.lines import read_lines
 from preflab.types import Verdict
@@ -47,7 +47,7 @@ def judge_file(
     done = written(out)
     left = {program.id for program in read_programs(read_lines(programs), known, done)}  # every line is read
     counts: Counter[str] = Counter()
-    with _open_verdicts(out, lambda: drop(out, left)) as file, opened_pool(workers, backend) as pool:
+    with _open_verdicts(out, lambda: drop(out, left)) as file, open_pool(workers, backend) as pool:
         verdicts = pool.judge(read_programs(read_lines(programs), known, done))
         for program, verdict in track(verdicts, "judging", len(left)):
             file.write(verdict_line(program, verdict))

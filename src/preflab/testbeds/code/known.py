@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.sandbox.judge import Task
+from preflab.sandbox.answer import build_program
+from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.code.judge import question
 
 FIELDS: Mapping[str, tuple[set[str], ...]] = {
     "humaneval": ({"canonical_solution", "entry_point", "test"},),
@@ -19,7 +19,7 @@ FIELDS: Mapping[str, tuple[set[str], ...]] = {
 }
 
 
-def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[[str], tuple[str, Task]]]:
+def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[[str], tuple[str, ProgramTask]]]:
     """A record's id, and how an answer to it becomes the program that is run. Raises `UserError` where no data set has such
     records."""
     kind = next((kind for kind, forms in FIELDS.items() if any(form <= set(record) for form in forms)), None)
@@ -31,10 +31,9 @@ def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[
     found = TESTBEDS.parse({"kind": kind}).read(record, where)
     tests = (*found.public, *found.hidden)
 
-    def prepare(answer: str) -> tuple[str, Task]:
+    def prepare(answer: str) -> tuple[str, ProgramTask]:
         if found.unjudged:
-            return answer, Task("stdin", unjudged=f"the problem cannot be judged: {found.unjudged}")
-        program = question(answer, tests)[1]
-        return program.source, program.task
+            return answer, ProgramTask("stdin", unjudged=f"the problem cannot be judged: {found.unjudged}")
+        return build_program(answer, tests)
 
     return found.name, prepare

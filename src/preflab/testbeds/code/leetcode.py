@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import Exercise, How, coded, pieces, several
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import Exercise, coded, pieces, several
 from preflab.testbeds.code.testbed import Code
 from preflab.testbeds.lines import text_field
 
@@ -26,14 +27,14 @@ class LeetCode(Code):
         prelude, test = text_field(record, "prompt", where), text_field(record, "test", where)
         name = text_field(record, "entry_point", where).replace("()", "")  # Solution().name: a method of a fresh object
         nodes = tuple(node for node in NODES if f"class {node}" in prelude)
-        task = Task("check", limits=self.limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes)
-        how = How(task, prefix=prelude, function="Solution")
+        task = ProgramTask("check", limits=self.limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes)
+        recipe = Recipe(task, prefix=prelude, function="Solution")
         meta, query = record.get("meta") or {}, text_field(record, "query", where)
         return Exercise(
             name=text_field(record, "task_id", where),
             statement=query,
-            how=how,
-            hidden=coded(pieces(test, "check(candidate)"), how),
+            recipe=recipe,
+            hidden=coded(pieces(test, "check(candidate)"), recipe),
             right=(text_field(record, "completion", where),),
             level=str(record.get("difficulty") or meta.get("difficulty", "")).lower(),
             unjudged="" if ORDERLESS.search(test) else several(query),

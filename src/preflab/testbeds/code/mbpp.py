@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from preflab.errors import UserError
-from preflab.sandbox.judge import Task
-from preflab.testbeds.code.exercise import Exercise, How, coded
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import Exercise, coded
 from preflab.testbeds.code.testbed import Code
 from preflab.testbeds.lines import text_field
 from preflab.types import Split
@@ -37,17 +38,17 @@ class MBPP(Code):
         functions = tuple(name for name in names if name not in classes)
         if not functions:
             raise UserError(f"{where}: no assertion calls a function of the program.")
-        task = Task(
+        task = ProgramTask(
             "check", limits=self.limits(), prelude=imports, functions={name: name for name in functions}, nodes=nodes
         )
-        how = How(task, function=functions[0])
+        recipe = Recipe(task, function=functions[0])
         asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
         shown = tests[: self.public_first or len(record["test_list"])]
         return Exercise(
             name=f"mbpp/{number}",
             statement=ASKED.format(text_field(record, "text", where), "\n".join(shown)),
-            how=how,
-            hidden=coded(asserted, how),
+            recipe=recipe,
+            hidden=coded(asserted, recipe),
             right=(code,),
             split=split(number),
         )

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from preflab.sandbox.judging import SandboxJudge
 from preflab.sandbox.limits import Limits, machine_factor, wall_for
-from preflab.spec import Spec
-from preflab.testbeds.code.judge import ProgramJudge
+from preflab.testbeds.base import TestbedSpec
 
 
-class Sandboxed(Spec):
+class Sandboxed(TestbedSpec):
     """`time_limit_s` (also by what this machine is slower than the one it was chosen on), `memory_limit_mb`: for a test.
     `workers`: programs judged at once, 0: one a core; `backend`: the sandbox. `every`: tests go on after the first failure,
     which a reward by the share of tests needs.
@@ -35,7 +35,7 @@ class Sandboxed(Spec):
         return ["Programs were judged without walls around them (backend bare)."] if self.backend == "bare" else []
 
     @contextmanager
-    def programs(self) -> Generator[ProgramJudge]:
+    def programs(self) -> Generator[SandboxJudge]:
         """The judge, while it is open."""
-        with closing(ProgramJudge(self.workers, self.backend, every=self.every)) as judge:
+        with closing(SandboxJudge(self.workers, self.backend, every=self.every)) as judge:
             yield judge

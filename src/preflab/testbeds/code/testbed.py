@@ -37,8 +37,7 @@ class Code(Sandboxed):
     slower than what they were made for). `shots`: so many solved training problems stand before each statement.
     """
 
-    language: ClassVar[str] = "python"
-    evaluator: ClassVar[str] = "hidden-tests"
+    evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -53,6 +52,10 @@ class Code(Sandboxed):
         if self.validation + self.test >= 1:
             raise ValueError("the shares of validation and test must leave some for training")
         return self
+
+    @property
+    def language(self) -> str:
+        return "python"
 
     @property
     def title(self) -> str:
@@ -167,7 +170,7 @@ class Code(Sandboxed):
 def check(found: Exercise, where: str) -> None:
     """Raises `UserError` where a test or a program is no text that can be judged."""
     for test in (*found.public, *found.hidden):
-        if found.how.task.mode == "stdin" and not (isinstance(test.input, str) and isinstance(test.output, str)):
+        if found.recipe.task.mode == "stdin" and not (isinstance(test.input, str) and isinstance(test.output, str)):
             raise UserError(
                 f"{where}: input and output of a test must be text, and are {test.input!r}, {test.output!r}."
             )

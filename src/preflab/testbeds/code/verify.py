@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import UserError
-from preflab.sandbox.pool import Program, opened_pool
+from preflab.sandbox.answer import build_program
+from preflab.sandbox.judging import Program, open_pool
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
-from preflab.testbeds.code.judge import question
 from preflab.testbeds.code.judge_file import Track, pass_on
 from preflab.testbeds.code.testbed import Code
 
@@ -125,8 +125,8 @@ def judge_programs(
     for each in exercises:
         tests = (*each.public, *each.hidden)
         for number, text in enumerate(getattr(each, kind)[:count] if tests else ()):
-            programs.append(question(text, tests)[1]._replace(id=f"{each.name}#{number}"))
-    with opened_pool(workers, backend) as pool:
+            programs.append(Program(f"{each.name}#{number}", *build_program(text, tests)))
+    with open_pool(workers, backend) as pool:
         verdicts = track(pool.judge(programs), kind, len(programs))
         outcomes = {program.id: verdict.outcome for program, verdict in verdicts}
     return {program.id: outcomes[program.id] for program in programs}

@@ -15,7 +15,9 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.fields import Share
-from preflab.spec import Context, Spec
+from preflab.sandbox.judging import Answers, Judge
+from preflab.spec import Context
+from preflab.testbeds.base import Testbed, TestbedSpec
 from preflab.testbeds.minicode import corpus, problems
 from preflab.testbeds.minicode.language import WORDS, CompileError, RuntimeFault, Step, Value, compiled, run
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
@@ -24,10 +26,10 @@ TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few:
 HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
-class Minicode(Spec):
+class Minicode(TestbedSpec):
     """Sizes, the share of wrong demonstrations, and how statements are worded; docs/minicode.md tells how each acts."""
 
-    evaluator: ClassVar[str] = "hidden-tests"
+    evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
     train: TrainSize = 3000
@@ -43,10 +45,20 @@ class Minicode(Spec):
         yield OpenMinicode(self, context.seed)
 
 
-class OpenMinicode:
-    """`Testbed` and `Held`, held in memory: every split is generated once, on first use."""
+class MinicodeJudge(Judge):
+    """Runs answers in the language's own interpreter: a pure function of text and tests."""
+
+    def judge_once(self, answers: Answers) -> list[Verdict]:
+        """Raises `UserError` without tests."""
+        return [judge(text, tests) for text, tests in answers]
+
+
+class OpenMinicode(Testbed):
+    """Held in memory: every split is generated once, on first use."""
 
     name = "minicode"
+    tested = True
+    judge = MinicodeJudge()
 
     def __init__(self, spec: Minicode, seed: int) -> None:
         self._spec = spec
@@ -70,11 +82,6 @@ class OpenMinicode:
         """One pair a problem, a right program over a wrong one. Raises `UserError` for `test`."""
         pairs = corpus.pairs(self._trainable(split), self._seed, split)
         return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
-
-    @staticmethod
-    def judge(programs: Sequence[tuple[str, Sequence[Test]]]) -> list[Verdict]:
-        """One verdict a program: a pure function of its text and tests. Raises `UserError` without tests."""
-        return [judge(text, tests) for text, tests in programs]
 
     def words(self) -> tuple[str, ...]:
         """Every word that statements and programs are made of: one token each for a model with a word vocabulary."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from preflab.sandbox.judge import Task
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.judging import Judge
+from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
-from preflab.testbeds.code.exercise import How
-from preflab.testbeds.code.judge import ProgramJudge
 from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.minicode.language import WORDS
 from preflab.testbeds.minicode.python import OPENING, translated
@@ -28,17 +28,20 @@ from preflab.types import Completion, Demonstration, Preference, Problem, Split,
 class MinicodePy(Sandboxed, Minicode):
     """As `minicode`."""
 
-    language: ClassVar[str] = "python"
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
     time_limit_s: Annotated[float, Field(gt=0)] = 1.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 128
 
+    @property
+    def language(self) -> str:
+        return "python"
+
     @contextmanager
-    def open(self, context: Context) -> Generator[Any]:
+    def open(self, context: Context) -> Generator[OpenMinicodePy]:
         """The testbed, and its judge while it is open."""
-        how = How(Task("call", entry_point="f", limits=self.limits()), opening=OPENING)
+        recipe = Recipe(ProgramTask("call", entry_point="f", limits=self.limits()), opening=OPENING)
         with self.programs() as judge:
-            yield OpenMinicodePy(self, context.seed, how, judge, self.caveats())
+            yield OpenMinicodePy(self, context.seed, recipe, judge, self.caveats())
 
 
 class OpenMinicodePy(OpenMinicode):
@@ -46,10 +49,10 @@ class OpenMinicodePy(OpenMinicode):
 
     name = "minicode-py"
 
-    def __init__(self, spec: Minicode, seed: int, how: How, judge: ProgramJudge, notes: Sequence[str]) -> None:
+    def __init__(self, spec: Minicode, seed: int, recipe: Recipe, judge: Judge, notes: Sequence[str]) -> None:
         super().__init__(spec, seed)
         self.notes = tuple(notes)
-        self._how = how
+        self._recipe = recipe
         self.judge = judge
         self._known: dict[int, Test] = {}  # a test stays one object, by which verdicts are kept
 
@@ -75,13 +78,13 @@ class OpenMinicodePy(OpenMinicode):
         return tuple(dict.fromkeys((*WORDS, *PYTHON)))
 
     def _called(self, tests: Sequence[Test]) -> tuple[Test, ...]:
-        return tuple(self._known.setdefault(id(test), call(test, self._how)) for test in tests)
+        return tuple(self._known.setdefault(id(test), call(test, self._recipe)) for test in tests)
 
 
-def call(test: Test, how: How) -> Test:
+def call(test: Test, recipe: Recipe) -> Test:
     """A test as a call: the list is the one argument, and tuples are lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
-    return Test([list(test.input)], output, how)
+    return Test([list(test.input)], output, recipe)
 
 
 def python(answer: Completion) -> Completion:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.judge import Task
+from preflab.sandbox.judging import AHEAD, Program, open_pool
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.pool import AHEAD, Program, opened_pool
+from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
-ECHO = Task("stdin", [Test("7", "7")], limits=Limits(cpu_s=2.0, wall_s=10.0))
+ECHO = ProgramTask("stdin", [Test("7", "7")], limits=Limits(cpu_s=2.0, wall_s=10.0))
 
 
 def test_programs_are_read_no_further_ahead_than_needed(walls: Bubblewrap) -> None:
@@ -22,7 +22,7 @@ def test_programs_are_read_no_further_ahead_than_needed(walls: Bubblewrap) -> No
             read.append(number)
             yield Program(str(number), "print(input())" if number % 2 else "print(8)", ECHO)
 
-    with opened_pool(2) as pool:
+    with open_pool(2) as pool:
         found: dict[str, str] = {}
         for program, verdict in pool.judge(programs()):
             found[program.id] = verdict.outcome

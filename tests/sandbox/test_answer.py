@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.testbeds.code.extract import extract, parses
-from preflab.testbeds.code.judge import behind
+from preflab.sandbox.answer import extract_program, parses, prepend
 
 OPENING = 'def add(a, b):\n    """The sum."""\n'
 WHOLE = "def add(a, b):\n    return a + b\n"
@@ -59,7 +58,7 @@ WHOLE = "def add(a, b):\n    return a + b\n"
     ],
 )
 def test_scripts(text: str, program: str) -> None:
-    assert extract(text) == program
+    assert extract_program(text) == program
 
 
 @pytest.mark.parametrize(
@@ -80,26 +79,26 @@ def test_scripts(text: str, program: str) -> None:
     ],
 )
 def test_functions(text: str, program: str) -> None:
-    assert extract(text, opening=OPENING, function="add") == program
+    assert extract_program(text, opening=OPENING, function="add") == program
 
 
 def test_a_method_is_looked_for_by_its_class() -> None:
     solution = "class Solution:\n    def add(self, a, b): return a + b\n"
     text = f"```python\n{solution}```\n```python\nprint(Solution().add(1, 2))\n```"
-    assert extract(text, function="Solution.add") == solution
+    assert extract_program(text, function="Solution.add") == solution
 
 
 def test_a_function_may_be_a_method_of_solution() -> None:
     """Protects APPS, where a function may be called in the class `Solution`: the block with the class, not one that uses it."""
     solution = "class Solution:\n    x = 1\n\n    def add(self, a, b): return a + b\n"
     text = f"```python\n{solution}```\n```python\nprint(Solution().add(1, 2))\n```"
-    assert extract(text, function="add") == solution
+    assert extract_program(text, function="add") == solution
 
 
 @given(st.text(), st.sampled_from(["", OPENING]), st.sampled_from(["", "add"]))
 def test_any_text_has_a_program(text: str, opening: str, function: str) -> None:
     """Protects training from what a policy writes: extraction never raises, and what is Python by itself stays whole."""
-    found = extract(text, opening=opening, function=function)
+    found = extract_program(text, opening=opening, function=function)
     if not opening and "```" not in text and "~~~" not in text and "\r" not in text and parses(text):
         assert found == text
 
@@ -108,7 +107,7 @@ def test_imports_from_the_future_stay_first() -> None:
     """Protects programs behind a prefix: such an import may stand nowhere else, on however many lines."""
     program = '"""Doc."""\nfrom __future__ import (\n    annotations,\n)\nx: int = y\n'
     space: dict[str, int] = {}
-    exec(behind("y = 3\n", program), space)
+    exec(prepend("y = 3\n", program), space)
     assert space["x"] == 3
-    assert behind("y = 3\n", "x = y") == "y = 3\nx = y" and behind("", program) == program
-    assert behind("y = 3\n", "from __future__ import (") == "y = 3\nfrom __future__ import ("
+    assert prepend("y = 3\n", "x = y") == "y = 3\nx = y" and prepend("", program) == program
+    assert prepend("y = 3\n", "from __future__ import (") == "y = 3\nfrom __future__ import ("

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from preflab.sandbox import judge as judging
-from preflab.sandbox.judge import Judge, Task
+from preflab.sandbox import verdict as module
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import NotStarted
+from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=2.0, wall_s=6.0, memory_mb=256)
-SUMS = Task("stdin", [Test("1 2\n", "3\n"), Test("10 -4\n", "6\n"), Test("0 0\n", "0\n")], limits=LIMITS)
-UNIQUE = Task("call", [Test([[3, 1, 3]], [3, 1]), Test([[]], []), Test([["b", "b"]], ["b"])], "unique", LIMITS)
+SUMS = ProgramTask("stdin", [Test("1 2\n", "3\n"), Test("10 -4\n", "6\n"), Test("0 0\n", "0\n")], limits=LIMITS)
+UNIQUE = ProgramTask("call", [Test([[3, 1, 3]], [3, 1]), Test([[]], []), Test([["b", "b"]], ["b"])], "unique", LIMITS)
 SPRAY = (
     "import os\ndef spray(line):\n    for fd in range(3, 40):\n        try: os.write(fd, line)\n"
     "        except OSError: pass\n"
@@ -22,8 +22,8 @@ SPRAY = (
 RIGHT = "def unique(xs): return list(dict.fromkeys(xs))\n"
 
 
-def outcome(judge: Judge, source: str, task: Task) -> str:
-    return judge.judge(source, task).outcome
+def outcome(worker: Worker, source: str, task: ProgramTask) -> str:
+    return worker.judge(source, task).outcome
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def outcome(judge: Judge, source: str, task: Task) -> str:
         ("print('passed'); print('{\"verdict\": \"passed\"}')", "failed"),
     ],
 )
-def test_scripts(source: str, expected: str, judge: Judge) -> None:
+def test_scripts(source: str, expected: str, worker: Worker) -> None:
     """Protects each name of a verdict, and honest programs written in any of the usual ways."""
-    assert outcome(judge, source, SUMS) == expected
+    assert outcome(worker, source, SUMS) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,16 @@ def test_scripts(source: str, expected: str, judge: Judge) -> None:
         ("import sys\nsys.setrecursionlimit(10**9)\ndef unique(xs): return unique(xs)", "memory"),
     ],
 )  # fmt: skip
-def test_calls(source: str, expected: str, judge: Judge) -> None:
+def test_calls(source: str, expected: str, worker: Worker) -> None:
     """Protects the channel: it can be garbled, flooded and spoken on too early, and none of that passes."""
-    found = outcome(judge, source, UNIQUE)
+    found = outcome(worker, source, UNIQUE)
     assert found == expected or (expected == "memory" and found == "runtime-error")  # a stack may end before the memory
 
 
-def test_expected_values_are_not_in_reach(judge: Judge) -> None:
+def test_expected_values_are_not_in_reach(worker: Worker) -> None:
     """Protects the tests: neither frames, nor live objects, nor files, nor arguments hold what is expected."""
     secret = "kept-outside-1f0c"
-    task = Task("call", [Test([1], secret)], "f", LIMITS)
+    task = ProgramTask("call", [Test([1], secret)], "f", LIMITS)
     hunt = (
         "import gc, os, sys\ndef f(x):\n    seen = ''\n    frame = sys._getframe()\n    while frame:\n"
         "        seen += repr(frame.f_locals) + repr(frame.f_globals); frame = frame.f_back\n"
@@ -105,13 +105,13 @@ def test_expected_values_are_not_in_reach(judge: Judge) -> None:
         "                try: seen += open(f'/proc/{p}/{n}', errors='replace').read()\n                except OSError: pass\n"
         "    return ''.join(['kept-outside', '-1f0c']) in seen\n"
     )
-    verdict = judge.judge(hunt, task)
+    verdict = worker.judge(hunt, task)
     assert verdict.outcome == "failed" and verdict.detail["got"] == "false"
 
 
-def test_the_first_failure_ends_it_and_is_shown(judge: Judge) -> None:
+def test_the_first_failure_ends_it_and_is_shown(worker: Worker) -> None:
     """Protects time and readers: later tests are not run, and the failing one stands there with what came instead."""
-    verdict = judge.judge("print(3)", SUMS)
+    verdict = worker.judge("print(3)", SUMS)
     assert verdict.passed == (True, False, False)
     assert dict(verdict.detail) == {"test": 1, "input": "10 -4\n", "expected": "6\n", "got": "3\n"}
 
@@ -125,41 +125,43 @@ def test_the_first_failure_ends_it_and_is_shown(judge: Judge) -> None:
         ("def unique(xs): return xs if xs else 1 / 0", UNIQUE, (False, False, False)),  # no test after its end
     ],
 )
-def test_every_test_where_a_share_counts(source: str, task: Task, passed: tuple[bool, ...], judge: Judge) -> None:
+def test_every_test_where_a_share_counts(
+    source: str, task: ProgramTask, passed: tuple[bool, ...], worker: Worker
+) -> None:
     """Protects the reward by the share of tests: later ones count too, as far as the program lives."""
-    verdict = judge.judge(source, task._replace(every=True))
+    verdict = worker.judge(source, task._replace(every=True))
     assert verdict.passed == passed and verdict.detail["test"] == passed.index(False)
 
 
-def test_a_special_judge_decides(judge: Judge) -> None:
+def test_a_special_judge_decides(worker: Worker) -> None:
     """Protects problems of several right answers: a program of the problem's, in a sandbox too, sees input and output."""
     special = (
         "import json, sys\ncase = json.load(sys.stdin)\n"
         "got = case['output'].split()\nprint('right' if sorted(got) == sorted(case['expected'].split()) else 'wrong')"
     )
-    task = Task("stdin", [Test("", "1 2 3")], limits=LIMITS, special=special)
-    assert [outcome(judge, f"print({text!r})", task) for text in ("3 1 2", "1 2")] == ["passed", "failed"]
-    assert outcome(judge, "print(1)", task._replace(special="print('passed')")) == "error"  # its own fault
+    task = ProgramTask("stdin", [Test("", "1 2 3")], limits=LIMITS, special=special)
+    assert [outcome(worker, f"print({text!r})", task) for text in ("3 1 2", "1 2")] == ["passed", "failed"]
+    assert outcome(worker, "print(1)", task._replace(special="print('passed')")) == "error"  # its own fault
 
 
-def test_each_call_has_a_limit_of_its_own(judge: Judge) -> None:
+def test_each_call_has_a_limit_of_its_own(worker: Worker) -> None:
     """Protects programs with many tests: .8 s of CPU three times is within 2 s a test."""
     source = RIGHT + "import time\nu = unique\ndef unique(xs):\n    end = time.process_time() + .8\n"
     source += "    while time.process_time() < end: pass\n    return u(xs)"
-    assert outcome(judge, source, UNIQUE) == "passed"
+    assert outcome(worker, source, UNIQUE) == "passed"
 
 
-def test_a_failure_of_the_machine_is_tried_again(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_machine_is_tried_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects from the machine's failures counted as wrong answers: two in a row are forgiven, three are an `error`."""
-    opened, failures = judging.opened, iter([True, True, False, *[True] * 3])
+    opened, failures = module.opened, iter([True, True, False, *[True] * 3])
 
     def sometimes(*arguments: Any, **settings: Any) -> Any:
         if next(failures):
             raise NotStarted("no space for a namespace")
         return opened(*arguments, **settings)
 
-    monkeypatch.setattr(judging, "opened", sometimes)
+    monkeypatch.setattr(module, "opened", sometimes)
     one = SUMS._replace(tests=SUMS.tests[:1])
-    assert outcome(judge, "print(3)", one) == "passed"
-    verdict = judge.judge("print(3)", one)
+    assert outcome(worker, "print(3)", one) == "passed"
+    verdict = worker.judge("print(3)", one)
     assert verdict.outcome == "error" and verdict.detail["got"] == "no space for a namespace"

@@ -1,0 +1,181 @@
+"""The program in an answer, and what it must do: a pure function of the answer's text and of its tests' `Recipe`.
+
+A chat model puts programs into fences, among words and examples; a base model goes on from the statement, often beyond the
+end of its program. Of fenced blocks the last one that defines the wanted function counts (a second thought is the better
+one), or the last that does something where none is wanted; a block that is not closed reaches to the end. Without a fence the
+answer is the program, up to where it stops being Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from preflab.errors import UserError
+from preflab.sandbox.verdict import ProgramTask
+from preflab.types import Test
+
+_FENCE = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
+_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)
+"""A fence of Python that opens behind words, on their line."""
+_BEGIN_MARK = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
+_END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
+"""MBPP's own marks around an answer, each on a line of its own."""
+_DOCUMENTS = ("markdown", "md")
+"""Fences of texts that may hold fences of programs."""
+_MOST_FENCES = 8
+"""Fences at most that are tried as the end of a block."""
+_MOST_DROPPED = 60
+"""Lines that are dropped, one after another, to find the end of a program."""
+_MOST_WORDS = 5
+"""Lines of words that may stand before a program without fences."""
+
+
+class Recipe(NamedTuple):
+    """How an answer becomes a program; a test carries it in `how`. `task`: what the program must do, its tests aside;
+    `prefix`: what stands before every program; `opening`: the text of the statement that an answer may go on from;
+    `function`: the name that the program must define, if any: a plain one or `Class.method`."""
+
+    task: ProgramTask
+    prefix: str = ""
+    opening: str = ""
+    function: str = ""
+
+
+_SCRIPT = Recipe(ProgramTask("stdin"))
+
+
+def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
+    """The source in an answer, and what it must do to pass the tests."""
+    if not tests:
+        raise UserError("An answer was to be judged without a test: every program would pass.")
+    recipe: Recipe = tests[0].how or _SCRIPT
+    source = prepend(recipe.prefix, extract_program(text, opening=recipe.opening, function=recipe.function))
+    return source, recipe.task._replace(tests=tests)
+
+
+def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
+    """The program's source; see `Recipe` for `opening` and `function`."""
+    text = _between_marks(text.replace("\r\n", "\n"))
+    blocks = _fenced_blocks(_LATE_FENCE.sub(r"\1\n\2", text))
+    if not blocks:
+        whole = _cut_to_python("", text) if function and not text[:1].isspace() else ""
+        complete = whole and _defines(whole, function) and parses(whole)
+        return whole if complete else _cut_to_python(opening, text)
+    fitting = [block for block in blocks if (_defines(block, function) if function else _is_program(block))]
+    return fitting[-1] if fitting else _cut_to_python(opening, blocks[-1])
+
+
+def prepend(prefix: str, program: str) -> str:
+    """The program with the prefix before it; what it imports from the future still stands first."""
+    if not prefix or "__future__" not in program:
+        return prefix + program
+    try:
+        nodes = [
+            node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        ]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return prefix + program
+    lines = program.splitlines(keepends=True)
+    for node in nodes:
+        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+            lines[number] = "\n"
+    return "\n".join([*map(ast.unparse, nodes), prefix, "".join(lines)])
+
+
+def _between_marks(text: str) -> str:
+    """What stands before the first `[DONE]` and behind a `[BEGIN]` there, where they are used."""
+    done = _END_MARK.search(text)
+    text = text[: done.start()] if done else text
+    begun = _BEGIN_MARK.search(text)
+    return text[begun.end() :] if begun else text
+
+
+def _fenced_blocks(text: str) -> list[str]:
+    """What stands in fences marked as Python, or in unmarked ones where none is so marked."""
+    found: list[tuple[str, str]] = []
+    lines = text.splitlines(keepends=True)
+    place = 0
+    while place < len(lines):
+        opened = _FENCE.match(lines[place].rstrip("\n"))
+        place += 1
+        if opened and opened[3].lower() not in _DOCUMENTS:
+            body, place = _read_block(lines, place, opened[1], opened[2])
+            found.append((opened[3].lower(), body))
+    marked = [body for tag, body in found if tag.startswith("py")]
+    return marked or [body for tag, body in found if not tag]
+
+
+def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[str, int]:
+    """What stands behind an opening fence, and where to go on. Where the text up to the next fence is no Python, the fence may
+    be inside it, in a docstring; where no fence follows, the end closes it, or a fence at the end of a line."""
+    closing = [at for at in range(start, len(lines)) if lines[at].strip() == fence]
+    bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in closing[:_MOST_FENCES]]
+    if not bodies:
+        rest = "".join(line.removeprefix(indent) for line in lines[start:])
+        return rest.rstrip().removesuffix(fence) if rest.rstrip().endswith(fence) else rest, len(lines)
+    return next((body for body in bodies if parses(body[0])), bodies[0])
+
+
+def _is_program(source: str) -> bool:
+    """Whether it is Python that does something: an example's output may be Python too, of values alone."""
+    if not parses(source):
+        return False
+    top = ast.parse(source).body
+    return any(
+        not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node)) for node in top
+    )
+
+
+def _cut_to_python(opening: str, text: str) -> str:
+    """The longest beginning of the text, in lines, that is Python behind the opening. Where nothing is opened, words may stand
+    before the program; all of the text where none is found."""
+    if not opening and text[:1].isspace():
+        whole = textwrap.dedent(text)
+        text = whole if parses(whole) else text.lstrip()
+    lines = text.splitlines(keepends=True)
+    for skipped in range(1 if opening else min(_MOST_WORDS, len(lines)) + 1):
+        source = _longest_beginning(opening, lines[skipped:])
+        if source is not None and (not skipped or _is_program(source)):
+            return source
+    return opening + text
+
+
+def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
+    """The longest one that is Python, sought backwards from the end, then from where Python finds the first fault."""
+    for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
+        for kept in range(end, max(0, end - _MOST_DROPPED), -1):
+            source = opening + "".join(lines[:kept])
+            if parses(source):
+                return source
+    return None
+
+
+def _count_good_lines(source: str) -> int:
+    """The number of lines before the one in which Python finds a fault; 0 where it does not say."""
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return max(0, (error.lineno or 1) - 1)
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return 0
+
+
+def _defines(source: str, function: str) -> bool:
+    """Whether the source has a definition of the name, or the class `Solution` has; what is no Python is searched as text."""
+    name = re.escape(function.partition(".")[0])
+    plain = rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*="
+    method = rf"^class\s+Solution\b(?:.*\n)+?[ \t]+def\s+{name}\b"
+    return re.search(f"{plain}|{method}", source, re.MULTILINE) is not None
+
+
+def parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

@@ -1,0 +1,300 @@
+"""One program against its tests: runs it test by test between its walls, and forms the verdict outside of them.
+
+Three modes. `stdin`: a script; each test is a fresh process in fresh walls, right when it exits with status 0 and printed
+the expected text. `call`: a module whose entry point is called once a test, in one process; right when what it returns is
+the expected value. `check`: a module whose functions are called by tests that are code; these run in a second sandbox, and
+only calls and plain values cross. A test ends with the first limit that is passed, a program with its first failing test.
+
+A failure of the machine is not a wrong answer: the program is run again, and after `TRIES` the verdict is `error`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from preflab.sandbox import wire
+from preflab.sandbox.compare import Comparison, same_text, same_value
+from preflab.sandbox.groups import Group
+from preflab.sandbox.limits import Limits
+from preflab.sandbox.process import Box, NotStarted, opened
+from preflab.sandbox.walls import CALLED, CHECKED, SCRIPT, Walls
+from preflab.types import Test, Verdict
+
+ProgramOutcome = Literal[
+    "passed",
+    "failed",
+    "timeout",
+    "memory",
+    "output-limit",
+    "runtime-error",
+    "compile-error",
+    "forbidden",
+    "error",
+]
+TRIES = 3
+PAUSE = 0.1
+"""Seconds before the machine is tried again."""
+IDLE_SECONDS = 0.2
+"""Seconds that each test of a program may wait beside others; all of them together may also wait as long as one may."""
+DETAIL_CHARACTERS = 2000
+"""Characters of an answer that a verdict keeps for people to read."""
+SOURCE_BYTES = 1 << 20
+VALUE_BYTES = 4 << 20
+"""Bytes of a returned value at most, and how many lists, tuples, sets and dictionaries may be in it: reading it is the judge's
+own work."""
+VALUE_CONTAINERS = 200_000
+OUTPUT_RATIO = 16
+"""An output longer than so many times the expected one is wrong, and is not compared: that would take long."""
+_FILTERED_CALL = -31  # the signal that ends a program after a filtered system call
+_COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
+
+
+class ProgramTask(NamedTuple):
+    """What a program must do. A test's `input` is text for `stdin`; for `call`, the arguments of `entry_point`; for `check`,
+    a piece of Python that raises unless the test is passed.
+
+    `compare`: how printed text is compared; `special`: the source of a program that decides instead (it reads a JSON object of
+    `input`, `expected`, `output`, and prints `right` or `wrong`). `unwrap`: an expected list of one may also stand for what is
+    in it. `every`: tests go on after the first failure, as far as the program lives.
+    `unjudged`: why there can be no verdict; empty where there can.
+
+    Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the program;
+    `nodes` are the classes whose objects may cross.
+    """
+
+    mode: Literal["stdin", "call", "check"]
+    tests: Sequence[Test] = ()
+    entry_point: str = ""
+    limits: Limits = Limits()
+    compare: Comparison = "lines"
+    special: str = ""
+    unwrap: bool = False
+    every: bool = False
+    unjudged: str = ""
+    prelude: str = ""
+    functions: Mapping[str, str] = {}
+    nodes: Sequence[str] = ()
+
+
+class TestResult(NamedTuple):
+    """What came of one test; `got`: what the program printed or returned, in words; `idle`: seconds that it waited."""
+
+    outcome: ProgramOutcome
+    got: str = ""
+    idle: float = 0.0
+
+
+class Worker:
+    """Judges one program at a time. `walls` are open; `groups`: the control groups that measure the program and its tests."""
+
+    def __init__(self, walls: Walls, groups: tuple[Group | None, Group | None] = (None, None)) -> None:
+        self.walls, self.groups = walls, groups
+
+    def judge(self, source: str, task: ProgramTask) -> Verdict:
+        """The verdict. `passed` says for each test whether it was passed; a test that was not run was not."""
+        nothing = [False] * len(task.tests)
+        try:
+            code = source.encode()
+        except UnicodeEncodeError:
+            return _failing_verdict(TestResult("compile-error", "the source is not UTF-8 text"), nothing)
+        if len(code) > SOURCE_BYTES:
+            too_long = TestResult("compile-error", f"the source has more than {SOURCE_BYTES:,} bytes")
+            return _failing_verdict(too_long, nothing)
+        if task.unjudged:
+            return _failing_verdict(TestResult("error", task.unjudged), nothing)
+        trouble = ""
+        for _ in range(TRIES):
+            try:
+                return self._run_tests(code, task)
+            except (NotStarted, OSError) as error:  # the machine's failure: what the program does never raises here
+                trouble = str(error)
+                time.sleep(PAUSE)
+        return _failing_verdict(TestResult("error", trouble), nothing)
+
+    def _run_tests(self, code: bytes, task: ProgramTask) -> Verdict:
+        run = {"stdin": self._run_script, "call": self._run_calls, "check": self._run_checks}[task.mode]
+        first_failure: tuple[int, TestResult] | None = None
+        passed = [False] * len(task.tests)
+        patience = task.limits.wall_s + IDLE_SECONDS * len(task.tests)
+        for number, result in enumerate(run(code, task)):
+            patience -= result.idle
+            if patience < 0 and result.outcome == "passed":
+                result = TestResult("timeout", "its tests together wait too long")
+            passed[number] = result.outcome == "passed"
+            first_failure = first_failure or (None if passed[number] else (number, result))
+            if patience < 0 or (first_failure and not task.every):
+                break
+        if first_failure is None:
+            return Verdict("passed", tuple(passed))
+        number, result = first_failure
+        return _failing_verdict(result, passed, number, task.tests[number])
+
+    def _run_script(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
+        for test in task.tests:
+            with self._open_program(SCRIPT, code, task.limits, test.input.encode()) as box:
+                box.finish()
+                text, idle = _decode_output(box), box.idle()
+            result = text if isinstance(text, TestResult) else self._compare_output(text, test, task)
+            yield result._replace(idle=idle)
+
+    def _compare_output(self, text: str, test: Test, task: ProgramTask) -> TestResult:
+        if not task.special:
+            compared = text if task.compare == "exact" else text.rstrip()
+            if len(compared) > OUTPUT_RATIO * (len(test.output) + DETAIL_CHARACTERS):
+                return TestResult("failed", text)
+            return TestResult("passed" if same_text(test.output, text, task.compare) else "failed", text)
+        answer = self._ask_special_judge(text, test, task)
+        if answer not in (b"right", b"wrong") and self._ask_special_judge(test.output, test, task) != b"right":
+            raise NotStarted("the problem's own judge does not say `right` of the expected output")
+        # A judge that takes the expected output and breaks on this one was broken by what the program printed.
+        return TestResult("passed" if answer == b"right" else "failed", text)
+
+    def _ask_special_judge(self, text: str, test: Test, task: ProgramTask) -> bytes:
+        """What the problem's own judge prints of an output."""
+        case = json.dumps({"input": test.input, "expected": test.output, "output": text}).encode()
+        with opened(self.walls, SCRIPT, task.special.encode(), task.limits, group=self.groups[1], stdin=case) as box:
+            box.finish()
+        return bytes(box.output).strip()
+
+    def _run_calls(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
+        with self._open_program(CALLED, code, task.limits, None) as box:
+            for test in task.tests:
+                answer = _ask(box, wire.encode([task.entry_point, test.input, {}]).encode("ascii"))
+                if isinstance(answer, TestResult):
+                    yield answer
+                    return
+                yield _compare_value(answer, test, task)._replace(idle=box.idle())
+
+    def _run_checks(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
+        job = {
+            "prelude": task.prelude,
+            "functions": dict(task.functions),
+            "nodes": list(task.nodes),
+            "tests": [test.input for test in task.tests],
+        }
+        run = (*CALLED, *task.nodes)
+        with self._open_checker(job, task) as checker, self._open_program(run, code, task.limits, None) as program:
+            for number, result in enumerate(_relay(checker, program, len(task.tests))):
+                if result.outcome != "error":
+                    yield result
+                elif number and self._runs_alone({**job, "tests": [task.tests[number].input]}, task):
+                    yield TestResult("failed", result.got)  # the values that the program gave earlier tests broke it
+                else:
+                    raise NotStarted(f"the problem's tests do not run: {result.got}")
+
+    def _runs_alone(self, job: Mapping[str, Any], task: ProgramTask) -> bool:
+        """Whether the job's first test comes as far as to ask for a value."""
+        with self._open_checker(job, task) as checker:
+            return (checker.ask(b"\n") or b"").startswith(b"call ")
+
+    def _open_checker(self, job: Mapping[str, Any], task: ProgramTask) -> Any:
+        return opened(self.walls, CHECKED, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None)
+
+    def _open_program(self, run: Sequence[str], code: bytes, limits: Limits, stdin: bytes | None) -> Any:
+        return opened(self.walls, run, code, limits, group=self.groups[0], stdin=stdin)
+
+
+def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
+    """Passes the tests' calls to the program and its values back, until each test has ended."""
+    for _ in range(tests):
+        line, first, value = checker.ask(b"\n"), True, b""
+        while line is not None and line.startswith(b"call "):
+            answer = _ask(program, line[len(b"call ") :], fresh=first)
+            if not answer:
+                answer = TestResult("failed", "no value, or a line before it was asked")
+            if isinstance(answer, TestResult):
+                yield answer
+                return
+            value, first = answer, False
+            line = checker.ask(value + b"\n", fresh=False)
+        yield _read_result(checker, line, value)._replace(idle=checker.idle(program))
+        if checker.over or checker.code is not None:
+            return
+
+
+def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
+    """What a test's last line says of the program; `error` where the test broke before it had a value of the program."""
+    if line == b"passed":
+        return TestResult("passed")
+    if line is not None and line.startswith(b"failed "):
+        why = TestResult("failed", str(wire.decode(line[len(b"failed ") :])))
+    else:
+        checker.finish()
+        why = _explain_end(checker) or TestResult("failed", "the tests ended")
+    if not value:
+        return TestResult("error", why.got or why.outcome)
+    return TestResult("timeout" if checker.over == "timeout" else "failed", f"{_readable(value)}\n{why.got}")
+
+
+def _decode_output(box: Box) -> str | TestResult:
+    """The text of a script that has ended, or what kept it from printing any."""
+    stopped = _explain_end(box)
+    if stopped is not None:
+        return stopped
+    try:
+        return box.output.decode()
+    except UnicodeDecodeError:
+        return TestResult("failed", "the output is not UTF-8 text")
+
+
+def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
+    """The program's answer to a request; or what kept it from giving one."""
+    answer = box.ask(request + b"\n", fresh=fresh)
+    if answer is None:
+        box.finish()
+        return _explain_end(box) or TestResult("runtime-error", "the program ended before it answered")
+    if len(answer) > VALUE_BYTES or answer.count(b"[") + answer.count(b"{") > VALUE_CONTAINERS:
+        return TestResult("output-limit", "the returned value is too large")
+    return answer
+
+
+def _compare_value(answer: bytes, test: Test, task: ProgramTask) -> TestResult:
+    """The result of a call that was answered."""
+    try:
+        value = wire.decode(answer)
+    except wire.Foreign as error:
+        return TestResult("failed", str(error))
+    expected = [test.output]
+    if task.unwrap and isinstance(test.output, list) and len(test.output) == 1:
+        expected += test.output
+    return TestResult("passed" if any(same_value(one, value) for one in expected) else "failed", _readable(answer))
+
+
+def _readable(answer: bytes) -> str:
+    return answer.decode(errors="replace")
+
+
+def _explain_end(box: Box) -> TestResult | None:
+    """What kept a program from answering, or None. Standard error only chooses among the names for failing."""
+    if box.over:
+        return TestResult(box.over)
+    if box.code == 0:
+        return None
+    errors = bytes(box.errors).decode(errors="replace").strip()
+    last = errors.rpartition("\n")[2]
+    if box.code == _FILTERED_CALL:
+        return TestResult("forbidden", "a system call that the sandbox does not allow")
+    if last.startswith("MemoryError"):
+        return TestResult("memory", last)
+    outcome = "compile-error" if last.startswith(_COMPILE_ERRORS) else "runtime-error"
+    return TestResult(outcome, errors or f"status {box.code}")
+
+
+def _shorten(text: str) -> str:
+    """A text's beginning, and for a long one what tells it from others of the same beginning."""
+    if len(text) <= DETAIL_CHARACTERS:
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"{text[:DETAIL_CHARACTERS]}… ({len(text):,} characters, sha256 {digest[:16]})"
+
+
+def _failing_verdict(result: TestResult, passed: Sequence[bool], number: int = 0, test: Test | None = None) -> Verdict:
+    """The verdict of a program whose first failing test was `number`."""
+    detail: dict[str, Any] = {"got": _shorten(result.got)}
+    if test is not None:
+        detail = {"test": number, "input": test.input, "expected": test.output, **detail}
+    return Verdict(result.outcome, tuple(passed), detail)
