@@ -316,33 +316,14 @@ WALKS = (
         limits=Counts(stops=46, files=16, lines=1509, hops=27, climbs=12),
         visits="""
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
-            testbeds/dialogues.py: Dialogues.hidden_tests
-            rewards/tests.py: judged
-            testbeds/code/judge.py: ProgramJudge.__call__ as run, question
-            testbeds/code/extract.py: extract, blocks, completed
-            testbeds/code/judge.py: behind
-            sandbox/pool.py: opened_pool
-            sandbox/backends.py: backend as opened_backend
-            sandbox/bubblewrap.py: Bubblewrap.__init__
-            sandbox/image.py: image
-            sandbox/seccomp.py: program
-            sandbox/groups.py: new_group
-            sandbox/pool.py: Pool.judge, Pool._one
-            sandbox/judge.py: Judge.judge, Judge._judge, Judge._script, Judge._box
-            sandbox/process.py: opened, Pipes.__init__, file
-            sandbox/bubblewrap.py: Bubblewrap.start
-            sandbox/process.py: launch, Pipes.first_process, hand_over
-            sandbox/groups.py: Group.open, Group.add
-            sandbox/process.py: Box.__init__, Box.finish, Box._watch, Box._read, Box._within
-            sandbox/groups.py: Group.usage
-            sandbox/process.py: Box._passed, Box._reap
-            sandbox/judge.py: printed, broken
-            sandbox/process.py: Box.idle
-            sandbox/judge.py: Judge._compared
+            sandbox/judging.py: Judge.__call__ as judge, SandboxJudge.judge_once
+            sandbox/answer.py: build_program, extract_program, _fenced_blocks, _cut_to_python, prepend
+            sandbox/judging.py: SandboxJudge._run, Pool.judge, Pool._judge_one
+            sandbox/verdict.py: Worker.judge, Worker._run_tests, Worker._run_script, Worker._open_program
+            sandbox/process.py: opened, Pipes.__init__, file, launch, Box.__init__, Box.finish, Box._watch, Box._read, Box._reap
+            sandbox/verdict.py: _decode_output, _explain_end, Worker._compare_output
             sandbox/compare.py: same_text
-            sandbox/judge.py: failure
-            types.py: Verdict
-            evaluation/base.py: Grade
+            sandbox/verdict.py: _failing_verdict
         """,
     ),
 )
