@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -212,19 +212,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
-
-
-__all__ = [
-    "Annotated",
-    "Context",
-    "HoldsModels",
-    "Registry",
-    "Spec",
-    "explain",
-    "name_class",
-    "open_spec",
-    "parse_spec",
-    "read_data",
-    "read_spec",
-    "variant",
-]
