@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from rich.console import Console
 
 from preflab.cli import main
 from preflab.errors import UserError
-from preflab.report.theory import render_page
+from preflab.report.theory import print_finding, render_page
 from preflab.theory import theorem
 from preflab.theory.finding import Finding, FindingFigure, FindingTable, read_finding, write_finding
-from preflab.theory.problems import ProblemShape, draw_problems, problem_as_json, read_problem
+from preflab.theory.problems import ProblemShape, draw_problems, problem_as_json, read_tabular_problem
 from preflab.theory.tabular import optimum
 
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m[red]x\u202e<img src=http://x/y>\"'&"
 
 
-def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
+class Outcome(NamedTuple):
+    """The exit code of a command, and its output and messages with every run of white space as one space."""
+
+    code: int
+    output: str
+    messages: str
+    last_line: str
+
+
+def run(*words: str | Path) -> Outcome:
+    """Runs `preflab theory` in this process."""
+    output, messages = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(messages), pytest.raises(SystemExit) as ended:
         main(["theory", *(str(word) for word in words)])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
+    lines = output.getvalue().splitlines()
+    texts = (" ".join(text.getvalue().split()) for text in (output, messages))
+    return Outcome(int(ended.value.code or 0), *texts, last_line=lines[-1] if lines else "")
 
 
 class Tags(HTMLParser):
@@ -35,59 +50,112 @@ class Tags(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
 
-def test_both_commands_and_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects the contract: finding on the terminal, JSON and figures in the directory, and a page of all that lies there,
-    with claim, command, verdict and figures, and neither script nor anything from elsewhere."""
-    code, out, _ = run("counterexample", "--output", tmp_path, capsys=capsys)
-    assert code == 0
-    assert "Holds. All 12 certificates hold" in out and re.search(r"a DPO optimum .* inf", out)
-    code, out, _ = run("check", "--trials", 60, "--output", tmp_path, capsys=capsys)
-    assert code == 0
-    assert "60 random problems" in " ".join(out.split())
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {
-        *(
-            "counterexample.json",
-            "counterexample.svg",
-            "check.json",
-            "check-bound.svg",
-            "check-reach.svg",
-            "theory.html",
-        )
+class Written(NamedTuple):
+    """What two commands printed and wrote, one after the other, with the same --output."""
+
+    counterexample: Outcome
+    check: Outcome
+    directory: Path
+
+    @property
+    def page(self) -> str:
+        return (self.directory / "theory.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    directory = tmp_path_factory.mktemp("theory")
+    counterexample = run("counterexample", "--output", directory)
+    return Written(counterexample, run("check", "--trials", 60, "--output", directory), directory)
+
+
+def test_a_claim_that_holds_ends_with_code_0(written: Written) -> None:
+    """Protects the exit code: 0 where every certificate holds."""
+    assert (written.counterexample.code, written.check.code) == (0, 0)
+
+
+def test_the_verdict_stands_on_the_terminal(written: Written) -> None:
+    """Protects the reader without a page: the sentence of each finding is printed."""
+    assert "Holds. All 12 certificates hold" in written.counterexample.output
+    assert "60 random problems" in written.check.output
+
+
+def test_the_tables_stand_on_the_terminal(written: Written) -> None:
+    """Protects the numbers: the row of the paper's optimum is printed with its KL, infinity."""
+    assert re.search(r"a DPO optimum .* inf", written.counterexample.output)
+
+
+def test_each_command_writes_its_finding_and_figures(written: Written) -> None:
+    """Protects the files: one JSON and its figures for each command, and one page; nothing else is written."""
+    assert {path.name for path in written.directory.iterdir()} == {
+        *("counterexample.json", "counterexample.svg"),
+        *("check.json", "check-bound.svg", "check-reach.svg"),
+        "theory.html",
     }
-    page = (tmp_path / "theory.html").read_text()
-    for name in ("counterexample", "check"):
-        finding = read_finding(tmp_path / f"{name}.json")
-        assert finding.verdict == "holds"
-        assert finding.title in page and f"<code>{finding.command}</code>" in page and f'id="{name}"' in page
-    tags = Tags(page).found
-    assert [tag for tag, _ in tags].count("img") == 3
-    assert not {"script", "iframe", "object", "form"} & {tag for tag, _ in tags}
-    assert not any(key.startswith("on") or key == "style" for _, given in tags for key in given)
-    sources = [given.get(key) or "" for _, given in tags for key in ("src", "href") if key in given]
+
+
+@pytest.mark.parametrize("name", ["counterexample", "check"])
+def test_the_json_holds_the_verdict(name: str, written: Written) -> None:
+    """Protects whoever reads the JSON: the verdict is in it."""
+    assert read_finding(written.directory / f"{name}.json").verdict == "holds"
+
+
+@pytest.mark.parametrize("name", ["counterexample", "check"])
+def test_one_page_shows_every_finding_of_the_directory(name: str, written: Written) -> None:
+    """Protects the page, which the second command renews: title, command and a place to link to for each finding."""
+    finding = read_finding(written.directory / f"{name}.json")
+    assert finding.title in written.page
+    assert f"<code>{finding.command}</code>" in written.page
+    assert f'id="{name}"' in written.page
+
+
+def test_the_page_shows_every_figure(written: Written) -> None:
+    """Protects the figures: one of the counter-example and two of the check."""
+    assert [tag for tag, _ in Tags(written.page).tags].count("img") == 3
+
+
+def test_the_page_holds_no_tag_that_acts(written: Written) -> None:
+    """Protects the reader's browser: no script, frame, plug-in or form."""
+    assert not {"script", "iframe", "object", "form"} & {tag for tag, _ in Tags(written.page).tags}
+
+
+def test_the_page_holds_no_attribute_that_acts(written: Written) -> None:
+    """Protects the content policy: neither event handlers nor inline styles."""
+    names = [name for _, attributes in Tags(written.page).tags for name in attributes]
+    assert not any(name.startswith("on") or name == "style" for name in names)
+
+
+def test_the_page_loads_nothing_from_elsewhere(written: Written) -> None:
+    """Protects reading offline: every source and link lies in the page itself."""
+    attributes = [attributes for _, attributes in Tags(written.page).tags]
+    sources = [each[name] or "" for each in attributes for name in ("src", "href") if name in each]
     assert all(source.startswith(("data:", "#")) for source in sources)
-    policy = next(given["content"] or "" for _, given in tags if "http-equiv" in given)
+
+
+def test_the_content_policy_allows_one_style_sheet(written: Written) -> None:
+    """Protects the page once more: the browser itself refuses all but the page's own style sheet."""
+    policy = next(
+        attributes["content"] or "" for _, attributes in Tags(written.page).tags if "http-equiv" in attributes
+    )
     assert policy.startswith("default-src 'none'; style-src 'sha256-") and "unsafe" not in policy
 
 
-def test_the_same_command_writes_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_writes_the_same_bytes(tmp_path: Path) -> None:
     """Protects reproduction: page, figures and JSON are functions of the options."""
     for name in ("one", "two"):
-        assert run("check", "--trials", 20, "--seed", 3, "--output", tmp_path / name, capsys=capsys)[0] == 0
+        assert run("check", "--trials", 20, "--seed", 3, "--output", tmp_path / name).code == 0
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
-def test_a_failing_trial_is_replayed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_trial_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the way from a failure to its cause: exit code 1, the trial as the last line, and --replay of that line fails
     in the same way; with the theorem mended it passes."""
 
@@ -95,27 +163,27 @@ def test_a_failing_trial_is_replayed(
         return optimum(rewards, reference, 1.01 * beta)
 
     monkeypatch.setattr(theorem, "optimum", off)
-    code, out, _ = run("check", "--trials", 30, capsys=capsys)
-    assert code == 1
-    assert "Refuted. 30 of 30 trials failed" in " ".join(out.split())
+    failed = run("check", "--trials", 30)
+    assert failed.code == 1
+    assert "Refuted. 30 of 30 trials failed" in failed.output
     file = tmp_path / "failed.json"
-    file.write_text(out.splitlines()[-1])
-    code, again, _ = run("check", "--replay", file, capsys=capsys)
-    assert code == 1
-    assert json.loads(again.splitlines()[-1]) == json.loads(file.read_text())
+    file.write_text(failed.last_line)
+    replayed = run("check", "--replay", file)
+    assert replayed.code == 1
+    assert json.loads(replayed.last_line) == json.loads(file.read_text())
     monkeypatch.undo()
-    code, out, _ = run("check", "--replay", file, capsys=capsys)
-    assert code == 0
-    assert "On one problem every PPO optimum" in " ".join(out.split())
+    mended = run("check", "--replay", file)
+    assert mended.code == 0
+    assert "On one problem every PPO optimum" in mended.output
 
 
-def test_an_unsolved_trial_decides_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects the verdict's third value: a solver that stopped early is no counter-example, and no confirmation."""
+def test_an_unsolved_trial_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the verdict's third value: where the solver stopped early the claim is neither refuted nor confirmed."""
     right = theorem.minimise
     monkeypatch.setattr(theorem, "minimise", lambda wins, graph: right(wins, graph, steps=1))
-    code, out, _ = run("check", "--trials", 30, capsys=capsys)
-    assert code == 1
-    assert "Not decided." in out and "not solved" in " ".join(out.split())
+    unsolved = run("check", "--trials", 30)
+    assert unsolved.code == 1
+    assert "Not decided." in unsolved.output and "not solved" in unsolved.output
 
 
 def test_replay_round_trip(tmp_path: Path) -> None:
@@ -123,18 +191,18 @@ def test_replay_round_trip(tmp_path: Path) -> None:
     (problems,) = draw_problems(5, 1, ProblemShape())
     file = tmp_path / "problem.json"
     file.write_text(json.dumps(problem_as_json(problems, 4)))
-    for name, values in read_problem(file)._asdict().items():
+    for name, values in read_tabular_problem(file)._asdict().items():
         assert values[0].tolist() == getattr(problems, name)[4].tolist(), name
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"reference": [[0.5, 0.2, 0.1]]}, "does not sum to 1"),
         ({"reference": [[0.5, 0.5]]}, "`wins` a square"),
         ({"reference": [[0.0, 0.5, 0.5]]}, "reference 0, where the DPO loss is undefined"),
-        ({"wins": [[[0, 0, 0]] * 3]}, "needs a pair"),
-        ({"wins": [[[1, 1, 0], [0, 0, 0], [0, 0, 0]]]}, "none of a response with itself"),
+        ({"wins": [[[0, 0, 0]] * 3]}, "needs a pair of different responses"),
+        ({"wins": [[[1, 1, 0], [0, 0, 0], [0, 0, 0]]]}, "no pair of a response with itself"),
         ({"wins": [[[0, 1], [0, 0, 0], [0, 0, 0]]]}, "problem.json: "),
         ({"beta": 0}, "`beta`"),
         ({"share": 1}, "`share`"),
@@ -142,20 +210,18 @@ def test_replay_round_trip(tmp_path: Path) -> None:
         ({"betta": 1}, "Did you mean 'beta'"),
     ],
 )
-def test_a_file_that_is_no_problem(
-    changes: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_does_not_hold_a_problem(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     """Protects the user's time: each fault of a replay file is one message with the file's name, exit code 2."""
     right = {"reference": [[0.5, 0.5, 0]], "wins": [[[0, 1, 0], [0, 0, 0], [0, 0, 0]]], "beta": 1, "share": 0.5}
     file = tmp_path / "problem.json"
     file.write_text(json.dumps({**right, "free": [[0, 0, 0]], **changes}))
-    code, _, err = run("check", "--replay", file, capsys=capsys)
-    assert (code, "problem.json" in err) == (2, True)
-    assert said in err and "Traceback" not in err
+    refused = run("check", "--replay", file)
+    assert (refused.code, "problem.json" in refused.messages) == (2, True)
+    assert message in refused.messages and "Traceback" not in refused.messages
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["chek"], "did you mean 'theory check'"),
         ([], "name"),
@@ -173,37 +239,43 @@ def test_a_file_that_is_no_problem(
         (["counterexample", "--figure", "x.png"], ".svg"),
     ],
 )
-def test_the_users_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_users_mistakes(words: list[str], message: str) -> None:
     """Protects from tracebacks: one message that names the option, exit code 2."""
-    code, _, err = run(*words, capsys=capsys)
-    assert code == 2
-    assert said in err.lower() and "Traceback" not in err
+    refused = run(*words)
+    assert refused.code == 2
+    assert message in refused.messages.lower() and "Traceback" not in refused.messages
 
 
-def test_figure_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects --figure: the drawing as a file of its own, with what the caption names in it."""
+def test_figure_alone(tmp_path: Path) -> None:
+    """Protects --figure: the drawing as a file of its own, with the labels that the caption names."""
     file = tmp_path / "made" / "loss.svg"
-    assert run("counterexample", "--figure", file, capsys=capsys)[0] == 0
+    assert run("counterexample", "--figure", file).code == 0
     drawn = file.read_text()
     assert drawn.startswith("<?xml") and "pi_ref" in drawn and "PPO's limit" in drawn and "DPO minimisers" in drawn
 
 
-def test_nothing_in_a_finding_acts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects page and terminal from text in a JSON file: markup is escaped, control characters are seen."""
-    from rich.console import Console
-
-    from preflab.report.theory import print_finding
-
+@pytest.fixture
+def hostile() -> Finding:
+    """A finding whose every text tries to act."""
     texts = dict.fromkeys(("title", "claim", "command", "sentence"), HOSTILE)
     table = FindingTable(
         title=HOSTILE, columns=(HOSTILE, "x"), rows=((HOSTILE, float("inf")), ("b", 1.5)), note=HOSTILE
     )
     figure = FindingFigure(file="x.svg", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, svg="<svg/>")
-    finding = Finding(name="x", verdict="holds", tables=(table,), figures=(figure,), notes=(HOSTILE,), **texts)
-    page = render_page([finding])
+    return Finding(name="x", verdict="holds", tables=(table,), figures=(figure,), notes=(HOSTILE,), **texts)
+
+
+def test_nothing_in_a_finding_acts_on_the_page(hostile: Finding) -> None:
+    """Protects the page from text in a JSON file: markup is escaped, control characters are made visible."""
+    page = render_page([hostile])
     assert "<script" not in page and "\x1b" not in page and "\u202e" not in page
-    assert not any(tag == "img" and not (given["src"] or "").startswith("data:") for tag, given in Tags(page).found)
-    print_finding(finding, Console())
+    images = [attributes["src"] or "" for tag, attributes in Tags(page).tags if tag == "img"]
+    assert all(source.startswith("data:") for source in images)
+
+
+def test_nothing_in_a_finding_acts_on_the_terminal(hostile: Finding, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the terminal likewise: no escape sequence, and square brackets are text."""
+    print_finding(hostile, Console())
     out = capsys.readouterr().out
     assert "\x1b[31m" not in out and "\u202e" not in out and "[red]" in out and "inf" in out
 

@@ -1,4 +1,4 @@
-"""The synthetic scenario: its data, its training for all seeds at once, and optima known by other means."""
+"""The synthetic scenario: its data, its training for all seeds at once, and optima that are known by other means."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflab.theory.synthetic.experiment import EXACT, Setting, prepare, train
 from preflab.theory.synthetic.measures import FloatArray, best_mass, largest_rise, leak, uncovered_mass
 from preflab.theory.synthetic.networks import Networks, fit_networks, make_policies, make_rewards
 from preflab.theory.synthetic.objectives import Known, best_of_n_probabilities, exact_optimum, trained_methods
-from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, draw_scenario
+from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, ComparedPairs, draw_scenario
 
 METHODS = sorted(trained_methods(0.1))
 
@@ -26,19 +26,26 @@ def one_row(*probabilities: float) -> Tensor:
     return torch.tensor([probabilities], dtype=torch.float64).log()
 
 
+def select_seeds(known: Known, seeds: slice | int) -> Known:
+    """The part of `known` that belongs to some seeds, or to one."""
+    pairs = ComparedPairs(*(part[seeds] for part in known.pairs))
+    return Known(pairs, known.reference[seeds], known.reward[seeds])
+
+
 @pytest.mark.parametrize("coverage", [0.25, 0.5, 1.0])
-def test_pairs_hold_what_is_covered_and_nothing_else(coverage: float) -> None:
-    """Protects partial coverage: the responses that stand in pairs are exactly the covered ones, k a prompt, the best
-    one among them and never rejected."""
+def test_pairs_hold_exactly_the_covered_responses(coverage: float) -> None:
+    """Protects partial coverage: the responses in pairs are exactly the covered ones, k for each prompt; the best one is among
+    them and always preferred."""
     scenario = draw_scenario(coverage, seeds=3, seed=4)
-    seen = torch.zeros_like(scenario.covered)
+    in_pairs = torch.zeros_like(scenario.covered)
+    pairs = scenario.pairs
     for seed in range(3):
-        for side in (scenario.chosen, scenario.rejected):
-            seen[seed, scenario.prompt[seed], side[seed]] = True
-    assert torch.equal(seen, scenario.covered)
+        for side in (pairs.better, pairs.worse):
+            in_pairs[seed, pairs.prompt[seed], side[seed]] = True
+    assert torch.equal(in_pairs, scenario.covered)
     assert (scenario.covered.sum(-1) == coverage * RESPONSES).all()
-    assert scenario.prompt.shape == (3, PROMPTS * PAIRS_PER_PROMPT)
-    assert (scenario.rejected != scenario.prompt).all() and scenario.covered.diagonal(dim1=1, dim2=2).all()
+    assert pairs.prompt.shape == (3, PROMPTS * PAIRS_PER_PROMPT)
+    assert (pairs.worse != pairs.prompt).all() and scenario.covered.diagonal(dim1=1, dim2=2).all()
 
 
 def test_labels_never_contradict_each_other() -> None:
@@ -46,8 +53,8 @@ def test_labels_never_contradict_each_other() -> None:
     for seed in range(3):
         above = torch.zeros(PROMPTS, RESPONSES, RESPONSES)
         for coverage in (0.25, 0.5, 0.75, 1.0):
-            scenario = draw_scenario(coverage, seeds=seed + 1, seed=0)
-            above[scenario.prompt[seed], scenario.chosen[seed], scenario.rejected[seed]] = 1.0
+            pairs = draw_scenario(coverage, seeds=seed + 1, seed=0).pairs
+            above[pairs.prompt[seed], pairs.better[seed], pairs.worse[seed]] = 1.0
         reached = torch.linalg.matrix_power(above + torch.eye(RESPONSES), RESPONSES) - torch.eye(RESPONSES)
         assert not (reached * reached.transpose(1, 2)).any()
 
@@ -59,8 +66,8 @@ def test_covered_sets_are_nested() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_seeds_learn_together_what_they_learn_alone(method: str) -> None:
-    """Protects the stacking: three seeds at once end where each ends by itself, so no seed sees another's data."""
+def test_seeds_learn_together_as_they_learn_alone(method: str) -> None:
+    """Protects the stacking: three seeds at once end where each seed ends by itself, so no seed uses the data of another."""
     prepared = prepare(Setting(seeds=3, seed=2, steps=40), [40])
     objective = trained_methods(0.3)[method]
     together = fit_networks(prepared.policies, objective, prepared.known, steps=40, checkpoints=[40]).tables[40]
@@ -69,17 +76,17 @@ def test_seeds_learn_together_what_they_learn_alone(method: str) -> None:
         alone = Networks(
             prepared.policies.shape, {name: value[rows] for name, value in prepared.policies.parameters.items()}
         )
-        known = Known(*(part[rows] for part in prepared.known))
-        found = fit_networks(alone, objective, known, steps=40, checkpoints=[40]).tables[40]
-        torch.testing.assert_close(found[0], together[seed], rtol=0, atol=2e-4)
+        known = select_seeds(prepared.known, rows)
+        end = fit_networks(alone, objective, known, steps=40, checkpoints=[40]).tables[40]
+        torch.testing.assert_close(end[0], together[seed], rtol=0, atol=2e-4)
 
 
-def test_one_seed_learns_what_a_plain_loop_teaches() -> None:
+def test_one_seed_learns_as_in_a_plain_loop() -> None:
     """Protects training itself: a hand-written torch loop over the module, without vmap or functional calls."""
     prepared = prepare(Setting(seeds=2, seed=0, steps=30), [30])
-    known = Known(*(part[0] for part in prepared.known))
+    known = select_seeds(prepared.known, 0)
     objective = trained_methods(0.3)["DPO"]
-    found = fit_networks(prepared.policies, objective, prepared.known, steps=30, checkpoints=[30]).tables[30][0]
+    stacked = fit_networks(prepared.policies, objective, prepared.known, steps=30, checkpoints=[30]).tables[30][0]
     module = prepared.policies.shape
     assert isinstance(module, nn.Sequential)
     with torch.no_grad():
@@ -91,15 +98,15 @@ def test_one_seed_learns_what_a_plain_loop_teaches() -> None:
         optimizer.zero_grad()
         objective(table, table.detach(), known).backward()
         optimizer.step()
-    torch.testing.assert_close(module(torch.eye(PROMPTS)), found, rtol=0, atol=2e-4)
+    torch.testing.assert_close(module(torch.eye(PROMPTS)), stacked, rtol=0, atol=2e-4)
 
 
 def test_before_training_every_policy_is_the_reference() -> None:
     """Protects the common start: 0 steps leave pi_ref, and with a reward of 0 the exact optimum is pi_ref too."""
     prepared = prepare(Setting(seeds=2, steps=1), [0])
-    found = train(prepared, trained_methods(0.1), beta=0.1, steps=0, checkpoints=[0])
-    assert set(found) == {EXACT, *METHODS}
-    for tables in found.values():
+    policies = train(prepared, trained_methods(0.1), beta=0.1, steps=0, checkpoints=[0])
+    assert set(policies) == {EXACT, *METHODS}
+    for tables in policies.values():
         torch.testing.assert_close(tables[0], prepared.known.reference)
 
 
@@ -120,10 +127,10 @@ def test_nothing_leaks_where_all_is_covered() -> None:
 
 
 def test_exact_optimum_is_the_best_of_a_grid() -> None:
-    """Protects the optimum: on a grid of 1/60 over three responses none has more E[r] - beta KL, and the best point of
-    the grid is the optimum's neighbour. pi_ref = (.2, .3, .5), r = (1, 0, -.5), beta = .7."""
+    """Protects the optimum: on a grid of 1/60 over three responses no policy has more E[r] - beta KL, and the best
+    point of the grid lies beside the optimum. pi_ref = (.2, .3, .5), r = (1, 0, -.5), beta = .7."""
     reference, reward, beta = one_row(0.2, 0.3, 0.5), torch.tensor([[1.0, 0.0, -0.5]], dtype=torch.float64), 0.7
-    found = exact_optimum(reference, reward, beta=beta)
+    optimum = exact_optimum(reference, reward, beta=beta)
     grid = [(a / 60, b / 60, (60 - a - b) / 60) for a in range(1, 59) for b in range(1, 60 - a)]
     policies = torch.tensor(grid, dtype=torch.float64)
 
@@ -131,17 +138,17 @@ def test_exact_optimum_is_the_best_of_a_grid() -> None:
         return (policy * (reward - beta * (policy.log() - reference))).sum(-1)
 
     best = policies[value(policies).argmax()]
-    assert float(value(found.exp())) >= float(value(policies).max())
-    assert float((best - found.exp()).abs().max()) <= 1 / 60
+    assert float(value(optimum.exp())) >= float(value(policies).max())
+    assert float((best - optimum.exp()).abs().max()) <= 1 / 60
 
 
 @pytest.mark.parametrize("beta", [1.0, 3.0])
 def test_ppo_reaches_its_optimum(beta: float) -> None:
-    """Protects the algorithm's sign and its KL: clip and normalised advantages change the way, not the end. At these
-    betas nine tenths of the way to it are gone in 500 steps."""
+    """Protects the algorithm's sign and its KL: clip and normalised advantages change the path, not the end. At these
+    betas 500 steps go nine tenths of the way to it."""
     prepared = prepare(Setting(seeds=2, steps=500), [500])
-    found = train(prepared, {"PPO": objectives.ppo_objective(beta=beta)}, beta=beta, steps=500, checkpoints=[500])
-    ppo, exact, start = found["PPO"][500].exp(), found[EXACT][500].exp(), prepared.known.reference.exp()
+    policies = train(prepared, {"PPO": objectives.ppo_objective(beta=beta)}, beta=beta, steps=500, checkpoints=[500])
+    ppo, exact, start = policies["PPO"][500].exp(), policies[EXACT][500].exp(), prepared.known.reference.exp()
     assert float((ppo - exact).abs().max()) < 0.1 * float((exact - start).abs().max())
 
 
@@ -162,20 +169,20 @@ def test_grpo_rests_where_its_gradient_is_zero() -> None:
 
 def test_dpo_leaks_where_the_chosen_response_is_unlikely_and_a_wrong_sign_does_not() -> None:
     """Protects the measure's direction. A table, one pair, pi_ref = (.01 chosen, .89 rejected, .10 uncovered): DPO adds to
-    one logit what it takes from the other. What the rejected response loses goes mostly to the uncovered one, which is
-    ten times as likely as the chosen one. With the pair turned round the uncovered mass must fall."""
+    one logit what it takes from the other. The mass that the rejected response loses goes mostly to the uncovered one, which
+    is ten times as likely as the chosen one. With the pair reversed the uncovered mass must fall."""
     logits = one_row(0.01, 0.89, 0.10)
     covered = torch.tensor([[[True, True, False]]])
 
     def trained(chosen: int, rejected: int) -> Tensor:
         parameter = logits.clone().requires_grad_()
-        pair = (torch.tensor([0]), torch.tensor([chosen]), torch.tensor([rejected]))
+        pair = ComparedPairs(torch.tensor([0]), torch.tensor([chosen]), torch.tensor([rejected]))
         objective = objectives.preference_objective(dpo_loss, beta=0.1)
         optimizer = torch.optim.SGD([parameter], lr=10.0)
         for _ in range(5):
             table = parameter.log_softmax(-1)
             optimizer.zero_grad()
-            objective(table, table.detach(), Known(*pair, logits, torch.zeros_like(logits))).backward()
+            objective(table, table.detach(), Known(pair, logits, torch.zeros_like(logits))).backward()
             optimizer.step()
         return parameter.detach().log_softmax(-1)[None]
 
@@ -183,12 +190,12 @@ def test_dpo_leaks_where_the_chosen_response_is_unlikely_and_a_wrong_sign_does_n
     assert leak(trained(1, 0), logits[None], covered)[0] < -0.05
 
 
-def test_the_explicit_penalty_is_nothing_at_the_reference() -> None:
-    """Protects DPO + KL: at pi_ref it is DPO, log 2; away from it, by exactly beta KL more."""
+def test_the_explicit_penalty_is_zero_at_the_reference() -> None:
+    """Protects DPO + KL: at pi_ref it equals DPO, log 2; away from pi_ref it is larger by exactly beta KL."""
     reference = one_row(0.25, 0.25, 0.5)
-    pair = (torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
-    known, moved = Known(*pair, reference, torch.zeros_like(reference)), one_row(0.5, 0.25, 0.25)
-    penalised, plain = objectives.dpo_with_kl(beta=0.3), objectives.preference_objective(dpo_loss, beta=0.3)
+    pair = ComparedPairs(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
+    known, moved = Known(pair, reference, torch.zeros_like(reference)), one_row(0.5, 0.25, 0.25)
+    penalised, plain = objectives.dpo_with_kl_objective(beta=0.3), objectives.preference_objective(dpo_loss, beta=0.3)
     assert float(penalised(reference, reference, known)) == pytest.approx(0.6931471805599453)
     extra = 0.3 * (0.5 * torch.tensor(2.0).log() - 0.25 * torch.tensor(2.0).log())
     assert float(penalised(moved, moved, known) - plain(moved, moved, known)) == pytest.approx(float(extra))

@@ -9,7 +9,7 @@ import torch
 
 from preflab.theory import table1
 from preflab.theory.counterexample import compute_counterexample
-from preflab.theory.table1 import PAPER_MINIMISER, Policy, PolicyAtGap, certificates, sequence
+from preflab.theory.table1 import PAPER_MINIMISER, Policy, PolicyAtGap, certify_table1, compute_sequence
 from preflab.theory.tabular import dpo_objective
 
 BETA = 0.1
@@ -17,7 +17,7 @@ BETA = 0.1
 
 def broken(minimiser: Policy = PAPER_MINIMISER, steps: list[PolicyAtGap] | None = None, beta: float = BETA) -> set[str]:
     """The names of the certificates that do not hold."""
-    return {item.name for item in certificates(beta, minimiser, steps) if not item.holds}
+    return {certificate.name for certificate in certify_table1(beta, minimiser, steps) if not certificate.holds}
 
 
 def test_losses_golden() -> None:
@@ -30,15 +30,15 @@ def test_losses_golden() -> None:
 
 def test_divergences_golden() -> None:
     """Protects the KL column: 0, infinite for mass on y3, 1 log(1/.5) = log 2 for the limit."""
-    found = table1.divergences([table1.PAPER_REFERENCE, PAPER_MINIMISER, table1.PPO_LIMIT])
-    assert found == [0.0, math.inf, math.log(2)]
+    kls = table1.divergences([table1.PAPER_REFERENCE, PAPER_MINIMISER, table1.PPO_LIMIT])
+    assert kls == [0.0, math.inf, math.log(2)]
 
 
 def test_sequence_golden() -> None:
     """Protects the optimum of the reward (g, 0, r3): at beta .1 and g 1, pi(y1) = sigma(10), L = log(1 + e^-1) = .313262,
-    dL_R/dg = -sigma(-1) = -.268941; r(y3) of a thousand changes nothing."""
+    dL_R/dg = -sigma(-1) = -.268941; an r(y3) of a thousand changes nothing."""
     for unseen in table1.UNSEEN:
-        step = sequence(BETA, unseen)[1]
+        step = compute_sequence(BETA, unseen)[1]
         assert step.gap == 1.0
         assert step.policy == pytest.approx((1 / (1 + math.exp(-10)), 1 / (1 + math.exp(10)), 0.0))
         assert (step.reward_loss, step.dpo_loss, step.slope) == pytest.approx((0.313262, 0.313262, -0.268941), abs=1e-6)
@@ -75,44 +75,44 @@ def test_every_certificate_holds(beta: float) -> None:
     ],
 )
 def test_a_broken_minimiser_is_rejected(minimiser: Policy, rejected: str) -> None:
-    """Protects the certificates of DPO's side: mass on y2, however little; the pair turned round; no mass on y3."""
+    """Protects the certificates of DPO's side: mass on y2, however little; the reversed pair; no mass on y3."""
     assert rejected in broken(minimiser)
 
 
 def test_a_wrong_sign_is_rejected() -> None:
-    """Protects the certificates of PPO's side: optima of the reward turned round are neither minimal nor optimal."""
-    steps = [step._replace(policy=(step.policy[1], step.policy[0], 0.0)) for step in sequence(BETA)]
+    """Protects the certificates of PPO's side: optima of the negated reward are neither minimal nor optimal."""
+    steps = [step._replace(policy=(step.policy[1], step.policy[0], 0.0)) for step in compute_sequence(BETA)]
     assert broken(steps=steps) >= {"largest 1 - pi_g(y1) - exp(-g/beta)", "least J(pi_g) - J(pi), pi on a grid"}
     losses = table1.dpo_losses([step.policy for step in steps], BETA)
-    turned = [step._replace(dpo_loss=loss) for step, loss in zip(steps, losses, strict=True)]
-    assert broken(steps=turned) >= {"largest |L_DPO(pi_g) - L_R(g)|", "largest L_DPO(pi_g) - exp(-g)"}
+    negated = [step._replace(dpo_loss=loss) for step, loss in zip(steps, losses, strict=True)]
+    assert broken(steps=negated) >= {"largest |L_DPO(pi_g) - L_R(g)|", "largest L_DPO(pi_g) - exp(-g)"}
 
 
 @pytest.mark.parametrize("other", [0.05, 0.2, 1.0])
 def test_a_wrong_beta_is_rejected(other: float) -> None:
     """Protects beta: optima at another beta have another DPO loss, or another value of J, at this one."""
-    steps = sequence(other)
+    steps = compute_sequence(other)
     losses = table1.dpo_losses([step.policy for step in steps], BETA)
     steps = [step._replace(dpo_loss=loss) for step, loss in zip(steps, losses, strict=True)]
     assert "largest |L_DPO(pi_g) - L_R(g)|" in broken(steps=steps)
 
 
 def test_a_wrong_support_is_rejected() -> None:
-    """Protects coverage: a PPO policy with mass on y3 would refute the theorem, and is seen."""
-    steps = [step._replace(policy=(step.policy[0] - 1e-9, step.policy[1], 1e-9)) for step in sequence(BETA)]
+    """Protects coverage: a PPO policy with mass on y3 would refute the theorem, and is noticed."""
+    steps = [step._replace(policy=(step.policy[0] - 1e-9, step.policy[1], 1e-9)) for step in compute_sequence(BETA)]
     assert "largest pi_g(y3)" in broken(steps=steps)
 
 
 def test_a_reached_minimum_is_rejected() -> None:
     """Protects "not attained": a step where the Bradley-Terry loss no longer falls."""
-    steps = [step._replace(slope=0.0) for step in sequence(BETA)]
+    steps = [step._replace(slope=0.0) for step in compute_sequence(BETA)]
     assert broken(steps=steps) == {"largest dL_R/dg"}
 
 
 def test_a_refutation_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the verdict: one certificate that fails refutes, is named, and is the failing case."""
     wrong = table1.Certificate("the sum of two and two", 5.0, "= 4", False)
-    monkeypatch.setattr(table1, "certificates", lambda beta: [wrong])
+    monkeypatch.setattr(table1, "certify_table1", lambda beta: [wrong])
     finding = compute_counterexample(BETA)
     assert finding.verdict == "refuted"
     assert finding.failure == {"beta": BETA, "broken": ["the sum of two and two"]}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from preflab.theory.tabular import dpo_objective, implied_reward, kl_from, move_mass, optimum, reward_objective
+from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 
 def table(*rows: float) -> Tensor:
@@ -72,9 +72,9 @@ def test_what_is_not_compared_may_be_undefined() -> None:
 
 def test_divergence_golden() -> None:
     """Protects the KL: .75 log 1.5 + .25 log .5 = .304099 - .173287; 0 log 0 = 0; mass where the other has none is infinite."""
-    assert float(kl_from(table(0.75, 0.25).log(), table(0.5, 0.5).log())) == pytest.approx(0.130812, abs=1e-6)
-    assert float(kl_from(table(1.0, 0.0).log(), table(0.5, 0.5).log())) == pytest.approx(math.log(2))
-    assert float(kl_from(table(0.5, 0.5).log(), table(1.0, 0.0).log())) == math.inf
+    assert float(tabular_kl(table(0.75, 0.25).log(), table(0.5, 0.5).log())) == pytest.approx(0.130812, abs=1e-6)
+    assert float(tabular_kl(table(1.0, 0.0).log(), table(0.5, 0.5).log())) == pytest.approx(math.log(2))
+    assert float(tabular_kl(table(0.5, 0.5).log(), table(1.0, 0.0).log())) == math.inf
 
 
 def test_moved_golden() -> None:

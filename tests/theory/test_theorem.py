@@ -1,4 +1,4 @@
-"""Theorem 4.1: both directions of its exact condition, every case drawn, and certificates that reject what is broken."""
+"""Theorem 4.1: both directions of its exact condition, a draw of every case, and certificates that reject a broken part."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from preflab.theory import theorem
 from preflab.theory.bradley_terry import Graph, Infimum, approach, graph_of, minimise
 from preflab.theory.problems import Problems, ProblemShape, draw_problems
 from preflab.theory.tabular import optimum
-from preflab.theory.theorem import REWARD_GAPS, any_minimiser, is_minimal, is_ppo_optimum, verify_theorem
+from preflab.theory.theorem import REWARD_GAPS, is_minimal, is_ppo_optimum, make_minimiser, verify_theorem
 from preflab.theory.trials import verify_all
 
 (DRAWN,) = draw_problems(300, 11, ProblemShape())
 """Enough for every case."""
 MIXED_ONES = verify_theorem(DRAWN).infimum.limit == 0
-"""Those whose minimum is attained. In a limit all mass may sit on one winner, and then a wrong beta is right as well."""
+"""The problems whose minimum is attained. In a limit all mass may sit on one winner, and then a wrong beta fits as well."""
 
 
 def problem(reference: list[float], *pairs: tuple[int, int, float], beta: float = 0.5) -> Problems:
@@ -41,18 +41,18 @@ MIXED = ((0, 1, 3.0), (1, 0, 1.0))
 TWO_GROUPS = ((0, 1, 1.0), (2, 3, 2.0), (3, 2, 1.0))
 
 
-def classes(given: Problems) -> tuple[list[bool], list[bool]]:
+def find_classes(problems: Problems) -> tuple[list[bool], list[bool]]:
     """Which uncovered responses give a minimiser outside PPO's class, and which inside."""
-    found = verify_theorem(given)
-    assert bool(found.holds.all())
-    return found.tried.outside.flatten().tolist(), found.tried.inside.flatten().tolist()
+    certificates = verify_theorem(problems)
+    assert bool(certificates.holds.all())
+    return certificates.moved.outside.flatten().tolist(), certificates.moved.inside.flatten().tolist()
 
 
 @pytest.mark.parametrize("pairs", [((0, 1, 1.0),), MIXED], ids=["separable", "mixed"])
 def test_strict_where_the_reference_is_zero(pairs: tuple[tuple[int, int, float], ...]) -> None:
     """Protects one direction: Table 1's shape. y3 is uncovered and pi_ref(y3) = 0: a minimiser is outside, at infinite KL."""
-    assert classes(problem([0.5, 0.5, 0.0], *pairs)) == ([False, False, True], [False, False, False])
-    assert torch.isinf(verify_theorem(problem([0.5, 0.5, 0.0], *pairs)).tried.divergence[0, 0, 2])
+    assert find_classes(problem([0.5, 0.5, 0.0], *pairs)) == ([False, False, True], [False, False, False])
+    assert torch.isinf(verify_theorem(problem([0.5, 0.5, 0.0], *pairs)).moved.kl[0, 0, 2])
 
 
 @pytest.mark.parametrize("pairs", [((0, 1, 1.0),), MIXED], ids=["separable", "mixed"])
@@ -60,15 +60,15 @@ def test_strict_where_the_reference_is_zero(pairs: tuple[tuple[int, int, float],
 def test_equal_where_the_reference_has_full_support(pairs: tuple[tuple[int, int, float], ...], small: float) -> None:
     """Protects the other direction: the same data and pi_ref(y3) > 0, however small: 90% moved onto y3 is a PPO optimum."""
     rest = (1 - small) / 2
-    assert classes(problem([rest, rest, small], *pairs)) == ([False] * 3, [False, False, True])
+    assert find_classes(problem([rest, rest, small], *pairs)) == ([False] * 3, [False, False, True])
 
 
 def test_unconnected_groups_leave_the_condition_as_it_is() -> None:
     """Protects the exact condition without a connected graph: the free constant of each group of linked responses puts no
-    policy outside, a zero of the reference does, response by response."""
-    assert classes(problem([0.2, 0.2, 0.2, 0.2, 0.2], *TWO_GROUPS)) == ([False] * 5, [False] * 4 + [True])
-    found = classes(problem([0.2, 0.2, 0.2, 0.2, 0.2, 0.0], *TWO_GROUPS))
-    assert found == ([False] * 5 + [True], [False] * 4 + [True, False])
+    policy outside the class; a zero of the reference does, response by response."""
+    assert find_classes(problem([0.2, 0.2, 0.2, 0.2, 0.2], *TWO_GROUPS)) == ([False] * 5, [False] * 4 + [True])
+    with_a_zero = problem([0.2, 0.2, 0.2, 0.2, 0.2, 0.0], *TWO_GROUPS)
+    assert find_classes(with_a_zero) == ([False] * 5 + [True], [False] * 4 + [True, False])
 
 
 def test_a_prompt_without_pairs_counts_too() -> None:
@@ -81,18 +81,18 @@ def test_a_prompt_without_pairs_counts_too() -> None:
         free=torch.cat([one.free, other.free], 1),
         share=one.share,
     )
-    assert verify_theorem(both).tried.outside.tolist() == [[[False, False, True], [False, False, True]]]
-    assert verify_theorem(both).tried.inside.tolist() == [[[False, False, False], [True, True, False]]]
+    assert verify_theorem(both).moved.outside.tolist() == [[[False, False, True], [False, False, True]]]
+    assert verify_theorem(both).moved.inside.tolist() == [[[False, False, False], [True, True, False]]]
 
 
 def test_groups_make_families_and_connected_graphs_one_policy() -> None:
-    """Protects uniqueness as it is claimed: other free constants give another optimum for two groups, and the same for one."""
+    """Protects the claim of uniqueness: other free constants give another optimum for two groups, and the same for one."""
     for pairs, unique in ((TWO_GROUPS, False), ((*TWO_GROUPS, (1, 2, 1.0)), True)):
         given = problem([0.25, 0.25, 0.25, 0.25], *pairs)
         graph = graph_of(given.wins)
         rewards = approach(minimise(given.wins, graph), graph, REWARD_GAPS[0])
-        one = any_minimiser(rewards, given, graph)
-        other = any_minimiser(rewards, given._replace(free=-3 * given.free), graph)
+        one = make_minimiser(rewards, given, graph)
+        other = make_minimiser(rewards, given._replace(free=-3 * given.free), graph)
         assert torch.allclose(one, other, atol=1e-9) is unique
 
 
@@ -103,7 +103,7 @@ def test_every_case_is_drawn_and_holds() -> None:
     cases = (6 * trials.support + 3 * trials.graph + trials.preferences).bincount(minlength=12)
     assert cases.min() >= 5 and cases.sum() == 300
     assert bool(trials.holds.all())
-    strict = trials.outside.any(-1).any(-1)
+    strict = trials.moved.outside.any(-1).any(-1)
     assert torch.equal(strict, trials.support == 1)
     assert float(trials.width.max()) < 1e-11
 
@@ -122,7 +122,7 @@ def test_extremes(beta: float) -> None:
     assert bool(verify_theorem(drawn).holds.all())
 
 
-# -- what is broken is rejected -----------------------------------------------------------------------------------------
+# -- broken parts are rejected -----------------------------------------------------------------------------------------
 
 Broken = Callable[..., Any]
 
@@ -152,20 +152,20 @@ def one_short(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("broken", [wrong_sign, wrong_beta, no_reference, leaking])
 def test_a_broken_optimum_misses_the_minimum(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects certificate (a): rewards turned round, beta off by a tenth, pi_ref forgotten, or a leak: each misses a minimum
+    """Protects certificate (a): negated rewards, a beta off by a tenth, a missing pi_ref, or a leak: each misses a minimum
     that is attained, and no trial of any kind holds."""
     monkeypatch.setattr(theorem, "optimum", broken)
-    found = verify_theorem(DRAWN)
-    assert not found.attained[MIXED_ONES].any()
-    assert not found.holds.any()
+    certificates = verify_theorem(DRAWN)
+    assert not certificates.attained[MIXED_ONES].any()
+    assert not certificates.holds.any()
 
 
 @pytest.mark.parametrize("broken", [wrong_sign, wrong_beta, no_reference, leaking, one_short])
 def test_a_broken_optimum_is_not_the_policy_again(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects certificate (b), inside: with a broken optimum the bijection's round trip fails wherever it could be seen."""
     monkeypatch.setattr(theorem, "optimum", broken)
-    found = verify_theorem(DRAWN)
-    assert not found.returned[MIXED_ONES].any() and not found.exact[MIXED_ONES].any()
+    certificates = verify_theorem(DRAWN)
+    assert not certificates.returned[MIXED_ONES].any() and not certificates.exact[MIXED_ONES].any()
 
 
 def test_a_broken_log_ratio_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_a_broken_log_ratio_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_broken_loss_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects certificate (a): chosen and rejected swapped, or beta forgotten, in the DPO loss."""
+    """Protects certificate (a): chosen and rejected swapped, or beta left out, in the DPO loss."""
     right = theorem.dpo_objective
     for broken in (
         lambda policy, reference, wins, beta: right(policy, reference, wins.mT, beta),
@@ -193,13 +193,13 @@ def test_a_broken_loss_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("shift", [1e-8, -1e-8])
 def test_a_wrong_bound_is_rejected(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects the certificate itself: a lower bound that is a hundred-millionth too high lies above a loss that was reached;
-    one that is too low is not reached."""
+    """Protects the certificate itself: a lower bound that is 1e-8 too high lies above a loss that was reached; no loss
+    reaches a bound that is too low."""
     right = theorem.certify
 
     def broken(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
-        found = right(rewards, wins, graph)
-        return found._replace(lower=found.lower + shift)
+        infimum = right(rewards, wins, graph)
+        return infimum._replace(lower=infimum.lower + shift)
 
     monkeypatch.setattr(theorem, "certify", broken)
     assert not verify_theorem(DRAWN).attained.any()
@@ -209,12 +209,14 @@ def test_an_unsolved_problem_is_not_certified(monkeypatch: pytest.MonkeyPatch) -
     """Protects from certifying by width: rewards that do not minimise leave an interval that no trial passes."""
     right = theorem.minimise
     monkeypatch.setattr(theorem, "minimise", lambda wins, graph: 0.9 * right(wins, graph))
-    found = verify_theorem(DRAWN)
-    inside = found.infimum.limit < 1
-    moved = inside & ((DRAWN.wins * found.graph.part) != (DRAWN.wins * found.graph.part).mT).any(-1).any(-1).any(-1)
+    certificates = verify_theorem(DRAWN)
+    inside = certificates.infimum.limit < 1
+    moved = inside & ((DRAWN.wins * certificates.graph.part) != (DRAWN.wins * certificates.graph.part).mT).any(-1).any(
+        -1
+    ).any(-1)
     assert moved.sum() > 100
-    assert not found.solved[moved].any()
-    assert not found.holds[moved].any()
+    assert not certificates.solved[moved].any()
+    assert not certificates.holds[moved].any()
 
 
 def test_wrong_coverage_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,34 +230,39 @@ def test_wrong_coverage_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
         return graph._replace(covered=graph.covered.scatter(-1, first, False))
 
     monkeypatch.setattr(theorem, "graph_of", forgets)
-    found = verify_theorem(DRAWN)
-    wrongly = covered & ~found.graph.covered & MIXED_ONES[:, None, None]
-    assert wrongly.sum() > 200 and not (found.tried.minimal & wrongly).any()
-    assert not found.exact[wrongly.any(-1).any(-1)].any()
+    certificates = verify_theorem(DRAWN)
+    wrongly = covered & ~certificates.graph.covered & MIXED_ONES[:, None, None]
+    assert wrongly.sum() > 200 and not (certificates.moved.minimal & wrongly).any()
+    assert not certificates.exact[wrongly.any(-1).any(-1)].any()
 
 
 def test_a_move_that_moves_nothing_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects certificate (b), outside: without mass where pi_ref = 0 nothing was shown, and the trial fails."""
+    """Protects certificate (b), outside: without mass where pi_ref = 0 the trial shows nothing, and fails."""
     monkeypatch.setattr(theorem, "move_mass", lambda policy, share, onto: policy)
-    found = verify_theorem(DRAWN)
-    strict = found.predicted.any(-1).any(-1)
-    assert strict.any() and not found.exact[strict].any()
+    certificates = verify_theorem(DRAWN)
+    strict = certificates.predicted.any(-1).any(-1)
+    assert strict.any() and not certificates.exact[strict].any()
 
 
-def test_mass_moved_onto_a_covered_response_is_no_minimiser() -> None:
+def test_mass_moved_onto_a_covered_response_is_not_a_minimiser() -> None:
     """Protects `is_minimal` and `is_ppo_optimum`: they refuse a policy that is neither, and accept the optimum."""
     given = problem([0.25, 0.25, 0.5], *MIXED)
     graph = graph_of(given.wins)
-    found = verify_theorem(given)
-    right = any_minimiser(approach(minimise(given.wins, graph), graph, 1.0), given, graph)
-    assert bool(is_minimal(right, given, found.infimum)) and bool(is_ppo_optimum(right, given, found.infimum).all())
+    certificates = verify_theorem(given)
+    right = make_minimiser(approach(minimise(given.wins, graph), graph, 1.0), given, graph)
+    assert bool(is_minimal(right, given, certificates.infimum)) and bool(
+        is_ppo_optimum(right, given, certificates.infimum).all()
+    )
     wrong = theorem.move_mass(right, given.share, torch.tensor([[[True, False, False]]]))
-    assert not is_minimal(wrong, given, found.infimum) and not is_ppo_optimum(wrong, given, found.infimum).any()
+    assert (
+        not is_minimal(wrong, given, certificates.infimum)
+        and not is_ppo_optimum(wrong, given, certificates.infimum).any()
+    )
 
 
 def test_coverage_that_sees_too_much_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protects certificate (b) from the other side: a response with pi_ref = 0 that is taken for compared is never tried, and
-    the trial fails, for what theory predicts there comes from pi_ref alone."""
+    """Protects certificate (b) from the other side: no mass is moved onto a response with pi_ref = 0 that is taken for
+    compared, and the trial fails, since what theory predicts there comes from pi_ref alone."""
     right = theorem.graph_of
 
     def imagines(wins: Tensor) -> Graph:
@@ -264,5 +271,5 @@ def test_coverage_that_sees_too_much_is_rejected(monkeypatch: pytest.MonkeyPatch
         return right(wins)._replace(covered=covered)
 
     monkeypatch.setattr(theorem, "graph_of", imagines)
-    untried = DRAWN.reference[..., -1] == 0
-    assert untried.any() and not verify_theorem(DRAWN).exact[untried.any(-1)].any()
+    imagined = DRAWN.reference[..., -1] == 0
+    assert imagined.any() and not verify_theorem(DRAWN).exact[imagined.any(-1)].any()

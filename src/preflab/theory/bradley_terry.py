@@ -1,13 +1,13 @@
 """The infimum of the Bradley-Terry loss with a certificate, whether it is attained or only approached.
 
-Responses are nodes, and i -> j where i was ever preferred to j. Inside a strongly connected part a finite reward attains
-the minimum (Ford 1957). A pair between two parts was preferred one way only: its loss tends to 0 as the gap grows, and
-all such gaps can grow together, since the parts are in order. So
+Responses are the nodes of a graph, with an edge i -> j where i was ever preferred to j. Inside a strongly connected part a
+finite reward attains the minimum (Ford 1957). A pair between two parts was only ever preferred one way: its loss tends to 0
+as the gap grows, and all such gaps can grow together, since the graph orders the parts. So
 
-    inf L = sum over strongly connected parts of min L(part),
+    inf L = sum over strongly connected parts of min L(part).
 
-approached by r + g level for g -> infinity, `level` being the number of responses that a response leads to. The order of
-magnitude of the rest is known: at gap g it is below log(1 + exp(-g)).
+r + g level approaches it for g -> infinity, `level` being the number of responses that a response leads to. At gap g the loss
+of a one-way pair, which is what is left above inf L, is below log(1 + exp(-g)).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Graph(NamedTuple):
     """The comparisons of T x P prompts, from `wins`."""
 
     covered: Tensor
-    """Bool [T,P,K]: the response is in some pair."""
+    """Bool [T,P,K]: some pair holds the response."""
     part: Tensor
-    """Bool [T,P,K,K]: i and j lead to each other (strongly connected, or equal)."""
+    """Bool [T,P,K,K]: i and j lead to each other (they are strongly connected, or equal)."""
     component: Tensor
     """Long [T,P,K]: the smallest index of the responses that comparisons link to i, in either direction."""
     level: Tensor
@@ -57,12 +57,12 @@ def _closure(edges: Tensor) -> Tensor:
 
 
 class Infimum(NamedTuple):
-    """inf L lies in [lower, lower + gap]; `limit` of the data is one-way, and its loss vanishes only in the limit."""
+    """inf L lies in [lower, lower + gap]. The share `limit` of the pairs is one-way; their loss vanishes only in the limit."""
 
     lower: Tensor
     """[T]: no reward has a smaller loss."""
     gap: Tensor
-    """[T]: how far the loss of `rewards`, one-way pairs aside, may be above inf L."""
+    """[T]: the most by which the loss of `rewards`, without the one-way pairs, can exceed inf L."""
     limit: Tensor
     """[T]: the share of pairs between parts; 0 where the minimum is attained."""
 
@@ -71,8 +71,10 @@ def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
     """Rewards [T,P,K] that minimise the loss inside every strongly connected part, with mean 0 there.
 
     Newton's method with step log(1 + d)/d, d the spread of the full step: the logistic loss is self-concordant in the
-    generalised sense, so that this decreases it from anywhere and becomes the full step at the end (Bach 2010; Sun and
-    Tran-Dinh 2019). How well it did is for `certify` to say.
+    generalised sense, so that this step decreases it from anywhere and becomes the full step at the end (Bach 2010; Sun
+    and Tran-Dinh 2019). It stops after `steps` steps at the latest; `certify` says how close it came.
+
+    Args: wins [T,P,K,K]; the graph of wins.
     """
     inside = wins * graph.part
     part = graph.part.to(wins.dtype)
@@ -94,7 +96,7 @@ def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
 
 
 def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
-    """A certified lower bound of inf L, whatever the rewards are; the better they are, the tighter.
+    """A certified lower bound of inf L. It is valid for any rewards, and tighter for better ones.
 
     L is convex, so L(r*) >= L(r) + grad L(r) (r* - r) >= L(r) - 1/2 ||grad L(r)||_1 (spread(r*) + spread(r)) inside the
     parts. Each pair i > j of weight w has w (r*_j - r*_i) <= w softplus(r*_j - r*_i) <= L(r*) <= L(r), and a path of at
@@ -115,15 +117,17 @@ def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
 
 
 def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
-    """r + (gap + spread(r)) level: every one-way pair is won by at least `gap`; parts are shifted as a whole.
+    """r + (gap + spread(r)) level: the winner of every one-way pair leads by at least `gap`; each part moves as a whole.
 
-    Its loss is at most that of `rewards` inside the parts plus `limit` log(1 + exp(-gap)). Returns: [T,P,K].
+    Its loss is at most the loss of `rewards` inside the parts plus `limit` log(1 + exp(-gap)).
+
+    Args: rewards [T,P,K]; the graph of the same wins. Returns: [T,P,K].
     """
     return rewards + (gap + _spread(rewards)) * graph.level
 
 
 def _gradient(rewards: Tensor, wins: Tensor) -> Tensor:
-    """Of the summed loss: -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j), [T,P,K]."""
+    """The gradient of the summed loss: -sum_j wins_ij sigma(r_j - r_i) + sum_j wins_ji sigma(r_i - r_j), [T,P,K]."""
     pull = wins * torch.sigmoid(rewards[..., None, :] - rewards[..., :, None])
     return pull.sum(-2) - pull.sum(-1)
 

@@ -1,4 +1,4 @@
-"""Theorem 4.1 on random tabular problems, or on one from a file: what the trials say, and what the theorem does not say."""
+"""Theorem 4.1 on random tabular problems, or on one from a file: the trials as a finding, and the limits of the theorem."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from preflab.theory.check_figures import bound_figure, reach_figure
+from preflab.theory.check_figures import draw_bound, draw_reach
 from preflab.theory.finding import Finding, FindingTable, TheoryVerdict
-from preflab.theory.problems import ProblemShape, read_problem
+from preflab.theory.problems import ProblemShape, read_tabular_problem
 from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS
 from preflab.theory.trials import GRAPHS, PREFERENCES, SUPPORTS, Trials, TrialsRun, run_trials, verify_all
 
@@ -40,68 +40,67 @@ def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
     """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
     beta = "" if shape.beta is None else f" --beta {shape.beta:g}"
     options = f"--trials {count} --seed {seed} --prompts {shape.prompts} --responses {shape.responses}"
-    return _finding(run_trials(count, seed, shape), f"{options} --coverage {shape.coverage:g}{beta}")
+    return _finding_of(run_trials(count, seed, shape), f"{options} --coverage {shape.coverage:g}{beta}")
 
 
 def replay_problem(file: Path) -> Finding:
     """Verifies the one problem of a file. Raises `UserError` where the file holds no problem."""
-    return _finding(verify_all([read_problem(file)]), f"--replay {file}")
+    return _finding_of(verify_all([read_tabular_problem(file)]), f"--replay {file}")
 
 
-def _finding(ran: TrialsRun, options: str) -> Finding:
+def _finding_of(trials_run: TrialsRun, options: str) -> Finding:
     """The trials as a finding. A contradiction refutes; a problem that was not solved leaves the claim undecided."""
-    trials = ran.trials
+    trials = trials_run.trials
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",
         claim=_CLAIM,
         command=f"preflab theory check {options}",
-        verdict=_verdict(trials),
-        sentence=_sentence(ran),
-        tables=(case_table(trials), response_table(trials), bound_table(trials)),
-        figures=(bound_figure(trials), reach_figure(trials)),
+        verdict=_decide(trials),
+        sentence=_state(trials_run),
+        tables=(_tabulate_cases(trials), _tabulate_responses(trials), _tabulate_bound(trials)),
+        figures=(draw_bound(trials), draw_reach(trials)),
         notes=_NOTES,
-        failure=ran.problem,
+        failure=trials_run.problem,
     )
 
 
-def _verdict(trials: Trials) -> TheoryVerdict:
-    """A trial whose interval around inf L is too wide decides nothing; any other that fails is a counter-example."""
+def _decide(trials: Trials) -> TheoryVerdict:
+    """A trial whose interval around inf L is too wide decides nothing; any other trial that fails is a counter-example."""
     if bool((~trials.holds & trials.solved).any()):
         return "refuted"
     return "holds" if bool(trials.holds.all()) else "not decided"
 
 
-def _sentence(ran: TrialsRun) -> str:
-    trials = ran.trials
+def _state(trials_run: TrialsRun) -> str:
+    """The verdict in words, with its numbers."""
+    trials, failed = trials_run.trials, trials_run.failed
     count = len(trials.holds)
-    if ran.failed is not None:
+    if failed is not None:
         wrong = int((~trials.holds).sum())
-        parts = [name for name in ("solved", "attained", "exact") if not bool(getattr(trials, name)[ran.failed])]
+        checks = {"solved": trials.solved, "attained": trials.attained, "exact": trials.exact}
+        parts = [name for name, passed in checks.items() if not bool(passed[failed])]
         return (
-            f"{wrong:,} of {count:,} trials failed, the first is trial {ran.failed} (not {', not '.join(parts)}). "
+            f"{wrong:,} of {count:,} trials failed, the first is trial {failed} (not {', not '.join(parts)}). "
             "It is printed as JSON for --replay."
         )
-    strict = int(trials.outside.any(-1).any(-1).sum())
+    problems = "one problem" if count == 1 else f"{count:,} random problems"
+    strict = int(trials.moved.outside.any(-1).any(-1).sum())
     full = int((trials.support == 0).sum())
     return (
-        f"On {_problems(count)} every PPO optimum has the minimal DPO loss, certified to {float(trials.width.max()):.1e}. "
+        f"On {problems} every PPO optimum has the minimal DPO loss, certified to {float(trials.width.max()):.1e}. "
         f"PPO cannot return some DPO minimiser in {strict:,} of them, which are those where an uncovered response has "
         f"pi_ref = 0. In the other {full:,}, with full support, the classes coincide."
     )
 
 
-def _problems(count: int) -> str:
-    return "one problem" if count == 1 else f"{count:,} random problems"
-
-
-def case_table(trials: Trials) -> FindingTable:
-    """One row a case, so that a reader sees that all were drawn."""
+def _tabulate_cases(trials: Trials) -> FindingTable:
+    """One row for each case, so that a reader sees that all cases were drawn."""
     rows: list[tuple[str | int | float, ...]] = []
     for s, g, p in product(range(2), range(2), range(3)):
         case = (trials.support == s) & (trials.graph == g) & (trials.preferences == p)
         names = (SUPPORTS[s], GRAPHS[g], PREFERENCES[p])
-        strict = int(trials.outside[case].any(-1).any(-1).sum())
+        strict = int(trials.moved.outside[case].any(-1).any(-1).sum())
         width = float(trials.width[case].max()) if bool(case.any()) else "not drawn"
         drawn, attained = int(case.sum()), int(trials.attained[case].sum())
         rows.append((*names, drawn, attained, strict, width, drawn - int(trials.holds[case].sum())))
@@ -117,12 +116,13 @@ def case_table(trials: Trials) -> FindingTable:
     )
 
 
-def response_table(trials: Trials) -> FindingTable:
-    """(b), response by response: mass is moved onto every uncovered one of every trial."""
+def _tabulate_responses(trials: Trials) -> FindingTable:
+    """(b), response by response: mass is moved onto every uncovered response of every trial."""
 
-    def row(name: str, here: Tensor) -> tuple[str | int | float, ...]:
-        counts = (int((values & here).sum()) for values in (trials.minimal, trials.outside, trials.inside))
-        largest = float(trials.divergence[here].max()) if bool(here.any()) else "not drawn"
+    def count(name: str, here: Tensor) -> tuple[str | int | float, ...]:
+        moved = trials.moved
+        counts = (int((flags & here).sum()) for flags in (moved.minimal, moved.outside, moved.inside))
+        largest = float(moved.kl[here].max()) if bool(here.any()) else "not drawn"
         return (name, int(here.sum()), *counts, largest)
 
     zero = trials.uncovered & (trials.reference == 0)
@@ -136,13 +136,13 @@ def response_table(trials: Trials) -> FindingTable:
             "inside",
             "largest KL from pi_ref",
         ),
-        rows=(row("pi_ref = 0", zero), row("pi_ref > 0", trials.uncovered & ~zero)),
+        rows=(count("pi_ref = 0", zero), count("pi_ref > 0", trials.uncovered & ~zero)),
         note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its "
         "optimum. Inside: beta log(pi/pi_ref) is an optimal reward, and its optimum is the policy again.",
     )
 
 
-def bound_table(trials: Trials) -> FindingTable:
+def _tabulate_bound(trials: Trials) -> FindingTable:
     """(a) along the sequence: the largest excess over the certified lower bound, beside what theory allows."""
     limit = trials.preferences > 0
     rows: list[tuple[str | int | float, ...]] = []

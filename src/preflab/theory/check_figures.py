@@ -12,11 +12,11 @@ from preflab.theory.trials import Trials
 _FLOOR = 1e-17
 """Where a difference of zero is drawn on a logarithmic axis."""
 _POINTS = 500
-"""Responses drawn: enough to see the shape."""
+"""The number of responses that are drawn: enough to see the shape."""
 
 
-def bound_figure(trials: Trials) -> FindingFigure:
-    """Largest excess at each reward gap, attained and limit apart, with the bound."""
+def draw_bound(trials: Trials) -> FindingFigure:
+    """The largest excess at each reward gap, with the bound; attained minima and limits apart."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(
@@ -43,14 +43,15 @@ def bound_figure(trials: Trials) -> FindingFigure:
     )
 
 
-def reach_figure(trials: Trials) -> FindingFigure:
-    """KL of the minimiser from pi_ref against pi_ref of the response that the mass was moved onto."""
+def draw_reach(trials: Trials) -> FindingFigure:
+    """KL(minimiser || pi_ref) against pi_ref of the response onto which mass was moved."""
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
-    x, y = trials.reference[trials.inside][:_POINTS], trials.divergence[trials.inside][:_POINTS]
+    moved = trials.moved
+    x, y = trials.reference[moved.inside][:_POINTS], moved.kl[moved.inside][:_POINTS]
     top, left = float(y.max()) if len(y) else 1.0, float(x.min()) if len(x) else 1e-3
     decades = [10.0**power for power in range(math.ceil(math.log10(left)), 1)]
     axes.plot(x, y, color=BLUE, marker="o", linestyle="", markersize=3.5, alpha=0.45, label="inside PPO's class")
-    outside = int(trials.outside.sum())
+    outside = int(moved.outside.sum())
     if outside:
         axes.plot(left / 4, 1.15 * top, color=ORANGE, marker="D", linestyle="", markersize=9, label="outside")
         axes.annotate(

@@ -1,4 +1,4 @@
-"""Table 1 as a finding: the table, the set of minimisers, the sequence, every certificate, and the figure."""
+"""Table 1 of the paper as a finding: the table, the set of minimisers, the sequence, all certificates, and the figure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TOP, _BANDS = 1.4, 28
 _BAND = _TOP / _BANDS
-"""The figure's shades: bands of equal loss up to _TOP, and all above in the last."""
+"""The figure's shades: bands of equal loss up to _TOP; the last band holds every loss above."""
 
 _CLAIM = (
     "Theorem 4.1 (b), Table 1: with pi_ref = (0.5, 0.5, 0) and y1 preferred to y2, the DPO loss has a minimiser that puts "
@@ -38,33 +38,37 @@ def compute_counterexample(beta: float) -> Finding:
     """Computes Table 1 and its certificates. Raises `UserError` for a beta out of range."""
     if not BETA_RANGE[0] <= beta <= BETA_RANGE[1]:
         raise UserError(f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}; double precision ends there.")
-    checked = table1.certificates(beta)
-    broken = [item.name for item in checked if not item.holds]
+    certificates = table1.certify_table1(beta)
+    broken = [certificate.name for certificate in certificates if not certificate.holds]
     return Finding(
         name="counterexample",
         title="The counter-example (Table 1)",
         claim=_CLAIM,
         command=f"preflab theory counterexample --beta {beta:g}",
         verdict="refuted" if broken else "holds",
-        sentence=_sentence(checked, broken),
-        tables=(paper_table(beta), minimiser_table(beta), sequence_table(beta), certificate_table(checked)),
-        figures=(loss_figure(beta),),
+        sentence=_state(certificates, broken),
+        tables=(
+            *(_tabulate_paper(beta), _tabulate_minimisers(beta)),
+            *(_tabulate_sequence(beta), _tabulate_certificates(certificates)),
+        ),
+        figures=(_draw_loss(beta),),
         notes=_NOTES,
         failure={"beta": beta, "broken": [*broken]} if broken else None,
     )
 
 
-def _sentence(checked: list[table1.Certificate], broken: list[str]) -> str:
+def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
+    """The verdict in words."""
     if broken:
-        return f"{len(broken)} of {len(checked)} certificates do not hold: {'; '.join(broken)}."
+        return f"{len(broken)} of {len(certificates)} certificates do not hold: {'; '.join(broken)}."
     return (
-        f"All {len(checked)} certificates hold: (0.1, 0, 0.9) has DPO loss 0, its minimum, at infinite KL from pi_ref; the "
-        "PPO optimum is the limit (1, 0, 0), and no reward puts mass on y3."
+        f"All {len(certificates)} certificates hold: (0.1, 0, 0.9) has DPO loss 0, its minimum, at infinite KL from pi_ref; "
+        "the PPO optimum is the limit (1, 0, 0), and no reward puts mass on y3."
     )
 
 
-def paper_table(beta: float) -> FindingTable:
-    """The paper's Table 1, with what can be computed of each row."""
+def _tabulate_paper(beta: float) -> FindingTable:
+    """The paper's Table 1, with the DPO loss and the KL of each policy in it."""
     minimiser, limit = table1.PAPER_MINIMISER, table1.PPO_LIMIT
     losses = table1.dpo_losses([table1.PAPER_REFERENCE, minimiser, limit], beta)
     kls = table1.divergences([table1.PAPER_REFERENCE, minimiser, limit])
@@ -80,8 +84,8 @@ def paper_table(beta: float) -> FindingTable:
     )
 
 
-def minimiser_table(beta: float) -> FindingTable:
-    """Policies in and out of the set of minimisers."""
+def _tabulate_minimisers(beta: float) -> FindingTable:
+    """Policies inside and outside the set of minimisers."""
     policies: list[table1.Policy] = [
         *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPER_MINIMISER, (0.001, 0.0, 0.999)),
         *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.PAPER_REFERENCE),
@@ -101,13 +105,13 @@ def minimiser_table(beta: float) -> FindingTable:
     )
 
 
-def sequence_table(beta: float) -> FindingTable:
-    """The PPO optima of growing reward gaps, with the largest mass on y3 over all rewards tried for it."""
-    tried = [table1.sequence(beta, unseen) for unseen in table1.UNSEEN]
+def _tabulate_sequence(beta: float) -> FindingTable:
+    """The PPO optima of growing reward gaps, with the largest mass on y3 over all rewards of y3 in `UNSEEN`."""
+    sequences = [table1.compute_sequence(beta, unseen) for unseen in table1.UNSEEN]
     rows = [
-        (f"{step.gap:g}", step.policy[0], step.policy[1], max(other[index].policy[2] for other in tried))
-        + (step.dpo_loss, math.exp(-step.gap), step.slope, step.divergence)
-        for index, step in enumerate(table1.sequence(beta))
+        (f"{step.gap:g}", step.policy[0], step.policy[1], max(other[index].policy[2] for other in sequences))
+        + (step.dpo_loss, math.exp(-step.gap), step.slope, step.kl)
+        for index, step in enumerate(table1.compute_sequence(beta))
     ]
     return FindingTable(
         title="PPO optima along the sequence of rewards",
@@ -118,21 +122,21 @@ def sequence_table(beta: float) -> FindingTable:
     )
 
 
-def certificate_table(checked: list[table1.Certificate]) -> FindingTable:
+def _tabulate_certificates(certificates: list[table1.Certificate]) -> FindingTable:
     return FindingTable(
         title="Certificates",
         columns=("what is computed", "value", "must be", "holds"),
-        rows=tuple((item.name, item.value, item.bound, "yes" if item.holds else "NO") for item in checked),
+        rows=tuple((item.name, item.value, item.bound, "yes" if item.holds else "NO") for item in certificates),
     )
 
 
-def loss_figure(beta: float) -> FindingFigure:
+def _draw_loss(beta: float) -> FindingFigure:
     """The loss over the triangle of policies, with DPO's minimisers and PPO's path."""
     figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
     _shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
     axes.plot(0, 0, marker="o", color=PAPER_COLOUR, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
-    path = [step.policy for step in table1.sequence(beta)]
+    path = [step.policy for step in table1.compute_sequence(beta)]
     axes.plot([p[0] for p in path], [p[1] for p in path], color=BLUE, marker="o", markersize=4, clip_on=False, zorder=6)
     axes.plot([0.5, 1], [0.5, 0], color=BLUE, linewidth=2, zorder=5)
     axes.plot(0.5, 0.5, marker="s", color=INK_COLOUR, markersize=8, zorder=7)
@@ -162,7 +166,7 @@ def loss_figure(beta: float) -> FindingFigure:
 
 
 def _shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
-    """L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
+    """Shades L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -177,7 +181,7 @@ def _shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
 
 
 def write_figure(figure: FindingFigure, path: Path) -> None:
-    """The figure as a file of its own; raises `UserError` unless it is to be SVG and can be written."""
+    """Writes the figure to a file of its own. Raises `UserError` where the name does not end in .svg or cannot be written."""
     if path.suffix != ".svg":
         raise UserError(f"--figure {path}: figures are written as SVG; end the name in .svg.")
     try:

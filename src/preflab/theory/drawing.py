@@ -1,4 +1,4 @@
-"""Figures of the theory as SVG text: the same numbers give the same bytes, with the fonts of whoever reads it."""
+"""Figures of the theory as SVG text: the same numbers give the same bytes. The reader's own fonts show the text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK_COLOUR, MUTED_COLOUR, GRID_COLOUR, PAPER_COLOUR = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
-"""The colours of the report's style sheet in daylight; a figure brings its own paper."""
+"""The colours of the report's light style; a figure brings its own background."""
 BLUE, ORANGE, GREEN, PURPLE = "#1b86f2", "#b6680f", "#2f7d4f", "#7d006d"
 _TAG, _LONG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}"), re.compile(r"font-family: [^;\"]*")
 
@@ -40,11 +40,11 @@ def svg_text(figure: Figure, *, name: str) -> str:
     figure.patch.set_facecolor(PAPER_COLOUR)
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # A hundredth of a point is not seen, and matplotlib names ten fonts at every text: together half of the file.
+    # Nobody sees a hundredth of a point, and matplotlib names ten fonts at every text: together half of the file.
     text = _TAG.sub(lambda tag: _short(tag.group()), buffer.getvalue())
     return "\n".join(line.strip() for line in text.splitlines()) + "\n"
 
 
 def _short(tag: str) -> str:
-    rounded = _LONG.sub(lambda found: f"{float(found.group()):.2f}", tag)
+    rounded = _LONG.sub(lambda number: f"{float(number.group()):.2f}", tag)
     return _FONTS.sub("font-family: 'DejaVu Sans', sans-serif", rounded)

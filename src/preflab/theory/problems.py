@@ -19,14 +19,15 @@ from preflab.errors import UserError
 from preflab.spec import parse_spec, read_data
 
 _CHUNK = 1000
-"""Problems drawn together; problem i of a seed is the same however many are asked for."""
+"""Problems are drawn in chunks of this size, so that problem i of a seed does not depend on the number of problems."""
 
 BETA_RANGE = (0.001, 1000.0)
-"""Outside, rewards or log-ratios grow beyond what the certificates' tolerances allow double precision."""
+"""Outside this range rewards or log-ratios grow so large that double precision exceeds the certificates' tolerances."""
 _SHARE_RANGE = (0.05, 0.95)
 _FREE_LIMIT = 100.0
 _MOST_WINS = 1e6
-"""The same holds of a problem from a file: of the share of mass that is moved, the free constants, and the counts."""
+"""For the same reason a problem from a file is limited in the share of mass that is moved, the free constants and the
+counts."""
 
 
 class Problems(NamedTuple):
@@ -39,7 +40,7 @@ class Problems(NamedTuple):
     beta: Tensor
     """[T]."""
     free: Tensor
-    """[T,P,K]: the choice that the data leave open, one number a group of linked responses (the first one's counts)."""
+    """[T,P,K]: the choice that the data leave open, one number for each group of linked responses: the first one's counts."""
     share: Tensor
     """[T]: the mass that is moved onto an uncovered response."""
 
@@ -54,7 +55,10 @@ class ProblemShape(NamedTuple):
 
 
 def draw_problems(trials: int, seed: int, shape: ProblemShape) -> Iterator[Problems]:
-    """`trials` problems in chunks: full support or not, one group of compared responses or more, pairs one-way or both."""
+    """Yields `trials` problems in chunks.
+
+    Of each there are some with and without: full support, a single group of compared responses, pairs won both ways.
+    """
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, trials, _CHUNK):
         chunk = _draw_chunk(generator, shape)
@@ -79,12 +83,12 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
 
 
 def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
-    """Counts from 1 to 9. Responses of a group are linked by a chain in random order, and by more pairs at random."""
+    """wins [T,P,K,K], counts from 1 to 9. A chain in random order links the responses of a group; more pairs are random."""
     trials, _, responses = size
     offered = _uniform(generator, *size) < coverage
     apart = _uniform(generator, trials, 1, 1) < 0.5
     group = (_uniform(generator, *size) < 0.5) & apart
-    offered[:, 0, :2], group[:, 0, :2] = True, False  # a problem has a pair at least
+    offered[:, 0, :2], group[:, 0, :2] = True, False  # a problem has at least one pair
     eligible = offered[..., :, None] & offered[..., None, :] & (group[..., :, None] == group[..., None, :])
     eligible &= ~torch.eye(responses, dtype=torch.bool)
     place = torch.where(offered, _uniform(generator, *size), torch.nan)
@@ -105,7 +109,7 @@ def _uniform(generator: torch.Generator, *size: int) -> Tensor:
 
 
 def _symmetric(flags: Tensor) -> Tensor:
-    """The upper triangle's flags for both orders of a pair."""
+    """The flags of the upper triangle, for both orders of a pair."""
     upper = flags.triu(1)
     return upper | upper.mT
 
@@ -114,6 +118,8 @@ def _symmetric(flags: Tensor) -> Tensor:
 
 
 class TabularProblem(BaseModel):
+    """The fields of `Problems` for one problem, as nested lists."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     reference: list[list[NonNegativeFloat]]
     wins: list[list[list[Annotated[float, Field(ge=0.0, le=_MOST_WINS)]]]]
@@ -123,36 +129,33 @@ class TabularProblem(BaseModel):
 
 
 def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
-    """Problem `index` as plain data; `read_problem` reads back the same numbers to the last bit."""
+    """Problem `index` as plain data; `read_tabular_problem` reads back the same numbers to the last bit."""
     return {name: values[index].tolist() for name, values in problems._asdict().items()}
 
 
-def read_problem(path: Path) -> Problems:
+def read_tabular_problem(path: Path) -> Problems:
     """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
-    given = parse_spec(TabularProblem, read_data(path), where=str(path))
+    fields = parse_spec(TabularProblem, read_data(path), where=str(path)).model_dump()
     try:
-        problem = Problems(
-            *(torch.tensor(getattr(given, name), dtype=torch.float64)[None] for name in Problems._fields)
-        )
+        problem = Problems(*(torch.tensor(fields[name], dtype=torch.float64)[None] for name in Problems._fields))
     except ValueError as error:  # rows of unequal length
         raise UserError(f"{path}: {error}.") from error
-    fault = _fault(problem)
-    if fault:
+    if fault := _find_fault(problem):
         raise UserError(f"{path}: {fault}")
     return problem
 
 
-def _fault(problem: Problems) -> str:
-    """What is wrong with a problem of the user's; '' when it is sound."""
+def _find_fault(problem: Problems) -> str:
+    """What is wrong with a problem from a file; '' where it is sound."""
     shape = problem.reference.shape
     if len(shape) != 3 or problem.wins.shape != (*shape, shape[-1]) or problem.free.shape != shape:
-        return "`reference` and `free` need a row a prompt, `wins` a square of its responses."
+        return "`reference` and `free` need a row for each prompt, `wins` a square of its responses."
     if bool(((problem.reference.sum(-1) - 1.0).abs() > 1e-9).any()):
         return "a row of `reference` does not sum to 1."
     if bool(((problem.wins > 0) & (problem.wins < 1 / _MOST_WINS)).any()):
-        return f"`wins` holds a count between 0 and {1 / _MOST_WINS:g}: nothing was compared that seldom."
+        return f"`wins` holds a count between 0 and {1 / _MOST_WINS:g}: a count is 0 or at least that."
     if bool((problem.wins.diagonal(dim1=-2, dim2=-1) > 0).any()) or not bool((problem.wins > 0).any()):
-        return "`wins` needs a pair, and none of a response with itself."
+        return "`wins` needs a pair of different responses, and no pair of a response with itself."
     if bool((((problem.wins + problem.wins.mT).sum(-1) > 0) & (problem.reference == 0)).any()):
         return "a response that is compared has reference 0, where the DPO loss is undefined."
     return ""

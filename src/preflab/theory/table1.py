@@ -27,7 +27,7 @@ PPO_LIMIT: Policy = (1.0, 0.0, 0.0)
 SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 """Reward gaps of the sequence."""
 UNSEEN = (-1000.0, 0.0, 1000.0)
-"""Rewards of y3 that are tried: the data say nothing of it."""
+"""Rewards of y3 to try: the data say nothing about it."""
 _GRID = 50
 """Steps of the grid over the policies."""
 _ROUNDING = 1e-12
@@ -49,9 +49,10 @@ class PolicyAtGap(NamedTuple):
     policy: Policy
     reward_loss: float
     slope: float
-    """d L_R / d g = -sigma(-g): never 0, so that no finite gap is a minimum."""
+    """d L_R / d g = -sigma(-g): never 0, so no finite gap is a minimum."""
     dpo_loss: float
-    divergence: float
+    kl: float
+    """KL(pi || pi_ref)."""
 
 
 def log_policies(policies: Sequence[Policy]) -> Tensor:
@@ -60,7 +61,7 @@ def log_policies(policies: Sequence[Policy]) -> Tensor:
 
 
 def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
-    """L_DPO of each policy by the library's own loss; nan where a = b = 0."""
+    """L_DPO of each policy, by preflab's own loss; nan where a = b = 0."""
     log_policy = log_policies(policies)
     reference = log_policies([PAPER_REFERENCE]).expand_as(log_policy)
     return tabular.dpo_objective(log_policy, reference, _pair(len(policies)), _betas(beta, len(policies))).tolist()
@@ -68,26 +69,26 @@ def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
 
 def divergences(policies: Sequence[Policy]) -> list[float]:
     """KL(pi || pi_ref) of each policy."""
-    return tabular.kl_from(log_policies(policies), log_policies([PAPER_REFERENCE]))[:, 0].tolist()
+    return tabular.tabular_kl(log_policies(policies), log_policies([PAPER_REFERENCE]))[:, 0].tolist()
 
 
 def slope_in_logits(policy: Policy, beta: float) -> float:
-    """Largest part of the gradient of L_DPO in the logits: beta sigma(-beta log(a/b)) for y1 and y2, and 0 for y3."""
+    """The largest absolute component of dL_DPO/dlogits: beta sigma(-beta log(a/b)) for y1 and y2, and 0 for y3."""
     a, b, _ = policy
     if a == 0.0 or b == 0.0:
         return beta if b > 0.0 else 0.0
     return beta * float(torch.sigmoid(torch.tensor(beta * math.log(b / a), dtype=torch.float64)))
 
 
-def sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
-    """The optima of rewards (g, 0, unseen) for g in SEQUENCE_GAPS."""
+def compute_sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
+    """The PPO optima of the rewards (g, 0, unseen) for g in `SEQUENCE_GAPS`."""
     rewards = torch.tensor([[[gap, 0.0, unseen]] for gap in SEQUENCE_GAPS], dtype=torch.float64)
     betas, wins = _betas(beta, len(SEQUENCE_GAPS)), _pair(len(SEQUENCE_GAPS))
     reference = log_policies([PAPER_REFERENCE]).expand_as(rewards)
     policy = tabular.optimum(rewards, reference, betas)
     losses = tabular.reward_objective(rewards, wins)
     dpo = tabular.dpo_objective(policy, reference, wins, betas)
-    kl = tabular.kl_from(policy, reference)[:, 0]
+    kl = tabular.tabular_kl(policy, reference)[:, 0]
     table = [(row[0], row[1], row[2]) for row in policy[:, 0].exp().tolist()]
     slopes = (-torch.sigmoid(-torch.tensor(SEQUENCE_GAPS, dtype=torch.float64))).tolist()
     return [
@@ -96,24 +97,24 @@ def sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
     ]
 
 
-def regularised(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
+def regularised_rewards(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
     """J(pi) = E_pi[r] - beta KL(pi || pi_ref) with r = (gap, 0, 0): minus infinity where pi(y3) > 0."""
     return [p[0] * gap - beta * kl for p, kl in zip(policies, divergences(policies), strict=True)]
 
 
-def certificates(
+def certify_table1(
     beta: float, minimiser: Policy = PAPER_MINIMISER, steps: Sequence[PolicyAtGap] | None = None
 ) -> list[Certificate]:
-    """Everything that Table 1 claims, of `minimiser` and of the sequence `steps` (default: the optima's)."""
-    steps = sequence(beta) if steps is None else steps
+    """Certificates of all that Table 1 claims about `minimiser` and the sequence `steps` (default: the PPO optima)."""
+    steps = compute_sequence(beta) if steps is None else steps
     return [
-        *minimiser_certificates(beta, minimiser),
-        *sequence_certificates(beta, steps),
-        *difference_certificates(minimiser, steps),
+        *_certify_minimiser(beta, minimiser),
+        *_certify_sequence(beta, steps),
+        *_certify_difference(minimiser, steps),
     ]
 
 
-def minimiser_certificates(beta: float, minimiser: Policy) -> list[Certificate]:
+def _certify_minimiser(beta: float, minimiser: Policy) -> list[Certificate]:
     """The set of DPO's minimisers is {b = 0 < a}, and `minimiser` is in it."""
     shares = [step / _GRID for step in range(1, _GRID + 1)]
     edge = [(a, 0.0, 1.0 - a) for a in shares]
@@ -130,7 +131,7 @@ def minimiser_certificates(beta: float, minimiser: Policy) -> list[Certificate]:
     ]
 
 
-def sequence_certificates(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
+def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
     """`steps` are the optima of their rewards, minimise both losses in the limit, and end in (1, 0, 0)."""
     apart = max(abs(step.dpo_loss - step.reward_loss) for step in steps)
     over = max(step.dpo_loss - math.exp(-step.gap) for step in steps)
@@ -138,7 +139,8 @@ def sequence_certificates(beta: float, steps: Sequence[PolicyAtGap]) -> list[Cer
     flattest = max(step.slope for step in steps)
     others = [(a / _GRID, 1.0 - a / _GRID, 0.0) for a in range(_GRID + 1)]
     least = min(
-        regularised([step.policy], step.gap, beta)[0] - max(regularised(others, step.gap, beta)) for step in steps
+        regularised_rewards([step.policy], step.gap, beta)[0] - max(regularised_rewards(others, step.gap, beta))
+        for step in steps
     )
     scale = _ROUNDING * max(1.0, beta, SEQUENCE_GAPS[-1])
     return [
@@ -150,8 +152,8 @@ def sequence_certificates(beta: float, steps: Sequence[PolicyAtGap]) -> list[Cer
     ]
 
 
-def difference_certificates(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """No policy of the sequence, and so no limit of it, has mass on y3; `minimiser` has, at infinite KL."""
+def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
+    """No policy of the sequence, and so no limit of it, has mass on y3; `minimiser` has some, at infinite KL."""
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
     return [
@@ -162,6 +164,7 @@ def difference_certificates(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> 
 
 
 def _pair(count: int) -> Tensor:
+    """wins [count,1,3,3]: y1 was preferred to y2 once."""
     wins = torch.zeros(count, 1, 3, 3, dtype=torch.float64)
     wins[:, 0, 0, 1] = 1.0
     return wins

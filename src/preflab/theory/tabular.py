@@ -24,7 +24,7 @@ def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
     """f(pi) = beta log(pi/pi_ref), the reward whose optimum is pi (paper, Section 4.1).
 
-    0 where both are 0 (nothing is asked of a reward there), infinite where pi > 0 = pi_ref: no reward does that.
+    It is 0 where both are 0, since any reward fits there, and infinite where pi > 0 = pi_ref, since no reward gives that.
 
     Args: policy, reference [T,P,K]; beta [T]. Returns: [T,P,K].
     """
@@ -33,11 +33,11 @@ def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 
 
 def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor) -> Tensor:
-    """Mean over the pairs of -log sigmoid(beta [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)]).
+    """The mean over the pairs of -log sigmoid(beta [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)]).
 
     Args: policy, reference [T,P,K]; wins [T,P,K,K]; beta [T]. Returns: [T].
     """
-    scale = beta[:, None, None]  # one a problem, while the loss takes one for all
+    scale = beta[:, None, None]  # the loss takes one beta for all problems, and here each problem has its own
     policy, reference = scale * policy, scale * reference
     pairs = PairLogprobs(
         chosen=policy[..., :, None],
@@ -51,28 +51,28 @@ def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor)
 
 
 def reward_objective(rewards: Tensor, wins: Tensor) -> Tensor:
-    """Mean over the pairs of -log sigmoid(r(y_w) - r(y_l)): rewards [T,P,K], wins [T,P,K,K] -> [T]."""
+    """The mean over the pairs of -log sigmoid(r(y_w) - r(y_l)): rewards [T,P,K], wins [T,P,K,K] -> [T]."""
     return _mean(bradley_terry_loss(rewards[..., :, None], rewards[..., None, :]), wins)
 
 
 def _mean(terms: Tensor, wins: Tensor) -> Tensor:
-    # What no pair compares may be undefined (0/0), and is left out rather than multiplied by zero.
+    # A term that no pair compares may be undefined (0/0): it is left out, since multiplying it by zero would give nan.
     return torch.where(wins > 0, terms * wins, 0.0).sum((1, 2, 3)) / wins.sum((1, 2, 3))
 
 
-def kl_from(policy: Tensor, other: Tensor) -> Tensor:
+def tabular_kl(policy: Tensor, other: Tensor) -> Tensor:
     """KL(pi || other) = sum_y pi log(pi/other), infinite where pi > 0 = other: [T,P,K] twice -> [T,P]."""
     terms = torch.where(torch.isneginf(policy), 0.0, policy.exp() * (policy - other))
     return terms.sum(-1)
 
 
 def move_mass(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
-    """(1 - share) pi + share on one response: leaves the ratios of all other responses as they are.
+    """(1 - share) pi, and share more on one response. The ratios between all other responses stay the same.
 
     Args:
         policy: [T,P,K].
         share: [T], in (0,1).
-        onto: Bool [T,P,K], at most one response a prompt; prompts without one keep their policy.
+        onto: Bool [T,P,K], at most one response for each prompt; a prompt without one keeps its policy.
 
     Returns: [T,P,K].
     """

@@ -1,14 +1,14 @@
-"""Theorem 4.1 on tabular problems: what must be true of each, and the certificate that says so.
+"""Theorem 4.1 on tabular problems: what must be true of each problem, and the certificate that shows it.
 
-Both classes are taken with their limits, since a one-way preference has no finite optimum (Table 1's own data). With
+Both classes include their limits, since a one-way preference, such as that of Table 1, has no finite optimum. With
 lower <= inf L <= lower + gap from `bradley_terry.certify`:
 
-(a) Every PPO optimum has the minimal DPO loss. The optimum of r, of r plus any constant for each group of linked responses,
-    and with any reward on uncovered responses, has L_DPO = L_R(r); along the sequence with gaps g it is at most
-    inf L + limit log(1 + exp(-g)).
+(a) Every PPO optimum has the minimal DPO loss. The optimum of a reward r has L_DPO = L_R(r). So has the optimum of r plus any
+    constant for each group of linked responses, with any reward on uncovered responses. Along the sequence with gaps g
+    this loss is at most inf L + limit log(1 + exp(-g)).
 (b) A DPO minimiser outside the PPO class exists exactly where an uncovered response has pi_ref = 0. Mass moved onto an
-    uncovered response leaves the DPO loss as it is. Where pi_ref = 0 no reward gives that policy, for every optimum is 0 there;
-    elsewhere beta log(pi/pi_ref) is such a reward, an optimal one, and its optimum is that policy again.
+    uncovered response leaves the DPO loss as it is. Where pi_ref = 0 no reward gives that policy, for every optimum is 0 there.
+    Elsewhere beta log(pi/pi_ref) gives it: this reward is optimal, and its optimum is that policy again.
 """
 
 from __future__ import annotations
@@ -20,62 +20,63 @@ from torch import Tensor
 
 from preflab.theory.bradley_terry import Graph, Infimum, approach, certify, graph_of, minimise
 from preflab.theory.problems import Problems
-from preflab.theory.tabular import dpo_objective, implied_reward, kl_from, move_mass, optimum, reward_objective
+from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
 """The reward gaps of the sequence; at the last the rest is log(1 + exp(-40)) = 4e-18."""
 LOSS_ROUNDING = 1e-10
-"""What double precision may do to a loss: log-ratios reach 1e4 here, and 1e4 times 2e-16 is 2e-12."""
+"""The rounding error that a loss may have in double precision: log-ratios reach 1e4 here, and 1e4 times 2e-16 is 2e-12."""
 CERTIFIED = 1e-9
-"""The width of the interval around inf L beyond which a problem counts as not solved."""
+"""A problem counts as solved where the interval around inf L is at most this wide."""
 SAME = 1e-9
-"""Two probabilities that differ by less are the same."""
+"""Two probabilities count as the same where they differ by no more."""
 
 
 class MovedMass(NamedTuple):
-    """What became of mass moved onto each uncovered response; [T,P,K] each, False where there is nothing to move onto."""
+    """The policies with mass moved onto each uncovered response: [T,P,K] each, False (`kl`: nan) at covered responses."""
 
     minimal: Tensor
     """The policy has the minimal DPO loss."""
     outside: Tensor
-    """It has mass where pi_ref = 0: no reward gives it."""
+    """The policy has mass where pi_ref = 0: no reward gives it."""
     inside: Tensor
     """The reward beta log(pi/pi_ref) is optimal, and its optimum is the policy."""
-    divergence: Tensor
-    """KL(pi || pi_ref) of the prompt's policy; nan where nothing was tried."""
+    kl: Tensor
+    """KL(pi || pi_ref) of the prompt's policy."""
 
 
 class TheoremCertificates(NamedTuple):
-    """What was found for each of T problems."""
+    """What was computed for each of T problems."""
 
     graph: Graph
     infimum: Infimum
     excess: Tensor
     """[T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound."""
     slack: Tensor
-    """[T, len(REWARD_GAPS)]: the excess minus what theory allows; above LOSS_ROUNDING the theorem is contradicted."""
+    """[T, len(REWARD_GAPS)]: the excess minus what theory allows; a value above LOSS_ROUNDING contradicts the theorem."""
     returned: Tensor
     """Bool [T]: a DPO minimiser with the reference's support is the optimum of an optimal reward."""
-    tried: MovedMass
+    moved: MovedMass
     predicted: Tensor
     """Bool [T,P,K]: uncovered and pi_ref = 0."""
 
     @property
     def solved(self) -> Tensor:
+        """Bool [T]: inf L is known closely enough."""
         return self.infimum.gap <= CERTIFIED
 
     @property
     def attained(self) -> Tensor:
-        """(a), and no loss below the certified bound."""
+        """Bool [T]: (a), and no loss below the certified bound."""
         return (self.slack <= LOSS_ROUNDING).all(-1) & (self.excess >= -LOSS_ROUNDING).all(-1)
 
     @property
     def exact(self) -> Tensor:
-        """(b): each uncovered response gives a minimiser, outside exactly where predicted and inside elsewhere."""
+        """Bool [T]: (b): each uncovered response gives a minimiser, outside exactly where predicted and inside elsewhere."""
         uncovered = ~self.graph.covered
-        tried = self.tried
+        moved = self.moved
         elsewhere = uncovered & ~self.predicted
-        right = (tried.minimal == uncovered) & (tried.outside == self.predicted) & (tried.inside == elsewhere)
+        right = (moved.minimal == uncovered) & (moved.outside == self.predicted) & (moved.inside == elsewhere)
         return right.all(-1).all(-1) & self.returned
 
     @property
@@ -84,7 +85,7 @@ class TheoremCertificates(NamedTuple):
 
 
 def verify_theorem(problems: Problems) -> TheoremCertificates:
-    """Both parts of the theorem on T problems."""
+    """Computes both parts of the theorem on T problems."""
     graph = graph_of(problems.wins)
     rewards = minimise(problems.wins, graph)
     infimum = certify(rewards, problems.wins, graph)
@@ -95,29 +96,31 @@ def verify_theorem(problems: Problems) -> TheoremCertificates:
     for gap in REWARD_GAPS:
         policy = optimum(approach(rewards, graph, gap) + constants, reference, problems.beta)
         excess.append(dpo_objective(policy, reference, problems.wins, problems.beta) - infimum.lower)
-        slack.append(excess[-1] - allowed(infimum, gap))
-    minimiser = any_minimiser(approach(rewards, graph, REWARD_GAPS[-1]), problems, graph)
+        slack.append(excess[-1] - allowed_excess(infimum, gap))
+    minimiser = make_minimiser(approach(rewards, graph, REWARD_GAPS[-1]), problems, graph)
     return TheoremCertificates(
         graph=graph,
         infimum=infimum,
         excess=torch.stack(excess, -1),
         slack=torch.stack(slack, -1),
         returned=is_minimal(minimiser, problems, infimum) & is_ppo_optimum(minimiser, problems, infimum).all(-1),
-        tried=move_everywhere(minimiser, problems, graph, infimum),
+        moved=move_everywhere(minimiser, problems, graph, infimum),
         predicted=problems.reference == 0,  # a compared response has pi_ref > 0, else the loss is undefined
     )
 
 
-def allowed(infimum: Infimum, gap: float) -> Tensor:
-    """What a loss may be above the lower bound: the bound's own width, and limit log(1 + exp(-gap)). Returns: [T]."""
+def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
+    """The most by which a loss may exceed the lower bound: the bound's own width plus limit log(1 + exp(-gap)): [T]."""
     return infimum.gap + infimum.limit * torch.nn.functional.softplus(torch.tensor(-gap, dtype=torch.float64))
 
 
-def any_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
-    """A DPO minimiser made without a reward for the whole: shape and mass of each group of linked responses by themselves.
+def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
+    """A DPO minimiser that does not come from one reward: each group of linked responses gets its shape and mass apart.
 
-    Within a group pi is proportional to pi_ref exp(r/beta), which the loss sees; the groups' masses are softmax(free),
-    which it does not. Uncovered responses are groups of their own, and have mass where pi_ref has. Returns: [T,P,K].
+    Within a group pi is proportional to pi_ref exp(r/beta), on which the loss depends. The masses of the groups are
+    softmax(free), on which it does not. An uncovered response is a group of its own, and has mass where pi_ref has.
+
+    Args: rewards [T,P,K]. Returns: log pi [T,P,K].
     """
     linked = graph.component[..., :, None] == graph.component[..., None, :]
     scores = problems.reference.log() + rewards / problems.beta[:, None, None]
@@ -129,9 +132,9 @@ def any_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T]: does L_DPO lie where inf L does (at the last of REWARD_GAPS)?"""
+    """Bool [T]: does L_DPO equal inf L within what is allowed at the last of REWARD_GAPS? policy [T,P,K]."""
     loss = dpo_objective(policy, problems.reference.log(), problems.wins, problems.beta)
-    return (loss - infimum.lower).abs() <= allowed(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
+    return (loss - infimum.lower).abs() <= allowed_excess(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
 
 
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
@@ -141,29 +144,28 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
     finite = torch.isfinite(rewards).all(-1)
     rewards = torch.where(finite[..., None], rewards, 0.0)
     loss = reward_objective(rewards, problems.wins)
-    optimal = (loss - infimum.lower).abs() <= allowed(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
+    optimal = (loss - infimum.lower).abs() <= allowed_excess(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
     again = optimum(rewards, reference, problems.beta)
     return finite & optimal[:, None] & ((again.exp() - policy.exp()).abs() <= SAME).all(-1)
 
 
 def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> MovedMass:
-    """Moves mass onto each uncovered response in turn, one a prompt at a time, and asks where that policy belongs.
+    """Moves mass onto each uncovered response in turn, one prompt at a time, and tests to which class the policy belongs.
 
-    All prompts move at once, but each is judged beside the unmoved policies of the others.
+    All T problems move at once; the other prompts of a problem keep their policy. policy: log pi [T,P,K].
     """
     reference = problems.reference.log()
     minimal, outside, inside = (torch.zeros_like(graph.covered) for _ in range(3))
-    found = MovedMass(minimal, outside, inside, divergence=torch.full_like(policy, torch.nan))
+    moved = MovedMass(minimal, outside, inside, kl=torch.full_like(policy, torch.nan))
     for prompt in range(policy.shape[1]):
         for response in range(policy.shape[2]):
             onto = torch.zeros_like(graph.covered)
-            onto[:, prompt, response] = ~graph.covered[:, prompt, response]
-            tried = onto[:, prompt, response]
-            there = move_mass(policy, problems.share, onto)
-            mass = (problems.reference[:, prompt] == 0) & (there[:, prompt].exp() > SAME)
             at = (slice(None), prompt, response)
-            found.minimal[at] = tried & is_minimal(there, problems, infimum)
-            found.outside[at] = tried & mass.any(-1)
-            found.inside[at] = tried & is_ppo_optimum(there, problems, infimum).all(-1)
-            found.divergence[at] = torch.where(tried, kl_from(there, reference)[:, prompt], torch.nan)
-    return found
+            onto[at] = uncovered = ~graph.covered[at]
+            changed = move_mass(policy, problems.share, onto)
+            mass = (problems.reference[:, prompt] == 0) & (changed[:, prompt].exp() > SAME)
+            moved.minimal[at] = uncovered & is_minimal(changed, problems, infimum)
+            moved.outside[at] = uncovered & mass.any(-1)
+            moved.inside[at] = uncovered & is_ppo_optimum(changed, problems, infimum).all(-1)
+            moved.kl[at] = torch.where(uncovered, tabular_kl(changed, reference)[:, prompt], torch.nan)
+    return moved

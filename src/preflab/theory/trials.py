@@ -1,9 +1,9 @@
-"""Many trials of Theorem 4.1: which cases were drawn, what each certificate said, and the first that failed."""
+"""Many trials of Theorem 4.1: which cases were drawn, the certificates of each, and the first trial that failed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from preflab.errors import UserError
 from preflab.theory.problems import BETA_RANGE, Problems, ProblemShape, draw_problems, problem_as_json
-from preflab.theory.theorem import TheoremCertificates, verify_theorem
+from preflab.theory.theorem import MovedMass, TheoremCertificates, verify_theorem
 
 MOST = 1_000_000  # some ten minutes
 SUPPORTS = ("full", "not full")
@@ -20,7 +20,7 @@ PREFERENCES = ("mixed", "partly separable", "separable")
 
 
 class Trials(NamedTuple):
-    """What N trials gave; all [N] unless said otherwise. P prompts, K responses, G gaps of the sequence."""
+    """The results of N trials: [N] unless stated otherwise. P prompts, K responses, G gaps of the sequence."""
 
     support: Tensor
     """0: pi_ref > 0 everywhere; 1: not."""
@@ -37,27 +37,23 @@ class Trials(NamedTuple):
     excess: Tensor
     """[N,G]: L_DPO of the PPO optimum above the certified lower bound."""
     allowed: Tensor
-    """[N,G]: what theory allows of it."""
+    """[N,G]: the excess that theory allows."""
     reference: Tensor
     """[N,P,K]: pi_ref."""
     uncovered: Tensor
     """[N,P,K]."""
-    minimal: Tensor
-    """[N,P,K]: mass moved onto this uncovered response gives a DPO minimiser."""
-    outside: Tensor
-    """[N,P,K]: and no reward gives it."""
-    inside: Tensor
-    """[N,P,K]: and an optimal reward gives it."""
-    divergence: Tensor
-    """[N,P,K]: its KL from pi_ref."""
+    moved: MovedMass
+    """[N,P,K] each: the policies with mass moved onto each uncovered response."""
 
 
 class TrialsRun(NamedTuple):
+    """All trials of one command, and the first that failed."""
+
     trials: Trials
     failed: int | None
-    """The number of the first trial that failed, from 0."""
+    """The number of that trial, from 0."""
     problem: dict[str, Any] | None
-    """That trial, for `--replay`."""
+    """Its problem as plain data, for `--replay`."""
 
 
 def run_trials(count: int, seed: int, shape: ProblemShape) -> TrialsRun:
@@ -91,29 +87,33 @@ def verify_all(chunks: Iterable[Problems]) -> TrialsRun:
         if failed is None and len(wrong):
             failed, problem = done + int(wrong[0]), problem_as_json(problems, int(wrong[0]))
         done += len(problems.beta)
-    return TrialsRun(Trials(*(torch.cat(values) for values in zip(*parts, strict=True))), failed, problem)
+    return TrialsRun(_join(parts), failed, problem)
 
 
-def _trials(problems: Problems, found: TheoremCertificates) -> Trials:
-    graph, tried = found.graph, found.tried
+def _join(parts: Sequence[Trials]) -> Trials:
+    """One after the other, along N."""
+    *columns, moved = zip(*parts, strict=True)
+    joined = MovedMass(*(torch.cat(values) for values in zip(*moved, strict=True)))
+    return Trials(*(torch.cat(values) for values in columns), moved=joined)
+
+
+def _trials(problems: Problems, certificates: TheoremCertificates) -> Trials:
+    graph = certificates.graph
     indices = torch.arange(graph.component.shape[-1])
     groups = (graph.covered & (graph.component == indices)).sum(-1).amax(-1)
-    limit = found.infimum.limit
+    limit = certificates.infimum.limit
     return Trials(
         support=(problems.reference == 0).any(-1).any(-1).long(),
         graph=(groups > 1).long(),
         preferences=(limit > 0).long() + (limit == 1).long(),
-        holds=found.holds,
-        attained=found.attained,
-        exact=found.exact,
-        solved=found.solved,
-        width=found.infimum.gap,
-        excess=found.excess,
-        allowed=found.excess - found.slack,
+        holds=certificates.holds,
+        attained=certificates.attained,
+        exact=certificates.exact,
+        solved=certificates.solved,
+        width=certificates.infimum.gap,
+        excess=certificates.excess,
+        allowed=certificates.excess - certificates.slack,
         reference=problems.reference,
         uncovered=~graph.covered,
-        minimal=tried.minimal,
-        outside=tried.outside,
-        inside=tried.inside,
-        divergence=tried.divergence,
+        moved=certificates.moved,
     )

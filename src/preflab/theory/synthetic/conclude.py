@@ -108,7 +108,7 @@ def _interval_text(interval: SeedInterval) -> str:
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
-def method_table(
+def tabulate_methods(
     mass: Mapping[str, FloatArray],
     leaks: Mapping[str, FloatArray],
     rises: Mapping[str, FloatArray],
@@ -132,7 +132,7 @@ def method_table(
     )
 
 
-def difference_table(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray]) -> FindingTable:
+def tabulate_differences(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray]) -> FindingTable:
     """DPO less PPO, seed by seed."""
     rows = [
         (f"DPO − {other}", *(_interval_text(seed_interval(by["DPO"] - by[other])) for by in (leaks, rises)))
@@ -146,7 +146,7 @@ def difference_table(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatA
     )
 
 
-def reading_table(readings: Sequence[Reading]) -> FindingTable:
+def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
     """The claim part by part."""
     names = tuple(f"{'moves' if name == 'DPO' else 'does not'}: {name}" for name in COMPARED)
     rows = [(reading.label, reading.margin, *reading.parts.values(), reading.verdict) for reading in readings]
@@ -159,7 +159,7 @@ def reading_table(readings: Sequence[Reading]) -> FindingTable:
     )
 
 
-def sweep_table(points: Sequence[SweepPoint]) -> FindingTable:
+def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
     """The change of uncovered mass at the end of training for each coverage and beta, and when a method leaked."""
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
@@ -183,7 +183,7 @@ def _when(points: Sequence[SweepPoint]) -> str:
     return f"; leaked at {', '.join(str(point.steps) for point in points)}" if points else ""
 
 
-def variation_table(variations: Sequence[Variation]) -> FindingTable:
+def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
     """The same claim under other choices where the paper leaves one open."""
     rows = [
         (

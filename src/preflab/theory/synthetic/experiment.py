@@ -1,4 +1,4 @@
-"""One setting of the scenario, run: the same pairs and the same pi_ref for every method, seed by seed."""
+"""One setting of the scenario: the same pairs and the same pi_ref for every method, seed by seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SFT_STEPS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """`layers`: hidden layers of every network; `sft`: pi_ref is first trained on the chosen responses."""
+    """The choices of one run. `layers`: hidden layers of every network; `sft`: train pi_ref on the chosen responses first."""
 
     seeds: int = 32
     seed: int = 0
@@ -32,7 +32,7 @@ class Setting:
 
 
 class Prepared(NamedTuple):
-    """What all methods start from. `rewards`: the learned reward [S,X,Y] after each of the checkpoints."""
+    """What all methods start from. `rewards`: the learned reward [S,X,Y] after each number of steps in the checkpoints."""
 
     scenario: Scenario
     policies: Networks
@@ -41,19 +41,17 @@ class Prepared(NamedTuple):
 
 
 def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
-    """Draws the data, makes pi_ref, trains the reward models. `known.reward` is the finished one."""
+    """Draws the data, makes pi_ref, trains the reward models. `known.reward` is the reward after all steps."""
     scenario = draw_scenario(setting.coverage, seeds=setting.seeds, seed=setting.seed)
-    pairs = (scenario.prompt, scenario.chosen, scenario.rejected)
     policies = make_policies(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
     unknown = torch.zeros_like(policies.table())
     if setting.sft:
-        known = Known(*pairs, unknown, unknown)
+        known = Known(scenario.pairs, unknown, unknown)
         policies = fit_networks(policies, objectives.sft_objective, known, steps=SFT_STEPS, checkpoints=()).networks
-    known = Known(*pairs, policies.table(), unknown)
+    known = Known(scenario.pairs, policies.table(), unknown)
     models = make_rewards(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
-    asked = {*checkpoints, setting.steps}
     rewards = fit_networks(
-        models, objectives.reward_model_objective, known, steps=setting.steps, checkpoints=asked
+        models, objectives.reward_model_objective, known, steps=setting.steps, checkpoints={*checkpoints, setting.steps}
     ).tables
     return Prepared(scenario, policies, known._replace(reward=rewards[setting.steps]), rewards)
 
@@ -61,11 +59,14 @@ def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
 def train(
     prepared: Prepared, methods: Mapping[str, Objective], *, beta: float, steps: int, checkpoints: Collection[int]
 ) -> dict[str, dict[int, Tensor]]:
-    """log pi [S,X,Y] of every method after each of the checkpoints; `EXACT` belongs to the reward of that many steps."""
+    """log pi [S,X,Y] of every method after each of the checkpoints, which are numbers of steps.
+
+    `EXACT` is the optimum of the reward that was learned in as many steps.
+    """
     reference = prepared.known.reference
-    found = {EXACT: {step: exact_optimum(reference, prepared.rewards[step], beta=beta) for step in checkpoints}}
+    policies = {EXACT: {step: exact_optimum(reference, prepared.rewards[step], beta=beta) for step in checkpoints}}
     for name, objective in methods.items():
-        found[name] = fit_networks(
+        policies[name] = fit_networks(
             prepared.policies, objective, prepared.known, steps=steps, checkpoints=checkpoints
         ).tables
-    return found
+    return policies

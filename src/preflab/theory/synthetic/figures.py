@@ -1,8 +1,8 @@
-"""The scenario drawn: Figure 1's heat maps, the leak of every method, and the sweep as small multiples."""
+"""Drawings of the scenario: the heat maps of Figure 1, the leak of every method, and the sweep as small multiples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,25 +25,28 @@ _STYLE: dict[Any, Any] = {
     "axes.labelcolor": MUTED_COLOUR,
     "text.parse_math": False,
 }
+SweepMeasure = Callable[[SweepPoint], SeedInterval]
 _CORNER = [(0, 0), (-1, 0), (0, -1)]
 _SHARES = LinearSegmentedColormap.from_list("shares", [PAPER_COLOUR, "#bcdcfb", BLUE, "#0a3a6b"])
 _REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", PAPER_COLOUR, "#bfe0cc", GREEN])
 
 
-def heat_maps(
+def draw_heat_maps(
     covered: FloatArray, appearances: FloatArray, reward: FloatArray, policies: Mapping[str, FloatArray]
 ) -> str:
-    """Coverage, learned reward and policies of one seed, [X,Y] each, as SVG; a corner marks an uncovered response."""
+    """Coverage, learned reward and policies of one seed, [X,Y] each, as SVG. A corner marks an uncovered response."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.7))
         grid = drawing.subplots(2, 3).flatten()
         drawing.subplots_adjust(left=0.05, right=0.99, top=0.93, bottom=0.09, wspace=0.14, hspace=0.3)
         most = float(appearances.max())
-        _heat_map(grid[0], appearances / most, covered, "Pairs that hold the response", _SHARES, appearances, "{:.0f}")
+        _draw_heat_map(
+            grid[0], appearances / most, covered, "Pairs that hold the response", _SHARES, appearances, "{:.0f}"
+        )
         size = float(np.abs(reward).max()) or 1.0
-        _heat_map(grid[1], (reward / size + 1) / 2, covered, "Learned reward", _REWARDS, reward, "{:.1f}")
+        _draw_heat_map(grid[1], (reward / size + 1) / 2, covered, "Learned reward", _REWARDS, reward, "{:.1f}")
         for axes, (name, policy) in zip(grid[2:], policies.items(), strict=True):
-            _heat_map(axes, policy, covered, name, _SHARES, policy, "{:.2f}")
+            _draw_heat_map(axes, policy, covered, name, _SHARES, policy, "{:.2f}")
         for axes in grid[3:]:
             axes.set_xlabel("response")
         for axes in grid[::3]:
@@ -51,7 +54,7 @@ def heat_maps(
         return svg_text(drawing, name="synthetic-heat-maps")
 
 
-def _heat_map(
+def _draw_heat_map(
     axes: Any, shade: FloatArray, covered: FloatArray, title: str, colours: Any, numbers: FloatArray, form: str
 ) -> None:
     """`shade` in [0, 1] colours the cells; `numbers` are written in them by `form`, zeros left out. All [X,Y]."""
@@ -84,34 +87,40 @@ def _heat_map(
         spine.set_visible(False)
 
 
-def forest(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray], margins: tuple[float, float]) -> str:
+def draw_forest(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray], margins: tuple[float, float]) -> str:
     """Every method's change of the uncovered mass and largest single rise: mean with interval over its seeds, as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 3.6))
         left, right = drawing.subplots(1, 2, sharey=True)
         drawing.subplots_adjust(left=0.115, right=0.985, top=0.88, bottom=0.15, wspace=0.06)
-        _forest(left, leaks, margins[0], "All uncovered responses together", "change of their mass, percentage points")
-        _forest(right, rises, margins[1], "The uncovered response that rose most", "its rise, percentage points")
+        _draw_intervals(
+            left, leaks, margins[0], "All uncovered responses together", "change of their mass, percentage points"
+        )
+        _draw_intervals(
+            right, rises, margins[1], "The uncovered response that rose most", "its rise, percentage points"
+        )
         left.set_yticks(range(len(leaks)), leaks)
         left.invert_yaxis()
         return svg_text(drawing, name="synthetic-leak")
 
 
-def _forest(axes: Any, values: Mapping[str, FloatArray], margin: float, title: str, label: str) -> None:
+def _draw_intervals(axes: Any, values: Mapping[str, FloatArray], margin: float, title: str, label: str) -> None:
     axes.axvspan(-margin, margin, color=GRID_COLOUR, linewidth=0)
     axes.axvline(0, color=MUTED_COLOUR, linewidth=0.8)
     for row, (name, each) in enumerate(values.items()):
-        colour, found = _METHOD_COLOURS.get(name, MUTED_COLOUR), seed_interval(each)
+        colour, interval = _METHOD_COLOURS.get(name, MUTED_COLOUR), seed_interval(each)
         axes.plot(each, np.full(len(each), row), "o", color=colour, markersize=3, alpha=0.25, markeredgewidth=0)
-        axes.plot([found.low, found.high], [row, row], color=colour, linewidth=3.2, solid_capstyle="butt")
-        axes.plot(found.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=PAPER_COLOUR)
+        axes.plot([interval.low, interval.high], [row, row], color=colour, linewidth=3.2, solid_capstyle="butt")
+        axes.plot(interval.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=PAPER_COLOUR)
     axes.set_title(title, loc="left", color=INK_COLOUR, fontweight="bold")
     axes.set_xlabel(label)
-    _bare(axes)
+    _style_axes(axes)
 
 
-def small_multiples(points: Sequence[SweepPoint], field: str, margin: float, label: str, *, name: str) -> str:
-    """`field` ("leak" or "rise") against training length, a panel for each coverage and beta, as SVG."""
+def draw_small_multiples(
+    points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str
+) -> str:
+    """An interval of each point (`measure`) against training length, a panel for each coverage and beta, as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))
         grid = drawing.subplots(len(SWEEP_COVERAGES), len(SWEEP_BETAS), sharex=True, sharey=True)
@@ -120,7 +129,7 @@ def small_multiples(points: Sequence[SweepPoint], field: str, margin: float, lab
             for column, beta in enumerate(SWEEP_BETAS):
                 axes = grid[row, column]
                 here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
-                _curves(axes, here, field, margin)
+                _draw_curves(axes, here, measure, margin)
                 if row == 0:
                     axes.set_title(f"β = {beta:g}", color=INK_COLOUR, fontweight="bold")
                 axes.spines["bottom"].set_visible(row == len(SWEEP_COVERAGES) - 1)
@@ -139,28 +148,35 @@ def small_multiples(points: Sequence[SweepPoint], field: str, margin: float, lab
         return svg_text(drawing, name=name)
 
 
-def _curves(axes: Any, points: Sequence[SweepPoint], field: str, margin: float) -> None:
+def _draw_curves(axes: Any, points: Sequence[SweepPoint], measure: SweepMeasure, margin: float) -> None:
     axes.axhspan(-margin, margin, color=GRID_COLOUR, linewidth=0)
     axes.axhline(0, color=MUTED_COLOUR, linewidth=0.8)
     for method, colour in _METHOD_COLOURS.items():
         own = [point for point in points if point.method == method]
-        found: list[SeedInterval] = [getattr(point, field) for point in own]
+        intervals = [measure(point) for point in own]
         steps = [point.steps for point in own]
-        axes.fill_between(steps, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.18, linewidth=0)
-        axes.plot(steps, [i.mean for i in found], color=colour, linewidth=1.8)
+        axes.fill_between(
+            steps,
+            [each.low for each in intervals],
+            [each.high for each in intervals],
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+        axes.plot(steps, [each.mean for each in intervals], color=colour, linewidth=1.8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
-    _bare(axes)
+    _style_axes(axes)
 
 
-def _bare(axes: Any) -> None:
-    def points(value: float, _: object) -> str:
+def _style_axes(axes: Any) -> None:
+    def in_points(value: float, _: object) -> str:
         return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
 
     axes.tick_params(length=0, colors=MUTED_COLOUR)
     for which in (axes.xaxis,) if axes.get_xscale() == "linear" else (axes.yaxis,):
-        which.set_major_formatter(FuncFormatter(points))
+        which.set_major_formatter(FuncFormatter(in_points))
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(MUTED_COLOUR)

@@ -1,4 +1,4 @@
-"""What is measured of a policy, seed by seed, and intervals over seeds."""
+"""The measures of a policy, seed by seed, and intervals over seeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SeedInterval(NamedTuple):
 
 
 def seed_interval(values: FloatArray) -> SeedInterval:
-    """Of one number for each seed [S], S at least 2."""
+    """The interval of one number for each seed: values [S], S at least 2."""
     mean, width = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     width *= float(stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1))
     return SeedInterval(mean, mean - width, mean + width)
@@ -35,7 +35,7 @@ def uncovered_mass(logprobs: Tensor, covered: Tensor) -> FloatArray:
 
 
 def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> FloatArray:
-    """The uncovered mass of pi less that of pi_ref: [S]."""
+    """The uncovered mass of pi minus that of pi_ref: [S]."""
     return uncovered_mass(logprobs, covered) - uncovered_mass(reference, covered)
 
 

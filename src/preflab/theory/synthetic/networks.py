@@ -25,11 +25,11 @@ ROLLOUT_STEPS = 4
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""Of one seed: (the network's table [X,Y], the table at the last rollout, what else is known) -> the loss, a number."""
+"""The loss of one seed, a number: (the network's table [X,Y], the table at the last rollout, the seed's `known`) -> loss."""
 
 
 class Networks(NamedTuple):
-    """S networks of one shape: `shape` holds no values of its own, `parameters` are stacked [S,...]."""
+    """S networks of one shape: the values are in `parameters`, stacked [S,...]; those in `shape` are not used."""
 
     shape: nn.Module
     parameters: Parameters
@@ -40,7 +40,7 @@ class Networks(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The trained networks, and the table [S,X,Y] after each number of steps that was asked for."""
+    """The trained networks, and the table [S,X,Y] after each of the checkpoints (numbers of steps)."""
 
     networks: Networks
     tables: dict[int, Tensor]
@@ -59,7 +59,7 @@ def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
 def fit_networks(
     networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]
 ) -> Fitted:
-    """Adam on the full batch for `steps` steps. `known` is a tuple of tensors [S,...] that `objective` gets, seed by seed."""
+    """Runs Adam on the full batch for `steps` steps. `objective` gets the tensors of `known` [S,...] seed by seed."""
     parameters = {name: value.detach().clone().requires_grad_() for name, value in networks.parameters.items()}
     learners = Networks(networks.shape, parameters)
     optimizer = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE)
@@ -73,7 +73,7 @@ def fit_networks(
         if step > 0 and step in checkpoints:
             tables[step] = table.detach()
         optimizer.zero_grad()
-        losses(table, old, known).sum().backward()  # seeds share no parameter: the sum mixes nothing
+        losses(table, old, known).sum().backward()  # seeds share no parameter, so the sum does not mix their gradients
         optimizer.step()
     if steps in checkpoints:
         tables[steps] = learners.table().detach()
@@ -85,7 +85,7 @@ def _seeded(index: int, stream: int, layers: int, last: nn.Module, head_scale: f
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1_000_003 * stream + index)
         body = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
-        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # without hidden layers: a table, nothing is shared
+        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # no hidden layer: a table, where prompts share nothing
     with torch.no_grad():
         head.weight.mul_(head_scale)
         if layers:

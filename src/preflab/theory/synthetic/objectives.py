@@ -1,7 +1,7 @@
-"""What each method minimises on the table of one seed. All start from pi_ref; the losses are the project's own.
+"""What each method minimises on the table of one seed. All start from pi_ref; the losses are those of `preflab.losses`.
 
-With eight responses every expectation over the policy is a sum, and is taken exactly: the on-policy methods act as with
-infinitely many rollouts. They keep what makes them algorithms (old and new policy, clip, normalised advantages), and
+With eight responses every expectation over the policy is a sum, computed exactly: the on-policy methods act as if they had
+infinitely many rollouts. They keep the parts of their algorithms (old and new policy, clip, normalised advantages), and
 need no critic, since V(x) = E_{y~pi_old}[reward] is known.
 """
 
@@ -19,6 +19,7 @@ from preflab.losses.policy import ppo_policy_loss, sft_loss
 from preflab.losses.preference import PairLogprobs, dpo_loss, ipo_loss
 from preflab.losses.reward import bradley_terry_loss
 from preflab.theory.synthetic.networks import Objective
+from preflab.theory.synthetic.scenario import ComparedPairs
 
 CLIP = 0.2
 BEST_OF = 8
@@ -26,27 +27,25 @@ _EPS = 1e-8
 
 
 class Known(NamedTuple):
-    """The pairs as indices [P]; `reference[X,Y]` log pi_ref; `reward[X,Y]` as learned (0 before)."""
+    """The pairs of a seed; `reference[X,Y]` log pi_ref; `reward[X,Y]` the learned reward, 0 before it is learned."""
 
-    prompt: Tensor
-    chosen: Tensor
-    rejected: Tensor
+    pairs: ComparedPairs
     reference: Tensor
     reward: Tensor
 
 
 def reward_model_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """Bradley-Terry, the mean over pairs (paper, Section 1)."""
-    return bradley_terry_loss(table[known.prompt, known.chosen], table[known.prompt, known.rejected]).mean()
+    """The Bradley-Terry loss, the mean over pairs (paper, Section 1). `table`: rewards [X,Y]."""
+    return bradley_terry_loss(table[known.pairs.winners], table[known.pairs.losers]).mean()
 
 
 def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """-log pi of the chosen responses."""
-    return sft_loss(table[known.prompt, known.chosen]).mean()
+    """-log pi of the preferred responses, the mean over pairs."""
+    return sft_loss(table[known.pairs.winners]).mean()
 
 
 def preference_objective(loss: Callable[..., Tensor], *, beta: float) -> Objective:
-    """A loss of `losses.preference`, the mean over pairs; a response is one token long."""
+    """A loss of `losses.preference`, the mean over pairs. A response is one token long."""
 
     def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
         return loss(_pairs(table, known), beta=beta).mean()
@@ -54,7 +53,7 @@ def preference_objective(loss: Callable[..., Tensor], *, beta: float) -> Objecti
     return objective
 
 
-def dpo_with_kl(*, beta: float) -> Objective:
+def dpo_with_kl_objective(*, beta: float) -> Objective:
     """L_DPO + beta E_x KL(pi || pi_ref): the explicit penalty of PPO, over all responses, added to DPO."""
 
     def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
@@ -66,7 +65,7 @@ def dpo_with_kl(*, beta: float) -> Objective:
 def ppo_objective(*, beta: float) -> Objective:
     """The clipped surrogate under reward r - beta (log pi_old - log pi_ref), advantages normalised over all prompts.
 
-    `ops.whiten` weighs every token alike; here each response has the weight pi_old(y|x).
+    `ops.whiten` gives every token the same weight; here each response has the weight pi_old(y|x).
     """
 
     def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
@@ -93,12 +92,12 @@ def grpo_objective(*, beta: float) -> Objective:
 
 
 def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """SFT on the best of `BEST_OF` responses of pi_old by the learned reward (Dong et al. 2023); no KL anywhere."""
+    """SFT on the best of `BEST_OF` responses of pi_old by the learned reward, without any KL term (Dong et al. 2023)."""
     return (best_of_n_probabilities(old, known.reward, BEST_OF) * sft_loss(table)).sum(-1).mean()
 
 
 def best_of_n_probabilities(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
-    """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)), ties drawn at random: [X,Y].
+    """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)), ties broken at random: [X,Y].
 
     F(y) = pi(reward <= reward(y)), F_<(y) = pi(reward < reward(y)).
     """
@@ -115,20 +114,22 @@ def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
 
 
 def trained_methods(beta: float) -> dict[str, Objective]:
-    """Every method that is trained, by the name it has in tables and figures."""
+    """Every trained method, by its name in tables and figures."""
     return {
         "PPO": ppo_objective(beta=beta),
         "DPO": preference_objective(dpo_loss, beta=beta),
         "IPO": preference_objective(ipo_loss, beta=beta),
-        "DPO + KL": dpo_with_kl(beta=beta),
+        "DPO + KL": dpo_with_kl_objective(beta=beta),
         "GRPO": grpo_objective(beta=beta),
         "RAFT": raft_objective,
     }
 
 
 def _pairs(table: Tensor, known: Known) -> PairLogprobs:
-    won, lost, one = (known.prompt, known.chosen), (known.prompt, known.rejected), torch.ones_like(known.prompt)
-    return PairLogprobs(table[won], table[lost], known.reference[won], known.reference[lost], one, one)
+    winners, losers, lengths = known.pairs.winners, known.pairs.losers, torch.ones_like(known.pairs.prompt)
+    return PairLogprobs(
+        *(table[winners], table[losers], known.reference[winners], known.reference[losers]), lengths, lengths
+    )
 
 
 def _expected(values: Tensor, logprobs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The scenario from a setting to a finding."""
+"""The synthetic scenario, from a setting to a finding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REFERENCE = "pi_ref"
 
 
 class Measured(NamedTuple):
-    """By policy, one number for each seed [S]; `mass` and `best` know `_REFERENCE` as well."""
+    """The measures of every policy by its name, one number for each seed [S]; `mass` and `best` hold `_REFERENCE` as well."""
 
     mass: dict[str, FloatArray]
     leaks: dict[str, FloatArray]
@@ -46,11 +46,11 @@ def run_scenario(setting: Setting, beta: float) -> Finding:
         verdict=readings[0].verdict,
         sentence=conclude.state_verdict(readings, setting.seeds, points),
         tables=(
-            conclude.reading_table(readings),
-            conclude.method_table(*measured),
-            conclude.difference_table(measured.leaks, measured.rises),
-            conclude.sweep_table(points),
-            conclude.variation_table(variations),
+            conclude.tabulate_readings(readings),
+            conclude.tabulate_methods(*measured),
+            conclude.tabulate_differences(measured.leaks, measured.rises),
+            conclude.tabulate_sweep(points),
+            conclude.tabulate_variations(variations),
         ),
         figures=(_draw_heat_maps(prepared, policies), _draw_forest(measured), *_draw_sweep(points)),
         notes=_notes(setting),
@@ -75,38 +75,39 @@ def _check_setting(setting: Setting, beta: float) -> None:
 
 
 def _train_all(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
-    """Every method's log pi [S,X,Y] after all steps."""
+    """What the methods start from, and the log pi [S,X,Y] of every method after all steps."""
     prepared = prepare(setting, [setting.steps])
     methods = trained_methods(beta)
-    found = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=[setting.steps])
-    return prepared, {name: found[name][setting.steps] for name in ("DPO", "PPO", EXACT, *methods)}
+    trained = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=[setting.steps])
+    return prepared, {name: trained[name][setting.steps] for name in ("DPO", "PPO", EXACT, *methods)}
 
 
 def _measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
     reference, covered = prepared.known.reference, prepared.scenario.covered
-    everyone = {_REFERENCE: reference, **policies}
+    all_policies = {_REFERENCE: reference, **policies}
     return Measured(
-        mass={name: uncovered_mass(policy, covered) for name, policy in everyone.items()},
+        mass={name: uncovered_mass(policy, covered) for name, policy in all_policies.items()},
         leaks={name: leak(policy, reference, covered) for name, policy in policies.items()},
         rises={name: largest_rise(policy, reference, covered) for name, policy in policies.items()},
-        best={name: best_mass(policy) for name, policy in everyone.items()},
+        best={name: best_mass(policy) for name, policy in all_policies.items()},
     )
 
 
 def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingFigure:
-    """The first seed, which nobody chose. Rewards are centred prompt by prompt: their level means nothing."""
+    """The first seed: it was not selected. Rewards are centred prompt by prompt, since their level has no meaning."""
     scenario, reward = prepared.scenario, prepared.known.reward[0]
     appearances = torch.zeros(PROMPTS, RESPONSES, dtype=torch.float64)
-    for responses in (scenario.chosen[0], scenario.rejected[0]):
+    pairs = scenario.pairs
+    for responses in (pairs.better[0], pairs.worse[0]):
         appearances.index_put_(
-            (scenario.prompt[0], responses), torch.ones_like(responses, dtype=torch.float64), accumulate=True
+            (pairs.prompt[0], responses), torch.ones_like(responses, dtype=torch.float64), accumulate=True
         )
-    shown = {_REFERENCE: prepared.known.reference, **{name: policies[name] for name in ("PPO", EXACT, "DPO")}}
-    svg = figures.heat_maps(
+    maps = {_REFERENCE: prepared.known.reference, **{name: policies[name] for name in ("PPO", EXACT, "DPO")}}
+    svg = figures.draw_heat_maps(
         scenario.covered[0].numpy(),
         appearances.numpy(),
         (reward - reward.mean(-1, keepdim=True)).numpy(),
-        {name: policy[0].exp().numpy() for name, policy in shown.items()},
+        {name: policy[0].exp().numpy() for name, policy in maps.items()},
     )
     return FindingFigure(
         file="synthetic-heat-maps.svg",
@@ -126,21 +127,25 @@ def _draw_forest(measured: Measured) -> FindingFigure:
         caption="Change against pi_ref in percentage points: small dots are seeds, the large one their mean, the bar its "
         "95% interval. The grey band is the margin below which a change does not count.",
         alt="Intervals of the change of uncovered mass and of the largest single rise, for each method.",
-        svg=figures.forest(measured.leaks, measured.rises, margins),
+        svg=figures.draw_forest(measured.leaks, measured.rises, margins),
     )
 
 
 def _draw_sweep(points: list[SweepPoint]) -> tuple[FindingFigure, FindingFigure]:
     about = (
         "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
+        "of that many steps; PPO is trained that long on the finished one."
     )
-    about += "of that many steps; PPO is trained that long on the finished one."
     alt = "against training length for DPO, PPO and the exact PPO optimum; a panel for each coverage and beta."
-    mass = figures.small_multiples(
-        points, "leak", conclude.LEAK_MARGIN, "Change of the uncovered mass", name="synthetic-sweep"
+    mass = figures.draw_small_multiples(
+        points, lambda point: point.leak, conclude.LEAK_MARGIN, "Change of the uncovered mass", name="synthetic-sweep"
     )
-    rise = figures.small_multiples(
-        points, "rise", conclude.RISE_MARGIN, "Largest rise of one uncovered response", name="synthetic-rise"
+    rise = figures.draw_small_multiples(
+        points,
+        lambda point: point.rise,
+        conclude.RISE_MARGIN,
+        "Largest rise of one uncovered response",
+        name="synthetic-rise",
     )
     return (
         FindingFigure(file="synthetic-sweep.svg", title="Where mass leaks", caption=about, alt=f"Leak {alt}", svg=mass),
@@ -151,7 +156,7 @@ def _draw_sweep(points: list[SweepPoint]) -> tuple[FindingFigure, FindingFigure]
 
 
 def _notes(setting: Setting) -> tuple[str, ...]:
-    """What was chosen where the paper is silent, and what the methods leave out."""
+    """The choices where the paper states none, and what the methods leave out."""
     covered = covered_responses(setting.coverage)
     return (
         f"{covered} of {RESPONSES} responses of each prompt are covered, the best one among them; {PAIRS_PER_PROMPT} "
@@ -163,5 +168,5 @@ def _notes(setting: Setting) -> tuple[str, ...]:
         f"rollouts, and need no critic. RAFT learns from the best of {BEST_OF} and has no KL term.",
         "GRPO's k3 penalty, as a loss on samples, pulls towards pi_ref by the forward KL, as in its paper.",
         f"The variation with SFT first trains pi_ref for {SFT_STEPS} steps on the chosen responses.",
-        "Each interval has its own 95%; they are not adjusted for being many.",
+        "Each interval has its own 95%; they are not adjusted for multiple comparisons.",
     )

@@ -1,4 +1,4 @@
-"""Where DPO leaks, and where PPO does: coverage by beta by training length, and what the paper leaves open."""
+"""Where DPO leaks, and where PPO does: coverage by beta by training length, and the choices that the paper leaves open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWEEP_COVERAGES = (0.25, 0.5, 0.75)
 SWEEP_BETAS = (0.1, 0.3, 1.0, 3.0)
 LENGTHS = 8
 COMPARED = ("DPO", "PPO", EXACT)
-"""The methods that the sweep trains: those of the claim."""
+"""The methods of the claim, which the sweep trains."""
 
 
 class SweepPoint(NamedTuple):
@@ -31,57 +31,57 @@ class SweepPoint(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """A choice that the paper leaves open, made otherwise: pi_ref's uncovered mass, and a point for each method."""
+    """Another choice where the paper leaves one open: the uncovered mass of pi_ref, and a point for each method."""
 
     label: str
     reference_mass: float
     points: tuple[SweepPoint, ...]
 
 
-def lengths(steps: int) -> list[int]:
-    """Training lengths: halves of `steps`, halves of those, and so on, in rising order."""
+def training_lengths(steps: int) -> list[int]:
+    """Training lengths: `steps`, its half, the half of that, and so on, in rising order."""
     return sorted({steps >> halvings for halvings in range(LENGTHS)} - {0})
 
 
 def run_sweep(setting: Setting) -> list[SweepPoint]:
-    """Every coverage, beta and length; the reward models of a coverage serve all its betas."""
-    checkpoints = lengths(setting.steps)
+    """A point for every coverage, beta, length and method; the reward models of a coverage serve all its betas."""
+    checkpoints = training_lengths(setting.steps)
     points: list[SweepPoint] = []
     for coverage in SWEEP_COVERAGES:
         prepared = prepare(replace(setting, coverage=coverage), checkpoints)
         for beta in SWEEP_BETAS:
-            points += _compared(prepared, coverage, beta, setting.steps, checkpoints)
+            points += _compare_methods(prepared, coverage, beta, setting.steps, checkpoints)
     return points
 
 
 def run_variations(setting: Setting, beta: float) -> list[Variation]:
-    """The claim's methods under other networks and another pi_ref, after all steps."""
-    others = {
+    """The methods of the claim under other networks and another pi_ref, after all steps."""
+    settings = {
         "one hidden layer (default)": setting,
         "two hidden layers": replace(setting, layers=2),
         "no hidden layer: a table": replace(setting, layers=0),
         "reference after SFT on the chosen responses": replace(setting, sft=True),
     }
-    found: list[Variation] = []
-    for label, other in others.items():
-        prepared = prepare(other, [other.steps])
+    variations: list[Variation] = []
+    for label, varied in settings.items():
+        prepared = prepare(varied, [varied.steps])
         mass = prepared.known.reference.exp().masked_fill(prepared.scenario.covered, 0.0).sum(-1).mean()
-        points = _compared(prepared, other.coverage, beta, other.steps, [other.steps])
-        found.append(Variation(label, float(mass), tuple(points)))
-    return found
+        points = _compare_methods(prepared, varied.coverage, beta, varied.steps, [varied.steps])
+        variations.append(Variation(label, float(mass), tuple(points)))
+    return variations
 
 
-def sweep_point(
+def _measure_point(
     method: str, policy: Tensor, prepared: Prepared, *, coverage: float, beta: float, steps: int
 ) -> SweepPoint:
-    """What one method's log-probabilities [S,X,Y] come to."""
+    """The measures of one method's log-probabilities [S,X,Y]."""
     about = (prepared.known.reference, prepared.scenario.covered)
     return SweepPoint(
         coverage, beta, steps, method, seed_interval(leak(policy, *about)), seed_interval(largest_rise(policy, *about))
     )
 
 
-def _compared(
+def _compare_methods(
     prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]
 ) -> list[SweepPoint]:
     methods = {name: method for name, method in trained_methods(beta).items() if name in COMPARED}
@@ -89,7 +89,7 @@ def _compared(
         prepared, methods, beta=beta, steps=steps, checkpoints=checkpoints
     )
     return [
-        sweep_point(name, policies[name][length], prepared, coverage=coverage, beta=beta, steps=length)
+        _measure_point(name, policies[name][length], prepared, coverage=coverage, beta=beta, steps=length)
         for name in COMPARED
         for length in checkpoints
     ]
