@@ -41,8 +41,8 @@ class Native(Spec):
     """
 
     kind: Literal["native"] = "native"
-    rows: int = Field(256, ge=1)
-    cache_gib: float | None = Field(None, gt=0)
+    rows: int = Field(default=256, ge=1)
+    cache_gib: float | None = Field(default=None, gt=0)
     precision: Literal["model", "bf16"] = "model"
 
     @contextmanager

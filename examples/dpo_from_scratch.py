@@ -1,0 +1,153 @@
+"""Direct preference optimisation (DPO, Rafailov et al. 2023) in one file, to be read from top to bottom.
+
+    python examples/dpo_from_scratch.py               # some ten seconds on one core; nothing is downloaded
+    python examples/dpo_from_scratch.py --beta 0.1    # holds the policy less; look at the last column (--help: the rest)
+
+The task: a prompt is three digits. The demonstrations repeat them or reverse them, half and half, so that the SFT model
+does either. The preference pairs say which is better: reversed. DPO makes the policy reverse, without a reward model.
+
+Left out, with the place where preflab has it: ten other losses (`losses/preference.py`), real data (`testbeds/`),
+micro-batches, the learning rate's schedule and bf16 (`train/learner.py`), checkpoints and a compute budget (`train/`),
+LoRA and models of your own (`models/`), evaluators, seeds and intervals (a study). With all of it: `preflab train dpo`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import NamedTuple
+
+import torch
+import tyro
+
+from preflab import ops
+from preflab.batch import PairBatch, TokenBatch, collate
+from preflab.losses.policy import sft_loss
+from preflab.losses.preference import PairLogprobs, dpo_loss
+from preflab.models import forward, tiny
+from preflab.models.lm import LanguageModel
+from preflab.models.spec import TinyShape
+from preflab.sampling.base import Decoding
+from preflab.sampling.native import Native
+from preflab.spec import Context
+from preflab.types import Completion, Prompt, Turn
+
+SHAPE = TinyShape(width=32, inner=64, layers=2, heads=4, context=16)  # 35,000 parameters; a digit is one token
+UNSEEN = 200  # of the 720 prompts; the others are trained on
+
+
+class Measures(NamedTuple):
+    """On the unseen prompts: the pairs' mean margin (nats) and the share of pairs in the right order; the shares of
+    sampled answers that are the chosen one of the pair, the rejected one, and neither."""
+
+    margin: float
+    accuracy: float
+    chosen: float
+    rejected: float
+    neither: float
+
+
+def main(
+    sft_steps: int = 400,
+    steps: int = 60,
+    batch_size: int = 64,
+    beta: float = 1.0,
+    sft_learning_rate: float = 5e-3,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+) -> tuple[Measures, Measures]:
+    """Trains, prints what the policy learned, and returns the measures before and after DPO."""
+    # 1. The data as ids: both answers to each prompt, in two batches whose rows belong together.
+    policy = tiny.load(SHAPE, seed=seed)
+    prompts = [" ".join(map(str, digits)) for digits in itertools.permutations(range(10), 3)]
+    random.Random(seed).shuffle(prompts)
+    reversals = encode(policy, prompts, [prompt[::-1] for prompt in prompts])
+    pairs = PairBatch(chosen=reversals, rejected=encode(policy, prompts, prompts))
+    unseen, seen = pairs.select(range(UNSEEN)), pairs.select(range(UNSEEN, len(pairs)))
+    draw = torch.Generator().manual_seed(seed)
+
+    # 2. SFT: -log pi(y_t | x, y_<t), averaged over the batch's tokens. The model learns both answers.
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=sft_learning_rate)
+    for step in range(sft_steps):
+        demonstrations = seen.chosen if step % 2 else seen.rejected
+        batch = demonstrations.select(torch.randint(len(seen), (batch_size,), generator=draw))
+        terms = sft_loss(forward.token_logprobs(policy.model, batch).logprobs)
+        ops.reduce(terms, batch.mask, count=int(batch.mask.sum())).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    # 3. The reference is the SFT model. What it says of the pairs never changes: it is asked once, before training.
+    seen, unseen = with_reference(policy, seen), with_reference(policy, unseen)
+    before = measure(policy, unseen)
+    print(f"SFT model: {describe(before)}")
+
+    # 4. DPO: log pi(y|x) of both answers, the loss against the reference, an update.
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=learning_rate)
+    for step in range(steps):
+        batch = seen.select(torch.randint(len(seen), (batch_size,), generator=draw))
+        loss = ops.reduce(dpo_loss(logprobs(policy, batch), beta=beta), None, count=len(batch))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 10 == 0:  # at step 0 the policy is the reference, and the loss ln 2 = 0.693
+            print(f"  step {step:3}: loss {loss.item():.3f}")
+
+    # 5. What it learned, on prompts that it has not seen.
+    after = measure(policy, unseen)
+    print(f"after DPO: {describe(after)}")
+    return before, after
+
+
+def encode(policy: LanguageModel, prompts: list[str], answers: list[str]) -> TokenBatch:
+    """Prompts padded on the left, answers on the right, each answer with its end-of-turn token."""
+    prompt_ids = [policy.encode_prompt(Prompt(prompt, (Turn("user", prompt),))) for prompt in prompts]
+    return collate(prompt_ids, [policy.encode_completion(Completion(answer)) for answer in answers])
+
+
+def with_reference(policy: LanguageModel, pairs: PairBatch) -> PairBatch:
+    """The pairs with the log-probabilities that the policy gives to both answers now."""
+    with torch.no_grad():
+        chosen = forward.sequence_logprobs(policy.model, pairs.chosen)
+        rejected = forward.sequence_logprobs(policy.model, pairs.rejected)
+    return PairBatch(pairs.chosen, pairs.rejected, reference_chosen=chosen, reference_rejected=rejected)
+
+
+def logprobs(policy: LanguageModel, pairs: PairBatch) -> PairLogprobs:
+    """log pi(y|x) of both answers, summed over their tokens, beside the reference's."""
+    return PairLogprobs(
+        chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
+        rejected=forward.sequence_logprobs(policy.model, pairs.rejected),
+        reference_chosen=pairs.reference_chosen,
+        reference_rejected=pairs.reference_rejected,
+        chosen_lengths=pairs.chosen.completion_lengths,
+        rejected_lengths=pairs.rejected.completion_lengths,
+    )
+
+
+@torch.no_grad()
+def measure(policy: LanguageModel, pairs: PairBatch) -> Measures:
+    """Margin and accuracy of the pairs; one answer sampled to each prompt, always with the same random numbers."""
+    margin = logprobs(policy, pairs).margin
+    rows = zip(pairs.chosen.prompt_ids.tolist(), pairs.chosen.prompt_lengths.tolist(), strict=True)
+    prompts = [ids[-length:] for ids, length in rows]
+    with Native().open(Context()) as sampler:
+        decoding = Decoding(max_new_tokens=4)
+        samples = sampler.sample(policy, prompts, seeds=range(len(prompts)), decoding=decoding)
+    answers = policy.completions(samples.batch)
+    chosen, rejected = (
+        sum(answer == other for answer, other in zip(answers, policy.completions(side), strict=True)) / len(answers)
+        for side in (pairs.chosen, pairs.rejected)
+    )
+    accuracy = (margin > 0).float().mean().item()
+    return Measures(margin.mean().item(), accuracy, chosen, rejected, 1.0 - chosen - rejected)
+
+
+def describe(measures: Measures) -> str:
+    return (
+        f"margin {measures.margin:5.2f} nats, {measures.accuracy:4.0%} of pairs in order; "
+        f"answers {measures.chosen:.0%} reversed, {measures.rejected:.0%} repeated, {measures.neither:.0%} neither"
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
