@@ -24,9 +24,10 @@ from preflab import ops
 from preflab.batch import PairBatch, TokenBatch, collate
 from preflab.losses.policy import sft_loss
 from preflab.losses.preference import PairLogprobs, dpo_loss
-from preflab.models import forward, tiny
+from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
+from preflab.models.tiny import make_tiny
 from preflab.sampling.base import Decoding
 from preflab.sampling.native import Native
 from preflab.spec import Context
@@ -58,7 +59,7 @@ def main(
 ) -> tuple[Measures, Measures]:
     """Trains, prints what the policy learned, and returns the measures before and after DPO."""
     # 1. The data as ids: both answers to each prompt, in two batches whose rows belong together.
-    policy = tiny.load(SHAPE, seed=seed)
+    policy = make_tiny(SHAPE, seed=seed)
     prompts = [" ".join(map(str, digits)) for digits in itertools.permutations(range(10), 3)]
     random.Random(seed).shuffle(prompts)
     reversals = encode(policy, prompts, [prompt[::-1] for prompt in prompts])

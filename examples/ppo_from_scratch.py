@@ -24,10 +24,12 @@ from torch import Tensor
 from preflab import ops
 from preflab.batch import Experience, TokenBatch, collate
 from preflab.losses.policy import ppo_policy_loss, ppo_value_loss, sft_loss
-from preflab.models import forward, heads, tiny
+from preflab.models import forward
+from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.models.spec import TinyShape
+from preflab.models.tiny import make_tiny
 from preflab.sampling.base import Decoding, Samples
 from preflab.sampling.native import Native
 from preflab.spec import Context
@@ -54,7 +56,7 @@ def main(
 ) -> tuple[float, float]:
     """Trains, prints what the policy learned, and returns the mean reward on unseen prompts before and after PPO."""
     # 1. The data as ids: each prompt with both answers.
-    policy = tiny.load(SHAPE, seed=seed)
+    policy = make_tiny(SHAPE, seed=seed)
     prompts = [" ".join(map(str, digits)) for digits in itertools.permutations(range(10), 3)]
     random.Random(seed).shuffle(prompts)
     unseen, seen = prompts[:UNSEEN], prompts[UNSEEN:]
@@ -74,7 +76,7 @@ def main(
     print(f"SFT model: mean reward {before:.2f}")
 
     # 3. The reference is the SFT model. The critic is a copy of it with a head that says 0 of every state.
-    reference, critic = Reference(policy.model), heads.critic(policy, seed=seed)
+    reference, critic = Reference(policy.model), make_critic(policy, seed=seed)
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=learning_rate)
     critic_optimizer = torch.optim.AdamW(critic.parameters(), lr=critic_learning_rate)
     for step in range(steps):
@@ -146,7 +148,7 @@ def assess(
     samples: Samples,
     scores: Tensor,
     reference: Reference,
-    critic: heads.Critic,
+    critic: Critic,
     *,
     kl_coefficient: float,
     gamma: float,
