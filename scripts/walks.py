@@ -163,10 +163,14 @@ WALKS = (
         "arm",
         "from a run file to its result.json (preflab train --run FILE; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=76, files=24, lines=2440, hops=55, climbs=32),
+        limits=Counts(stops=80, files=28, lines=2370, hops=59, climbs=32),
         visits="""
-            cli/__init__.py: main, run, define_train, command_train
-            cli/method_options.py: arm_from_options
+            cli/__init__.py: main, run_command, find_command
+            cli/command.py: CliCommand.start, CliCommand.parser
+            cli/train.py: _add_options as add_options
+            cli/options.py: add_arm_options
+            cli/train.py: _run as run
+            cli/arm_options.py: arm_from_options
             spec.py: read_spec, read_data, parse_spec
             arm/spec.py: Arm
             spec.py: variant, Registry.parse, Registry.load
@@ -220,19 +224,21 @@ WALKS = (
             evaluation/programs.py: rates
             evaluation/measures.py: pass_at_k
             evaluation/evaluate.py: shown
-            cli/method_options.py: finish_words
+            cli/run_summary.py: summarize_run
         """,
     ),
     Walk(
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=116, files=32, lines=3515, hops=78, climbs=47),
+        limits=Counts(stops=118, files=34, lines=3450, hops=80, climbs=47),
         visits="""
-            cli/__init__.py: main, run, define_study, command_study
+            cli/__init__.py: main, run_command, find_command
+            cli/command.py: CliCommand.start, CliCommand.parser
+            cli/study.py: _add_options as add_options, _run as run
             study/launch.py: single_threaded
-            study/study.py: start_study, default_size
-            study/spec.py: load_study, study_data
+            study/study.py: default_size
+            study/spec.py: study_data, load_study
             spec.py: read_data
             study/spec.py: merged
             spec.py: parse_spec
