@@ -89,7 +89,7 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
         ("def f(p, c):\n    return 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
         ("def f(p, c):\n    return [1]\n", "mine_b:f", "gave 1 scores for 2"),
         ("def f(p):\n    return [1]\n", "mine_b:f", "failed at .*TypeError.*positional"),
-        ("def good(p, c): ...\n", "mine_b:god", "no 'god' there. Did you mean 'good'"),
+        ("def good(p, c): ...\n", "mine_b:god", "no 'god'. Did you mean 'good'"),
         ("x = 3\n", "mine_b:x", "is a int, no function"),
         ("import absent_module\n", "mine_b:f", r"at .*mine_b\.py:1: No module named 'absent_module'"),
         ("def f(\n", "mine_b:f", r"at .*mine_b\.py:1: SyntaxError"),
