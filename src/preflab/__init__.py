@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any
 from preflab._version import __version__
 
 if TYPE_CHECKING:
-    from preflab.api import Trained, compare, fit
+    from preflab.api import StudyOutcome, Trained, compare, fit, report_study, run_study
     from preflab.errors import UserError
     from preflab.spec import Context, Spec
-    from preflab.study.spec import load_study
-    from preflab.study.study import run_study
+    from preflab.study.load import load_study
     from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Turn, Verdict
 
 _HOMES = {
     "preflab.errors": ("UserError",),
     "preflab.spec": ("Context", "Spec"),
-    "preflab.api": ("Trained", "compare", "fit"),
-    "preflab.study.spec": ("load_study",),
-    "preflab.study.study": ("run_study",),
+    "preflab.api": ("StudyOutcome", "Trained", "compare", "fit", "report_study", "run_study"),
+    "preflab.study.load": ("load_study",),
     "preflab.types": (
         "Completion",
         "Demonstration",
@@ -47,6 +45,7 @@ __all__ = [  # type checkers read this list, which must therefore be spelled out
     "Prompt",
     "Ranking",
     "Spec",
+    "StudyOutcome",
     "Trained",
     "Turn",
     "UserError",
@@ -55,6 +54,7 @@ __all__ = [  # type checkers read this list, which must therefore be spelled out
     "compare",
     "fit",
     "load_study",
+    "report_study",
     "run_study",
 ]
 

@@ -1,4 +1,4 @@
-"""The Python interface: train and measure in this process, compare across seeds, run a study."""
+"""The Python interface: train and measure in this process, compare across seeds, run a study. Everything returns data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from preflab.analysis import statistics
-from preflab.analysis.gather import mean, worst
+from preflab.analysis.board import worst_scores
+from preflab.analysis.gather import mean
+from preflab.analysis.record import Comparison, Results
 from preflab.analysis.scores import Scores
+from preflab.analysis.statistics import compare_scores
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
+from preflab.report import write_report
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec
+from preflab.study.directory import read_study
+from preflab.study.forecast import plan_study
+from preflab.study.results import study_results
+from preflab.study.run import run_missing
+from preflab.study.spec import Study
+from preflab.train.directory import locked
 from preflab.train.settings import Keeping
+
+__all__ = ["StudyOutcome", "Trained", "compare", "fit", "plan_study", "report_study", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,15 @@ class Trained:
     def score(self) -> float:
         """The test score at the temperature that the validation split chose."""
         return self.result["evaluation"]["chosen"]["measures"]["score"]
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """A study that ran: its results, the report's page, and a sentence for each run that failed."""
+
+    results: Results
+    page: Path
+    failures: tuple[str, ...]
 
 
 def fit(
@@ -73,7 +93,7 @@ def fit(
     return Trained(directory, execute(spec, directory, keeping=Keeping(progress=progress)))
 
 
-def compare(first: Sequence[Trained], second: Sequence[Trained]) -> statistics.Comparison:
+def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
     """Paired difference of two methods' test scores over seeds and problems; needs the same seeds on both sides.
 
     A diverged run counts as in a study: 0, or the worst score of any run where scores have no zero. Raises `UserError`
@@ -81,12 +101,43 @@ def compare(first: Sequence[Trained], second: Sequence[Trained]) -> statistics.C
     """
     if not first or not second:
         raise UserError("compare: give at least one run on each side.")
-    measured = [_problems(run) for run in (*first, *second) if not run.diverged]
-    if not measured:
+    tables = [_problems(run) for run in (*first, *second) if not run.diverged]
+    if not tables:
         raise UserError("compare: every run diverged: there is nothing to compare. Lower the learning rates.")
-    least = worst(measured)
+    worst = worst_scores(tables)
     names = first[0].result["name"], second[0].result["name"]
-    return statistics.compare(_scores(first, least), _scores(second, least), names=names)
+    return compare_scores(_scores(first, worst), _scores(second, worst), names=names)
+
+
+def run_study(
+    study: Study,
+    directory: Path,
+    *,
+    command: str = "",
+    tune: bool = False,
+    fresh: bool = False,
+    samples: bool = True,
+    quiet: bool = False,
+) -> StudyOutcome:
+    """Runs what is not done yet of a study and writes its report; progress goes to standard error.
+
+    `command`: what the report names to repeat the study. `tune`: the tuning stage runs even where tuned values are shipped.
+    `fresh`: what an earlier start wrote is removed first. `samples`: the report holds texts. Raises `UserError` where the
+    directory holds another study, or an arm cannot run.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory):
+        failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
+        results, page = report_study(directory, samples=samples)
+    return StudyOutcome(results, page, failures)
+
+
+def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Path]:
+    """Writes the report of what has finished so far; returns the results and the page. Raises `UserError` where the
+    directory holds no study."""
+    study, command, failures = read_study(directory)
+    results = study_results(study, directory, command=command, failures=failures)
+    return results, write_report(results, directory, samples=samples)
 
 
 def _problems(run: Trained) -> dict[str, Any]:
@@ -96,10 +147,10 @@ def _problems(run: Trained) -> dict[str, Any]:
     return run.result["evaluation"]["chosen"]["problems"]
 
 
-def _scores(runs: Sequence[Trained], least: Mapping[str, float]) -> Scores:
-    """One side's table, over the problems that its own runs answered (`statistics.compare` refuses different ones)."""
+def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
+    """One side's table, over the problems that its own runs answered (`compare_scores` refuses different ones)."""
     tables = [None if run.diverged else _problems(run) for run in runs]
-    names = tuple(next((table for table in tables if table is not None), least))
-    rows = [[least[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]
-    lost = tuple(run.result["seed"] for run in runs if run.diverged)
-    return Scores(np.array(rows), tuple(run.result["seed"] for run in runs), names, lost)
+    names = tuple(next((table for table in tables if table is not None), worst))
+    rows = [[worst[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]
+    diverged = tuple(run.result["seed"] for run in runs if run.diverged)
+    return Scores(np.array(rows), tuple(run.result["seed"] for run in runs), names, diverged)

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from preflab.analysis.decide import judge_all, outcome_of
+from preflab.analysis.decide import decide_claims, outcome_of
 from preflab.analysis.intervals import Floats
+from preflab.analysis.record import Claim
 from preflab.analysis.scores import Scores
 from preflab.analysis.simulate import Design, false_claims
-from preflab.analysis.statistics import compare, contrast, detectable_difference
+from preflab.analysis.statistics import compare_scores, contrast, detectable_difference
 from preflab.errors import UserError
 from preflab.spec import parse_spec
-from preflab.study.claims import Claim
-from preflab.study.power import contrasts, spreads, table
-from preflab.study.spec import Study, narrowed
+from preflab.study.power import contrasts, power_table, spreads
+from preflab.study.spec import Study
 
 
 def claim(**changes: Any) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def test_narrowing_keeps_what_can_still_be_tested() -> None:
     """Guards `--arms`: a claim without one of its arms goes, the sweep keeps the arms that stay, and goes with the last."""
     sweep = {"label": "beta", "x": [0.1, 0.2], "series": {"ppo": ["ppo", None], "dpo": ["dpo", None]}}
     whole = study(claims=[claim()], sweep=sweep, arms={name: {"method": "dpo"} for name in ("ppo", "dpo", "sft")})
-    assert narrowed(whole, ["ppo", "dpo"], None).claims == whole.claims
-    one = narrowed(whole, ["ppo"], None)
+    assert whole.narrowed(["ppo", "dpo"]).claims == whole.claims
+    one = whole.narrowed(["ppo"])
     assert one.claims == ()
     assert one.sweep is not None
     assert one.sweep.series == {"ppo": ("ppo", None)}
-    assert narrowed(whole, ["sft"], None).sweep is None
+    assert whole.narrowed(["sft"]).sweep is None
 
 
 # --- contrasts
@@ -122,9 +122,9 @@ def test_golden_difference_of_differences() -> None:
 
 @given(st.integers(0, 1000), st.sampled_from([1.0, 4.0]))
 def test_a_difference_is_a_contrast(seed: int, family: float) -> None:
-    """Guards one arithmetic for both: {a: 1, b: -1} is `compare(a, b)`, and half the weights give half of everything."""
+    """Guards one arithmetic for both: {a: 1, b: -1} is `compare_scores(a, b)`, and half the weights give half of everything."""
     a, b = noisy(0.6, seed), noisy(0.4, seed + 1)
-    plain = compare(a, b, names=("a", "b"), family=family)
+    plain = compare_scores(a, b, names=("a", "b"), family=family)
     found = contrast({"a": a, "b": b}, {"a": 1, "b": -1}, family=family)
     assert (found.estimate, found.low, found.high) == pytest.approx((plain.estimate, plain.low, plain.high))
     half = contrast({"a": a, "b": b}, {"a": 0.5, "b": -0.5}, family=family)
@@ -171,23 +171,22 @@ def test_absence_of_evidence_is_no_evidence_of_absence() -> None:
     few = {"ppo": arm(np.random.default_rng(0).normal(0.5, 0.3, (3, 8))), "dpo": arm(np.full((3, 8), 0.5))}
     many = {"ppo": noisy(0.5, 1, seeds=10), "dpo": noisy(0.5, 2, seeds=10)}
     rules = made(claim(rule="not-superior"))
-    assert judge_all(rules, few)[0].outcome == "not decided"
-    assert judge_all(rules, many)[0].outcome == "confirmed"
+    assert decide_claims(rules, few)[0].outcome == "not decided"
+    assert decide_claims(rules, many)[0].outcome == "confirmed"
 
 
 def test_one_family() -> None:
     """Guards the adjustment: the same claim among four has the interval of a family of four, also where the others could
     not be measured; each carries why."""
     scores = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2), "late": arm(np.ones((1, 30)), seeds=(9,))}
-    alone = judge_all(made(claim()), scores)[0].interval
+    alone = decide_claims(made(claim()), scores)[0].value
     others = [claim(part=str(i), contrast={"ppo": 1, name: -1}) for i, name in enumerate(("gone", "late", "gone"))]
-    judged = judge_all(made(claim(), *others), scores)
+    judged = decide_claims(made(claim(), *others), scores)
     assert [row.outcome for row in judged] == ["confirmed", "not measured", "not measured", "not measured"]
     assert judged[1].reason == "no finished run of gone"
     assert judged[2].reason == "no seed has finished runs of all its arms"
     four = contrast(scores, {"ppo": 1, "dpo": -1}, family=4)
-    assert judged[0].interval == four
-    assert alone is not None
+    assert judged[0].value == four
     assert alone.low is not None
     assert four.low is not None
     assert four.low < alone.low
@@ -196,13 +195,12 @@ def test_one_family() -> None:
 def test_what_cannot_decide() -> None:
     """Guards caution: one seed gives no interval, and an evaluator that cannot rank decides no claim."""
     scores = {"ppo": noisy(0.9, 1), "dpo": noisy(0.1, 2)}
-    blind = judge_all(made(claim()), scores, can_rank=False)[0]
+    blind = decide_claims(made(claim()), scores, can_rank=False)[0]
     assert (blind.outcome, blind.reason) == ("not decided", "the evaluator cannot rank")
-    one = judge_all(made(claim()), {name: noisy(0.5, i, seeds=1) for i, name in enumerate(scores)})[0]
+    one = decide_claims(made(claim()), {name: noisy(0.5, i, seeds=1) for i, name in enumerate(scores)})[0]
     assert one.outcome == "not decided"
     assert one.reason.startswith("one seed")
-    assert one.interval is not None
-    assert one.interval.preliminary
+    assert one.value.preliminary
 
 
 # --- what the outcomes are worth
@@ -230,7 +228,7 @@ def test_power(seeds: int, low: float) -> None:
     zeros = arm(np.zeros((seeds, 100)))
     for _ in range(400):
         cells = size + 0.02 * rng.normal(size=(seeds, 1)) + 0.13 * rng.normal(size=(1, 100))
-        found += compare(arm(cells + 0.35 * rng.normal(size=(seeds, 100))), zeros).verdict == "better"
+        found += compare_scores(arm(cells + 0.35 * rng.normal(size=(seeds, 100))), zeros).verdict == "better"
     assert low <= found / 400 <= 0.86
 
 
@@ -240,7 +238,7 @@ def test_power_table() -> None:
     found = study(comparisons=[["ppo", "dpo"]], claims=[claim(), claim(part="turned", contrast={"dpo": 1, "ppo": -1})])
     assert contrasts(found) == [{"ppo": 1.0, "dpo": -1.0}, {"dpo": 1.0, "ppo": -1.0}]
     scores = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2)}
-    rows = table(list(spreads(scores, [*contrasts(found), {"ppo": 1, "gone": -1}])), family=2).splitlines()
+    rows = power_table(list(spreads(scores, [*contrasts(found), {"ppo": 1, "gone": -1}])), family=2).splitlines()
     assert len(rows) == 4
     assert rows[2].startswith("| +1 ppo -1 dpo | 5 |")
     cells = [float(cell.split(" / ")[1]) for cell in rows[2].strip("| ").split(" | ")[5:]]
@@ -249,9 +247,9 @@ def test_power_table() -> None:
 
 def test_every_preset_with_claims_reads(repository: Path) -> None:
     """Guards the claims that the presets make: each has an id, and a part where its id occurs more than once."""
-    from preflab.study.spec import load_study, presets
+    from preflab.study.load import load_study, preset_names
 
-    for name in presets():
+    for name in preset_names():
         claims = load_study(name).claims
         ids = [row.id for row in claims]
         assert all(row.part or ids.count(row.id) == 1 for row in claims)

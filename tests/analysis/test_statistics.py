@@ -13,7 +13,14 @@ from scipy import stats
 from preflab.analysis.intervals import Floats, analyse, half_width, p_value, safe_half_width, sharp_half_width
 from preflab.analysis.scores import Scores
 from preflab.analysis.simulate import Design, coverage, false_wins, studies, wrong_winners
-from preflab.analysis.statistics import compare, compare_all, detectable_difference, mean_interval, versus, winner
+from preflab.analysis.statistics import (
+    compare_all,
+    compare_scores,
+    detectable_difference,
+    find_winner,
+    mean_interval,
+    versus,
+)
 from preflab.errors import UserError
 
 STUDIES = 2000
@@ -44,7 +51,7 @@ def test_golden_three_by_two() -> None:
     seed_part = 26/6, problem_part = (24 - 6)/6 = 3, variance 44/6, shares 26/44 and 18/44;
     1/df = (26/44)/2 + (18/44)/1 = 31/44.  var A = (26 - 6)/2 = 10, var B = (24 - 6)/3 = 6, var E = 6.
     """
-    c = compare(arm([[0, 2], [2, 4], [4, 12]]), arm(np.zeros((3, 2))))
+    c = compare_scores(arm([[0, 2], [2, 4], [4, 12]]), arm(np.zeros((3, 2))))
     assert c.difference == 4
     assert c.se == pytest.approx((44 / 6) ** 0.5)
     assert c.df == pytest.approx(44 / 31)
@@ -53,7 +60,7 @@ def test_golden_three_by_two() -> None:
     assert c.high is not None
     half = stats.t.isf(0.025, 44 / 31) * (44 / 6) ** 0.5
     assert (c.low, c.high) == pytest.approx((4 - half, 4 + half))
-    simultaneous = compare(arm([[0, 2], [2, 4], [4, 12]]), arm(np.zeros((3, 2))), family=2)
+    simultaneous = compare_scores(arm([[0, 2], [2, 4], [4, 12]]), arm(np.zeros((3, 2))), family=2)
     half = (stats.t.isf(0.0125, 2) ** 2 * 26 / 6 + stats.t.isf(0.0125, 1) ** 2 * 3) ** 0.5
     assert simultaneous.high == pytest.approx(4 + half)
 
@@ -61,7 +68,7 @@ def test_golden_three_by_two() -> None:
 def test_only_seeds_vary_is_the_t_test_on_seed_means() -> None:
     """Guards the textbook's limit: no problem effect, no residual -> one-sample t test on the seeds' means."""
     means = np.array([0.1, 0.3, 0.2, 0.7])
-    c = compare(arm(np.repeat(means[:, None], 9, axis=1)), arm(np.zeros((4, 9))))
+    c = compare_scores(arm(np.repeat(means[:, None], 9, axis=1)), arm(np.zeros((4, 9))))
     expected = stats.ttest_1samp(means, 0)
     assert c.p_value == pytest.approx(expected.pvalue)
     assert (c.low, c.high) == pytest.approx(tuple(expected.confidence_interval()))
@@ -76,13 +83,13 @@ tables = st.integers(0, 10**6).map(
 def test_invariances(d: Floats, shift: float, scale: float, order: int) -> None:
     """Guards that units, sign, and the order of seeds and problems change nothing but the units and the sign."""
     rng, zeros = np.random.default_rng(order), arm(np.zeros_like(d))
-    a = compare(arm(d), zeros)
+    a = compare_scores(arm(d), zeros)
     shuffled = d[rng.permutation(len(d))][:, rng.permutation(d.shape[1])]
-    b = compare(arm(scale * shuffled + shift), zeros)
+    b = compare_scores(arm(scale * shuffled + shift), zeros)
     assert b.difference == pytest.approx(scale * a.difference + shift)
     assert b.se == pytest.approx(scale * a.se)
     assert b.df == pytest.approx(a.df)
-    c = compare(zeros, arm(d))
+    c = compare_scores(zeros, arm(d))
     assert (c.low, c.high) == pytest.approx((-a.high, -a.low))
     assert {a.verdict, c.verdict} in ({"better", "worse"}, {"not decided"})
 
@@ -90,7 +97,7 @@ def test_invariances(d: Floats, shift: float, scale: float, order: int) -> None:
 @given(tables, st.sampled_from([1.0, 1.5, 6.0, 21.0]), st.floats(0, 0.2))
 def test_verdict_interval_and_p_value_agree(d: Floats, family: float, margin: float) -> None:
     """Guards that the report can never show a decided verdict beside an interval or a p-value that says otherwise."""
-    c = compare(arm(d), arm(np.zeros_like(d)), family=family, margin=margin)
+    c = compare_scores(arm(d), arm(np.zeros_like(d)), family=family, margin=margin)
     assert c.low is not None
     assert c.high is not None
     assert c.p_value is not None
@@ -115,11 +122,11 @@ def test_asking_more_never_narrows(d: Floats, alpha: float) -> None:
 def test_verdicts() -> None:
     """Guards the three verdicts, the margin, and that a family's interval is the wider one."""
     a, b = noisy(0.6, 1), noisy(0.4, 2)
-    assert compare(a, b).verdict == "better"
-    assert compare(b, a).verdict == "worse"
-    assert compare(a, b, margin=0.3).verdict == "not decided"
-    assert compare(a, noisy(0.6, 3)).verdict == "not decided"
-    one, many = compare(a, b), compare(a, b, family=6)
+    assert compare_scores(a, b).verdict == "better"
+    assert compare_scores(b, a).verdict == "worse"
+    assert compare_scores(a, b, margin=0.3).verdict == "not decided"
+    assert compare_scores(a, noisy(0.6, 3)).verdict == "not decided"
+    one, many = compare_scores(a, b), compare_scores(a, b, family=6)
     assert many.high - many.low > one.high - one.low
     assert many.p_value > one.p_value
 
@@ -128,16 +135,16 @@ def test_identical_arms_are_not_decided() -> None:
     """Guards the degenerate table: no difference anywhere is no division by zero and no win."""
     a = noisy(0.5, 1)
     for family in (1, 6):
-        c = compare(a, a, family=family)
+        c = compare_scores(a, a, family=family)
         assert (c.low, c.high, c.p_value, c.verdict) == (0, 0, 1, "not decided")
-        always = compare(arm(a.values + 1), a, family=family)
+        always = compare_scores(arm(a.values + 1), a, family=family)
         assert always.verdict == "better"
         assert always.p_value == pytest.approx(0, abs=1e-12)
 
 
 def test_one_seed_has_no_interval() -> None:
     """Guards that a single run (or problem) is never given a certainty: no interval, no p-value, a reason in words."""
-    c = compare(noisy(0.9, 1, seeds=1), noisy(0.1, 2, seeds=1))
+    c = compare_scores(noisy(0.9, 1, seeds=1), noisy(0.1, 2, seeds=1))
     assert (c.low, c.high, c.p_value, c.decided, c.preliminary) == (None, None, None, False, True)
     assert c.difference > 0.5
     assert c.reason.startswith("one seed")
@@ -154,9 +161,9 @@ def test_pairs_are_matched_by_name() -> None:
     """Guards that arms pair by seed and problem names: other order is the same, missing seeds leave the pair alone."""
     a, b = noisy(0.6, 1), noisy(0.4, 2)
     turned = Scores(b.values[::-1, ::-1], b.seeds[::-1], b.problems[::-1])
-    assert vars(compare(a, b)) == pytest.approx(vars(compare(a, turned)))
+    assert vars(compare_scores(a, b)) == pytest.approx(vars(compare_scores(a, turned)))
     fewer = Scores(b.values[1:4], b.seeds[1:4], b.problems, diverged=(2,))
-    c = compare(a, fewer)
+    c = compare_scores(a, fewer)
     assert c.seeds == 3
     assert c.diverged == 1
     assert c.difference == pytest.approx((a.values - b.values)[1:4].mean())
@@ -179,13 +186,13 @@ def test_a_diverged_run_counts() -> None:
         (lambda: arm([[0.1, float("nan")]]), "seed 0, problem 'p1' is nan"),
         (lambda: arm(np.zeros((0, 3))), "at least one of each"),
         (lambda: arm(np.zeros((2, 3)), seeds=(1, 1)), "occurs twice"),
-        (lambda: compare(arm(np.zeros((2, 3))), arm(np.zeros((2, 4)))), "same problems"),
-        (lambda: compare(arm(np.zeros((2, 3))), arm(np.zeros((2, 3)), seeds=(7, 8))), "share no seed"),
+        (lambda: compare_scores(arm(np.zeros((2, 3))), arm(np.zeros((2, 4)))), "same problems"),
+        (lambda: compare_scores(arm(np.zeros((2, 3))), arm(np.zeros((2, 3)), seeds=(7, 8))), "share no seed"),
         (lambda: compare_all({"ppo": noisy(0.5, 1)}, [("ppo", "dpoo")]), "no arm 'dpoo'"),
         (lambda: compare_all({"a": noisy(0, 1), "b": noisy(0, 2)}, [("a", "b"), ("b", "a")]), "occurs twice"),
-        (lambda: compare(noisy(0, 1), noisy(0, 2), margin=-1), "margin is -1"),
+        (lambda: compare_scores(noisy(0, 1), noisy(0, 2), margin=-1), "margin is -1"),
         (lambda: mean_interval(noisy(0, 1), confidence=95), "between 0 and 1"),
-        (lambda: winner({}), "no arm has finished"),
+        (lambda: find_winner({}), "no arm has finished"),
     ],
 )
 def test_bad_input(make: object, words: str) -> None:
@@ -206,16 +213,16 @@ def test_families() -> None:
 def test_winner() -> None:
     """Guards the three endings: a winner; a leader with contenders; one arm alone, which beats nobody."""
     scores = {name: noisy(m, i) for i, (name, m) in enumerate([("sft", 0.3), ("dpo", 0.5), ("ppo", 0.7)])}
-    assert (winner(scores).leader, winner(scores).decided) == ("ppo", True)
-    tied = winner(scores | {"twin": noisy(0.705, 9)})
+    assert (find_winner(scores).leader, find_winner(scores).decided) == ("ppo", True)
+    tied = find_winner(scores | {"twin": noisy(0.705, 9)})
     assert {tied.leader, *tied.contenders} == {"ppo", "twin"}
     assert not tied.decided
-    assert not winner({"sft": scores["sft"]}).decided
+    assert not find_winner({"sft": scores["sft"]}).decided
 
 
 def test_detectable_difference() -> None:
     """Guards the planner: it is the half width of a study with those very spreads, and more seeds make it smaller."""
-    c = compare(arm([[0, 2], [2, 4], [4, 12]]), arm(np.zeros((3, 2))))
+    c = compare_scores(arm([[0, 2], [2, 4], [4, 12]]), arm(np.zeros((3, 2))))
     spreads = {"seed_sd": c.seed_sd, "problem_sd": c.problem_sd, "noise_sd": c.noise_sd}
     plan = detectable_difference(**spreads, seeds=3, problems=2)
     assert plan == pytest.approx((c.high - c.low) / 2)

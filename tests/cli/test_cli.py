@@ -86,7 +86,7 @@ def test_mistakes(
 
 @pytest.mark.parametrize(
     ("manifest", "said"),
-    [("{", "is damaged"), ('{"name": "theirs"}', "no manifest of a study"), ("[]", "no manifest of a study")],
+    [("{", "is damaged"), ('{"name": "theirs"}', "not the manifest of a study"), ("[]", "not the manifest of a study")],
 )
 def test_a_plan_is_refused_where_its_run_would_be(
     manifest: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -202,7 +202,7 @@ def test_torch_stays_out_of_the_plain_commands() -> None:
     probe = (
         "import sys\nfrom preflab.cli import main\n"
         "try:\n    main(['studies'])\nexcept SystemExit:\n    pass\n"
-        "import preflab.study.study, preflab.study.results\n"
+        "import preflab.api\n"
         "print('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

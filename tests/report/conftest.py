@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from preflab.analysis.record import results as r
+from preflab.analysis import record as r
 from preflab.report.page import render_html
 
 LEVELS = ("introductory", "interview", "competition")
@@ -48,7 +48,7 @@ PROGRAM = "map add 3 | filter even | sort | take 4"
 def interval(values: list[float], quantile: float = 4.3) -> r.Interval:
     """A t interval over seeds, as the study's statistics would give."""
     centre, half = fmean(values), quantile * stdev(values) / len(values) ** 0.5
-    return r.Interval(estimate=centre, low=centre - half, high=centre + half, df=2.0)
+    return r.Interval(estimate=centre, low=centre - half, high=centre + half, df=2.0, seeds=len(values))
 
 
 def seed_metrics(draw: random.Random, name: str, *, unit: bool) -> dict[str, float]:
@@ -66,9 +66,9 @@ def seed_metrics(draw: random.Random, name: str, *, unit: bool) -> dict[str, flo
     }
 
 
-def curve(draw: random.Random, name: str) -> tuple[r.Point, ...]:
+def curve(draw: random.Random, name: str) -> tuple[r.CurvePoint, ...]:
     _, _, end, _, kl, labels, calls, flops, steps = ARMS[name]
-    points: list[r.Point] = []
+    points: list[r.CurvePoint] = []
     for tenth in range(11 if steps and name != "sft" else 0):
         done = tenth / 10
         grown = 1 - (1 - done) ** 2
@@ -80,12 +80,12 @@ def curve(draw: random.Random, name: str) -> tuple[r.Point, ...]:
             metrics["reward"] = 3.8 + 3.1 * grown + draw.gauss(0, 0.15)
         spent = 1.9e14 + (flops - 1.9e14) * done
         points.append(
-            r.Point(step=round(steps * done), labels=(labels + calls) * done, flops=spent, metrics=dict(metrics))
+            r.CurvePoint(step=round(steps * done), labels=(labels + calls) * done, flops=spent, metrics=dict(metrics))
         )
     return tuple(points)
 
 
-def frontier(name: str, points: tuple[r.Point, ...], metrics: dict[str, float]) -> tuple[r.FrontierPoint, ...]:
+def frontier(name: str, points: tuple[r.CurvePoint, ...], metrics: dict[str, float]) -> tuple[r.FrontierPoint, ...]:
     if name == "best-of-4":
         return (r.FrontierPoint(step=0, kl=metrics["kl"], score=metrics["pass@1"], bound=True),)
     return tuple(
@@ -94,11 +94,11 @@ def frontier(name: str, points: tuple[r.Point, ...], metrics: dict[str, float]) 
     )
 
 
-def run(draw: random.Random, name: str, seed: int) -> r.Run:
+def run(draw: random.Random, name: str, seed: int) -> r.RunResult:
     _, _, _, _, _, labels, calls, flops, steps = ARMS[name]
     metrics, points = seed_metrics(draw, name, unit=False), curve(draw, name)
     diverged = name == "ppo-rm" and seed == 3
-    return r.Run(
+    return r.RunResult(
         seed=seed,
         directory=f"arms/{name}/seed-{seed}",
         metrics=dict(metrics),
@@ -115,35 +115,35 @@ def run(draw: random.Random, name: str, seed: int) -> r.Run:
     )
 
 
-def measures(runs: tuple[r.Run, ...]) -> tuple[r.Measure, ...]:
-    found: list[r.Measure] = []
+def measures(runs: tuple[r.RunResult, ...]) -> tuple[r.MeasuredValue, ...]:
+    found: list[r.MeasuredValue] = []
     for metric in METRICS:
         for decoding in ("chosen", "unit"):
             source = [one.metrics if decoding == "chosen" else one.metrics_unit for one in runs]
             values = [values[metric.name] or 0.0 for values in source]
-            found.append(r.Measure(metric=metric.name, value=interval(values), decoding=decoding))
+            found.append(r.MeasuredValue(metric=metric.name, value=interval(values), decoding=decoding))
             for order, level in enumerate(LEVELS if metric.name == "pass@1" else ()):
                 hard = [value * (1.35, 0.95, 0.5)[order] for value in values]
-                found.append(r.Measure(metric=metric.name, value=interval(hard), level=level, decoding=decoding))
+                found.append(r.MeasuredValue(metric=metric.name, value=interval(hard), level=level, decoding=decoding))
     return tuple(found)
 
 
-def arm(name: str, seeds: tuple[int, ...]) -> r.Arm:
+def arm(name: str, seeds: tuple[int, ...]) -> r.ArmResult:
     draw = random.Random(f"{name} arm")
     runs = tuple(run(draw, name, seed) for seed in seeds)
-    return r.Arm(
+    return r.ArmResult(
         name=name,
         method=ARMS[name][0],
         description=ARMS[name][1],
         baseline=name == "sft",
         inference_cost=4.0 if name == "best-of-4" else 1.0,
-        differences=tuple(r.Difference(field=f, default=d, value=v) for f, d, v in DIFFERENCES[name]),
+        differences=tuple(r.SettingDifference(field=f, default=d, value=v) for f, d, v in DIFFERENCES[name]),
         measures=measures(runs),
         runs=runs,
     )
 
 
-def comparisons(arms: tuple[r.Arm, ...]) -> tuple[r.Comparison, ...]:
+def comparisons(arms: tuple[r.ArmResult, ...]) -> tuple[r.Comparison, ...]:
     pairs = [("ppo", "dpo-iter"), ("ppo", "dpo"), ("ppo", "best-of-4"), ("ppo", "sft-more"), ("dpo-iter", "dpo")]
     pairs += [("ppo-rm", "dpo")]
     by_name = {one.name: one for one in arms}
@@ -157,43 +157,46 @@ def comparisons(arms: tuple[r.Arm, ...]) -> tuple[r.Comparison, ...]:
         decided = difference.low is not None and difference.low > 0
         found.append(
             r.Comparison(
-                a=a,
-                b=b,
+                **dict(difference),
+                first=a,
+                second=b,
                 metric="pass@1",
-                difference=difference,
                 p_value=0.012 if decided else 0.31,
-                outcome="a" if decided else "undecided",
-                preliminary=True,
+                verdict="better" if decided else "not decided",
             )
         )
     return tuple(found)
 
 
-def claim(part: str, weights: dict[str, float], value: r.Interval, **changes: Any) -> r.Claim:
-    found = r.Claim(
-        id="C6",
-        part=part,
-        text=f"{part.capitalize()} improves PPO.",
-        contrast=tuple(r.Weight(arm=arm, weight=weight) for arm, weight in weights.items()),
-        margin=0.03,
-        rule="superior",
-        value=value,
-        outcome="confirmed",
-        seeds=3,
-        preliminary=True,
+def claim(
+    part: str,
+    weights: dict[str, float],
+    value: r.Interval,
+    outcome: r.ClaimOutcome = "confirmed",
+    *,
+    diverged: int = 0,
+    reason: str = "",
+    **changes: Any,
+) -> r.DecidedClaim:
+    claimed = r.Claim(id="C6", part=part, text=f"{part.capitalize()} improves PPO.", contrast=weights, margin=0.03)
+    seeds = 0 if outcome == "not measured" else 3
+    return r.DecidedClaim(
+        claim=claimed.model_copy(update=changes),
+        outcome=outcome,
+        value=value.model_copy(update={"seeds": seeds, "diverged": diverged}),
+        reason=reason,
     )
-    return found.model_copy(update=changes)
 
 
-def claims() -> tuple[r.Claim, ...]:
+def claims() -> tuple[r.DecidedClaim, ...]:
     """One of each outcome."""
     values = [r.Interval(estimate=at, low=at - half, high=at + half) for at, half in ((0.06, 0.02), (0.0, 0.02))]
     wide = r.Interval(estimate=0.02, low=-0.05, high=0.09)
     return (
         claim("tests", {"ppo": 1, "ppo-rm": -1}, values[0], paper="APPS introductory 18.0 to 38.1"),
-        claim("more SFT", {"sft-more": 1, "sft": -1}, values[1], outcome="refuted"),
-        claim("iteration", {"dpo-iter": 1, "dpo": -1, "ppo": -2, "sft": 2}, wide, outcome="not decided", diverged=1),
-        claim("a larger model", {"ppo-xl": 1, "ppo": -1}, r.Interval(), outcome="not measured", seeds=0, preliminary=False,
+        claim("more SFT", {"sft-more": 1, "sft": -1}, values[1], "refuted"),
+        claim("iteration", {"dpo-iter": 1, "dpo": -1, "ppo": -2, "sft": 2}, wide, "not decided", diverged=1),
+        claim("a larger model", {"ppo-xl": 1, "ppo": -1}, r.Interval(), "not measured",
               reason="no finished run of ppo-xl", rule="not-superior"),
     )  # fmt: skip
 
@@ -208,16 +211,13 @@ SWEEP = r.Sweep(
     label="beta",
     x=(0.05, 0.1, 0.2),
     log=True,
-    lines=(
-        r.Line(name="PPO", arms=("ppo-rm", "ppo", "best-of-4")),
-        r.Line(name="DPO", arms=("dpo", "dpo-iter", None)),
-    ),
+    series={"PPO": ("ppo-rm", "ppo", "best-of-4"), "DPO": ("dpo", "dpo-iter", None)},
 )
 
 
-def reward_model() -> r.RewardModel:
+def reward_model() -> r.RewardModelResult:
     stated = (0.53, 0.62, 0.74, 0.88, 0.96)
-    return r.RewardModel(
+    return r.RewardModelResult(
         name="rm",
         measured_on="the test split's pairs",
         seeds=3,
@@ -226,31 +226,28 @@ def reward_model() -> r.RewardModel:
         loss=0.573,
         calibration_error=0.048,
         reliability=tuple(
-            r.Reliability(stated=p, right=0.5 + 0.8 * (p - 0.5), count=count)
+            r.ReliabilityBin(stated=p, right=0.5 + 0.8 * (p - 0.5), count=count)
             for p, count in zip(stated, (210, 160, 120, 70, 40), strict=True)
         ),
         by_margin=tuple(
-            r.ByMargin(low=0.5 * step, high=0.5 * (step + 1), accuracy=0.55 + 0.09 * step, count=120)
+            r.MarginBin(low=0.5 * step, high=0.5 * (step + 1), accuracy=0.55 + 0.09 * step, count=120)
             for step in range(5)
         ),
     )
 
 
-def trials() -> tuple[r.Trial, ...]:
+def trials() -> tuple[r.TuningTrial, ...]:
     draw = random.Random(7)
-    found: list[r.Trial] = []
+    found: list[r.TuningTrial] = []
     for name, best in (("dpo", 2), ("ppo", 1)):
         for order, rate in enumerate((5e-5, 2e-4, 6e-4, 1e-3)):
             score = None if (name, order) == ("ppo", 3) else 0.4 + 0.05 * (order == best) + draw.gauss(0, 0.02)
             settings = {"learning_rate": rate, "kl.coefficient" if name == "ppo" else "beta": 0.1}
-            directory = f"tuning/{name}/trial-{order}"
-            found.append(
-                r.Trial(arm=name, settings=settings, seed=101, score=score, chosen=order == best, directory=directory)
-            )
+            found.append(r.TuningTrial(arm=name, settings=settings, seed=101, score=score, chosen=order == best))
     return tuple(found)
 
 
-def samples(arms: tuple[r.Arm, ...]) -> tuple[r.Sample, ...]:
+def samples(arms: tuple[r.ArmResult, ...]) -> tuple[r.Sample, ...]:
     draw = random.Random(11)
     found: list[r.Sample] = []
     for order, level in enumerate(LEVELS):
@@ -284,8 +281,10 @@ def build(seeds: int = 3) -> r.Results:
             description="Programs over lists of integers, judged by hidden tests on problems that no arm has seen.",
             notices=("37% of the demonstrations are wrong on purpose",),
         ),
-        evaluators=(r.Evaluator(name="hidden tests", description="400 unseen problems, 10 samples each."),),
-        budget=r.Budget(binding="labels", amount=16384, note="A label is one preference or one call of the reward."),
+        evaluators=(r.EvaluatorResult(name="hidden tests", description="400 unseen problems, 10 samples each."),),
+        budget=r.SharedBudget(
+            binding="labels", amount=16384, note="A label is one preference or one call of the reward."
+        ),
         seeds=numbers,
         metrics=METRICS,
         headline="pass@1",
@@ -296,7 +295,7 @@ def build(seeds: int = 3) -> r.Results:
         paper=PAPER,
         sweep=SWEEP,
         reward_models=(reward_model(),),
-        verdict=r.Verdict(
+        verdict=r.StudyVerdict(
             sentence="ppo won: pass@1 62.8%, 6.2 points above best-of-4, the next best (95% interval 3.2 to 9.1).",
             winner="ppo",
             preliminary=seeds < 5,
@@ -304,7 +303,7 @@ def build(seeds: int = 3) -> r.Results:
             other_budget="PPO used 2.3 times the compute of DPO-Iter; at equal compute the two are not decided.",
             method="Paired over seeds and problems; simultaneous t intervals with Satterthwaite degrees of freedom.",
         ),
-        tuning=r.Tuning(note="Four trials an arm, chosen on validation.", metric="pass@1", trials=trials()),
+        tuning=r.TuningResult(note="Four trials an arm, chosen on validation.", metric="pass@1", trials=trials()),
         samples=samples(arms),
         caveats=(
             "Three seeds bound the spread between seeds poorly: read the order as preliminary.",

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from preflab.analysis.record.results import Results
+from preflab.analysis.record import Results
 from preflab.report.page import render_html
 
 WIDTHS = (1280, 390)

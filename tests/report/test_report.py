@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from preflab.analysis.record.results import Interval, Results
+from preflab.analysis.record import Interval, Results
 from preflab.errors import UserError
 from preflab.report import print_summary, write_report
 from preflab.report.figures import sweep
@@ -31,7 +31,10 @@ FILES = {"report.html", "report.md", "results.json", "results.csv"}
 def poison(value: object) -> object:
     """The JSON of results with every free text replaced by a hostile one; names of arms stay distinct."""
     if isinstance(value, dict):
-        return {key: poison(item) for key, item in value.items()}
+        poisoned = {key: poison(item) for key, item in value.items()}
+        if "contrast" in poisoned:  # its keys are names of arms
+            poisoned["contrast"] = {f"{arm}{HOSTILE}": weight for arm, weight in value["contrast"].items()}
+        return poisoned
     if isinstance(value, list):
         return [poison(item) for item in value]
     return f"{value}{HOSTILE}" if isinstance(value, str) else value
@@ -46,8 +49,12 @@ def hostile(results: Results) -> Results:
     def restored(original: object, poisoned: object) -> object:
         if isinstance(original, dict) and isinstance(poisoned, dict):
             free = "text" in original and "rule" not in original  # an answer's outcome is any text, a claim's is not
-            enums = set() if free else {key for key in ENUMS if key in original}
-            return {key: item if key in enums else restored(item, poisoned[key]) for key, item in original.items()}
+            kept = set[str]() if free else {key for key in ENUMS if key in original}
+            kept |= {"verdict"} if "p_value" in original else set()
+            pairs = {key: (item, item if key in kept else poisoned[key]) for key, item in original.items()}
+            return {
+                key: after if key == "contrast" else restored(before, after) for key, (before, after) in pairs.items()
+            }
         if isinstance(original, list) and isinstance(poisoned, list):
             return [restored(before, after) for before, after in zip(original, poisoned, strict=True)]
         return poisoned

@@ -8,7 +8,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from preflab.analysis.record.results import Interval, Results, dump_results, known_metric, read_results
+from preflab.analysis.record import Interval, Results, dump_results, known_metric, read_results
 from preflab.analysis.record.schema import schema_markdown
 from preflab.errors import UserError
 

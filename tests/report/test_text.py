@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.analysis.record.results import Interval, known_metric
-from preflab.report import text
+from preflab import text
+from preflab.analysis.record import Interval, known_metric
+from preflab.report import numbers
 from preflab.report.forest import Scale, _ticks
 from preflab.report.panels import shortened
 
@@ -23,7 +24,7 @@ SHARE, KL = known_metric("pass@1"), known_metric("kl")
 )
 def test_number(value: float | None, shown: str) -> None:
     """About three digits, whatever the size, with a true minus sign and a dash for the unknown."""
-    assert text.number(value) == shown
+    assert numbers.format_number(value) == shown
 
 
 def test_counted() -> None:
@@ -39,19 +40,19 @@ def test_names_that_differ_at_their_ends_stay_different() -> None:
 
 def test_shares_are_percent_and_their_differences_points() -> None:
     """0.628 is 62.8%, a gap of 0.083 is 8.3 points, and a rounded zero has no sign."""
-    assert text.quantity(SHARE, 0.628) == "62.8%"
-    assert text.quantity(SHARE, -0.0001) == "0.0%"
-    assert text.difference(SHARE, 0.083) == "+8.3 points"
-    assert text.difference(KL, -1.2) == "−1.20"
-    assert text.bounds(SHARE, Interval(estimate=0.5, low=0.21, high=0.66), sign=True) == "[+21.0, +66.0]"
-    assert text.bounds(SHARE, Interval(estimate=0.5)) == ""
+    assert numbers.format_quantity(SHARE, 0.628) == "62.8%"
+    assert numbers.format_quantity(SHARE, -0.0001) == "0.0%"
+    assert numbers.format_difference(SHARE, 0.083) == "+8.3 points"
+    assert numbers.format_difference(KL, -1.2) == "−1.20"
+    assert numbers.format_bounds(SHARE, Interval(estimate=0.5, low=0.21, high=0.66), sign=True) == "[+21.0, +66.0]"
+    assert numbers.format_bounds(SHARE, Interval(estimate=0.5)) == ""
 
 
 def test_scales_durations_and_memory() -> None:
     """Decimal prefixes; hours only where there are any."""
-    assert [text.scaled(value) for value in (950, 16384, 1.31e15, None)] == ["950", "16.4k", "1.31P", "—"]
-    assert [text.duration(value) for value in (41, 190, 7500)] == ["41 s", "3 min 10 s", "2 h 05 min"]
-    assert [text.memory(value) for value in (7.1e8, 2.5e9)] == ["710 MB", "2.5 GB"]
+    assert [numbers.format_scaled(value) for value in (950, 16384, 1.31e15, None)] == ["950", "16.4k", "1.31P", "—"]
+    assert [numbers.format_duration(value) for value in (41, 190, 7500)] == ["41 s", "3 min 10 s", "2 h 05 min"]
+    assert [numbers.format_memory(value) for value in (7.1e8, 2.5e9)] == ["710 MB", "2.5 GB"]
 
 
 @given(st.text())

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from preflab.errors import UserError
 from preflab.study import runner
-from preflab.study.spec import load_study, tasks
+from preflab.study.load import load_study
+from preflab.study.plan import planned_runs
 from preflab.study.watch import Watch
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,14 +19,15 @@ import stub
 
 
 def main(study: str, directory: str) -> int:
-    found = list(tasks(load_study(study), Path(directory)))
+    planned = list(planned_runs(load_study(study), Path(directory)))
+    watch = Watch(len(planned), quiet=True)
     try:
-        outcome = runner.run_tasks(found, memory_gb=0.01, watch=Watch(len(found), quiet=True), run=stub.main)
+        failures = runner.run_all(planned, memory_gb=0.01, watch=watch, arm_process=stub.stub_process)
     except UserError as error:
         print(f"preflab: {error}")
         return 2
-    print("\n".join(outcome.failures.values()))
-    return 0 if outcome.complete else 1
+    print("\n".join(failures.sentences))
+    return 1 if failures.sentences else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stands in for `preflab train --run FILE --output DIR` where a test is of what launches it: no torch, no training.
+"""Stands in for the process of an arm where a test is of what launches it: no torch, no training.
 
 It dies with its parent, locks and claims its directory as a run does, and notes in the study's file `events` when it
 begins, ends and is asked to stop.
@@ -14,14 +14,15 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from preflab.arm.process import die_with_parent
 from preflab.errors import UserError
-from preflab.spec import Spec
-from preflab.study.launch import die_with_parent
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.spec import HoldsModels, Spec
 from preflab.train.directory import FORMAT, claim, locked
 from preflab.train.files import write_json
 
 
-class Work(Spec):
+class Work(HoldsModels):
     """A method of a stub: how its run ends. `waits` until there is a file `go` in its directory."""
 
     kind: Literal["work"] = "work"
@@ -33,6 +34,15 @@ class Idle(Spec):
     """A sampler that is never opened: the real one imports torch."""
 
     kind: Literal["idle"] = "idle"
+
+
+class Blind(EvaluatorSpec):
+    """An evaluator that is never opened."""
+
+    kind: Literal["blind"] = "blind"
+
+    def open(self, context: Any) -> Any:
+        raise NotImplementedError
 
 
 COUNTS = {"flops": 100.0, "labels": 1.0, "sampled_tokens": 0.0, "forward_tokens": 0.0, "trained_tokens": 0.0}
@@ -66,11 +76,8 @@ def run(spec: dict[str, Any], directory: Path) -> None:
         say(directory, "end")
 
 
-def main(arguments: list[str]) -> None:
+def stub_process(run_file: Path, directory: Path) -> int:
     die_with_parent()
-    command, _, run_file, _, output = arguments
-    assert command == "train"
-    directory = Path(output)
 
     def stop(signum: int, frame: object) -> None:
         say(directory, "stop")
@@ -78,11 +85,12 @@ def main(arguments: list[str]) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        run(json.loads(Path(run_file).read_text()), directory)
+        run(json.loads(run_file.read_text()), directory)
     except UserError as error:
         print(f"preflab: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(stub_process(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -14,7 +14,8 @@ from preflab.errors import UserError
 from preflab.models import forward
 from preflab.spec import parse_spec
 from preflab.study.estimate import TOKENS, Estimate
-from preflab.study.spec import Study, tasks
+from preflab.study.plan import planned_runs
+from preflab.study.spec import Study
 
 ARMS = {"ppo": {"method": {"kind": "sft", "epochs": 1}}}
 
@@ -30,7 +31,7 @@ def measured(data: Path, kind: str, record: dict[str, Any], **evaluation: Any) -
         "arms": ARMS,
     }
     study = parse_spec(Study, spec, where="the test")
-    return Estimate.measured(study, [task.arm for task in tasks(study, data.parent)], 1)
+    return Estimate.measured(study, [task.arm for task in planned_runs(study, data.parent)], 1)
 
 
 def test_little_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import yaml
 
-from preflab.study.launch import THREADS
-from preflab.study.spec import PRESETS
+from preflab.study.launch import THREAD_VARIABLES
+from preflab.study.load import PRESETS
 
 
 class Place:
@@ -46,7 +46,9 @@ class Place:
             "-q",
         ]
         log = self.directory / "output"
-        environment = {name: value for name, value in os.environ.items() if name not in THREADS}  # as a user starts it
+        environment = {
+            name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES
+        }  # as a user starts it
         with log.open("ab") as file:
             return subprocess.Popen(command, cwd=self.directory, stdout=file, stderr=file, env=environment)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from preflab.analysis.record.results import read_results
+from preflab.analysis.record import read_results
+from preflab.api import run_study
 from preflab.spec import parse_spec
-from preflab.study.spec import PRESETS, Study, load_study
-from preflab.study.study import run_study
+from preflab.study.load import PRESETS, load_study
+from preflab.study.spec import Study
 from preflab.types import Prompt
 
 EMBEDDED = sorted(path.stem for path in PRESETS.glob("*.yaml") if "kind: minicode" in path.read_text())

@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 
-from preflab.arm.data import preferences_of, rankings_of
-from preflab.arm.execute import execute, refuse_overlap, training_data, with_stage
-from preflab.arm.spec import Arm, learned_paths, made_elsewhere
+from preflab.arm.data import preferences_of, provenance_of, rankings_of, refuse_shared_data
+from preflab.arm.execute import execute
+from preflab.arm.open import with_stage_models
+from preflab.arm.planned import PlannedRun
+from preflab.arm.spec import Arm, made_elsewhere, saved_models
 from preflab.errors import UserError
 from preflab.spec import Context, parse_spec
-from preflab.study.spec import Study, Task, all_needs, needs, tasks
+from preflab.study.plan import planned_runs
+from preflab.study.spec import Study, all_stages_needed, stages_needed
+from preflab.testbeds.base import Testbed
 from preflab.train.files import read_json, write_json
-from preflab.types import Completion, Preference, Prompt, Ranking, Turn, from_preference, from_ranking, to_ranking
+from preflab.types import (
+    Completion,
+    Preference,
+    Prompt,
+    Ranking,
+    Split,
+    Turn,
+    from_preference,
+    from_ranking,
+    to_ranking,
+)
 
 FAST = {"learning_rate": 3e-3}
 DECODING = {"max_new_tokens": 5}
@@ -56,10 +70,19 @@ def length(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     return [float(len(text)) for text in texts]
 
 
+class Bare(Testbed):
+    """A testbed that has no more than a testbed must."""
+
+    name = "bare"
+
+    def prompts(self, split: Split) -> list[Prompt]:
+        return []
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PlannedRun]:
     """The study's runs, done in this process, by name."""
-    found = {task.name: task for task in tasks(study(), tmp_path_factory.mktemp("ranked"))}
+    found = {task.name: task for task in planned_runs(study(), tmp_path_factory.mktemp("ranked"))}
     for task in found.values():
         execute(task.arm, task.directory)
     return found
@@ -69,30 +92,30 @@ def study() -> Study:
     return parse_spec(Study, STUDY, where="test")
 
 
-def result(task: Task) -> dict[str, Any]:
+def result(task: PlannedRun) -> dict[str, Any]:
     return read_json(task.directory / "result.json")
 
 
-def metrics(task: Task) -> list[dict[str, float]]:
+def metrics(task: PlannedRun) -> list[dict[str, float]]:
     return [json.loads(line) for line in (task.directory / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_every_stage_that_is_named_is_needed() -> None:
     """Protects order and charge: an ensemble's members, a method's models and rankings are stages that an arm stands on."""
     jobs = {**study().stages, **study().arms}
-    assert {name: needs(job) for name, job in jobs.items() if needs(job)} == {
+    assert {name: stages_needed(job) for name, job in jobs.items() if stages_needed(job)} == {
         "warm": ["rm-0", "rm-1"],
         "rrhf": ["ranked"],
         "ensemble": ["rm-0", "rm-1"],
         "averaged": ["warm"],
     }
-    assert all_needs(study(), study().arms["averaged"]) == ["rm-0", "rm-1", "warm"]
+    assert all_stages_needed(study(), study().arms["averaged"]) == ["rm-0", "rm-1", "warm"]
     changed = {**STUDY["arms"]["ensemble"], "reward": {"kind": "ensemble", "models": ["stage:rm-0", "stage:rm-2"]}}
     with pytest.raises(UserError, match="needs the stage 'rm-2'"):
         parse_spec(Study, {**STUDY, "arms": {"ensemble": changed}}, where="test")
 
 
-def test_rankings_are_handed_on(ran: dict[str, Task]) -> None:
+def test_rankings_are_handed_on(ran: dict[str, PlannedRun]) -> None:
     """Protects the stage's product: records of unequal scores, which RRHF learns from without paying for them again."""
     lines = (ran["ranked"].directory / "final/rankings.jsonl").read_text().splitlines()
     rankings = [to_ranking(json.loads(line)) for line in lines]
@@ -104,7 +127,7 @@ def test_rankings_are_handed_on(ran: dict[str, Task]) -> None:
     assert result(ran["pro"])["counts"]["labels"] > 0  # the testbed's own pairs cost theirs
 
 
-def test_members_differ_and_are_measured(ran: dict[str, Task]) -> None:
+def test_members_differ_and_are_measured(ran: dict[str, PlannedRun]) -> None:
     """Protects the reward models' record: measures with both tables of the kept weights, members that are not one model."""
     found = {name: result(ran[name]) for name in ("rm-0", "rm-1", "warm")}
     assert len({row["validation"]["loss"] for row in found.values()}) == 3
@@ -120,10 +143,10 @@ def test_members_differ_and_are_measured(ran: dict[str, Task]) -> None:
             assert right / seen["pairs"] == pytest.approx(seen["accuracy"])
 
 
-def test_each_member_is_normalised_by_its_own_moments(ran: dict[str, Task]) -> None:
+def test_each_member_is_normalised_by_its_own_moments(ran: dict[str, PlannedRun]) -> None:
     """Protects the ensemble from adding scores of different units: each member has its stage's directory and moments."""
     stages = ran["rm-0"].directory.parent
-    spec = with_stage(ran["ensemble"].arm.reward, stages)
+    spec = with_stage_models(ran["ensemble"].arm.reward, stages)
     for name, model in zip(("rm-0", "rm-1"), spec.models, strict=True):
         seen = result(ran[name])["validation"]
         assert model.path == str(stages / name / "final")
@@ -131,26 +154,26 @@ def test_each_member_is_normalised_by_its_own_moments(ran: dict[str, Task]) -> N
     assert metrics(ran["ensemble"])[0]["reward"] != metrics(ran["averaged"])[0]["reward"]
 
 
-def test_an_ensemble_costs_each_members_pass(ran: dict[str, Task]) -> None:
+def test_an_ensemble_costs_each_members_pass(ran: dict[str, PlannedRun]) -> None:
     """Protects the budget: on the same rollouts the ensemble's run reads their tokens once more than the averaged model's."""
     one, two = (metrics(ran[name])[0] for name in ("averaged", "ensemble"))
     assert one["sampled_tokens"] == two["sampled_tokens"] and one["labels"] == two["labels"] == 0
     assert two["forward_tokens"] > one["forward_tokens"]
 
 
-def test_what_members_saw_counts(ran: dict[str, Task], tmp_path: Path) -> None:
+def test_what_members_saw_counts(ran: dict[str, PlannedRun], tmp_path: Path) -> None:
     """Protects the evaluator's independence: data that one member alone saw is data that the arm saw."""
     for number in range(2):
         (tmp_path / f"rm-{number}/final").mkdir(parents=True)
         write_json(tmp_path / f"rm-{number}/final/trained_on.json", [{"name": f"data-{number}"}])
     for name in ("ensemble", "warm"):
         arm = ran[name].arm
-        assert learned_paths(arm.reward or arm.method) == ["stage:rm-0", "stage:rm-1"]
-        assert training_data(arm, object(), tmp_path) == [{"name": "data-0"}, {"name": "data-1"}]
+        assert saved_models(arm.reward or arm.method) == ("stage:rm-0", "stage:rm-1")
+        assert provenance_of(arm, Bare(), tmp_path) == [{"name": "data-0"}, {"name": "data-1"}]
     assert made_elsewhere(Arm(name="x", testbed="minicode", preferences="a", init="b")) == ["b", "a"]
     trained = Arm(name="x", testbed="minicode", evaluator={"kind": "reward-model", "model": {"path": "stage:rm-9"}})
     with pytest.raises(UserError, match="does not say what it was trained on"):
-        refuse_overlap(trained, [], tmp_path)
+        refuse_shared_data(trained, [], tmp_path)
 
 
 def test_pairs_and_rankings_stand_for_each_other(tmp_path: Path) -> None:
@@ -174,4 +197,4 @@ def test_pairs_and_rankings_stand_for_each_other(tmp_path: Path) -> None:
         assert found is not None and found() == [three, Ranking(prompt, (pair.chosen, pair.rejected), (1.0, 0.0))]
         pairs = preferences_of(named, tmp_path, data)()
     assert pairs == [Preference(prompt, Completion("c"), Completion("d"), margin=4.0), pair]
-    assert rankings_of(own, tmp_path, object()) is None
+    assert rankings_of(own, tmp_path, Bare()) is None

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from preflab.analysis.record import results as report
-from preflab.analysis.scorers import wilson
+from preflab.analysis.record import Results, Spent
+from preflab.analysis.reward_models import wilson_interval
+from preflab.api import report_study
 from preflab.evaluation.measures import pass_at_k
 from preflab.report import views
 from preflab.spec import parse_spec
-from preflab.study.results import differences, failing, results
+from preflab.study.results import failure_words, setting_differences, study_results
 from preflab.study.spec import Study
-from preflab.study.study import write_reports
 from preflab.train.files import write_json
 
 SEEDS, PROBLEMS = 5, 12
@@ -130,9 +130,9 @@ def runs(
             )
 
 
-def found(tmp_path: Path, spec: Study | None = None, **changes: Any) -> report.Results:
+def found(tmp_path: Path, spec: Study | None = None, **changes: Any) -> Results:
     runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3}, **changes)
-    return results(spec or study(), tmp_path, command="preflab study made-up")
+    return study_results(spec or study(), tmp_path, command="preflab study made-up")
 
 
 def test_a_clear_winner(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_clear_winner(tmp_path: Path) -> None:
     assert seen.verdict.holds_under_other_budget == "yes"
     assert not seen.verdict.preliminary
     (pair,) = seen.comparisons
-    assert (pair.a, pair.b, pair.outcome, pair.named) == ("ppo", "dpo", "a", True)
+    assert (pair.first, pair.second, pair.verdict, pair.named) == ("ppo", "dpo", "better", True)
 
 
 def test_another_measure_may_decide(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
     assert by_name["pass@5", ""].estimate == pytest.approx((11 / 12 + 41 / 42) / 2)
     assert by_name["pass@1", ""].estimate == pytest.approx(0.35)
     assert all(by_name[name, level].low is not None for name in ("pass@1", "pass@5") for level in ("", "easy", "hard"))
-    assert seen.comparisons[0].difference.estimate == pytest.approx(1 - (11 / 12 + 41 / 42) / 2)
+    assert seen.comparisons[0].estimate == pytest.approx(1 - (11 / 12 + 41 / 42) / 2)
     assert "pass@5 100.0%" in seen.verdict.sentence
     assert ppo.runs[0].metrics["pass@1"] == pytest.approx(0.85)
     assert {point.score for point in dpo.runs[0].frontier} == {dpo.runs[0].metrics["pass@1"]}
@@ -169,7 +169,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
 def test_a_failing_test_is_said_in_lines() -> None:
     """Protects the reader: what has one line stays on it, several are a block, what is long is cut."""
     detail = {"test": 2, "input": "3\n1 2\n", "expected": [1, 2], "got": "x" * 700}
-    assert failing(detail) == f"test: 2\ninput:\n  3\n  1 2\nexpected: [1, 2]\ngot: {'x' * 600} …"
+    assert failure_words(detail) == f"test: 2\ninput:\n  3\n  1 2\nexpected: [1, 2]\ngot: {'x' * 600} …"
 
 
 def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
 def test_nothing_to_tell_apart(tmp_path: Path) -> None:
     """Protects "not decided": equal arms have no winner, and the sentence names whom the leader is not told from."""
     runs(tmp_path, {"ppo": 0.3, "dpo": 0.3, "sft": 0.3})
-    seen = results(study(), tmp_path, command="")
+    seen = study_results(study(), tmp_path, command="")
     assert seen.verdict.winner is None
     assert seen.verdict.sentence.startswith("Not decided") and seen.verdict.sentence.endswith(
         f"from {seen.verdict.tied[0]}."
@@ -196,7 +196,7 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
     for seed in range(SEEDS):
         for name in ("ppo", "dpo"):
             write(tmp_path / f"seed-{seed}" / name, name, -1.0, seed=seed)
-    seen = results(
+    seen = study_results(
         study(stages={}, arms={"ppo": {"method": "ppo", "reward": "tests"}, "dpo": {"method": "dpo"}}),
         tmp_path,
         command="",
@@ -216,8 +216,10 @@ def test_a_headline_counts_many(tmp_path: Path) -> None:
     """Protects the headline: seven equal arms are counted, and named where the report lists them."""
     arms = {f"dpo-{n}": {"method": "dpo", "init": "stage:sft"} for n in range(7)}
     runs(tmp_path, dict.fromkeys(arms, 0.3))
-    seen = results(study(arms=arms, comparisons=[]), tmp_path, command="")
-    assert seen.verdict.sentence.endswith("cannot be told from any of the 6 others.") and len(seen.verdict.tied) == 6
+    seen = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
+    assert (
+        seen.verdict.sentence.endswith("cannot be told apart from any of the 6 others.") and len(seen.verdict.tied) == 6
+    )
 
 
 def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_an_arm_that_always_diverges_does_not_take_the_report_with_it(tmp_path: 
     runs(tmp_path, {"ppo": 0.8, "sft": 0.3})
     for seed in range(SEEDS):
         write(tmp_path / f"seed-{seed}" / "dpo", "dpo", 0.0, seed=seed, diverged=True)
-    seen = results(study(), tmp_path, command="")
+    seen = study_results(study(), tmp_path, command="")
     assert seen.verdict.winner == "ppo"
     assert any("5 of 5 runs diverged" in caveat for caveat in seen.caveats)
 
@@ -253,17 +255,17 @@ def test_a_policy_from_elsewhere_has_no_known_cost(tmp_path: Path) -> None:
     """Protects from invented budgets: what another program trained is compared, its spending is unknown."""
     arms = {"theirs": {"policy": "elsewhere"}, "dpo": {"method": "dpo"}}
     runs(tmp_path, {"theirs": 0.5, "dpo": 0.5})
-    seen = results(study(arms=arms, comparisons=[]), tmp_path, command="")
+    seen = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
     arm = next(arm for arm in seen.arms if arm.name == "theirs")
     assert arm.origin == "elsewhere"
-    assert arm.runs[0].spent == report.Spent()
+    assert arm.runs[0].spent == Spent()
 
 
 def test_unfinished_studies_report_what_is_there(tmp_path: Path) -> None:
     """Protects long studies: an arm with fewer seeds is compared on those it has, and the page says so."""
     runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
     (tmp_path / "seed-4" / "ppo" / "result.json").unlink()
-    seen = results(study(), tmp_path, command="")
+    seen = study_results(study(), tmp_path, command="")
     assert any("4 of 5 seeds" in caveat for caveat in seen.caveats)
     assert seen.comparisons[0].preliminary
 
@@ -271,11 +273,11 @@ def test_unfinished_studies_report_what_is_there(tmp_path: Path) -> None:
 def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
     """Protects from ranking by noise: 55 of 100 held-out pairs (Wilson .452 to .644) do not exclude one half."""
     spec = study(
-        evaluator={"kind": "reward-model", "model": {"path": "stage:judge"}},
-        stages={"sft": {"method": "sft"}, "judge": {"method": "rm"}},
+        evaluator={"kind": "reward-model", "model": {"path": "stage:rm"}},
+        stages={"sft": {"method": "sft"}, "rm": {"method": "rm"}},
     )
     for seed in range(SEEDS):
-        place = tmp_path / f"seed-{seed}" / "stages" / "judge"
+        place = tmp_path / f"seed-{seed}" / "stages" / "rm"
         place.mkdir(parents=True)
         write_json(place / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
     seen = found(tmp_path, spec)
@@ -286,14 +288,14 @@ def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
 
 def test_wilson() -> None:
     """Protects the interval: 55 of 100, z = 1.96: centre (.55 + .0192)/(1.0384) = .5481, half .0957."""
-    low, high = wilson(0.55, 100)
+    low, high = wilson_interval(0.55, 100)
     assert low == pytest.approx(0.4524, abs=5e-4)
     assert high == pytest.approx(0.6438, abs=5e-4)
 
 
 def test_differences_from_the_defaults() -> None:
     """Protects "specs as a diff": only what differs from the method's defaults, nested fields by their dotted name."""
-    shown = {row.field: (row.default, row.value) for row in differences(study().arms["ppo"])}
+    shown = {row.field: (row.default, row.value) for row in setting_differences(study().arms["ppo"])}
     assert shown == {"clip": (0.2, 0.3), "optim.learning_rate": (1e-5, 1.0)}
 
 
@@ -306,7 +308,7 @@ def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
         shares = {"verdict/failed": 1.0} if seed else {"verdict/failed": 0.9, "verdict/passed": 0.1}
         rows = [json.loads(line) | shares for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = results(study(caveats=["another"]), tmp_path, command="c")
+    found = study_results(study(caveats=["another"]), tmp_path, command="c")
     assert found.unrewarded == ("ppo never saw a reward: in 4 of 5 runs no sample passed its tests while training.",)
     assert "another" in found.caveats
     assert "What the judge said" in write_reports_of(tmp_path)
@@ -315,7 +317,7 @@ def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
 def write_reports_of(directory: Path) -> str:
     manifest = {"format": 1, "study": study().model_dump(mode="json"), "command": "c", "failures": []}
     write_json(directory / "study.json", manifest)
-    return write_reports(directory, samples=True).read_text()
+    return report_study(directory)[1].read_text()
 
 
 def test_the_report_can_be_written_again(tmp_path: Path) -> None:
@@ -324,6 +326,6 @@ def test_the_report_can_be_written_again(tmp_path: Path) -> None:
     write_json(
         tmp_path / "study.json", {"format": 1, "study": study().model_dump(mode="json"), "command": "c", "failures": []}
     )
-    pages = [write_reports(tmp_path, samples=True).read_bytes() for _ in range(2)]
+    pages = [report_study(tmp_path)[1].read_bytes() for _ in range(2)]
     assert pages[0] == pages[1]
     assert b"ppo won" in pages[0]

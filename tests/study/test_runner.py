@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from preflab.study import launch as process
-from preflab.study.launch import THREADS
+from preflab.arm import process
+from preflab.study.launch import THREAD_VARIABLES
 
 HERE = Path(__file__).parent
 
@@ -32,7 +32,7 @@ def study(**changes: Any) -> dict[str, Any]:
         "name": "stubs",
         "testbed": {"kind": "minicode", "train": 4, "validation": 2, "test": 2},
         "sampler": {"kind": "stub:Idle"},
-        "evaluator": {"kind": "stub:Idle"},
+        "evaluator": {"kind": "stub:Blind"},
         "seeds": 1,
         "stages": {"sft": work(), "pairs": work(init="stage:sft")},
         "arms": {"dpo": work(init="stage:sft", preferences="stage:pairs"), "ppo": work(init="stage:sft")},
@@ -285,21 +285,22 @@ import sys
 from pathlib import Path
 
 import torch
-from preflab.study.spec import load_study, tasks
-from preflab.study.launch import forkable, launch
-from preflab.study.runner import charged
+from preflab.study.load import load_study
+from preflab.study.plan import planned_runs
+from preflab.study.launch import can_fork, launch
+from preflab.study.runner import charged_spec
 
-assert forkable()
+assert can_fork()
 torch.set_num_threads(2)
 torch.nn.functional.logsigmoid(torch.ones(100_000)).sum()
-assert not forkable(), "torch has opened no threads: the test protects nothing"
-task = next(iter(tasks(load_study("smoke"), Path(sys.argv[1]))))
-assert launch(task, charged(task)).wait() == 0
+assert not can_fork(), "torch has opened no threads: the test protects nothing"
+task = next(iter(planned_runs(load_study("smoke"), Path(sys.argv[1]))))
+assert launch(task, charged_spec(task)).wait() == 0
 """
 
 
 def test_arms_start_where_torch_has_threads(tmp_path: Path) -> None:
     """A fork waits for ever for OpenMP's threads, which it does not inherit: from a process that has them (a notebook that
-    computed something) an arm starts afresh, and trains."""
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "OMP_NUM_THREADS": "2"}
+    computed something) an arm starts start_afresh, and trains."""
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", OPENED, str(tmp_path)], env=environment, timeout=120, check=True)

@@ -6,23 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from preflab.cli.study import default_size
 from preflab.errors import UserError
 from preflab.spec import parse_spec
-from preflab.study.runner import charged
-from preflab.study.spec import (
-    Study,
-    all_needs,
-    choices,
-    load_study,
-    merged,
-    narrowed,
-    presets,
-    study_data,
-    tasks,
-    trials,
-    with_settings,
-)
-from preflab.study.study import default_size
+from preflab.study.load import load_study, merge_settings, preset_names, study_data
+from preflab.study.plan import grid_points, planned_runs, planned_trials, with_settings
+from preflab.study.runner import charged_spec
+from preflab.study.spec import Study, all_stages_needed
 from preflab.train.files import write_json
 
 DATA = {
@@ -54,14 +44,14 @@ def study(**changes: object) -> Study:
 
 def test_every_preset_reads() -> None:
     """Protects what is shipped: every preset and every size it offers is a valid study."""
-    for name in presets():
+    for name in preset_names():
         assert load_study(name).arms
     assert load_study("hh-smollm2", "paper").arms["ppo"].method.rollouts == 512
 
 
 def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
     """Protects both sizes: one directory cannot hold two of them, and what is said of the small is not said of the large."""
-    offered = [(name, size) for name in presets() for size in study_data(name).get("sizes") or {}]
+    offered = [(name, size) for name in preset_names() for size in study_data(name).get("sizes") or {}]
     assert ("apps", "paper") in offered and ("code-batch-size", "paper") in offered
     for name, size in offered:
         small, large = load_study(name, "smoke"), load_study(name, size)
@@ -71,7 +61,7 @@ def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
 
 def test_the_papers_size_is_the_default_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for here, size in (("cuda", "paper"), ("cpu", "smoke")):
-        monkeypatch.setattr("preflab.arm.execute.device", lambda name, here=here: here)
+        monkeypatch.setattr("preflab.arm.open.pick_device", lambda name, here=here: here)
         assert default_size("apps") == size
         assert default_size("quickstart") == "smoke"  # it offers no other
 
@@ -99,14 +89,14 @@ def test_settings_of_the_testbed_from_the_command_line() -> None:
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:
     """Protects pairing: two seeds, each with its own stages before its arms; a stage nobody stands on does not run."""
-    found = [(task.seed, task.name, task.arm.measure) for task in tasks(study(), Path("d"))]
+    found = [(task.seed, task.name, task.arm.measure) for task in planned_runs(study(), Path("d"))]
     one = [("sft", "none"), ("pairs", "none"), ("rm", "none"), ("ppo-rm", "test"), ("sft", "test")]
     assert found == [(seed, *pair) for seed in range(2) for pair in one]
 
 
 def test_needs_are_transitive_and_ordered() -> None:
     """Protects charging: what `rm` stands on is charged to whoever uses it, each stage once."""
-    assert all_needs(study(), study().arms["ppo-rm"]) == ["sft", "pairs", "rm"]
+    assert all_stages_needed(study(), study().arms["ppo-rm"]) == ["sft", "pairs", "rm"]
 
 
 def test_shared_stages_are_charged(tmp_path: Path) -> None:
@@ -114,13 +104,13 @@ def test_shared_stages_are_charged(tmp_path: Path) -> None:
     for name, flops in (("sft", 1.0), ("pairs", 20.0), ("rm", 300.0)):
         (tmp_path / "seed-0" / "stages" / name).mkdir(parents=True)
         write_json(tmp_path / "seed-0" / "stages" / name / "result.json", {"counts": {"flops": flops}})
-    task = next(task for task in tasks(study(), tmp_path) if task.name == "ppo-rm")
-    assert charged(task)["budget"]["charged"] == 321.0
+    task = next(task for task in planned_runs(study(), tmp_path) if task.name == "ppo-rm")
+    assert charged_spec(task)["budget"]["charged"] == 321.0
 
 
 def test_arm_and_stage_of_one_name_do_not_share_a_directory() -> None:
     """Protects the SFT stage from the SFT arm that measures it."""
-    places = [task.directory for task in tasks(study(), Path("d"))]
+    places = [task.directory for task in planned_runs(study(), Path("d"))]
     assert len(set(places)) == len(places)
 
 
@@ -128,19 +118,19 @@ def test_narrowing() -> None:
     """Protects `--arms` and `--seeds`: fewer arms, their comparisons only; an unknown arm and no seed at all
     are refused."""
     whole = study(comparisons=[["ppo-rm", "sft"]])
-    assert narrowed(whole, ["sft"], 3).comparisons == ()
-    assert narrowed(whole, None, 3).seeds == 3
+    assert whole.narrowed(["sft"], 3).comparisons == ()
+    assert whole.narrowed(seeds=3).seeds == 3
     with pytest.raises(UserError, match="ppo-rm"):
-        narrowed(whole, ["ppo-rn"], None)
+        whole.narrowed(["ppo-rn"])
     for seeds in (0, -1):
         with pytest.raises(UserError, match="at least one seed"):
-            narrowed(whole, None, seeds)
+            whole.narrowed(seeds=seeds)
 
 
 def test_trials_are_equal_in_number_and_use_their_own_seed() -> None:
     """Protects fairness: every arm gets its trials, on a seed that the report does not use, on the validation split."""
     tuning = {"trials": 2, "spaces": {"ppo-rm": {"optim.learning_rate": [1, 2, 3], "kl_coefficient": [0.1]}}}
-    found = [(arm, settings, task) for arm, settings, task in trials(study(tuning=tuning), Path("d"))]
+    found = [(arm, settings, task) for arm, settings, task in planned_trials(study(tuning=tuning), Path("d"))]
     tried = [(settings, task) for arm, settings, task in found if arm]
     assert [settings["optim.learning_rate"] for settings, _ in tried] == [1, 2]
     assert {task.seed for _, task in tried} == {1000}
@@ -151,8 +141,8 @@ def test_trials_are_equal_in_number_and_use_their_own_seed() -> None:
 def test_choices_spread_over_a_large_grid() -> None:
     """Protects the size of a search: 6 points of a 2 x 3 grid are the grid, 3 of them every other point."""
     space = {"a": (1, 2), "b": (1, 2, 3)}
-    assert len(choices(space, 6)) == 6
-    assert choices(space, 3) == [{"a": 1, "b": 1}, {"a": 1, "b": 3}, {"a": 2, "b": 2}]
+    assert len(grid_points(space, 6)) == 6
+    assert grid_points(space, 3) == [{"a": 1, "b": 1}, {"a": 1, "b": 3}, {"a": 2, "b": 2}]
 
 
 def test_a_tuned_field_must_exist() -> None:
@@ -163,12 +153,12 @@ def test_a_tuned_field_must_exist() -> None:
 
 def test_merged() -> None:
     """Protects sizes: a patch replaces values at any depth, null included, and leaves the rest."""
-    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None}}) == {"a": {"b": None, "c": 2}, "d": 3}
+    assert merge_settings({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None}}) == {"a": {"b": None, "c": 2}, "d": 3}
 
 
 def test_shipped_trials_are_what_the_arms_hold() -> None:
     """Protects the claim "tuned": in every preset that ships trials, each tuned arm has as many, and holds its best one."""
-    for study in map(load_study, presets()):
+    for study in map(load_study, preset_names()):
         if study.tuning is None or not study.tuning.shipped:
             continue
         for name in study.tuning.spaces:

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
+from preflab.arm.planned import PlannedRun
 from preflab.study import watch
-from preflab.study.spec import Task
 from preflab.study.watch import Watch, progress
 
 
-def task(directory: Path) -> Task:
-    return Task("dpo", 3, cast("Any", None), directory, ())
+def task(directory: Path) -> PlannedRun:
+    return PlannedRun("dpo", 3, cast("Any", None), directory, ())
 
 
 def write(directory: Path, step: int) -> None:

@@ -21,7 +21,7 @@ from scipy import special
 
 from preflab.analysis.decide import outcome_of
 from preflab.analysis.intervals import Floats, analyse, half_width
-from preflab.study.claims import Rule
+from preflab.analysis.record import ClaimRule
 
 Bools = NDArray[np.bool_]
 
@@ -90,7 +90,7 @@ def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: 
 
 
 def coverage(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """How often the interval of `statistics.compare` for arm 0 minus arm 1 holds the truth."""
+    """How often the interval of `statistics.compare_scores` for arm 0 minus arm 1 holds the truth."""
     return 1 - float(misses(design, [(0, 1)], count, alpha).mean())
 
 
@@ -100,7 +100,7 @@ def false_wins(design: Design, pairs: Sequence[tuple[int, int]], count: int, *, 
 
 
 def false_claims(
-    design: Design, contrasts: Floats, margin: float, rule: Rule, count: int, *, alpha: float = 0.05
+    design: Design, contrasts: Floats, margin: float, rule: ClaimRule, count: int, *, alpha: float = 0.05
 ) -> float:
     """How often a study decides *any* claim falsely. `contrasts` [C, A]: the claims' weights.
 
@@ -120,7 +120,7 @@ def false_claims(
 
 
 def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """How often an arm is declared the winner (as by `statistics.winner`) that is not the only truly best one."""
+    """How often an arm is declared the winner (as by `statistics.find_winner`) that is not the only truly best one."""
     truth, arms = design.truth(), len(design.levels)
     alone = np.array([(truth[i] > np.delete(truth, i) + 1e-12).all() for i in range(arms)])
     wrong = 0
@@ -134,7 +134,7 @@ def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
     return wrong / count
 
 
-def main(count: int = 20_000) -> None:
+def print_tables(count: int = 20_000) -> None:
     """Print the tables of docs/statistics.md; about ten minutes."""
     spreads = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.14)
     print(f"Coverage of a nominal .95 interval, {count} studies a cell")
@@ -154,4 +154,4 @@ def main(count: int = 20_000) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_tables()

@@ -13,70 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from preflab.analysis.intervals import Crossed, Floats, analyse, half_width, p_value
+from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.errors import UserError, nearest
-
-Decision = Literal["better", "worse", "not decided"]
-ENOUGH_SEEDS = 5
-"""With fewer seeds a result is called preliminary."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with its interval. One seed, or one problem, gives no interval: `None`, and `reason` says why.
-
-    `se` and `df` are the standard error and the degrees of freedom of `intervals.Crossed`; `seed_sd`, `problem_sd` and
-    `noise_sd` estimate the spread of runs, of problems, and of a cell around both (the arguments of
-    `detectable_difference`).
-    """
-
-    estimate: float
-    low: float | None = None
-    high: float | None = None
-    se: float | None = None
-    df: float | None = None
-    seed_sd: float | None = None
-    problem_sd: float | None = None
-    noise_sd: float | None = None
-    confidence: float
-    seeds: int
-    problems: int
-    diverged: int = 0
-    reason: str = ""
-
-    @property
-    def preliminary(self) -> bool:
-        return self.seeds < ENOUGH_SEEDS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison(Interval):
-    """`first` minus `second` over the seeds they share.
-
-    `family` is the number of comparisons that the interval and the p-value are adjusted for: the whole family's
-    intervals hold at once with probability `confidence`. `diverged` counts the runs of both arms.
-    """
-
-    first: str
-    second: str
-    p_value: float | None = None
-    verdict: Decision = "not decided"
-    margin: float = 0.0
-    family: float = 1.0
-
-    @property
-    def difference(self) -> float:
-        return self.estimate
-
-    @property
-    def decided(self) -> bool:
-        return self.verdict != "not decided"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +43,13 @@ class Winner:
 
 
 def mean_interval(scores: Scores, *, confidence: float = 0.95) -> Interval:
-    """One arm's level: its mean over seeds and problems. Not for telling arms apart: that is `compare`'s work."""
+    """One arm's level: its mean over seeds and problems. Not for telling arms apart: that is the work of `compare_scores`."""
     table = _analysed(scores.values)
     width = None if table is None else float(half_width(table, 1 - _checked(confidence)))
     return _interval(scores.values, table, width, confidence, len(scores.diverged))
 
 
-def compare(
+def compare_scores(
     a: Scores,
     b: Scores,
     *,
@@ -125,7 +69,7 @@ def compare(
         raise UserError(f"margin is {margin}; give the smallest difference worth having, 0 or more")
     seeds, cells = combined((a, b), (1, -1), names)
     table, width, p = _analysed(cells), None, None
-    verdict: Decision = "not decided"
+    verdict: ComparisonVerdict = "not decided"
     if table is not None:
         width = float(half_width(table, alpha, family))
         beyond = abs(float(table.mean)) - margin
@@ -133,7 +77,7 @@ def compare(
         if beyond > width:
             verdict = "better" if table.mean > 0 else "worse"
     return Comparison(
-        **vars(_interval(cells, table, width, confidence, sum(seed in seeds for seed in a.diverged + b.diverged))),
+        **dict(_interval(cells, table, width, confidence, sum(seed in seeds for seed in a.diverged + b.diverged))),
         first=names[0],
         second=names[1],
         p_value=p,
@@ -149,7 +93,7 @@ def contrast(
     """sum_arm weight[arm] * score[arm], cell by cell, over the seeds that all the arms have and all problems.
 
     A difference is {a: 1, b: -1}, one of differences {a: 1, b: -1, c: -1, d: 1}, a trend {small: -1, large: 1}. The table
-    of sums is analysed as `compare` analyses differences; `family` as there. `diverged` counts the runs of all arms.
+    of sums is analysed as `compare_scores` analyses differences; `family` as there. `diverged` counts the runs of all arms.
     Raises UserError for an arm without scores, or where the arms share no seed or answer different problems.
     """
     for name in weights:
@@ -181,7 +125,7 @@ def compare_all(
     if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
         raise UserError("comparisons: a pair occurs twice or compares an arm with itself; name each pair once")
     return [
-        compare(scores[a], scores[b], names=(a, b), confidence=confidence, margin=margin, family=len(pairs))
+        compare_scores(scores[a], scores[b], names=(a, b), confidence=confidence, margin=margin, family=len(pairs))
         for a, b in pairs
     ]
 
@@ -191,7 +135,7 @@ def versus(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
     return [(arm, baseline) for arm in arms if arm != baseline]
 
 
-def winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
+def find_winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
     """Who won: the arm with the highest mean against each of the others, at alpha 2/A for A arms.
 
     Why A/2 comparisons are enough though the leader was chosen by looking. Call the truly best arm b. A wrong winner i
@@ -204,7 +148,7 @@ def winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
     leader = max(scores, key=lambda arm: float(scores[arm].values.mean()))
     family = max(1.0, len(scores) / 2)
     comparisons = tuple(
-        compare(scores[leader], scores[arm], names=(leader, arm), confidence=confidence, family=family)
+        compare_scores(scores[leader], scores[arm], names=(leader, arm), confidence=confidence, family=family)
         for arm in scores
         if arm != leader and share_seeds(scores[leader], scores[arm])
     )

@@ -1,4 +1,4 @@
-"""What a run's method learns from: the testbed's own answers, a stage's, or a file's of the user."""
+"""What a run's method learns from, and its provenance: the testbed's own answers, a stage's, or a file's of the user."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.spec import Arm, stage_path
+from preflab.arm.spec import TRAINED_ON, Arm, made_elsewhere, saved_models, stage_path
 from preflab.errors import UserError
+from preflab.testbeds.base import Testbed
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import read_lines
+from preflab.testbeds.provenance import refuse_overlap
+from preflab.train.files import read_json
 from preflab.types import Preference, Ranking, Rated, best_and_worst, of_two, to_preference, to_ranking
 
 Answers = Preference | Ranking | Rated
 
 
-def preferences_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Preference]]:
+def preferences_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Preference]]:
     """The training pairs, read when a method asks for them; of a ranking its best and its worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
@@ -26,26 +29,20 @@ def preferences_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequenc
     ]
 
 
-def rankings_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Ranking]] | None:
+def rankings_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Ranking]] | None:
     """The training rankings, read when a method asks for them; None where the testbed has nothing but pairs."""
     if arm.preferences is None:
-        return _own(testbed, "rankings")
+        return partial(testbed.rankings, "train") if testbed.rankings("train") else None
     records = partial(read_answers, stage_path(arm.preferences, stages))
     return lambda: [row if isinstance(row, Ranking) else of_two(row) for row in records() if not isinstance(row, Rated)]
 
 
-def rated_of(arm: Arm, stages: Path, testbed: Any) -> Callable[[], Sequence[Rated]] | None:
+def rated_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Rated]] | None:
     """The single answers to train on; None where the testbed has none."""
     if arm.preferences is None:
-        return _own(testbed, "rated")
+        return partial(testbed.rated, "train") if testbed.rated("train") else None
     records = partial(read_answers, stage_path(arm.preferences, stages))
     return lambda: [row for row in records() if isinstance(row, Rated)]
-
-
-def _own(testbed: Any, kind: str) -> Callable[[], Sequence[Any]] | None:
-    """The testbed's training data of a kind that not every testbed has."""
-    own = getattr(testbed, kind, None)
-    return partial(own, "train") if own is not None and own("train") else None
 
 
 def read_answers(path: Path) -> list[Answers]:
@@ -53,11 +50,12 @@ def read_answers(path: Path) -> list[Answers]:
     answers all score the same. A file of the user's has the fields of `testbeds.formats`; raises `UserError` naming its line.
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    rows = [_answers(record, where) for file in files for where, record in read_lines(file)]
+    rows = [parse_answers(record, where) for file in files for where, record in read_lines(file)]
     return [row for row in rows if not isinstance(row, Ranking) or len(set(row.scores)) > 1]
 
 
-def _answers(record: dict[str, Any], where: str) -> Answers:
+def parse_answers(record: dict[str, Any], where: str) -> Answers:
+    """One line's answers; raises `UserError` naming the line where it holds none."""
     if "turns" in record:  # as preflab itself writes them
         return to_ranking(record) if "completions" in record else to_preference(record)
     row = parse_record(record, where)
@@ -70,3 +68,25 @@ def _answers(record: dict[str, Any], where: str) -> Answers:
     if row.answer is None or row.rejected is None:
         raise UserError(f"{where}: neither a pair (`chosen`, `rejected`), nor a ranking, nor an answer with a `label`.")
     return Preference(row.prompt, row.answer, row.rejected, row.margin, row.probability)
+
+
+def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
+    """The provenance of everything that the arm's policy was or will be trained on: its own and its start's."""
+    own = testbed.provenance() if arm.method is not None else None
+    records = [] if own is None else [own]
+    base = [arm.model.name] if Path(arm.model.name).is_dir() else []
+    for path in base + made_elsewhere(arm):
+        file = stage_path(path, stages) / TRAINED_ON
+        if file.exists():
+            records += [record for record in read_json(file) if record not in records]
+    return records
+
+
+def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
+    """Raises `UserError` where a learned evaluator saw data that the policy, its start or its reward model saw."""
+    for path in saved_models(arm.evaluator):
+        file = stage_path(path, stages) / TRAINED_ON
+        if not file.exists():
+            raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")
+        for record in read_json(file):
+            refuse_overlap(record, provenance)

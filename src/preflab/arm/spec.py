@@ -13,13 +13,17 @@ from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
-from preflab.spec import Spec, variant
+from preflab.spec import HoldsModels, Spec, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
 Precision = Literal["fp32", "bf16"]
 STAGE = "stage:"
+"""What a path begins with that names a stage's product."""
 STAGES = "stages"
+"""The folder of a seed's stages."""
+TRAINED_ON = "trained_on.json"
+"""Beside a product: the provenance of what it was trained on."""
 
 
 class Job(Spec):
@@ -63,21 +67,13 @@ class Arm(Job):
 
 def made_elsewhere(job: Job) -> list[str]:
     """The paths of what a job stands on: its start, its data, and the reward models of its reward and its method."""
-    paths = (
-        job.init,
-        job.preferences,
-        job.policy,
-        *learned_paths(job.reward),
-        *learned_paths(job.method),
-    )
+    paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
     return [path for path in paths if path is not None]
 
 
-def learned_paths(spec: Any) -> list[str]:
-    """The saved reward models that a reward, an evaluator or a method names: one, or several under `models`."""
-    held = getattr(spec, "model", None) or spec
-    members = (getattr(member, "path", member) for member in getattr(held, "models", (held,)))
-    return [path for path in members if isinstance(path, str)]
+def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:
+    """The paths of the saved reward models that a reward, an evaluator or a method names."""
+    return () if spec is None else spec.saved_models()
 
 
 def stage_path(path: str, stages: Path) -> Path:

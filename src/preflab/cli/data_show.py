@@ -19,10 +19,10 @@ def _run(options: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from preflab.report.text import visible
     from preflab.spec import Context
     from preflab.testbeds import TESTBEDS
     from preflab.testbeds.counts import KINDS, count_records
+    from preflab.text import visible
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")

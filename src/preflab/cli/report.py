@@ -14,9 +14,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from preflab.study.study import write_reports
+    from preflab.api import report_study
 
-    print(write_reports(options.directory, samples=not options.no_samples))
+    _, page = report_study(options.directory, samples=not options.no_samples)
+    print(page)
     return 0
 
 

@@ -78,7 +78,7 @@ def print_text(text: str) -> None:
     """Nothing in the text acts on the terminal."""
     from rich.console import Console
 
-    from preflab.report.text import visible
+    from preflab.text import visible
 
     Console().print(visible(text), markup=False, highlight=False)
 

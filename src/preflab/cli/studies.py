@@ -17,10 +17,10 @@ def _run(options: argparse.Namespace) -> int:
 
         print(study_schema())
         return 0
-    from preflab.study.spec import PRESETS, presets, summary_of
+    from preflab.study.load import preset_names, preset_summary
 
-    for name in presets():
-        print(f"{name:<14} {summary_of(PRESETS / f'{name}.yaml')}")
+    for name in preset_names():
+        print(f"{name:<14} {preset_summary(name)}")
     return 0
 
 

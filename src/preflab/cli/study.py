@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
@@ -31,11 +32,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from preflab.study.launch import single_threaded
+    from preflab.study.launch import keep_single_threaded
 
-    single_threaded()
-    from preflab.study.spec import load_study, narrowed
-    from preflab.study.study import default_size, describe_plan, refuse_other, run_study
+    keep_single_threaded()
+    from rich.console import Console
+
+    from preflab.api import plan_study, run_study
+    from preflab.cli.plan import plan_words
+    from preflab.report import print_summary
+    from preflab.study.load import load_study
 
     if options.verbose:
         log_to_terminal()
@@ -46,14 +51,12 @@ def _run(options: argparse.Namespace) -> int:
             study = study.with_testbed(**{name: value})
     if options.model is not None:
         study = study.with_model(options.model)
-    study = narrowed(study, options.arms, options.seeds)
+    study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
     if options.plan:
-        if not options.fresh:
-            refuse_other(study, directory)
-        print(describe_plan(study, directory))
+        print(plan_words(study, plan_study(study, directory, fresh=options.fresh)))
         return 0
-    return run_study(
+    outcome = run_study(
         study,
         directory,
         command=shlex.join(word for word in options.words if word != "--fresh"),
@@ -62,6 +65,19 @@ def _run(options: argparse.Namespace) -> int:
         samples=not options.no_samples,
         quiet=options.quiet,
     )
+    print_summary(outcome.results, Console())
+    print(f"Report: {outcome.page}")
+    for failure in outcome.failures:
+        print(f"FAILED: {failure}", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+def default_size(name: str) -> str:
+    """`paper` where the study has such a size and torch sees a GPU, else `smoke`."""
+    from preflab.arm.open import pick_device
+    from preflab.study.load import PAPER, SMOKE, offers_size
+
+    return PAPER if offers_size(name, PAPER) and pick_device("auto") == "cuda" else SMOKE
 
 
 STUDY_COMMAND = CliCommand("study", "train and measure every arm of a study, and write the report", _add_options, _run)

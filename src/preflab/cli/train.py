@@ -27,9 +27,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from preflab.study.launch import die_with_parent
-
-    die_with_parent()
     if options.help:
         print_help(options.method)
         return 0

@@ -1,11 +1,14 @@
-"""What an evaluator answers: a grade for each completion."""
+"""What an evaluator is, and what it answers: a grade for each completion."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from preflab.spec import Context, HoldsModels, open_spec
 from preflab.types import Completion, Prompt, Split
 
 
@@ -19,9 +22,26 @@ class Grade:
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Evaluator(Protocol):
-    """`binary`: scores are 0 or 1, so that pass@k has a meaning."""
+class Evaluator(ABC):
+    """Grades answers. `binary`: scores are 0 or 1, so that pass@k has a meaning."""
 
-    binary: bool
+    binary: bool = False
 
-    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]: ...
+    @abstractmethod
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        """One grade a completion, row b answering prompt b."""
+
+
+class EvaluatorSpec(HoldsModels):
+    """The settings of an evaluator."""
+
+    @abstractmethod
+    def open(self, context: Context) -> AbstractContextManager[Evaluator]:
+        """The opened evaluator. Raises `UserError` where the testbed lacks what it needs."""
+
+
+@contextmanager
+def open_evaluator(spec: EvaluatorSpec, context: Context) -> Generator[Evaluator]:
+    """The opened evaluator. Raises `UserError` where it lacks the base class."""
+    with open_spec(spec, context, Evaluator) as evaluator:
+        yield evaluator

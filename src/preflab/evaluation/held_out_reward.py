@@ -6,14 +6,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
-from preflab.evaluation.base import Grade
+from preflab.evaluation.base import Evaluator, EvaluatorSpec, Grade
 from preflab.rewards.base import Reward
 from preflab.rewards.learned import Learned
-from preflab.spec import Context, HoldsModels
+from preflab.spec import Context
 from preflab.types import Completion, Prompt, Split
 
 
-class HeldOutReward(HoldsModels):
+class HeldOutReward(EvaluatorSpec):
     """`model`: the evaluator's reward model and the normalisation of its scores."""
 
     kind: Literal["reward-model"] = "reward-model"
@@ -31,9 +31,7 @@ class HeldOutReward(HoldsModels):
             yield HeldOutRewardEvaluator(reward)
 
 
-class HeldOutRewardEvaluator:
-    binary = False
-
+class HeldOutRewardEvaluator(Evaluator):
     def __init__(self, reward: Reward) -> None:
         self.reward = reward
 

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Literal
 
 from preflab.errors import UserError
-from preflab.evaluation.base import Grade
-from preflab.spec import Context, Spec
+from preflab.evaluation.base import Evaluator, EvaluatorSpec, Grade
+from preflab.spec import Context
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt, Split
 
 
-class HiddenTests(Spec):
+class HiddenTests(EvaluatorSpec):
     kind: Literal["hidden-tests"] = "hidden-tests"
 
     @contextmanager
@@ -23,7 +23,7 @@ class HiddenTests(Spec):
         yield HiddenTestsEvaluator(context.testbed)
 
 
-class HiddenTestsEvaluator:
+class HiddenTestsEvaluator(Evaluator):
     binary = True
 
     def __init__(self, testbed: Testbed) -> None:

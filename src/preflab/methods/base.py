@@ -83,6 +83,11 @@ class Method(HoldsModels):
     model_config = ConfigDict(allow_inf_nan=False)
     product: ClassVar[str] = "policy"
 
+    @property
+    def critic_from_reward(self) -> bool:
+        """Whether its critic starts from the weights of the run's reward model."""
+        return False
+
     def inference(self) -> Inference:
         """How answers are made from what was trained: one sample, unless the method says otherwise."""
         return Inference()

@@ -60,6 +60,10 @@ class PPO(Surrogate):
     critic_warmup: int = Field(default=0, ge=0)
     critic_optim: Optim = Optim(learning_rate=5e-6)
 
+    @property
+    def critic_from_reward(self) -> bool:
+        return self.critic_from == "reward"
+
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         prompts = training_prompts(self, parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflab.analysis.record.results import Results, dump_results, known_metric, read_results
+from preflab.analysis.record import Results, dump_results, known_metric, read_results
 from preflab.errors import UserError
 
 if TYPE_CHECKING:

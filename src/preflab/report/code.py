@@ -8,7 +8,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
 from pygments.util import ClassNotFound
 
-from preflab.report import text
+from preflab import text
 
 KINDS = {
     Keyword: "keyword",

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from preflab.analysis.record.results import Arm, FrontierPoint, Interval, Metric, Number, Point, Results
-from preflab.report import text, views
+from preflab.analysis.record import ArmResult, CurvePoint, FrontierPoint, Interval, Metric, Number, Results
+from preflab.report import numbers, views
 from preflab.report.panels import SIZE, Label, Panel, panel, shortened
 from preflab.report.svg import COLOURS, INK, MUTED, PAPER, arm_colour
 from preflab.types import VERDICT
@@ -29,7 +29,7 @@ class Against(NamedTuple):
 
     key: str
     label: str
-    get: Callable[[Point], Number]
+    get: Callable[[CurvePoint], Number]
 
 
 AGAINST = {
@@ -75,7 +75,7 @@ def _curve(results: Results, metric: Metric, against: Against, name: str) -> Mar
     return drawn.svg
 
 
-def _lines(arm: Arm, metric: str, against: Against) -> list[Line]:
+def _lines(arm: ArmResult, metric: str, against: Against) -> list[Line]:
     """For each seed that has them: (step, x, y) along the curve."""
     lines: list[Line] = []
     for run in arm.runs:
@@ -88,7 +88,7 @@ def _lines(arm: Arm, metric: str, against: Against) -> list[Line]:
     return lines
 
 
-def _draw_lines(drawn: Panel, index: int, arm: Arm, lines: Sequence[Line]) -> Label:
+def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line]) -> Label:
     """Seeds thin, their mean thick; returns the label that belongs at the mean's end."""
     style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
     for line in lines:
@@ -124,7 +124,7 @@ def verdicts(results: Results) -> list[Markup]:
     return drawn
 
 
-def _verdicts(arm: Arm, names: Sequence[str], name: str) -> Markup:
+def _verdicts(arm: ArmResult, names: Sequence[str], name: str) -> Markup:
     alt = f"Shares of the judge's verdicts on {arm.name}'s samples, against steps."
     with panel(name=name, title=arm.name, x="optimizer steps", alt=alt) as drawn:
         labels: list[Label] = []
@@ -148,7 +148,7 @@ def _verdicts(arm: Arm, names: Sequence[str], name: str) -> Markup:
     return drawn.svg
 
 
-def _judged(point: Point) -> bool:
+def _judged(point: CurvePoint) -> bool:
     return any(name.startswith(VERDICT) for name in point.metrics)
 
 
@@ -189,24 +189,24 @@ def _draw_path(drawn: Panel, index: int, points: Sequence[FrontierPoint]) -> flo
 
 def sweep(results: Results) -> Markup | None:
     """The headline metric against the factor that the study varies: a line with 95% intervals for each series."""
-    found = results.sweep
-    if found is None:
+    factor = results.sweep
+    if factor is None:
         return None
     metric, arms = views.metric_of(results, results.headline), {arm.name: arm for arm in results.arms}
-    alt = f"{metric.label} against {found.label}, with 95% intervals: a line for each of {len(found.lines)} series."
-    with panel(name="sweep", title=metric.label, x=found.label, alt=alt) as drawn:
+    alt = f"{metric.label} against {factor.label}, with 95% intervals: a line for each of {len(factor.series)} series."
+    with panel(name="sweep", title=metric.label, x=factor.label, alt=alt) as drawn:
         labels: list[Label] = []
-        if found.log:
+        if factor.log:
             drawn.axes.set_xscale("log")
-        for order, line in enumerate(found.lines):
-            values = [Interval() if name is None else views.shown(arms[name], metric.name) for name in line.arms]
+        for order, (name, line) in enumerate(factor.series.items()):
+            values = [Interval() if arm is None else views.shown(arms[arm], metric.name) for arm in line]
             # Colour 0 is the baseline's grey; lines stand a little apart so that intervals at one x are told apart.
-            shift = 5.0 * (order - (len(found.lines) - 1) / 2)
-            end = _draw_sweep(drawn, found.x, values, order + 1, shift)
-            labels += [] if end is None else [Label(end, line.name, order + 1)]
+            shift = 5.0 * (order - (len(factor.series) - 1) / 2)
+            end = _draw_sweep(drawn, factor.x, values, order + 1, shift)
+            labels += [] if end is None else [Label(end, name, order + 1)]
         drawn.axes.margins(x=0.06, y=0.08)
         drawn.axes.autoscale_view()
-        drawn.ticks_at(found.x)
+        drawn.ticks_at(factor.x)
         drawn.axis_numbers("y", share=metric.share)
         drawn.end_labels(labels)
     return drawn.svg
@@ -273,6 +273,6 @@ def _draw_bar(drawn: Panel, index: int, metric: Metric, item: Interval) -> None:
         drawn.axes.plot([item.low, item.high], [index, index], color=INK, linewidth=1.4, solid_capstyle="butt")
         end = max(end, item.high)
     drawn.axes.annotate(
-        text.quantity(metric, item.estimate), (end, index), xytext=(4, 0), textcoords="offset points",
+        numbers.format_quantity(metric, item.estimate), (end, index), xytext=(4, 0), textcoords="offset points",
         va="center", color=MUTED, fontsize=SIZE - 1,
     )  # fmt: skip

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from preflab.analysis.record.results import Interval, Metric
-from preflab.report import text
+from preflab.analysis.record import Interval, Metric
+from preflab.report import numbers
 
 WIDTH, HEIGHT, MARGIN = 220, 22, 18
 
@@ -61,7 +61,7 @@ def axis(scale: Scale, metric: Metric) -> Markup:
     parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
     for value in _ticks(scale):
         place = f"{scale.at(value):.1f}"
-        name = text.tick(100 * value if metric.share else value, sign=scale.zero)
+        name = numbers.format_tick(100 * value if metric.share else value, sign=scale.zero)
         name += "%" if metric.share and not scale.zero else ""
         parts += [f'<text x="{place}" y="13" text-anchor="middle" font-size="11" class="f-muted">{name}</text>']
         parts += [f'<line x1="{place}" x2="{place}" y1="18" y2="{HEIGHT}" class="s-muted"/>']

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from preflab.report import text
+from preflab import text
 
 
 def style_sheet(*names: str) -> Markup:

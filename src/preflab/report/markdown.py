@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from preflab.analysis.record.results import Arm, Claim, Interval, Metric, Results, Sample, Subject
-from preflab.report import text, views
+from preflab import text
+from preflab.analysis.record import ArmResult, DecidedClaim, Interval, Metric, Results, Sample, Subject
+from preflab.report import numbers, views
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~!$<>&])")
 _FENCES = re.compile(r"`+")
@@ -74,20 +75,20 @@ def _claims(results: Results) -> str:
     head = ["Claim", "Outcome here", "Contrast", escaped(metric.label), "95% interval", "Claimed"]
     head += ["The paper, on other models"]
     return f"## Claims\n\n{escaped(views.family_words(results))}\n\n" + grid(
-        head, [_claim_row(claim, metric) for claim in results.claims]
+        head, [_claim_row(decided, metric) for decided in results.claims]
     )
 
 
-def _claim_row(claim: Claim, metric: Metric) -> list[str]:
-    doubt = views.doubt_words(claim)
+def _claim_row(decided: DecidedClaim, metric: Metric) -> list[str]:
+    claim, doubt = decided.claim, views.doubt_words(decided)
     return [
         f"**{escaped(views.claim_name(claim))}** {escaped(claim.text)}",
-        f"**{claim.outcome}**" + (f" ({escaped(doubt)})" if doubt else ""),
+        f"**{decided.outcome}**" + (f" ({escaped(doubt)})" if doubt else ""),
         escaped(views.contrast_words(claim)),
-        text.difference(metric, claim.value.estimate),
-        escaped(text.bounds(metric, claim.value, sign=True) or text.DASH),
+        numbers.format_difference(metric, decided.value.estimate),
+        escaped(numbers.format_bounds(metric, decided.value, sign=True) or numbers.DASH),
         escaped(views.rule_words(claim, metric)),
-        escaped(claim.paper) or text.DASH,
+        escaped(claim.paper) or numbers.DASH,
     ]
 
 
@@ -96,7 +97,7 @@ def _paper(results: Results) -> str:
     if table is None:
         return ""
     note = f"{table.title}, as the paper prints it: other models, other data. {table.note}".rstrip()
-    rows = [[escaped(cell) or text.DASH for cell in row] for row in table.rows]
+    rows = [[escaped(cell) or numbers.DASH for cell in row] for row in table.rows]
     return f"## The paper's figures\n\n{escaped(note)}\n\n" + grid([escaped(name) for name in table.columns], rows)
 
 
@@ -107,8 +108,8 @@ def _reward_models(results: Results) -> str:
     rows = [
         [
             escaped(model.name),
-            escaped(text.interval_words(model.accuracy)),
-            *(text.number(value) for value in (model.loss, model.calibration_error, model.pairs)),
+            escaped(numbers.format_share_interval(model.accuracy)),
+            *(numbers.format_number(value) for value in (model.loss, model.calibration_error, model.pairs)),
             escaped(model.measured_on),
         ]
         for model in results.reward_models
@@ -123,16 +124,16 @@ def _arms(results: Results) -> str:
     return "## The arms\n\n" + grid(header, [_arm_row(arm, metrics) for arm in results.arms])
 
 
-def _arm_row(arm: Arm, metrics: Sequence[Metric]) -> list[str]:
+def _arm_row(arm: ArmResult, metrics: Sequence[Metric]) -> list[str]:
     unit = views.measure(arm, metrics[0].name, decoding="unit")
     cells = [_cell(metric, views.shown(arm, metric.name)) for metric in metrics] + [_cell(metrics[0], unit)]
-    costs = [text.number(views.labels(arm)), text.number(views.spent(arm, "updates"))]
-    costs += [text.scaled(views.spent(arm, "flops")), text.number(arm.inference_cost)]
+    costs = [numbers.format_number(views.labels(arm)), numbers.format_number(views.spent(arm, "updates"))]
+    costs += [numbers.format_scaled(views.spent(arm, "flops")), numbers.format_number(arm.inference_cost)]
     return [escaped(arm.name), *cells, *costs]
 
 
 def _cell(metric: Metric, value: Interval) -> str:
-    return f"{text.quantity(metric, value.estimate)} {escaped(text.bounds(metric, value))}".strip()
+    return f"{numbers.format_quantity(metric, value.estimate)} {escaped(numbers.format_bounds(metric, value))}".strip()
 
 
 def _comparisons(results: Results) -> str:
@@ -141,12 +142,12 @@ def _comparisons(results: Results) -> str:
     rows: list[list[str]] = []
     for pair in results.comparisons:
         metric = views.metric_of(results, pair.metric)
-        gap = text.difference(metric, pair.difference.estimate)
-        ends = text.bounds(metric, pair.difference, sign=True) or text.DASH
-        names = f"{escaped(pair.a)} − {escaped(pair.b)}"
+        gap = numbers.format_difference(metric, pair.estimate)
+        ends = numbers.format_bounds(metric, pair, sign=True) or numbers.DASH
+        names = f"{escaped(pair.first)} − {escaped(pair.second)}"
         outcome = escaped(views.outcome_words(pair)) + (", preliminary" if pair.preliminary else "")
-        rows.append([names, escaped(metric.label), gap, escaped(ends), text.number(pair.p_value), outcome])
-    return "## Arm against arm\n\n" + grid(["Pair", "Metric", "Difference", "95% interval", "p", "Outcome"], rows)
+        rows.append([names, escaped(metric.label), gap, escaped(ends), numbers.format_number(pair.p_value), outcome])
+    return "## ArmResult against arm\n\n" + grid(["Pair", "Metric", "Difference", "95% interval", "p", "Outcome"], rows)
 
 
 def _samples(results: Results) -> str:

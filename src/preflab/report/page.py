@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from preflab.analysis.record.results import Arm, Claim, Comparison, Decoding, Interval, Metric, Results
-from preflab.report import figures, forest, reliability, text, views
+from preflab import text
+from preflab.analysis.record import ArmResult, Comparison, DecidedClaim, DecodingChoice, Interval, Metric, Results
+from preflab.report import figures, forest, numbers, reliability, views
 from preflab.report.code import highlighted
 from preflab.report.html import content_policy, environment, style_sheet
 from preflab.report.svg import COLOURS
@@ -32,6 +33,7 @@ def render_html(results: Results) -> str:
     page = environment().get_template("report.html.j2")
     return page.render(
         text=text,
+        numbers=numbers,
         views=views,
         cell=cell,
         highlighted=highlighted,
@@ -60,16 +62,16 @@ def render_html(results: Results) -> str:
     )
 
 
-def cell(arm: Arm, metric: Metric) -> Cell:
+def cell(arm: ArmResult, metric: Metric) -> Cell:
     """The table's cell. A metric that is measured at temperature 1 only stands there as its value."""
     chosen, unit = views.measure(arm, metric.name), views.measure(arm, metric.name, decoding="unit")
     if chosen.estimate is None:
         chosen, unit = unit, Interval()
     return Cell(
-        value=text.quantity(metric, chosen.estimate),
-        bounds=text.bounds(metric, chosen),
-        unit=text.quantity(metric, unit.estimate) if unit.estimate is not None else "",
-        unit_bounds=text.bounds(metric, unit),
+        value=numbers.format_quantity(metric, chosen.estimate),
+        bounds=numbers.format_bounds(metric, chosen),
+        unit=numbers.format_quantity(metric, unit.estimate) if unit.estimate is not None else "",
+        unit_bounds=numbers.format_bounds(metric, unit),
     )
 
 
@@ -86,7 +88,7 @@ def sentence(results: Results) -> Markup:
 def forest_column(results: Results) -> tuple[Markup, dict[str, Markup]]:
     """The column's head, and for each arm its headline metric at both decodings, on a scale that all arms share."""
 
-    def values(decoding: Decoding) -> list[Interval]:
+    def values(decoding: DecodingChoice) -> list[Interval]:
         return [views.measure(arm, results.headline, decoding=decoding) for arm in results.arms]
 
     chosen, unit = values("chosen"), values("unit")
@@ -103,14 +105,14 @@ OUTCOMES = {"confirmed": "winner", "refuted": "bad"}
 """The style of a claim's outcome; the others have none."""
 
 
-def claims_column(results: Results) -> tuple[Markup, Sequence[tuple[Claim, Markup]]]:
+def claims_column(results: Results) -> tuple[Markup, Sequence[tuple[DecidedClaim, Markup]]]:
     """The claims, each with its interval against 0 (solid) and its margin (dashed), on a scale that all share."""
-    margins = [claim.margin for claim in results.claims if claim.margin is not None]
-    scale = forest.scale([claim.value for claim in results.claims], zero=True, marks=margins)
+    margins = [decided.claim.margin for decided in results.claims]
+    scale = forest.scale([decided.value for decided in results.claims], zero=True, marks=margins)
     colours = {"confirmed": "good", "refuted": "bad"}
     drawn = [
-        (claim, forest.row(scale, claim.value, colour=colours.get(claim.outcome, "muted"), mark=claim.margin))
-        for claim in results.claims
+        (row, forest.row(scale, row.value, colour=colours.get(row.outcome, "muted"), mark=row.claim.margin))
+        for row in results.claims
     ]
     return forest.axis(scale, views.metric_of(results, results.headline)), drawn
 
@@ -128,9 +130,9 @@ def comparison_groups(results: Results) -> list[Group]:
     groups: list[Group] = []
     for name in dict.fromkeys(pair.metric for pair in results.comparisons):
         pairs = [pair for pair in results.comparisons if pair.metric == name]
-        scale = forest.scale([pair.difference for pair in pairs], zero=True)
-        colours = ["muted" if pair.outcome == "undecided" else "ink" for pair in pairs]
-        drawn = [forest.row(scale, pair.difference, colour=c) for pair, c in zip(pairs, colours, strict=True)]
+        scale = forest.scale(pairs, zero=True)
+        colours = ["muted" if pair.verdict == "not decided" else "ink" for pair in pairs]
+        drawn = [forest.row(scale, pair, colour=c) for pair, c in zip(pairs, colours, strict=True)]
         metric = views.metric_of(results, name)
         groups.append(Group(metric, forest.axis(scale, metric), list(zip(pairs, drawn, strict=True))))
     return groups

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from preflab.report import text
+from preflab import text
+from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, themed
 
 WIDTH, HEIGHT = 360, 264
@@ -37,7 +38,7 @@ class Panel:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         def tick(value: float, _: object) -> str:
-            return text.signed_zero(f"{100 * value:.3g}%" if share else text.scaled(round(value, 12)))
+            return numbers.signed_zero(f"{100 * value:.3g}%" if share else numbers.format_scaled(round(value, 12)))
 
         axis = getattr(self.axes, f"{which}axis")
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
@@ -54,7 +55,7 @@ class Panel:
         names: list[str] = []
         for place, value in zip(at, places, strict=True):
             fits = place - last >= room
-            names.append(text.tick(value) if fits else "")
+            names.append(numbers.format_tick(value) if fits else "")
             last = place if fits else last
         self.axes.xaxis.set_minor_locator(NullLocator())
         self.axes.set_xticks(places, names)

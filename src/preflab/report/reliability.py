@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from preflab.analysis.record.results import Results, RewardModel
+from preflab.analysis.record import Results, RewardModelResult
 from preflab.report.panels import panel
 from preflab.report.svg import MUTED, arm_colour
 
@@ -18,7 +18,7 @@ def diagrams(results: Results) -> dict[str, Markup]:
     }
 
 
-def _diagram(model: RewardModel, name: str) -> Markup:
+def _diagram(model: RewardModelResult, name: str) -> Markup:
     alt = f"Share of pairs that {model.name} orders rightly against the probability that it states, in bins."
     with panel(name=name, title=f"{model.name}: ordered rightly", x="stated probability", alt=alt, right=0.96) as drawn:
         known = [(row.stated, row.right, row.count) for row in model.reliability]

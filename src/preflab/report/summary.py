@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from preflab.analysis.record.results import Claim, Metric, Results
-from preflab.report import text, views
+from preflab import text
+from preflab.analysis.record import DecidedClaim, Metric, Results
+from preflab.report import numbers, views
 
 
 def print_summary(results: Results, console: Console) -> None:
@@ -20,8 +21,8 @@ def print_summary(results: Results, console: Console) -> None:
             console.print(Text(f"The evaluator {text.one_line(evaluator.name)} cannot rank.", style="yellow"))
     other = f"At equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
     console.print(Text(f"{views.certainty_words(results)}. Equal: {views.budget_words(results)}. {other}"))
-    for claim in results.claims:
-        console.print(_claim(claim, views.metric_of(results, results.headline)))
+    for decided in results.claims:
+        console.print(_claim(decided, views.metric_of(results, results.headline)))
     console.print(_table(results))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
@@ -30,13 +31,14 @@ def print_summary(results: Results, console: Console) -> None:
 STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
-def _claim(claim: Claim, metric: Metric) -> Text:
+def _claim(decided: DecidedClaim, metric: Metric) -> Text:
     """One line: its name, the outcome, the contrast with its interval, and what to doubt."""
-    doubt = views.doubt_words(claim)
-    found = f"{text.difference(metric, claim.value.estimate)} {text.bounds(metric, claim.value, sign=True)}".strip()
-    words = f"{views.contrast_words(claim)}: {found}, claimed {views.rule_words(claim, metric)}"
+    claim, value, doubt = decided.claim, decided.value, views.doubt_words(decided)
+    difference = numbers.format_difference(metric, value.estimate)
+    contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()
+    words = f"{views.contrast_words(claim)}: {contrast}, claimed {views.rule_words(claim, metric)}"
     line = Text(f"{text.one_line(views.claim_name(claim))}: ")
-    line.append(claim.outcome, style=STYLES.get(claim.outcome, "bold"))
+    line.append(decided.outcome, style=STYLES.get(decided.outcome, "bold"))
     return line.append(f" ({text.one_line(f'{words}; {doubt}' if doubt else words)})")
 
 
@@ -51,9 +53,9 @@ def _table(results: Results) -> Table:
     for arm in results.arms:
         style = "bold green" if arm.name == results.verdict.winner else ""
         first = [(metric, views.shown(arm, metric.name)) for metric in metrics]
-        cells = [f"{text.quantity(metric, value.estimate)}" for metric, value in first]
-        cells[0] = f"{cells[0]} {text.bounds(*first[0])}".strip()
-        cells += [text.number(views.labels(arm)), text.scaled(views.spent(arm, "flops"))]
-        cells += [text.duration(views.wall_seconds(results, arm))]
+        cells = [f"{numbers.format_quantity(metric, value.estimate)}" for metric, value in first]
+        cells[0] = f"{cells[0]} {numbers.format_bounds(*first[0])}".strip()
+        cells += [numbers.format_number(views.labels(arm)), numbers.format_scaled(views.spent(arm, "flops"))]
+        cells += [numbers.format_duration(views.wall_seconds(results, arm))]
         table.add_row(Text(text.one_line(arm.name), style=style), *(Text(cell, style=style) for cell in cells))
     return table

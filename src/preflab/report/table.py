@@ -12,9 +12,9 @@ import csv
 import io
 from collections.abc import Iterator
 
-from preflab.analysis.record.results import Arm, Decoding, Number, Results, Run
-from preflab.report.text import visible
+from preflab.analysis.record import ArmResult, DecodingChoice, Number, Results, RunResult
 from preflab.report.views import claim_name, contrast_words
+from preflab.text import visible
 
 COLUMNS = (
     *("study", "arm", "method", "seed", "quantity", "level", "decoding", "value", "low", "high", "directory"),
@@ -36,14 +36,14 @@ def render_csv(results: Results) -> str:
     return buffer.getvalue()
 
 
-def _run_rows(arm: Arm) -> Iterator[tuple[Cell, ...]]:
+def _run_rows(arm: ArmResult) -> Iterator[tuple[Cell, ...]]:
     for run in arm.runs:
         for quantity, decoding, value in _run_values(run):
             if value is not None:
                 yield run.seed, quantity, "", decoding, value, None, None, run.directory
 
 
-def _run_values(run: Run) -> Iterator[tuple[str, Decoding | str, Number]]:
+def _run_values(run: RunResult) -> Iterator[tuple[str, DecodingChoice | str, Number]]:
     yield from ((name, "chosen", value) for name, value in run.metrics.items())
     yield from ((name, "unit", value) for name, value in run.metrics_unit.items())
     yield from ((name, "", value) for name, value in run.spent)
@@ -52,7 +52,7 @@ def _run_values(run: Run) -> Iterator[tuple[str, Decoding | str, Number]]:
     yield "diverged", "", float(run.diverged)
 
 
-def _summary_rows(arm: Arm) -> Iterator[tuple[Cell, ...]]:
+def _summary_rows(arm: ArmResult) -> Iterator[tuple[Cell, ...]]:
     for item in arm.measures:
         value = item.value
         if value.estimate is not None:
@@ -60,10 +60,10 @@ def _summary_rows(arm: Arm) -> Iterator[tuple[Cell, ...]]:
 
 
 def _claim_rows(results: Results) -> Iterator[tuple[Cell, ...]]:
-    for claim in results.claims:
-        value, contrast, name = claim.value, contrast_words(claim), claim_name(claim)
+    for decided in results.claims:
+        value, contrast, name = decided.value, contrast_words(decided.claim), claim_name(decided.claim)
         estimate = (value.estimate, value.low, value.high)
-        yield contrast, "claim", "all", name, "", "chosen", *estimate, "", claim.outcome
+        yield contrast, "claim", "all", name, "", "chosen", *estimate, "", decided.outcome
 
 
 def _safe(cell: Cell) -> Cell:

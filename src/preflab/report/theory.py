@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from preflab import text
 from preflab.errors import UserError
-from preflab.report import text
+from preflab.report import numbers
 from preflab.report.html import content_policy, environment, style_sheet
 from preflab.theory.finding import Finding, FindingTable, read_findings
 
@@ -53,7 +54,7 @@ def data_uri(svg: str) -> str:
 
 def shown(cell: str | int | float) -> str:
     """A cell as it is read: numbers with few digits."""
-    return cell if isinstance(cell, str) else text.number(cell)
+    return cell if isinstance(cell, str) else numbers.format_number(cell)
 
 
 def numeric(table: FindingTable, column: int) -> bool:

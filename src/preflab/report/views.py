@@ -8,19 +8,21 @@ from statistics import fmean
 
 from pydantic import JsonValue
 
-from preflab.analysis.record.results import (
-    Arm,
+from preflab import text
+from preflab.analysis.record import (
+    ArmResult,
     Claim,
     Comparison,
-    Decoding,
+    DecidedClaim,
+    DecodingChoice,
     Interval,
     Metric,
     Number,
     Results,
-    Run,
+    RunResult,
     known_metric,
 )
-from preflab.report import text
+from preflab.report import numbers
 
 MAIN_METRICS = 4
 """So many metrics stand in the first table; the others describe behaviour and stand in a second one."""
@@ -55,7 +57,7 @@ def _ordered(results: Results) -> tuple[Metric, ...]:
     return (headline, *(metric for metric in results.metrics if metric.name != results.headline))
 
 
-def measure(arm: Arm, metric: str, *, level: str = "", decoding: Decoding = "chosen") -> Interval:
+def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: DecodingChoice = "chosen") -> Interval:
     """An arm's value of a metric; an empty interval where it was not measured."""
     for found in arm.measures:
         if (found.metric, found.level, found.decoding) == (metric, level, decoding):
@@ -63,25 +65,25 @@ def measure(arm: Arm, metric: str, *, level: str = "", decoding: Decoding = "cho
     return Interval()
 
 
-def shown(arm: Arm, metric: str) -> Interval:
+def shown(arm: ArmResult, metric: str) -> Interval:
     """The value at the chosen temperature; at temperature 1 where only that was measured (a KL, say)."""
     chosen = measure(arm, metric)
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
 
 
-def per_seed(arm: Arm, get: Callable[[Run], Number]) -> float | None:
+def per_seed(arm: ArmResult, get: Callable[[RunResult], Number]) -> float | None:
     """Mean over seeds; None where it is unknown for any seed, as a mean over some would flatter or slander."""
     values = [get(run) for run in arm.runs]
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def labels(arm: Arm) -> float | None:
+def labels(arm: ArmResult) -> float | None:
     """Preference labels and reward calls together, mean over seeds."""
     return per_seed(arm, lambda run: total((run.spent.labels, run.spent.reward_calls)))
 
 
-def spent(arm: Arm, field: str) -> float | None:
+def spent(arm: ArmResult, field: str) -> float | None:
     """One field of `Spent`, mean over seeds."""
     return per_seed(arm, lambda run: getattr(run.spent, field))
 
@@ -92,11 +94,11 @@ def total(parts: Iterable[Number]) -> float | None:
     return sum(known) if known else None
 
 
-def wall_seconds(results: Results, arm: Arm) -> float | None:
+def wall_seconds(results: Results, arm: ArmResult) -> float | None:
     return _mean(timing.wall_seconds for timing in results.timing if timing.arm == arm.name)
 
 
-def peak_memory(results: Results, arm: Arm) -> float | None:
+def peak_memory(results: Results, arm: ArmResult) -> float | None:
     known = [timing.peak_memory for timing in results.timing if timing.arm == arm.name]
     return max((value for value in known if value is not None), default=None)
 
@@ -112,8 +114,8 @@ def budget_words(results: Results) -> str:
     if results.budget.binding == "none":
         return "no budget: every arm ran for its own number of steps"
     if results.budget.binding == "labels":
-        return f"{'the same number of' if amount is None else text.number(amount)} labels or reward calls per arm"
-    return f"{'the same' if amount is None else text.scaled(amount)} FLOP per arm"
+        return f"{'the same number of' if amount is None else numbers.format_number(amount)} labels or reward calls per arm"
+    return f"{'the same' if amount is None else numbers.format_scaled(amount)} FLOP per arm"
 
 
 def other_budget(results: Results) -> str:
@@ -138,14 +140,14 @@ def tied_words(results: Results) -> str:
     """The arms that cannot be told from the best; a dash where nothing was compared."""
     if results.verdict.tied:
         return ", ".join(results.verdict.tied)
-    return "no other arm" if results.verdict.winner is not None else text.DASH
+    return "no other arm" if results.verdict.winner is not None else numbers.DASH
 
 
 def outcome_words(pair: Comparison) -> str:
     """'ppo is better', or 'not decided'."""
-    if pair.outcome == "undecided":
-        return "not decided"
-    return f"{pair.a if pair.outcome == 'a' else pair.b} is better"
+    if pair.verdict == "not decided":
+        return pair.verdict
+    return f"{pair.first if pair.verdict == 'better' else pair.second} is better"
 
 
 def claim_name(claim: Claim) -> str:
@@ -155,27 +157,27 @@ def claim_name(claim: Claim) -> str:
 
 def contrast_words(claim: Claim) -> str:
     """The weighted sum as people write it, what is added first: 'a − b', '2 a − b − c'."""
-    known = [(part.arm, part.weight) for part in claim.contrast if part.weight]
+    known = [(arm, weight) for arm, weight in claim.contrast.items() if weight]
     ordered = [*(row for row in known if row[1] > 0), *(row for row in known if row[1] < 0)]
     words = ""
     for arm, weight in ordered:
         sign = " − " if weight < 0 else " + " if words else ""
-        words += f"{sign}{'' if abs(weight) == 1 else text.tick(abs(weight)) + ' '}{arm}"
+        words += f"{sign}{'' if abs(weight) == 1 else numbers.format_tick(abs(weight)) + ' '}{arm}"
     return words
 
 
 def rule_words(claim: Claim, metric: Metric) -> str:
     """What the claim says of its contrast, with the margin: 'above 0 (margin 2 points)'."""
-    margin = text.tick(100 * claim.margin if metric.share else claim.margin) if claim.margin is not None else text.DASH
+    margin = numbers.format_tick(100 * claim.margin if metric.share else claim.margin)
     margin += " points" if metric.share else ""
     return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
 
 
-def doubt_words(claim: Claim) -> str:
+def doubt_words(decided: DecidedClaim) -> str:
     """What a claim's outcome has to be read with: why nothing was decided, few seeds, runs that diverged."""
-    doubts = [claim.reason] if claim.reason else []
-    doubts += [f"preliminary: {text.counted(claim.seeds, 'seed')}"] if claim.preliminary else []
-    doubts += [f"{text.counted(claim.diverged, 'run')} diverged"] if claim.diverged else []
+    doubts, value = [decided.reason] if decided.reason else [], decided.value
+    doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
+    doubts += [f"{text.counted(value.diverged, 'run')} diverged"] if value.diverged else []
     return "; ".join(doubts)
 
 
@@ -199,5 +201,5 @@ def settings_words(settings: dict[str, JsonValue]) -> str:
     return ", ".join(f"{key} = {value_words(value)}" for key, value in settings.items())
 
 
-def diverged(arm: Arm) -> int:
+def diverged(arm: ArmResult) -> int:
     return sum(run.diverged for run in arm.runs)

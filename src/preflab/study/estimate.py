@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import Arm
 from preflab.evaluation.programs import check_public
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
-from preflab.study.spec import Study, Task
+from preflab.study.spec import Study
 from preflab.types import Completion, Demonstration, Problem, Prompt, Split, Test, Verdict
 
 STARTING = 3.0  # seconds until an arm has its model and its data
@@ -59,10 +60,10 @@ class Estimate:
         speeds = {model: model_speed(model, words, asked, answers, study) for model in set(models)}
         return cls(speeds, {split: len(prompts[split]) for split in SPLITS}, judging)
 
-    def seconds(self, task: Task) -> float:
+    def seconds(self, run: PlannedRun) -> float:
         """Training plus measuring. An arm under a compute budget is taken to share it with its stages half and half; without
         one a method learns from steps x rollouts answers of its own, or passes over the training prompts."""
-        arm, method = task.arm, task.arm.method
+        arm, method = run.arm, run.arm.method
         speed = self.speeds[arm.model]
         if method is None or (not hasattr(method, "optim") and not hasattr(method, "draw")):
             training = 0.0  # nothing is trained
@@ -111,14 +112,14 @@ def model_speed(
     """Times one training step and one forward pass of the model, without its adapters."""
     import torch
 
-    from preflab.arm.execute import device
+    from preflab.arm.open import pick_device
     from preflab.batch import collate
     from preflab.models import forward
     from preflab.models.load import load_model
 
     torch.set_num_threads(study.threads)
     shape = model.tiny.model_copy(update={"words": words})
-    lm = load_model(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=device(study.device))
+    lm = load_model(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=pick_device(study.device))
     ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
     most = min(study.token_budget, TOKENS)
     ends = [end[: most // 2] for end in ends]

@@ -1,30 +1,30 @@
-"""One arm, one process: forked from the study with everything imported, its threads pinned, its output in its run's log,
-dying with its parent.
+"""Starts an arm in a process of its own: forked from the study with everything imported, its threads pinned, its output in
+its run's log.
 
-An arm is what `preflab train --run FILE` runs. A fork starts it without the seconds that importing torch takes, and its
-memory begins as the study's own, shared until written. But OpenMP's threads do not come along, and a fork waits for them
-for ever: so the study's own process has none, and where it has (a notebook that used torch), an arm starts afresh.
+A fork starts an arm without the seconds that importing torch takes, and its memory begins as the study's own, shared until
+written. But OpenMP's threads are not copied by a fork, which then waits for them for ever: so the study's own process has
+none. Where it has some (a notebook that used torch), an arm starts in a fresh interpreter.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from preflab.study.spec import Task
+from preflab.arm.planned import PlannedRun
+from preflab.arm.process import PARENT, run_arm
 from preflab.train.files import write_json
 
-PARENT = "PREFLAB_PARENT"
-Run = Callable[[Sequence[str]], None]
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ArmProcess = Callable[[Path, Path], int]
+"""What an arm's process does: run file and directory in, exit code out."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Process:
@@ -51,63 +51,56 @@ class Process:
         return self.returncode
 
 
-def command(arguments: Sequence[str]) -> None:
-    """What an arm runs: the command line itself, by its name, since it stands above this layer."""
-    importlib.import_module("preflab.cli").main(arguments)
-
-
-def afresh(arguments: Sequence[str]) -> None:
-    """The same in an interpreter of its own."""
-    os.execv(sys.executable, [sys.executable, "-m", "preflab", *arguments])
-
-
-def forkable() -> bool:
-    """Whether this process has no threads but Python's."""
-    threads = Path("/proc/self/task")
-    return threads.is_dir() and len(list(threads.iterdir())) <= threading.active_count()
-
-
-def single_threaded() -> None:
-    """Keeps OpenMP from starting threads here; to be called before torch is imported. Arms set their own number."""
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-
-
-def preload() -> None:
-    """Imports, once and before the first fork, what every arm needs."""
-    for name in ("preflab.arm.execute", "transformers.models.llama.modeling_llama"):
-        importlib.import_module(name)
-
-
-def launch(task: Task, spec: dict[str, Any], run: Run | None = None) -> Process:
-    """Starts `preflab train --run FILE` for a task; its output is appended to `run.log` in its directory. `run`: what is
-    done instead."""
-    run = run or (command if forkable() else afresh)
-    task.directory.mkdir(parents=True, exist_ok=True)
-    run_file = task.directory / "run.json"
+def launch(planned: PlannedRun, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> Process:
+    """Starts the process of a planned run, whose run file holds `spec`; its output is appended to `run.log` in its
+    directory. `arm_process`: what the process does instead of executing the arm."""
+    arm_process = arm_process or (run_arm if can_fork() else start_afresh)
+    planned.directory.mkdir(parents=True, exist_ok=True)
+    run_file = planned.directory / "run.json"
     write_json(run_file, spec)
-    arguments = ["train", "--run", str(run_file), "--output", str(task.directory)]
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        env = {PARENT: str(parent), **dict.fromkeys(THREADS, str(task.arm.threads))}
-        _become(run, arguments, task.directory / "run.log", env)
+        env = {PARENT: str(parent), **dict.fromkeys(THREAD_VARIABLES, str(planned.arm.threads))}
+        _become(arm_process, run_file, planned.directory, env)
     return Process(pid)
 
 
-def _become(run: Run, arguments: Sequence[str], log: Path, env: dict[str, str]) -> NoReturn:
-    """The child's life: the parent's signal handlers off, its own log on, the command, and no way back."""
+def start_afresh(run_file: Path, directory: Path) -> int:
+    """Executes the arm in an interpreter of its own, in place of this process."""
+    os.execv(sys.executable, [sys.executable, "-m", "preflab.arm.process", str(run_file), str(directory)])
+
+
+def can_fork() -> bool:
+    """Whether this process has no threads but Python's."""
+    threads = Path("/proc/self/task")
+    return threads.is_dir() and len(list(threads.iterdir())) <= threading.active_count()
+
+
+def keep_single_threaded() -> None:
+    """Keeps OpenMP from starting threads here; to be called before torch is imported. Arms set their own number."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+
+
+def import_shared_modules() -> None:
+    """Imports, once and before the first fork, what every arm needs."""
+    for name in ("preflab.arm.execute", "transformers.models.llama.modeling_llama"):
+        importlib.import_module(name)
+
+
+def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str]) -> NoReturn:
+    """The child's life: the parent's signal handlers off, its own log on, the arm, and no way back."""
     code = 1
     try:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, signal.SIG_DFL)
         os.environ.update(env)
-        for target, descriptor in ((os.devnull, 0), (log, 1), (log, 2)):
+        for target, descriptor in ((os.devnull, 0), (directory / "run.log", 1), (directory / "run.log", 2)):
             flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND | os.O_CREAT
             os.dup2(os.open(target, flags, 0o666), descriptor)
-        run(arguments)
-        code = 0
+        code = arm_process(run_file, directory)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         if isinstance(ended.code, str):
@@ -120,18 +113,7 @@ def _become(run: Run, arguments: Sequence[str], log: Path, env: dict[str, str]) 
         os._exit(code)
 
 
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when the study that launched it dies; nothing where none did."""
-    parent = os.environ.pop(PARENT, None)  # what this process starts in turn is no arm of the study
-    if parent is None or not sys.platform.startswith("linux"):
-        return
-    set_death_signal = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before the request was made
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def last_words(directory: Path, lines: int = 12) -> str:
+def last_log_lines(directory: Path, lines: int = 12) -> str:
     """The end of a run's log, for an error message."""
     log = directory / "run.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""

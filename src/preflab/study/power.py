@@ -9,22 +9,24 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from preflab.analysis.gather import Board, gather
+from preflab.analysis.board import Board
+from preflab.analysis.gather import gather
+from preflab.analysis.record import Interval
 from preflab.analysis.scores import Scores
-from preflab.analysis.statistics import Interval, contrast, detectable_difference
+from preflab.analysis.statistics import contrast, detectable_difference
 from preflab.errors import UserError
-from preflab.spec import parse_spec
+from preflab.study.directory import read_study
+from preflab.study.plan import planned_runs
 from preflab.study.spec import Study
-from preflab.train.files import read_json
 
-SEEDS = (3, 5, 10)
+SEED_COUNTS = (3, 5, 10)
 POWERS = (0.5, 0.8)
 
 
 def contrasts(study: Study) -> list[dict[str, float]]:
     """The study's comparisons as weights, then its claims' contrasts; each once."""
-    found = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
-    return [*found, *(claim.contrast for claim in study.claims if claim.contrast not in found)]
+    weights = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
+    return [*weights, *(claim.contrast for claim in study.claims if claim.contrast not in weights)]
 
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
@@ -35,11 +37,11 @@ def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]
             yield words, contrast(scores, row)
 
 
-def table(found: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEEDS) -> str:
+def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEED_COUNTS) -> str:
     """Markdown: for each contrast its spreads, and the difference found every second time / in 80% of studies."""
     heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
     lines = [heads, [":--", *("--:" for _ in heads[1:])]]
-    for words, item in found:
+    for words, item in rows:
         spread = (item.seed_sd, item.problem_sd, item.noise_sd)
         if spread[0] is None or spread[1] is None or spread[2] is None:
             continue  # one seed shows no spread
@@ -55,29 +57,26 @@ def table(found: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def print_power(arguments: Sequence[str] | None = None) -> None:
     """Raises `UserError` where the directory holds no study."""
     parser = argparse.ArgumentParser(prog="python -m preflab.study.power", description=__doc__)
     parser.add_argument("directory", type=Path, help="of a study that ran")
     parser.add_argument("--family", type=int, default=1, help="how many claims are made at once")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    given = parser.parse_args(arguments)
-    manifest = given.directory / "study.json"
-    if not manifest.exists():
-        raise UserError(f"{given.directory} holds no study. Give the directory that `preflab study` wrote.")
-    study = parse_spec(Study, read_json(manifest)["study"], where=str(manifest))
-    ran = gather(study, given.directory)
-    board = Board.of(ran, "chosen")
-    scores = {name: board.table(runs, "chosen") for name, runs in ran.items()}
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEED_COUNTS)
+    options = parser.parse_args(arguments)
+    study = read_study(options.directory).study
+    arms = gather(planned_runs(study, options.directory))
+    board = Board.of(arms, "chosen")
+    scores = {name: board.table(runs, "chosen") for name, runs in arms.items()}
     print(
-        f"Difference found every second time / in 80% of studies, {given.family} at once, {len(board.levels)} problems"
+        f"Difference found every second time / in 80% of studies, {options.family} at once, {len(board.levels)} problems"
     )
-    print(table(list(spreads(scores, contrasts(study))), family=given.family, seeds=given.seeds))
+    print(power_table(list(spreads(scores, contrasts(study))), family=options.family, seeds=options.seeds))
 
 
 if __name__ == "__main__":
     try:
-        main()
+        print_power()
     except UserError as error:
         print(f"preflab: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,309 +1,297 @@
-"""From run directories to `Results`: reads what the runs wrote, analyses it, words the verdict. No torch."""
+"""From a study's run directories to its `Results`: what the runs wrote, analysed, beside what the study declared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from textwrap import indent
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from preflab.analysis import statistics
-from preflab.analysis.gather import SCORE, Board, Ran, curve, frontier, gather, mean, mean_spent, never_passed, timing
-from preflab.analysis.record import results as report
-from preflab.analysis.scorers import evaluator_of, one_line, reward_models
-from preflab.analysis.scores import share_seeds
-from preflab.analysis.verdict import verdict
+from preflab.analysis.board import Board
+from preflab.analysis.curves import curve, frontier
+from preflab.analysis.decide import decide_claims
+from preflab.analysis.gather import Arms, FinishedRun, gather, mean_used, timing_of, versions_of
+from preflab.analysis.measured import measured_values, metrics_of
+from preflab.analysis.record import (
+    ENOUGH_SEEDS,
+    Answer,
+    ArmResult,
+    Comparison,
+    DecodingChoice,
+    EvaluatorResult,
+    Results,
+    RunResult,
+    Sample,
+    SettingDifference,
+    SharedBudget,
+    Spent,
+    Subject,
+    TuningResult,
+)
+from preflab.analysis.reward_models import pooled_accuracy, reward_model_result, stage_results
+from preflab.analysis.scores import Scores, share_seeds
+from preflab.analysis.statistics import compare_all, find_winner
+from preflab.analysis.verdict import study_verdict
+from preflab.arm.spec import STAGE, saved_models
+from preflab.errors import UserError
 from preflab.meter import Unit
-from preflab.report.text import counted
 from preflab.spec import Spec
-from preflab.study.declared import claims, interval, paper, sweep, unfinished
-from preflab.study.spec import Contestant, Study, all_needs, learned_path
-from preflab.train.directory import MANIFEST
-from preflab.train.files import read_json, read_lines
+from preflab.study.plan import planned_runs
+from preflab.study.spec import Contestant, Study, all_stages_needed, evaluator_stage
+from preflab.text import counted
+from preflab.train.files import read_json
 
-LONGEST = 600
-"""Characters of a part of a failing test that are shown."""
+LONGEST_DETAIL = 600
+"""Characters of a part of a failing test that a report shows."""
+BUDGET_NOTES: Mapping[Unit, str] = {
+    "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
+    "sampling of pairs and the stages that an arm stands on are charged to it. Measuring is not.",
+    "labels": "Preference labels, or calls of the reward, each counted once.",
+}
 
 
-def results(study: Study, directory: Path, *, command: str, notes: Sequence[str] = ()) -> report.Results:
+def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> Results:
     """Everything that the report says. Raises `UserError` where no arm has finished."""
-    ran = gather(study, directory)
-    boards: dict[report.Decoding, Board] = {"chosen": Board.of(ran, "chosen"), "unit": Board.of(ran, "unit")}
+    arms = gather(planned_runs(study, directory))
+    if not arms:
+        raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.")
+    boards: dict[DecodingChoice, Board] = {"chosen": Board.of(arms, "chosen"), "unit": Board.of(arms, "unit")}
     headline = study.headline or boards["chosen"].score
-    tables = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in ran.items()}
-    contestants = {name: scores for name, scores in tables.items() if not study.arms[name].baseline}
-    named = [pair for pair in study.comparisons if pair[0] in tables and pair[1] in tables]
-    pairs = [pair for pair in named or combinations(tables, 2) if share_seeds(*(tables[name] for name in pair))]
-    compared = statistics.compare_all(tables, pairs)
-    winner = statistics.winner(contestants or tables)
-    first = next(iter(ran.values()))[0].result
-    evaluator = evaluator_of(study, directory)
-    return report.Results(
+    scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items()}
+    contestants = {name: table for name, table in scores.items() if not study.arms[name].baseline}
+    winner = find_winner(contestants or scores)
+    evaluator = evaluator_result(study, directory)
+    every_run = [run for runs in arms.values() for run in runs]
+    return Results(
         study=study.name,
         question=study.question,
-        model=subject_of_model(study, first),
-        testbed=subject_of_testbed(study),
+        model=model_subject(study, every_run[0].result),
+        testbed=Subject(
+            name=study.testbed.kind, description=first_paragraph(study.testbed), language=study.testbed.language
+        ),
         evaluators=(evaluator,),
-        budget=budget_of(study),
-        seeds=tuple(sorted({run.task.seed for runs in ran.values() for run in runs})),
-        metrics=tuple(metrics(headline, ran)),
+        budget=shared_budget(study),
+        seeds=tuple(sorted({run.seed for run in every_run})),
+        metrics=tuple(metrics_of(headline, arms)),
         headline=headline,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
-        arms=tuple(arm_of(study, name, runs, boards, headline, directory) for name, runs in ran.items()),
-        comparisons=tuple(comparison(item, headline, named=bool(named)) for item in compared),
-        claims=tuple(claims(study, tables, can_rank=evaluator.can_rank)),
-        paper=paper(study),
-        sweep=sweep(study, ran),
-        reward_models=tuple(reward_models(study, directory)),
-        verdict=verdict(
-            study, winner, tables, {name: mean_spent(runs) for name, runs in ran.items()}, headline, evaluator
+        arms=tuple(arm_result(study, name, runs, boards, headline, directory) for name, runs in arms.items()),
+        comparisons=tuple(comparisons(study, scores, headline)),
+        claims=tuple(decide_claims(study.claims, scores, can_rank=evaluator.can_rank)),
+        paper=study.paper,
+        sweep=study.sweep and study.sweep.among(arms),
+        reward_models=tuple(
+            model
+            for name in study.stages
+            if (model := reward_model_result(name, stage_results(directory, name, study.seeds))) is not None
         ),
-        tuning=tuning_of(study),
-        samples=tuple(samples(ran)),
-        unrewarded=tuple(unrewarded(ran)),
-        caveats=(*study.caveats, *notes, *automatic_caveats(study, ran), *first["data_notes"]),
-        versions=made_with(run.task.directory for runs in ran.values() for run in runs),
+        verdict=study_verdict(
+            winner,
+            scores,
+            metric=headline,
+            evaluator=evaluator,
+            budget=study.budget.unit if study.budget else None,
+            used={name: mean_used(runs) for name, runs in arms.items()},
+            samples_per_answer=samples_per_answer(study.arms[winner.leader]),
+        ),
+        tuning=tuning_result(study),
+        samples=tuple(samples(arms)),
+        unrewarded=tuple(unrewarded(arms)),
+        caveats=(*study.caveats, *failures, *automatic_caveats(study, arms), *every_run[0].result["data_notes"]),
+        versions=versions_of(run.planned.directory for run in every_run),
         command=command,
-        unfinished=unfinished(study, ran, command),
-        timing=tuple(timing(run) for runs in ran.values() for run in runs),
+        unfinished=unfinished_words(study, arms, command),
+        timing=tuple(timing_of(run) for run in every_run),
     )
 
 
-def made_with(directories: Iterable[Path]) -> dict[str, str]:
-    """Versions and revision by which the runs were made; what differs between runs stands side by side."""
-    found: dict[str, list[str]] = {}
-    for directory in directories:
-        manifest = read_json(directory / MANIFEST)
-        for name, value in {**manifest["versions"], "revision": manifest["revision"] or "unknown"}.items():
-            found.setdefault(name, []).append(value)
-    return {name: ", ".join(dict.fromkeys(values)) for name, values in found.items()}
+def comparisons(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[Comparison]:
+    """The pairs that the study names, or every pair, where both arms have runs of one seed."""
+    named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
+    pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]
+    for comparison in compare_all(scores, pairs):
+        yield comparison.model_copy(update={"metric": headline, "named": bool(named)})
 
 
-def arm_of(
+def arm_result(
     study: Study,
     name: str,
-    runs: Sequence[Ran],
-    boards: Mapping[report.Decoding, Board],
+    runs: Sequence[FinishedRun],
+    boards: Mapping[DecodingChoice, Board],
     headline: str,
     directory: Path,
-) -> report.Arm:
+) -> ArmResult:
     job = study.arms[name]
-    inference = next((run.result["evaluation"]["inference"] for run in runs if not run.diverged), {"n": 1})
-    return report.Arm(
+    return ArmResult(
         name=name,
         method=runs[0].result["method"],
         description=job.description,
         baseline=job.baseline,
-        origin=job.policy if job.policy and not job.policy.startswith("stage:") else "",
-        inference_cost=inference["n"],
-        differences=tuple(differences(job)),
-        measures=tuple(measures(runs, boards, headline)),
-        runs=tuple(run_of(study, run, headline, directory) for run in runs),
+        origin=job.policy if job.policy and not job.policy.startswith(STAGE) else "",
+        inference_cost=next((run.evaluation["inference"]["n"] for run in runs if not run.diverged), 1),
+        differences=tuple(setting_differences(job)),
+        measures=tuple(measured_values(runs, boards, headline)),
+        runs=tuple(run_result(study, run, boards["chosen"].score, directory) for run in runs),
     )
 
 
-def measures(runs: Sequence[Ran], boards: Mapping[report.Decoding, Board], headline: str) -> Iterable[report.Measure]:
-    """What each problem has a value of, overall and by level with intervals; other measures as means over seeds with t
-    intervals."""
-    for decoding, board in boards.items():
-        rates = dict.fromkeys([headline, *board.rates])
-        for name in rates:
-            for level in dict.fromkeys(["", *board.levels.values()]):
-                value = interval(statistics.mean_interval(board.table(runs, decoding, level, name)))
-                yield report.Measure(metric=name, value=value, level=level, decoding=decoding)
-        for name in dict.fromkeys(name for run in runs for name in run.measures(decoding) if name not in rates):
-            values = [run.measures(decoding).get(name) for run in runs]
-            kept = [value for value in values if value is not None]
-            if kept and name != "score":
-                yield report.Measure(metric=name, value=over_seeds(kept), decoding=decoding)
-
-
-def over_seeds(values: Sequence[float]) -> report.Interval:
-    """Mean over seeds with its t interval (none for a single seed)."""
-    from scipy.stats import t
-
-    centre = mean(values)
-    if len(values) < 2:
-        return report.Interval(estimate=centre)
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return report.Interval(estimate=centre, low=centre - half, high=centre + half, df=len(values) - 1)
-
-
-def run_of(study: Study, run: Ran, headline: str, directory: Path) -> report.Run:
-    records = read_lines(run.task.directory / "metrics.jsonl")
-    rename = {"score": SCORE if headline == SCORE else "pass@1"}
-    return report.Run(
-        seed=run.task.seed,
-        directory=str(run.task.directory.relative_to(directory)),
-        metrics={rename.get(name, name): value for name, value in run.measures("chosen").items()},
-        metrics_unit={rename.get(name, name): value for name, value in run.measures("unit").items()},
-        spent=spent_of(study, run, records),
-        temperature=None if run.diverged else run.result["evaluation"]["temperature"],
+def run_result(study: Study, run: FinishedRun, score: str, directory: Path) -> RunResult:
+    """One run; `score`: what its mean score is called."""
+    names = {"score": score}
+    return RunResult(
+        seed=run.seed,
+        directory=str(run.planned.directory.relative_to(directory)),
+        metrics={names.get(name, name): value for name, value in run.measures("chosen").items()},
+        metrics_unit={names.get(name, name): value for name, value in run.measures("unit").items()},
+        spent=spent_by(study, run),
+        temperature=None if run.diverged else run.evaluation["temperature"],
         checkpoint=None if run.diverged else run.result["best"]["best_step"] or None,
         diverged=run.diverged,
         note=run.result["diverged"] or "",
-        curve=tuple(curve(run, records)),
-        frontier=tuple(frontier(run, records)),
+        curve=tuple(curve(run)),
+        frontier=tuple(frontier(run)),
     )
 
 
-def spent_of(study: Study, run: Ran, records: Sequence[Mapping[str, Any]]) -> report.Spent:
+def spent_by(study: Study, run: FinishedRun) -> Spent:
     """What a run and the stages that it stands on used; unknown for a policy that was trained elsewhere.
 
-    What a stage or arm with a reward that is no learned one had labelled are calls of that reward; other labels are data's.
-    Updates are the run's own, as its last record counts them.
+    Labels that a stage or arm bought from a reward which is not a learned one are calls of that reward; other labels are the
+    data's. Updates are the run's own, as its last record counts them.
     """
-    job = study.arms[run.task.name]
-    if job.policy is not None and not all_needs(study, job):
-        return report.Spent()
-    used = run.spent
-    counts = [(job, run.result["counts"]["labels"])]
-    counts += [
-        (study.stages[need.name], read_json(need / "result.json")["counts"]["labels"]) for need in run.task.needs
+    job = study.arms[run.planned.name]
+    if job.policy is not None and not all_stages_needed(study, job):
+        return Spent()
+    labels = [(job, run.result["counts"]["labels"])]
+    labels += [
+        (study.stages[need.name], read_json(need / "result.json")["counts"]["labels"]) for need in run.planned.needs
     ]
-    calls = sum(labels for part, labels in counts if getattr(part.reward, "kind", "learned") != "learned")
-    return report.Spent(
-        labels=used["labels"] - calls,
+    calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
+    return Spent(
+        labels=run.used["labels"] - calls,
         reward_calls=calls,
-        flops=used["flops"],
-        sampled_tokens=used["sampled_tokens"],
-        trained_tokens=used["trained_tokens"],
-        updates=records[-1].get("updates") if records else 0,
+        flops=run.used["flops"],
+        sampled_tokens=run.used["sampled_tokens"],
+        trained_tokens=run.used["trained_tokens"],
+        updates=run.steps[-1].get("updates") if run.steps else 0,
     )
 
 
-def comparison(found: statistics.Comparison, headline: str, *, named: bool) -> report.Comparison:
-    outcomes: Mapping[str, Literal["a", "b", "undecided"]] = {"better": "a", "worse": "b", "not decided": "undecided"}
-    return report.Comparison(
-        a=found.first,
-        b=found.second,
-        metric=headline,
-        difference=interval(found),
-        p_value=found.p_value,
-        outcome=outcomes[found.verdict],
-        preliminary=found.preliminary,
-        named=named,
-    )
+def samples_per_answer(job: Contestant) -> int:
+    return 1 if job.method is None else job.method.inference().n
 
 
-def metrics(headline: str, ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Metric]:
-    """The table's columns: the headline first."""
-    runs = [run for runs in ran.values() for run in runs if not run.diverged]
-    names = dict.fromkeys([headline, *(name for run in runs for name in run.measures("unit") if name != "score")])
-    for name in names:
-        note = ""
-        if name == "kl":
-            used = dict.fromkeys(run.result["evaluation"]["unit"]["kl"]["estimator"] for run in runs)
-            note = "nats per response at temperature 1; " + "; ".join(used)
-        yield report.known_metric(name, note=note)
-
-
-def differences(job: Contestant) -> Iterable[report.Difference]:
+def setting_differences(job: Contestant) -> Iterator[SettingDifference]:
     """The method's spec as a diff against its defaults, by dotted field."""
     if job.method is not None:
-        yield from changed(type(job.method)(), job.method, "")
+        yield from changed_settings(type(job.method)(), job.method, "")
 
 
-def changed(default: Any, value: Any, prefix: str) -> Iterable[report.Difference]:
-    for field in type(value).model_fields:
-        old, new = getattr(default, field), getattr(value, field)
+def changed_settings(default: Spec, spec: Spec, prefix: str) -> Iterator[SettingDifference]:
+    before, after = dict(default), dict(spec)
+    for field, new in after.items():
+        old = before[field]
         if isinstance(new, Spec) and type(new) is type(old):
-            yield from changed(old, new, f"{prefix}{field}.")
+            yield from changed_settings(old, new, f"{prefix}{field}.")
         elif old != new:
-            plain = (default.model_dump(mode="json")[field], value.model_dump(mode="json")[field])
-            yield report.Difference(field=prefix + field, default=plain[0], value=plain[1])
+            plain = (default.model_dump(mode="json")[field], spec.model_dump(mode="json")[field])
+            yield SettingDifference(field=prefix + field, default=plain[0], value=plain[1])
 
 
-def samples(ran: Mapping[str, Sequence[Ran]]) -> Iterable[report.Sample]:
+def samples(arms: Arms) -> Iterator[Sample]:
     """The first seed's first answers, every arm's side by side."""
-    firsts = {name: runs[0] for name, runs in ran.items() if not runs[0].diverged}
-    for index, shown in enumerate(next(iter(firsts.values())).result["evaluation"]["samples"] if firsts else []):
-        answers = [(name, run.result["evaluation"]["samples"][index]) for name, run in firsts.items()]
-        yield report.Sample(
-            problem=shown["problem"],
-            prompt=min((answer["prompt"] for _, answer in answers), key=len),  # without an arm's own examples
-            level=shown["level"],
-            seed=next(iter(firsts.values())).task.seed,
-            answers=tuple(
-                report.Answer(
-                    arm=name,
-                    text=answer["text"],
-                    score=answer["score"],
-                    outcome=answer["outcome"],
-                    passed=tuple(answer["passed"]),
-                    detail=failing(answer["detail"]),
-                    truncated=answer["truncated"],
-                )
-                for name, answer in answers
-            ),
+    firsts = {name: runs[0] for name, runs in arms.items() if not runs[0].diverged}
+    if not firsts:
+        return
+    first = next(iter(firsts.values()))
+    for index, sample in enumerate(first.evaluation["samples"]):
+        answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
+        yield Sample(
+            problem=sample["problem"],
+            prompt=min((answer["prompt"] for answer in answers.values()), key=len),  # without an arm's own examples
+            level=sample["level"],
+            seed=first.seed,
+            answers=tuple(sample_answer(name, answer) for name, answer in answers.items()),
         )
 
 
-def failing(detail: Mapping[str, Any]) -> str:
-    """The first failing test: a line for each of its parts, or a block where one has several lines; the long are cut."""
-    shown: list[str] = []
-    for key, value in detail.items():
-        words = str(value).strip("\n")
-        words = words if len(words) <= LONGEST else words[:LONGEST] + " …"
-        shown.append(f"{key}: {words}" if "\n" not in words else f"{key}:\n{indent(words, '  ')}")
-    return "\n".join(shown)
-
-
-def subject_of_model(study: Study, result: Mapping[str, Any]) -> report.Subject:
-    name = study.model.name
-    size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
-    return report.Subject(name=name, description=size, notices=tuple(result["notices"]))
-
-
-def subject_of_testbed(study: Study) -> report.Subject:
-    language = getattr(study.testbed, "language", "")
-    return report.Subject(name=study.testbed.kind, description=one_line(study.testbed), language=language)
-
-
-def budget_of(study: Study) -> report.Budget:
-    if study.budget is None:
-        return report.Budget(binding="none")
-    notes: dict[Unit, str] = {
-        "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
-        "sampling of pairs and the stages that an arm stands on are charged to it. Measuring is not.",
-        "labels": "Preference labels, or calls of the reward, each counted once.",
-    }
-    return report.Budget(binding=study.budget.unit, amount=study.budget.amount, note=notes[study.budget.unit])
-
-
-def tuning_of(study: Study) -> report.Tuning:
-    if study.tuning is None:
-        return report.Tuning(note="Nothing was tuned for this study: every arm has the settings shown.")
-    count = study.tuning.trials
-    seeds = ", ".join(str(seed) for seed in study.tuning.seeds)
-    return report.Tuning(
-        note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
-        metric="validation score at the best temperature",
-        trials=tuple(report.Trial(**trial.model_dump()) for trial in study.tuning.shipped),
+def sample_answer(arm: str, answer: Mapping[str, Any]) -> Answer:
+    return Answer(
+        arm=arm,
+        text=answer["text"],
+        score=answer["score"],
+        outcome=answer["outcome"],
+        passed=tuple(answer["passed"]),
+        detail=failure_words(answer["detail"]),
+        truncated=answer["truncated"],
     )
 
 
-def unrewarded(ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
-    """The arms none of whose samples ever passed in training: what they learnt, they learnt from no reward at all."""
-    for name, runs in ran.items():
-        blind = [run.task.seed for run in runs if never_passed(read_lines(run.task.directory / "metrics.jsonl"))]
-        if blind:
-            where = "" if len(runs) == 1 else f"in {len(blind)} of {len(runs)} runs "
+def failure_words(detail: Mapping[str, Any]) -> str:
+    """The first failing test: a line for each of its parts, or a block where one has several lines; long parts are cut."""
+    parts: list[str] = []
+    for key, value in detail.items():
+        words = str(value).strip("\n")
+        words = words if len(words) <= LONGEST_DETAIL else words[:LONGEST_DETAIL] + " …"
+        parts.append(f"{key}: {words}" if "\n" not in words else f"{key}:\n{indent(words, '  ')}")
+    return "\n".join(parts)
+
+
+def model_subject(study: Study, result: Mapping[str, Any]) -> Subject:
+    size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
+    return Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
+
+
+def evaluator_result(study: Study, directory: Path) -> EvaluatorResult:
+    """The evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
+    whether that excludes one half."""
+    plain = EvaluatorResult(name=study.evaluator.kind, description=first_paragraph(study.evaluator))
+    stage = evaluator_stage(study)
+    rows = [result["held_out"] for result in stage_results(directory, stage, study.seeds)] if stage is not None else []
+    accuracy = pooled_accuracy(rows) if rows and all(rows) else None
+    if accuracy is None or accuracy.low is None:
+        return plain
+    return plain.model_copy(update={"accuracy": accuracy, "can_rank": accuracy.low > 0.5})
+
+
+def shared_budget(study: Study) -> SharedBudget:
+    if study.budget is None:
+        return SharedBudget(binding="none")
+    unit = study.budget.unit
+    return SharedBudget(binding=unit, amount=study.budget.amount, note=BUDGET_NOTES[unit])
+
+
+def tuning_result(study: Study) -> TuningResult:
+    if study.tuning is None:
+        return TuningResult(note="Nothing was tuned for this study: every arm has the settings shown.")
+    count = study.tuning.trials
+    seeds = ", ".join(str(seed) for seed in study.tuning.seeds)
+    return TuningResult(
+        note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
+        metric="validation score at the best temperature",
+        trials=study.tuning.shipped,
+    )
+
+
+def unrewarded(arms: Arms) -> Iterator[str]:
+    """The arms none of whose samples ever passed in training: what they learned, they learned from no reward at all."""
+    for name, runs in arms.items():
+        count = sum(run.never_rewarded for run in runs)
+        if count:
+            where = "" if len(runs) == 1 else f"in {count} of {len(runs)} runs "
             yield f"{name} never saw a reward: {where}no sample passed its tests while training."
 
 
-def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterable[str]:
+def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
     """What the numbers themselves say against the answer."""
-    if learned_path(study.evaluator) is not None:
+    if saved_models(study.evaluator):
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
-    count = len({run.task.seed for runs in ran.values() for run in runs})
-    if count < statistics.ENOUGH_SEEDS:
+    count = len({run.seed for runs in arms.values() for run in runs})
+    if count < ENOUGH_SEEDS:
         few = counted(count, "seed")
         yield f"Preliminary: {few}. How much runs differ is poorly known from so few; 5 or more decide more."
-    for name, runs in ran.items():
+    for name, runs in arms.items():
         count = sum(run.diverged for run in runs)
         if count:
             yield (
@@ -312,3 +300,26 @@ def automatic_caveats(study: Study, ran: Mapping[str, Sequence[Ran]]) -> Iterabl
             )
         if len(runs) < study.seeds:
             yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."
+
+
+def unfinished_words(study: Study, arms: Arms, command: str) -> str:
+    """Which arms and seeds are missing and how to go on; '' for a study that is finished."""
+    missing: list[str] = []
+    count = 0
+    for name in study.arms:
+        seeds = sorted(set(range(study.seeds)) - {run.seed for run in arms.get(name, ())})
+        count += len(seeds)
+        if len(seeds) == study.seeds:
+            missing.append(f"{name} (every seed)")
+        elif seeds:
+            missing.append(f"{name} (seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))})")
+    if not missing:
+        return ""
+    runs = counted(len(study.arms) * study.seeds, "run")
+    way = f"To go on: {command}" if command else "To go on, give the study's command once more, with the same --output."
+    return f"Unfinished: {count} of {runs} are missing, of {'; '.join(missing)}. {way}"
+
+
+def first_paragraph(spec: Spec) -> str:
+    """The first paragraph of a spec's docstring, on one line."""
+    return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""Runs a study's tasks as processes: as many at a time as cores and memory admit, each after what it stands on.
+"""Runs a study's planned runs as processes: as many at a time as cores and memory admit, each after what it stands on.
 
 What is done (a `result.json` under the same spec) is not run again, so that a study goes on after any interruption and
 grows over several sittings. An arm that fails leaves the others running.
@@ -17,148 +17,154 @@ from typing import Any
 
 import psutil
 
+from preflab.arm.planned import PlannedRun
 from preflab.errors import UserError
-from preflab.study.launch import Process, Run, last_words, launch
-from preflab.study.spec import Task, needs
+from preflab.study.launch import ArmProcess, Process, last_log_lines, launch
+from preflab.study.spec import stages_needed
 from preflab.study.watch import Watch
 from preflab.train.directory import MANIFEST, is_manifest
 from preflab.train.files import read_json
 
-PAUSE = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclass
-class Outcome:
-    """What became of the tasks: failures by task directory, in words."""
+class Failures:
+    """The runs that failed: a sentence for each, by its directory."""
 
-    failures: dict[Path, str] = field(default_factory=dict[Path, str])
+    reasons: dict[Path, str] = field(default_factory=dict[Path, str])
 
     @property
-    def complete(self) -> bool:
-        return not self.failures
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(self.reasons.values())
 
 
-def run_tasks(tasks: Sequence[Task], *, memory_gb: float, watch: Watch, run: Run | None = None) -> Outcome:
-    """Runs all tasks; raises `UserError` when one ends with the user's mistake, `SystemExit` on SIGTERM or Ctrl-C.
-
-    `run`: what an arm's process does instead of training.
-    """
-    outcome = Outcome()
-    waiting = unfinished(tasks)
-    for task in tasks:
-        if task not in waiting:
-            watch.done(task, before=True)
-    running: dict[Process, Task] = {}
-    with interruptible(running) as stopped:
+def run_all(
+    planned: Sequence[PlannedRun], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
+) -> Failures:
+    """Runs all that is planned; raises `UserError` when a run ends with the user's mistake, `SystemExit` on SIGTERM or
+    Ctrl-C. `arm_process`: what an arm's process does instead of training."""
+    failures = Failures()
+    waiting = runs_to_do(planned)
+    for run in planned:
+        if run not in waiting:
+            watch.done(run, before=True)
+    running: dict[Process, PlannedRun] = {}
+    with interruptible(running) as stop_signals:
         while waiting or running:
             for process in [process for process in running if process.poll() is not None]:
-                finish(process, running.pop(process), outcome, watch)
-            waiting = drop_orphans(waiting, outcome)
-            for task in ready(waiting, running, memory_gb):
-                waiting.remove(task)
-                running[launch(task, charged(task), run)] = task
-                watch.started(task)
+                finish(process, running.pop(process), failures, watch)
+            waiting = drop_orphans(waiting, failures)
+            for run in runs_to_start(waiting, running, memory_gb):
+                waiting.remove(run)
+                running[launch(run, charged_spec(run), arm_process)] = run
+                watch.started(run)
             watch.refresh(list(running.values()), len(waiting))
-            if stopped:
-                raise SystemExit(128 + stopped[0])
-            time.sleep(PAUSE)
-    return outcome
+            if stop_signals:
+                raise SystemExit(128 + stop_signals[0])
+            time.sleep(POLL_SECONDS)
+    return failures
 
 
-def unfinished(tasks: Sequence[Task]) -> list[Task]:
+def runs_to_do(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     """What has to run, in order: what is not done, and the stages whose product is gone while something that has to run
     stands on it. (Results may be kept without weights: they count as done.)"""
-    found: list[Task] = []
-    wanted: set[Path] = set()
-    for task in reversed(tasks):  # what stands on a stage comes after it
-        gone = task.directory in wanted and not (task.directory / "final").exists()
-        if gone or not is_done(task):
-            found.append(task)
-            direct = needs(task.arm)
-            wanted |= {need for need in task.needs if need.name in direct} | set(task.waits)
-    return found[::-1]
+    to_do: list[PlannedRun] = []
+    products_needed: set[Path] = set()
+    for run in reversed(planned):  # what stands on a stage comes after it
+        is_gone = run.directory in products_needed and not (run.directory / "final").exists()
+        if is_gone or not is_done(run):
+            to_do.append(run)
+            direct = stages_needed(run.arm)
+            products_needed |= {need for need in run.needs if need.name in direct} | set(run.waits)
+    return to_do[::-1]
 
 
-def is_done(task: Task) -> bool:
+def is_done(run: PlannedRun) -> bool:
     """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it."""
-    path = task.directory / MANIFEST
+    path = run.directory / MANIFEST
     manifest: Any = read_json(path) if path.exists() else None
-    if not (task.directory / "result.json").exists() or not is_manifest(manifest):
+    if not run.result_file.exists() or not is_manifest(manifest):
         return False
-    found, wanted = manifest["spec"], task.arm.model_dump(mode="json")
-    for spec in (found, wanted):
+    old, new = manifest["spec"], run.arm.model_dump(mode="json")
+    for spec in (old, new):
         if spec.get("budget") is not None:
             spec["budget"]["charged"] = None
-    return found == wanted
+    return old == new
 
 
-def charged(task: Task) -> dict[str, Any]:
+def charged_spec(run: PlannedRun) -> dict[str, Any]:
     """The run file's content: the arm, with what the stages that it stands on used charged to its budget."""
-    data = task.arm.model_dump(mode="json")
-    if data["budget"] is not None:
-        count = "flops" if data["budget"]["unit"] == "compute" else "labels"
-        data["budget"]["charged"] = sum(read_json(need / "result.json")["counts"][count] for need in task.needs)
-    return data
+    spec = run.arm.model_dump(mode="json")
+    if spec["budget"] is not None:
+        count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
+        spec["budget"]["charged"] = sum(read_json(need / "result.json")["counts"][count] for need in run.needs)
+    return spec
 
 
-def ready(waiting: Sequence[Task], running: dict[Any, Task], memory_gb: float) -> Iterator[Task]:
-    """The tasks to start now: what they stand on neither waits nor runs, and there are cores and memory for them."""
-    pending = {task.directory for task in (*waiting, *running.values())}
-    free = cores_here() - sum(task.arm.threads for task in running.values())
-    memory = psutil.virtual_memory().available / 2**30
-    idle = not running
-    for task in list(waiting):
-        fits = task.arm.threads <= free and memory_gb <= memory
-        if (fits or idle) and pending.isdisjoint((*task.needs, *task.waits)):
-            yield task
-            free -= task.arm.threads
-            memory -= memory_gb
-            idle = False
+def runs_to_start(
+    waiting: Sequence[PlannedRun], running: dict[Process, PlannedRun], memory_gb: float
+) -> Iterator[PlannedRun]:
+    """The runs to start now: what they stand on neither waits nor runs, and there are cores and memory for them."""
+    pending = {run.directory for run in (*waiting, *running.values())}
+    free_cores = usable_cores() - sum(run.arm.threads for run in running.values())
+    free_memory = psutil.virtual_memory().available / 2**30
+    is_idle = not running
+    for run in list(waiting):
+        fits = run.arm.threads <= free_cores and memory_gb <= free_memory
+        if (fits or is_idle) and pending.isdisjoint((*run.needs, *run.waits)):
+            yield run
+            free_cores -= run.arm.threads
+            free_memory -= memory_gb
+            is_idle = False
 
 
-def cores_here() -> int:
+def usable_cores() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return len(os.sched_getaffinity(0))
+    except OSError:  # a system without affinities
+        return os.cpu_count() or 1
 
 
-def finish(process: Process, task: Task, outcome: Outcome, watch: Watch) -> None:
+def finish(process: Process, run: PlannedRun, failures: Failures, watch: Watch) -> None:
     """Takes note of how a process ended."""
     code = process.returncode or 0  # it has ended
-    if code == 0 and not (task.arm.measure == "none" and read_json(task.directory / "result.json")["diverged"]):
-        watch.done(task)
+    if code == 0 and not (run.is_stage and read_json(run.result_file)["diverged"]):
+        watch.done(run)
         return
     if code == 2:
-        raise UserError(f"{task.name} (seed {task.seed}) cannot run:\n{last_words(task.directory)}")
+        raise UserError(f"{run.label} cannot run:\n{last_log_lines(run.directory)}")
     reasons = {0: "diverged", -signal.SIGKILL: "was killed, most likely for memory"}
     reason = reasons.get(code, f"ended with code {code}")
-    outcome.failures[task.directory] = f"{task.name} (seed {task.seed}) {reason}; see {task.directory / 'run.log'}"
-    watch.failed(task, reason)
+    failures.reasons[run.directory] = f"{run.label} {reason}; see {run.directory / 'run.log'}"
+    watch.failed(run, reason)
 
 
-def drop_orphans(waiting: Sequence[Task], outcome: Outcome) -> list[Task]:
-    """The tasks that can still run; those that stand on a failure fail with it."""
-    kept: list[Task] = []
-    for task in waiting:
-        broken = next((need for need in (*task.needs, *task.waits) if need in outcome.failures), None)
+def drop_orphans(waiting: Sequence[PlannedRun], failures: Failures) -> list[PlannedRun]:
+    """The runs that can still run; those that stand on a failure fail with it."""
+    kept: list[PlannedRun] = []
+    for run in waiting:
+        broken = next((need for need in (*run.needs, *run.waits) if need in failures.reasons), None)
         if broken is None:
-            kept.append(task)
+            kept.append(run)
         else:
-            outcome.failures[task.directory] = f"{task.name} (seed {task.seed}) stands on {broken.name}, which failed"
+            failures.reasons[run.directory] = f"{run.label} stands on {broken.name}, which failed"
     return kept
 
 
 @contextmanager
-def interruptible(running: dict[Process, Task]) -> Generator[list[int]]:
-    """SIGTERM and Ctrl-C are noted in the list that is given; on the way out every process is asked to end, with its
+def interruptible(running: dict[Process, PlannedRun]) -> Generator[list[int]]:
+    """SIGTERM and Ctrl-C are noted in the list that this yields; on the way out every process is asked to end, with its
     checkpoint made, and waited for."""
-    stopped: list[int] = []
+    stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:
-        stopped.append(signum)
+        stop_signals.append(signum)
 
     before = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stopped
+        yield stop_signals
     finally:
         for process in running:
             process.terminate()

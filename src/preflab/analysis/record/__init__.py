@@ -1,0 +1,82 @@
+"""The records of what a study measured and decided: the only result types, kept in `results.json`, read by every report."""
+
+from __future__ import annotations
+
+from preflab.analysis.record.arm import (
+    ArmResult,
+    CurvePoint,
+    DecodingChoice,
+    FrontierPoint,
+    MeasuredValue,
+    RunResult,
+    SettingDifference,
+    Spent,
+)
+from preflab.analysis.record.base import ENOUGH_SEEDS, Interval, Metric, Number, Record, known_metric
+from preflab.analysis.record.declared import (
+    Claim,
+    ClaimOutcome,
+    ClaimRule,
+    DecidedClaim,
+    PaperTable,
+    Sweep,
+    TuningTrial,
+    check_arms,
+)
+from preflab.analysis.record.results import (
+    Answer,
+    Comparison,
+    ComparisonVerdict,
+    EvaluatorResult,
+    Results,
+    Sample,
+    SharedBudget,
+    StudyVerdict,
+    Subject,
+    Timing,
+    TuningResult,
+    dump_results,
+    read_results,
+)
+from preflab.analysis.record.reward_model import MarginBin, ReliabilityBin, RewardModelResult
+
+__all__ = [
+    "ENOUGH_SEEDS",
+    "Answer",
+    "ArmResult",
+    "Claim",
+    "ClaimOutcome",
+    "ClaimRule",
+    "Comparison",
+    "ComparisonVerdict",
+    "CurvePoint",
+    "DecidedClaim",
+    "DecodingChoice",
+    "EvaluatorResult",
+    "FrontierPoint",
+    "Interval",
+    "MarginBin",
+    "MeasuredValue",
+    "Metric",
+    "Number",
+    "PaperTable",
+    "Record",
+    "ReliabilityBin",
+    "Results",
+    "RewardModelResult",
+    "RunResult",
+    "Sample",
+    "SettingDifference",
+    "SharedBudget",
+    "Spent",
+    "StudyVerdict",
+    "Subject",
+    "Sweep",
+    "Timing",
+    "TuningResult",
+    "TuningTrial",
+    "check_arms",
+    "dump_results",
+    "known_metric",
+    "read_results",
+]

@@ -8,7 +8,8 @@ from pydantic import Field, JsonValue
 
 from preflab.analysis.record.base import Interval, Number, Record
 
-Decoding = Literal["chosen", "unit"]
+DecodingChoice = Literal["chosen", "unit"]
+"""The temperature that the validation split chose, or temperature 1."""
 
 
 class Spent(Record):
@@ -28,7 +29,7 @@ class Spent(Record):
     """Optimizer steps of the policy, the arm's own; None: unknown."""
 
 
-class Point(Record):
+class CurvePoint(Record):
     """One point of a training curve."""
 
     step: int
@@ -56,7 +57,7 @@ class FrontierPoint(Record):
     """`kl` is an upper bound (best-of-n's closed form), not an estimate."""
 
 
-class Run(Record):
+class RunResult(Record):
     """One arm under one seed: where every number of the arm traces to."""
 
     seed: int
@@ -77,13 +78,13 @@ class Run(Record):
     """Training diverged: an outcome, counted and not dropped."""
     note: str = ""
     """Anything that happened to this run, e.g. 'killed for memory at step 40'."""
-    curve: tuple[Point, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
     """Training curve, by step."""
     frontier: tuple[FrontierPoint, ...] = ()
     """Reward-KL frontier, by step."""
 
 
-class Measure(Record):
+class MeasuredValue(Record):
     """One metric of one arm over all seeds and problems."""
 
     metric: str
@@ -92,11 +93,11 @@ class Measure(Record):
     """Estimate with interval."""
     level: str = ""
     """Difficulty level, '' for all problems."""
-    decoding: Decoding = "chosen"
+    decoding: DecodingChoice = "chosen"
     """At the temperature chosen on validation, or at temperature 1."""
 
 
-class Difference(Record):
+class SettingDifference(Record):
     """A setting that differs from the method's default."""
 
     field: str
@@ -107,7 +108,7 @@ class Difference(Record):
     """The study's value."""
 
 
-class Arm(Record):
+class ArmResult(Record):
     """One contestant."""
 
     name: str
@@ -122,9 +123,9 @@ class Arm(Record):
     """Where a policy trained elsewhere came from; '' when trained by this study."""
     inference_cost: float = 1.0
     """Samples drawn for each answer: n for best-of-n."""
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[SettingDifference, ...] = ()
     """The spec as a diff against the defaults."""
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[MeasuredValue, ...] = ()
     """Metrics with intervals: overall and per level, at both decodings."""
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunResult, ...] = ()
     """One per seed."""

@@ -1,17 +1,17 @@
-"""What every record of a study's findings is built from: numbers, intervals, metrics."""
+"""What every record of a study's results is built from: numbers, intervals, metrics."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, SupportsFloat
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         return value
     return value if math.isfinite(value) else None
 
@@ -22,9 +22,16 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 
+    def __str__(self) -> str:
+        return repr(self)
+
+
+ENOUGH_SEEDS = 5
+"""A result of fewer seeds is called preliminary."""
+
 
 class Interval(Record):
-    """An estimate with its confidence interval."""
+    """An estimate with its confidence interval. One seed, or one problem, gives no interval; `reason` then says why."""
 
     estimate: Number = None
     """The point estimate; None where it could not be computed."""
@@ -33,7 +40,29 @@ class Interval(Record):
     high: Number = None
     """Upper end."""
     df: Number = None
-    """Degrees of freedom of the t quantile (Satterthwaite); None when there is none."""
+    """Degrees of freedom of the t quantile; None when there is none."""
+    se: Number = None
+    """Standard error."""
+    seed_sd: Number = None
+    """Standard deviation between runs."""
+    problem_sd: Number = None
+    """Standard deviation between problems."""
+    noise_sd: Number = None
+    """Standard deviation of a cell (one seed, one problem) around both."""
+    confidence: float = 0.95
+    """The probability with which the interval holds, or all intervals of its family at once."""
+    seeds: int = 0
+    """Seeds that it rests on; 0 where it does not rest on seeds."""
+    problems: int = 0
+    """Problems that it rests on; 0 where it does not rest on problems."""
+    diverged: int = 0
+    """Runs among them that diverged: outcomes, counted and not dropped."""
+    reason: str = ""
+    """Why there is no interval."""
+
+    @property
+    def preliminary(self) -> bool:
+        return self.seeds < ENOUGH_SEEDS
 
 
 class Metric(Record):
@@ -71,9 +100,9 @@ def known_metric(name: str, *, note: str = "") -> Metric:
     A name that is not known is its own label and has no direction. `note` replaces the usual note.
     """
     if name.startswith("pass@") or SUBMITTED.fullmatch(name):
-        found = Metric(name=name, label=name, share=True, better="higher")
+        metric = Metric(name=name, label=name, share=True, better="higher")
     elif name.startswith("distinct-"):
-        found = Metric(name=name, label=name, share=True, note="share of different n-grams")
+        metric = Metric(name=name, label=name, share=True, note="share of different n-grams")
     else:
-        found = KNOWN_METRICS.get(name, Metric(name=name, label=name))
-    return found.model_copy(update={"note": note}) if note else found
+        metric = KNOWN_METRICS.get(name, Metric(name=name, label=name))
+    return metric.model_copy(update={"note": note}) if note else metric

@@ -1,4 +1,4 @@
-"""What a study found, as one frozen record: the content of `results.json` and the only input of every report.
+"""What a study measured and decided, as one frozen record: the content of `results.json` and the only input of every report.
 
 The record holds finished numbers (estimates with their intervals), never raw data that a report would have to analyse.
 Everything in it except `timing` is a function of specs and seeds, so that the same study gives the same bytes. What may
@@ -13,51 +13,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
-from preflab.analysis.record.arm import Arm, Decoding, Difference, FrontierPoint, Measure, Point, Run, Spent
-from preflab.analysis.record.base import Interval, Metric, Number, Record, known_metric
-from preflab.analysis.record.declared import Claim, Line, PaperTable, Sweep, Weight
-from preflab.analysis.record.reward_model import ByMargin, Reliability, RewardModel
+from preflab.analysis.record.arm import ArmResult
+from preflab.analysis.record.base import Interval, Metric, Number, Record
+from preflab.analysis.record.declared import DecidedClaim, PaperTable, Sweep, TuningTrial
+from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
 from preflab.spec import parse_spec
 
-__all__ = [
-    "Answer",
-    "Arm",
-    "Budget",
-    "ByMargin",
-    "Claim",
-    "Comparison",
-    "Decoding",
-    "Difference",
-    "Evaluator",
-    "FrontierPoint",
-    "Interval",
-    "Line",
-    "Measure",
-    "Metric",
-    "Number",
-    "PaperTable",
-    "Point",
-    "Record",
-    "Reliability",
-    "Results",
-    "RewardModel",
-    "Run",
-    "Sample",
-    "Spent",
-    "Subject",
-    "Sweep",
-    "Timing",
-    "Trial",
-    "Tuning",
-    "Verdict",
-    "Weight",
-    "dump_results",
-    "known_metric",
-    "read_results",
-]
+ComparisonVerdict = Literal["better", "worse", "not decided"]
 
 
 class Subject(Record):
@@ -73,7 +38,7 @@ class Subject(Record):
     """Of a testbed: the programming language of its answers, as Pygments calls it; '' for text."""
 
 
-class Evaluator(Record):
+class EvaluatorResult(Record):
     """What measured the headline metric."""
 
     name: str
@@ -86,7 +51,7 @@ class Evaluator(Record):
     """False where its accuracy interval does not exclude one half: then no arm may be called better by it."""
 
 
-class Budget(Record):
+class SharedBudget(Record):
     """The binding budget of the study, equal for all arms; `none`: every arm ran for its own number of steps."""
 
     binding: Literal["labels", "compute", "none"]
@@ -97,28 +62,37 @@ class Budget(Record):
     """What is charged and what is shared."""
 
 
-class Comparison(Record):
-    """Arm `a` minus arm `b`, paired by seed and problem."""
+class Comparison(Interval):
+    """The difference `first` minus `second`, paired by seed and problem, with its (simultaneous) interval."""
 
-    a: str
+    first: str
     """Name of the first arm."""
-    b: str
+    second: str
     """Name of the second arm."""
-    metric: str
+    metric: str = ""
     """Name of a `Metric`."""
-    difference: Interval
-    """a minus b, with its (simultaneous) interval."""
     p_value: Number = None
     """Adjusted for the number of comparisons."""
-    outcome: Literal["a", "b", "undecided"]
-    """Which arm is better; 'undecided' where the interval covers zero."""
-    preliminary: bool = False
-    """Fewer than five seeds."""
+    verdict: ComparisonVerdict = "not decided"
+    """The first arm is better or worse than the second by more than `margin`; 'not decided' where the interval does not say."""
+    margin: float = 0.0
+    """A difference worth having, 0 or more."""
+    family: float = 1.0
+    """The number of comparisons that interval and p-value are adjusted for."""
     named: bool = True
     """Named before the study ran; otherwise every pair was compared."""
 
+    @property
+    def decided(self) -> bool:
+        return self.verdict != "not decided"
 
-class Verdict(Record):
+    @property
+    def difference(self) -> float:
+        assert self.estimate is not None
+        return self.estimate
+
+
+class StudyVerdict(Record):
     """The answer to the study's question."""
 
     sentence: str
@@ -126,7 +100,7 @@ class Verdict(Record):
     winner: str | None = None
     """The winning arm; None when nothing is decided."""
     tied: tuple[str, ...] = ()
-    """Arms that cannot be told from the best one (the winner excluded)."""
+    """Arms that cannot be told apart from the best one (the winner excluded)."""
     preliminary: bool = False
     """Fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
@@ -137,31 +111,14 @@ class Verdict(Record):
     """How it was decided: the test, the level, the correction for many comparisons."""
 
 
-class Trial(Record):
-    """One setting tried in the tuning stage."""
-
-    arm: str
-    """Name of the arm."""
-    settings: dict[str, JsonValue]
-    """The tuned fields."""
-    seed: int
-    """A tuning seed: not among the study's."""
-    score: Number = None
-    """Validation score; None when the trial diverged."""
-    chosen: bool = False
-    """The study uses these settings."""
-    directory: str = ""
-    """Run directory, relative to the study's directory."""
-
-
-class Tuning(Record):
+class TuningResult(Record):
     """The tuning stage."""
 
     note: str = ""
     """How it was done, or where the shipped values come from."""
     metric: str = ""
-    """What `Trial.score` is."""
-    trials: tuple[Trial, ...] = ()
+    """What `TuningTrial.score` is."""
+    trials: tuple[TuningTrial, ...] = ()
     """All trials, the rejected ones too."""
 
 
@@ -213,9 +170,9 @@ class Timing(Record):
 
 
 class Results(Record):
-    """What a study found."""
+    """What a study measured and decided."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     """Raised when a field changes its meaning."""
     study: str
     """The study's name."""
@@ -225,9 +182,9 @@ class Results(Record):
     """The model that all arms start from."""
     testbed: Subject
     """The task."""
-    evaluators: tuple[Evaluator, ...] = ()
+    evaluators: tuple[EvaluatorResult, ...] = ()
     """What measured the arms; none of them was trained on."""
-    budget: Budget
+    budget: SharedBudget
     """What was equal for all arms."""
     seeds: tuple[int, ...]
     """The seeds of the report, none of them used for tuning."""
@@ -237,21 +194,21 @@ class Results(Record):
     """Name of the metric that decides."""
     levels: tuple[str, ...] = ()
     """Difficulty levels, easiest first."""
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmResult, ...]
     """The contestants, in the order of the tables; an arm's place gives its colour."""
     comparisons: tuple[Comparison, ...] = ()
     """Paired differences, the most important first."""
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[DecidedClaim, ...] = ()
     """Hypotheses named before the study ran, in its file's order; one family."""
     paper: PaperTable | None = None
     """The paper's figures, on other models."""
     sweep: Sweep | None = None
     """The factor that the study varies, where it varies one."""
-    reward_models: tuple[RewardModel, ...] = ()
+    reward_models: tuple[RewardModelResult, ...] = ()
     """The reward models that the study trained."""
-    verdict: Verdict
+    verdict: StudyVerdict
     """The answer."""
-    tuning: Tuning = Tuning()
+    tuning: TuningResult = TuningResult()
     """How the settings were chosen."""
     samples: tuple[Sample, ...] = ()
     """Answers to read; empty where the data may not be passed on."""
@@ -272,9 +229,9 @@ class Results(Record):
     def _refers_to_what_exists(self) -> Results:
         known = _unique("arm", (arm.name for arm in self.arms))
         metrics = _unique("metric", (metric.name for metric in self.metrics))
-        named = [name for pair in self.comparisons for name in (pair.a, pair.b)] + list(self.verdict.tied)
-        named += [arm for line in (self.sweep.lines if self.sweep else ()) for arm in line.arms if arm is not None]
-        named += [arm for claim in self.claims if claim.outcome != "not measured" for arm in claim.arms]
+        named = [name for pair in self.comparisons for name in (pair.first, pair.second)] + list(self.verdict.tied)
+        named += [arm for line in (self.sweep.series.values() if self.sweep else ()) for arm in line if arm is not None]
+        named += [arm for row in self.claims if row.outcome != "not measured" for arm in row.claim.contrast]
         named += [timing.arm for timing in self.timing]
         named += [answer.arm for sample in self.samples for answer in sample.answers]
         named += [self.verdict.winner] if self.verdict.winner is not None else []

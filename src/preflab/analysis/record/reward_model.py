@@ -5,18 +5,18 @@ from __future__ import annotations
 from preflab.analysis.record.base import Interval, Number, Record
 
 
-class Reliability(Record):
+class ReliabilityBin(Record):
     """Pairs of like confidence."""
 
     stated: Number
     """Mean stated probability, sigmoid(|margin|), of the order that the model prefers."""
     right: Number
-    """Share of the pairs that are so ordered."""
+    """Share of the pairs that have this order."""
     count: int
     """Pairs, over all seeds."""
 
 
-class ByMargin(Record):
+class MarginBin(Record):
     """Pairs of like margin: the absolute difference of the two scores, in nats of the stated log-odds."""
 
     low: Number
@@ -24,12 +24,12 @@ class ByMargin(Record):
     high: Number
     """Largest margin, mean over seeds."""
     accuracy: Number
-    """Share of the pairs that are ordered rightly."""
+    """Share of the pairs that the model orders rightly."""
     count: int
     """Pairs, over all seeds."""
 
 
-class RewardModel(Record):
+class RewardModelResult(Record):
     """A reward model that the study trained, measured on pairs that it did not train on."""
 
     name: str
@@ -46,7 +46,7 @@ class RewardModel(Record):
     """Mean -log sigmoid(margin): log-loss in nats, .693 for a coin."""
     calibration_error: Number = None
     """Expected gap between stated probability and share of right ones, ten bins."""
-    reliability: tuple[Reliability, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
     """The bins of the reliability diagram, the seeds' pairs pooled; empty bins left out."""
-    by_margin: tuple[ByMargin, ...] = ()
+    by_margin: tuple[MarginBin, ...] = ()
     """Accuracy by margin, small margins first."""

@@ -1,43 +1,15 @@
-"""From values to what people read: numbers with few digits, and text in which nothing is hidden."""
+"""Numbers as people read them: with few digits, in percent or points, with their bounds."""
 
 from __future__ import annotations
 
-import unicodedata
-
-from preflab.analysis.record.results import Interval, Metric
+from preflab.analysis.record import Interval, Metric
 
 DASH = "—"
 SHARE = Metric(name="share", label="share", share=True)
-_KEPT = frozenset("\n\t\u200c\u200d")  # joiners shape letters and emoji; they cannot reorder or hide text
 _SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def visible(text: str) -> str:
-    """`text` with every control, format, unassigned and private character written out, e.g. ⟨U+202E⟩.
-
-    Escape sequences of a terminal, bidirectional marks and zero-width characters thereby do nothing, and are seen.
-    """
-    text = text.replace("\r\n", "\n")
-    if text.isprintable():
-        return text
-    return "".join(char if _harmless(char) else f"⟨U+{ord(char):04X}⟩" for char in text)
-
-
-def _harmless(char: str) -> bool:
-    return char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs"
-
-
-def one_line(text: str) -> str:
-    """`visible` text with line ends and runs of blanks as one blank."""
-    return " ".join(visible(text).split())
-
-
-def counted(count: int, noun: str) -> str:
-    """1 seed, 3 seeds."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """About three digits: 0.042, 1.27, 48.3, 612, 16,384; tiny ones as 3.1e-05; None as a dash."""
     if value is None:
         return DASH
@@ -54,7 +26,7 @@ def signed_zero(text: str) -> str:
     return text.replace("-", "−") if text.strip("-0.,%") else text.lstrip("-")
 
 
-def scaled(value: float | None) -> str:
+def format_scaled(value: float | None) -> str:
     """With a decimal prefix: 950, 16.4k, 2.1M, 1.3P."""
     if value is None:
         return DASH
@@ -64,51 +36,51 @@ def scaled(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def quantity(metric: Metric, value: float | None) -> str:
+def format_quantity(metric: Metric, value: float | None) -> str:
     """A value of a metric; shares in percent."""
     if value is None or not metric.share:
-        return number(value)
+        return format_number(value)
     return signed_zero(f"{100 * value:.1f}%")
 
 
-def bounds(metric: Metric, interval: Interval, *, sign: bool = False) -> str:
+def format_bounds(metric: Metric, interval: Interval, *, sign: bool = False) -> str:
     """The ends of an interval, [60.1, 65.5] for shares; '' without an interval."""
     if interval.low is None or interval.high is None:
         return ""
-    ends = (plain(metric, interval.low, sign=sign), plain(metric, interval.high, sign=sign))
+    ends = (format_plain(metric, interval.low, sign=sign), format_plain(metric, interval.high, sign=sign))
     return f"[{ends[0]}, {ends[1]}]"
 
 
-def share(value: float | None) -> str:
+def format_share(value: float | None) -> str:
     """A share in percent."""
-    return quantity(SHARE, value)
+    return format_quantity(SHARE, value)
 
 
-def interval_words(interval: Interval) -> str:
+def format_share_interval(interval: Interval) -> str:
     """A share with its interval: 53.0% [48.1, 57.9]."""
-    return f"{quantity(SHARE, interval.estimate)} {bounds(SHARE, interval)}".strip()
+    return f"{format_quantity(SHARE, interval.estimate)} {format_bounds(SHARE, interval)}".strip()
 
 
-def plain(metric: Metric, value: float, *, sign: bool = False) -> str:
+def format_plain(metric: Metric, value: float, *, sign: bool = False) -> str:
     """A value without its unit: shares in percentage points. `sign` writes a plus too."""
-    text = signed_zero(f"{100 * value:.1f}") if metric.share else number(value)
+    text = signed_zero(f"{100 * value:.1f}") if metric.share else format_number(value)
     return f"+{text}" if sign and value > 0 else text
 
 
-def tick(value: float, *, sign: bool = False) -> str:
+def format_tick(value: float, *, sign: bool = False) -> str:
     """A round number without trailing zeros. `sign` writes a plus too."""
-    shown = signed_zero(f"{value:,.6g}")
-    return f"+{shown}" if sign and value > 0 else shown
+    text = signed_zero(f"{value:,.6g}")
+    return f"+{text}" if sign and value > 0 else text
 
 
-def difference(metric: Metric, value: float | None) -> str:
+def format_difference(metric: Metric, value: float | None) -> str:
     """A difference of two values: '+8.3 points' for shares."""
     if value is None:
         return DASH
-    return plain(metric, value, sign=True) + (" points" if metric.share else "")
+    return format_plain(metric, value, sign=True) + (" points" if metric.share else "")
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """41 s, 3 min 10 s, 2 h 05 min."""
     if seconds is None:
         return DASH
@@ -120,7 +92,7 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def memory(amount: float | None) -> str:
+def format_memory(amount: float | None) -> str:
     """In GB or MB (decimal)."""
     if amount is None:
         return DASH

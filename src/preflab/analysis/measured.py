@@ -1,0 +1,53 @@
+"""An arm's measures over seeds and problems, and the metrics that a study's table has. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from scipy.stats import t
+
+from preflab.analysis.board import Board
+from preflab.analysis.gather import Arms, FinishedRun, mean
+from preflab.analysis.record import DecodingChoice, Interval, MeasuredValue, Metric, known_metric
+from preflab.analysis.statistics import mean_interval
+
+
+def measured_values(
+    runs: Sequence[FinishedRun], boards: Mapping[DecodingChoice, Board], headline: str
+) -> Iterator[MeasuredValue]:
+    """What each problem has a value of, overall and by level with intervals; other measures as means over seeds with t
+    intervals."""
+    for decoding, board in boards.items():
+        by_problem = dict.fromkeys([headline, *board.measures])
+        for name in by_problem:
+            for level in dict.fromkeys(["", *board.levels.values()]):
+                value = mean_interval(board.table(runs, decoding, level, name))
+                yield MeasuredValue(metric=name, value=value, level=level, decoding=decoding)
+        names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
+        for name in names:
+            values = [run.measures(decoding).get(name) for run in runs]
+            known = [value for value in values if value is not None]
+            if known and name not in by_problem and name != "score":
+                yield MeasuredValue(metric=name, value=interval_over_seeds(known), decoding=decoding)
+
+
+def interval_over_seeds(values: Sequence[float]) -> Interval:
+    """Mean over seeds with its t interval (none for a single seed)."""
+    centre, seeds = mean(values), len(values)
+    if seeds < 2:
+        return Interval(estimate=centre, seeds=seeds)
+    half = float(t.ppf(0.975, seeds - 1) * np.std(values, ddof=1) / seeds**0.5)
+    return Interval(estimate=centre, low=centre - half, high=centre + half, df=seeds - 1, seeds=seeds)
+
+
+def metrics_of(headline: str, arms: Arms) -> Iterator[Metric]:
+    """The table's columns: the headline first."""
+    runs = [run for runs in arms.values() for run in runs if not run.diverged]
+    names = dict.fromkeys([headline, *(name for run in runs for name in run.measures("unit") if name != "score")])
+    for name in names:
+        note = ""
+        if name == "kl":
+            estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
+            note = "nats per response at temperature 1; " + "; ".join(estimators)
+        yield known_metric(name, note=note)

@@ -1,0 +1,144 @@
+"""From an arm's specs to live parts: testbed, models, reward, sampler, and the bench that measures."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from preflab.arm.planned import RESULT
+from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
+from preflab.evaluation.base import open_evaluator
+from preflab.evaluation.evaluate import Bench, check_splits
+from preflab.evaluation.programs import check_public
+from preflab.meter import Meter
+from preflab.models import forward, lora
+from preflab.models.heads import load_reward_model
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load_directory, load_model
+from preflab.rewards.base import Reward, RewardSpec, open_reward
+from preflab.sampling.base import Sampler
+from preflab.spec import Context, HoldsModels
+from preflab.testbeds.base import Testbed, open_testbed
+from preflab.train.files import read_json
+from preflab.train.run import Run
+
+AnySpec = TypeVar("AnySpec", bound=HoldsModels)
+
+
+@dataclass(frozen=True)
+class OpenArm:
+    """An arm with everything open that its method and its measuring use."""
+
+    arm: Arm
+    run: Run
+    context: Context
+    testbed: Testbed
+    start: LanguageModel
+    sampler: Sampler
+    reward_spec: RewardSpec | None
+    reward: Reward | None
+    bench: Bench | None
+
+    @property
+    def stages(self) -> Path:
+        return stages_of(self.run.directory)
+
+    def load_policy(self, path: str | None) -> LanguageModel:
+        return load_policy(self.arm, self.run, path, self.context, self.testbed)
+
+    def policy_to_train(self) -> LanguageModel:
+        """A copy of the starting policy, under fresh adapters where the model's spec asks for them."""
+        model = copy.deepcopy(self.start.model)
+        if self.arm.model.lora is not None:
+            model = lora.attach(model, self.arm.model.lora, seed=self.run.seed_for("lora"))
+        return self.start.with_model(model)
+
+    def critic_start(self) -> LanguageModel | None:
+        """The weights of a learned reward, where the method's critic starts from them."""
+        if self.arm.method is None or not self.arm.method.critic_from_reward:
+            return None
+        paths = saved_models(self.reward_spec)
+        return prepared(load_reward_model(Path(paths[0])), self.arm, self.context) if len(paths) == 1 else None
+
+
+def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
+    """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened."""
+    stages = stages_of(run.directory)
+    context = Context(seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter)
+    testbed = stack.enter_context(open_testbed(arm.testbed, context))
+    context = replace(context, testbed=testbed)
+    start = load_policy(arm, run, arm.init, context, testbed)
+    reward_spec = None if arm.reward is None else with_stage_models(arm.reward, stages)
+    reward = None if reward_spec is None else stack.enter_context(open_reward(reward_spec, context))
+    bench: Bench | None = None
+    if arm.evaluator is not None:  # its meter is its own: measuring is not charged to the arm
+        bench = open_bench(arm, run, replace(context, meter=Meter()), start, stack)
+    sampler = stack.enter_context(arm.sampler.open(context))
+    return OpenArm(arm, run, context, testbed, start, sampler, reward_spec, reward, bench)
+
+
+def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
+    """What measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
+    assert context.testbed is not None
+    stages = stages_of(run.directory)
+    check_public(arm.evaluation, context.testbed)
+    selects = arm.method is not None and arm.method.inference().selector == "reward" and arm.method.inference().n > 1
+    selector = with_stage_models(arm.reward, stages) if selects and arm.reward is not None else None
+    bench = Bench(
+        spec=arm.evaluation,
+        testbed=context.testbed,
+        evaluator=stack.enter_context(open_evaluator(with_stage_models(arm.evaluator, stages), context)),
+        sampler=stack.enter_context(arm.sampler.open(context)),
+        seed_for=run.seed_for,
+        start=start if arm.init is not None else None,
+        reward=None if selector is None else stack.enter_context(open_reward(selector, context)),
+        token_budget=arm.token_budget,
+    )
+    check_splits(bench, arm.measure)
+    return bench
+
+
+def pick_device(name: str) -> str:
+    """`auto` is the GPU where there is one."""
+    return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def stages_of(directory: Path) -> Path:
+    """Where the stages lie that a run names: `stages/` beside an arm, its own parent for a stage."""
+    return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
+
+
+def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
+    """The spec whose reward models of stages have their directories, and the normalisation of their scores on held-out
+    pairs; other reward models stay as they are."""
+
+    def settings(path: str) -> dict[str, Any]:
+        if not path.startswith(STAGE):
+            return {}
+        validation = read_json(stages / path.removeprefix(STAGE) / RESULT)["validation"]
+        moments = {"mean": validation["score_mean"], "std": validation["score_std"]}
+        return {"path": str(stage_path(path, stages)), **moments}
+
+    return spec.with_saved_models(settings)
+
+
+def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed: Testbed) -> LanguageModel:
+    """The policy of a directory, or the base model where there is none."""
+    if path is not None:
+        return prepared(load_directory(stage_path(path, stages_of(run.directory))), arm, context)
+    shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
+    plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
+    return prepared(load_model(plain, seed=run.seed_for("model")), arm, context)
+
+
+def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:
+    """The model on the arm's device, in its precision."""
+    lm.model.to(context.device)
+    if arm.precision == "bf16":
+        forward.use_bf16(lm.model)
+    return lm

@@ -1,0 +1,47 @@
+"""One arm as a process of its own: it dies with its parent, and it ends with an exit code.
+
+`python -m preflab.arm.process RUN_FILE DIRECTORY` is what a study starts where it cannot fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from preflab.endings import exit_code
+
+PARENT = "PREFLAB_PARENT"
+"""The environment variable that holds the process id of the study that started this process."""
+
+
+def run_arm(run_file: Path, directory: Path) -> int:
+    """Executes the arm of a run file; returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
+    from preflab.arm.execute import execute
+    from preflab.arm.spec import Arm
+    from preflab.spec import read_spec
+    from preflab.train.settings import Keeping
+
+    die_with_parent()
+    try:
+        execute(read_spec(Arm, run_file), directory, keeping=Keeping(progress=False))
+    except (Exception, KeyboardInterrupt) as error:
+        return exit_code(error)
+    return 0
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when the study that started it dies; nothing where no study did."""
+    parent = os.environ.pop(PARENT, None)  # what this process starts in turn is not an arm of the study
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    set_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before the request was made
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(run_arm(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,25 @@
+"""What `preflab study --plan` prints."""
+
+from __future__ import annotations
+
+from preflab.study.forecast import Forecast
+from preflab.study.spec import Study
+from preflab.text import counted
+
+
+def plan_words(study: Study, forecast: Forecast) -> str:
+    """The stages and arms of a study and how long they should take on this machine."""
+    lines = [f"{study.name}: {study.question}", ""]
+    lines += [
+        f"  {row.part:<6} {row.name:<12} {row.method:<14} {counted(row.runs, 'seed')}, {row.done} done, "
+        f"about {row.seconds / 60:.1f} min each"
+        for row in forecast.rows
+    ]
+    hours = forecast.seconds / 3600
+    lines += ["", f"  {forecast.runs} runs, {forecast.at_once} at a time: about {hours:.2f} hours on this machine."]
+    if study.tuning is not None:
+        when = "shipped with the study"
+        if not study.tuning.shipped:
+            when = f"run first, about {forecast.tuning_seconds / 3600:.2f} hours more"
+        lines.append(f"  Tuning: {forecast.trials} trials, {when}.")
+    return "\n".join(lines)

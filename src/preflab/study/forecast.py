@@ -1,0 +1,74 @@
+"""What a study would run on this machine, and for how long: what `preflab study --plan` shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from preflab.study.directory import refuse_other_study
+from preflab.study.estimate import Estimate
+from preflab.study.plan import planned_runs, planned_trials
+from preflab.study.runner import is_done, usable_cores
+from preflab.study.spec import Study
+
+
+@dataclass(frozen=True)
+class ForecastRow:
+    """A stage or an arm: how many of its runs there are and are done, and the seconds that each one should take."""
+
+    part: Literal["stage", "arm"]
+    name: str
+    method: str
+    runs: int
+    done: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Every stage and arm of a study; `at_once`: runs that share the machine; `seconds`: of what is not done yet, by the
+    clock. `trials` of the tuning stage, and `tuning_seconds` where they are to be run."""
+
+    rows: tuple[ForecastRow, ...]
+    at_once: int
+    seconds: float
+    trials: int = 0
+    tuning_seconds: float = 0.0
+
+    @property
+    def runs(self) -> int:
+        return sum(row.runs for row in self.rows)
+
+
+def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
+    """Times the study's models and its judge on this machine, and multiplies. Raises `UserError` where the directory holds
+    another study (unless it is to be thrown away), and where the testbed lacks what is to be measured."""
+    if not fresh:
+        refuse_other_study(study, directory)
+    planned = list(planned_runs(study, directory))
+    at_once = max(1, usable_cores() // study.threads)
+    estimate = Estimate.measured(study, [run.arm for run in planned], at_once)
+    rows: list[ForecastRow] = []
+    for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
+        runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
+        method = runs[0].arm.method
+        rows.append(
+            ForecastRow(
+                part="stage" if part else "arm",
+                name=name,
+                method="measured only" if method is None else method.kind,
+                runs=len(runs),
+                done=sum(is_done(run) for run in runs),
+                seconds=estimate.seconds(runs[0]),
+            )
+        )
+    seconds = sum(row.seconds * (row.runs - row.done) for row in rows) / at_once
+    if study.tuning is None:
+        return Forecast(tuple(rows), at_once, seconds)
+    trials = list(planned_trials(study, directory))
+    count = sum(1 for arm, _, _ in trials if arm)
+    if study.tuning.shipped:
+        return Forecast(tuple(rows), at_once, seconds, count)
+    tuning = sum(estimate.seconds(run) for _, _, run in trials if not is_done(run)) / at_once
+    return Forecast(tuple(rows), at_once, seconds, count, tuning)

@@ -1,0 +1,103 @@
+"""The runs that follow from a study: stages and arms under each seed, and the trials of its tuning stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from preflab.arm.planned import PlannedRun
+from preflab.arm.spec import STAGES, Arm, Job
+from preflab.errors import UserError, nearest
+from preflab.spec import parse_spec
+from preflab.study.spec import Contestant, Study, all_stages_needed, evaluator_stage
+
+SHARED_FIELDS = ("sampler", "evaluation", "looks", "threads", "device", "precision", "token_budget")
+"""What every run takes from the study."""
+JOB_FIELDS = ("method", "policy", "init", "preferences", "reward")
+"""What a run takes from its own job."""
+
+
+def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
+    """Every run of the study proper, seed by seed, each after what it stands on."""
+    for seed in range(study.seeds):
+        home = directory / f"seed-{seed}"
+        yield from stage_runs(study, study.arms.values(), seed, home)
+        for name, arm in study.arms.items():
+            yield plan_run(study, name, arm, seed, home, measure="test")
+
+
+def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
+    """Every run of the tuning stage as (arm, settings, run), after the stages of the tuning seeds (arm '')."""
+    assert study.tuning is not None
+    for seed in study.tuning.seeds:
+        home = directory / "tuning" / f"seed-{seed}"
+        for run in stage_runs(study, (study.arms[name] for name in study.tuning.spaces), seed, home):
+            yield "", {}, run
+        for name, space in study.tuning.spaces.items():
+            for number, settings in enumerate(grid_points(space, study.tuning.trials)):
+                job = with_settings(study.arms[name], settings, where=f"tuning.spaces.{name}")
+                yield name, settings, plan_run(study, f"{name}.{number}", job, seed, home, measure="validation")
+
+
+def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) -> Iterator[PlannedRun]:
+    """The stages that these arms and the evaluator stand on, in the order of the study's file."""
+    used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {evaluator_stage(study)}
+    for name, stage in study.stages.items():
+        if name in used:
+            yield plan_run(study, name, stage, seed, home, measure="none")
+
+
+def plan_run(
+    study: Study, name: str, job: Job, seed: int, home: Path, *, measure: Literal["test", "validation", "none"]
+) -> PlannedRun:
+    """The run of one job under one seed."""
+    is_arm = measure != "none"
+    makes_policy = job.method is not None and job.method.product == "policy"
+    measured_by = evaluator_stage(study)
+    is_measured = is_arm or (makes_policy and name != measured_by)
+    arm = Arm(
+        name=name,
+        seed=seed,
+        measure=measure,
+        budget=study.budget if is_arm else None,
+        evaluator=study.evaluator if is_measured else None,
+        testbed=job.testbed or study.testbed,
+        model=job.model or study.model,
+        **{field: dict(job)[field] for field in JOB_FIELDS},
+        **{field: dict(study)[field] for field in SHARED_FIELDS},
+    )
+    return PlannedRun(
+        name=name,
+        seed=seed,
+        arm=arm,
+        directory=home / name if is_arm else home / STAGES / name,
+        needs=tuple(home / STAGES / stage for stage in all_stages_needed(study, job)),
+        waits=(home / STAGES / measured_by,) if is_measured and measured_by is not None else (),
+    )
+
+
+def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
+    """`count` settings of a space: its whole grid where that is small enough, else evenly spaced points of it."""
+    grid: list[dict[str, JsonValue]] = [{}]
+    for field, values in space.items():
+        grid = [{**point, field: value} for point in grid for value in values]
+    if len(grid) <= count:
+        return grid
+    return [grid[i * len(grid) // count] for i in range(count)]
+
+
+def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
+    """The job with dotted fields of its method replaced; raises `UserError` on a field that the method does not have."""
+    data = job.method.model_dump()
+    for field, value in settings.items():
+        *parents, leaf = field.split(".")
+        node = data
+        for parent in parents:
+            node = node.get(parent, {})
+        if leaf not in node:
+            raise UserError(f"{where}: the method has no field {field!r}.{nearest(leaf, node)}")
+        node[leaf] = value
+    return job.model_copy(update={"method": parse_spec(type(job.method), data, where=where)})

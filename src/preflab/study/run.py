@@ -1,0 +1,42 @@
+"""A study from its first run to its last: tuning where it is asked for, then stages and arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from preflab.arm.planned import PlannedRun
+from preflab.study.directory import claim_study, remove_study, write_study
+from preflab.study.launch import import_shared_modules
+from preflab.study.plan import planned_runs, planned_trials
+from preflab.study.runner import Failures, run_all
+from preflab.study.spec import Study
+from preflab.study.tuning import choose_settings, with_chosen_settings
+from preflab.study.watch import Watch
+
+
+def run_missing(
+    study: Study, directory: Path, *, command: str = "", tune: bool = False, fresh: bool = False, quiet: bool = False
+) -> tuple[str, ...]:
+    """Runs what is not done yet, in a directory that the caller has locked; returns a sentence for each run that failed.
+    `command` is what the report names to repeat the study."""
+    if fresh:
+        remove_study(directory)
+    claim_study(study, directory)
+    if study.tuning is not None and (tune or not study.tuning.shipped):
+        trials = list(planned_trials(study, directory))
+        run_watched([run for _, _, run in trials], study, quiet=quiet)
+        study = with_chosen_settings(study, choose_settings(study, trials))
+    write_study(study, directory, command)  # before the arms: a study that is cut off can be reported
+    failures = run_watched(list(planned_runs(study, directory)), study, quiet=quiet).sentences
+    write_study(study, directory, command, failures)
+    return failures
+
+
+def run_watched(planned: Sequence[PlannedRun], study: Study, *, quiet: bool) -> Failures:
+    watch = Watch(len(planned), quiet=quiet)
+    import_shared_modules()
+    try:
+        return run_all(planned, memory_gb=study.memory_gb, watch=watch)
+    finally:
+        watch.close()

@@ -1,0 +1,48 @@
+"""The tuning stage: the same number of trials for every tuned arm; the best setting on the validation split is taken."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from preflab.analysis.record import TuningTrial
+from preflab.arm.planned import PlannedRun
+from preflab.study.plan import with_settings
+from preflab.study.spec import Study
+from preflab.train.files import read_json
+
+
+def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
+    """The finished trials, those of each arm's best settings marked: the highest mean validation score over tuning seeds."""
+    assert study.tuning is not None
+    records: list[TuningTrial] = []
+    for name in study.tuning.spaces:
+        own = [(settings, run.seed, trial_score(run)) for arm, settings, run in trials if arm == name]
+        scores: dict[str, list[float]] = {}
+        for settings, _, score in own:
+            scores.setdefault(json.dumps(settings, sort_keys=True), []).append(-math.inf if score is None else score)
+        best = max(scores, key=lambda key: sum(scores[key]) / len(scores[key]))
+        for settings, seed, score in own:
+            chosen = json.dumps(settings, sort_keys=True) == best
+            records.append(TuningTrial(arm=name, settings=settings, seed=seed, score=score, chosen=chosen))
+    return records
+
+
+def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
+    """The study whose tuned arms have the settings of the chosen trials; the trials stand in it."""
+    assert study.tuning is not None
+    chosen = {trial.arm: trial.settings for trial in trials if trial.chosen}
+    arms = {
+        name: with_settings(arm, chosen[name], where=f"tuning.{name}") if name in chosen else arm
+        for name, arm in study.arms.items()
+    }
+    tuning = study.tuning.model_copy(update={"shipped": tuple(trials)})
+    return study.model_copy(update={"arms": arms, "tuning": tuning})
+
+
+def trial_score(run: PlannedRun) -> float | None:
+    """A trial's validation score at its best temperature; None where it diverged or failed."""
+    result = read_json(run.result_file) if run.result_file.exists() else None
+    return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
