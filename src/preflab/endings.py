@@ -1,4 +1,4 @@
-"""How a command ends that did not come to its end: what is said, and the exit code."""
+"""How a command ends that is cut short: the message on standard error, and the exit code."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from preflab.errors import UserError
 
 
 def exit_code(error: BaseException) -> int:
-    """Says what has happened and returns the code: 1 failed, 2 the user's mistake, 130 stopped by Ctrl-C, 141 nobody reads any
-    more. Raises the error itself where it is none of these."""
+    """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 130 stopped by Ctrl-C, 141 nobody reads the
+    output any more. Raises any other error again."""
     if isinstance(error, UserError):
-        complain(f"preflab: {error}")
+        print_error(f"{error}")
         return 2
     if isinstance(error, KeyboardInterrupt):
         return 130
@@ -22,32 +22,37 @@ def exit_code(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        complain(
-            f"preflab: the disk is full ({error.filename or 'while writing'}). Make room and repeat the command; "
-            "it goes on from its last checkpoint."
+        place = error.filename or "while writing"
+        print_error(
+            f"the disk is full ({place}). Make room and repeat the command; it goes on from its last checkpoint."
         )
         return 1
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and tells_of_memory(str(error).lower())):
-        complain(
-            "preflab: out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
-            "--precision bf16, or a smaller model; nothing is lost: the same command goes on from the last checkpoint."
+    if is_out_of_memory(error):
+        print_error(
+            "out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
+            "--precision bf16, or a smaller model. Nothing is lost: the same command goes on from the last checkpoint."
         )
         return 1
     raise error
 
 
-def tells_of_memory(words: str) -> bool:
-    return "out of memory" in words or "can't allocate memory" in words
+def is_out_of_memory(error: BaseException) -> bool:
+    """True also for torch's errors of memory, which are `RuntimeError`s that only their text tells apart."""
+    if not isinstance(error, RuntimeError):
+        return isinstance(error, MemoryError)
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
 
 
 def reader_is_gone() -> bool:
-    """Who reads what is printed (`| head`) has seen enough."""
+    """True where the program that reads standard output has closed it, as `| head` does."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
+    """Prints a message on standard error; nothing in it acts on the terminal."""
     from preflab.text import visible
 
-    print(visible(text), file=sys.stderr)
+    print(visible(f"preflab: {text}"), file=sys.stderr)

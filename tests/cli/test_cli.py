@@ -1,9 +1,7 @@
-"""The command line: help, mistakes in the user's words with exit code 2, and what each command prints."""
+"""The command line as a whole: help, mistakes in the user's words with exit code 2, and a quick start."""
 
 from __future__ import annotations
 
-import json
-import logging
 import re
 import subprocess
 import sys
@@ -11,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from preflab.cli import COMMANDS, main
-from preflab.cli.arm_options import arm_from_options, evaluation_arm
-from preflab.cli.evaluate import EVALUATE_COMMAND
-from preflab.cli.train import TRAIN_COMMAND
+from preflab.cli import COMMANDS
 
-
-def run(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
+from .running import run
 
 
 @pytest.mark.parametrize(
@@ -84,78 +74,6 @@ def test_mistakes(
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("manifest", "said"),
-    [("{", "is damaged"), ('{"name": "theirs"}', "not the manifest of a study"), ("[]", "not the manifest of a study")],
-)
-def test_a_plan_is_refused_where_its_run_would_be(
-    manifest: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Protects from a plan that promises what the study then refuses: a directory whose `study.json` is another's."""
-    (tmp_path / "study.json").write_text(manifest)
-    code, _, err = run("study", "quickstart", "--plan", "--output", tmp_path, capsys=capsys)
-    assert code == 2
-    assert said in err
-    assert (tmp_path / "study.json").read_text() == manifest
-
-
-def test_who_stops_reading_gets_no_traceback() -> None:
-    """Protects `preflab ... | head`: the reader has gone, which is no failure to be explained."""
-    command = f"{sys.executable} -m preflab train --help | true; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert ended.stderr == ""
-    assert ended.returncode in (0, 141)
-
-
-def test_the_token_budget_reaches_the_run(tmp_path: Path) -> None:
-    """Protects the advice given when memory runs out: --token-budget is the run's micro-batch, in both commands."""
-    options = TRAIN_COMMAND.parser().parse_args(["sft", "--token-budget", "512"])
-    assert arm_from_options(options, []).token_budget == 512
-    options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--token-budget", "512"])
-    assert evaluation_arm(options).token_budget == 512
-
-
-def test_verbose_says_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects `-v`: a line a step on standard error and in the run's log, in place of the progress bar."""
-    logger = logging.getLogger("preflab")
-    words = ["sft", "--examples", "4", "--batch-size", "2", "--epochs", "1", "--no-evaluate", "-v"]
-    try:
-        code, _, err = run("train", *words, "--output", tmp_path / "run", capsys=capsys)
-    finally:
-        logger.handlers.clear()
-        logger.setLevel(logging.NOTSET)
-    assert code == 0
-    for text in (err, (tmp_path / "run" / "run.log").read_text()):
-        assert re.findall(r"DEBUG sft: +(\d+)%  step (\d+)  loss", text) == [("50", "1"), ("100", "2")]
-
-
-def test_unknown_keys_are_refused_at_every_depth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects study files from options that nobody reads, deep inside too."""
-    file = tmp_path / "mine.yaml"
-    text = "name: x\ntestbed: minicode\narms:\n  a: {method: {kind: dpo, optim: {learning_rat: 1}}}\n"
-    file.write_text(text)
-    code, _, err = run("study", file, capsys=capsys)
-    assert code == 2
-    assert "learning_rat" in err and "Did you mean 'learning_rate'" in err
-    file.write_text(
-        "name: x\ntestbed: minicode\nams: {}\narms: {a: {method: dpo, init: 'stage:sfft'}}\nstages: {sft: {method: sft}}\n"
-    )
-    code, _, err = run("study", file, capsys=capsys)
-    assert code == 2
-    assert "ams" in err
-
-
-def test_a_stage_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects a study from a reference into the void."""
-    file = tmp_path / "mine.yaml"
-    file.write_text(
-        "name: x\ntestbed: minicode\narms: {a: {method: dpo, init: 'stage:sfft'}}\nstages: {sft: {method: sft}}\n"
-    )
-    code, _, err = run("study", file, capsys=capsys)
-    assert code == 2
-    assert "Did you mean 'sft'" in err
-
-
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects `--help`: it works for every command, and a method's help lists its hyper-parameters with defaults."""
     for command in COMMANDS:
@@ -167,18 +85,6 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--beta" in out and "64" in out and "--optim.learning-rate" in out
 
 
-def test_studies_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects what a newcomer asks first: the presets with a line each, and a JSON Schema with every variant."""
-    code, out, _ = run("studies", capsys=capsys)
-    assert code == 0
-    assert "quickstart" in out and "hh-smollm2" in out
-    code, out, _ = run("studies", "--schema", capsys=capsys)
-    schema = json.loads(out)
-    assert code == 0
-    assert "method:ppo" in schema["$defs"]
-    assert schema["$defs"]["method:ppo"]["properties"]["clip"]["default"] == 0.2
-
-
 def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects the way to a command of two words: `preflab theory --help` lists those that begin so, and no others."""
     code, out, _ = run("theory", "--help", capsys=capsys)
@@ -188,13 +94,12 @@ def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "data show" not in out
 
 
-def test_data_in_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects scripts of `preflab data TESTBED`, the older spelling of `preflab data show TESTBED`: the output is the same."""
-    words = ("minicode", "--show", "1")
-    code, out, _ = run("data", "show", *words, capsys=capsys)
-    assert code == 0
-    assert "demonstrations" in out and "user:" in out
-    assert run("data", *words, capsys=capsys) == (0, out, "")
+def test_who_stops_reading_gets_no_traceback() -> None:
+    """Protects `preflab ... | head`: the reader has gone, which is no failure to be explained."""
+    command = f"{sys.executable} -m preflab train --help | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.returncode in (0, 141)
 
 
 def test_torch_stays_out_of_the_plain_commands() -> None:

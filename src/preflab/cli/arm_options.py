@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from preflab.arm.spec import Arm
-from preflab.cli.method_options import method_from_options
+from preflab.cli.method_options import list_options, method_from_options
 from preflab.errors import UserError
 from preflab.methods import METHODS
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec, read_spec
 from preflab.testbeds import TESTBEDS
+from preflab.testbeds.base import TestbedSpec
 
 
 def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
@@ -24,9 +25,10 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         return read_spec(Arm, options.run)
     if options.method is None:
         raise UserError(f"Name a method: {', '.join(METHODS.names())}. Or a run file with --run.")
+    words = [*method_options, *_take_samples(options)]
     data = shared_settings(options) | {
         "name": options.method.split(":")[-1],
-        "method": method_from_options(options.method, method_options),
+        "method": method_from_options(options.method, words),
         "init": options.init,
         "preferences": options.preferences,
         "reward": parse_reward(options.reward) if options.reward else None,
@@ -36,6 +38,15 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     if options.no_evaluate:
         data["evaluator"] = None
     return parse_spec(Arm, data, where="preflab train")
+
+
+def _take_samples(options: argparse.Namespace) -> list[str]:
+    """Takes `--samples` out of the measuring options where the method has such an option of its own."""
+    if options.samples is None or "--samples" not in list_options(METHODS.load(options.method)):
+        return []
+    words = ["--samples", str(options.samples)]
+    options.samples = None
+    return words
 
 
 def evaluation_arm(options: argparse.Namespace) -> Arm:
@@ -51,12 +62,13 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
 def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of an arm that `train` and `evaluate` both set."""
     testbed = {"kind": options.testbed} | ({} if options.data is None else {"data": options.data})
-    names = ("max_new_tokens", "samples", "k", "temperatures")
+    measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
+    measuring["temperatures"] = options.temperatures
     return {
         "model": {"name": options.model},
         "testbed": testbed,
         "evaluator": choose_evaluator(options.evaluator, options.testbed),
-        "evaluation": {name: value for name in names if (value := getattr(options, name)) is not None},
+        "evaluation": {name: value for name, value in measuring.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
         "threads": options.threads,
@@ -68,5 +80,5 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
 def choose_evaluator(evaluator: str | None, testbed: str) -> Any:
     """The evaluator that the user names (a directory holds a reward model), or the testbed's own: hidden tests for programs."""
     if evaluator is None:
-        return getattr(TESTBEDS.load(testbed), "evaluator", None)
+        return cast(type[TestbedSpec], TESTBEDS.load(testbed)).evaluator
     return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator

@@ -21,7 +21,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from preflab.spec import Context
     from preflab.testbeds import TESTBEDS
-    from preflab.testbeds.counts import KINDS, count_records
+    from preflab.testbeds.counts import RECORD_KINDS, count_records
     from preflab.text import visible
 
     if options.show < 0:
@@ -29,11 +29,11 @@ def _run(options: argparse.Namespace) -> int:
     spec = {"kind": options.testbed} | ({} if options.data is None else {"data": options.data})
     console = Console()
     with TESTBEDS.parse(spec).open(Context()) as testbed:
-        table = Table("split", *KINDS)
+        table = Table("split", *RECORD_KINDS)
         for split, counts in count_records(testbed).items():
             table.add_row(split, *("-" if count is None else f"{count:,}" for count in counts))
         console.print(table)
-        for note in getattr(testbed, "notes", ()):
+        for note in testbed.notes:
             console.print(Text(f"note: {note}"))
         for prompt in list(testbed.prompts("train"))[: options.show]:
             console.rule(Text(f"{prompt.id}  {prompt.level}"))

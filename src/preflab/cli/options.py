@@ -13,13 +13,6 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
     parser.add_argument("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
     parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
-    parser.add_argument("--evaluator", metavar="NAME|DIR", help="hidden-tests, or the directory of a reward model")
-    parser.add_argument("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer (default: 256)")
-    parser.add_argument("--samples", metavar="N", type=int, help="answers to a problem (default: 8)")
-    parser.add_argument("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
-    parser.add_argument(
-        "--temperatures", metavar="T", type=float, nargs="+", help="temperatures to choose from (default: .2 .6 1)"
-    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     parser.add_argument(
         "--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)"
@@ -27,6 +20,16 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
+    measuring = parser.add_argument_group("measuring")
+    measuring.add_argument("--evaluator", metavar="NAME|DIR", help="hidden-tests, or the directory of a reward model")
+    measuring.add_argument(
+        "--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)"
+    )
+    measuring.add_argument(
+        "--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own"
+    )
+    measuring.add_argument("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
+    measuring.add_argument("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:

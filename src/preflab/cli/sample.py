@@ -17,7 +17,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", metavar="N", type=int, default=1, help="number of answers to the prompt (default: 1)")
     parser.add_argument("--temperature", metavar="T", type=float, default=1.0, help="0 is greedy (default: 1)")
     parser.add_argument("--top-p", metavar="P", type=float, default=1.0, help="mass of the tokens kept (default: 1)")
-    parser.add_argument("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer (default: 256)")
+    parser.add_argument(
+        "--max-new-tokens", metavar="N", type=int, default=256, help="tokens of the longest answer (default: 256)"
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="the seed of the draws (default: 0)")
 
 

@@ -57,5 +57,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 TESTBED_VERIFY_COMMAND = CliCommand(
-    "testbed verify", "judge a testbed's own programs: do its tests and its judge agree?", _add_options, _run
+    "testbed verify", "judge a testbed's own programs by its own tests", _add_options, _run
 )

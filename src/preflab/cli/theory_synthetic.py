@@ -31,5 +31,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 THEORY_SYNTHETIC_COMMAND = CliCommand(
-    "theory synthetic", "run the scenario of Figure 1: where do DPO and PPO move uncovered mass?", _add_options, _run
+    "theory synthetic", "run the scenario of Figure 1: where DPO and PPO move uncovered mass", _add_options, _run
 )

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from preflab.errors import UserError
 from preflab.testbeds.base import Testbed
+from preflab.testbeds.dialogues import SPLITS
 from preflab.types import Split
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-KINDS = ("prompts", "demonstrations", "preferences")
+RECORD_KINDS = ("prompts", "demonstrations", "preferences")
 
 
 def count_records(testbed: Testbed) -> dict[Split, list[int | None]]:
-    """For each split the number of records of each of `KINDS`; None where the testbed has none of a kind there."""
-    return {split: [_count(testbed, kind, split) for kind in KINDS] for split in SPLITS}
+    """For each split the number of records of each of `RECORD_KINDS`; None where the testbed has none of a kind there."""
+    readers = (testbed.prompts, testbed.demonstrations, testbed.preferences)
+    return {split: [_count(read, split) for read in readers] for split in SPLITS}
 
 
-def _count(testbed: Testbed, kind: str, split: Split) -> int | None:
+def _count(read: Callable[[Split], Sequence[object]], split: Split) -> int | None:
     try:
-        return len(getattr(testbed, kind)(split))
+        return len(read(split))
     except UserError:
         return None

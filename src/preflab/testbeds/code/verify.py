@@ -124,7 +124,8 @@ def judge_programs(
     programs: list[Program] = []
     for each in exercises:
         tests = (*each.public, *each.hidden)
-        for number, text in enumerate(getattr(each, kind)[:count] if tests else ()):
+        texts = each.right if kind == "right" else each.wrong
+        for number, text in enumerate(texts[:count] if tests else ()):
             programs.append(Program(f"{each.name}#{number}", *build_program(text, tests)))
     with open_pool(workers, backend) as pool:
         verdicts = track(pool.judge(programs), kind, len(programs))

@@ -1,0 +1,71 @@
+"""`preflab train` and `preflab evaluate`: from options to an arm, and what a run prints."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from preflab.cli.arm_options import arm_from_options, evaluation_arm
+from preflab.cli.evaluate import EVALUATE_COMMAND
+from preflab.cli.method_options import list_options
+from preflab.cli.train import TRAIN_COMMAND
+from preflab.methods import METHODS
+
+from .running import run
+
+
+def test_the_token_budget_reaches_the_run(tmp_path: Path) -> None:
+    """Protects the advice given when memory runs out: --token-budget is the run's micro-batch, in both commands."""
+    options = TRAIN_COMMAND.parser().parse_args(["sft", "--token-budget", "512"])
+    assert arm_from_options(options, []).token_budget == 512
+    options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--token-budget", "512"])
+    assert evaluation_arm(options).token_budget == 512
+
+
+def test_verbose_says_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `-v`: a line a step on standard error and in the run's log, in place of the progress bar."""
+    logger = logging.getLogger("preflab")
+    words = ["sft", "--examples", "4", "--batch-size", "2", "--epochs", "1", "--no-evaluate", "-v"]
+    try:
+        code, _, err = run("train", *words, "--output", tmp_path / "run", capsys=capsys)
+    finally:
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+    assert code == 0
+    for text in (err, (tmp_path / "run" / "run.log").read_text()):
+        assert re.findall(r"DEBUG sft: +(\d+)%  step (\d+)  loss", text) == [("50", "1"), ("100", "2")]
+
+
+def test_samples_are_the_methods_where_it_has_them() -> None:
+    """Protects `expert-iteration --samples 3`, which was taken for the samples of the measurement and left the method at its
+    default; other methods measure with so many. No other option of `train` has the name of a method's."""
+    for method, own, measured in (("expert-iteration", 3, 8), ("sft", None, 3)):
+        options, more = TRAIN_COMMAND.parser().parse_known_args([method, "--samples", "3", "--k", "1"])
+        arm = arm_from_options(options, more)
+        assert getattr(arm.method, "samples", None) == own
+        assert arm.evaluation.samples == measured and arm.evaluation.k == (1,)
+    options = {action for action in TRAIN_COMMAND.parser().format_help().split() if action.startswith("--")}
+    shared = {name for method in METHODS.names() for name in list_options(METHODS.load(method)) if name in options}
+    assert shared == {"--samples"}
+
+
+def test_options_are_written_in_full() -> None:
+    """Protects a method's options from abbreviations of the command's: `--n 4` of best-of-n was taken for `--no-evaluate`."""
+    options, more = TRAIN_COMMAND.parser().parse_known_args(["best-of-n", "--n", "4"])
+    arm = arm_from_options(options, more)
+    assert getattr(arm.method, "n", None) == 4
+    assert arm.evaluator is not None
+
+
+def test_help_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the way to a method's hyper-parameters: `train METHOD --help` lists the command's options and the method's with
+    their defaults, `train --help` the methods."""
+    code, out, _ = run("train", "dpo", "--help", capsys=capsys)
+    assert code == 0
+    assert all(text in out for text in ("--token-budget", "--beta", "64", "--optim.learning-rate"))
+    code, out, _ = run("train", "--help", capsys=capsys)
+    assert code == 0
+    assert all(name in out for name in METHODS.names()) and "--beta" not in out

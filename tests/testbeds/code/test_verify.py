@@ -1,0 +1,74 @@
+"""`preflab testbed verify`: a data set's own programs, judged by its own tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import require_feature
+
+from preflab.cli import run_command
+from preflab.errors import UserError
+from preflab.sandbox.bubblewrap import missing
+
+from .records import CONTEST, HUMANEVAL
+
+
+def write(path: Path, *records: Any) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects trust in a testbed: its programs are judged with and without walls; one that fails needs a reason, given by the
+    statement or by the user; wrong ones are judged too; no text of the data is written."""
+    require_feature("sandbox", not missing(), missing())
+    bad = {**CONTEST, "name": "bad", "solutions": {"language": [3], "solution": ["print(0)"]}}
+    several = {**bad, "name": "several", "description": "Print any of them."}
+    breaks = {**several, "name": "breaks", "solutions": {"language": [3], "solution": ["1 / 0"]}}
+    lucky = {**CONTEST, "name": "lucky", "incorrect_solutions": CONTEST["solutions"]}
+    by_file = {**breaks, "name": "by file", "input_file": "input.txt"}
+    data = write(tmp_path / "data.jsonl", CONTEST, bad, several, breaks, lucky, by_file)
+    out = tmp_path / "found.json"
+    verify = ["testbed", "verify", "code_contests", "--data", data, "--compare", "--out", str(out)]
+    assert run_command(verify) == 1
+    told = capsys.readouterr().out
+    assert "bad#0: failed; NO REASON KNOWN" in told
+    assert "breaks#0: runtime-error; NO REASON KNOWN" in told  # several answers explain a wrong one alone
+    reasons = tmp_path / "reasons.json"
+    reasons.write_text('{"bad": "its solution is wrong", "breaks": "it divides by 0"}')
+    assert run_command([*verify, "--reasons", str(reasons)]) == 0
+    found = json.loads(out.read_text())
+    assert found["right programs"] == {"passed": 2, "failed": 2, "runtime-error": 2}
+    assert found["wrong programs"] == {"failed": 5, "passed": 1}
+    assert found["wrong programs that pass"] == ["lucky#0"]
+    assert found["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
+    assert "several answers" in found["exceptions"]["several#0"][1]
+    assert "file of its own" in found["exceptions"]["by file#0"][1]
+    assert found["compared without walls"] == 6 and found["differ without walls"] == {}
+    assert "print" not in out.read_text()
+
+
+def test_verify_needs_programs() -> None:
+    """Protects the user: a testbed of another kind, and a name that is none."""
+    with pytest.raises(UserError, match="minicode has no programs"):
+        run_command(["testbed", "verify", "minicode"])
+    with pytest.raises(UserError, match=r"humanevall.*humaneval"):
+        run_command(["testbed", "verify", "humanevall"])
+
+
+def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    """Protects from a check of nothing, and from hours that are lost at the end."""
+    (tmp_path / "list.json").write_text("[]")
+    data = write(tmp_path / "data.jsonl", HUMANEVAL)
+    for words, said in (
+        (["--programs", "0"], "give 1 or more, or nothing is verified"),
+        (["--workers", "-3"], "give 1 or more"),
+        (["--reasons", str(tmp_path / "none.json")], "cannot be read"),
+        (["--reasons", str(tmp_path / "list.json")], "must hold one object"),
+        (["--out", str(tmp_path)], "is a folder"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run_command(["testbed", "verify", "humaneval", "--data", data, *words])
