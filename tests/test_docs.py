@@ -1,0 +1,96 @@
+"""The documentation as far as it can be checked without building it: each page has its place, each name its object, each
+example of a study file its meaning. `make docs` checks the links."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import preflab
+from preflab.spec import parse_spec
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose tags name Python objects, as plain data."""
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+
+
+def navigation(entries: list[Any]) -> list[str]:
+    """The pages of a navigation, in order."""
+    pages: list[str] = []
+    for entry in entries:
+        for target in entry.values() if isinstance(entry, dict) else (entry,):
+            pages += navigation(target) if isinstance(target, list) else [target]
+    return pages
+
+
+def resolve(name: str) -> Any:
+    """The object behind a dotted name."""
+    for parts in range(name.count(".") + 1, 0, -1):
+        module, *attributes = ".".join(name.split(".")[:parts]), *name.split(".")[parts:]
+        try:
+            target = importlib.import_module(module)
+        except ModuleNotFoundError:
+            continue
+        for attribute in attributes:
+            target = getattr(target, attribute)
+        return target
+    raise AssertionError(f"nothing is called {name}")
+
+
+def test_every_page_has_its_place() -> None:
+    """Protects the reading order: the navigation names every page once and nothing else."""
+    config = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+    named = navigation(config["nav"])
+    assert sorted(named) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
+
+
+def test_the_reference_names_what_is_there() -> None:
+    """Protects the reference from renames: every object on its pages exists, and every public name has its entry."""
+    names = [
+        name
+        for page in sorted((DOCS / "api").glob("*.md"))
+        for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    ]
+    for name in names:
+        resolve(name)
+    public = {name for name in preflab.__all__ if name != "__version__"}
+    assert {name.removeprefix("preflab.") for name in names if name.count(".") == 1} >= public
+
+
+def test_members_named_in_the_reference_exist() -> None:
+    """Protects the lists of members, of which the builder skips in silence what is not there."""
+    for page in (DOCS / "api").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for name, members in re.findall(
+            r"^::: (\S+)\n    options:\n      members: \[(.*)\]$", text, flags=re.MULTILINE
+        ):
+            module = resolve(name)
+            assert [member for member in members.split(", ") if not hasattr(module, member)] == [], page
+
+
+STUDIES = [
+    (page.name, block)
+    for page in [*PAGES, ROOT / "README.md"]
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if block.startswith("schema_version:")
+]
+
+
+@pytest.mark.parametrize(("page", "text"), STUDIES, ids=[page for page, _ in STUDIES])
+def test_study_files_in_the_documentation(page: str, text: str) -> None:
+    """Protects whoever copies a study file from a page: it is read as it stands."""
+    from preflab.study.spec import Study
+
+    assert parse_spec(Study, yaml.safe_load(text), where=page).arms
