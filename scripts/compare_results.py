@@ -1,0 +1,114 @@
+"""Compares the numbers and decisions of two `results.json`: `python scripts/compare_results.py BEFORE AFTER`.
+
+`BEFORE` may have the first schema: `to_current` is the map of its fields to those of today. Every number, decision and text of
+the old file must stand in the new one, at its new place and with the same value; what only the new file holds is an addition
+and is counted. Clocks, versions and the command are left out. Exit code 1 where something differs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LEFT_OUT = {"timing", "versions", "command", "schema_version"}
+DECISIONS = ("verdict", "outcome", "winner", "tied", "holds_under_other_budget", "headline")
+"""Fields whose texts are decisions; other texts are words, which may be written better."""
+VERDICTS = {"a": "better", "b": "worse", "undecided": "not decided"}
+
+
+def to_current(results: dict[str, Any]) -> dict[str, Any]:
+    """The content of a `results.json` under today's field names."""
+    if results["schema_version"] != 1:
+        return results
+    verdict = results["verdict"]
+    return results | {
+        "comparisons": [comparison_to_current(row) for row in results["comparisons"]],
+        "claims": [claim_to_current(row) for row in results["claims"]],
+        "sweep": results["sweep"] and sweep_to_current(results["sweep"]),
+        "tuning": results["tuning"] | {"trials": [without(row, "directory") for row in results["tuning"]["trials"]]},
+        "verdict": verdict | {"sentence": verdict["sentence"].replace("be told from", "be told apart from")},
+    }
+
+
+def comparison_to_current(row: dict[str, Any]) -> dict[str, Any]:
+    """`a`, `b` are `first`, `second`; the interval of `difference` stands in the comparison itself."""
+    kept = without(row, "a", "b", "difference", "outcome", "preliminary")
+    return kept | row["difference"] | {"first": row["a"], "second": row["b"], "verdict": VERDICTS[row["outcome"]]}
+
+
+def claim_to_current(row: dict[str, Any]) -> dict[str, Any]:
+    """What was claimed stands under `claim`, with its contrast as a mapping; seeds and diverged runs belong to the value."""
+    claimed = {name: row[name] for name in ("id", "part", "text", "margin", "rule", "paper")}
+    contrast = {part["arm"]: part["weight"] for part in row["contrast"]}
+    value = row["value"] | {"seeds": row["seeds"], "diverged": row["diverged"]}
+    return {
+        "claim": claimed | {"contrast": contrast},
+        "value": value,
+        "outcome": row["outcome"],
+        "reason": row["reason"],
+    }
+
+
+def sweep_to_current(sweep: dict[str, Any]) -> dict[str, Any]:
+    return without(sweep, "lines") | {"series": {line["name"]: line["arms"] for line in sweep["lines"]}}
+
+
+def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and text of plain data, with its place: `arms[0].runs[2].seed`."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from leaves(item, f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{place}[{index}]")
+    else:
+        yield place, value
+
+
+def same(before: Any, after: Any, tolerance: float) -> bool:
+    if isinstance(before, float | int) and isinstance(after, float | int) and not isinstance(before, bool):
+        return math.isclose(before, after, rel_tol=tolerance, abs_tol=tolerance)
+    return before == after
+
+
+def is_decision(place: str) -> bool:
+    return place.rpartition(".")[2].partition("[")[0] in DECISIONS
+
+
+def compare(
+    before: dict[str, Any], after: dict[str, Any], *, tolerance: float = 0.0, words: bool = True
+) -> tuple[list[str], int]:
+    """What differs, a line each, and how many numbers and texts are the same. A number may differ by the tolerance. Without
+    `words`, of the texts only decisions are compared."""
+    places = dict(leaves(without(to_current(after), *LEFT_OUT)))
+    differences: list[str] = []
+    equal = 0
+    for place, value in leaves(without(to_current(before), *LEFT_OUT)):
+        if not words and isinstance(value, str) and not is_decision(place):
+            continue
+        if place not in places:
+            differences += [f"{place}: {value!r} is missing"] if value is not None else []
+        elif same(value, places[place], tolerance):
+            equal += 1
+        else:
+            differences.append(f"{place}: {value!r} became {places[place]!r}")
+    return differences, equal
+
+
+def main(before: str, after: str) -> int:
+    differences, equal = compare(*(json.loads(Path(path).read_text(encoding="utf-8")) for path in (before, after)))
+    print("\n".join(differences[:50]))
+    print(f"{equal} numbers and texts are the same, {len(differences)} differ.")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))
