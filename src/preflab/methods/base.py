@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 from torch import nn
 
 from preflab.errors import UserError
+from preflab.methods.cost import Cost, DataSize
 from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
 from preflab.sampling.base import Sampler
@@ -91,6 +92,10 @@ class Method(HoldsModels):
     def inference(self) -> Inference:
         """How answers are made from what was trained: one sample, unless the method says otherwise."""
         return Inference()
+
+    @abstractmethod
+    def cost(self, size: DataSize) -> Cost:
+        """What a whole run takes on data of this size, without a budget."""
 
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:

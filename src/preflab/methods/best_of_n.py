@@ -7,6 +7,7 @@ from typing import Literal
 
 from preflab.fields import Count
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
 
@@ -26,3 +27,7 @@ class BestOfN(Method):
         if self.selector == "reward":
             parts.needed_reward()
         return parts.policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """Nothing is trained; `inference` says how many answers each answer takes."""
+        return Cost()

@@ -16,6 +16,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize, passes_over
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -71,6 +72,11 @@ class DPO(PairLoss):
             batch = data.select(run.rows(step, len(data), self.batch_size))
             run.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
         return policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """Both answers of each pair: by the reference once, where the loss has one, and in each epoch."""
+        forward = 0 if self.loss in REFERENCE_FREE else 2 * (self.pairs or size.pairs)
+        return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs), forward=forward)
 
 
 def with_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> PairBatch:

@@ -16,6 +16,7 @@ from preflab.batch import PairBatch, collate_pairs
 from preflab.fields import Count, CountOrAll
 from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.methods.rollout import asked_prompts
@@ -52,6 +53,13 @@ class DPOIter(PairLoss):
             update = learner.step(batch, terms, count=len(batch), progress=run.progress)
             run.log({**update, "round": rounds.number, "pairs": rounds.size})
         return policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """At most one pair of each prompt (all pairs of a prompt's samples under the rule `all` are not counted)."""
+        prompts = self.rounds * (self.prompts or size.prompts)
+        drawn = prompts * self.draw.samples
+        forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts
+        return Cost(drawn=drawn, scored=drawn, trained=2 * self.epochs * prompts, forward=forward)
 
 
 def open_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:

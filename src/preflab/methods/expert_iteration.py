@@ -16,6 +16,7 @@ from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.rollout import asked_prompts, roll_out
 from preflab.methods.rounds import Plan, Rounds, paid_rounds
 from preflab.methods.sft import nll
@@ -66,6 +67,12 @@ class ExpertIteration(Method):
             update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=progress)
             run.log({**update, "round": rounds.number, "kept": rounds.size})
         return policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """At most `most` right answers of each prompt are trained on."""
+        prompts = self.rounds * (self.prompts or size.prompts)
+        drawn = prompts * self.samples
+        return Cost(drawn=drawn, scored=drawn, trained=self.epochs * prompts * min(self.most, self.samples))
 
 
 def start_again(learner: Learner, start: Reference) -> None:

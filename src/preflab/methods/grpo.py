@@ -15,6 +15,7 @@ from preflab import ops
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive, Share
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.critic_free import Assessed, CriticFree, improve
 from preflab.methods.rollout import (
     Rollout,
@@ -63,6 +64,10 @@ class GRPO(CriticFree):
     def train(self, parts: Parts) -> LanguageModel:
         draw = partial(draw_telling, self, parts) if self.dynamic_sampling else None
         return improve(self, parts, partial(relative, self), kl_in_loss=True, draw=draw)
+
+    def cost(self, size: DataSize) -> Cost:
+        """Dynamic sampling may draw and score up to `most_draws` times as many answers, which is not counted."""
+        return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
 def relative(spec: GRPO, found: Assessed) -> Tensor:

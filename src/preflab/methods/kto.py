@@ -25,6 +25,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.kto import kto_loss, kto_reference_point
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -67,6 +68,12 @@ class KTO(Method):
             run.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
             run.log({"reference_point": float(point)})
         return policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """Each answer (of a pair both): by the reference with its own prompt and with another one, and in each epoch trained
+        on with its own and read with the other."""
+        answers = 2 * (self.pairs or size.pairs)
+        return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers)
 
 
 @dataclass(frozen=True)

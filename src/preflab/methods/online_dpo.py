@@ -16,6 +16,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, Share
 from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.methods.rollout import NOTHING_LEARNT, asked_prompts, share_done
@@ -88,3 +89,10 @@ class OnlineDPO(PairLoss):
             return data
         with reference.active():
             return with_reference(parts, parts.policy, data)
+
+    def cost(self, size: DataSize) -> Cost:
+        """At most one pair of each prompt (all pairs of a prompt's samples under the rule `all` are not counted)."""
+        prompts = self.steps * self.prompts
+        drawn = prompts * self.draw.samples
+        forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts
+        return Cost(drawn=drawn, scored=drawn, trained=2 * prompts, forward=forward)

@@ -15,6 +15,7 @@ from pydantic import Field, FiniteFloat
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.rollout import paid_sets, roll_out
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
@@ -64,6 +65,11 @@ class Pairs(Method):
             replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
             for row, pair in enumerate(pairs)
         ]
+
+    def cost(self, size: DataSize) -> Cost:
+        """Every sample is drawn and scored; where `draw.right` is given, a demonstration of a prompt may be scored too."""
+        drawn = (self.prompts or size.prompts) * self.draw.samples
+        return Cost(drawn=drawn, scored=drawn)
 
 
 def draw_pairs(

@@ -20,6 +20,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, Positive, Share
 from preflab.losses.policy import ppo_value_loss
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.rollout import (
     Rollout,
     asked_prompts,
@@ -103,6 +104,12 @@ class PPO(Surrogate):
             if self.reference_ema:
                 reference.follow(self.reference_ema)
         return policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """Each answer is drawn, scored, read by the reference and the critic, and both learn from it in each epoch."""
+        answers = self.steps * self.rollouts
+        trained = self.epochs * answers
+        return Cost(drawn=answers, scored=answers, trained=trained, critic_trained=trained, forward=2 * answers)
 
 
 class KlController:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.rollout import (
     NOTHING_LEARNT,
     OnPolicy,
@@ -70,6 +71,11 @@ class RAFT(OnPolicy):
         if not learner.updates:
             raise UserError(NOTHING_LEARNT)
         return policy
+
+    def cost(self, size: DataSize) -> Cost:
+        """Of each group the best answer is trained on."""
+        answers = self.steps * self.rollouts
+        return Cost(drawn=answers, scored=answers, trained=self.epochs * answers / self.group)
 
 
 def best(rollout: Rollout, *, drop_ties: bool) -> list[int]:

@@ -16,6 +16,7 @@ from preflab.batch import RankedBatch, collate_rankings
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.ranking import RankedLogprobs, pro_loss, rrhf_loss
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize, passes_over
 from preflab.methods.rankings import drawn_rankings
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -62,6 +63,10 @@ class RankLoss(Method):
         p, unequal = ranked.means, ranked.gaps > 0
         right = ((p[:, :, None] > p[:, None, :]) & unequal).sum(dim=(1, 2)) / unequal.sum(dim=(1, 2)).clamp(min=1)
         return Terms(self.objective(ranked), None, {"accuracy": right, "best_logprob": ranked.of_best(p)})
+
+    def cost(self, size: DataSize) -> Cost:
+        """Every answer of each ranking, in each epoch."""
+        return Cost(trained=size.answers * passes_over(size.pairs, self.rankings, self.epochs))
 
 
 class RRHF(RankLoss):

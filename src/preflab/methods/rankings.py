@@ -11,6 +11,7 @@ from pydantic import Field
 from preflab.errors import UserError
 from preflab.fields import CountOrAll
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.rollout import paid_sets, roll_out
 from preflab.sampling.base import Decoding
 from preflab.types import Completion, Prompt, Ranking
@@ -48,6 +49,11 @@ class Rankings(Method):
         if not kept:
             raise UserError("No prompt has two answers of different score: there are no rankings to learn from.")
         return kept
+
+    def cost(self, size: DataSize) -> Cost:
+        """Every sample is drawn and scored, and with `demonstration` an answer of the testbed is scored for each prompt."""
+        prompts = self.prompts or size.prompts
+        return Cost(drawn=prompts * self.samples, scored=prompts * (self.samples + self.demonstration))
 
 
 def scored_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:

@@ -16,6 +16,7 @@ from preflab import ops
 from preflab.errors import UserError
 from preflab.fields import Count, Share
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.critic_free import Assessed, CriticFree, improve
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
@@ -43,6 +44,9 @@ class ReinforcePP(CriticFree):
 
     def train(self, parts: Parts) -> LanguageModel:
         return improve(self, parts, partial(to_go, self))
+
+    def cost(self, size: DataSize) -> Cost:
+        return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
 def to_go(spec: ReinforcePP, found: Assessed) -> Tensor:

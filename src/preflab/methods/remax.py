@@ -6,6 +6,7 @@ like any other, and charged: tokens and a label a prompt.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from preflab import ops
 from preflab.fields import Count, Positive, Share
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.critic_free import Assessed, CriticFree, improve
 from preflab.methods.rollout import roll_out, shaped
 from preflab.models.lm import LanguageModel
@@ -36,6 +38,12 @@ class ReMax(CriticFree):
 
     def train(self, parts: Parts) -> LanguageModel:
         return improve(self, parts, partial(above_greedy, self, parts), baselines=1)
+
+    def cost(self, size: DataSize) -> Cost:
+        """The greedy answer to each prompt is drawn and scored beside those that are learned from."""
+        cost = on_policy_cost(self.steps, self.rollouts, self.epochs)
+        answers = cost.drawn + self.steps * self.rollouts / self.group
+        return replace(cost, drawn=answers, scored=answers)
 
 
 def above_greedy(spec: ReMax, parts: Parts, found: Assessed) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from preflab import ops
 from preflab.fields import Count, Positive, Share
 from preflab.methods.base import Parts
+from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.critic_free import Assessed, CriticFree, improve
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
@@ -35,6 +36,9 @@ class RLOO(CriticFree):
 
     def train(self, parts: Parts) -> LanguageModel:
         return improve(self, parts, partial(left_out, self))
+
+    def cost(self, size: DataSize) -> Cost:
+        return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
 def left_out(spec: RLOO, found: Assessed) -> Tensor:

@@ -18,6 +18,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize, passes_over
 from preflab.methods.held_out import held_out_measures
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
@@ -90,6 +91,10 @@ class RM(Method):
             margins=margins,
             probabilities=data.probabilities if self.soft_labels else None,
         )
+
+    def cost(self, size: DataSize) -> Cost:
+        """Both answers of each pair, in each epoch."""
+        return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs))
 
 
 class Length:

@@ -11,6 +11,7 @@ from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.fields import Count, CountOrAll
 from preflab.losses.policy import sft_loss
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize, passes_over
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -52,6 +53,11 @@ class SFT(Method):
             return run.drawn(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
         pairs = run.pairs(parts.preferences(), self.examples, paid=parts.labels_paid)
         return [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
+
+    def cost(self, size: DataSize) -> Cost:
+        """Each answer, in each epoch."""
+        rows = size.demonstrations if self.source == "demonstrations" else size.pairs
+        return Cost(trained=passes_over(rows, self.examples, self.epochs))
 
 
 def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:

@@ -18,6 +18,7 @@ from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.fields import Count
 from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.held_out import held_out_measures
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
@@ -54,6 +55,10 @@ class Warm(Method):
         for _ in run.steps(1, {}, policy=scorer, validate=validate):
             run.log({"models": len(self.models)})
         return scorer
+
+    def cost(self, size: DataSize) -> Cost:
+        """Nothing is trained: weights are averaged."""
+        return Cost()
 
 
 @torch.no_grad()

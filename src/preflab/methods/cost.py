@@ -1,0 +1,44 @@
+"""What a method costs, as it states it: counts of answers and rows, which `--plan` multiplies by measured speeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much a run's method finds to learn from. `pairs` counts rankings and single answers too, where these are its data;
+    `answers`: those of a ranking."""
+
+    prompts: int
+    demonstrations: int
+    pairs: int
+    answers: int = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole run takes without a budget: an upper bound where the method may find less to learn from (ties, no right
+    answer). Under a budget all of it grows or shrinks in proportion.
+
+    `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows of the policy, prompt and answer,
+    through a forward and a backward pass; `critic_trained`: the same of the critic. `forward`: rows through a forward pass
+    alone (reference, critic, the policy before an update).
+    """
+
+    drawn: float = 0.0
+    scored: float = 0.0
+    trained: float = 0.0
+    critic_trained: float = 0.0
+    forward: float = 0.0
+
+
+def passes_over(size: int, count: int, epochs: int) -> int:
+    """Rows of `epochs` passes over `count` of `size` rows (0: all)."""
+    return epochs * (count or size)
+
+
+def on_policy_cost(steps: int, rollouts: int, epochs: int) -> Cost:
+    """What policy gradients without a critic take: each answer is drawn, scored, read by the reference, and trained on."""
+    answers = steps * rollouts
+    return Cost(drawn=answers, scored=answers, trained=epochs * answers, forward=answers)
