@@ -1,7 +1,7 @@
-"""The tensors: what passes between sampler, models, losses and learner.
+"""The tensors that sampler, models, losses and learner exchange.
 
-One convention. Index t always means *response token t*. B sequences, P prompt tokens (left-padded), T response tokens
-(right-padded). Masks come from lengths, never from `ids != pad`; the value at a padded place is never looked at.
+One convention holds everywhere. Index t always means *response token t*. B sequences, P prompt tokens (left-padded), T
+response tokens (right-padded). Masks come from lengths, never from `ids != pad`; nothing reads the value at a padded place.
 
 | tensor           | meaning                                                                                |
 |------------------|----------------------------------------------------------------------------------------|
@@ -10,11 +10,11 @@ One convention. Index t always means *response token t*. B sequences, P prompt t
 | `values[b,t]`    | value of the state *before* token t, t in 0..T; `values[b,n_b]` counts where truncated |
 | `rewards[b,t]`   | per-token reward *after* token t                                                       |
 | `scores[b]`      | one number per response                                                                |
-| `truncated[b]`   | the response hit the length limit: no end-of-turn token                                |
+| `truncated[b]`   | the response reached the length limit: no end-of-turn token                            |
 
 `TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds chosen and rejected as two named batches,
-never as interleaved rows; `RankedBatch` holds K scored answers to each prompt. `Experience` is what a rollout leaves
-behind. All of them `select` rows, trimmed to the longest.
+never as interleaved rows; `RankedBatch` holds K scored answers to each prompt. `Experience` is the batch that a rollout makes.
+All of them `select` rows, trimmed to the longest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Batch = TypeVar("_Batch", bound=Any)
 
 
 class Encoded(NamedTuple):
-    """Ids of a prompt and of an answer to it; `truncated`: the answer has no end-of-turn token."""
+    """The ids of a prompt and of an answer to it; `truncated`: the answer has no end-of-turn token."""
 
     prompt: list[int]
     answer: list[int]
@@ -41,6 +41,7 @@ class Encoded(NamedTuple):
 
 
 Encode = Callable[[Prompt, Completion, int], Encoded]
+"""(prompt, answer, most tokens of the answer) -> their ids."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class TokenBatch:
 
     @property
     def tokens(self) -> int:
-        """Counted tokens of the whole batch, prompts included: what a forward pass is charged for."""
+        """The counted tokens of the whole batch, prompts included: the tokens for which a forward pass is charged."""
         return int(self.lengths.sum())
 
     def select(self, rows: Sequence[int] | Tensor) -> TokenBatch:
-        """The given rows, trimmed to their longest prompt and completion."""
+        """These rows, trimmed to their longest prompt and completion."""
         index = torch.as_tensor(rows, device=self.prompt_ids.device)
         prompt_lengths, completion_lengths = self.prompt_lengths[index], self.completion_lengths[index]
         width = self.prompt_ids.shape[1] - int(prompt_lengths.max())
@@ -92,7 +93,7 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class KeptTokens:
-    """The token ids that top-k / top-p kept at each step: `ids[B,T,K]`, of which the first `counts[B,T]` are real."""
+    """The token ids that top-k / top-p kept at each step: `ids[B,T,K]`, of which the first `counts[B,T]` are valid."""
 
     ids: Tensor
     counts: Tensor
@@ -106,7 +107,7 @@ class KeptTokens:
 
 @dataclass(frozen=True)
 class SampledBatch:
-    """Completions with the ids that were kept when they were drawn: what a model is asked to score."""
+    """Completions with the ids that the sampler kept when it drew them; `kept` is None where sampling was unrestricted."""
 
     batch: TokenBatch
     kept: KeptTokens | None = None
@@ -131,10 +132,10 @@ class SampledBatch:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Preference pairs; row b of `chosen` and of `rejected` answer the same prompt.
+    """Preference pairs: row b of `chosen` and row b of `rejected` answer the same prompt.
 
-    `reference_chosen[B]`, `reference_rejected[B]`: summed reference log-probabilities, where a method uses them.
-    `margins[B]`, `probabilities[B]`: what the pairs' labels say beyond the order, None where no pair says anything.
+    `reference_chosen[B]`, `reference_rejected[B]`: summed log-probabilities of the reference, where a method uses them.
+    `margins[B]`, `probabilities[B]`: what the labels of the pairs say beyond the order, None where no label says it.
     """
 
     chosen: TokenBatch
@@ -149,7 +150,7 @@ class PairBatch:
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of both sides, for the micro-batches' budget."""
+        """Int[B]: the tokens of both sides, for the budget of micro-batches."""
         return self.chosen.lengths + self.rejected.lengths
 
     @property
@@ -168,8 +169,8 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class RankedBatch:
-    """B prompts with `counts[b]` = K_b answers each. `candidates` holds the R = sum K_b answers, a prompt's own side by
-    side, and `scores[R]` their scores. A row is a prompt: selecting never parts its answers."""
+    """B prompts with `counts[b]` = K_b answers each. `candidates` holds the R = sum K_b answers, those of a prompt side by
+    side, and `scores[R]` their scores. A row is a prompt: selecting rows keeps its answers together."""
 
     candidates: TokenBatch
     scores: Tensor
@@ -180,7 +181,7 @@ class RankedBatch:
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of all answers of a prompt, for the micro-batches' budget."""
+        """Int[B]: the tokens of all answers of a prompt, for the budget of micro-batches."""
         return self.table(self.candidates.lengths).sum(dim=1)
 
     @property
@@ -189,12 +190,12 @@ class RankedBatch:
 
     @property
     def mask(self) -> Tensor:
-        """Bool[B,K]: which places of a `table` hold an answer, K being the largest K_b."""
+        """Bool[B,K]: the places of a `table` that hold an answer; K is the largest K_b."""
         places = torch.arange(int(self.counts.max()), device=self.counts.device)
         return places[None, :] < self.counts[:, None]
 
     def table(self, values: Tensor) -> Tensor:
-        """A number for each of the R answers as [B,K], 0 where the mask is False."""
+        """Numbers of the R answers, [R], as a table [B,K], 0 where the mask is False."""
         mask = self.mask
         return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
 
@@ -210,8 +211,8 @@ class RankedBatch:
 
 @dataclass(frozen=True)
 class Experience:
-    """What a rollout leaves behind. The per-token tensors are [B,T], `values` [B,T+1]; a method without a critic has
-    neither `values` nor `returns`."""
+    """The batch that a rollout makes. `logprobs`, `reference_logprobs`, `advantages` and `returns` are [B,T], `values` [B,T+1].
+    A method without a critic has neither `values` nor `returns`."""
 
     batch: TokenBatch
     logprobs: Tensor
@@ -252,7 +253,7 @@ class Experience:
 
 
 def move_batch(batch: _Batch, device: str | torch.device) -> _Batch:
-    """A batch with everything in it on another device. Batches live on the CPU; a micro-batch moves to its model."""
+    """The same batch with all its tensors on another device. Batches stay on the CPU; a micro-batch moves to its model."""
     parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(batch, **{name: None if part is None else part.to(device) for name, part in parts.items()})
 
@@ -260,7 +261,10 @@ def move_batch(batch: _Batch, device: str | torch.device) -> _Batch:
 def collate(
     prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], truncated: Sequence[bool] | None = None
 ) -> TokenBatch:
-    """Pads prompts on the left and completions on the right. Raises `ValueError` on an empty prompt or completion."""
+    """Pads prompts on the left and completions on the right. Raises `ValueError` for an empty prompt or completion.
+
+    `truncated`: which completions have no end-of-turn token; None means that all have one.
+    """
     if not prompts or any(not row for row in prompts) or any(not row for row in completions):
         raise ValueError(
             "A batch needs at least one row, and each row a prompt and a completion of at least one token."
@@ -277,30 +281,36 @@ def collate(
 
 
 def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, limit: int) -> TokenBatch:
-    """All demonstrations as one batch, to select rows from; `limit` as in `collate_pairs`. `UserError` where none is."""
+    """All demonstrations as one batch, to select rows from; `encode` and `limit` as in `collate_pairs`.
+
+    Raises `UserError` where there are none.
+    """
     if not rows:
         raise UserError("The testbed has no demonstrations: SFT needs some.")
     return collate(*_columns([encode(row.prompt, row.completion, limit) for row in rows]))
 
 
 def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> PairBatch:
-    """All pairs as two batches over the same prompts, to select rows from. Raises `UserError` where there is none.
+    """All pairs as two batches over the same prompts, to select rows from. Raises `UserError` where there are none.
 
-    `encode` gives the ids of a prompt and of an answer cut at `limit` tokens; the prompt's ids are a prefix of both
-    answers by construction.
+    `encode` gives the ids of a prompt and of an answer cut after `limit` tokens. It encodes the prompt alone, so that its
+    ids precede both answers.
     """
     if not rows:
         raise UserError("There are no preference pairs to train on.")
     chosen = collate(*_columns([encode(row.prompt, row.chosen, limit) for row in rows]))
     rejected = collate(*_columns([encode(row.prompt, row.rejected, limit) for row in rows]))
-    margins = _stated([row.margin for row in rows], otherwise=0.0)
+    margins = _label_column([row.margin for row in rows], otherwise=0.0)
     return PairBatch(
-        chosen, rejected, margins=margins, probabilities=_stated([row.probability for row in rows], otherwise=1.0)
+        chosen, rejected, margins=margins, probabilities=_label_column([row.probability for row in rows], otherwise=1.0)
     )
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
-    """All rankings as one batch, to select prompts from; `limit` as in `collate_pairs`. `UserError` where there is none."""
+    """All rankings as one batch, to select prompts from; `encode` and `limit` as in `collate_pairs`.
+
+    Raises `UserError` where there are none.
+    """
     if not rows:
         raise UserError("There are no rankings to train on.")
     answers = [encode(row.prompt, answer, limit) for row in rows for answer in row.completions]
@@ -308,8 +318,8 @@ def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> 
     return RankedBatch(collate(*_columns(answers)), scores, torch.tensor([len(row.completions) for row in rows]))
 
 
-def _stated(values: Sequence[float | None], *, otherwise: float) -> Tensor | None:
-    """The values as [B], `otherwise` where a pair states none; None where no pair states any."""
+def _label_column(values: Sequence[float | None], *, otherwise: float) -> Tensor | None:
+    """The values as [B], `otherwise` where a label has none; None where no label has one."""
     if all(value is None for value in values):
         return None
     return torch.tensor([otherwise if value is None else value for value in values])
@@ -320,7 +330,7 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 
 
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:
-    """Rows sorted by length and cut so that rows x longest <= `budget` tokens (a longer row stands alone)."""
+    """The numbers of the rows, longest first, cut so that rows x longest <= `budget` tokens (a longer row stands alone)."""
     sizes = [int(n) for n in lengths]
     order = sorted(range(len(sizes)), key=lambda row: (-sizes[row], row))
     batches: list[list[int]] = []

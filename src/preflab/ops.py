@@ -28,7 +28,11 @@ def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
     """sum(terms where mask) / count: the only place where a loss becomes a number.
 
     `count` is global (tokens or sequences over all micro-batches and ranks), so that cutting a batch into micro-batches
-    or over ranks changes no gradient. Raises `ValueError` when nothing counts: no empty loss mask passes silently.
+    or over ranks changes no gradient. Raises `ValueError` where nothing counts, so that no empty loss mask passes silently.
+
+    Args: terms of any shape; mask Bool of the same shape, None: all count.
+
+    Returns: a scalar.
     """
     if count <= 0:
         raise ValueError("The loss mask is empty: no token or sequence counts in this batch.")
@@ -42,9 +46,9 @@ def sequence_sum(terms: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (population) variance of the counted values, over all ranks, in float64.
+    """Mean and (population) variance of the counted values over all ranks: two scalars in float64.
 
-    Raises `ValueError` when nothing counts: its NaN would stay in a running mean for good.
+    Raises `ValueError` where nothing counts, since a NaN would stay in a running mean for good.
     """
     kept = values[mask].double()
     sums = dist.all_sum(torch.stack([torch.ones_like(kept).sum(), kept.sum(), kept.square().sum()]))
@@ -55,7 +59,10 @@ def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """(values - mean) / std with global, masked moments; 0 where the mask is False (paper, Section 5)."""
+    """(values - mean) / std with the moments of the counted values of all ranks (paper, Section 5).
+
+    Args: values, mask [B,T]. Returns: [B,T], 0 where the mask is False.
+    """
     mean, variance = masked_moments(values, mask)
     scaled = (values - mean.to(values.dtype)) / (variance.sqrt() + eps).to(values.dtype)
     return torch.where(mask, scaled, torch.zeros_like(scaled))
@@ -70,7 +77,7 @@ def last_token(mask: Tensor) -> Tensor:
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, coefficient: float) -> Tensor:
     """r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last counted token (paper, Section 1): [B,T].
 
-    A row that gets no score (truncated and unscored) has scores[b] = 0.
+    scores: [B], 0 for a row without a score (truncated and unscored). kl: [B,T].
     """
     penalty = torch.where(mask, -coefficient * kl, torch.zeros_like(kl))
     return penalty + torch.where(last_token(mask), scores[:, None], torch.zeros_like(kl))
@@ -81,8 +88,10 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
     delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
 
-    `values` is [B,T+1]. After the last counted token V is `values[b,n_b]` where the row is truncated (the response
-    would have gone on) and 0 where it finished. No argument is changed.
+    After the last counted token V is `values[b,n_b]` where the row is truncated (the response would have gone on) and 0
+    where it finished. No argument is changed.
+
+    Args: rewards, mask [B,T]; values [B,T+1]; truncated Bool[B].
     """
     ends = last_token(mask) & ~truncated[:, None]
     following = torch.where(ends, torch.zeros_like(rewards), values[:, 1:])
@@ -98,10 +107,10 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
 def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 1e-4) -> Tensor:
     """A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2); without
-    `normalise` the difference alone (Dr. GRPO, Liu et al. 2025, eq. 4). std: of a sample, n - 1 in the denominator.
+    `normalise` only the difference (Dr. GRPO, Liu et al. 2025, eq. 4). std: of a sample, with n - 1 in the denominator.
 
     Args:
-        scores: [B], a prompt's `group` answers side by side.
+        scores: [B], the `group` answers to a prompt side by side.
 
     Returns: [B]; 0 throughout a group whose scores are all equal.
     """
@@ -113,7 +122,13 @@ def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 
 
 
 def leave_one_out(scores: Tensor, group: int) -> Tensor:
-    """A_i = s_i - mean_{j != i} s_j over the answers to the same prompt (RLOO, Ahmadian et al. 2024, Section 3): [B]."""
+    """A_i = s_i - mean_{j != i} s_j over the answers to the same prompt (RLOO, Ahmadian et al. 2024, Section 3).
+
+    Args:
+        scores: [B], the `group` answers to a prompt side by side.
+
+    Returns: [B].
+    """
     rows = scores.double().view(-1, group)
     others = (rows.sum(dim=1, keepdim=True) - rows) / (group - 1)
     return (rows - others).flatten().to(scores.dtype)
@@ -125,19 +140,19 @@ def over_tokens(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
-    """G_t = sum of r_u over u >= t, undiscounted, counted tokens alone: [B,T]."""
+    """G_t = sum of r_u over u >= t, undiscounted, over counted tokens only: [B,T]."""
     kept = torch.where(mask, rewards, torch.zeros_like(rewards))
     return torch.where(mask, kept.flip(1).cumsum(1).flip(1), torch.zeros_like(kept))
 
 
 def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
-    """How far an answer reaches into the last `window` of `limit` tokens, in [0,1]: (|y| - (limit - window)) / window
-    (DAPO's soft overlong punishment is its negative, Yu et al. 2025, eq. 13): [B]."""
+    """How far an answer reaches into the last `window` of `limit` tokens: (|y| - (limit - window)) / window, clipped to
+    [0,1] (DAPO's soft overlong punishment is its negative, Yu et al. 2025, eq. 13): lengths [B] -> [B]."""
     return ((lengths - (limit - window)).float() / window).clamp(0.0, 1.0)
 
 
 def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
-    """w_b, so that the mean over a batch's *tokens* of w_b x term is the average that is asked for: [B].
+    """w_b, so that the mean of w_b x term over the *tokens* of a batch is the `average`: lengths [B] -> [B].
 
     N sequences of n_b tokens, M = `mean_length` = sum n_b / N of the whole batch (all micro-batches and ranks):
     `token`: sum / sum n_b, w = 1. `sequence`: mean over sequences of each one's mean (GRPO), w_b = M / n_b.
@@ -154,7 +169,9 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> 
     """Per-token estimate of KL(pi || ref) from tokens drawn from pi (Schulman 2020), with d = log pi - log ref:
 
     k1 = d (unbiased); k2 = d^2 / 2 (biased, low variance); k3 = exp(-d) - 1 + d (unbiased, never negative).
-    As a *reward* only k1 has the objective's gradient; k2 and k3 are biased there, k3 is for logging.
+    As a *reward* only k1 gives the objective's gradient; k2 and k3 are biased there, and k3 is for logging.
+
+    Args: logprobs, reference, of one shape. Returns: the same shape, in nats.
     """
     difference = logprobs - reference
     if estimator == "k1":
@@ -165,7 +182,7 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> 
 
 
 def exact_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """sum_v pi(v) (log pi(v) - log ref(v)) from full-vocabulary log-probabilities [N,V]: [N]."""
+    """sum_v pi(v) (log pi(v) - log ref(v)) from log-probabilities over the whole vocabulary [N,V]: [N], in nats."""
     return (logprobs.exp() * (logprobs - reference)).sum(dim=-1)
 
 
@@ -191,7 +208,7 @@ class RunningMoments:
         return max(self.square_sum / self.weight - self.mean**2, 1e-8) ** 0.5
 
     def update(self, values: Tensor, mask: Tensor) -> None:
-        """Takes in the counted values of all ranks."""
+        """Updates the moments with the counted values of all ranks."""
         mean, variance = (float(moment) for moment in masked_moments(values, mask))
         keep = self.decay
         self.mean_sum = keep * self.mean_sum + (1 - keep) * mean
@@ -199,6 +216,7 @@ class RunningMoments:
         self.weight = keep * self.weight + (1 - keep)
 
     def normalise(self, values: Tensor) -> Tensor:
+        """(values - mean) / std."""
         return (values - self.mean) / self.std
 
     def restore(self, values: Tensor) -> Tensor:

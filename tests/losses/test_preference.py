@@ -271,7 +271,7 @@ def test_losses_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     expect(preference_loss("losses_of_a_user:square", beta=3.0)(example()), 12.0, 27.0)
     with pytest.raises(UserError, match="needs a value for its setting 'beta'"):
         preference_loss("losses_of_a_user:square")
-    with pytest.raises(UserError, match="must be a term a pair"):
+    with pytest.raises(UserError, match="must return one term for each pair"):
         preference_loss("losses_of_a_user:mean")
 
 

@@ -69,7 +69,7 @@ def test_models_that_have_no_mean(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did not start from one head"):
         averaged([first, apart])
     untrained().save(tmp_path / "policy")
-    with pytest.raises(UserError, match="no reward model"):
+    with pytest.raises(UserError, match="not a reward model"):
         averaged([first, tmp_path / "policy"])
     with pytest.raises(ValueError, match="models"):
         Warm(models=("a",))

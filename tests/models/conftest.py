@@ -19,7 +19,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from preflab.models.tiny import tokenizer_of
+from preflab.models.tiny import make_tokenizer
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n' }}{% endfor %}"
@@ -83,7 +83,7 @@ def save_qwen2(directory: Path) -> Path:
 def save_llama(directory: Path) -> Path:
     """A chat model as Llama 2: the tokenizer puts a space before a text, the template writes BOS; pad == eos."""
     torch.manual_seed(2)
-    backend = tokenizer_of(("is", "it", "so?", "yes", "[Q]", "[A]"))
+    backend = make_tokenizer(("is", "it", "so?", "yes", "[Q]", "[A]"))
     backend.add_special_tokens([AddedToken("<s>", normalized=False, special=True)])
     tokenizer: Any = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"

@@ -107,7 +107,7 @@ def test_reward_model_under_lora(family: Path, tmp_path: Path) -> None:
 
 def test_what_is_no_reward_model(saved: dict[str, Path], tmp_path: Path) -> None:
     """Protects from a policy, or a classifier of many labels, read as a reward; and from a reward model as a policy."""
-    with pytest.raises(UserError, match="no reward model"):
+    with pytest.raises(UserError, match="not a reward model"):
         load_reward_model(saved["llama"])
     config = LlamaConfig(
         vocab_size=465, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=3

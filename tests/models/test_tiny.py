@@ -14,7 +14,7 @@ from preflab.models import tiny
 from preflab.models.spec import ModelSpec, TinyShape
 
 WORDS = ("add", "then", "<", "|", "->")
-TOKENIZER = tiny.wrap(tiny.tokenizer_of(WORDS))
+TOKENIZER = tiny.wrap_tokenizer(tiny.make_tokenizer(WORDS))
 PIECES = ["add", " ", "  ", "\n", "<", "<0x41>", "</s>", "<pad>", "<sep>", "▁", "-12", "é", "\x00", "0x41>", "/s>"]
 
 

@@ -95,7 +95,7 @@ def test_a_judge_without_walls_is_told() -> None:
 def test_every_word_is_one_token() -> None:
     """Protects the small models: no statement and no program is spelt out in bytes."""
     with TESTBEDS.parse(SMALL).open(Context()) as testbed:
-        tokenizer = tiny.tokenizer_of(TinyShape(words=testbed.words()).words)
+        tokenizer = tiny.make_tokenizer(TinyShape(words=testbed.words()).words)
         for pair in testbed.preferences("train"):
             for text in (pair.prompt.turns[0].content, pair.chosen.text, pair.rejected.text):
                 assert len(tokenizer.encode(text).ids) == len(text.split())

@@ -11,10 +11,10 @@ from preflab import dist
 def kto_reference_point(mismatched_ratios: Tensor) -> Tensor:
     """z0 = max( 0, mean_i log(pi/pi_ref)(y_j | x_i) ), j != i (Ethayarajh et al. 2024, Section 4.1).
 
-    A biased, cheap estimate of KL(pi || pi_ref) from other prompts' answers, over all ranks. It carries no gradient.
+    It is a biased, cheap estimate of KL(pi || pi_ref) from the answers to other prompts, over all ranks, without gradient.
 
     Args:
-        mismatched_ratios: [B], summed log-ratios of answers to prompts that are not their own.
+        mismatched_ratios: [B], the summed log-ratio of each answer after the prompt of another answer.
 
     Returns: a scalar, in nats, never negative.
     """
@@ -33,7 +33,7 @@ def kto_loss(
 ) -> Tensor:
     """L = w_D (1 - sigmoid( beta (r - z0) )) for a desirable answer, w_U (1 - sigmoid( beta (z0 - r) )) for another.
 
-    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8): value saturates in gains and in losses alike.
+    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8). The value of an answer saturates for gains and for losses.
 
     Args:
         ratios: r, [B]; desirable: Bool[B]; reference_point: z0, a scalar (see `kto_reference_point`).

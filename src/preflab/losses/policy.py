@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sft_loss(logprobs: Tensor) -> Tensor:
-    """-log pi(y_t | x, y_<t): [B,T]."""
+    """-log pi(y_t | x, y_<t): logprobs [B,T] -> [B,T]."""
     return -logprobs
 
 
@@ -16,7 +16,7 @@ def ppo_policy_loss(
 ) -> Tensor:
     """max( -A rho, -A clamp(rho, 1-clip, 1+clip_high) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
 
-    `clip_high` other than `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10); None: `clip`.
+    A `clip_high` above `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). None means `clip`.
 
     Args:
         logprobs, old_logprobs, advantages: [B,T]; only `logprobs` carries a gradient.
@@ -29,10 +29,10 @@ def ppo_policy_loss(
 
 
 def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None) -> Tensor:
-    """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ); without clip 1/2 (V - R)^2.
+    """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ); where `clip` is None, 1/2 (V - R)^2.
 
     Args:
-        values, old_values, returns: [B,T], all in the critic's own (normalised) units.
+        values, old_values, returns: [B,T], all in the units of the critic (normalised); only `values` carries a gradient.
 
     Returns: [B,T] (paper, Section 4: value-loss clipping).
     """

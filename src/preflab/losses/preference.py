@@ -1,7 +1,7 @@
 """Losses on preference pairs: summed log-probabilities of both answers in, unreduced terms [B] out.
 
-A new loss is one function here and one name in `PREFERENCE_LOSSES`; the DPO methods, their commands and the study follow.
-Its hyper-parameters are keyword-only, with the value of the paper that introduced it as default.
+A new loss is one function here and one name in `PREFERENCE_LOSSES`; the DPO methods, their commands and studies then have it.
+Its hyper-parameters are keyword-only, their defaults the values of the paper that introduced the loss.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from preflab.targets import load_function
 
 
 class PairLogprobs(NamedTuple):
-    """What a preference loss may look at, all [B].
+    """What a preference loss may use, all [B].
 
-    `chosen`, `rejected`: log pi(y|x) of both answers, summed over their tokens; `reference_*` the reference's, None for
-    a loss of `REFERENCE_FREE`; `*_lengths`: their numbers of tokens.
+    `chosen`, `rejected`: log pi(y|x) of both answers, summed over their tokens. `reference_*`: the same under the reference,
+    None for a loss of `REFERENCE_FREE`. `*_lengths`: the numbers of their tokens.
     """
 
     chosen: Tensor
@@ -76,7 +76,7 @@ def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = max( 0, 1 - beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
     SLiC-HF's rank calibration (Zhao et al. 2023, Section 2), on log-ratios to a reference instead of log-probabilities
-    as in RSO's hinge-norm (Liu et al. 2024, Section 3): the support vector machine to DPO's logistic regression.
+    as in RSO's hinge-norm (Liu et al. 2024, Section 3): a support vector machine where DPO is a logistic regression.
 
     Returns: [B], 1 where pi = pi_ref; a pair beyond the margin of 1/beta nats has no gradient.
     """
@@ -86,7 +86,7 @@ def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def conservative_loss(pairs: PairLogprobs, *, beta: float = 0.1, noise: float = 0.1) -> Tensor:
     """L = -(1 - noise) log sigmoid(z) - noise log sigmoid(-z), z = beta * margin (cDPO: Mitchell 2023, eq. 3).
 
-    `noise`: the share of labels taken to be flipped, in [0, .5). Least at sigmoid(z) = 1 - noise, not at infinity.
+    `noise`: the assumed share of flipped labels, in [0, .5). The minimum is at sigmoid(z) = 1 - noise, not at infinity.
 
     Returns: [B], ln 2 where pi = pi_ref.
     """
@@ -98,7 +98,7 @@ def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) 
     """L = [ -(1 - noise) log sigmoid(z) + noise log sigmoid(-z) ] / (1 - 2 noise), z = beta * margin.
 
     rDPO (Chowdhury et al. 2024, Section 3.1). Where labels are flipped at the rate `noise`, in [0, .5), its mean over the
-    flips is the DPO loss of the true label. A confident pair's own loss can be negative: it is no bound.
+    flips is the DPO loss of the true label. The loss of a single pair has no lower bound: it can be negative.
 
     Returns: [B], ln 2 where pi = pi_ref.
     """
@@ -109,7 +109,7 @@ def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) 
 def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> Tensor:
     """L = -log sigmoid( beta * [margin - lam * max(0, log(pi_ref/pi)(y_w))] ) (DPO-Positive: Pal et al. 2024, eq. 3).
 
-    The penalty binds where the chosen answer has become less likely than under the reference.
+    The penalty acts where the chosen answer is less likely than under the reference.
 
     Returns: [B], ln 2 where pi = pi_ref.
     """
@@ -120,8 +120,8 @@ def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> T
 def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
     """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
 
-    The DPO of a reward less alpha a token: what a longer chosen answer owes to its length, the policy need not learn. Park
-    et al. sweep alpha; .01 is preflab's choice.
+    It is DPO with a reward that is lower by alpha for each token: the policy need not learn the part of a preference that
+    comes from length. Park et al. sweep alpha; .01 is preflab's choice.
 
     Returns: [B], ln 2 where pi = pi_ref and both answers are equally long.
     """
@@ -131,22 +131,22 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
 def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
     """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
 
-    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1): the link of KL plus chi-squared, which holds
-    the policy harder where it has moved far. `r_max` bounds the reward; 10 is preflab's choice. A pair beyond the clip
-    has no gradient. In the exponent alone log rho is held within [-88, 20], where fp32 can tell values apart.
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1): the link function of KL plus chi-squared, which
+    holds the policy harder where it has moved far. `r_max` bounds the reward; 10 is preflab's choice. A pair beyond the clip
+    has no gradient. Only in the exponent log rho is clamped to [-88, 20], where fp32 distinguishes values.
 
     Returns: [B], ln 2 where pi = pi_ref.
     """
     chosen, rejected = _phi(pairs.chosen_ratio), _phi(pairs.rejected_ratio)
     if not r_max > 0.0:
-        raise UserError(f"`r_max` bounds the reward: above 0, not {r_max}.")
+        raise UserError(f"`r_max` bounds the reward: give a number above 0, not {r_max}.")
     return -F.logsigmoid((beta * (chosen - rejected)).clamp(-2.0 * r_max, 2.0 * r_max))
 
 
 def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta / |y_w| log pi(y_w) - beta / |y_l| log pi(y_l) - gamma ) (Meng et al. 2024, eq. 6).
 
-    Reference-free; gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
+    It needs no reference. gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
 
     Returns: [B].
     """
@@ -157,7 +157,8 @@ def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) ->
 def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta * [log pi(y_w) - log pi(y_l)] ) - nll * log pi(y_w) / |y_w| (Xu et al. 2024, Section 3).
 
-    DPO with a uniform reference, held up by likelihood; the paper writes log pi(y_w), its code takes the mean a token.
+    It is DPO with a uniform reference, plus a likelihood term. The paper writes log pi(y_w); its code takes the mean over
+    tokens.
 
     Returns: [B].
     """
@@ -170,7 +171,7 @@ def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Ten
 def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
     """L = -log P(y_w) - lam * log sigmoid( log[ odds(y_w) / odds(y_l) ] ) (Hong et al. 2024, eq. 6 and 7).
 
-    log P(y) = log pi(y) / |y|, odds = P / (1 - P). Reference-free: SFT and preference in one stage.
+    log P(y) = log pi(y) / |y|, odds = P / (1 - P). It needs no reference: SFT and preference learning in one stage.
 
     Returns: [B].
     """
@@ -184,20 +185,20 @@ def _phi(log_ratio: Tensor) -> Tensor:
 
 
 def _log_odds(logprob: Tensor) -> Tensor:
-    """log P - log(1 - P), finite at P = 1: there 1 - P is taken to be the smallest number that 1 can be told from."""
+    """log P - log(1 - P). It is finite at P = 1, since log P is at most minus the machine epsilon."""
     held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return held - torch.log(-torch.expm1(held))
 
 
 def _weight(name: str, value: float) -> float:
     if not value >= 0.0:
-        raise UserError(f"`{name}` is the weight of a term: at least 0, not {value}.")
+        raise UserError(f"`{name}` is the weight of a term: give at least 0, not {value}.")
     return value
 
 
 def _share(noise: float) -> float:
     if not 0.0 <= noise < 0.5:
-        raise UserError(f"`noise` is the share of flipped labels, at least 0 and below .5, not {noise}.")
+        raise UserError(f"`noise` is the share of flipped labels: give at least 0 and less than .5, not {noise}.")
     return noise
 
 
@@ -215,7 +216,7 @@ PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
     "orpo": orpo_loss,
 }
 REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
-"""Losses that look at no reference: none is computed, or charged, for them."""
+"""The losses that use no reference: for them none is computed or charged."""
 
 
 def preference_loss(
@@ -223,30 +224,32 @@ def preference_loss(
 ) -> PreferenceLoss:
     """The loss behind a name of `PREFERENCE_LOSSES`, or `package.module:function`, with its hyper-parameters filled in.
 
-    `beta` None and what `settings` leaves out keep the loss's own defaults. Raises `UserError` on an unknown name, on a
-    setting that the loss does not have, or needs and is not given, and where the loss is no term a pair.
+    `beta` None, and settings that are not in `settings`, keep the defaults of the loss. Raises `UserError` for an unknown
+    name, for a setting that the loss does not have, for one that it needs and does not get, and for a loss that does not
+    return one term for each pair.
     """
     if name not in PREFERENCE_LOSSES and ":" not in name:
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")
     loss = PREFERENCE_LOSSES.get(name) or load_function(name, "preference loss")
-    given = dict(settings or {}) if beta is None else {**(settings or {}), "beta": beta}
+    values = dict(settings or {}) if beta is None else {**(settings or {}), "beta": beta}
     fields = {field.name: field for field in inspect.signature(loss).parameters.values()}
     known = [field.name for field in fields.values() if field.kind == field.KEYWORD_ONLY]
-    for field in given:
+    for field in values:
         if field not in known:
             raise UserError(f"The preference loss {name!r} has no setting {field!r}.{nearest(field, known)}")
     for field in known:
-        if field not in given and fields[field].default is inspect.Parameter.empty:
+        if field not in values and fields[field].default is inspect.Parameter.empty:
             raise UserError(f"The preference loss {name!r} needs a value for its setting {field!r}.")
-    found = partial(loss, **given)
+    configured = partial(loss, **values)
     try:
-        tried = found(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
+        terms = configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
     except UserError:
         raise
-    except Exception as error:  # whatever the user's own function raises
+    except Exception as error:  # the user's function may raise anything
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    if tried.shape != (2,):  # a mean would pass silently, and weigh micro-batches by their number
+    if terms.shape != (2,):  # a mean would pass silently, and give every micro-batch the same weight
         raise UserError(
-            f"The preference loss {name!r} gives {list(tried.shape)} for two pairs: it must be a term a pair."
+            f"The preference loss {name!r} returns the shape {list(terms.shape)} for two pairs: it must return one term "
+            "for each pair."
         )
-    return found
+    return configured

@@ -1,7 +1,7 @@
 """Losses on K ranked answers to a prompt: log-probabilities and scores [B,K] in, unreduced terms [B] out.
 
-Only the scores' order (RRHF) or their gaps (PRO) count, never the answers' places in the row. Answers of equal score are
-not contrasted; where several are best, the SFT term is their mean.
+Only the order of the scores (RRHF) or their gaps (PRO) count, never the places of the answers in the row. Answers of equal
+score are not contrasted. Where several answers are best, the SFT term is their mean.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor
 
 
 class RankedLogprobs(NamedTuple):
-    """What a ranking loss looks at, all [B,K].
+    """What a ranking loss uses, all [B,K].
 
-    `sums`: log pi(y|x) over each answer's tokens; `lengths`: their number; `scores`: higher is better; `mask`: False where
-    a prompt has fewer than K answers.
+    `sums`: log pi(y|x), summed over the tokens of each answer; `lengths`: the number of its tokens; `scores`: higher is
+    better; `mask`: False where a prompt has fewer than K answers.
     """
 
     sums: Tensor
@@ -45,13 +45,13 @@ class RankedLogprobs(NamedTuple):
 def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor:
     """L = sum_{r_i < r_j} max(0, p_i - p_j) - c p_best, with p_i = log pi(y_i|x) / |y_i| (Yuan et al. 2023, eq. 1-4).
 
-    `sft_coefficient` c is 1, as theirs. Equation 3 sums the best answer's log-probabilities; the authors' program, which
-    made their results, takes the mean, and so does this: both parts are then in nats a token.
+    `sft_coefficient` c is 1, as in the paper. Equation 3 sums the log-probabilities of the best answer; the authors' program,
+    which made their results, takes the mean, and so does this loss: both parts are then in nats per token.
 
     Returns: [B].
     """
     p = ranked.means
-    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: by how much the worse i is likelier than k
+    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: by how much answer i is likelier than answer k
     hinge = torch.where(ranked.gaps > 0, rises, torch.zeros_like(rises)).sum(dim=(1, 2))
     return hinge - sft_coefficient * ranked.of_best(p)
 
@@ -60,10 +60,10 @@ def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: flo
     """L = - sum_k log [ e^(p_k / T_k^k) / ( e^(p_k / T_k^k) + sum_{r_i < r_k} e^(p_i / T_k^i) ) ] - beta log pi(y_best|x).
 
     T_k^i = 1 / (r_k - r_i), T_k^k = min_i T_k^i, p_i = log pi(y_i|x) / |y_i|, beta = c (K - 1)^2 with K the prompt's own
-    number of answers (Song et al. 2024; c = .05 is theirs, `sft_coefficient`).
+    number of answers (Song et al. 2024). `sft_coefficient` c is .05, as in the paper.
 
-    `scale` multiplies the scores: the temperatures are one over gaps, so that a reward's units matter. An answer with
-    nothing worse beside it adds no term. With K = 2 and a gap of 1 the first part is -log sigmoid(p_1 - p_2).
+    `scale` multiplies the scores: the temperatures are the inverse of gaps, so the units of the reward matter. An answer
+    without a worse one adds no term. With K = 2 and a gap of 1 the first part is -log sigmoid(p_1 - p_2).
 
     Returns: [B].
     """

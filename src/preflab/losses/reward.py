@@ -17,9 +17,9 @@ def bradley_terry_loss(
 ) -> Tensor:
     """L_R = -q log sigmoid(z) - (1 - q) log sigmoid(-z), z = r(x,y_w) - r(x,y_l) + shift; plain: q = 1, no shift.
 
-    -log sigmoid(z) is the paper's (Section 1). `shift` = -m asks for a margin m (Touvron et al. 2023, eq. 2); `shift` =
-    phi x puts a covariate beside the scores (see `length_covariate`). `probability` p: how sure the label is;
-    `smoothing` e: the share of labels taken to be wrong (Szegedy et al. 2016): q = (1 - e) p + e (1 - p).
+    The paper's loss is -log sigmoid(z) (Section 1). `shift` = -m requires a margin m (Touvron et al. 2023, eq. 2); `shift` =
+    phi x adds a covariate to the scores (see `length_covariate`). `probability` p: that of the label being right;
+    `smoothing` e: the assumed share of wrong labels (Szegedy et al. 2016): q = (1 - e) p + e (1 - p).
 
     Args:
         chosen, rejected, shift, probability: [B].
@@ -32,7 +32,10 @@ def bradley_terry_loss(
 
 
 def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor:
-    """1 - q = (1 - e) (1 - p) + e p: the probability left to the other order, [B]; p is 1 where it is not given."""
+    """1 - q = (1 - e) (1 - p) + e p: the probability of the other order, [B]; p is 1 where `probability` is None.
+
+    `like`: any tensor [B] of the wanted type and device.
+    """
     sure = torch.ones_like(like) if probability is None else probability.to(like.dtype)
     return (1.0 - smoothing) * (1.0 - sure) + smoothing * sure
 
@@ -40,7 +43,7 @@ def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor
 def length_covariate(chosen_lengths: Tensor, rejected_lengths: Tensor, spread: float) -> Tensor:
     """x = tanh( (|y_w| - |y_l|) / s ), s the standard deviation of the difference over the data: [B] in (-1, 1).
 
-    Length-controlled AlpacaEval (Dubois et al. 2024) fits sigmoid(quality + phi x) to the preferences and reads
-    the quality off with x = 0; a reward model takes the quality's place here.
+    Length-controlled AlpacaEval (Dubois et al. 2024) fits sigmoid(quality + phi x) to the preferences and reports the
+    quality at x = 0. Here a reward model stands for the quality.
     """
     return torch.tanh((chosen_lengths - rejected_lengths).float() / spread)

@@ -1,8 +1,8 @@
 """From a batch to log-probabilities, values and scores. The only place that runs a model on a batch or slices logits.
 
-Rows are moved to the left edge first: prompt and completion stand at positions 0..n-1 with the padding behind them. A
-causal model never looks to its right, so no attention mask and no position ids are needed, and neither the padding's
-side nor its amount can change a number. The state *before* response token t stands at position p + t - 1.
+Rows are moved to the left edge first: a prompt of p tokens and its completion stand at positions 0..n-1, the padding behind
+them. A causal model never looks to its right, so it needs neither an attention mask nor position ids, and neither the side
+nor the amount of the padding changes a number. The state *before* response token t stands at position p + t - 1.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from preflab import ops
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
-LOGITS_BUDGET = 4096 * 512  # logits held at a time in fp32: 8 MiB of them
+LOGITS_BUDGET = 4096 * 512  # the most logits in memory at a time, in fp32: 8 MiB
 
 
 class TokenScores(NamedTuple):
-    """`logprobs[B,T]` of the completion's tokens and, where asked, the `entropy[B,T]` (nats) of each step."""
+    """`logprobs[B,T]` of the completion's tokens and, if requested, the `entropy[B,T]` (nats) of each step."""
 
     logprobs: Tensor
     entropy: Tensor | None
 
 
 def unwrap(model: Any) -> Any:
-    """The transformers model below a peft wrapper (its adapters stay active)."""
+    """The transformers model below a peft wrapper, whose adapters stay active; any other model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
 def precision(model: Any) -> torch.autocast:
-    """bf16 arithmetic over fp32 weights where `use_bf16` was called on the model, else a no-op.
+    """A context of bf16 arithmetic over fp32 weights where `use_bf16` was called on the model; otherwise it does nothing.
 
-    Opened for one call at a time: autocast caches the cast weights, and a cache that outlives an update is stale.
+    Open it for one call at a time: autocast caches the cast weights, and an update of the weights makes this cache stale.
     """
     return torch.autocast(unwrap(model).device.type, torch.bfloat16, enabled=in_bf16(model))
 
@@ -47,13 +47,16 @@ def in_bf16(model: Any) -> bool:
 
 
 def use_bf16(model: Any) -> None:
-    """From now on this module computes in bf16 with this model (and with copies of it); its weights stay fp32."""
+    """Makes the functions of this module compute in bf16 with this model and its later copies; the weights stay fp32."""
     unwrap(model).base_model.mixed_precision = True
 
 
 @torch.no_grad()
 def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, budget: int) -> Tensor:
-    """`function` of each micro-batch on the model's device, no gradients: [B, ...], rows in order, padded with 0."""
+    """Calls `function` on each micro-batch of at most `budget` tokens, on the model's device and without gradients.
+
+    Returns: [B, ...] on the CPU, the rows in the order of the batch, padded with 0.
+    """
     device = next(unwrap(model).parameters()).device
     pieces = [(rows, function(batch.select(rows).to(device)).cpu()) for rows in micro_batches(batch.lengths, budget)]
     width = [max(piece.shape[axis] for _, piece in pieces) for axis in range(1, pieces[0][1].dim())]
@@ -82,10 +85,10 @@ def states(model: Any, batch: TokenBatch) -> Tensor:
 def token_logprobs(
     model: Any, batch: TokenBatch, *, temperature: float = 1.0, kept: KeptTokens | None = None, entropy: bool = False
 ) -> TokenScores:
-    """log pi of each completion token, 0 where the mask is False; entropy of each step where asked.
+    """log pi of each completion token at `temperature`, 0 where the mask is False; the entropy of each step if requested.
 
-    With `kept`, the distribution is normalised over the kept ids (the sampler's, never recomputed), at `temperature`.
-    Without, over the vocabulary. Only counted tokens meet the vocabulary, at most `LOGITS_BUDGET` logits at a time; where there
+    With `kept`, the distribution is normalised over the token ids that the sampler kept, which are never computed anew;
+    without, over the vocabulary. Only counted tokens meet the vocabulary, at most `LOGITS_BUDGET` logits at a time. Where there
     are several chunks, each is recomputed in the backward pass. The entropy carries no gradient.
     """
     mask = batch.mask
@@ -114,7 +117,7 @@ def sequence_logprobs(model: Any, batch: TokenBatch) -> Tensor:
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """log pi over the whole vocabulary at each counted token, [N,V] fp32, in row order: exact KL on small models."""
+    """log pi over the whole vocabulary at each counted token, [N,V] fp32, row by row: for the exact KL on small models."""
     hidden = states(model, batch)[:, :-1][batch.mask]
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
@@ -125,7 +128,7 @@ def values(critic: Any, batch: TokenBatch) -> Tensor:
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
-    """A sequence classifier's score of each row, read at its last counted token: [B] fp32."""
+    """The score of each row by a sequence classifier, read at the row's last counted token: [B] fp32."""
     hidden = states(reward_model, batch)
     last = batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
     head = unwrap(reward_model).score
@@ -133,9 +136,10 @@ def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
 
 
 class Head:
-    """The vocabulary head with what some families put behind it: a scale (Cohere, Granite) or a soft cap (Gemma).
+    """The vocabulary head with the steps that some families add: a scale (Cohere, Granite) or a soft cap (Gemma).
 
-    A model that makes its logits in yet another way is refused (`UserError`) when its first head is made.
+    Making the first head of a model compares its logits with the model's own. Raises `UserError` where they differ, since
+    the model then makes its logits in another way.
     """
 
     def __init__(self, model: Any, temperature: float) -> None:
@@ -163,7 +167,7 @@ class Head:
 
     @torch.no_grad()
     def _compare(self) -> None:
-        """Three tokens through the model's own forward, once a model."""
+        """Compares the logits of three tokens with those of the model's own forward pass, once for each model."""
         ids = torch.arange(3, device=self.linear.weight.device)[None, :] % self.vocabulary
         with precision(self.model):
             theirs = self.model(input_ids=ids, use_cache=False).logits.float()
@@ -176,7 +180,7 @@ class Head:
 
 
 def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
-    """The logits [N,K] of the kept ids, minus infinity behind `counts`."""
+    """The logits [N,K] of the kept ids [N,K], minus infinity from `counts[N]` on."""
     places = torch.arange(ids.shape[1], device=ids.device)
     return logits.gather(1, ids.long()).masked_fill(places >= counts[:, None], float("-inf"))
 
@@ -188,6 +192,8 @@ def _rows(kept: tuple[Tensor, Tensor] | None, start: int, rows: int) -> tuple[Te
 def _chunk(
     head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, entropy: bool, recompute: bool
 ) -> tuple[Tensor, Tensor]:
+    """log pi of `targets` [N] from the states [N,D], and the entropy of each step (without `entropy`: of no meaning)."""
+
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)
         chosen = logits.gather(1, targets[:, None]).squeeze(1)

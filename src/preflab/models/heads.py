@@ -1,8 +1,9 @@
-"""Scalar heads on a language model's backbone: the reward model (a score a sequence) and the critic (a value a token).
+"""Scalar heads on the backbone of a language model: a reward model (one score for each sequence) and a critic (one value for
+each token).
 
 The reward model is transformers' own sequence classifier with one label, so that a saved one gives the same scores in
-plain transformers. The critic is backbone and head apart; its head starts at zero, so that every value starts at 0,
-whatever the backbone's scale.
+plain transformers. The critic keeps backbone and head apart; its head starts at zero, so that every value starts at 0,
+whatever the scale of the backbone.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from torch import nn
 from preflab.errors import UserError
 from preflab.models import lora, tokens
 from preflab.models.lm import LanguageModel
-from preflab.models.load import read_config, read_model, with_tokenizer
+from preflab.models.load import join_tokenizer, read_config, read_model
 
 
 def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
-    """A sequence classifier with one label on a copy of the LM's backbone, its head drawn from the seed.
+    """A sequence classifier with one label on a copy of the model's backbone; the seed draws its head.
 
-    The head has no bias (a score matters up to a constant) and starts as transformers would start it, normal with the
-    configuration's `initializer_range`. Under LoRA the copy is of the merged weights and gets fresh adapters of the
-    same shape. Raises `UserError` for a family without a sequence classifier that reads one token's state.
+    The head has no bias, since only differences of scores matter, and starts as transformers starts it: normal with the
+    `initializer_range` of the configuration. Under LoRA the copy holds the merged weights and gets fresh adapters of the
+    same shape. Raises `UserError` for a family without a sequence classifier that reads the state of one token.
     """
     from transformers import AutoModelForSequenceClassification
 
-    backbone = backbone_copy(lm.model)
+    backbone = copy_backbone(lm.model)
     config = copy.deepcopy(lm.model.config)
     config.num_labels = 1
     config.eos_token_id = list(lm.end_ids)
@@ -45,9 +46,9 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
             f"The sequence classifier of a {config.model_type} model does not score the last token's state."
         )
     setattr(classifier, classifier.base_model_prefix, backbone)
-    classifier.score = linear(backbone, bias=False)
-    draw = torch.empty(classifier.score.weight.shape).normal_(generator=torch.Generator().manual_seed(seed))
-    classifier.score.weight.data.copy_(draw * getattr(config, "initializer_range", 0.02))
+    classifier.score = empty_head(backbone, bias=False)
+    drawn = torch.empty(classifier.score.weight.shape).normal_(generator=torch.Generator().manual_seed(seed))
+    classifier.score.weight.data.copy_(drawn * getattr(config, "initializer_range", 0.02))
     tokenizer = copy.deepcopy(lm.tokenizer)
     tokens.pad_on(tokenizer, "right")
     settings = lora.settings_of(lm.model)
@@ -56,20 +57,20 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path) -> LanguageModel:
-    """A saved reward model: preflab's own, or any sequence classifier with one label that scores the last token.
+    """A saved reward model: one of preflab's, or any sequence classifier with one label that scores the last token.
 
     Raises `UserError` where it is something else or damaged.
     """
     config = read_config(path, trust_remote_code=False)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or []):
         what = ", ".join(config.architectures or [config.model_type])
-        raise UserError(f"{path} holds a {what}, which is no reward model (a ...ForSequenceClassification).")
+        raise UserError(f"{path} holds a {what}, which is not a reward model (a ...ForSequenceClassification).")
     model = read_model(path, "AutoModelForSequenceClassification")
     if model.config.num_labels != 1 or not hasattr(model, "score"):
         raise UserError(
             f"{path} is a classifier with {model.config.num_labels} labels. A reward model has one, and a head `score`."
         )
-    lm = with_tokenizer(path, model)
+    lm = join_tokenizer(path, model)
     tokens.pad_on(lm.tokenizer, "right")
     return lm
 
@@ -80,7 +81,7 @@ class Critic(nn.Module):
     def __init__(self, backbone: Any) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = linear(backbone, bias=True).float()  # see `forward.values`
+        self.head = empty_head(backbone, bias=True).float()  # see `forward.values`
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -88,23 +89,24 @@ class Critic(nn.Module):
 def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
     """A critic on a copy of a policy's or a reward model's backbone; every value starts at exactly 0.
 
-    Under LoRA the copy is of the merged weights and gets adapters of the same shape, drawn from the seed.
+    Under LoRA the copy holds the merged weights and gets adapters of the same shape, drawn from the seed.
     """
-    backbone = backbone_copy(lm.model)
+    backbone = copy_backbone(lm.model)
     settings = lora.settings_of(lm.model)
     return Critic(backbone if settings is None else lora.attach(backbone, settings, seed=seed)).eval()
 
 
-def linear(backbone: Any, *, bias: bool) -> nn.Linear:
-    """From the backbone's states to one number, weights not yet set (nn.Linear would move the global random state)."""
+def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
+    """A layer from the backbone's states to one number. Its weights are not set: drawing them would change the global
+    random state."""
     like = backbone.get_input_embeddings().weight
     width = backbone.config.get_text_config().hidden_size
     empty: Any = nn.utils.skip_init(nn.Linear, width, 1, bias=bias, device=like.device, dtype=like.dtype)
     return empty
 
 
-def backbone_copy(model: Any) -> Any:
-    """A trainable copy of the network below the head, as it computes now (adapters merged)."""
+def copy_backbone(model: Any) -> Any:
+    """A trainable copy of the network below the head, with the adapters merged into its weights."""
     if lora.is_adapted(model):
         return lora.merge(copy.deepcopy(model)).base_model.requires_grad_(True)
     return copy.deepcopy(model.base_model)

@@ -1,7 +1,7 @@
 """From a name to a live language model: the embedded one, SmolLM2, a directory, or one from the hub.
 
-A hub name becomes a local directory first, so that everything but `tiny` is read in one way. Only safetensors are read.
-This module itself imports no torch.
+A model on the hub becomes a local directory first, so that all models but `tiny` are read in the same way. Only safetensors
+are read. Importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from preflab.models.lm import LanguageModel
 
-HUB_PATIENCE = 8.0  # seconds until a hub that does not answer is given up
+HUB_PATIENCE = 8.0  # seconds to wait for a hub that does not answer
 MODEL_FILES: tuple[str, ...] = (
     "*.safetensors",
     "*.safetensors.index.json",
@@ -31,9 +31,9 @@ MODEL_FILES: tuple[str, ...] = (
 
 
 def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:
-    """The model that a spec names, in evaluation mode, every weight in `dtype` (fp32 unless given).
+    """The model that a spec names, in evaluation mode, with every weight in `dtype` (None: fp32).
 
-    `seed` draws the weights of `tiny` and of fresh LoRA adapters. Raises `UserError` where nothing can be loaded.
+    `seed` draws the weights of `tiny` and of fresh LoRA adapters. Raises `UserError` where the model cannot be loaded.
     """
     from preflab.models import lora, smollm2, tiny
 
@@ -44,7 +44,7 @@ def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.
     else:
         local = Path(spec.name).expanduser()
         if not local.is_dir():
-            local = from_hub(spec)
+            local = fetch_from_hub(spec)
         lm = load_directory(local, trust_remote_code=spec.trust_remote_code)
     model = lm.model.to(device=device, dtype=dtype)
     if spec.lora is not None:
@@ -53,7 +53,7 @@ def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.
 
 
 def load_directory(path: Path, *, trust_remote_code: bool = False) -> LanguageModel:
-    """A causal LM that preflab, TRL or transformers saved, in fp32 on the CPU.
+    """A causal LM that preflab, TRL or transformers has saved, in fp32 on the CPU.
 
     Raises `UserError` where a file is missing or damaged, the model is not causal, or its tokenizer has no end token.
     """
@@ -61,15 +61,15 @@ def load_directory(path: Path, *, trust_remote_code: bool = False) -> LanguageMo
 
     check_causal(path, read_config(path, trust_remote_code=trust_remote_code))
     model = read_model(path, "AutoModelForCausalLM", trust_remote_code=trust_remote_code)
-    lm = with_tokenizer(path, model, trust_remote_code=trust_remote_code)
+    lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code)
     tokens.pad_on(lm.tokenizer, "left")
-    if model.generation_config is not None:  # so that plain `generate` ends where preflab's answers end
+    if model.generation_config is not None:  # so that transformers' own `generate` ends where preflab's answers end
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = list(lm.end_ids), lm.pad_id
     return lm
 
 
-def with_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -> LanguageModel:
-    """A model that was read from a directory, with its tokenizer, end and padding ids, context and notices."""
+def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -> LanguageModel:
+    """Joins a model that was read from a directory with its tokenizer, end and padding ids, context and notices."""
     import torch
     from transformers import AutoTokenizer
 
@@ -78,8 +78,8 @@ def with_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries raise what they like on a damaged file
-        raise UserError(f"The tokenizer in {path} cannot be read: {short(error)}") from error
+    except Exception as error:  # the libraries may raise anything on a damaged file
+        raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
     tokens.ensure_template(tokenizer)
     ends = tokens.end_ids(tokenizer, model, where=str(path))
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
@@ -98,24 +98,24 @@ def with_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:
-    """The model's configuration; `UserError` where the directory holds none, or one that asks for code of its own."""
+    """The model's configuration. Raises `UserError` where the directory holds none, or one that needs code of its own."""
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
         hint = (
             " It holds LoRA adapters alone: merge them into their base model first (peft: merge_and_unload)."
             if (path / "adapter_config.json").exists()
-            else " A model directory is what transformers' `save_pretrained` writes."
+            else " Name a directory that `save_pretrained` of transformers has written."
         )
-        raise UserError(f"{path} is no model: it has no config.json.{hint}")
+        raise UserError(f"{path} is not a model: it has no config.json.{hint}")
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries raise what they like on a damaged file
+    except Exception as error:  # the libraries may raise anything on a damaged file
         if "trust_remote_code" in str(error):
             raise UserError(
-                f"The model in {path} brings code of its own. Read that code, then set `trust_remote_code: true`."
+                f"The model in {path} comes with code of its own. Read that code, then set `trust_remote_code: true`."
             ) from error
-        raise UserError(f"{path / 'config.json'} cannot be read: {short(error)}") from error
+        raise UserError(f"{path / 'config.json'} cannot be read: {first_line(error)}") from error
 
 
 def check_causal(path: Path, config: Any) -> None:
@@ -136,7 +136,7 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any:
-    """The weights through one of transformers' auto classes, checked to be whole.
+    """The model of a directory through one of transformers' auto classes (`auto`), in evaluation mode.
 
     Raises `UserError` where there are no safetensors, where a file is damaged, and where weights are missing.
     """
@@ -144,7 +144,7 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any
     import transformers
 
     check_safetensors(path)
-    transformers.utils.logging.disable_progress_bar()  # preflab shows its own
+    transformers.utils.logging.disable_progress_bar()  # preflab shows its own progress
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = getattr(transformers, auto).from_pretrained(
@@ -154,18 +154,18 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
-    except Exception as error:  # the libraries raise what they like on a damaged file
-        raise UserError(f"The model in {path} cannot be read: {short(error)}") from error
+    except Exception as error:  # the libraries may raise anything on a damaged file
+        raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     absent = sorted(map(str, report["missing_keys"])) + sorted(str(key[0]) for key in report["mismatched_keys"])
     if absent:
         raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
-    for weight in model.parameters():  # out of the mapped file: a sum's last bit may depend on where its weights lie
+    for weight in model.parameters():  # out of the mapped file: a sum may depend on where its weights lie
         weight.data = weight.data.clone()
     return model.eval()
 
 
 def check_safetensors(path: Path) -> None:
-    """Every weights file opens; `UserError` naming the damaged one, or the way out where only a pickle is there."""
+    """Raises `UserError` unless every weights file opens; where there are only pickles the message says what to do."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(path.glob("*.safetensors"))
@@ -174,7 +174,7 @@ def check_safetensors(path: Path) -> None:
         if pickles:
             raise UserError(
                 f"{path} holds its weights as {pickles[0]}, a pickle, which can run code when read. preflab reads "
-                "safetensors alone: load it with transformers where you trust it, and `save_pretrained` it again."
+                "only safetensors: load it with transformers where you trust it, and `save_pretrained` it again."
             )
         raise UserError(f"{path} has a config.json but no weights (*.safetensors).")
     for file in files:
@@ -182,13 +182,13 @@ def check_safetensors(path: Path) -> None:
             with safe_open(file, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged: {short(error)} Fetch or save it again.") from error
+            raise UserError(f"{file} is damaged: {first_line(error)} Fetch or save it again.") from error
 
 
-def from_hub(spec: ModelSpec) -> Path:
-    """The local directory of a hub model, from the cache where the hub cannot be asked.
+def fetch_from_hub(spec: ModelSpec) -> Path:
+    """The local directory of a model on the hub, from the cache where the hub does not answer.
 
-    Raises one `UserError` within ten seconds where the name is unknown or the hub does not answer.
+    Raises `UserError` within ten seconds where the name is unknown, or where the hub does not answer and the cache lacks it.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -201,18 +201,18 @@ def from_hub(spec: ModelSpec) -> Path:
         )
     except HFValidationError as error:
         raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
-    except Exception as error:  # from the network, the file system or the hub
+    except Exception as error:  # the network, the file system or the hub may raise anything
         place = "is not in the local cache" if trouble else "cannot be fetched"
         raise UserError(
-            f"There is no directory {spec.name!r}, and as a model on the hub it {place} ({trouble or short(error)}). "
+            f"There is no directory {spec.name!r}, and as a model on the hub it {place} ({trouble or first_line(error)}). "
             'Check the name; "tiny" and "smollm2" need no hub.'
         ) from error
 
 
 def ask_hub(spec: ModelSpec) -> str:
-    """Whether the hub answers for this model: '' if so, else why not. Raises `UserError` where it does not know it.
+    """Asks the hub for this model: '' where it answers, else why it does not. Raises `UserError` where it has no such model.
 
-    In a thread, because no time limit of the client covers the look-up of a host name.
+    It asks in a thread, because no time limit of the client covers the look-up of a host name.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -239,10 +239,10 @@ def ask_hub(spec: ModelSpec) -> str:
         raise UserError(f"There is no directory {spec.name!r}, and the hub knows no such model{at}.") from error
     if isinstance(error, HFValidationError):
         raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
-    return "" if error is None else f"{constants.ENDPOINT} does not answer: {short(error)}"
+    return "" if error is None else f"{constants.ENDPOINT} does not answer: {first_line(error)}"
 
 
-def short(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's text, for a message of one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

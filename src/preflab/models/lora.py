@@ -1,8 +1,8 @@
-"""Low-rank adapters through peft: put them on, and fold them into plain weights again.
+"""Low-rank adapters through peft: attach them, and merge them into plain weights.
 
-Freshly made adapters change nothing (B = 0), so that a policy under LoRA equals the model it was made from until its
-first update, and a reference taken then is that model: the SFT model where SFT's adapters were merged before, which
-saving does. What is saved is always plain weights.
+Fresh adapters change nothing (B = 0). So until its first update a policy under LoRA equals the model from which it was made,
+and a reference taken then is that model: the SFT model, where the adapters of SFT were merged before, which saving does.
+preflab always saves plain weights.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from preflab.models.spec import LoRA
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether a model is wrapped by peft."""
+    """Whether peft wraps the model."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     """The model under fresh adapters drawn from the seed. Only they are trained, and a scalar head `score` in full.
 
-    Raises `UserError` where a target names no module.
+    Raises `UserError` where a target does not name a module.
     """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, whole or not
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, which may be a fraction
         target_modules=list(settings.targets) or "all-linear",
         exclude_modules=["score"] if hasattr(model, "score") else None,
         lora_dropout=0.0,
@@ -41,7 +41,9 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for an attribute by its old name
-            warnings.filterwarnings("ignore", "fan_in_fan_out")  # of GPT-2's transposed layers, which peft sets right
+            warnings.filterwarnings(
+                "ignore", "fan_in_fan_out"
+            )  # about the transposed layers of GPT-2, which peft handles
             torch.manual_seed(seed)
             adapted: Any = get_peft_model(model, config)
     except ValueError as error:
@@ -52,9 +54,9 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
 
 
 def settings_of(model: Any) -> LoRA | None:
-    """The adapters' settings, None without adapters: a critic is adapted as the model that it was made from.
+    """The settings of the adapters, None without adapters. With them a critic gets the adapters of the model it comes from.
 
-    peft spells out the path of every adapted layer; the last names fit whatever head stands above.
+    peft stores the path of every adapted layer; the last part of each fits under any head.
     """
     if not is_adapted(model):
         return None
@@ -64,13 +66,13 @@ def settings_of(model: Any) -> LoRA | None:
 
 
 def merge(model: Any) -> Any:
-    """The model with its adapters folded in, plain and trainable in full. A wrapped model is used up by this."""
+    """The model with its adapters merged, plain and trainable in full. A wrapped model cannot be used afterwards."""
     return model.merge_and_unload().requires_grad_(True) if is_adapted(model) else model
 
 
 def save_plain(model: Any, directory: Path) -> None:
-    """Writes plain weights as safetensors, adapters folded in on the way; the model goes on training untouched."""
-    logging.disable_progress_bar()  # preflab shows its own
+    """Writes plain weights as safetensors, the adapters merged in the file. The model itself does not change."""
+    logging.disable_progress_bar()  # preflab shows its own progress
     if is_adapted(model):
         model.get_base_model().save_pretrained(directory, state_dict=merged_state(model))
     else:
@@ -78,7 +80,7 @@ def save_plain(model: Any, directory: Path) -> None:
 
 
 def merged_state(model: Any) -> dict[str, Tensor]:
-    """The state dict of the merged model: W + alpha/rank * B A where there are adapters, computed beside the model."""
+    """The state dict of the merged model: W + alpha/rank * B A where there are adapters. The model itself does not change."""
     base = model.get_base_model()
     deltas = {
         f"{name}.weight": module.get_delta_weight(model.active_adapter)

@@ -1,8 +1,8 @@
-"""The reference policy: what the policy was when it was taken, or an exponential moving average that follows it.
+"""The reference policy: a copy of the policy at one time, or an exponential moving average that follows it.
 
-It keeps the *trainable* tensors only and lends them to the model while the reference is asked. So a frozen base is held
-once, and under LoRA the reference is the model with the adapters it had (freshly made ones change nothing): never the
-pretrained model by accident. An EMA under LoRA averages the two adapter matrices apart, not their product.
+It keeps only the *trainable* tensors, and the model holds them while the reference computes. So a frozen base is in memory
+once, and under LoRA the reference is the model with the adapters of that time (fresh ones change nothing), never the
+pretrained model by accident. An EMA under LoRA averages the two adapter matrices, not their product.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training moves, by name (tied weights once)."""
+    """The parameters that training changes, by name; tied weights are listed once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -29,7 +29,7 @@ class Reference:
 
     @contextmanager
     def active(self) -> Generator[Any]:
-        """While open, the model *is* the reference (no gradients)."""
+        """While open, the model *is* the reference, and computes without gradients."""
         self._swap()
         try:
             with torch.no_grad():
@@ -39,7 +39,7 @@ class Reference:
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:
-        """ref <- rate * policy + (1 - rate) * ref (paper, Section 7 [ReaL]); rate 1 takes the newest policy."""
+        """ref <- rate * policy + (1 - rate) * ref (paper, Section 7 [ReaL]); rate 1 copies the policy."""
         for name, parameter in trainable(self.model).items():
             self.tensors[name].lerp_(parameter.detach(), rate)
 

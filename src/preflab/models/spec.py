@@ -1,4 +1,4 @@
-"""Which model to load, as plain data. No torch: the study's plan reads it."""
+"""The model to load, as plain data. No torch: the plan of a study reads it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from preflab.spec import Spec
 
 
 class LoRA(Spec):
-    """Low-rank adapters (Hu et al. 2021) in place of full fine-tuning; merged into the weights before they are saved.
+    """Low-rank adapters (Hu et al. 2021) instead of full fine-tuning; saving merges them into the weights.
 
-    `targets`: module names that get an adapter; empty means every linear layer but the head. There is no dropout:
-    models train in evaluation mode, as in the paper's library.
+    `targets`: the names of the modules that get an adapter; empty means every linear layer but the head. There is no
+    dropout: models train in evaluation mode, as in the paper's library.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -22,7 +22,8 @@ class LoRA(Spec):
 
 
 class TinyShape(Spec):
-    """The embedded Llama-like model: 0.1M to 1M parameters. `words` become one token each; the integers -99..99 are."""
+    """The shape of the embedded Llama-like model, 0.1M to 1M parameters. Each of `words` and of the integers -99..99 is one
+    token."""
 
     width: int = Field(default=96, ge=8)
     inner: int = Field(default=128, ge=8)
@@ -37,15 +38,15 @@ class TinyShape(Spec):
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         broken = [word for word in self.words if not word or any(letter.isspace() for letter in word)]
         if broken:
-            raise ValueError(f"words hold no whitespace and are not empty, unlike {broken[0]!r}")
+            raise ValueError(f"{broken[0]!r} cannot be a word: a word is not empty and holds no white space")
         return self
 
 
 class ModelSpec(Spec):
     """`name`: "tiny" | "smollm2" | a local directory | a name on the Hugging Face hub. A bare string is the name.
 
-    `revision` (hub only) pins a commit or tag. `trust_remote_code` runs code that comes with the model: off unless you
-    say so, and recorded with the run. `lora` trains adapters instead of all weights. `tiny` is read for "tiny" alone.
+    `revision` (hub only) pins a commit or tag. `trust_remote_code` runs code that comes with the model: it is off by default,
+    and the run records it. `lora` trains adapters instead of all weights. `tiny` is read only where the name is "tiny".
     """
 
     name: str = "tiny"

@@ -1,8 +1,8 @@
-"""The embedded model: a Llama-like network of some 0.3M parameters with a tokenizer of its own, both made from nothing.
+"""The embedded model: a Llama-like network of some 0.3M parameters with a tokenizer of its own; neither needs a file.
 
-The tokenizer knows whole words (each with the space before it) and bytes. A known word is one token; any other text
-falls back to bytes, so that every text comes back from its ids unchanged. Initial weights are integers from a seed,
-scaled: the same bits on every machine.
+The tokenizer has whole words (each with the space before it) and bytes. A known word is one token; any other text becomes
+bytes, so that every text comes back from its ids unchanged. The initial weights are scaled integers from a seed: the same
+bits on every machine.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from preflab.models.spec import TinyShape
 
 PAD, END, SEPARATOR = "<pad>", "</s>", "<sep>"
 SPECIAL = (PAD, END, SEPARATOR)
-SPELT_OUT = "<(?=0x[0-9A-F]{2}>|pad>|/s>|sep>)"
+_SPELLED_NAME = "<(?=0x[0-9A-F]{2}>|pad>|/s>|sep>)"
 TINY_INTEGERS = tuple(str(number) for number in range(-99, 100))
 TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assistant' else '<sep>' }}{% endfor %}"
 
 
 def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
-    """The model of a shape, its weights drawn from the seed, fp32 on the CPU."""
-    tokenizer = wrap(tokenizer_of(shape.words))
-    model = network(shape, len(tokenizer), pad=SPECIAL.index(PAD), end=SPECIAL.index(END))
+    """A model of that shape, its weights drawn from the seed, in fp32 on the CPU."""
+    tokenizer = wrap_tokenizer(make_tokenizer(shape.words))
+    model = make_network(shape, len(tokenizer), pad=SPECIAL.index(PAD), end=SPECIAL.index(END))
     draw_weights(model, seed)
     return LanguageModel(
         model=model.eval(),
@@ -38,18 +38,18 @@ def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
     )
 
 
-def tokenizer_of(words: tuple[str, ...]) -> Tokenizer:
-    """Unigram over the special tokens, 256 bytes and " word" for each word and integer.
+def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
+    """A unigram tokenizer over the special tokens, 256 bytes and " word" for each word and integer.
 
-    A space is put before the text and taken off again after decoding, so that its first word too is one token. Where a
-    text spells out a piece that is no text ("<0x41>", "</s>"), its `<` is split off, so that it does not become it.
+    A space is put before the text and removed after decoding, so that the first word is one token as well. Where a text
+    spells the name of a byte or a special token ("<0x41>", "</s>"), its `<` is split off, so that it is encoded as text.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
     pieces += [(f" {word}", -1.0) for word in dict.fromkeys((*TINY_INTEGERS, *words))]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index(PAD), byte_fallback=True))
-    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]  # its stubs name a base class
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPELT_OUT), "isolated")  # type: ignore[assignment]  # as above
+    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]  # its stubs declare a base class
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_SPELLED_NAME), "isolated")  # type: ignore[assignment]  # as above
     tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]  # as above
         [decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
     )
@@ -57,8 +57,8 @@ def tokenizer_of(words: tuple[str, ...]) -> Tokenizer:
     return tokenizer
 
 
-def wrap(tokenizer: Tokenizer) -> Any:
-    """The tokenizer as transformers saves and reads it."""
+def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
+    """The same tokenizer as an object of transformers, which saves and reads it."""
     from transformers import PreTrainedTokenizerFast
 
     wrapped = PreTrainedTokenizerFast(
@@ -73,8 +73,8 @@ def wrap(tokenizer: Tokenizer) -> Any:
     return wrapped
 
 
-def network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> Any:
-    """A Llama of that shape, with whatever weights; the global random state stays as it was."""
+def make_network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> Any:
+    """A Llama of that shape with arbitrary weights; the global random state does not change."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -97,11 +97,11 @@ def network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> Any:
 def draw_weights(model: Any, seed: int) -> None:
     """Every matrix uniform with standard deviation 1/sqrt(width); vectors (the norms' gains) stay 1.
 
-    From raw 64-bit draws of PCG64, whose stream is fixed for good, through exact arithmetic: no library's or
-    processor's way of computing a normal deviate enters. At these widths the customary .02 trains much slower.
+    The weights come from raw 64-bit draws of PCG64, whose stream never changes, through exact arithmetic: they do not
+    depend on how a library or processor computes a normal deviate. At these widths the customary .02 trains much slower.
     """
     bits = np.random.PCG64(seed)
-    bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # of a uniform with that deviation
+    bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # of a uniform with that standard deviation
     for parameter in model.parameters():
         if parameter.dim() > 1:
             units = (bits.random_raw(parameter.numel()) >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - 1

@@ -1,4 +1,4 @@
-"""What a tokenizer from elsewhere is asked before training: which tokens end a turn, what pads, where answers begin."""
+"""What training needs to know about any tokenizer: the tokens that end a turn, the padding, and where answers begin."""
 
 from __future__ import annotations
 
@@ -15,65 +15,68 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 
 
 def ensure_template(tokenizer: Any) -> None:
-    """A base model without a chat template gets the plain one, which is saved with the policy."""
+    """Gives a base model without a chat template the plain one, which is saved with the policy."""
     if not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_TEMPLATE
 
 
 def end_ids(tokenizer: Any, model: Any, *, where: str) -> tuple[int, ...]:
-    """Every id that ends a turn; first the one that the template writes after an answer, else the end of sequence.
+    """Every id that ends a turn: first the one that the template writes after an answer, if any.
 
-    The others: the generation settings' list and the tokenizer's own. Raises `UserError` when there is none.
+    Then come the tokenizer's own, those of the generation settings and those of the configuration. Raises `UserError` where
+    there is none.
     """
-    found: list[int] = []
-    text = rendered(tokenizer, answered=True)
+    ids: list[int] = []
+    text = render_exchange(tokenizer, answered=True)
     if _ANSWER in text:
         special = special_ids(tokenizer)
         tail = tokenizer(text[text.rindex(_ANSWER) + len(_ANSWER) :], add_special_tokens=False).input_ids
-        found += [token for token in tail if token in special][:1]
+        ids += [token for token in tail if token in special][:1]
     generation = getattr(model, "generation_config", None)
     for source in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None), model.config.eos_token_id):
-        found += [] if source is None else source if isinstance(source, list) else [source]
-    if not found:
+        ids += [] if source is None else source if isinstance(source, list) else [source]
+    if not ids:
         raise UserError(
-            f"The tokenizer of {where} has no end token, so that no answer could ever end. Set `eos_token` in its "
+            f"The tokenizer of {where} has no end token, so no answer could end. Set `eos_token` in its "
             "tokenizer_config.json to the token that ends a turn."
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(ids))
 
 
 def pad_id(tokenizer: Any, model: Any, ends: tuple[int, ...]) -> int:
-    """A padding id that differs from every end id; becomes the tokenizer's and the model's.
+    """A padding id that differs from every end id. It becomes the padding id of the tokenizer and of the model.
 
-    The tokenizer's own if it will do; else an idle special token; else a new one, for which the embedding grows by a
-    row (the mean of all rows) unless it has one to spare.
+    It is the tokenizer's own where that differs; else an unused special token; else a new one, for which the embedding
+    grows by a row (the mean of all rows) unless it has an unused row.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
-        idle = _idle_special(tokenizer, ends)
-        tokenizer.add_special_tokens({"pad_token": "<pad>" if idle is None else tokenizer.convert_ids_to_tokens(idle)})
+        unused = _unused_special(tokenizer, ends)
+        tokenizer.add_special_tokens(
+            {"pad_token": "<pad>" if unused is None else tokenizer.convert_ids_to_tokens(unused)}
+        )
         own = int(tokenizer.pad_token_id)
         if own >= model.get_input_embeddings().weight.shape[0]:
-            _grow(model, own + 1)
+            _enlarge_embeddings(model, own + 1)
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = own
     return own
 
 
 def pad_on(tokenizer: Any, side: str) -> None:
-    """Where plain transformers will pad: a policy on the left, for `generate`, a reward model on the right.
+    """Sets the side on which transformers itself pads: a policy on the left, for `generate`, a reward model on the right.
 
-    What is saved are the tokenizer's initial arguments, hence both.
+    It sets the initial arguments too, since these are what transformers saves.
     """
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side
 
 
 def answer_prefix(tokenizer: Any) -> str:
-    """The white space that the template writes between the prompt's end and the answer's text, if any.
+    """The white space that must precede the text of an answer, '' where none must.
 
-    Such that the ids of prompt and answer, encoded apart, are those of the whole: a tokenizer that puts a space before
-    every text needs none from us.
+    The template may write white space between the prompt and the answer. The prefix is chosen so that the ids of prompt and
+    answer, encoded apart, equal those of the whole: a tokenizer that itself puts a space before every text needs none.
     """
-    prompt, whole = rendered(tokenizer, answered=False), rendered(tokenizer, answered=True)
+    prompt, whole = render_exchange(tokenizer, answered=False), render_exchange(tokenizer, answered=True)
     between = whole[len(prompt) : whole.rfind(_ANSWER)] if whole.startswith(prompt) else ""
     if not between.isspace():
         return ""
@@ -85,8 +88,8 @@ def answer_prefix(tokenizer: Any) -> str:
     return next((prefix for prefix in ("", between) if ids(prompt) + ids(prefix + _ANSWER) == together), between)
 
 
-def rendered(tokenizer: Any, *, answered: bool) -> str:
-    """One short exchange through the chat template, '' where the template refuses it."""
+def render_exchange(tokenizer: Any, *, answered: bool) -> str:
+    """A short exchange, with or without its answer, through the chat template; '' where the template refuses it."""
     turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
     try:
         return tokenizer.apply_chat_template(
@@ -97,21 +100,22 @@ def rendered(tokenizer: Any, *, answered: bool) -> str:
 
 
 def special_ids(tokenizer: Any) -> set[int]:
+    """The ids of all special tokens, added ones included."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
 
-def _idle_special(tokenizer: Any, ends: tuple[int, ...]) -> int | None:
-    """The special token whose name suits padding best and that neither ends, begins nor structures a dialogue."""
+def _unused_special(tokenizer: Any, ends: tuple[int, ...]) -> int | None:
+    """The special token whose name suits padding best, among those that no dialogue begins with, ends with or holds."""
     used = {*ends, tokenizer.bos_token_id}
-    used.update(tokenizer(rendered(tokenizer, answered=True), add_special_tokens=False).input_ids)
-    idle = sorted(special_ids(tokenizer) - used)
-    names = [(index, tokenizer.convert_ids_to_tokens(index).lower()) for index in idle]
+    used.update(tokenizer(render_exchange(tokenizer, answered=True), add_special_tokens=False).input_ids)
+    unused = sorted(special_ids(tokenizer) - used)
+    names = [(index, tokenizer.convert_ids_to_tokens(index).lower()) for index in unused]
     return next((index for rule in PADDING_NAMES for index, name in names if re.search(rule, name)), None)
 
 
-def _grow(model: Any, rows: int) -> None:
-    """Embeddings with `rows` rows; new ones are the mean of the old."""
+def _enlarge_embeddings(model: Any, rows: int) -> None:
+    """Enlarges the embeddings to `rows` rows; each new row is the mean of the old ones."""
     import torch
 
     old = model.get_input_embeddings().weight.shape[0]
