@@ -291,5 +291,5 @@ def test_unknown_loss_is_the_users_mistake() -> None:
 @pytest.mark.parametrize("noise", [-0.1, 0.5, 0.9])
 def test_noise_is_less_than_a_coin(name: str, noise: float) -> None:
     """Protects from a division by 0, and from labels that are believed the wrong way round."""
-    with pytest.raises(UserError, match=r"below .5"):
+    with pytest.raises(UserError, match=r"less than .5"):
         preference_loss(name, settings={"noise": noise})
