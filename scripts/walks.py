@@ -61,14 +61,14 @@ WALKS = (
         limits=Counts(stops=46, files=16, lines=1922, hops=32, climbs=17),
         visits="""
             arm/execute.py: _train_and_measure
-            testbeds/jsonl.py: Jsonl.open, Jsonl._split, _rows
-            testbeds/lines.py: read_lines, _record
-            testbeds/formats.py: parse_record, _dialogue, _turns
+            testbeds/jsonl.py: Jsonl.open, Jsonl._split, _read_rows
+            testbeds/lines.py: read_records, _parse_record_line
+            testbeds/formats.py: parse_record, _read_dialogue, _read_turns
             testbeds/lines.py: check_text
-            testbeds/formats.py: _answer
-            testbeds/dialogues.py: prompt_id
-            testbeds/provenance.py: first_turn_key, place
-            testbeds/jsonl.py: _disjoint
+            testbeds/formats.py: _read_answer
+            testbeds/dialogues.py: make_prompt_id
+            testbeds/provenance.py: make_turn_key, place_key
+            testbeds/jsonl.py: _part_splits
             testbeds/dialogues.py: Dialogues.__init__
             arm/data.py: preferences_of
             methods/dpo.py: DPO.train
@@ -320,14 +320,15 @@ WALKS = (
         "program",
         "from a completion to its verdict (evaluator hidden-tests, a program that reads standard input)",
         before=Counts(stops=28, files=8, lines=928, hops=10, climbs=3),
-        limits=Counts(stops=29, files=6, lines=850, hops=8, climbs=3),
+        limits=Counts(stops=29, files=6, lines=860, hops=8, climbs=3),
         visits="""
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
             sandbox/judging.py: Judge.__call__ as judge, SandboxJudge.judge_once
             sandbox/answer.py: build_program, extract_program, _fenced_blocks, _cut_to_python, prepend
             sandbox/judging.py: SandboxJudge._run, Pool.judge, Pool._judge_one
             sandbox/verdict.py: Worker.judge, Worker._run_tests, Worker._run_script, Worker._open_program
-            sandbox/process.py: opened, Pipes.__init__, file, launch, Box.__init__, Box.finish, Box._watch, Box._read, Box._reap
+            sandbox/process.py: open_box, Pipes.__init__, _make_memory_file, _start_process, Box.__init__, Box.finish
+            sandbox/process.py: Box._watch, Box._read, Box._reap
             sandbox/verdict.py: _decode_output, _explain_end, Worker._compare_output
             sandbox/compare.py: same_text
             sandbox/verdict.py: _failing_verdict

@@ -14,7 +14,7 @@ from preflab.evaluation.clusters import Cluster, behaviours, changed, check_inpu
 from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
 from preflab.sandbox.answer import Recipe
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
@@ -89,7 +89,7 @@ def test_what_has_no_value_stays_as_it_is() -> None:
 class DoublingJudge(Judge):
     """Judges texts: `twice` and `sum` print 2n, `square` n times n, `crash` breaks; only what is printed for 2 is expected."""
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         return [self.verdict(text, tests[0]) for text, tests in answers]
 
     @staticmethod

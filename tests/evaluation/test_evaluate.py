@@ -28,7 +28,7 @@ from preflab.rewards.base import Reward
 from preflab.sampling.base import Decoding, Samples
 from preflab.sampling.inference import Inference
 from preflab.sampling.native import Native
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
@@ -45,7 +45,7 @@ class Counted(Judge):
     def __init__(self) -> None:
         self.judged: list[tuple[str, tuple[Test, ...]]] = []
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         self.judged += [(text, tuple(tests)) for text, tests in answers]
         verdicts = []
         for text, tests in answers:

@@ -19,7 +19,7 @@ import pytest
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.rewards import REWARDS, parse_reward
-from preflab.rewards.base import checked
+from preflab.rewards.base import check_scores
 from preflab.rewards.command import Command
 from preflab.rewards.function import Function
 from preflab.rewards.http import Http
@@ -47,14 +47,14 @@ ANSWERS = [Completion("abc"), Completion("line\nbreak\u2028", truncated=True)]
 def test_wrong_scores_are_refused(scores: Any, complaint: str) -> None:
     """Too few, too many, not finite, no numbers: none of it reaches a loss."""
     with pytest.raises(UserError, match=complaint):
-        checked(scores, 2, "It")
+        check_scores(scores, 2, "It")
 
 
 def test_array_scores_are_taken() -> None:
     """numpy arrays, generators and booleans are lists of numbers too."""
     numpy = pytest.importorskip("numpy")
-    assert checked(numpy.array([1, 2.5], dtype="float32"), 2, "It") == [1.0, 2.5]
-    assert checked((flag for flag in (True, False)), 2, "It") == [1.0, 0.0]
+    assert check_scores(numpy.array([1, 2.5], dtype="float32"), 2, "It") == [1.0, 2.5]
+    assert check_scores((flag for flag in (True, False)), 2, "It") == [1.0, 0.0]
 
 
 # --- function
@@ -165,7 +165,7 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 
 def test_no_process_survives_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the program nor a child of it that ignores the end of its input."""
-    monkeypatch.setattr("preflab.rewards.command.PATIENCE", 0.2)
+    monkeypatch.setattr("preflab.rewards.command._PATIENCE", 0.2)
     source = (
         "import subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"

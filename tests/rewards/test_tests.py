@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.rewards.tests import TestReward, Tests
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.dialogues import Dialogues, Row
 from preflab.testbeds.minicode import Minicode
@@ -23,14 +23,14 @@ from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdic
 class Ask(Judge):
     """A function as a judge."""
 
-    def __init__(self, function: Callable[[Answers], list[Verdict]], every: bool = True) -> None:
+    def __init__(self, function: Callable[[TestedAnswers], list[Verdict]], every: bool = True) -> None:
         self.function, self.every = function, every
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         return self.function(answers)
 
 
-def judge(programs: Answers) -> list[Verdict]:
+def judge(programs: TestedAnswers) -> list[Verdict]:
     """A program is a number to add to the input."""
     verdicts: list[Verdict] = []
     for text, tests in programs:
@@ -44,7 +44,7 @@ def problem(name: str, add: int) -> Problem:
     return Problem(name, (Turn("user", name),), public_tests=public, hidden_tests=hidden)
 
 
-def make_testbed(run: Judge | Callable[[Answers], list[Verdict]] = judge) -> Dialogues:
+def make_testbed(run: Judge | Callable[[TestedAnswers], list[Verdict]] = judge) -> Dialogues:
     splits: dict[Split, list[Row]] = {
         "train": [Row(problem("a", 7)), Row(problem("b", 3))],
         "validation": [Row(problem("c", 7))],
@@ -54,7 +54,7 @@ def make_testbed(run: Judge | Callable[[Answers], list[Verdict]] = judge) -> Dia
 
 
 def opened(
-    spec: Tests | None = None, run: Judge | Callable[[Answers], list[Verdict]] = judge
+    spec: Tests | None = None, run: Judge | Callable[[TestedAnswers], list[Verdict]] = judge
 ) -> tuple[TestReward, Dialogues]:
     bed = make_testbed(run)
     with (spec or Tests()).open(Context(testbed=bed)) as reward:
@@ -74,7 +74,7 @@ def test_compiling_pays_and_the_wrong_format_costs() -> None:
     """Each part by itself, 10 or 0 below: right 10 + 1; wrong 0 + 1; what does not compile 0; "  7" is right but not the
     format, 10 + 1 - 3; so is what was cut off; with tests by share the parts are added to that, 10 x 2/3 + 1."""
 
-    def strict(programs: Answers) -> list[Verdict]:
+    def strict(programs: TestedAnswers) -> list[Verdict]:
         return [
             judge([program])[0] if program[0].strip().isdigit() else Verdict("compile-error", (False,) * 3)
             for program in programs
@@ -120,7 +120,7 @@ def test_a_failing_judge_is_no_wrong_answer() -> None:
     and otherwise gets the mean of the others' scores, (10 + 0) / 2 = 5: it never becomes a score of 0."""
     calls: list[int] = []
 
-    def flaky(programs: Answers) -> list[Verdict]:
+    def flaky(programs: TestedAnswers) -> list[Verdict]:
         calls.append(len(programs))
         failing = Verdict("error", (), {"error": "no memory"})
         return [failing if len(calls) % 2 and text == "7" else judge([(text, tests)])[0] for text, tests in programs]
@@ -132,7 +132,7 @@ def test_a_failing_judge_is_no_wrong_answer() -> None:
     with pytest.raises(UserError, match=r"failed twice on 1 of 1 answers \(at most 1% may be lost\).*'a'.*no memory"):
         dead.score([a], [Completion("7")])
 
-    def lame(programs: Answers) -> list[Verdict]:
+    def lame(programs: TestedAnswers) -> list[Verdict]:
         return [Verdict("error", ()) if text == "" else judge([(text, tests)])[0] for text, tests in programs]
 
     lenient, bed = opened(Tests(unjudged=0.4), run=lame)
@@ -161,7 +161,7 @@ def test_a_judge_bound_to_the_testbed_is_refused() -> None:
             return judge(programs)
 
     class Itself(Dialogues, Judge):
-        def judge_once(self, answers: Answers) -> list[Verdict]:
+        def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
             return judge(answers)
 
     bed = make_testbed()

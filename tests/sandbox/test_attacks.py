@@ -14,7 +14,7 @@ import pytest
 
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.compare import same_text
-from preflab.sandbox.groups import available, new_group
+from preflab.sandbox.groups import find_group_kind, make_group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.verdict import VALUE_BYTES, ProgramTask, Worker
 from preflab.types import Test
@@ -22,7 +22,7 @@ from preflab.types import Test
 LIMITS = Limits(cpu_s=3.0, wall_s=8.0, memory_mb=256)
 FIVE = ProgramTask("stdin", [Test("", "5")], limits=LIMITS)
 WRITE = (
-    "import gc, os\ndef send(data):\n    line = next(o for o in gc.get_objects() if type(o).__name__ == 'Line')\n"
+    "import gc, os\ndef send(data):\n    line = next(o for o in gc.get_objects() if type(o).__name__ == 'JudgeLine')\n"
     "    view = memoryview(data)\n    while view: view = view[os.write(line.outgoing.fileno(), view):]\n"
 )
 
@@ -63,11 +63,11 @@ SHARED = {
 }
 
 
-@pytest.mark.skipif(not available(), reason="needs root and control groups")
+@pytest.mark.skipif(not find_group_kind(), reason="needs root and control groups")
 @pytest.mark.parametrize("kind", SHARED)
 def test_what_a_run_leaves_charged_is_not_the_next_ones(kind: str, walls: Bubblewrap) -> None:
     """Protects the batch: memory that a namespace holds a little longer than its processes stopped it with an OSError."""
-    pair = new_group(), new_group()
+    pair = make_group(), make_group()
     worker = Worker(walls, pair)
     try:
         for _ in range(3):

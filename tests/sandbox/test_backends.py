@@ -13,7 +13,7 @@ from preflab.sandbox.bare import Bare
 from preflab.sandbox.judging import open_pool
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.verdict import ProgramTask, Worker
-from preflab.sandbox.walls import Descriptors, Start, Walls
+from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 from preflab.types import Test
 
 LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=256)
@@ -72,7 +72,7 @@ def test_off_linux_there_is_a_clear_message(name: str, monkeypatch: pytest.Monke
 class Broken(Walls):
     """Walls behind which nothing runs."""
 
-    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         return Bare.start(self.bare, ("/bin/false",), limits, fds)
 
     bare = Bare()

@@ -6,35 +6,37 @@ import pytest
 
 from preflab.sandbox import check
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.check import ATTACKS, REACHED, Attack, attack, describe
+from preflab.sandbox.check import _REACHED, ATTACKS, Attack, attack_walls, describe_walls
 from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.types import Test
 
 
 def test_every_attack_is_held(walls: Bubblewrap) -> None:
     """Protects what the command promises."""
-    assert [(found.attack, found.seen) for found in attack(walls) if not found.held] == []
-    assert {name for name, _ in describe(walls)} == {"walls", "system calls", "user id", "limits", "not stopped"}
+    assert [(found.attack, found.seen) for found in attack_walls(walls) if not found.held] == []
+    assert {name for name, _ in describe_walls(walls)} == {"walls", "system calls", "user id", "limits", "not stopped"}
 
 
 def test_an_attack_that_gets_through_is_seen(walls: Bubblewrap, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects from a check that cannot fail: one that reaches, one that is not stopped, one that ends as no hole would."""
     through = (
-        Attack("says so", f"print('{REACHED}')"),
+        Attack("says so", f"print('{_REACHED}')"),
         Attack("was to be stopped", "pass", "timeout"),
         Attack("was to be killed", "pass", code=-31),
         Attack("is harmless", "pass"),
     )
-    knows = f"def f():\n    return open('/tmp/main.py').read()[-{len(check.MARK) + 32}:]"
+    knows = f"def f():\n    return open('/tmp/main.py').read()[-{len(check.EXPECTED_MARK) + 32}:]"
     monkeypatch.setattr(check, "ATTACKS", through)
     monkeypatch.setattr(check.secrets, "token_hex", lambda count: "f" * 2 * count)
-    monkeypatch.setattr(check, "VERDICTS", {"knows": knows + f"  # {check.MARK}{'f' * 32}", "guesses": "def f(): pass"})
-    assert [found.held for found in attack(walls)] == [False, False, False, True, False, True]
+    monkeypatch.setattr(
+        check, "VERDICT_ATTACKS", {"knows": knows + f"  # {check.EXPECTED_MARK}{'f' * 32}", "guesses": "def f(): pass"}
+    )
+    assert [found.held for found in attack_walls(walls)] == [False, False, False, True, False, True]
     assert len({one.name for one in ATTACKS}) == len(ATTACKS)
 
 
 def test_a_search_for_the_expected_value_would_find_it(walls: Bubblewrap) -> None:
     """Protects from a search that finds nothing anywhere: here the value is in the program's memory, as its argument."""
-    expected = check.MARK + "0123456789abcdef" * 2
-    task = ProgramTask("call", [Test([expected], expected)], "f", check.QUICK)
-    assert Worker(walls).judge(check.VERDICTS["looks for what is expected"], task).correct
+    expected = check.EXPECTED_MARK + "0123456789abcdef" * 2
+    task = ProgramTask("call", [Test([expected], expected)], "f", check.QUICK_LIMITS)
+    assert Worker(walls).judge(check.VERDICT_ATTACKS["looks for what is expected"], task).correct

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.sandbox.compare import Comparison, same_text, same_value
+from preflab.sandbox.compare import OutputComparison, same_text, same_value
 from preflab.sandbox.wire import decode, encode
 
 
@@ -148,6 +148,6 @@ def test_wrong_values(expected: Any, got: Any) -> None:
         ("a \n", "a\n", "exact", False),
     ],
 )
-def test_other_ways_to_compare(expected: str, got: str, compare: Comparison, right: bool) -> None:
+def test_other_ways_to_compare(expected: str, got: str, compare: OutputComparison, right: bool) -> None:
     """Protects the data sets' own rules: competitions part by white space, some answers count in any case."""
     assert same_text(expected, got, compare) is right

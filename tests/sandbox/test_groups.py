@@ -9,26 +9,34 @@ from pathlib import Path
 import pytest
 
 from preflab.sandbox import groups
-from preflab.sandbox.groups import OVERHEAD, ROOT, Version1, Version2, available, new_group, sweep
+from preflab.sandbox.groups import (
+    GROUP_OVERHEAD,
+    GROUPS_ROOT,
+    GroupVersion1,
+    GroupVersion2,
+    find_group_kind,
+    make_group,
+    sweep_groups,
+)
 from preflab.sandbox.usage import Usage
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """Another root, where nothing is a control group; what was found of this machine is forgotten before and after."""
-    monkeypatch.setattr(groups, "ROOT", tmp_path)
-    available.cache_clear()
+    monkeypatch.setattr(groups, "GROUPS_ROOT", tmp_path)
+    find_group_kind.cache_clear()
     yield tmp_path
-    available.cache_clear()
+    find_group_kind.cache_clear()
 
 
 def test_version_2_by_its_files(elsewhere: Path) -> None:
     """Protects the unified hierarchy: one folder a run, its limit with the walls' own share, microseconds as seconds, and the
     kernel's count of what it killed."""
-    group = Version2("preflab-1-0")
+    group = GroupVersion2("preflab-1-0")
     group.open(64 << 20)
     folder = elsewhere / "preflab-1-0-1"
-    assert (folder / "memory.max").read_text() == str((64 << 20) + OVERHEAD)
+    assert (folder / "memory.max").read_text() == str((64 << 20) + GROUP_OVERHEAD)
     assert (folder / "memory.swap.max").read_text() == "0"
     group.add(4321)
     assert (folder / "cgroup.procs").read_text() == "4321"
@@ -43,42 +51,42 @@ def test_version_2_by_its_files(elsewhere: Path) -> None:
 
 def test_without_the_kernels_files_there_is_no_group(elsewhere: Path) -> None:
     """Protects from a limit that nobody keeps: a folder that can be made is not yet a control group."""
-    assert available() is None
-    assert new_group() is None
-    sweep()
+    assert find_group_kind() is None
+    assert make_group() is None
+    sweep_groups()
 
 
 def test_processes_that_are_not_seen_from_here_are_left_alone(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects this process: a group that another container fills lists its processes as 0, and a signal to 0 reaches us."""
     killed: list[int] = []
-    monkeypatch.setattr(groups, "available", lambda: Version2)
+    monkeypatch.setattr(groups, "find_group_kind", lambda: GroupVersion2)
     monkeypatch.setattr("os.kill", lambda pid, _: killed.append(pid))
     for name, listed in (("preflab-4194305-0", "0\n17\n"), ("preflab-4194306-0", "18\n")):
         (elsewhere / name).mkdir()
         (elsewhere / name / "cgroup.procs").write_text(listed)
-    sweep()
+    sweep_groups()
     assert killed == [18]
 
 
-@pytest.mark.skipif(available() is None, reason="needs root and control groups")
+@pytest.mark.skipif(find_group_kind() is None, reason="needs root and control groups")
 def test_groups_of_a_killed_judge_are_swept() -> None:
     """Protects the machine: groups named after a process that is gone are removed, those of one that lives are not."""
     process = subprocess.Popen(["true"])
     process.wait()
-    kind, mine = available(), new_group()
+    kind, mine = find_group_kind(), make_group()
     assert kind is not None and mine is not None
     left = kind(f"preflab-{process.pid}-0")
     try:
         for group in (left, mine):
             group.open(64 << 20)
-        sweep()
+        sweep_groups()
         assert not any(folder.exists() for folder in left.folders.values())
         assert all(folder.exists() for folder in mine.folders.values())
     finally:
         mine.close()
 
 
-@pytest.mark.skipif(not (ROOT / "memory").is_dir(), reason="needs version 1")
+@pytest.mark.skipif(not (GROUPS_ROOT / "memory").is_dir(), reason="needs version 1")
 def test_version_1_is_found_before_version_2() -> None:
     """Protects machines with both mounted: the memory controller is the first one's."""
-    assert available() in (Version1, None)
+    assert find_group_kind() in (GroupVersion1, None)

@@ -153,14 +153,14 @@ def test_each_call_has_a_limit_of_its_own(worker: Worker) -> None:
 
 def test_a_failure_of_the_machine_is_tried_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects from the machine's failures counted as wrong answers: two in a row are forgiven, three are an `error`."""
-    opened, failures = module.opened, iter([True, True, False, *[True] * 3])
+    opened, failures = module.open_box, iter([True, True, False, *[True] * 3])
 
     def sometimes(*arguments: Any, **settings: Any) -> Any:
         if next(failures):
             raise NotStarted("no space for a namespace")
         return opened(*arguments, **settings)
 
-    monkeypatch.setattr(module, "opened", sometimes)
+    monkeypatch.setattr(module, "open_box", sometimes)
     one = SUMS._replace(tests=SUMS.tests[:1])
     assert outcome(worker, "print(3)", one) == "passed"
     verdict = worker.judge("print(3)", one)

@@ -16,9 +16,9 @@ from tests.conftest import require_feature
 
 from preflab.sandbox import process, seccomp
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.image import furnish
+from preflab.sandbox.image import copy_with_libraries
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.process import NotStarted, opened
+from preflab.sandbox.process import NotStarted, open_box
 from preflab.sandbox.verdict import ProgramTask, Worker
 from preflab.types import Test
 
@@ -231,7 +231,7 @@ def test_a_descriptor_of_the_judge_is_not_handed_on(walls: Bubblewrap, tmp_path:
     with (tmp_path / "verdicts").open("wb") as file:
         os.set_inheritable(file.fileno(), True)
         source = b"import os\nfor fd in range(3, 200):\n    try: os.write(fd, b'forged')\n    except OSError: pass"
-        with opened(walls, ("/python/bin/python3", "/tmp/main.py"), source, QUICK, group=None, stdin=b"") as box:
+        with open_box(walls, ("/python/bin/python3", "/tmp/main.py"), source, QUICK, group=None, stdin=b"") as box:
             box.finish()
     assert (tmp_path / "verdicts").read_bytes() == b"" and box.code == 0
 
@@ -241,7 +241,7 @@ def test_walls_that_cannot_stand_are_no_verdict(walls: Bubblewrap, monkeypatch: 
     monkeypatch.setattr(walls, "image", Path("/nowhere"))
     with (
         pytest.raises(NotStarted, match="nowhere"),
-        opened(walls, ("/bin/sh",), b"", Limits(), group=None, stdin=b"") as box,
+        open_box(walls, ("/bin/sh",), b"", Limits(), group=None, stdin=b"") as box,
     ):
         box.finish()
 
@@ -257,7 +257,7 @@ def test_root_gives_each_run_a_user_of_its_own(walls: Bubblewrap) -> None:
     """Protects what belongs to a user, such as kernel keyrings: two runs are two users outside, neither of them root."""
     users: set[int] = set()
     for _ in range(2):
-        with opened(walls, ("/bin/sh", "-c", "read x"), b"", QUICK, group=None, stdin=None) as box:
+        with open_box(walls, ("/bin/sh", "-c", "read x"), b"", QUICK, group=None, stdin=None) as box:
             time.sleep(0.1)
             children = subprocess.run(
                 ["ps", "-o", "uid=", "--ppid", str(box.process.pid)], capture_output=True, text=True
@@ -266,12 +266,12 @@ def test_root_gives_each_run_a_user_of_its_own(walls: Bubblewrap) -> None:
     assert len(users) == 2 and min(users) >= 0x40000000
 
 
-@pytest.mark.parametrize("machine", seccomp.MACHINES)
+@pytest.mark.parametrize("machine", seccomp._MACHINES)
 def test_the_filter_is_well_formed(machine: str) -> None:
     """Protects the jumps: every instruction has 8 bytes, none leads beyond the end, the last one answers."""
-    code = seccomp.program(machine)
+    code = seccomp.build_filter(machine)
     lines = [code[start : start + 8] for start in range(0, len(code), 8)]
-    assert len(code) % 8 == 0 and lines[-1][0] == seccomp.RETURN
+    assert len(code) % 8 == 0 and lines[-1][0] == seccomp._RETURN
     assert all(
         index + 1 + max(line[2], line[3]) < len(lines) for index, line in enumerate(lines[:-1]) if line[0] & 7 == 5
     )
@@ -284,7 +284,7 @@ def test_a_shell_that_is_bash_sets_the_limits_too(walls: Bubblewrap, monkeypatch
     with tempfile.TemporaryDirectory(dir=walls.image.parent) as folder:  # where the user that it drops to may look
         Path(folder).chmod(0o755)
         root = Path(shutil.copytree(walls.image, Path(folder) / "image", symlinks=True))
-        furnish(root, {"/bin/sh": bash})
+        copy_with_libraries(root, {"/bin/sh": bash})
         monkeypatch.setattr(walls, "image", root)
         verdict = Worker(walls).judge(LIMIT, PROCESSES)
     assert verdict.correct, verdict.detail
@@ -293,7 +293,7 @@ def test_a_shell_that_is_bash_sets_the_limits_too(walls: Bubblewrap, monkeypatch
 def test_the_user_is_changed_with_and_without_setpriv(walls: Bubblewrap, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects both ways to a user of its own: by another program, which is quick, and by this process."""
     for able in (True, False):
-        monkeypatch.setattr(process, "can_set_user", lambda able=able: able)
+        monkeypatch.setattr(process, "_can_set_user", lambda able=able: able)
         assert Worker(walls).judge(LIMIT, PROCESSES).correct
 
 

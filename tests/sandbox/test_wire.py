@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.sandbox.wire import DEPTH, Foreign, decode, encode, rebuild
+from preflab.sandbox.wire import _DEPTH, Foreign, decode, encode, rebuild
 
 SCALARS = (
     st.none()
@@ -77,7 +77,7 @@ def test_any_text_is_a_value_or_foreign(text: str | bytes) -> None:
         '{"c":[1.0]}',
         "[1,]",
         "[" * 100_000,
-        "[" * (DEPTH + 1) + "]" * (DEPTH + 1),
+        "[" * (_DEPTH + 1) + "]" * (_DEPTH + 1),
         "1" * 5000,
         '"\\ud800',
     ],

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.dialogues import SPLITS
+from preflab.testbeds.base import SPLITS
 from preflab.testbeds.hh_rlhf import HH, join_turns, parse_dialogue
-from preflab.testbeds.provenance import first_turn_key
+from preflab.testbeds.provenance import make_turn_key
 from preflab.types import Turn
 
 GOOD = [
@@ -106,8 +106,8 @@ def test_no_first_turn_stands_in_two_parts(tmp_path: Path, fractions: tuple[floa
     for part in ("policy", "evaluator"):
         with spec(folder, part=part, fractions=fractions, validation=0.3).open(Context()) as testbed:
             for split in SPLITS:
-                keys = {first_turn_key(record.prompt) for record in testbed.preferences(split)}
-                assert keys == {first_turn_key(prompt) for prompt in testbed.prompts(split)}
+                keys = {make_turn_key(record.prompt) for record in testbed.preferences(split)}
+                assert keys == {make_turn_key(prompt) for prompt in testbed.prompts(split)}
                 assert seen.setdefault("test" if split == "test" else f"{part} {split}", keys) == keys
     assert len(seen) == 5
     assert sum(len(keys) for keys in seen.values()) == len(set().union(*seen.values())) == 200
@@ -148,12 +148,12 @@ def test_chosen_answers_are_the_demonstrations(tmp_path: Path) -> None:
 def test_hub_rows_equal_folder_rows(tmp_path: Path) -> None:
     """`datasets`, which serves the hub, reads the same records from the same files as the local reader."""
     datasets = pytest.importorskip("datasets")
-    from preflab.testbeds.hub import hub_records
+    from preflab.testbeds.hub import load_hub_records
 
     datasets.disable_progress_bars()
     folder = write(write(tmp_path / "hh", GOOD[:6]), GOOD[6:9], "helpful-base/test.jsonl")
     for split in ("train", "test"):
-        through_hub = [dict(record) for _, record in hub_records(str(folder), "helpful-base", split)]
+        through_hub = [dict(record) for _, record in load_hub_records(str(folder), "helpful-base", split)]
         assert through_hub == (GOOD[:6] if split == "train" else GOOD[6:9])
 
 

@@ -11,7 +11,8 @@ import pytest
 from preflab.errors import UserError
 from preflab.spec import Context, read_spec
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.dialogues import SPLITS, Row
+from preflab.testbeds.base import SPLITS
+from preflab.testbeds.dialogues import Row
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.jsonl import Jsonl
 from preflab.types import Completion, Problem, Test, Turn

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import require_feature
 
 from preflab.errors import UserError
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
 from preflab.types import Problem
@@ -25,7 +25,7 @@ def write(path: Path, *records: Any) -> str:
 
 def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
     """Protects `judge: sandbox`: answers to the user's own problems run as programs; tests that are no text are named."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     rows = [{"prompt": f"Add, {n}.", "tests": [{"input": "1 2", "output": "3"}]} for n in range(40)]
     spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
     with spec.open(Context()) as testbed:

@@ -15,10 +15,24 @@ from preflab.errors import UserError
 from preflab.spec import Context, parse_spec
 from preflab.testbeds.minicode import Minicode
 from preflab.testbeds.minicode import problems as generation
-from preflab.testbeds.minicode.behaviour import PROBES, STEPS, behaviour, near_misses, same_on, value_of
-from preflab.testbeds.minicode.corpus import reworded
-from preflab.testbeds.minicode.language import WORDS
-from preflab.testbeds.minicode.problems import LEVELS, VAGUE_STEPS, Task, passes, phrases_of, readings
+from preflab.testbeds.minicode.behaviour import (
+    PROBES,
+    STEPS,
+    agrees_on,
+    evaluate_program,
+    find_behaviour,
+    list_near_misses,
+)
+from preflab.testbeds.minicode.corpus import reword_step
+from preflab.testbeds.minicode.language import MINICODE_WORDS
+from preflab.testbeds.minicode.problems import (
+    LEVELS,
+    VAGUE_STEPS,
+    MinicodeTask,
+    list_phrases,
+    list_readings,
+    passes_tests,
+)
 from preflab.testbeds.minicode.testbed import OpenMinicode
 from preflab.types import Problem, Split
 
@@ -38,9 +52,9 @@ def bed() -> Iterator[OpenMinicode]:
         yield opened
 
 
-def tasks_of(spec: Minicode, split: Split) -> Sequence[Task]:
+def tasks_of(spec: Minicode, split: Split) -> Sequence[MinicodeTask]:
     phrasing = generation.Phrasing(spec.vague_share, spec.inverted_share)
-    return generation.tasks(spec.seed, split, getattr(spec, split), phrasing)
+    return generation.make_tasks(spec.seed, split, getattr(spec, split), phrasing)
 
 
 def opened(spec: Minicode, seed: int) -> OpenMinicode:
@@ -83,7 +97,7 @@ def test_sizes_levels_and_ids(bed: OpenMinicode) -> None:
 def test_splits_share_no_behaviour(bed: OpenMinicode) -> None:
     """No two problems, of one split or of two, have targets that agree on every probe; none is trivial."""
     del bed
-    behaviours = [behaviour(task.target) for split in SPLITS for task in tasks_of(Minicode(), split)]
+    behaviours = [find_behaviour(task.target) for split in SPLITS for task in tasks_of(Minicode(), split)]
     assert len(set(behaviours)) == len(behaviours) == 3500
     assert all(len(set(values)) > 3 and values != PROBES for values in behaviours)
 
@@ -106,10 +120,14 @@ def test_targets_solve_and_near_misses_do_not() -> None:
     for split in SPLITS:
         for task in tasks_of(SMALL, split):
             problem = task.problem
-            assert passes(task.target, (*problem.public_tests, *problem.hidden_tests))
-            others = [near for near in near_misses(task.target) if not same_on(near, PROBES, behaviour(task.target))]
+            assert passes_tests(task.target, (*problem.public_tests, *problem.hidden_tests))
+            others = [
+                near
+                for near in list_near_misses(task.target)
+                if not agrees_on(near, PROBES, find_behaviour(task.target))
+            ]
             different += len(others)
-            survivors += sum(passes(near, problem.hidden_tests) for near in others)
+            survivors += sum(passes_tests(near, problem.hidden_tests) for near in others)
     assert different > 1000
     assert survivors < 0.03 * different
 
@@ -122,14 +140,16 @@ def test_statements_are_decided() -> None:
         said = words.split(" of ")[::-1] if " of " in words else words.split(" then ")
         assert len(said) == len(task.target)
         vague += sum(phrase in VAGUE_STEPS for phrase in said)
-        for program in readings(said, task.target):
-            assert not passes(program, task.problem.public_tests) or passes(program, task.problem.hidden_tests)
+        for program in list_readings(said, task.target):
+            assert not passes_tests(program, task.problem.public_tests) or passes_tests(
+                program, task.problem.hidden_tests
+            )
     assert vague > 20
 
 
 def test_phrases_say_one_thing() -> None:
     """A full phrase belongs to one step, and no vague phrase is a full one."""
-    full = [phrase for texts in STEPS.values() for text in texts for phrase in phrases_of(text)[0]]
+    full = [phrase for texts in STEPS.values() for text in texts for phrase in list_phrases(text)[0]]
     assert len(set(full)) == len(full)
     assert not set(full) & set(VAGUE_STEPS)
     assert all(len(meanings) > 1 for meanings in VAGUE_STEPS.values())
@@ -138,7 +158,7 @@ def test_phrases_say_one_thing() -> None:
 def test_words_cover_statements_and_programs(bed: OpenMinicode) -> None:
     """Every word of every statement and program is in the vocabulary, and prompts are short."""
     known = set(bed.words())
-    assert bed.words() == WORDS
+    assert bed.words() == MINICODE_WORDS
     texts = [statement(problem) for split in SPLITS for problem in bed.prompts(split)]
     texts += [pair.chosen.text + " " + pair.rejected.text for pair in bed.preferences("train")]
     texts += [demonstration.completion.text for demonstration in bed.demonstrations("train")]
@@ -178,10 +198,10 @@ def test_reworded_steps_mean_the_same() -> None:
     inputs = [*PROBES, *range(-9, 10)]
     different = 0
     for text in (text for texts in STEPS.values() for text in texts):
-        other = reworded(text)
+        other = reword_step(text)
         different += other != (text,)
-        wanted = [(given, value_of((text,), given)) for given in inputs]
-        assert all(value_of(other, given) == value for given, value in wanted if value is not None), text
+        wanted = [(given, evaluate_program((text,), given)) for given in inputs]
+        assert all(evaluate_program(other, given) == value for given, value in wanted if value is not None), text
     assert different > 60
 
 
@@ -212,7 +232,7 @@ def test_wording_knobs() -> None:
     plain = Minicode(train=60, vague_share=0, inverted_share=0)
     for task in tasks_of(plain, "train"):
         said = statement(task.problem).split(" : ")[0].split(" then ")
-        assert all(phrase in phrases_of(text)[0] for phrase, text in zip(said, task.target, strict=True))
+        assert all(phrase in list_phrases(text)[0] for phrase, text in zip(said, task.target, strict=True))
     inverted = opened(Minicode(train=60, inverted_share=1), 0)
     assert all(" of " in statement(problem) for problem in inverted.prompts("train"))
 

@@ -13,14 +13,14 @@ from preflab.testbeds.minicode.language import (
     INTEGERS,
     MAX_STEPS,
     MAX_VALUE,
+    MINICODE_WORDS,
     OPERATORS,
-    WORDS,
     CompileError,
     RuntimeFault,
-    compiled,
-    run,
+    compile_program,
+    run_program,
 )
-from preflab.testbeds.minicode.testbed import judge
+from preflab.testbeds.minicode.testbed import judge_minicode
 from preflab.types import Test
 
 OUTCOMES = {"passed", "failed", "runtime-error", "compile-error"}
@@ -74,7 +74,7 @@ GOLDEN = {
 @pytest.mark.parametrize(("text", "value"), GOLDEN.items())
 def test_operator(text: str, value: object) -> None:
     """Each operator on [3, -4, 3, 8, -1], by hand; division and remainder round down: -4 div 2 = -2, -1 mod 5 = 4."""
-    assert run(compiled(text), LIST) == value
+    assert run_program(compile_program(text), LIST) == value
 
 
 def test_every_operator_has_a_golden_value() -> None:
@@ -83,7 +83,7 @@ def test_every_operator_has_a_golden_value() -> None:
 
 def test_pipeline_and_lone_integer() -> None:
     """Steps act left to right, and on an integer too: even -4, 8 -> doubled -8, 16 -> sum 8 -> 8 - 9 = -1 -> 1."""
-    assert run(compiled("keep even | mul 2 | sum | sub 9 | abs"), LIST) == 1
+    assert run_program(compile_program("keep even | mul 2 | sum | sub 9 | abs"), LIST) == 1
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_pipeline_and_lone_integer() -> None:
 def test_no_program(text: str) -> None:
     """What is no program is refused when compiled, numbers that only look like numbers included."""
     with pytest.raises(CompileError):
-        compiled(text)
+        compile_program(text)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +109,20 @@ def test_no_value(text: str, value: tuple[int, ...]) -> None:
     9 squared four times is 9^16, far beyond 9,999.
     """
     with pytest.raises(RuntimeFault):
-        run(compiled(text), value)
+        run_program(compile_program(text), value)
 
 
 def test_empty_list() -> None:
     """Operators that have a value on the empty list give it."""
-    assert [run(compiled(text), ()) for text in ("sum", "len", "count odd")] == [0, 0, 0]
-    assert all(run(compiled(text), ()) == () for text in ("sort", "sums", "gaps", "rotate 3", "other", "tail 2"))
+    assert [run_program(compile_program(text), ()) for text in ("sum", "len", "count odd")] == [0, 0, 0]
+    assert all(
+        run_program(compile_program(text), ()) == () for text in ("sort", "sums", "gaps", "rotate 3", "other", "tail 2")
+    )
 
 
 texts = st.one_of(
     st.text(),
-    st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join),
+    st.lists(st.sampled_from(MINICODE_WORDS), max_size=40).map(" ".join),
     st.lists(st.sampled_from(list(GOLDEN)), max_size=20).map(" | ".join),
 )
 values = st.one_of(st.integers(-99, 99), st.lists(st.integers(-99, 99), max_size=10))
@@ -129,34 +131,34 @@ values = st.one_of(st.integers(-99, 99), st.lists(st.integers(-99, 99), max_size
 @given(texts, st.lists(st.builds(Test, values, values), min_size=1, max_size=4))
 def test_total_and_pure(text: str, tests: list[Test]) -> None:
     """Any text gets a verdict, the same each time, with one answer a test; JSON and back changes nothing."""
-    verdict = judge(text, tests)
+    verdict = judge_minicode(text, tests)
     assert verdict.outcome in OUTCOMES
     assert len(verdict.passed) == len(tests)
     assert verdict.correct == all(verdict.passed)
     thawed = [Test(*json.loads(json.dumps([test.input, test.output]))) for test in tests]
-    assert judge(text, thawed) == verdict == judge(text, tests)
+    assert judge_minicode(text, thawed) == verdict == judge_minicode(text, tests)
     json.dumps(dict(verdict.detail))
 
 
 def test_verdicts() -> None:
     """The outcome is that of the first failing test; `detail` shows it."""
     tests = [Test((1, 2), 2), Test((5, 3), 3), Test((), 0)]
-    verdict = judge("max", tests)
+    verdict = judge_minicode("max", tests)
     assert (verdict.outcome, verdict.passed) == ("failed", (True, False, False))
     assert verdict.detail == {"input": (5, 3), "expected": 3, "got": 5}
-    assert judge("max", tests[::-1]).outcome == "runtime-error"
-    assert judge("maximum", tests).outcome == "compile-error"
-    assert judge("last", tests[:2]).correct
+    assert judge_minicode("max", tests[::-1]).outcome == "runtime-error"
+    assert judge_minicode("maximum", tests).outcome == "compile-error"
+    assert judge_minicode("last", tests[:2]).correct
 
 
 def test_no_tests_is_an_error() -> None:
     """A program without tests must not count as correct: the held-out splits carry none."""
     with pytest.raises(UserError, match="without tests"):
-        judge("sum", [])
+        judge_minicode("sum", [])
 
 
 def test_words_are_one_flat_vocabulary() -> None:
     """Fewer than 350 distinct words, the integers from -99 to 99 among them."""
-    assert len(set(WORDS)) == len(WORDS) < 350
-    assert set(INTEGERS) == {str(number) for number in range(-99, 100)} <= set(WORDS)
-    assert all(word.split() == [word] for word in WORDS)
+    assert len(set(MINICODE_WORDS)) == len(MINICODE_WORDS) < 350
+    assert set(INTEGERS) == {str(number) for number in range(-99, 100)} <= set(MINICODE_WORDS)
+    assert all(word.split() == [word] for word in MINICODE_WORDS)

@@ -10,23 +10,23 @@ from tests.conftest import require_feature
 
 from preflab.models import tiny
 from preflab.models.spec import TinyShape
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.minicode import problems
-from preflab.testbeds.minicode.behaviour import PROBES, STEPS, near_misses, value_of
-from preflab.testbeds.minicode.corpus import right_answer
-from preflab.testbeds.minicode.language import Value
+from preflab.testbeds.minicode.behaviour import PROBES, STEPS, evaluate_program, list_near_misses
+from preflab.testbeds.minicode.corpus import write_right_answer
+from preflab.testbeds.minicode.language import MinicodeValue
 from preflab.testbeds.minicode.problems import Phrasing
-from preflab.testbeds.minicode.python import OPENING, translated
+from preflab.testbeds.minicode.python import OPENING, translate_program
 
 SMALL = {"kind": "minicode-py", "train": 30, "validation": 6, "test": 6}
 
 
-def value(program: str, given: Value) -> Value | None:
+def value(program: str, given: MinicodeValue) -> MinicodeValue | None:
     """What the translation of a program returns; None where it raises."""
     space: dict[str, Any] = {}
-    exec(OPENING + translated(program), space)
+    exec(OPENING + translate_program(program), space)
     try:
         found = space["f"](list(given))
     except (IndexError, ValueError, TypeError, ZeroDivisionError):
@@ -37,12 +37,12 @@ def value(program: str, given: Value) -> Value | None:
 @pytest.mark.parametrize("step", [text for texts in STEPS.values() for text in texts])
 def test_a_step_means_what_it_translates(step: str) -> None:
     """Protects every operator with every argument: the same value on every probe, and on what a fold leaves."""
-    assert all(value(step, probe) == value_of((step,), probe) for probe in PROBES)
+    assert all(value(step, probe) == evaluate_program((step,), probe) for probe in PROBES)
     after = ("sum", step)
     assert all(
-        value(" | ".join(after), probe) == value_of(after, probe)
+        value(" | ".join(after), probe) == evaluate_program(after, probe)
         for probe in PROBES
-        if value_of(after, probe) is not None
+        if evaluate_program(after, probe) is not None
     )
 
 
@@ -50,18 +50,18 @@ def test_programs_and_their_near_misses() -> None:
     """Protects demonstrations and pairs: on the tests, targets, their other wordings and their near misses keep their values
     (where minicode has one)."""
     rng = random.Random(0)
-    for task in problems.tasks(0, "train", 60, Phrasing(0.25, 0.1)):
+    for task in problems.make_tasks(0, "train", 60, Phrasing(0.25, 0.1)):
         tests = (*task.problem.public_tests, *task.problem.hidden_tests)
-        assert all(value(right_answer(rng, task).text, test.input) == test.output for test in tests)
-        for program in list(near_misses(task.target))[:10]:
+        assert all(value(write_right_answer(rng, task).text, test.input) == test.output for test in tests)
+        for program in list(list_near_misses(task.target))[:10]:
             for test in tests:
-                wanted = value_of(program, test.input)
+                wanted = evaluate_program(program, test.input)
                 assert wanted is None or value(" | ".join(program), test.input) == wanted
 
 
 def test_answers_run_in_the_sandbox() -> None:
     """Protects the testbed: its pairs are right and wrong by its own judge, which holds no tests; a policy's tricks fail."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     with TESTBEDS.parse(SMALL).open(Context()) as testbed:
         tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in testbed.prompts("train")}
         pairs = testbed.preferences("train")

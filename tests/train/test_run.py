@@ -21,7 +21,7 @@ from tests.conftest import require_feature
 from preflab import cli
 from preflab.arm import execute as executing
 from preflab.errors import UserError
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 from preflab.train.directory import differences, locked, need_space
 from preflab.types import VERDICT
 
@@ -149,7 +149,7 @@ def test_random_scores_are_journalled_before_use(forks: Forks, tmp_path: Path) -
 def test_verdicts_of_the_sandbox_are_journalled(forks: Forks, tmp_path: Path) -> None:
     """PPO rewarded by real programs, killed after its second rollout is judged: the verdicts are used, not formed again, and
     the metrics hold the share of each, as in a run that nobody killed."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     python = {"kind": "minicode-py", "train": 40, "validation": 10, "test": 8}
     spec = arm("ppo", testbed=python, reward={"kind": "tests"})
     calm, rough = tmp_path / "calm", tmp_path / "rough"

@@ -11,7 +11,7 @@ from preflab.arm.spec import TRAINED_ON, Arm, made_elsewhere, saved_models, stag
 from preflab.errors import UserError
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.formats import parse_record
-from preflab.testbeds.lines import read_lines
+from preflab.testbeds.lines import read_records
 from preflab.testbeds.provenance import refuse_overlap
 from preflab.train.files import read_json
 from preflab.types import Preference, Ranking, Rated, best_and_worst, of_two, to_preference, to_ranking
@@ -50,7 +50,7 @@ def read_answers(path: Path) -> list[Answers]:
     answers all score the same. A file of the user's has the fields of `testbeds.formats`; raises `UserError` naming its line.
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    rows = [parse_answers(record, where) for file in files for where, record in read_lines(file)]
+    rows = [parse_answers(record, where) for file in files for where, record in read_records(file)]
     return [row for row in rows if not isinstance(row, Ranking) or len(set(row.scores)) > 1]
 
 

@@ -7,10 +7,10 @@ import sys
 from rich.console import Console
 from rich.progress import track
 
-from preflab.testbeds.code.judge_file import Judged
+from preflab.testbeds.code.judge_file import JudgedPrograms
 
 
-def track_verdicts(verdicts: Judged, label: str, total: int) -> Judged:
+def track_verdicts(verdicts: JudgedPrograms, label: str, total: int) -> JudgedPrograms:
     """The verdicts, unchanged, while a bar named `label` counts them."""
     hidden = total == 0 or not sys.stderr.isatty()
     return track(verdicts, label, total, console=Console(stderr=True), disable=hidden)

@@ -16,13 +16,13 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from preflab.sandbox.bubblewrap import Bubblewrap
-    from preflab.sandbox.check import attack, describe
+    from preflab.sandbox.check import attack_walls, describe_walls
 
     walls, console = Bubblewrap(), Console(soft_wrap=True)
-    for name, words in describe(walls):
+    for name, words in describe_walls(walls):
         console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
     fallen = 0
-    for result in attack(walls):
+    for result in attack_walls(walls):
         fallen += not result.held
         mark = "held" if result.held else "[bold red]FELL[/bold red]"
         console.print(f"{mark}  {result.attack}  ({result.seen})", highlight=False)

@@ -51,7 +51,7 @@ def open_reward(spec: RewardSpec, context: Context) -> Generator[Reward]:
         yield reward
 
 
-def checked(scores: Any, count: int, source: str) -> list[float]:
+def check_scores(scores: Any, count: int, source: str) -> list[float]:
     """`scores` as `count` finite floats; raises `UserError` naming the `source` and the first wrong row."""
     if isinstance(scores, (str, bytes, dict)) or not hasattr(scores, "__iter__"):
         raise UserError(
@@ -60,10 +60,10 @@ def checked(scores: Any, count: int, source: str) -> list[float]:
     given = list(scores)
     if len(given) != count:
         raise UserError(f"{source} gave {len(given)} scores for {count} completions; it must give one each, in order.")
-    return [number(score, f"{source}, completion {row}") for row, score in enumerate(given)]
+    return [check_score(score, f"{source}, completion {row}") for row, score in enumerate(given)]
 
 
-def number(score: Any, source: str) -> float:
+def check_score(score: Any, source: str) -> float:
     """`score` as a finite float; raises `UserError` otherwise."""
     try:
         value = math.nan if isinstance(score, (str, bytes)) else float(score)
@@ -74,7 +74,7 @@ def number(score: Any, source: str) -> float:
     return value
 
 
-def to_json(prompt: Prompt, completion: Completion) -> dict[str, Any]:
+def answer_to_json(prompt: Prompt, completion: Completion) -> dict[str, Any]:
     """A completion as programs outside preflab receive it."""
     return {
         "id": prompt.id,

@@ -23,12 +23,12 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.rewards.base import Reward, RewardSpec, number, to_json
+from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-PATIENCE = 5.0  # seconds that the program has to end by itself
-TAIL = 2000  # characters of its error output that a message shows
+_PATIENCE = 5.0  # seconds that the program has to end by itself
+_TAIL = 2000  # characters of its error output that a message shows
 
 
 class Command(RewardSpec):
@@ -49,7 +49,7 @@ class Command(RewardSpec):
             reward.close()
 
 
-class Broken(Exception):
+class _ProcessFailed(Exception):
     """The program died or fell silent."""
 
 
@@ -60,11 +60,13 @@ class CommandReward(Reward):
         self.deterministic = spec.deterministic
         self._spec = spec
         self._meter = meter
-        self._program = Program(spec.command)
+        self._program = RewardProcess(spec.command)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """One line out, one line in, for each. A program that dies is started once more; then `UserError`."""
-        scores = [self._ask(to_json(prompt, answer)) for prompt, answer in zip(prompts, completions, strict=True)]
+        scores = [
+            self._ask(answer_to_json(prompt, answer)) for prompt, answer in zip(prompts, completions, strict=True)
+        ]
         self._meter.labelled(len(scores))
         return scores
 
@@ -76,22 +78,22 @@ class CommandReward(Reward):
         line = json.dumps(request)
         try:
             reply = self._program.ask(line, self._spec.timeout)
-        except Broken:
+        except _ProcessFailed:
             self._program.close()
-            self._program = Program(self._spec.command)
+            self._program = RewardProcess(self._spec.command)
             try:
                 reply = self._program.ask(line, self._spec.timeout)
-            except Broken as error:
+            except _ProcessFailed as error:
                 raise UserError(f"The reward command {self._spec.command!r} {error} (tried twice).") from error
         source = f"The reward command {self._spec.command!r}, on prompt {request['id']!r}"
         try:
             answer = json.loads(reply)
         except json.JSONDecodeError as error:
             raise UserError(f"{source}, answered {reply.strip()[:80]!r}, neither a number nor JSON.") from error
-        return number(answer.get("score") if isinstance(answer, dict) else answer, source)
+        return check_score(answer.get("score") if isinstance(answer, dict) else answer, source)
 
 
-class Program:
+class RewardProcess:
     """A child process in a group of its own, a thread that reads its lines, and a file with its error output."""
 
     def __init__(self, command: str) -> None:
@@ -115,20 +117,20 @@ class Program:
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
 
     def ask(self, line: str, timeout: float) -> str:
-        """The line that answers `line`; raises `Broken` when none comes."""
+        """The line that answers `line`; raises `_ProcessFailed` when none comes."""
         try:
             self._input.write(line + "\n")
             self._input.flush()
         except OSError as error:
-            raise Broken(self._obituary()) from error
+            raise _ProcessFailed(self._obituary()) from error
         try:
             reply = self._lines.get(timeout=timeout)
         except queue.Empty as error:
-            raise Broken(
+            raise _ProcessFailed(
                 f"gave no answer within {timeout:g} s. Does it flush each line? Else raise `timeout`.{self._said()}"
             ) from error
         if not reply:
-            raise Broken(self._obituary())
+            raise _ProcessFailed(self._obituary())
         return reply
 
     def close(self) -> None:
@@ -136,7 +138,7 @@ class Program:
         with suppress(OSError):
             self._input.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(PATIENCE)
+            self._process.wait(_PATIENCE)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -149,13 +151,13 @@ class Program:
 
     def _obituary(self) -> str:
         try:
-            code = self._process.wait(timeout=PATIENCE)
+            code = self._process.wait(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
             return f"closed its output.{self._said()}"
         return f"ended with exit code {code}.{self._said()}"
 
     def _said(self) -> str:
         self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - TAIL))
+        self._errors.seek(max(0, self._errors.tell() - _TAIL))
         said = self._errors.read().decode(errors="replace").strip()
         return f" Its error output ends:\n{said}\n" if said else " Its error output is empty."

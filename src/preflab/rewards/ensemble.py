@@ -18,13 +18,13 @@ from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 
-def member(value: Any) -> Any:
+def _parse_member(value: Any) -> Any:
     """A reward's spec; a bare path is a saved reward model's."""
     learned = isinstance(value, str) and value not in REWARDS.names()
     return REWARDS.parse({"kind": "learned", "path": value} if learned else value)
 
 
-Member = Annotated[Any, BeforeValidator(member), PlainSerializer(REWARDS.dump)]
+EnsembleMember = Annotated[Any, BeforeValidator(_parse_member), PlainSerializer(REWARDS.dump)]
 
 
 class Ensemble(RewardSpec):
@@ -36,7 +36,7 @@ class Ensemble(RewardSpec):
     """
 
     kind: Literal["ensemble"] = "ensemble"
-    models: Annotated[tuple[Member, ...], Field(min_length=2)]
+    models: Annotated[tuple[EnsembleMember, ...], Field(min_length=2)]
     combine: Literal["mean", "worst", "uncertainty"] = "mean"
     coefficient: float = Field(default=0.1, ge=0, allow_inf_nan=False)
 

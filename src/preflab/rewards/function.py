@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.rewards.base import Reward, RewardSpec, checked
+from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.types import Completion, Prompt
@@ -53,4 +53,4 @@ class FunctionReward(Reward):
         except Exception as error:
             raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
         self.meter.labelled(len(completions))
-        return checked(scores, len(completions), source)
+        return check_scores(scores, len(completions), source)

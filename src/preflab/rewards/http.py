@@ -21,11 +21,11 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.rewards.base import Reward, RewardSpec, checked, to_json
+from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
 
 
 class Http(RewardSpec):
@@ -56,7 +56,7 @@ class Http(RewardSpec):
         yield HttpReward(self, headers, context.meter, self.deterministic)
 
 
-class Straight(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect is an error: followed, it would turn the POST into a GET and hand the token to another host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
@@ -74,20 +74,20 @@ class HttpReward(Reward):
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The endpoint's scores, batch by batch; raises `UserError` when it stays away or answers wrongly."""
-        rows = [to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
+        rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         scores: list[float] = []
         for start in range(0, len(rows), self.spec.batch):
             part = rows[start : start + self.spec.batch]
             names = {"id": "ids", "prompt": "prompts", "completion": "completions", "truncated": "truncated"}
             body = {plural: [row[name] for row in part] for name, plural in names.items()}
             answer = self._post(json.dumps(body).encode())
-            scores += checked(answer.get("scores"), len(part), f"The reward {self.spec.url}")
+            scores += check_scores(answer.get("scores"), len(part), f"The reward {self.spec.url}")
         self.meter.labelled(len(scores))
         return scores
 
     def _post(self, body: bytes) -> dict[str, Any]:
         request = urllib.request.Request(self.spec.url, data=body, headers=self.headers, method="POST")
-        opener = urllib.request.build_opener(Straight)
+        opener = urllib.request.build_opener(_NoRedirects)
         trouble = ""
         for attempt in range(self.spec.retries + 1):
             if attempt:
@@ -97,7 +97,7 @@ class HttpReward(Reward):
                     return self._parse(response.read())
             except urllib.error.HTTPError as error:
                 trouble = f"status {error.code}: {error.read(200).decode(errors='replace').strip() or error.reason}"
-                if error.code not in PASSING:
+                if error.code not in _TEMPORARY:
                     raise UserError(f"The reward {self.spec.url} refused the request: {trouble}.") from error
             except (OSError, http.client.HTTPException) as error:
                 trouble = str(getattr(error, "reason", error)) or type(error).__name__

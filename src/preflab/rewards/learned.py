@@ -16,7 +16,7 @@ from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
-from preflab.rewards.base import Reward, RewardSpec, checked
+from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
@@ -68,7 +68,7 @@ class LearnedReward(Reward):
         raw = forward.by_micro_batch(model, partial(forward.scores, model), batch, self._spec.tokens)
         self._meter.forward(self._lm.size, batch.tokens)
         normalised = (raw.double() - self._spec.mean) / self._spec.std
-        return checked(normalised.tolist(), len(completions), f"The reward model {self._spec.path}")
+        return check_scores(normalised.tolist(), len(completions), f"The reward model {self._spec.path}")
 
     def _batch(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> TokenBatch:
         prompt_ids = [self._lm.encode_prompt(prompt) for prompt in prompts]

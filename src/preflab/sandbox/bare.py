@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Sequence
 
 from preflab.sandbox.limits import MEGABYTE, Limits
-from preflab.sandbox.walls import ENVIRONMENT, PYTHON, SOURCE, Descriptors, Start, Walls
+from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_PYTHON, INNER_SOURCE, Descriptors, StartCommand, Walls
 
-LAUNCH = """
+_LAUNCHER = """
 import json, os, resource, shutil, signal, sys, tempfile
 home, source, status, hold, disk, *command = sys.argv[1:]
 source, status, hold = int(source), int(status), int(hold)
@@ -56,11 +56,11 @@ class Bare(Walls):
     def __init__(self) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # goes with this process
 
-    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
-        words = [sys.executable if word == PYTHON else "SOURCE" if word == SOURCE else word for word in run]
-        environment = [f"{name}={value}" for name, value in ENVIRONMENT.items() if name != "PATH"]
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
+        words = [sys.executable if word == INNER_PYTHON else "SOURCE" if word == INNER_SOURCE else word for word in run]
+        environment = [f"{name}={value}" for name, value in INNER_ENVIRONMENT.items() if name != "PATH"]
         numbers = map(str, (self.home.name, fds.source, fds.status, fds.hold, limits.disk_mb * MEGABYTE))
-        return Start(
+        return StartCommand(
             [
                 "/usr/bin/env",
                 "-i",
@@ -69,7 +69,7 @@ class Bare(Walls):
                 sys.executable,
                 "-I",
                 "-c",
-                LAUNCH,
+                _LAUNCHER,
                 *numbers,
                 *words,
             ],

@@ -17,23 +17,23 @@ from pathlib import Path
 
 from preflab.errors import UserError
 from preflab.sandbox import seccomp
-from preflab.sandbox.image import DEVICES, image
+from preflab.sandbox.image import DEVICES, find_image
 from preflab.sandbox.limits import MEGABYTE, Limits
-from preflab.sandbox.walls import ENVIRONMENT, SOURCE, Descriptors, Start, Walls
+from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
 
-INSIDE = 65534  # the user id inside: nobody's
-USERS = range(0x40000000, 0x60000000)  # outer user ids, far from every real one
-_users = itertools.count(random.SystemRandom().randrange(len(USERS)))
+_INNER_USER = 65534  # the user id inside: nobody's
+_OUTER_USERS = range(0x40000000, 0x60000000)  # outer user ids, far from every real one
+_users = itertools.count(random.SystemRandom().randrange(len(_OUTER_USERS)))
 
 
-def missing() -> str:
+def explain_absence() -> str:
     """What keeps this machine from using bubblewrap, in words, tried and not assumed; empty where nothing does."""
     if not sys.platform.startswith("linux"):
         return "it needs Linux; elsewhere run preflab in a Linux container or virtual machine"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
     walls = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--proc", "/proc")
-    user = new_user()
+    user = _make_user()
     tried = subprocess.run(
         ["bwrap", "--ro-bind", "/", "/", *walls, "true"],
         user=user,
@@ -50,40 +50,40 @@ def missing() -> str:
     )
 
 
-def new_user() -> int | None:
+def _make_user() -> int | None:
     """A user id that no other run has, where this process may give it; None: stay who we are."""
-    return USERS[next(_users) % len(USERS)] if os.geteuid() == 0 else None
+    return _OUTER_USERS[next(_users) % len(_OUTER_USERS)] if os.geteuid() == 0 else None
 
 
 class Bubblewrap(Walls):
     """Needs the kernel's unprivileged user namespaces; opened once, it serves any number of runs from any threads."""
 
     def __init__(self) -> None:
-        trouble = missing()
+        trouble = explain_absence()
         if trouble:
             raise UserError(f"The sandbox cannot be built: {trouble}.")
-        self.image: Path = image()
+        self.image: Path = find_image()
         self.version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout.split()[-1]
-        self.filter = seccomp.program()
+        self.filter = seccomp.build_filter()
 
-    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         devices = [word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
-        environment = [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
+        environment = [word for name, value in INNER_ENVIRONMENT.items() for word in ("--setenv", name, value)]
         command = [
             *("bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
             *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
-            *("--uid", str(INSIDE), "--gid", str(INSIDE), "--hostname", "sandbox", *environment),
+            *("--uid", str(_INNER_USER), "--gid", str(_INNER_USER), "--hostname", "sandbox", *environment),
             *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc"),
             *("--tmpfs", "/proc/1", "--remount-ro", "/proc/1"),
-            *("--size", str(limits.disk_mb * MEGABYTE), "--tmpfs", "/tmp", "--file", str(fds.source), SOURCE),
+            *("--size", str(limits.disk_mb * MEGABYTE), "--tmpfs", "/tmp", "--file", str(fds.source), INNER_SOURCE),
             *("--chdir", "/tmp", "--json-status-fd", str(fds.status), "--block-fd", str(fds.hold)),
             *("--seccomp", str(fds.filter), "--"),
-            *("/bin/sh", "-c", _rlimits(limits), "sh", *run),
+            *("/bin/sh", "-c", _format_limits(limits), "sh", *run),
         ]
-        return Start(command, new_user())
+        return StartCommand(command, _make_user())
 
 
-def _rlimits(limits: Limits) -> str:
+def _format_limits(limits: Limits) -> str:
     """Each process's own bounds, behind the supervisor's over all of them: file size in blocks of 512 bytes, open files, no
     core dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash). None of CPU time: that is
     a test's, and a process may serve many."""

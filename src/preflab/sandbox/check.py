@@ -9,20 +9,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.groups import available, new_group
+from preflab.sandbox.groups import find_group_kind, make_group
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.process import opened
+from preflab.sandbox.process import open_box
 from preflab.sandbox.verdict import ProgramTask, Worker
-from preflab.sandbox.walls import SCRIPT
+from preflab.sandbox.walls import RUN_SCRIPT
 from preflab.types import Test
 
-QUICK = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=128, output_mb=1, disk_mb=8)
-REACHED = "reached"
-HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
+QUICK_LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=128, output_mb=1, disk_mb=8)
+_REACHED = "reached"
+_HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 
 
 class Attack(NamedTuple):
-    """`source` prints `REACHED` where it gets through; `over` and `code`: how it must end, if that matters."""
+    """`source` prints `_REACHED` where it gets through; `over` and `code`: how it must end, if that matters."""
 
     name: str
     source: str
@@ -30,47 +30,52 @@ class Attack(NamedTuple):
     code: int | None = None
 
 
-class Held(NamedTuple):
+class AttackResult(NamedTuple):
     attack: str
     held: bool
     seen: str
 
 
-def attempt(*tries: str) -> str:
+def _write_attempts(*tries: str) -> str:
     """A program that tries each line and reports the ones that work."""
     return "import os, socket, sys\n" + "".join(
-        f"try:\n    {line}\n    print('{REACHED}', {line!r})\nexcept (OSError, AttributeError): pass\n"
+        f"try:\n    {line}\n    print('{_REACHED}', {line!r})\nexcept (OSError, AttributeError): pass\n"
         for line in tries
     )
 
 
-CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
-FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
-KEPT = ("/tmp/kept", "/dev/shm/kept")
+_CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
+_FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
+_LEFT_FILES = ("/tmp/kept", "/dev/shm/kept")
 ATTACKS = (
-    Attack("reads files of the machine", attempt("open('/etc/passwd')", "os.listdir('/home')", "os.listdir('/sys')")),
-    Attack("writes outside its folder", attempt("open('/x', 'w')", "open('/python/x', 'w')", "open('/dev/x', 'w')")),
-    Attack("sees other processes", attempt("os.kill(3, 0)", "os.stat('/proc/3')")),
-    Attack("reaches a network", attempt(*(f"socket.create_connection(('{host}', 53), 1)" for host in HOSTS))),
+    Attack(
+        "reads files of the machine",
+        _write_attempts("open('/etc/passwd')", "os.listdir('/home')", "os.listdir('/sys')"),
+    ),
+    Attack(
+        "writes outside its folder", _write_attempts("open('/x', 'w')", "open('/python/x', 'w')", "open('/dev/x', 'w')")
+    ),
+    Attack("sees other processes", _write_attempts("os.kill(3, 0)", "os.stat('/proc/3')")),
+    Attack("reaches a network", _write_attempts(*(f"socket.create_connection(('{host}', 53), 1)" for host in _HOSTS))),
     Attack(
         "speaks to the kernel's sockets",
-        attempt("socket.socket(16, 3)", "socket.socket(17, 3)", "socket.socket(40, 1)"),
+        _write_attempts("socket.socket(16, 3)", "socket.socket(17, 3)", "socket.socket(40, 1)"),
     ),
-    Attack("mounts", CALL.format("mount(b'x', b'/tmp', b'tmpfs', 0, None)"), code=-31),
-    Attack("makes a namespace", CALL.format("unshare(0x10000000)"), code=-31),
-    Attack("traces a process", CALL.format("ptrace(16, 1, 0, 0)"), code=-31),
+    Attack("mounts", _CALL.format("mount(b'x', b'/tmp', b'tmpfs', 0, None)"), code=-31),
+    Attack("makes a namespace", _CALL.format("unshare(0x10000000)"), code=-31),
+    Attack("traces a process", _CALL.format("ptrace(16, 1, 0, 0)"), code=-31),
     Attack("fills the memory", "x = [bytearray(b'1') * (16 << 20) for _ in range(64)]\nprint('reached')", "memory"),
     Attack("fills the disk", "open('/tmp/x', 'wb').write(bytes(32 << 20))\nprint('reached')", code=1),
     Attack("fills the output", "import os\nwhile True: os.write(1, b'x' * 65536)", "output-limit"),
     Attack("never ends", "while True: pass", "timeout"),
     Attack("sleeps for ever", "import time\nwhile True: time.sleep(9)", "timeout"),
-    Attack("forks without end", FORKS, code=1),
-    Attack("leaves a file", f"for path in {KEPT}: open(path, 'w').close()", code=0),
-    Attack("finds what the last one left", attempt(*(f"os.stat({path!r})" for path in KEPT))),
+    Attack("forks without end", _FORKS, code=1),
+    Attack("leaves a file", f"for path in {_LEFT_FILES}: open(path, 'w').close()", code=0),
+    Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
-MARK = "preflab-expects-"
+EXPECTED_MARK = "preflab-expects-"
 """How the value begins that the programs below are to return and cannot know."""
-FORGES = """
+_FORGERY = """
 import os, sys
 def f():
     for descriptor in range(64):
@@ -79,7 +84,7 @@ def f():
             except OSError: pass
     os._exit(0)
 """
-SEARCHES = """
+_SEARCH = """
 import os, re
 def places():
     yield from map(str.encode, (*os.environ, *os.environ.values()))
@@ -98,10 +103,10 @@ def f(*given):
         found = re.search(rb'preflab-expects-[0-9a-f]{32}', place)
         if found: return found[0].decode()
 """
-VERDICTS = {"forges a verdict": FORGES, "looks for what is expected": SEARCHES}
+VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _SEARCH}
 
 
-def describe(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
+def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
     """What there is, and how to get what there is not."""
     root = os.geteuid() == 0
     yield (
@@ -119,7 +124,7 @@ def describe(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
     yield (
         "limits",
         "measured by a control group: memory of all processes, exactly"
-        if available()
+        if find_group_kind()
         else "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; root that may "
         "make control groups measures exactly",
     )
@@ -129,25 +134,25 @@ def describe(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
     )
 
 
-def attack(walls: Bubblewrap) -> Iterator[Held]:
+def attack_walls(walls: Bubblewrap) -> Iterator[AttackResult]:
     """Every attack, one after the other."""
-    group = new_group()
+    group = make_group()
     try:
         for one in ATTACKS:
-            with opened(walls, SCRIPT, one.source.encode(), QUICK, group=group, stdin=b"") as box:
+            with open_box(walls, RUN_SCRIPT, one.source.encode(), QUICK_LIMITS, group=group, stdin=b"") as box:
                 box.finish()
             text = box.output.decode(errors="replace")
-            held = REACHED not in text and box.over == one.over and one.code in (None, box.code)
-            yield Held(one.name, held, box.over or f"status {box.code}")
+            held = _REACHED not in text and box.over == one.over and one.code in (None, box.code)
+            yield AttackResult(one.name, held, box.over or f"status {box.code}")
         yield from _attack_verdicts(Worker(walls, (group, None)))
     finally:
         if group is not None:
             group.close()
 
 
-def _attack_verdicts(worker: Worker) -> Iterator[Held]:
+def _attack_verdicts(worker: Worker) -> Iterator[AttackResult]:
     """Programs that want to pass without the answer, which is drawn anew."""
-    expected = MARK + secrets.token_hex(16)
-    for name, source in VERDICTS.items():
-        outcome = worker.judge(source, ProgramTask("call", [Test([], expected)], "f", QUICK)).outcome
-        yield Held(name, outcome not in ("passed", "error"), outcome)
+    expected = EXPECTED_MARK + secrets.token_hex(16)
+    for name, source in VERDICT_ATTACKS.items():
+        outcome = worker.judge(source, ProgramTask("call", [Test([], expected)], "f", QUICK_LIMITS)).outcome
+        yield AttackResult(name, outcome not in ("passed", "error"), outcome)

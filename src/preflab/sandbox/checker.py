@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from preflab.sandbox import wire
-from preflab.sandbox.line import Line
+from preflab.sandbox.line import JudgeLine
 
 
-def main(path: str) -> None:
-    line = Line()
+def run_tests(path: str) -> None:
+    line = JudgeLine()
     job = json.loads(Path(path).read_text())
     space: dict[str, Any] = {"__name__": "tests"}
     exec(compile(job["prelude"], "prelude", "exec"), space)
-    classes = {name: space.setdefault(name, stand_in(name)) for name in job["nodes"]}
-    ask = caller(line, classes)
+    classes = {name: space.setdefault(name, _make_stand_in(name)) for name in job["nodes"]}
+    ask = _make_caller(line, classes)
     space |= {name: ask(function) for name, function in job["functions"].items()}
     next(iter(line))
     for test in job["tests"]:
@@ -37,7 +37,7 @@ def main(path: str) -> None:
         next(iter(line))
 
 
-def caller(line: Line, classes: dict[str, type]) -> Callable[[str], Callable[..., Any]]:
+def _make_caller(line: JudgeLine, classes: dict[str, type]) -> Callable[[str], Callable[..., Any]]:
     def ask(function: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
@@ -53,14 +53,14 @@ def caller(line: Line, classes: dict[str, type]) -> Callable[[str], Callable[...
     return ask
 
 
-def stand_in(name: str) -> type:
+def _make_stand_in(name: str) -> type:
     """A class that only the program has: an object here holds the arguments that will make it there."""
 
     def __init__(self: Any, *arguments: Any) -> None:
-        self.__dict__[wire.ARGUMENTS] = arguments
+        self.__dict__[wire.NODE_ARGUMENTS] = arguments
 
     return type(name, (), {"__init__": __init__})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_tests(*sys.argv[1:])

@@ -1,10 +1,11 @@
 """What counts as the right answer: printed text against expected text, a returned value against an expected one.
 
 Text by `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
-expected token is a decimal number with a point or an exponent, a finite one within `TOLERANCE` is right, absolutely or
-relative to the expected value. By `tokens`, as competitions have it: white space only parts tokens, such a number may differ
-by `TOKENS`, and an expected integer may have been printed with a point, within `TOKENS` absolutely (but not a string of digits
-that begins with 0); `caseless` is the same with upper and lower case alike. By `exact`: every character counts.
+expected token is a decimal number with a point or an exponent, a finite number within `TOLERANCE` is right, absolutely or
+relative to the expected value. By `tokens`, as competitions compare: white space does nothing but separate tokens, such a
+number may differ by `TOKEN_TOLERANCE`, and an expected integer may be printed with a point, within `TOKEN_TOLERANCE`
+absolutely (but not where its digits begin with 0). `caseless` is the same, with upper and lower case alike. By `exact`: every
+character counts.
 
 Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree within `TOLERANCE`.
 """
@@ -18,19 +19,19 @@ from typing import Any, Literal
 
 from preflab.sandbox.wire import Tagged
 
-Comparison = Literal["lines", "tokens", "caseless", "exact"]
+OutputComparison = Literal["lines", "tokens", "caseless", "exact"]
 TOLERANCE = 1e-6
-TOKENS = 1e-5
-BLANK = " \t\r\f\v"
-DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-LONGEST = 400
+TOKEN_TOLERANCE = 1e-5
+_BLANK = " \t\r\f\v"
+_DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_LONGEST_NUMBER = 400
 """A longer token is no number that anyone prints: it is compared as text."""
-PIECES = re.compile(r"(\s+)")
+_PIECES = re.compile(r"(\s+)")
 
 
-def same_text(expected: str, got: str, compare: Comparison = "lines") -> bool:
+def same_text(expected: str, got: str, compare: OutputComparison = "lines") -> bool:
     """Whether a program printed the right thing."""
     if compare == "exact":
         return expected == got
@@ -65,7 +66,7 @@ def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    lines = [line.rstrip(BLANK) for line in text.split("\n")]
+    lines = [line.rstrip(_BLANK) for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
@@ -74,14 +75,14 @@ def _lines(text: str) -> list[str]:
 def _same_line(expected: str, got: str) -> bool:
     if expected == got:
         return True
-    wanted, found = PIECES.split(expected), PIECES.split(got)
+    wanted, found = _PIECES.split(expected), _PIECES.split(got)
     return len(wanted) == len(found) and all(map(_same_token, wanted, found))
 
 
 def _same_token(expected: str, got: str) -> bool:
     if expected == got:
         return True
-    if max(len(expected), len(got)) > LONGEST or not (DECIMAL.fullmatch(expected) and NUMBER.fullmatch(got)):
+    if max(len(expected), len(got)) > _LONGEST_NUMBER or not (_DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(got)):
         return False
     return _close(float(expected), float(got))
 
@@ -89,11 +90,11 @@ def _same_token(expected: str, got: str) -> bool:
 def _like_token(expected: str, got: str) -> bool:
     if expected == got:
         return True
-    if max(len(expected), len(got)) > LONGEST or not NUMBER.fullmatch(got):
+    if max(len(expected), len(got)) > _LONGEST_NUMBER or not _NUMBER.fullmatch(got):
         return False
-    if DECIMAL.fullmatch(expected):
-        return _close(float(expected), float(got), TOKENS)
-    if not (WHOLE.fullmatch(expected) and DECIMAL.fullmatch(got)):
+    if _DECIMAL.fullmatch(expected):
+        return _close(float(expected), float(got), TOKEN_TOLERANCE)
+    if not (_WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
         return False
     whole = int(expected)
     return str(whole) == expected and _near_whole(whole, got)
@@ -102,7 +103,7 @@ def _like_token(expected: str, got: str) -> bool:
 def _near_whole(expected: int, got: str) -> bool:
     """Whether a decimal number is an integer but for what rounding leaves: exactly, since floats hold no large integers."""
     _, _, exponent = got.lower().partition("e")
-    return len(exponent) <= 4 and abs(Decimal(got) - expected) <= Decimal(TOKENS)
+    return len(exponent) <= 4 and abs(Decimal(got) - expected) <= Decimal(TOKEN_TOLERANCE)
 
 
 def _close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:

@@ -3,7 +3,7 @@
 A problem: `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` and `hidden_tests`, `time_limit_s` for a test,
 `memory_limit_mb`, `compare` (lines, tokens, caseless, exact), `special` (the source of a program that decides instead). A stdin
 test is `{input, output}`, a call test `{args, expected}`. A program: `program_id`, `problem_id`, `source`. A verdict:
-`program_id`, `verdict`, a `digest` of what was run, and `detail` with the first failing test.
+`program_id`, `verdict`, a `digest_texts` of what was run, and `detail` with the first failing test.
 """
 
 from __future__ import annotations
@@ -16,69 +16,69 @@ from typing import Any, NamedTuple, cast, get_args
 
 from preflab.errors import UserError
 from preflab.sandbox import wire
-from preflab.sandbox.compare import Comparison
+from preflab.sandbox.compare import OutputComparison
 from preflab.sandbox.judging import Program
-from preflab.sandbox.limits import Limits, wall_for
+from preflab.sandbox.limits import Limits, derive_wall_limit
 from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test, Verdict
 
-FIRST = b'{"program_id": '
+_VERDICT_START = b'{"program_id": '
 """How a verdict begins."""
-Prepare = Callable[[str], tuple[str, ProgramTask]]
+PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
-class Asked(NamedTuple):
+class JudgeProblem(NamedTuple):
     """A problem: how a program becomes what is run, and the digest of its record."""
 
-    prepare: Prepare
+    prepare: PrepareProgram
     digest: str
 
 
-FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
+_TEST_FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
 
 
-def read_problem(record: Mapping[str, Any], where: str) -> tuple[str, Prepare]:
+def read_judge_problem(record: Mapping[str, Any], where: str) -> tuple[str, PrepareProgram]:
     """A problem's id, and how a program's text becomes what is run. Raises `UserError` naming line and field."""
-    task = read_task(record, where)
-    return needed(record, "problem_id", str, where), lambda source: (source, task)
+    task = _read_task(record, where)
+    return _require_field(record, "problem_id", str, where), lambda source: (source, task)
 
 
-def read_task(record: Mapping[str, Any], where: str) -> ProgramTask:
-    mode = needed(record, "mode", str, where)
-    if mode not in FIELDS:
-        raise UserError(f"{where}: `mode` is {mode!r}; known are {' and '.join(FIELDS)}.")
-    entry_point = needed(record, "entry_point", str, where) if mode == "call" else ""
-    tests = [test for field in ("public_tests", "hidden_tests") for test in read_tests(record, field, mode, where)]
+def _read_task(record: Mapping[str, Any], where: str) -> ProgramTask:
+    mode = _require_field(record, "mode", str, where)
+    if mode not in _TEST_FIELDS:
+        raise UserError(f"{where}: `mode` is {mode!r}; known are {' and '.join(_TEST_FIELDS)}.")
+    entry_point = _require_field(record, "entry_point", str, where) if mode == "call" else ""
+    tests = [test for field in ("public_tests", "hidden_tests") for test in _read_tests(record, field, mode, where)]
     if not tests:
         raise UserError(f"{where}: no test: every program would pass.")
     compare = record.get("compare", "lines")
-    if compare not in get_args(Comparison):
-        raise UserError(f"{where}: `compare` is {compare!r}; known are {', '.join(get_args(Comparison))}.")
-    special = needed(record, "special", str, where) if record.get("special") else ""
+    if compare not in get_args(OutputComparison):
+        raise UserError(f"{where}: `compare` is {compare!r}; known are {', '.join(get_args(OutputComparison))}.")
+    special = _require_field(record, "special", str, where) if record.get("special") else ""
     if mode == "call" and (special or "compare" in record):
         raise UserError(f"{where}: `compare` and `special` are for printed text, mode stdin.")
     if special and "compare" in record:
         raise UserError(f"{where}: `special` decides alone; leave `compare` out.")
-    seconds = positive(record, "time_limit_s", 10.0, where)
-    memory = positive(record, "memory_limit_mb", 512, where)
+    seconds = _read_positive(record, "time_limit_s", 10.0, where)
+    memory = _read_positive(record, "memory_limit_mb", 512, where)
     if memory < 1:
         raise UserError(f"{where}: `memory_limit_mb` must be 1 or more.")
-    limits = Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=int(memory))
+    limits = Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=int(memory))
     return ProgramTask("call" if mode == "call" else "stdin", tests, entry_point, limits, compare, special)
 
 
-def read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> Iterator[Test]:
-    given, wanted = FIELDS[mode]
-    found: list[Any] = needed(record, field, list, where) if record.get(field) else []
+def _read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> Iterator[Test]:
+    given, wanted = _TEST_FIELDS[mode]
+    found: list[Any] = _require_field(record, field, list, where) if record.get(field) else []
     for number, test in enumerate(found):
         place = f"{where}: `{field}` {number}"
         if not isinstance(test, dict) or given not in test or wanted not in test:
             raise UserError(f"{place} needs `{given}` and `{wanted}`.")
         case = cast(dict[str, Any], test)
-        made = Test(needed(case, given, str if mode == "stdin" else list, place), case[wanted])
+        made = Test(_require_field(case, given, str if mode == "stdin" else list, place), case[wanted])
         try:
             if mode == "stdin":
-                (made.input + needed(case, wanted, str, place)).encode()
+                (made.input + _require_field(case, wanted, str, place)).encode()
             wire.encode([made.input, made.output])
         except (UnicodeEncodeError, wire.Foreign) as error:
             raise UserError(f"{place} cannot be passed on: {error}.") from error
@@ -86,39 +86,39 @@ def read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> 
 
 
 def read_programs(
-    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, Asked], done: Mapping[str, str]
+    lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, JudgeProblem], done: Mapping[str, str]
 ) -> Iterator[Program]:
     """The programs that have no verdict yet, or have changed since (`done`: the digests of those that have one). Raises
     `UserError` for a program of no known problem, or that is there twice."""
     seen: set[str] = set()
     for where, record in lines:
-        name = needed(record, "program_id", str, where)
+        name = _require_field(record, "program_id", str, where)
         if name in seen:
             raise UserError(f"{where}: the program {name!r} is there twice.")
         seen.add(name)
-        problem = needed(record, "problem_id", str, where)
+        problem = _require_field(record, "problem_id", str, where)
         if problem not in problems:
             raise UserError(f"{where}: there is no problem {problem!r}.")
-        source = needed(record, "source", str, where)
+        source = _require_field(record, "source", str, where)
         asked = problems[problem]
-        program = Program(name, *asked.prepare(source), digest(asked.digest, source))
+        program = Program(name, *asked.prepare(source), digest_texts(asked.digest, source))
         if name not in done or done[name] not in ("", program.digest):
             yield program
 
 
-def digest(*parts: str) -> str:
+def digest_texts(*parts: str) -> str:
     """Of a problem, or of one and a program: what was changed is judged again."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-def written(path: Path) -> dict[str, str]:
+def read_verdicts(path: Path) -> dict[str, str]:
     """The programs that have a verdict in the file, with the digests of what was run ("": not known). A last line that was cut
     off is no verdict, nor is an `error`. Raises `UserError` where the file holds other things."""
     if not path.exists():
         return {}
     try:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
-        if not whole and not FIRST.startswith(rest[: len(FIRST)]):
+        if not whole and not _VERDICT_START.startswith(rest[: len(_VERDICT_START)]):
             raise ValueError("no beginning of a verdict")
         found = [json.loads(line) for line in whole.splitlines() if line.strip()]
         return {line["program_id"]: line.get("digest", "") for line in found if line["verdict"] != "error"}
@@ -126,7 +126,7 @@ def written(path: Path) -> dict[str, str]:
         raise UserError(f"{path} holds other things than verdicts: name another file.") from error
 
 
-def drop(path: Path, names: Container[str]) -> None:
+def drop_verdicts(path: Path, names: Container[str]) -> None:
     """Takes the lines of these programs out of the file, and one that was cut off."""
     if not path.exists():
         return
@@ -139,7 +139,7 @@ def drop(path: Path, names: Container[str]) -> None:
         new.replace(path)
 
 
-def verdict_line(program: Program, verdict: Verdict) -> str:
+def format_verdict(program: Program, verdict: Verdict) -> str:
     record = {
         "program_id": program.id,
         "verdict": verdict.outcome,
@@ -150,7 +150,7 @@ def verdict_line(program: Program, verdict: Verdict) -> str:
     return json.dumps({**record, "detail": dict(verdict.detail)}) + "\n"
 
 
-def needed(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any:
+def _require_field(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any:
     """A field that must be there; raises `UserError`."""
     value = record.get(field)
     if not isinstance(value, kind):
@@ -158,7 +158,7 @@ def needed(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any
     return value
 
 
-def positive(record: Mapping[str, Any], field: str, default: float, where: str) -> float:
+def _read_positive(record: Mapping[str, Any], field: str, default: float, where: str) -> float:
     value = record.get(field, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise UserError(f"{where}: `{field}` must be a number above 0.")

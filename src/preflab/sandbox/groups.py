@@ -16,12 +16,12 @@ from pathlib import Path
 from preflab.sandbox.limits import MEGABYTE
 from preflab.sandbox.usage import Usage
 
-ROOT = Path("/sys/fs/cgroup")
-OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
-PREFIX = "preflab"
+GROUPS_ROOT = Path("/sys/fs/cgroup")
+GROUP_OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
+_PREFIX = "preflab"
 
 
-class Group(ABC):
+class ControlGroup(ABC):
     """A control group, a fresh one for each run: what a run leaves charged for a while, such as shared memory, is not the next
     one's. `hierarchies`: the folders below the root in which it must be made."""
 
@@ -36,17 +36,17 @@ class Group(ABC):
         """Ready for a run of `memory` bytes at most."""
         self.close()
         self.runs += 1
-        self.folders = {part: ROOT / part / f"{self.name}-{self.runs}" for part in self.hierarchies}
+        self.folders = {part: GROUPS_ROOT / part / f"{self.name}-{self.runs}" for part in self.hierarchies}
         for folder in self.folders.values():
             folder.mkdir()
-        self.limit(memory + OVERHEAD)
+        self.limit(memory + GROUP_OVERHEAD)
 
     def add(self, pid: int) -> None:
         for folder in self.folders.values():
             (folder / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        """The run's group goes; one whose last process is not yet gone is left to `sweep`."""
+        """The run's group goes; one whose last process is not yet gone is left to `sweep_groups`."""
         for folder in self.folders.values():
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -60,7 +60,7 @@ class Group(ABC):
         """The kernel sees to the memory: what the group holds is partly cache, which it takes back before it kills."""
 
 
-class Version1(Group):
+class GroupVersion1(ControlGroup):
     hierarchies = ("memory", "cpuacct")
 
     def limit(self, memory: int) -> None:
@@ -74,7 +74,7 @@ class Version1(Group):
         return Usage(cpu, 0, killed)
 
 
-class Version2(Group):
+class GroupVersion2(ControlGroup):
     hierarchies = ("",)
 
     def limit(self, memory: int) -> None:
@@ -94,18 +94,18 @@ class Version2(Group):
         return (self.folders[""] / file).read_text().splitlines()
 
 
-def new_group() -> Group | None:
+def make_group() -> ControlGroup | None:
     """A group under a name that nobody else has; None where this process may make none."""
-    kind = available()
+    kind = find_group_kind()
     with _lock:
-        return kind and kind(f"{PREFIX}-{os.getpid()}-{next(_names)}")
+        return kind and kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}")
 
 
 @cache
-def available() -> type[Group] | None:
+def find_group_kind() -> type[ControlGroup] | None:
     """The kind of group that can be made here: tried, not assumed."""
-    for kind in (Version1, Version2):
-        probe = kind(f"{PREFIX}-{os.getpid()}-probe")
+    for kind in (GroupVersion1, GroupVersion2):
+        probe = kind(f"{_PREFIX}-{os.getpid()}-probe")
         try:
             probe.open(64 * MEGABYTE)
             probe.usage()
@@ -118,11 +118,11 @@ def available() -> type[Group] | None:
     return None
 
 
-def sweep() -> None:
+def sweep_groups() -> None:
     """Ends what a killed judge has left in its control groups, and removes them."""
-    kind = available()
+    kind = find_group_kind()
     for part in kind.hierarchies if kind else ():
-        for folder in (ROOT / part).glob(f"{PREFIX}-*-*"):
+        for folder in (GROUPS_ROOT / part).glob(f"{_PREFIX}-*-*"):
             if Path(f"/proc/{folder.name.split('-')[1]}").exists():
                 continue
             with contextlib.suppress(OSError):

@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from preflab.sandbox import wire
-from preflab.sandbox.line import Line
+from preflab.sandbox.line import JudgeLine
 
 
-def main(path: str, *nodes: str) -> None:
-    line = Line()
+def answer_calls(path: str, *nodes: str) -> None:
+    line = JudgeLine()
     spec = importlib.util.spec_from_file_location("solution", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,7 +28,7 @@ def main(path: str, *nodes: str) -> None:
     for request in line:
         name, arguments, named = wire.rebuild(wire.decode(request), classes)
         if name not in functions:
-            functions[name] = find(module, name)
+            functions[name] = _find_function(module, name)
         value = functions[name](*arguments, **named)
         try:
             line.write(wire.encode(value, classes))
@@ -36,7 +36,7 @@ def main(path: str, *nodes: str) -> None:
             raise SystemExit(f"TypeError: the returned value: {error}") from None
 
 
-def find(module: ModuleType, name: str) -> Callable[..., Any]:
+def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
     """A function of the module, or `Class.method` of a fresh object; a function that is not there is looked for in the class
     `Solution`, as competitions have it."""
     owner, _, method = name.rpartition(".")
@@ -46,4 +46,4 @@ def find(module: ModuleType, name: str) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer_calls(*sys.argv[1:])

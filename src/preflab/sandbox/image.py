@@ -21,20 +21,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from preflab.errors import UserError
-from preflab.sandbox.walls import PYTHON
+from preflab.sandbox.walls import INNER_PYTHON
 
-PACKAGES = ("sortedcontainers",)
+SANDBOX_PACKAGES = ("sortedcontainers",)
 """What programs may import beside the standard library: pure Python, which LeetCode has and reference solutions use."""
-GUEST = ("guest.py", "checker.py", "line.py", "wire.py")
-LEFT_OUT = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__")
+_GUEST_FILES = ("guest.py", "checker.py", "line.py", "wire.py")
+_LEFT_OUT_NAMES = (
+    "site-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "lib2to3",
+    "__pycache__",
+)
 DEVICES = ("null", "zero", "full", "random", "urandom")
-LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
-UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
 
 
-def image() -> Path:
+def find_image() -> Path:
     """The image of this interpreter, built where it is not there yet. Two builders at once are one too many, not wrong."""
-    place = cache() / f"image-{_key()}"
+    place = _image_cache() / f"image-{_image_key()}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
@@ -50,23 +60,23 @@ def image() -> Path:
     return place
 
 
-def cache() -> Path:
+def _image_cache() -> Path:
     """Root's lies where the users that it drops to may look; another user's in the home."""
     if os.geteuid() == 0:
         return Path("/var/cache/preflab/sandbox")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
 
 
-def _key() -> str:
+def _image_key() -> str:
     here = Path(__file__).parent
     shell = Path(os.path.realpath("/bin/sh")).stat()
-    versions = [importlib.metadata.version(name) for name in PACKAGES]
+    versions = [importlib.metadata.version(name) for name in SANDBOX_PACKAGES]
     parts = [
         sys.version,
         sys.base_prefix,
         f"{shell.st_size} {shell.st_mtime_ns}",
         *versions,
-        *((here / name).read_text() for name in (*GUEST, Path(__file__).name)),
+        *((here / name).read_text() for name in (*_GUEST_FILES, Path(__file__).name)),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -74,38 +84,40 @@ def _key() -> str:
 def _build(root: Path) -> None:
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
     inside = root / "python" / "lib" / library.name
-    shutil.copytree(library, inside, ignore=_left_out, symlinks=False)
-    programs = {PYTHON: Path(os.path.realpath(sys.executable)), "/bin/sh": Path(os.path.realpath("/bin/sh"))}
-    furnish(root, programs, extensions=(inside / "lib-dynload").glob("*.so"))
+    shutil.copytree(library, inside, ignore=_choose_left_out, symlinks=False)
+    programs = {INNER_PYTHON: Path(os.path.realpath(sys.executable)), "/bin/sh": Path(os.path.realpath("/bin/sh"))}
+    copy_with_libraries(root, programs, extensions=(inside / "lib-dynload").glob("*.so"))
     ours = inside / "preflab"  # beside the standard library: where a Python looks for packages differs by who built it
-    for name in GUEST:
+    for name in _GUEST_FILES:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
-    for name in PACKAGES:
+    for name in SANDBOX_PACKAGES:
         found = importlib.util.find_spec(name)
         assert found is not None and found.origin is not None
-        shutil.copytree(Path(found.origin).parent, inside / name, ignore=_left_out)
+        shutil.copytree(Path(found.origin).parent, inside / name, ignore=_choose_left_out)
     for folder in (ours, ours / "sandbox"):
         (folder / "__init__.py").touch()
-    compileall.compile_dir(root, quiet=2, invalidation_mode=UNCHECKED, stripdir=str(root), prependdir="/")
+    compileall.compile_dir(root, quiet=2, invalidation_mode=_UNCHECKED, stripdir=str(root), prependdir="/")
     for folder in ("tmp", "proc", "dev"):
         (root / folder).mkdir()
     for device in DEVICES:
         (root / "dev" / device).touch()
-    for name, target in {**LINKS, "shm": "/tmp"}.items():
+    for name, target in {**_LINKS, "shm": "/tmp"}.items():
         (root / "dev" / name).symlink_to(target)
 
 
-def furnish(root: Path, programs: Mapping[str, Path], *, extensions: Iterable[Path] = ()) -> None:
+def copy_with_libraries(root: Path, programs: Mapping[str, Path], *, extensions: Iterable[Path] = ()) -> None:
     """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load."""
-    needed = _needed([*programs.values(), *extensions])
-    libraries = {str(path): path for path in needed | _loaded_late(needed)}
+    needed = _find_libraries([*programs.values(), *extensions])
+    libraries = {str(path): path for path in needed | _find_late_libraries(needed)}
     for place, found in {**libraries, **programs}.items():
         _copy(found, root / place.lstrip("/"))
 
 
-def _left_out(folder: str, names: list[str]) -> set[str]:
+def _choose_left_out(folder: str, names: list[str]) -> set[str]:
     return {
-        name for name in names if name in LEFT_OUT or name.startswith(("config-", "_tkinter")) or name.endswith(".a")
+        name
+        for name in names
+        if name in _LEFT_OUT_NAMES or name.startswith(("config-", "_tkinter")) or name.endswith(".a")
     }
 
 
@@ -115,12 +127,12 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
     target.chmod(mode)
 
 
-def _loaded_late(needed: Iterable[Path]) -> set[Path]:
+def _find_late_libraries(needed: Iterable[Path]) -> set[Path]:
     """What the C library loads when it wants it: without libgcc a program of daemon threads cannot end."""
     return {path for each in needed if (path := each.with_name("libgcc_s.so.1")).exists()}
 
 
-def _needed(binaries: Iterable[Path]) -> set[Path]:
+def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
     """The shared libraries that the loader would take, under the names by which it asks for them."""
     found: set[Path] = set()
     for binary in binaries:

@@ -22,16 +22,16 @@ from typing import NamedTuple
 from preflab.errors import UserError
 from preflab.sandbox.answer import build_program
 from preflab.sandbox.backends import open_backend
-from preflab.sandbox.groups import new_group, sweep
+from preflab.sandbox.groups import make_group, sweep_groups
 from preflab.sandbox.verdict import ProgramOutcome, ProgramTask, Worker
 from preflab.types import Test, Verdict
 
-logger = logging.getLogger("preflab")
-Answers = Sequence[tuple[str, Sequence[Test]]]
+_logger = logging.getLogger("preflab")
+TestedAnswers = Sequence[tuple[str, Sequence[Test]]]
 """Answers as text, each with the tests that decide."""
 UNJUDGED: ProgramOutcome = "error"
 """The outcome by which a judge says that it could not judge."""
-REMEMBERED = 20_000
+_MOST_VERDICTS = 20_000
 """Verdicts that are kept: policies repeat themselves."""
 AHEAD = 4
 """Programs for each worker that are read before they are judged: a file of any length needs little memory."""
@@ -47,7 +47,9 @@ class Judge(ABC):
     deterministic: bool = True
     every: bool = True
 
-    def __call__(self, answers: Answers, *, problems: Sequence[str] = (), most_lost: float = 0.0) -> list[Verdict]:
+    def __call__(
+        self, answers: TestedAnswers, *, problems: Sequence[str] = (), most_lost: float = 0.0
+    ) -> list[Verdict]:
         """One verdict an answer. What the machine failed at is tried once more; where it fails again the verdict is
         `UNJUDGED`, and for more than the share `most_lost` of the answers a `UserError` is raised. `problems`: what the
         answers' problems are called, for that message."""
@@ -67,7 +69,7 @@ class Judge(ABC):
         return verdicts
 
     @abstractmethod
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """One verdict an answer, whatever the answer does; `UNJUDGED` where the machine fails."""
 
 
@@ -83,7 +85,7 @@ class SandboxJudge(Judge):
         self.pool: Pool | None = None
         self.verdicts: dict[tuple[bytes, tuple[int, ...]], tuple[Verdict, Sequence[Test]]] = {}
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """The same program against the same tests is run once. A failure of the machine is not kept.
 
         Tests are known by what they are and not by what is in them: a verdict keeps its tests, or others might be born in
@@ -99,7 +101,7 @@ class SandboxJudge(Judge):
             key: (verdict, new[key][1].tests) for key, verdict in fresh.items() if verdict.outcome != UNJUDGED
         }
         verdicts = [self.verdicts[key][0] if key in self.verdicts else fresh[key] for key in keys]
-        for key in [*self.verdicts][: max(0, len(self.verdicts) - REMEMBERED)]:
+        for key in [*self.verdicts][: max(0, len(self.verdicts) - _MOST_VERDICTS)]:
             del self.verdicts[key]
         return verdicts
 
@@ -162,9 +164,9 @@ def open_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
     Raises `UserError` where the sandbox does not run an honest program."""
     walls = open_backend(backend)
     if walls.not_stopped:
-        logger.warning("preflab: %s", walls.not_stopped)
+        _logger.warning("preflab: %s", walls.not_stopped)
     workers = workers or len(os.sched_getaffinity(0))
-    sweep()
+    sweep_groups()
     trial = Worker(walls).judge("print(input())", ProgramTask("stdin", [Test("7", "7")]))
     if not trial.correct:
         raise UserError(
@@ -174,7 +176,7 @@ def open_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
     with contextlib.ExitStack() as stack:
         opened: list[Worker] = []
         for _ in range(workers):
-            pair = new_group(), new_group()
+            pair = make_group(), make_group()
             for group in filter(None, pair):
                 stack.callback(group.close)
             opened.append(Worker(walls, pair))

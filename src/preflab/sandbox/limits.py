@@ -9,8 +9,8 @@ from typing import NamedTuple
 MEGABYTE = 1 << 20
 BUSY = 5.0
 """Seconds of wall time that a second of CPU time may take, so that a busy machine fails no honest program."""
-NOMINAL = 0.0175
-"""CPU seconds of `_loop` on the machine that the default limits were chosen on (3 GHz, CPython 3.11)."""
+_NOMINAL = 0.0175
+"""CPU seconds of `_time_loop` on the machine that the default limits were chosen on (3 GHz, CPython 3.11)."""
 
 
 class Limits(NamedTuple):
@@ -25,19 +25,19 @@ class Limits(NamedTuple):
     disk_mb: int = 32
 
 
-def wall_for(cpu_s: float) -> float:
+def derive_wall_limit(cpu_s: float) -> float:
     """The wall limit behind a CPU limit."""
     return BUSY * cpu_s + 5.0
 
 
 @functools.cache
-def machine_factor() -> float:
+def measure_machine_factor() -> float:
     """By what this machine's Python is slower than the one that time limits were chosen on, at least 1: measured once, the
     best of five."""
-    return max(1.0, min(_loop() for _ in range(5)) / NOMINAL)
+    return max(1.0, min(_time_loop() for _ in range(5)) / _NOMINAL)
 
 
-def _loop() -> float:
+def _time_loop() -> float:
     started = time.process_time()
     total, seen = 0, dict[int, int]()
     for number in range(200_000):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 
-class Line:
+class JudgeLine:
     """Takes over standard input and output: what the program prints afterwards is nobody's concern."""
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """One sandboxed process from start to end, under its limits, seen from outside.
 
-`opened` starts it; `ask` writes to it and reads until a line has come, `finish` until it has ended. Both stop at the first
+`open_box` starts it; `ask` writes to it and reads until a line has come, `finish` until it has ended. Both stop at the first
 limit that is passed. When a box is closed nothing of it is left.
 """
 
@@ -19,16 +19,16 @@ from contextlib import contextmanager
 from functools import cache
 from typing import IO, Literal
 
-from preflab.sandbox.groups import Group
+from preflab.sandbox.groups import ControlGroup
 from preflab.sandbox.limits import BUSY, MEGABYTE, Limits
 from preflab.sandbox.usage import Tree, Usage
-from preflab.sandbox.walls import Descriptors, Start, Walls
+from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 
-Over = Literal["", "timeout", "memory", "output-limit"]
-GLANCE = 0.02  # seconds between two looks at what is used
-SIP = 4096  # bytes; who writes less at once has little to say
-KEPT = 4096  # bytes of standard error that are kept, the last ones
-STARTING = 10.0  # seconds that the walls may take
+PassedLimit = Literal["", "timeout", "memory", "output-limit"]
+_GLANCE_SECONDS = 0.02  # seconds between two looks at what is used
+_SMALL_READ = 4096  # bytes; who writes less at once has little to say
+_ERROR_BYTES = 4096  # bytes of standard error that are kept, the last ones
+_STARTING_SECONDS = 10.0  # seconds that the walls may take
 
 
 class NotStarted(Exception):
@@ -44,7 +44,7 @@ class Box:
         stack: contextlib.ExitStack,
         process: subprocess.Popen[bytes],
         limits: Limits,
-        meter: Group | Tree,
+        meter: ControlGroup | Tree,
         pipes: Pipes,
         first: int,
     ) -> None:
@@ -55,7 +55,7 @@ class Box:
         stack.callback(self.kill)
         self.output, self.errors = bytearray(), bytearray()
         self.unsent = memoryview(b"")
-        self.over: Over = ""
+        self.over: PassedLimit = ""
         self.code: int | None = None
         self.began = self.glanced = time.monotonic()
         self.spent = meter.usage().cpu_s  # by the walls, before the program
@@ -101,7 +101,7 @@ class Box:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
-        wait_for(self.first)  # the namespace's first process ends when all others have
+        _wait_readable(self.first)  # the namespace's first process ends when all others have
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -113,9 +113,9 @@ class Box:
         searched, sipped = 0, False
         while not (until and until in memoryview(self.output)[searched:].tobytes()):
             if sipped:
-                time.sleep(GLANCE / 10)  # who drips is read more seldom
+                time.sleep(_GLANCE_SECONDS / 10)  # who drips is read more seldom
             searched = len(self.output)
-            ready = {key.fileobj for key, _ in self.selector.select(GLANCE)}
+            ready = {key.fileobj for key, _ in self.selector.select(_GLANCE_SECONDS)}
             if self.unsent and self._stdin in ready:
                 self._send()
             read = [self._read(stream) for stream in (self.process.stdout, self.process.stderr) if stream in ready]
@@ -124,7 +124,7 @@ class Box:
             if self.ended in ready and not any(read):
                 self._reap()
                 return
-            sipped = 0 < sum(read) < SIP
+            sipped = 0 < sum(read) < _SMALL_READ
 
     def _send(self) -> None:
         try:
@@ -152,21 +152,21 @@ class Box:
             self.output += data
         else:
             self.errors += data
-            del self.errors[:-KEPT]
+            del self.errors[:-_ERROR_BYTES]
         return len(data)
 
     def _within(self) -> bool:
         """Whether every limit is kept; the first one that is not ends the program. What it uses is looked at now and then."""
         if len(self.output) > self.limits.output_mb * MEGABYTE:
             self.over = "output-limit"
-        elif time.monotonic() - self.glanced >= GLANCE:
+        elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:
             self.glanced = time.monotonic()
             self.over = self._passed(self.meter.usage())
         if self.over:
             self.kill()
         return not self.over
 
-    def _passed(self, used: Usage) -> Over:
+    def _passed(self, used: Usage) -> PassedLimit:
         if used.cpu_s - self.spent > self.limits.cpu_s or time.monotonic() - self.began > self.limits.wall_s:
             return "timeout"
         return "memory" if used.killed or used.memory > self.limits.memory_mb * MEGABYTE else ""
@@ -186,20 +186,21 @@ class Pipes:
 
     def __init__(self, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, source: bytes, calls: bytes) -> None:
         self.status, status = os.pipe()
-        closing(ours, self.status)
-        closing(theirs, status)
+        _close_later(ours, self.status)
+        _close_later(theirs, status)
         hold, self.hold = os.pipe()
-        closing(ours, self.hold)
-        closing(theirs, hold)
-        self.given = Descriptors(closing(theirs, file(source)), closing(theirs, file(calls)), status, hold)
+        _close_later(ours, self.hold)
+        _close_later(theirs, hold)
+        program, filters = (_close_later(theirs, _make_memory_file(content)) for content in (source, calls))
+        self.given = Descriptors(program, filters, status, hold)
         self.told = b""
 
     def first_process(self) -> int:
         """The process that is number 1 inside. Raises `NotStarted`."""
-        end = time.monotonic() + STARTING
+        end = time.monotonic() + _STARTING_SECONDS
         while b"\n" not in self.told:
-            if not wait_for(self.status, max(0.0, end - time.monotonic())):
-                raise NotStarted(f"bubblewrap does not answer for {STARTING:g} s")
+            if not _wait_readable(self.status, max(0.0, end - time.monotonic())):
+                raise NotStarted(f"bubblewrap does not answer for {_STARTING_SECONDS:g} s")
             data = os.read(self.status, 4096)
             if not data:
                 raise NotStarted("bubblewrap ended at once")
@@ -213,20 +214,20 @@ class Pipes:
         return b"exit-code" in self.told
 
 
-def closing(stack: contextlib.ExitStack, descriptor: int) -> int:
+def _close_later(stack: contextlib.ExitStack, descriptor: int) -> int:
     """The descriptor, which is closed with the stack."""
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def wait_for(descriptor: int, seconds: float | None = None) -> bool:
+def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
     """Whether there is something to read within so many seconds (None: however long it takes)."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
-def file(content: bytes) -> int:
+def _make_memory_file(content: bytes) -> int:
     """A descriptor to read the content from."""
     descriptor = os.memfd_create("preflab")
     try:
@@ -241,43 +242,43 @@ def file(content: bytes) -> int:
 
 
 @contextmanager
-def opened(
-    walls: Walls, run: Sequence[str], source: bytes, limits: Limits, *, group: Group | None, stdin: bytes | None
+def open_box(
+    walls: Walls, run: Sequence[str], source: bytes, limits: Limits, *, group: ControlGroup | None, stdin: bytes | None
 ) -> Generator[Box]:
     """Starts `run` with the program's source in place. `stdin`: all of its input, or None where `ask` will write it. Raises
     `NotStarted` where the walls could not be built."""
     with contextlib.ExitStack() as stack:
         with contextlib.ExitStack() as theirs:
             pipes = Pipes(stack, theirs, source, walls.filter)
-            feed = subprocess.PIPE if stdin is None else closing(theirs, file(stdin))
+            feed = subprocess.PIPE if stdin is None else _close_later(theirs, _make_memory_file(stdin))
             start = walls.start(run, limits, pipes.given)
-            process = launch(start, feed, pipes.given)
-        stack.callback(end, process)
+            process = _start_process(start, feed, pipes.given)
+        stack.callback(_end_process, process)
         try:
             inside = pipes.first_process()
             first = os.pidfd_open(inside)
-            stack.callback(end_first, first)
-            hand_over(process, start.user)
+            stack.callback(_end_first_process, first)
+            _hand_over_streams(process, start.user)
             if group is not None:
                 group.open(limits.memory_mb * MEGABYTE)
                 for pid in (process.pid, inside):
                     group.add(pid)
         except OSError as error:
-            raise NotStarted(f"{error} {told(process)}".strip()) from None
+            raise NotStarted(f"{error} {_read_last_words(process)}".strip()) from None
         box = Box(stack, process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
         with contextlib.suppress(BrokenPipeError):  # they fell at once: `finish` will say so
             os.write(pipes.hold, b"1")
         yield box
 
 
-def hand_over(process: subprocess.Popen[bytes], user: int | None) -> None:
+def _hand_over_streams(process: subprocess.Popen[bytes], user: int | None) -> None:
     """What the program reads and writes becomes its user's own, so that it may open it by name."""
     for stream in (process.stdin, process.stdout, process.stderr):
         if user is not None and stream is not None:
             os.fchown(stream.fileno(), user, user)
 
 
-def end_first(first: int) -> None:
+def _end_first_process(first: int) -> None:
     """The sandbox's first process ended, whatever happened before, and waited for where it has become ours."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(first, signal.SIGKILL)
@@ -286,15 +287,15 @@ def end_first(first: int) -> None:
     os.close(first)
 
 
-def told(process: subprocess.Popen[bytes]) -> str:
+def _read_last_words(process: subprocess.Popen[bytes]) -> str:
     """What the walls say of their own fall, where they have fallen."""
     return "" if process.poll() is None else process.communicate()[1].decode(errors="replace")
 
 
-def launch(start: Start, stdin: int, given: Descriptors) -> subprocess.Popen[bytes]:
+def _start_process(start: StartCommand, stdin: int, given: Descriptors) -> subprocess.Popen[bytes]:
     """Starts the command as its user. Another program changes the user where there is one: were it done here, this process
     would be copied first, all its tables of memory, which in one that trains costs more than the whole sandbox."""
-    changed = start.user is not None and can_set_user()
+    changed = start.user is not None and _can_set_user()
     user = None if changed else start.user
     words = ["setpriv", f"--reuid={start.user}", f"--regid={start.user}", "--clear-groups", "--"] if changed else []
     try:
@@ -314,7 +315,7 @@ def launch(start: Start, stdin: int, given: Descriptors) -> subprocess.Popen[byt
 
 
 @cache
-def can_set_user() -> bool:
+def _can_set_user() -> bool:
     """Whether there is a `setpriv` that changes users (util-linux; busybox has a lesser one)."""
     tried = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
     try:
@@ -323,7 +324,7 @@ def can_set_user() -> bool:
         return False
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def _end_process(process: subprocess.Popen[bytes]) -> None:
     """Whatever happened before the walls stood."""
     process.kill()
     process.wait()

@@ -1,7 +1,7 @@
 """The system calls that a program may not make, as a filter that the kernel runs (classic BPF).
 
 Calls that no honest program makes end it (`KILLED`: the run is `forbidden`): other processes' memory, namespaces, mounts,
-keyrings, kernel modules. Calls that libraries try and do without are answered "not there" (`ABSENT`), and so is every call
+keyrings, kernel modules. Calls that libraries try and do without are answered "not there" (`_ABSENT`), and so is every call
 newer than the newest that this file knows. Sockets are local or of the internet families, which lead nowhere in an
 empty network namespace; the families that reach the kernel or the host (netlink, packet, vsock, alg) are refused.
 """
@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 from preflab.errors import UserError
 
-LOAD, EQUAL, ABOVE, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
-NUMBER, ARCHITECTURE, ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; an argument's lower half
-ALLOW, KILL = 0x7FFF0000, 0x80000000
-ERRNO = 0x00050000
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
-NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
-FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
-NEWEST = 462
+_LOAD, _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_CALL_NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; an argument's lower half
+_ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_ERRNO = 0x00050000
+_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
+_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+_NEWEST = 462
 
 
-class Machine(NamedTuple):
+class _Machine(NamedTuple):
     """An architecture: its audit number, and the numbers of its calls by name."""
 
     audit: int
@@ -38,8 +38,8 @@ _COMMON = {
     "fspick": 433, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
     "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448,
 }  # fmt: skip
-MACHINES = {
-    "x86_64": Machine(0xC000003E, _COMMON | {
+_MACHINES = {
+    "x86_64": _Machine(0xC000003E, _COMMON | {
         "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "unshare": 272, "setns": 308,
         "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "swapon": 167, "swapoff": 168, "reboot": 169,
         "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173, "init_module": 175, "delete_module": 176,
@@ -50,7 +50,7 @@ MACHINES = {
         "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
         "socketpair": 53, "memfd_create": 319, "shmget": 29, "semget": 64, "msgget": 68, "sync": 162, "syncfs": 306,
     }),
-    "aarch64": Machine(0xC00000B7, _COMMON | {
+    "aarch64": _Machine(0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
         "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "swapon": 224, "swapoff": 225, "reboot": 142,
         "sethostname": 161, "setdomainname": 162, "init_module": 105, "delete_module": 106, "finit_module": 273,
@@ -62,7 +62,7 @@ MACHINES = {
         "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
     }),
 }  # fmt: skip
-ABSENT = (
+_ABSENT = (
     "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "pidfd_getfd",
     "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
@@ -70,54 +70,54 @@ ABSENT = (
 )  # fmt: skip
 """clone3 hides its flags from the filter; the C library falls back on clone. Shared memory that is mapped nowhere could not be
 counted (Python's own lies in files)."""
-CHECKED = ("clone", "socket", "socketpair", "pidfd_open")  # these may be made, the first three as the filter says
+_INSPECTED = ("clone", "socket", "socketpair", "pidfd_open")  # these may be made, the first three as the filter says
 
 
-def program(machine: str = platform.machine()) -> bytes:
+def build_filter(machine: str = platform.machine()) -> bytes:
     """The filter as `struct sock_filter[]`. Raises `UserError` for an architecture whose calls are not known here."""
-    if machine not in MACHINES:
-        raise UserError(f"No system call filter is known for {machine}; known: {', '.join(MACHINES)}.")
-    audit, calls = MACHINES[machine]
-    killed = [number for name, number in calls.items() if name not in ABSENT and name not in CHECKED]
+    if machine not in _MACHINES:
+        raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
+    audit, calls = _MACHINES[machine]
+    killed = [number for name, number in calls.items() if name not in _ABSENT and name not in _INSPECTED]
     code = [
-        *_load(ARCHITECTURE),
-        *_unless(EQUAL, audit, KILL),
-        *_load(NUMBER),
-        *_when(ABOVE, NEWEST, ERRNO | ENOSYS),  # x32's numbers begin at 2^30: they are above, too
+        *_load(_ARCHITECTURE),
+        *_unless(_EQUAL, audit, _KILL),
+        *_load(_CALL_NUMBER),
+        *_when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS),  # x32's numbers begin at 2^30: they are above, too
     ]
     for number in sorted(killed):
-        code += _when(EQUAL, number, KILL)
-    for name in ABSENT:
+        code += _when(_EQUAL, number, _KILL)
+    for name in _ABSENT:
         if name in calls:
-            code += _when(EQUAL, calls[name], ERRNO | ENOSYS)
-    code += _inspect(calls["clone"], [*_load(ARGUMENT), *_when(ANY_BIT, NAMESPACES, KILL)])
+            code += _when(_EQUAL, calls[name], _ERRNO | _ENOSYS)
+    code += _inspect_call(calls["clone"], [*_load(_ARGUMENT), *_when(_ANY_BIT, _NAMESPACES, _KILL)])
     for name in ("socket", "socketpair"):
-        known = [line for family in FAMILIES for line in _when(EQUAL, family, ALLOW)]
-        code += _inspect(calls[name], [*_load(ARGUMENT), *known, *_give(ERRNO | EAFNOSUPPORT)])
-    code += _give(ALLOW)
+        known = [line for family in _FAMILIES for line in _when(_EQUAL, family, _ALLOW)]
+        code += _inspect_call(calls[name], [*_load(_ARGUMENT), *known, *_answer_with(_ERRNO | _EAFNOSUPPORT)])
+    code += _answer_with(_ALLOW)
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
 
-Line = tuple[int, int, int, int]
+_Instruction = tuple[int, int, int, int]
 """An instruction: its code, how many lines to skip when true, when false, and its operand."""
 
 
-def _load(offset: int) -> list[Line]:
-    return [(LOAD, 0, 0, offset)]
+def _load(offset: int) -> list[_Instruction]:
+    return [(_LOAD, 0, 0, offset)]
 
 
-def _give(answer: int) -> list[Line]:
-    return [(RETURN, 0, 0, answer)]
+def _answer_with(answer: int) -> list[_Instruction]:
+    return [(_RETURN, 0, 0, answer)]
 
 
-def _when(test: int, operand: int, answer: int) -> list[Line]:
-    return [(test, 0, 1, operand), *_give(answer)]
+def _when(test: int, operand: int, answer: int) -> list[_Instruction]:
+    return [(test, 0, 1, operand), *_answer_with(answer)]
 
 
-def _unless(test: int, operand: int, answer: int) -> list[Line]:
-    return [(test, 1, 0, operand), *_give(answer)]
+def _unless(test: int, operand: int, answer: int) -> list[_Instruction]:
+    return [(test, 1, 0, operand), *_answer_with(answer)]
 
 
-def _inspect(number: int, lines: Sequence[Line]) -> list[Line]:
+def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instruction]:
     """The lines for one call alone; where they do not answer, the call's number is loaded again."""
-    return [(EQUAL, 0, len(lines) + 1, number), *lines, *_load(NUMBER)]
+    return [(_EQUAL, 0, len(lines) + 1, number), *lines, *_load(_CALL_NUMBER)]

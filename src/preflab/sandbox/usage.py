@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-TICK = 1.0 / os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
@@ -33,19 +33,19 @@ class Tree:
         self.most = 0.0
 
     def usage(self) -> Usage:
-        cpu, memory, pids = 0.0, 0, list(_below(self.root))
+        cpu, memory, pids = 0.0, 0, list(_list_descendants(self.root))
         for pid in pids:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                cpu += sum(map(int, fields[11:15])) * TICK
-                memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+                cpu += sum(map(int, fields[11:15])) * _TICK
+                memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
         self.most = max(self.most, cpu)  # what is forgotten with an orphan was seen before
         if memory > self.memory:
-            memory = sum(map(_proportional, pids))
+            memory = sum(map(_read_proportional_memory, pids))
         return Usage(self.most, memory, False)
 
 
-def _proportional(pid: int) -> int:
+def _read_proportional_memory(pid: int) -> int:
     """Bytes of a process, where a page that n processes share counts as 1/n."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -53,7 +53,7 @@ def _proportional(pid: int) -> int:
     return 0
 
 
-def _below(root: int) -> Iterator[int]:
+def _list_descendants(root: int) -> Iterator[int]:
     pending = [root]
     while pending:
         pid = pending.pop()

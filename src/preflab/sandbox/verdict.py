@@ -5,7 +5,7 @@ the expected text. `call`: a module whose entry point is called once a test, in 
 the expected value. `check`: a module whose functions are called by tests that are code; these run in a second sandbox, and
 only calls and plain values cross. A test ends with the first limit that is passed, a program with its first failing test.
 
-A failure of the machine is not a wrong answer: the program is run again, and after `TRIES` the verdict is `error`.
+A failure of the machine is not a wrong answer: the program is run again, and after `_TRIES` the verdict is `error`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from preflab.sandbox import wire
-from preflab.sandbox.compare import Comparison, same_text, same_value
-from preflab.sandbox.groups import Group
+from preflab.sandbox.compare import OutputComparison, same_text, same_value
+from preflab.sandbox.groups import ControlGroup
 from preflab.sandbox.limits import Limits
-from preflab.sandbox.process import Box, NotStarted, opened
-from preflab.sandbox.walls import CALLED, CHECKED, SCRIPT, Walls
+from preflab.sandbox.process import Box, NotStarted, open_box
+from preflab.sandbox.walls import RUN_CHECKER, RUN_MODULE, RUN_SCRIPT, Walls
 from preflab.types import Test, Verdict
 
 ProgramOutcome = Literal[
@@ -35,19 +35,19 @@ ProgramOutcome = Literal[
     "forbidden",
     "error",
 ]
-TRIES = 3
-PAUSE = 0.1
+_TRIES = 3
+_PAUSE_SECONDS = 0.1
 """Seconds before the machine is tried again."""
-IDLE_SECONDS = 0.2
+_IDLE_SECONDS = 0.2
 """Seconds that each test of a program may wait beside others; all of them together may also wait as long as one may."""
-DETAIL_CHARACTERS = 2000
+_DETAIL_CHARACTERS = 2000
 """Characters of an answer that a verdict keeps for people to read."""
-SOURCE_BYTES = 1 << 20
+_SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20
 """Bytes of a returned value at most, and how many lists, tuples, sets and dictionaries may be in it: reading it is the judge's
 own work."""
-VALUE_CONTAINERS = 200_000
-OUTPUT_RATIO = 16
+_VALUE_CONTAINERS = 200_000
+_OUTPUT_RATIO = 16
 """An output longer than so many times the expected one is wrong, and is not compared: that would take long."""
 _FILTERED_CALL = -31  # the signal that ends a program after a filtered system call
 _COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
@@ -70,7 +70,7 @@ class ProgramTask(NamedTuple):
     tests: Sequence[Test] = ()
     entry_point: str = ""
     limits: Limits = Limits()
-    compare: Comparison = "lines"
+    compare: OutputComparison = "lines"
     special: str = ""
     unwrap: bool = False
     every: bool = False
@@ -91,7 +91,7 @@ class TestResult(NamedTuple):
 class Worker:
     """Judges one program at a time. `walls` are open; `groups`: the control groups that measure the program and its tests."""
 
-    def __init__(self, walls: Walls, groups: tuple[Group | None, Group | None] = (None, None)) -> None:
+    def __init__(self, walls: Walls, groups: tuple[ControlGroup | None, ControlGroup | None] = (None, None)) -> None:
         self.walls, self.groups = walls, groups
 
     def judge(self, source: str, task: ProgramTask) -> Verdict:
@@ -101,25 +101,25 @@ class Worker:
             code = source.encode()
         except UnicodeEncodeError:
             return _failing_verdict(TestResult("compile-error", "the source is not UTF-8 text"), nothing)
-        if len(code) > SOURCE_BYTES:
-            too_long = TestResult("compile-error", f"the source has more than {SOURCE_BYTES:,} bytes")
+        if len(code) > _SOURCE_BYTES:
+            too_long = TestResult("compile-error", f"the source has more than {_SOURCE_BYTES:,} bytes")
             return _failing_verdict(too_long, nothing)
         if task.unjudged:
             return _failing_verdict(TestResult("error", task.unjudged), nothing)
         trouble = ""
-        for _ in range(TRIES):
+        for _ in range(_TRIES):
             try:
                 return self._run_tests(code, task)
             except (NotStarted, OSError) as error:  # the machine's failure: what the program does never raises here
                 trouble = str(error)
-                time.sleep(PAUSE)
+                time.sleep(_PAUSE_SECONDS)
         return _failing_verdict(TestResult("error", trouble), nothing)
 
     def _run_tests(self, code: bytes, task: ProgramTask) -> Verdict:
         run = {"stdin": self._run_script, "call": self._run_calls, "check": self._run_checks}[task.mode]
         first_failure: tuple[int, TestResult] | None = None
         passed = [False] * len(task.tests)
-        patience = task.limits.wall_s + IDLE_SECONDS * len(task.tests)
+        patience = task.limits.wall_s + _IDLE_SECONDS * len(task.tests)
         for number, result in enumerate(run(code, task)):
             patience -= result.idle
             if patience < 0 and result.outcome == "passed":
@@ -135,7 +135,7 @@ class Worker:
 
     def _run_script(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
         for test in task.tests:
-            with self._open_program(SCRIPT, code, task.limits, test.input.encode()) as box:
+            with self._open_program(RUN_SCRIPT, code, task.limits, test.input.encode()) as box:
                 box.finish()
                 text, idle = _decode_output(box), box.idle()
             result = text if isinstance(text, TestResult) else self._compare_output(text, test, task)
@@ -144,7 +144,7 @@ class Worker:
     def _compare_output(self, text: str, test: Test, task: ProgramTask) -> TestResult:
         if not task.special:
             compared = text if task.compare == "exact" else text.rstrip()
-            if len(compared) > OUTPUT_RATIO * (len(test.output) + DETAIL_CHARACTERS):
+            if len(compared) > _OUTPUT_RATIO * (len(test.output) + _DETAIL_CHARACTERS):
                 return TestResult("failed", text)
             return TestResult("passed" if same_text(test.output, text, task.compare) else "failed", text)
         answer = self._ask_special_judge(text, test, task)
@@ -156,12 +156,14 @@ class Worker:
     def _ask_special_judge(self, text: str, test: Test, task: ProgramTask) -> bytes:
         """What the problem's own judge prints of an output."""
         case = json.dumps({"input": test.input, "expected": test.output, "output": text}).encode()
-        with opened(self.walls, SCRIPT, task.special.encode(), task.limits, group=self.groups[1], stdin=case) as box:
+        with open_box(
+            self.walls, RUN_SCRIPT, task.special.encode(), task.limits, group=self.groups[1], stdin=case
+        ) as box:
             box.finish()
         return bytes(box.output).strip()
 
     def _run_calls(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
-        with self._open_program(CALLED, code, task.limits, None) as box:
+        with self._open_program(RUN_MODULE, code, task.limits, None) as box:
             for test in task.tests:
                 answer = _ask(box, wire.encode([task.entry_point, test.input, {}]).encode("ascii"))
                 if isinstance(answer, TestResult):
@@ -176,7 +178,7 @@ class Worker:
             "nodes": list(task.nodes),
             "tests": [test.input for test in task.tests],
         }
-        run = (*CALLED, *task.nodes)
+        run = (*RUN_MODULE, *task.nodes)
         with self._open_checker(job, task) as checker, self._open_program(run, code, task.limits, None) as program:
             for number, result in enumerate(_relay(checker, program, len(task.tests))):
                 if result.outcome != "error":
@@ -192,10 +194,12 @@ class Worker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 
     def _open_checker(self, job: Mapping[str, Any], task: ProgramTask) -> Any:
-        return opened(self.walls, CHECKED, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None)
+        return open_box(
+            self.walls, RUN_CHECKER, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None
+        )
 
     def _open_program(self, run: Sequence[str], code: bytes, limits: Limits, stdin: bytes | None) -> Any:
-        return opened(self.walls, run, code, limits, group=self.groups[0], stdin=stdin)
+        return open_box(self.walls, run, code, limits, group=self.groups[0], stdin=stdin)
 
 
 def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
@@ -247,7 +251,7 @@ def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
     if answer is None:
         box.finish()
         return _explain_end(box) or TestResult("runtime-error", "the program ended before it answered")
-    if len(answer) > VALUE_BYTES or answer.count(b"[") + answer.count(b"{") > VALUE_CONTAINERS:
+    if len(answer) > VALUE_BYTES or answer.count(b"[") + answer.count(b"{") > _VALUE_CONTAINERS:
         return TestResult("output-limit", "the returned value is too large")
     return answer
 
@@ -286,10 +290,10 @@ def _explain_end(box: Box) -> TestResult | None:
 
 def _shorten(text: str) -> str:
     """A text's beginning, and for a long one what tells it from others of the same beginning."""
-    if len(text) <= DETAIL_CHARACTERS:
+    if len(text) <= _DETAIL_CHARACTERS:
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return f"{text[:DETAIL_CHARACTERS]}… ({len(text):,} characters, sha256 {digest[:16]})"
+    return f"{text[:_DETAIL_CHARACTERS]}… ({len(text):,} characters, sha256 {digest[:16]})"
 
 
 def _failing_verdict(result: TestResult, passed: Sequence[bool], number: int = 0, test: Test | None = None) -> Verdict:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from preflab.sandbox.limits import Limits
 
-PYTHON = "/python/bin/python3"
-SOURCE = "/tmp/main.py"
-CALLED: tuple[str, ...] = (PYTHON, "-s", "-P", "-m", "preflab.sandbox.guest", SOURCE)
-CHECKED: tuple[str, ...] = (PYTHON, "-s", "-P", "-m", "preflab.sandbox.checker", SOURCE)
-SCRIPT: tuple[str, ...] = (PYTHON, "-s", "-P", SOURCE)
-ENVIRONMENT = {
+INNER_PYTHON = "/python/bin/python3"
+INNER_SOURCE = "/tmp/main.py"
+RUN_MODULE: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.guest", INNER_SOURCE)
+RUN_CHECKER: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.checker", INNER_SOURCE)
+RUN_SCRIPT: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", INNER_SOURCE)
+INNER_ENVIRONMENT = {
     "PATH": "/python/bin:/bin",
     "HOME": "/tmp",
     "LOGNAME": "nobody",
@@ -37,7 +37,7 @@ class Descriptors(NamedTuple):
     hold: int
 
 
-class Start(NamedTuple):
+class StartCommand(NamedTuple):
     """How to start a sandboxed process: the command, and the user to start it as (None: as we are)."""
 
     command: list[str]
@@ -52,6 +52,6 @@ class Walls(ABC):
     not_stopped: str = ""
 
     @abstractmethod
-    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> Start:
-        """How to start `run`. Where it says `PYTHON` and `SOURCE`, the interpreter and the program's source are meant, as they
-        lie inside."""
+    def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
+        """How to start `run`. In it `INNER_PYTHON` and `INNER_SOURCE` stand for the interpreter and the program's source as
+        they lie inside."""

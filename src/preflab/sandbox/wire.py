@@ -19,19 +19,19 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-DEPTH = 200
+_DEPTH = 200
 """How deep a value may be nested."""
-SMALL = 2**53
+_SMALL = 2**53
 """Integers below it, in absolute value, are JSON numbers."""
 
 
-ARGUMENTS = "_arguments"
+NODE_ARGUMENTS = "_arguments"
 """Where a node keeps the arguments that made it, if it does."""
-TYPES: Mapping[str, type] = {
+_TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
 }
-SEQUENCES: tuple[tuple[Any, str], ...] = ((list, ""), (tuple, "t"), (set, "s"), (frozenset, "z"))
-NONE: Mapping[str, type] = {}
+_SEQUENCES: tuple[tuple[Any, str], ...] = ((list, ""), (tuple, "t"), (set, "s"), (frozenset, "z"))
+_NO_CLASSES: Mapping[str, type] = {}
 
 
 class Foreign(ValueError):
@@ -45,11 +45,11 @@ class Tagged(NamedTuple):
     items: Any
 
 
-def encode(value: Any, classes: Mapping[str, type] = NONE) -> str:
+def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
     """A value as one line of ASCII; objects of the `classes` are nodes. Raises `Foreign` for what is no plain data, or nested
-    deeper than `DEPTH`."""
-    nodes = Nodes(classes)
-    plain = _plain(value, DEPTH, nodes)
+    deeper than `_DEPTH`."""
+    nodes = _Nodes(classes)
+    plain = _encode_value(value, _DEPTH, nodes)
     table = nodes.table()
     return json.dumps({"n": [plain, table]} if table else plain, separators=(",", ":"))
 
@@ -57,28 +57,28 @@ def encode(value: Any, classes: Mapping[str, type] = NONE) -> str:
 def decode(text: str | bytes) -> Any:
     """The value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` for anything else."""
     try:
-        return _tree(json.loads(text), DEPTH)
+        return _decode_value(json.loads(text), _DEPTH)
     except (ValueError, RecursionError) as error:
         raise Foreign(f"no value: {type(error).__name__}") from None
 
 
-def rebuild(value: Any, classes: Mapping[str, type] = NONE) -> Any:
+def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
     """A decoded value as the Python object that it was, nodes as objects of the `classes`. Raises `Foreign` where there is
     none, such as a set of lists or a node of another class."""
     try:
         if not (isinstance(value, Tagged) and value.tag == "n"):
-            return _rebuilt(value, [])
+            return _rebuild_value(value, [])
         plain, table = value.items
-        nodes = [_made(classes[name], arguments) for name, arguments, _ in table]
+        nodes = [_make_node(classes[name], arguments) for name, arguments, _ in table]
         for node, (_, _, attributes) in zip(nodes, table, strict=True):
             for name, part in attributes:
-                setattr(node, name, _rebuilt(part, nodes))
-        return _rebuilt(plain, nodes)
+                setattr(node, name, _rebuild_value(part, nodes))
+        return _rebuild_value(plain, nodes)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise Foreign(f"no object: {error}") from None
 
 
-class Nodes:
+class _Nodes:
     """The objects of a problem's own classes, in the order in which they are met."""
 
     def __init__(self, classes: Mapping[str, type]) -> None:
@@ -97,74 +97,76 @@ class Nodes:
         """Every node that can be reached, however far: one after the other, so that a long list nests nothing."""
         rows: list[Any] = []
         for node in self.met:  # grows while it is read
-            attributes = _attributes(node)
-            arguments = attributes.pop(ARGUMENTS, None)
-            made = None if arguments is None else _plain(list(arguments), DEPTH, self)
-            parts = [[name, _plain(part, DEPTH, self)] for name, part in attributes.items()]
+            attributes = _read_attributes(node)
+            arguments = attributes.pop(NODE_ARGUMENTS, None)
+            made = None if arguments is None else _encode_value(list(arguments), _DEPTH, self)
+            parts = [[name, _encode_value(part, _DEPTH, self)] for name, part in attributes.items()]
             rows.append([self.names[next(kind for kind in type(node).__mro__ if kind in self.names)], made, parts])
         return rows
 
 
-def _plain(value: Any, depth: int, nodes: Nodes) -> Any:
+def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
     """Subclasses count as what they derive from, by the base's own methods: an overridden one is not asked."""
     if depth == 0:
-        raise Foreign(f"nested more than {DEPTH} levels deep")
+        raise Foreign(f"nested more than {_DEPTH} levels deep")
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
         number = int.__index__(value)
-        return number if -SMALL < number < SMALL else {"i": hex(number)}
+        return number if -_SMALL < number < _SMALL else {"i": hex(number)}
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, bytes | bytearray):
         return {"b": bytes(value).hex()}
     if isinstance(value, complex):
         return {"c": [value.real, value.imag]}
-    if isinstance(value, type) and value in TYPES.values():
+    if isinstance(value, type) and value in _TYPES.values():
         return {"y": value.__name__}
     if isinstance(value, nodes.kinds):
         return {"r": nodes.place(value)}
     if _is_a(value, "fractions", "Fraction"):
-        return {"q": [_plain(value.numerator, depth, nodes), _plain(value.denominator, depth, nodes)]}
+        return {"q": [_encode_value(value.numerator, depth, nodes), _encode_value(value.denominator, depth, nodes)]}
     if _is_a(value, "decimal", "Decimal"):
         return {"m": [str(value)]}
     if isinstance(value, range):
-        return {"x": [_plain(part, depth, nodes) for part in (value.start, value.stop, value.step)]}
+        return {"x": [_encode_value(part, depth, nodes) for part in (value.start, value.stop, value.step)]}
     if isinstance(value, Iterator):
-        return {"g": [_plain(part, depth - 1, nodes) for part in value]}
+        return {"g": [_encode_value(part, depth - 1, nodes) for part in value]}
     if isinstance(value, dict):
         pairs = dict.items(value)
-        return {"d": [[_plain(key, depth - 1, nodes), _plain(part, depth - 1, nodes)] for key, part in pairs]}
-    kind, tag = next((pair for pair in SEQUENCES if isinstance(value, pair[0])), (None, ""))
+        return {
+            "d": [[_encode_value(key, depth - 1, nodes), _encode_value(part, depth - 1, nodes)] for key, part in pairs]
+        }
+    kind, tag = next((pair for pair in _SEQUENCES if isinstance(value, pair[0])), (None, ""))
     if kind is None:
         raise Foreign(f"a {type(value).__name__} is no plain data")
-    parts = [_plain(part, depth - 1, nodes) for part in kind.__iter__(value)]
+    parts = [_encode_value(part, depth - 1, nodes) for part in kind.__iter__(value)]
     return {tag: parts} if tag else parts
 
 
-def _tree(value: Any, depth: int) -> Any:
+def _decode_value(value: Any, depth: int) -> Any:
     if depth == 0:
         raise Foreign("too deep")
     if isinstance(value, list):
-        return [_tree(part, depth - 1) for part in value]
+        return [_decode_value(part, depth - 1) for part in value]
     if not isinstance(value, dict):
         return value
     if len(value) != 1:
         raise Foreign("an object of several keys")
     [(tag, content)] = value.items()
     if tag == "i":
-        return int(_of(content, str), 16)
+        return int(_require_type(content, str), 16)
     if tag == "b":
-        return Tagged(tag, bytes.fromhex(_of(content, str)))
+        return Tagged(tag, bytes.fromhex(_require_type(content, str)))
     if tag == "r":
-        return Tagged(tag, abs(_of(content, int)))
+        return Tagged(tag, abs(_require_type(content, int)))
     if tag == "y":
-        return Tagged(tag, _of(content, str))
-    if tag not in MAKERS and tag != "n":
+        return Tagged(tag, _require_type(content, str))
+    if tag not in _MAKERS and tag != "n":
         raise Foreign("an unknown tag")
-    items = [_tree(part, depth - 1) for part in _of(content, list)]
+    items = [_decode_value(part, depth - 1) for part in _require_type(content, list)]
     if tag == "c" and not (len(items) == 2 and all(type(part) is float for part in items)):
         raise Foreign("no complex number")
     if tag == "d" and not all(type(pair) is list and len(pair) == 2 for pair in items):
@@ -172,16 +174,16 @@ def _tree(value: Any, depth: int) -> Any:
     return Tagged(tag, items)
 
 
-def _rebuilt(value: Any, nodes: Sequence[Any]) -> Any:
+def _rebuild_value(value: Any, nodes: Sequence[Any]) -> Any:
     if type(value) is list:
-        return [_rebuilt(part, nodes) for part in value]
+        return [_rebuild_value(part, nodes) for part in value]
     if not isinstance(value, Tagged):
         return value
     if value.tag == "b":
         return value.items
     if value.tag in ("r", "y"):
-        return (nodes if value.tag == "r" else TYPES)[value.items]
-    return MAKERS[value.tag]([_rebuilt(part, nodes) for part in value.items])
+        return (nodes if value.tag == "r" else _TYPES)[value.items]
+    return _MAKERS[value.tag]([_rebuild_value(part, nodes) for part in value.items])
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
@@ -189,35 +191,35 @@ def _is_a(value: Any, module: str, name: str) -> bool:
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
 
 
-def _of_module(module: str, name: str) -> Callable[[list[Any]], Any]:
+def _make_from_module(module: str, name: str) -> Callable[[list[Any]], Any]:
     return lambda parts: getattr(importlib.import_module(module), name)(*parts)
 
 
-def _attributes(node: Any) -> dict[str, Any]:
+def _read_attributes(node: Any) -> dict[str, Any]:
     """What a node holds, in slots too."""
     slots = [name for kind in type(node).__mro__ for name in getattr(kind, "__slots__", ())]
     return {**{name: getattr(node, name) for name in slots if hasattr(node, name)}, **getattr(node, "__dict__", {})}
 
 
-def _made(kind: type, arguments: list[Any] | None) -> Any:
+def _make_node(kind: type, arguments: list[Any] | None) -> Any:
     """A node, by its arguments where they are known (plain data); otherwise its attributes are all that there is."""
-    return object.__new__(kind) if arguments is None else kind(*_rebuilt(arguments, []))
+    return object.__new__(kind) if arguments is None else kind(*_rebuild_value(arguments, []))
 
 
-def _of(content: Any, kind: type) -> Any:
+def _require_type(content: Any, kind: type) -> Any:
     if type(content) is not kind:
         raise Foreign(f"no {kind.__name__}")
     return content
 
 
-MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
+_MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
     "t": tuple,
     "s": set,
     "z": frozenset,
     "d": dict,
     "c": lambda parts: complex(*parts),
-    "q": _of_module("fractions", "Fraction"),
-    "m": _of_module("decimal", "Decimal"),
+    "q": _make_from_module("fractions", "Fraction"),
+    "m": _make_from_module("decimal", "Decimal"),
     "x": lambda parts: range(*parts),
     "g": iter,
 }

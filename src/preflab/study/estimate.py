@@ -13,6 +13,7 @@ from preflab.evaluation.programs import check_public
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
 from preflab.study.spec import Study
+from preflab.testbeds.base import SPLITS
 from preflab.types import Completion, Demonstration, Problem, Prompt, Split, Test, Verdict
 
 STARTING = 3.0  # seconds until an arm has its model and its data
@@ -21,8 +22,6 @@ SAMPLED = 10  # a sampled token, in tokens of a forward pass
 TIMED = 16  # rows of a timed batch, programs of a timed judgement
 ANSWER = 16  # tokens of an answer where the data have none
 TOKENS = 4096  # of a timed batch at most: a paper's micro-batch may be more than this machine holds
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

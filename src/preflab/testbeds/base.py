@@ -11,15 +11,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from preflab.errors import UserError
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context, Spec, name_class, open_spec
 from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class NoJudge(Judge):
     """The judge of a testbed whose answers cannot be tested: it raises `UserError`."""
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         raise UserError(
             "This testbed has no tests to run: its answers are dialogue. Choose a reward that reads text (learned, "
             "function, command, http) and an evaluator that does."
@@ -69,7 +71,7 @@ class Testbed(ABC):
         return ()
 
     def provenance(self) -> dict[str, Any] | None:
-        """What a model trained here has seen, as `provenance.describe` writes it; None where that is not known."""
+        """What a model trained here has seen, as `describe_provenance` writes it; None where that is not known."""
         return None
 
     def lacks(self, records: str, split: Split) -> UserError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from preflab.errors import UserError
-from preflab.testbeds.base import Testbed
-from preflab.testbeds.dialogues import SPLITS
+from preflab.testbeds.base import SPLITS, Testbed
 from preflab.types import Split
 
 RECORD_KINDS = ("prompts", "demonstrations", "preferences")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from preflab.sandbox.judging import Judge
-from preflab.testbeds.base import NoJudge, Testbed
-from preflab.testbeds.provenance import describe, first_turn_key
+from preflab.testbeds.base import SPLITS, NoJudge, Testbed
+from preflab.testbeds.provenance import describe_provenance, make_turn_key
 from preflab.types import (
     Completion,
     Demonstration,
@@ -24,8 +24,7 @@ from preflab.types import (
     Turn,
 )
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-T = TypeVar("T")
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Row:
     rated: bool = False
 
 
-def prompt_id(turns: Sequence[Turn]) -> str:
+def make_prompt_id(turns: Sequence[Turn]) -> str:
     """An id that depends on the dialogue's content alone, the same wherever and whenever it is loaded."""
     content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -73,7 +72,7 @@ class Dialogues(Testbed):
             problems = [row.prompt for row in rows[split] if isinstance(row.prompt, Problem)]
             self._hidden[split] = {problem.id: problem.hidden_tests for problem in problems}
             if split != "train":
-                self._rows[split] = [replace(row, prompt=_shown(row.prompt)) for row in rows[split]]
+                self._rows[split] = [replace(row, prompt=_hide_tests(row.prompt)) for row in rows[split]]
         self.tested = any(tests for problems in self._hidden.values() for tests in problems.values())
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
@@ -111,14 +110,14 @@ class Dialogues(Testbed):
 
     def provenance(self) -> dict[str, Any]:
         """What a model trained here has seen: training and validation, for what chooses has seen too."""
-        keys = [first_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
-        return describe(self.name, self._part, keys, **self._identity)
+        keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
+        return describe_provenance(self.name, self._part, keys, **self._identity)
 
-    def _given(self, records: list[T], split: Split, what: str) -> list[T]:
+    def _given(self, records: list[_Kind], split: Split, what: str) -> list[_Kind]:
         if not records:
             raise self.lacks(what, split)
         return records
 
 
-def _shown(prompt: Prompt) -> Prompt:
+def _hide_tests(prompt: Prompt) -> Prompt:
     return replace(prompt, hidden_tests=()) if isinstance(prompt, Problem) else prompt

@@ -25,25 +25,25 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from preflab.errors import UserError
-from preflab.testbeds.dialogues import Row, prompt_id
+from preflab.testbeds.dialogues import Row, make_prompt_id
 from preflab.testbeds.lines import check_text
 from preflab.types import Completion, Problem, Prompt, Role, Test, Turn
 
-Turns = tuple[Turn, ...]
-Record = Mapping[str, Any]
-ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+_Turns = tuple[Turn, ...]
+_Record = Mapping[str, Any]
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
-def parse_record(record: Record, where: str) -> Row:
+def parse_record(record: _Record, where: str) -> Row:
     """A record as a row; raises `UserError` naming file, line and field."""
-    turns, answer, rejected = _dialogue(record, where)
+    turns, answer, rejected = _read_dialogue(record, where)
     if not turns or turns[-1].role != "user":
         raise UserError(f"{where}: the prompt must end in a turn of the user, which the answer answers.")
-    name = str(record["id"]) if record.get("id") is not None else prompt_id(turns)
+    name = str(record["id"]) if record.get("id") is not None else make_prompt_id(turns)
     level = check_text(record.get("level", ""), f"{where}: `level`")
-    public, hidden = (_tests(record, field, where) for field in ("public_tests", "tests"))
+    public, hidden = (_read_tests(record, field, where) for field in ("public_tests", "tests"))
     prompt = Problem(name, turns, level, public, hidden) if public or hidden else Prompt(name, turns, level)
-    margin, probability = _number(record, "margin", where), _number(record, "probability", where)
+    margin, probability = _read_number(record, "margin", where), _read_number(record, "probability", where)
     if probability is not None and not 0 <= probability <= 1:
         raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
     if margin is not None and margin < 0:
@@ -54,29 +54,29 @@ def parse_record(record: Record, where: str) -> Row:
         return Row(prompt, answer, rejected, margin, probability)
     if answer is not None:
         raise UserError(f"{where}: `completions` with `scores` are a ranking; leave the other answers out.")
-    return _ranking(prompt, record, where)
+    return _read_ranking(prompt, record, where)
 
 
-def _dialogue(record: Record, where: str) -> tuple[Turns, Completion | None, Completion | None]:
+def _read_dialogue(record: _Record, where: str) -> tuple[_Turns, Completion | None, Completion | None]:
     """The prompt's turns, the answer to imitate, and the rejected one."""
     if "messages" in record:
-        turns = _turns(record["messages"], "user", f"{where}: `messages`")
+        turns = _read_turns(record["messages"], "user", f"{where}: `messages`")
         answered = turns[-1].role == "assistant"
         return (turns[:-1], Completion(turns[-1].content), None) if answered else (turns, None, None)
     if ("chosen" in record) != ("rejected" in record):
         present, absent = ("chosen", "rejected") if "chosen" in record else ("rejected", "chosen")
         raise UserError(f"{where}: `{present}` without `{absent}`; a preference needs both.")
     if "prompt" not in record:
-        return _implicit(record, where)
-    prompt = _turns(record["prompt"], "user", f"{where}: `prompt`")
-    given = {field: _answer(record[field], prompt, f"{where}: `{field}`") for field in ANSWERS if field in record}
+        return _read_whole_dialogues(record, where)
+    prompt = _read_turns(record["prompt"], "user", f"{where}: `prompt`")
+    given = {field: _read_answer(record[field], prompt, f"{where}: `{field}`") for field in _ANSWERS if field in record}
     return prompt, given.get("chosen", given.get("completion")), given.get("rejected")
 
 
-ANSWERS = ("completion", "chosen", "rejected")
+_ANSWERS = ("completion", "chosen", "rejected")
 
 
-def _implicit(record: Record, where: str) -> tuple[Turns, Completion, Completion]:
+def _read_whole_dialogues(record: _Record, where: str) -> tuple[_Turns, Completion, Completion]:
     """Two whole dialogues; the prompt is what precedes their last turns."""
     if "chosen" not in record:
         raise UserError(f"{where}: neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}).")
@@ -84,7 +84,7 @@ def _implicit(record: Record, where: str) -> tuple[Turns, Completion, Completion
         raise UserError(
             f"{where}: `prompt` is missing, without which `chosen` and `rejected` must be lists of messages."
         )
-    chosen, rejected = (_turns(record[field], "user", f"{where}: `{field}`") for field in ("chosen", "rejected"))
+    chosen, rejected = (_read_turns(record[field], "user", f"{where}: `{field}`") for field in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise UserError(
             f"{where}: `chosen` and `rejected` must be one dialogue up to their last turns, the assistant's."
@@ -92,62 +92,62 @@ def _implicit(record: Record, where: str) -> tuple[Turns, Completion, Completion
     return chosen[:-1], Completion(chosen[-1].content), Completion(rejected[-1].content)
 
 
-def _answer(value: Any, prompt: Turns, where: str) -> Completion:
+def _read_answer(value: Any, prompt: _Turns, where: str) -> Completion:
     """An answer: text, or messages that hold it alone or behind the prompt."""
-    turns = _turns(value, "assistant", where)
+    turns = _read_turns(value, "assistant", where)
     if turns[-1].role != "assistant" or turns[:-1] not in ((), prompt):
         raise UserError(f"{where} must be one turn of the assistant, alone or behind the prompt's own turns.")
     return Completion(turns[-1].content)
 
 
-def _turns(value: Any, role: Role, where: str) -> Turns:
+def _read_turns(value: Any, role: Role, where: str) -> _Turns:
     """Text as one turn of `role`, or a list of messages."""
     if not isinstance(value, list):
         return (Turn(role, check_text(value, where)),)
-    turns = tuple(_turn(message, f"{where}[{number}]") for number, message in enumerate(cast(list[Any], value)))
+    turns = tuple(_read_turn(message, f"{where}[{number}]") for number, message in enumerate(cast(list[Any], value)))
     if not turns:
         raise UserError(f"{where} is an empty list.")
     return turns
 
 
-def _turn(message: Any, where: str) -> Turn:
-    if not isinstance(message, dict) or not {"role", "content"} <= set(cast(Record, message)):
+def _read_turn(message: Any, where: str) -> Turn:
+    if not isinstance(message, dict) or not {"role", "content"} <= set(cast(_Record, message)):
         raise UserError(f'{where} must be {{"role": ..., "content": ...}}, not {json.dumps(message)[:60]}.')
-    given = cast(Record, message)
-    if given["role"] not in ROLES:
-        raise UserError(f"{where}: the role must be one of {', '.join(ROLES)}, not {given['role']!r}.")
-    return Turn(ROLES[given["role"]], check_text(given["content"], f"{where}.content"))
+    given = cast(_Record, message)
+    if given["role"] not in _ROLES:
+        raise UserError(f"{where}: the role must be one of {', '.join(_ROLES)}, not {given['role']!r}.")
+    return Turn(_ROLES[given["role"]], check_text(given["content"], f"{where}.content"))
 
 
-def _ranking(prompt: Prompt, record: Record, where: str) -> Row:
+def _read_ranking(prompt: Prompt, record: _Record, where: str) -> Row:
     """A row whose answers are ranked by their scores."""
     texts, scores = record["completions"], record["scores"]
     if not (isinstance(texts, list) and isinstance(scores, list)) or len(texts) != len(scores) or len(texts) < 2:
         raise UserError(f"{where}: `completions` and `scores` must be two lists of one length, two or more.")
-    answers = [_answer(text, prompt.turns, f"{where}: `completions`") for text in cast(list[Any], texts)]
-    numbers = [_finite(score, f"{where}: `scores`") for score in cast(list[Any], scores)]
+    answers = [_read_answer(text, prompt.turns, f"{where}: `completions`") for text in cast(list[Any], texts)]
+    numbers = [_require_finite(score, f"{where}: `scores`") for score in cast(list[Any], scores)]
     ranked = sorted(zip(answers, numbers, strict=True), key=lambda found: -found[1])
     (best, high), (worst, low) = ranked[0], ranked[-1]
     apart = high > low
     return Row(prompt, best, worst if apart else None, high - low if apart else None, None, tuple(ranked))
 
 
-def _number(record: Record, field: str, where: str) -> float | None:
+def _read_number(record: _Record, field: str, where: str) -> float | None:
     """A number that may be absent."""
-    return None if record.get(field) is None else _finite(record[field], f"{where}: `{field}`")
+    return None if record.get(field) is None else _require_finite(record[field], f"{where}: `{field}`")
 
 
-def _finite(value: Any, where: str) -> float:
+def _require_finite(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{where} must be a finite number, not {json.dumps(value)[:40]}.")
     return float(value)
 
 
-def _tests(record: Record, field: str, where: str) -> tuple[Test, ...]:
+def _read_tests(record: _Record, field: str, where: str) -> tuple[Test, ...]:
     value = record.get(field) or []
     tests = cast(list[Any], value) if isinstance(value, list) else [value]
     for number, test in enumerate(tests):
-        if not isinstance(test, dict) or set(cast(Record, test)) != {"input", "output"}:
+        if not isinstance(test, dict) or set(cast(_Record, test)) != {"input", "output"}:
             raise UserError(
                 f'{where}: `{field}`[{number}] must be {{"input": ..., "output": ...}}, not {json.dumps(test)[:60]}.'
             )

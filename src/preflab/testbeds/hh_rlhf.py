@@ -19,15 +19,15 @@ from pydantic import field_validator
 
 from preflab.errors import UserError
 from preflab.spec import Context
-from preflab.testbeds.base import TestbedSpec
-from preflab.testbeds.dialogues import SPLITS, Dialogues, Row, prompt_id
-from preflab.testbeds.hub import check_on_hub, hub_records
-from preflab.testbeds.lines import read_lines, text_field
-from preflab.testbeds.provenance import first_turn_key, place
+from preflab.testbeds.base import SPLITS, TestbedSpec
+from preflab.testbeds.dialogues import Dialogues, Row, make_prompt_id
+from preflab.testbeds.hub import check_on_hub, load_hub_records
+from preflab.testbeds.lines import read_records, read_text_field
+from preflab.testbeds.provenance import make_turn_key, place_key
 from preflab.types import Completion, Prompt, Split, Turn
 
-MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
+_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
 
 
 class HH(TestbedSpec):
@@ -88,18 +88,18 @@ class HH(TestbedSpec):
                 "Give it more data or other `fractions`."
             )
         identity = {"source": self.data, "subsets": list(self.subsets)}
-        yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=_notes(total, dropped))
+        yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=_write_notes(total, dropped))
 
     def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The raw records with where they come from: the folder, or the hub where there is no such folder."""
         folder = Path(self.data).expanduser()
         if folder.is_dir():
-            yield from _folder_records(folder, self.subsets)
+            yield from _read_folder(folder, self.subsets)
         elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
             check_on_hub(self.data)
             for subset in self.subsets:
                 for split in ("train", "test"):
-                    yield from hub_records(self.data, subset, split)
+                    yield from load_hub_records(self.data, subset, split)
         else:
             raise UserError(
                 f"There is no folder {self.data}. `data` names a folder that holds {self.subsets[0]}/train.jsonl.gz "
@@ -108,7 +108,7 @@ class HH(TestbedSpec):
 
     def row(self, record: Mapping[str, Any], where: str) -> Row | str:
         """A record as a row, or why it is dropped. Raises `UserError` when it is no HH-RLHF record at all."""
-        texts = [text_field(record, name, where) for name in ("chosen", "rejected")]
+        texts = [read_text_field(record, name, where) for name in ("chosen", "rejected")]
         if texts[0] == texts[1]:
             return "chosen and rejected are the same"
         chosen, rejected = (parse_dialogue(text, where) for text in texts)
@@ -122,28 +122,28 @@ class HH(TestbedSpec):
         better, worse = (Completion(dialogue[-1].content) for dialogue in (chosen, rejected))
         if not (better.text and worse.text):
             return "an answer is empty"
-        if _longer(sum(len(turn.content) for turn in turns), self.max_prompt_chars):
+        if _is_longer(sum(len(turn.content) for turn in turns), self.max_prompt_chars):
             return f"the prompt has more than {self.max_prompt_chars} characters"
-        if _longer(max(len(better.text), len(worse.text)), self.max_answer_chars):
+        if _is_longer(max(len(better.text), len(worse.text)), self.max_answer_chars):
             return f"an answer has more than {self.max_answer_chars} characters"
-        return Row(Prompt(prompt_id(turns), turns), better, worse)
+        return Row(Prompt(make_prompt_id(turns), turns), better, worse)
 
     def split(self, prompt: Prompt) -> Split | None:
         """Where a dialogue belongs, by its first human turn alone; None for the part that is not open."""
-        key = first_turn_key(prompt)
+        key = make_turn_key(prompt)
         policy, evaluator, _ = self.fractions
-        at = place(key, "part")
+        at = place_key(key, "part")
         part = "policy" if at < policy else "evaluator" if at < policy + evaluator else "test"
         if part == "test":
             return "test"
         if part != self.part:
             return None
-        return "validation" if place(key, "validation") < self.validation else "train"
+        return "validation" if place_key(key, "validation") < self.validation else "train"
 
 
 def parse_dialogue(text: str, where: str) -> tuple[Turn, ...]:
     """The turns of a dialogue. Only a marker at the start of a paragraph opens one, no "Human:" in running text."""
-    head, *pieces = MARKER.split(text)
+    head, *pieces = _MARKER.split(text)
     if head.strip() or not pieces:
         raise UserError(f"{where} is no dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
     pairs = zip(pieces[::2], pieces[1::2], strict=True)
@@ -161,9 +161,9 @@ def join_turns(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     return tuple(joined)
 
 
-def _folder_records(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _read_folder(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for subset in subsets:
-        paths = [path for name in FILES if (path := folder / subset / name).is_file()]
+        paths = [path for name in _FILES if (path := folder / subset / name).is_file()]
         if not paths:
             present = sorted(path.name for path in folder.iterdir() if path.is_dir())
             raise UserError(
@@ -171,13 +171,13 @@ def _folder_records(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[st
                 f"{', '.join(present) or 'none'}; choose among them with `subsets`."
             )
         for path in paths:
-            yield from read_lines(path)
+            yield from read_records(path)
 
 
-def _longer(length: int, limit: int | None) -> bool:
+def _is_longer(length: int, limit: int | None) -> bool:
     return limit is not None and length > limit
 
 
-def _notes(total: int, dropped: Counter[str]) -> list[str]:
+def _write_notes(total: int, dropped: Counter[str]) -> list[str]:
     notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
     return [*notes, "HH-RLHF: the official test pairs are pooled with the rest and split anew by first human turn."]

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from preflab.errors import UserError
 
-PATIENCE = 9.0  # seconds
+_PATIENCE = 9.0  # seconds
 
 
-def hub_splits(name: str) -> list[str]:
+def list_hub_splits(name: str) -> list[str]:
     """The splits of a data set. Raises `UserError` when it does not load."""
     import datasets
 
@@ -22,7 +22,7 @@ def hub_splits(name: str) -> list[str]:
         raise UserError(f"{name} does not load: {_first_line(error)}") from error
 
 
-def hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The records of one split of one folder (None: of all) of a data set, or of a local directory of that form, each with its
     place.
 
@@ -40,7 +40,7 @@ def hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str
         yield f"{'/'.join(filter(None, (name, folder, split)))}:{number}", cast(Mapping[str, Any], record)
 
 
-def hub_file(name: str, file: str) -> Path:
+def fetch_hub_file(name: str, file: str) -> Path:
     """One file of a data set's repository, fetched once. Raises `UserError` when it does not come."""
     import huggingface_hub
 
@@ -63,15 +63,15 @@ def check_on_hub(name: str) -> None:
 
     def ask() -> None:
         try:
-            HfApi().dataset_info(name, timeout=PATIENCE - 1)
+            HfApi().dataset_info(name, timeout=_PATIENCE - 1)
             outcome.append(None)
         except Exception as error:
             outcome.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
-    error = outcome[0] if outcome else TimeoutError(f"no answer within {PATIENCE:g} s")
+    thread.join(_PATIENCE)
+    error = outcome[0] if outcome else TimeoutError(f"no answer within {_PATIENCE:g} s")
     if error is not None:
         raise UserError(
             f"There is no folder {name}, and the hub gives no data set of that name: {_first_line(error)}. Check name "

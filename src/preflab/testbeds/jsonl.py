@@ -12,20 +12,20 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
-from preflab.sandbox.compare import Comparison
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.compare import OutputComparison
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
-from preflab.testbeds.base import NoJudge
+from preflab.testbeds.base import SPLITS, NoJudge
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
+from preflab.testbeds.dialogues import Dialogues, Row
 from preflab.testbeds.formats import parse_record
-from preflab.testbeds.lines import check_text, read_lines
-from preflab.testbeds.provenance import first_turn_key, place
+from preflab.testbeds.lines import check_text, read_records
+from preflab.testbeds.provenance import make_turn_key, place_key
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
-SANDBOX = "sandbox"
+_SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
@@ -42,7 +42,7 @@ class Jsonl(Sandboxed):
     validation: float | str = Field(default=0.1, union_mode="left_to_right")
     test: float | str = Field(default=0.1, union_mode="left_to_right")
     judge: str = ""
-    compare: Comparison = "lines"
+    compare: OutputComparison = "lines"
     time_limit_s: Annotated[float, Field(gt=0)] = 10.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 512
 
@@ -57,18 +57,18 @@ class Jsonl(Sandboxed):
     def _for_programs(self) -> Jsonl:
         fields = {name: type(self).model_fields[name].default for name in ("compare", *Sandboxed.model_fields)}
         given = [name for name, default in fields.items() if getattr(self, name) != default]
-        if given and self.judge != SANDBOX:
+        if given and self.judge != _SANDBOX:
             raise ValueError(f"`{given[0]}` is for programs: it needs `judge: sandbox`")
         return self
 
     @property
     def language(self) -> str:
-        return "python" if self.judge == SANDBOX else ""
+        return "python" if self.judge == _SANDBOX else ""
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
-        rows, notes = _disjoint(self._split())
+        rows, notes = _part_splits(self._split())
         tested = any(isinstance(row.prompt, Problem) for split in SPLITS for row in rows[split])
         if tested != bool(self.judge):
             raise UserError(
@@ -76,12 +76,12 @@ class Jsonl(Sandboxed):
                 if tested
                 else f"{self.data}: the judge {self.judge!r} has nothing to run: no record has `tests`."
             )
-        if self.judge != SANDBOX and any(
-            test.how for split in SPLITS for row in rows[split] for test in _all(row.prompt)
+        if self.judge != _SANDBOX and any(
+            test.how for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)
         ):
             raise UserError(f"{self.data}: a program in `special` needs `judge: sandbox`.")
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
-        caveats = self.caveats() if self.judge == SANDBOX else []
+        caveats = self.caveats() if self.judge == _SANDBOX else []
         with self._judge(rows) as judge:
             yield Dialogues(
                 "jsonl", rows, part="train", identity={"source": files}, notes=[*notes, *caveats], judge=judge
@@ -89,8 +89,8 @@ class Jsonl(Sandboxed):
 
     @contextmanager
     def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Judge]:
-        if self.judge == SANDBOX:
-            _refuse_what_is_no_text(rows)
+        if self.judge == _SANDBOX:
+            _check_tests_are_text(rows)
             self._say_how(rows)
             with self.programs() as judge:
                 yield judge
@@ -119,15 +119,15 @@ class Jsonl(Sandboxed):
     def _split(self) -> dict[Split, list[Row]]:
         """The rows as the files and the shares place them; a share follows from the first user turn alone."""
         rows: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
-        for row in _rows(self.data):
-            at = place(first_turn_key(row.prompt), "part")
+        for row in _read_rows(self.data):
+            at = place_key(make_turn_key(row.prompt), "part")
             test = self.test if isinstance(self.test, float) else 0.0
             validation = self.validation if isinstance(self.validation, float) else 0.0
             rows["test" if at < test else "validation" if at < test + validation else "train"].append(row)
         if isinstance(self.validation, str):
-            rows["validation"] = list(_rows(self.validation))
+            rows["validation"] = list(_read_rows(self.validation))
         if isinstance(self.test, str):
-            rows["test"] = list(_rows(self.test))
+            rows["test"] = list(_read_rows(self.test))
         return rows
 
 
@@ -138,7 +138,7 @@ class FunctionJudge(Judge):
     target: str
     function: Callable[[str, Any, Any], Any]
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Raises `UserError` when the function itself fails."""
         return [self._verdict(text, tests) for text, tests in answers]
 
@@ -158,9 +158,9 @@ class FunctionJudge(Judge):
         return Verdict("failed", passed, {"input": failing.input, "expected": failing.output})
 
 
-def _refuse_what_is_no_text(rows: Mapping[Split, Sequence[Row]]) -> None:
+def _check_tests_are_text(rows: Mapping[Split, Sequence[Row]]) -> None:
     for problem in (row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)):
-        parts = [part for test in _all(problem) for part in (test.input, test.output)]
+        parts = [part for test in _all_tests(problem) for part in (test.input, test.output)]
         for part in parts:
             if isinstance(part, str):
                 check_text(part, f"A test of the problem {problem.id!r}")
@@ -171,21 +171,21 @@ def _refuse_what_is_no_text(rows: Mapping[Split, Sequence[Row]]) -> None:
             )
 
 
-def _all(prompt: Prompt) -> tuple[Test, ...]:
+def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
     return (*prompt.public_tests, *prompt.hidden_tests) if isinstance(prompt, Problem) else ()
 
 
-def _rows(name: str) -> Iterable[Row]:
+def _read_rows(name: str) -> Iterable[Row]:
     """The rows of one file; an id that stands for two prompts is refused."""
     known: dict[str, Prompt] = {}
-    for where, record in read_lines(Path(name).expanduser()):
+    for where, record in read_records(Path(name).expanduser()):
         row = parse_record(record, where)
         if known.setdefault(row.prompt.id, row.prompt) != row.prompt:
             raise UserError(f"{where}: the prompt {row.prompt.id!r} stands further up with other text, tests or level.")
         yield row
 
 
-def _disjoint(rows: dict[Split, list[Row]]) -> tuple[dict[Split, list[Row]], list[str]]:
+def _part_splits(rows: dict[Split, list[Row]]) -> tuple[dict[Split, list[Row]], list[str]]:
     """No prompt in two splits: the later split keeps it. Raises `UserError` when a split ends up empty."""
     taken: set[tuple[Turn, ...]] = set()
     ids: dict[str, tuple[Turn, ...]] = {}

@@ -11,20 +11,20 @@ from typing import Any, cast
 
 from preflab.errors import UserError
 
-GZIP = b"\x1f\x8b"  # the file's first bytes decide, not its name
+_GZIP = b"\x1f\x8b"  # the file's first bytes decide, not its name
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each record with its `file:line`. Blank lines are skipped; a file without records is refused."""
     number = 0
     found = False
     try:
-        with path.open("rb") as raw, gzip.open(raw) if raw.peek(2)[:2] == GZIP else raw as lines:
+        with path.open("rb") as raw, gzip.open(raw) if raw.peek(2)[:2] == _GZIP else raw as lines:
             for number, line in enumerate(lines, start=1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if text.strip():
                     found = True
-                    yield f"{path}:{number}", _record(text, f"{path}:{number}")
+                    yield f"{path}:{number}", _parse_record_line(text, f"{path}:{number}")
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except UnicodeDecodeError as error:
@@ -35,7 +35,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path} is empty: it needs one JSON object a line.")
 
 
-def _record(text: str, where: str) -> dict[str, Any]:
+def _parse_record_line(text: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
@@ -47,7 +47,7 @@ def _record(text: str, where: str) -> dict[str, Any]:
     return cast(dict[str, Any], record)
 
 
-def text_field(record: Mapping[str, Any], name: str, where: str) -> str:
+def read_text_field(record: Mapping[str, Any], name: str, where: str) -> str:
     """A field that must be text; raises `UserError` naming file, line and field."""
     if name not in record:
         raise UserError(f"{where}: the field `{name}` is missing (present: {', '.join(record) or 'none'}).")

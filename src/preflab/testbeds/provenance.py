@@ -4,7 +4,7 @@ The unit is the *first human turn*: dialogues that open alike share their subjec
 the SHA-256 of the turn without regard to case and spacing. A key has a place in [0, 1) for each salt: parts are
 intervals of one place, validation an interval of another, so that a dialogue's part depends on its first turn alone.
 
-A provenance keeps how many keys, a digest of all of them, and a sketch: the `SKETCH` smallest under a salt of its own.
+A provenance keeps how many keys, a digest of all of them, and a sketch: the `SKETCH_SIZE` smallest under a salt of its own.
 Two sets that share a key below both sketches' ends show it. Small sets are compared exactly; of two large sets that
 share the fraction f of the smaller, the overlap is missed with probability (1 - f)^SKETCH: 3e-5 at one percent.
 """
@@ -18,42 +18,42 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.types import Prompt
 
-SKETCH = 1024
-HEX = 16  # digits kept of a sketched key: two different keys do not meet
+SKETCH_SIZE = 1024
+_HEX_DIGITS = 16  # digits kept of a sketched key: two different keys do not meet
 
 
-def first_turn_key(prompt: Prompt) -> str:
+def make_turn_key(prompt: Prompt) -> str:
     """The key of a dialogue: its first human turn, without regard to case and spacing."""
     turns = [turn for turn in prompt.turns if turn.role == "user"] or list(prompt.turns)
     return hashlib.sha256(" ".join(turns[0].content.casefold().split()).encode()).hexdigest()
 
 
-def place(key: str, salt: str) -> float:
+def place_key(key: str, salt: str) -> float:
     """Where a key lies in [0, 1), uniform over keys and independent between salts; the same on every machine."""
     return int(hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()[:13], 16) / 16**13
 
 
-def describe(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
+def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
     """The provenance of a model trained (or chosen) on the dialogues behind `keys`; plain JSON, 20 kB at most."""
     unique = sorted(set(keys))
-    sketched = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:HEX] for key in unique)
+    sketched = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
     return {
         "testbed": testbed,
         "part": part,
         **identity,
         "first_turns": len(unique),
         "sha256": hashlib.sha256("\n".join(unique).encode()).hexdigest(),
-        "sketch": sketched[:SKETCH],
+        "sketch": sketched[:SKETCH_SIZE],
     }
 
 
-def shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """The estimated share of the smaller set's first turns that the other holds too; exact for small sets.
 
     Both sketches are complete up to the lower of their ends, so what lies below it is a fair sample of both sets.
     """
-    sketches = [_sketch(one), _sketch(other)]
-    ends = [max(keys) for keys in sketches if len(keys) == SKETCH]
+    sketches = [_read_sketch(one), _read_sketch(other)]
+    ends = [max(keys) for keys in sketches if len(keys) == SKETCH_SIZE]
     below = [{key for key in keys if not ends or key <= min(ends)} for keys in sketches]
     smaller = min(len(keys) for keys in below)
     return len(below[0] & below[1]) / smaller if smaller else 0.0
@@ -62,23 +62,23 @@ def shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
     """Raises `UserError` when the evaluator saw data that any other model saw: policies, reward models, their SFT."""
     for other in others:
-        share = shared_fraction(evaluator, other)
+        share = estimate_shared_fraction(evaluator, other)
         if share > 0:
             raise UserError(
-                f"The evaluator was trained on {_name(evaluator)}, and {share:.1%} of the first human turns there "
-                f"stand in {_name(other)}, on which another model was trained: its verdict would be worthless. "
+                f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of the first human turns there "
+                f"stand in {_format_name(other)}, on which another model was trained: its verdict would be worthless. "
                 "Train the evaluator on data of its own (`part: evaluator` of the same testbed)."
             )
 
 
-def _name(provenance: Mapping[str, Any]) -> str:
+def _format_name(provenance: Mapping[str, Any]) -> str:
     return f"{provenance.get('testbed', '?')} (part {provenance.get('part', '?')})"
 
 
-def _sketch(provenance: Mapping[str, Any]) -> set[str]:
+def _read_sketch(provenance: Mapping[str, Any]) -> set[str]:
     if "sketch" not in provenance:
         raise UserError(
-            f"{_name(provenance)} carries no record of its training data: nothing shows that evaluator and models "
+            f"{_format_name(provenance)} carries no record of its training data: nothing shows that evaluator and models "
             "saw different data. Train the model with preflab."
         )
     return set(provenance["sketch"])

@@ -11,7 +11,7 @@ from tests.conftest import require_feature
 
 from preflab.cli import run_command
 from preflab.errors import UserError
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 
 from .records import APPS, CONTEST, HUMANEVAL, LEETCODE, MBPP, SUM
 
@@ -23,7 +23,7 @@ def write(path: Path, *records: Any) -> str:
 
 def test_judge_takes_the_data_sets_records(tmp_path: Path) -> None:
     """Protects the command: records of any data set as problems, answers as a model gives them as programs."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     problems = write(tmp_path / "problems.jsonl", APPS, CONTEST, HUMANEVAL, LEETCODE, MBPP)
     answers = {
         "4001": json.loads(APPS["solutions"])[0],
@@ -42,7 +42,7 @@ def test_judge_takes_the_data_sets_records(tmp_path: Path) -> None:
 
 def test_judge_marks_what_cannot_be_judged(tmp_path: Path) -> None:
     """Protects a whole file from one problem without a judge: its programs are marked with the reason; the status says so."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     several = {**CONTEST, "name": "several", "description": "Print any of them."}
     problems = write(tmp_path / "problems.jsonl", CONTEST, several)
     rows = [{"program_id": name, "problem_id": name, "source": SUM} for name in (CONTEST["name"], "several")]

@@ -13,7 +13,7 @@ from preflab.cli import run_command
 from preflab.errors import UserError
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 
 from .records import CONTEST, HUMANEVAL
 
@@ -26,7 +26,7 @@ def write(path: Path, *records: Any) -> str:
 def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects HumanEval, which has no validation problems: one temperature needs none, two are refused; and the evaluator
     that programs have by nature."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     data = write(tmp_path / "data.jsonl", HUMANEVAL)
     load_model(ModelSpec(name="tiny"), seed=0).save(tmp_path / "policy")
     words = ["evaluate", str(tmp_path / "policy"), "--testbed", "humaneval", "--data", data]
@@ -40,7 +40,7 @@ def test_data_that_hold_test_problems_alone_are_measured(tmp_path: Path, capsys:
 def test_a_method_trains_without_validation_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects small data: without validation problems training looks at none (it ended in a traceback); what cannot be
     measured is refused before anything is trained."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     (tmp_path / "data").mkdir()
     write(tmp_path / "data" / "train.jsonl", CONTEST)
     words = ["train", "sft", "--testbed", "code_contests", "--data", str(tmp_path / "data"), "--max-new-tokens", "4"]

@@ -13,10 +13,10 @@ from tests.conftest import require_feature
 
 from preflab.errors import UserError
 from preflab.rewards.tests import Tests
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.code.exercise import MANY, several
+from preflab.testbeds.code.exercise import MANY, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Completion, Problem, Test
 
@@ -52,7 +52,7 @@ RECORDS = [
 @pytest.mark.parametrize(("kind", "record"), RECORDS)
 def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec: Callable[..., Code]) -> None:
     """Protects every form of record: its right programs pass, as they are and in a chat model's fence; nothing else does."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     found = spec(kind, record)
     [exercise] = list(found.exercises())
     split, tests = exercise.split, (*exercise.public, *exercise.hidden)
@@ -126,7 +126,7 @@ def test_programs_that_read_a_file_are_marked(spec: Callable[..., Code]) -> None
 
 def test_apps_header_stands_before_scripts_too(spec: Callable[..., Code]) -> None:
     """Protects APPS' own programs, which lean on the names that the official judge imports."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     tests = json.dumps({"inputs": ["16\n"], "outputs": ["4\n"]})
     with spec("apps", {**APPS_STDIN, "input_output": tests}).open(Context()) as testbed:
         [problem] = [found for split in ("train", "validation", "test") for found in testbed.prompts(split)]
@@ -240,12 +240,12 @@ def test_too_few_tests_for_public_ones(spec: Callable[..., Code]) -> None:
 )
 def test_what_has_one_answer_is_kept(text: str) -> None:
     """Protects problems from being left out for a word: these were, and have one right answer each."""
-    assert several(text) == ""
+    assert explain_several(text) == ""
 
 
 def test_verdicts_are_kept_for_the_tests_that_gave_them(spec: Callable[..., Code]) -> None:
     """Protects from a verdict of other tests: fresh ones may lie where those of before lay, once they are gone."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     with spec("code_contests", CONTEST).open(Context()) as testbed:
         for number in range(12):
             wanted = ("no", "yes")[number % 2]
@@ -303,11 +303,11 @@ def test_apps_folders(tmp_path: Path) -> None:
 
 def test_the_hubs_form(tmp_path: Path) -> None:
     """Protects loading from the hub, on a local directory of that form."""
-    from preflab.testbeds.hub import hub_records, hub_splits
+    from preflab.testbeds.hub import list_hub_splits, load_hub_records
 
     (tmp_path / "train.jsonl").write_text(json.dumps(APPS) + "\n")
-    assert hub_splits(str(tmp_path)) == ["train"]
-    [(where, record)] = hub_records(str(tmp_path), None, "train")
+    assert list_hub_splits(str(tmp_path)) == ["train"]
+    [(where, record)] = load_hub_records(str(tmp_path), None, "train")
     assert where.endswith("/train:1") and record["problem_id"] == 4001
 
 
@@ -333,7 +333,7 @@ def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> 
 
 def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
     """Protects training: the reward `tests` judges in the sandbox, and its scores are journalled for an exact resume."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     records = [{**CONTEST, "name": f"p{number}"} for number in range(12)]
     with spec("code_contests", *records).open(Context()) as testbed, Tests().open(Context(testbed=testbed)) as reward:
         prompt = testbed.prompts("train")[0]

@@ -11,7 +11,7 @@ from tests.conftest import require_feature
 
 from preflab.cli import run_command
 from preflab.errors import UserError
-from preflab.sandbox.bubblewrap import missing
+from preflab.sandbox.bubblewrap import explain_absence
 
 from .records import CONTEST, HUMANEVAL
 
@@ -24,7 +24,7 @@ def write(path: Path, *records: Any) -> str:
 def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects trust in a testbed: its programs are judged with and without walls; one that fails needs a reason, given by the
     statement or by the user; wrong ones are judged too; no text of the data is written."""
-    require_feature("sandbox", not missing(), missing())
+    require_feature("sandbox", not explain_absence(), explain_absence())
     bad = {**CONTEST, "name": "bad", "solutions": {"language": [3], "solution": ["print(0)"]}}
     several = {**bad, "name": "several", "description": "Print any of them."}
     breaks = {**several, "name": "breaks", "solutions": {"language": [3], "solution": ["1 / 0"]}}

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, TestbedSpec
-from preflab.testbeds.provenance import describe, first_turn_key
+from preflab.testbeds.provenance import describe_provenance, make_turn_key
 from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test, Turn, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -42,7 +42,7 @@ class Sums(TestbedSpec):
 class SumsJudge(Judge):
     """An answer passes when it is the number that its test expects."""
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         verdicts: list[Verdict] = []
         for text, tests in answers:
             passed = tuple(text.strip() == str(test.output) for test in tests)
@@ -80,8 +80,8 @@ class OpenSums(Testbed):
 
     def provenance(self) -> dict[str, Any]:
         """What a model trained here has seen, so that an evaluator trained on the same can be refused."""
-        keys = [first_turn_key(item) for split in ("train", "validation") for item in self._problems[split]]
-        return describe(self.name, "train", keys)
+        keys = [make_turn_key(item) for split in ("train", "validation") for item in self._problems[split]]
+        return describe_provenance(self.name, "train", keys)
 
     def _pairs(self, split: Split) -> list[tuple[Problem, Problem]]:
         return list(zip(self.prompts(split), self._problems[split], strict=True))

@@ -16,16 +16,16 @@ from typing import Any, Literal
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, printed_as, several
-from preflab.testbeds.code.testbed import NAMES, Code, Raw, in_file
-from preflab.testbeds.hub import hub_file
-from preflab.testbeds.lines import text_field
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.testbed import SPLIT_NAMES, Code, RawRecord, read_split_file
+from preflab.testbeds.hub import fetch_hub_file
+from preflab.testbeds.lines import read_text_field
 from preflab.types import Test
 
-SCRIPT = "codeparrot/apps"
-ASKED = "QUESTION:\n{}\n{}\n{}\n\nANSWER:\n"
-FORMATS = {"stdin": "Use Standard Input format", "call": "Use Call-Based format"}
-IMPORTS = """\
+_OFFICIAL_NAME = "codeparrot/apps"
+_STATEMENT = "QUESTION:\n{}\n{}\n{}\n\nANSWER:\n"
+_FORMATS = {"stdin": "Use Standard Input format", "call": "Use Call-Based format"}
+_IMPORTS = """\
 import sys, time, itertools, collections, math, fractions, random, heapq, string, re
 from itertools import accumulate, product, permutations, combinations
 from collections import Counter, OrderedDict, deque, defaultdict, ChainMap
@@ -35,31 +35,35 @@ from typing import *
 from heapq import *
 """
 """What the official judge puts before every program, but for numpy, which is not in the sandbox."""
-UNTYPED = "the arguments are text whose types are lost"
-UNLISTED = "an input is no list of arguments"
+_UNTYPED = "the arguments are text whose types are lost"
+_UNLISTED = "an input is no list of arguments"
 
 
 class APPS(Code):
     """`data`: the official folder, a file or folder of JSON lines, or the hub's name."""
 
     kind: Literal["apps"] = "apps"
-    data: str = SCRIPT
+    data: str = _OFFICIAL_NAME
 
-    def repository(self) -> Iterator[Raw]:
+    def repository(self) -> Iterator[RawRecord]:
         """The official repository is a script, which `datasets` no longer runs: the files that it reads are read here."""
-        if self.data != SCRIPT:
+        if self.data != _OFFICIAL_NAME:
             yield from super().repository()
             return
         for file in ("train.jsonl", "test.jsonl"):
-            yield from in_file(hub_file(self.data, file))
+            yield from read_split_file(fetch_hub_file(self.data, file))
 
-    def folder(self, path: Path) -> Iterator[Raw]:
+    def folder(self, path: Path) -> Iterator[RawRecord]:
         """The official folders, split by split; JSON lines where there are none."""
         found = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
         if not found:
             yield from super().folder(path)
         for question in found:
-            yield NAMES.get(question.parent.parent.name), str(question.parent), official(question.parent)
+            yield (
+                SPLIT_NAMES.get(question.parent.parent.name),
+                str(question.parent),
+                read_official_folder(question.parent),
+            )
 
     def exercises(self) -> Iterator[Exercise]:
         """The data set numbers each split from 0: a problem's name says which."""
@@ -70,29 +74,29 @@ class APPS(Code):
         return self.reformatted(record, where) if "test_list" in record else self.official(record, where)
 
     def official(self, record: Mapping[str, Any], where: str) -> Exercise:
-        told = _json(record, "input_output", where) or {}
+        told = _parse_json_field(record, "input_output", where) or {}
         inputs, outputs = told.get("inputs", []), told.get("outputs", [])
         name, problem = str(told.get("fn_name") or ""), str(record["problem_id"])
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         tests = list(zip(inputs, outputs, strict=True))
         if not name:
-            tests = [(_text(given), _text(wanted)) for given, wanted in tests]
+            tests = [(_join_lines(given), _join_lines(wanted)) for given, wanted in tests]
         elif all(isinstance(given, list) for given in inputs):
-            tests = [(numbered(given), numbered(wanted)) for given, wanted in tests]
+            tests = [(_restore_integer_keys(given), _restore_integer_keys(wanted)) for given, wanted in tests]
         else:
             return Exercise(
-                problem, text_field(record, "question", where), Recipe(ProgramTask("call")), unjudged=UNLISTED
+                problem, read_text_field(record, "question", where), Recipe(ProgramTask("call")), unjudged=_UNLISTED
             )
-        return self.made(record, where, problem, text_field(record, "question", where), name, tests)
+        return self.made(record, where, problem, read_text_field(record, "question", where), name, tests)
 
     def reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
-        called = re.search(r"def +(\w+)", text_field(record, "starter_code", where))
-        tests = [(test["input"], _text(test["output"])) for test in record["test_list"]]
-        shown = [(test["input"], _text(test["output"])) for test in record.get("sample_io") or []]
-        text = text_field(record, "description", where)
+        called = re.search(r"def +(\w+)", read_text_field(record, "starter_code", where))
+        tests = [(test["input"], _join_lines(test["output"])) for test in record["test_list"]]
+        shown = [(test["input"], _join_lines(test["output"])) for test in record.get("sample_io") or []]
+        text = read_text_field(record, "description", where)
         if called:
-            return Exercise(str(record["id"]), text, Recipe(ProgramTask("call")), unjudged=UNTYPED)
+            return Exercise(str(record["id"]), text, Recipe(ProgramTask("call")), unjudged=_UNTYPED)
         hidden = [test for test in tests if test not in shown]
         return self.made(record, where, str(record["id"]), text, "", hidden or tests, shown if hidden else [])
 
@@ -108,55 +112,57 @@ class APPS(Code):
     ) -> Exercise:
         starter = str(record.get("starter_code") or "")
         mode = "call" if function else "stdin"
-        task = ProgramTask(mode, entry_point=function, limits=self.limits(), compare=printed_as(text), unwrap=True)
-        recipe = Recipe(task, prefix=IMPORTS, function=function)
+        task = ProgramTask(
+            mode, entry_point=function, limits=self.limits(), compare=choose_comparison(text), unwrap=True
+        )
+        recipe = Recipe(task, prefix=_IMPORTS, function=function)
         return Exercise(
             name=name,
-            statement=ASKED.format(text, starter, FORMATS[mode]),
+            statement=_STATEMENT.format(text, starter, _FORMATS[mode]),
             recipe=recipe,
             public=tuple(Test(given, wanted, recipe) for given, wanted in shown or []),
             hidden=tuple(Test(given, wanted, recipe) for given, wanted in tests),
-            right=tuple(_json(record, "solutions", where) or []),
+            right=tuple(_parse_json_field(record, "solutions", where) or []),
             level=str(record.get("difficulty") or ""),
-            unjudged=several(text) if tests else TESTLESS,
+            unjudged=explain_several(text) if tests else TESTLESS,
         )
 
 
-def official(folder: Path) -> dict[str, Any]:
+def read_official_folder(folder: Path) -> dict[str, Any]:
     """A problem's folder as a record of the hub."""
     record: dict[str, Any] = {"problem_id": folder.name}
     texts = {"question": "question.txt", "input_output": "input_output.json", "solutions": "solutions.json"}
     for field, name in {**texts, "starter_code": "starter_code.py"}.items():
         path = folder / name
         if path.is_file():
-            record[field] = _read(path)
+            record[field] = _read_text_file(path)
     meta = folder / "metadata.json"
     if not meta.is_file():
         return record
     try:
-        return {**json.loads(_read(meta)), **record}
+        return {**json.loads(_read_text_file(meta)), **record}
     except (TypeError, ValueError) as error:
         raise UserError(f"{meta} holds no JSON object: {error}.") from error
 
 
-def numbered(value: Any) -> Any:
+def _restore_integer_keys(value: Any) -> Any:
     """Keys that are integers again, which JSON makes text: as the official judge has it."""
     if isinstance(value, list):
-        return [numbered(item) for item in value]
+        return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):
         return value
     whole = all(re.fullmatch("-?[0-9]+", key) for key in value)
-    return {int(key) if whole else key: numbered(item) for key, item in value.items()}
+    return {int(key) if whole else key: _restore_integer_keys(item) for key, item in value.items()}
 
 
-def _read(path: Path) -> str:
+def _read_text_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no UTF-8 text: {error}.") from error
 
 
-def _json(record: Mapping[str, Any], field: str, where: str) -> Any:
+def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
     """A field that is text which holds JSON, as the hub has it; None where it is empty or absent."""
     value = record.get(field) or None
     try:
@@ -165,6 +171,6 @@ def _json(record: Mapping[str, Any], field: str, where: str) -> Any:
         raise UserError(f"{where}: `{field}` holds no JSON: {error}.") from error
 
 
-def _text(value: Any) -> str:
+def _join_lines(value: Any) -> str:
     """Text, or lines of it."""
-    return "\n".join(map(_text, value)) if isinstance(value, list) else str(value)
+    return "\n".join(map(_join_lines, value)) if isinstance(value, list) else str(value)

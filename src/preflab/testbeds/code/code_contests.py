@@ -13,16 +13,16 @@ from typing import Any, Literal
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, UNSAID, Exercise, printed_as, several
+from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, UNSAID, Exercise, choose_comparison, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
-ASKED = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
-PYTHON = 3
+_STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
+_PYTHON_3 = 3
 """The language's number in the data: 1 is Python 2, 2 is C++, 4 is Java."""
 
-SEVERAL = ("407_a",)
-OTHERS = ("easy", "medium", "hard", "harder", "hardest", "external")
+_SEVERAL_RIGHT = ("407_a",)
+_OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
 class CodeContests(Code):
@@ -37,50 +37,52 @@ class CodeContests(Code):
         if not isinstance(text, str) or name is None:
             raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
         memory = int(record.get("memory_limit_bytes") or 0) >> 20
-        stated = _seconds(record)
+        stated = _read_seconds(record)
         limits = self.limits(self.slack * stated if stated else None, memory)
-        task = ProgramTask("stdin", limits=limits, compare=printed_as(text))
+        task = ProgramTask("stdin", limits=limits, compare=choose_comparison(text))
         recipe = Recipe(task)
-        public = _tests(record, "public_tests", recipe)
+        public = _make_tests(record, "public_tests", recipe)
         hidden = [
-            test for field in ("private_tests", "generated_tests", "tests") for test in _tests(record, field, recipe)
+            test
+            for field in ("private_tests", "generated_tests", "tests")
+            for test in _make_tests(record, field, recipe)
         ]
-        hidden += _extracted(record, recipe)
+        hidden += _make_extracted_tests(record, recipe)
         return Exercise(
             name=str(name),
-            statement=ASKED.format(text),
+            statement=_STATEMENT.format(text),
             recipe=recipe,
             public=tuple(public),
             hidden=tuple(hidden),
-            right=_programs(record, "solutions"),
-            wrong=_programs(record, "incorrect_solutions"),
-            level=_level(record.get("difficulty")),
-            unjudged=_unjudged(str(name), text, record) if hidden else TESTLESS,
+            right=_choose_programs(record, "solutions"),
+            wrong=_choose_programs(record, "incorrect_solutions"),
+            level=_name_level(record.get("difficulty")),
+            unjudged=_explain_unjudged(str(name), text, record) if hidden else TESTLESS,
         )
 
 
-def _unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
+def _explain_unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
     if record.get("input_file") or record.get("output_file"):
         return BY_FILE
-    return UNSAID if name.lower().startswith(SEVERAL) else several(text)
+    return UNSAID if name.lower().startswith(_SEVERAL_RIGHT) else explain_several(text)
 
 
-def _tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> list[Test]:
-    return [Test(given, wanted, recipe) for given, wanted in _pairs(record, field, "input", "output")]
+def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> list[Test]:
+    return [Test(given, wanted, recipe) for given, wanted in _zip_field(record, field, "input", "output")]
 
 
-def _extracted(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
+def _make_extracted_tests(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
     """Tests of the form `{input: {stdin}, output: {stdout}}`, as text."""
     found = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
     return [Test(test["input"]["stdin"], test["output"]["stdout"], recipe) for test in found]
 
 
-def _programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    pairs = _pairs(record, field, "language", "solution")
-    return tuple(program for language, program in pairs if language in (PYTHON, "PYTHON3"))
+def _choose_programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    pairs = _zip_field(record, field, "language", "solution")
+    return tuple(program for language, program in pairs if language in (_PYTHON_3, "PYTHON3"))
 
 
-def _pairs(record: Mapping[str, Any], field: str, one: str, other: str) -> list[tuple[Any, Any]]:
+def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> list[tuple[Any, Any]]:
     """Two lists of equal length as pairs; none where the field is empty or absent."""
     found = record.get(field) or {one: [], other: []}
     if not isinstance(found, Mapping) or len(found[one]) != len(found[other]):
@@ -88,14 +90,16 @@ def _pairs(record: Mapping[str, Any], field: str, one: str, other: str) -> list[
     return list(zip(found[one], found[other], strict=True))
 
 
-def _level(number: int | None) -> str:
+def _name_level(number: int | None) -> str:
     """The name behind the number: 7 is A, the first problem of a contest, 8 is B; below are the levels of other sites."""
     if not number:
         return ""
-    return OTHERS[number - 1] if number <= len(OTHERS) else chr(ord("A") + number - len(OTHERS) - 1)
+    return (
+        _OTHER_LEVELS[number - 1] if number <= len(_OTHER_LEVELS) else chr(ord("A") + number - len(_OTHER_LEVELS) - 1)
+    )
 
 
-def _seconds(record: Mapping[str, Any]) -> float | None:
+def _read_seconds(record: Mapping[str, Any]) -> float | None:
     """The stated time limit, where there is one."""
     limit = record.get("time_limit")
     return limit.get("seconds", 0) + limit.get("nanos", 0) * 1e-9 if isinstance(limit, Mapping) else limit

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from preflab.sandbox.answer import Recipe
-from preflab.sandbox.compare import Comparison
+from preflab.sandbox.compare import OutputComparison
 from preflab.types import Split, Test
 
-SEVERAL = re.compile(
+_SEVERAL = re.compile(
     r"(?<!not )(?<!n't )\b(print|output|report|return|find|give) (any|one of (them|these|those))\b"
     r"|\bwhichever you (like|want|prefer)\b|\b(choose|pick) any( one)?([.,;]|$)"
     r"|\bany of (them|these|those)( \w+)? (is|are|be) (\w+ )?(accept|allow|correct|right|fine|ok)"
@@ -22,15 +22,15 @@ SEVERAL = re.compile(
     re.IGNORECASE,
 )
 """How statements say that they take more than one answer."""
-SPOKEN = re.compile(r"\binteractive (problem|task)\b|\b(problem|task) is interactive\b", re.IGNORECASE)
+_INTERACTIVE_WORDS = re.compile(r"\binteractive (problem|task)\b|\b(problem|task) is interactive\b", re.IGNORECASE)
 """How they say that the program speaks with the judge."""
 MANY = "several answers are right, and there is no judge for them"
 UNSAID = "several answers are right, which the statement does not say"
-INTERACTIVE = "what is read depends on what was printed (interactive)"
+_INTERACTIVE = "what is read depends on what was printed (interactive)"
 TESTLESS = "there are no hidden tests"
 BY_FILE = "it reads or writes a file of its own"
-FEW = "there are too few tests for some to be public"
-CASELESS = re.compile(
+_FEW = "there are too few tests for some to be public"
+_CASELESS = re.compile(
     r"\bletters?\b[^.]{0,40}\b(any|either) case\b"
     r"|\b(print|output|answer)\b[^.]{0,80}\b(any|either) case\b"
     r"|\(case[- ]insensitive\)|\b(print|output|answer)\b[^.]{0,80}\bcase[- ]insensitive",
@@ -60,11 +60,11 @@ class Exercise:
         if self.public or not count:
             return self
         if len(self.hidden) <= count:
-            return replace(self, unjudged=self.unjudged or FEW)
+            return replace(self, unjudged=self.unjudged or _FEW)
         return replace(self, public=self.hidden[:count], hidden=self.hidden[count:])
 
 
-def pieces(source: str, call: str) -> tuple[str, ...]:
+def split_checks(source: str, call: str) -> tuple[str, ...]:
     """Tests that are code, one a piece: each assertion of the function `check` by itself, after what stands beside that
     function, where there is nothing but assertions in it; otherwise the whole with `call` at its end."""
     top = ast.parse(source).body
@@ -76,17 +76,17 @@ def pieces(source: str, call: str) -> tuple[str, ...]:
     return tuple(beside + (ast.get_source_segment(source, node) or "") for node in body)
 
 
-def several(statement: str) -> str:
+def explain_several(statement: str) -> str:
     """Why a problem cannot be judged by the one answer that its tests have; empty where it can."""
-    if SPOKEN.search(statement):
-        return INTERACTIVE
-    return MANY if SEVERAL.search(" ".join(statement.split())) else ""
+    if _INTERACTIVE_WORDS.search(statement):
+        return _INTERACTIVE
+    return MANY if _SEVERAL.search(" ".join(statement.split())) else ""
 
 
-def printed_as(statement: str) -> Comparison:
+def choose_comparison(statement: str) -> OutputComparison:
     """How what a program prints is compared, by its statement."""
-    return "caseless" if CASELESS.search(statement) else "tokens"
+    return "caseless" if _CASELESS.search(statement) else "tokens"
 
 
-def coded(sources: Sequence[str], recipe: Recipe) -> tuple[Test, ...]:
+def make_code_tests(sources: Sequence[str], recipe: Recipe) -> tuple[Test, ...]:
     return tuple(Test(source, None, recipe) for source in sources)

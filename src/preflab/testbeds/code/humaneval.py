@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import Exercise, coded, pieces
+from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_checks
 from preflab.testbeds.code.testbed import Code
-from preflab.testbeds.lines import text_field
+from preflab.testbeds.lines import read_text_field
 
-ASKED = "Complete this Python function.\n\n```python\n{}```"
+_STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 
 
 class HumanEval(Code):
@@ -23,15 +23,15 @@ class HumanEval(Code):
     completion: bool = False
 
     def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        prompt, test, name = (text_field(record, field, where) for field in ("prompt", "test", "entry_point"))
+        prompt, test, name = (read_text_field(record, field, where) for field in ("prompt", "test", "entry_point"))
         task = ProgramTask("check", limits=self.limits(), prelude=prompt, functions={"candidate": name, name: name})
         stub = f"{prompt}\n    pass\n\n"  # an answer that begins anew may lean on what the prompt imports and defines
         recipe = Recipe(task, prefix=stub, opening=prompt, function=name)
         return Exercise(
-            name=text_field(record, "task_id", where),
-            statement=prompt if self.completion else ASKED.format(prompt),
+            name=read_text_field(record, "task_id", where),
+            statement=prompt if self.completion else _STATEMENT.format(prompt),
             recipe=recipe,
-            hidden=coded(pieces(test, "check(candidate)"), recipe),
-            right=(text_field(record, "canonical_solution", where),),
+            hidden=make_code_tests(split_checks(test, "check(candidate)"), recipe),
+            right=(read_text_field(record, "canonical_solution", where),),
             split="test",
         )

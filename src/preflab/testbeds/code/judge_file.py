@@ -9,18 +9,26 @@ from pathlib import Path
 from typing import TextIO
 
 from preflab.errors import UserError
-from preflab.sandbox.files import Asked, digest, drop, read_problem, read_programs, verdict_line, written
+from preflab.sandbox.files import (
+    JudgeProblem,
+    digest_texts,
+    drop_verdicts,
+    format_verdict,
+    read_judge_problem,
+    read_programs,
+    read_verdicts,
+)
 from preflab.sandbox.judging import Program, open_pool
 from preflab.testbeds.code.known import read_exercise
-from preflab.testbeds.lines import read_lines
+from preflab.testbeds.lines import read_records
 from preflab.types import Verdict
 
-Judged = Iterable[tuple[Program, Verdict]]
-Track = Callable[[Judged, str, int], Judged]
+JudgedPrograms = Iterable[tuple[Program, Verdict]]
+Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
 """Passes verdicts on while it shows their progress; takes the verdicts, a label and their number."""
 
 
-def pass_on(verdicts: Judged, label: str, total: int) -> Judged:
+def show_nothing(verdicts: JudgedPrograms, label: str, total: int) -> JudgedPrograms:
     """Shows no progress."""
     return verdicts
 
@@ -32,7 +40,7 @@ def judge_file(
     *,
     workers: int = 0,
     backend: str = "bubblewrap",
-    track: Track = pass_on,
+    track: Track = show_nothing,
 ) -> Counter[str]:
     """Judges the programs that have no verdict in `out`, adds their verdicts as they come, and counts the outcomes.
 
@@ -41,30 +49,30 @@ def judge_file(
     """
     if programs.exists() and not programs.is_file():
         raise UserError(f"--programs {programs} is not a plain file. It is read twice: write it to a plain file first.")
-    known = read_problems(problems)
+    known = _read_problems(problems)
     if out.resolve() in (problems.resolve(), programs.resolve()):
         raise UserError(f"--out {out} is a file to be read: name another file.")
-    done = written(out)
-    left = {program.id for program in read_programs(read_lines(programs), known, done)}  # every line is read
+    done = read_verdicts(out)
+    left = {program.id for program in read_programs(read_records(programs), known, done)}  # every line is read
     counts: Counter[str] = Counter()
-    with _open_verdicts(out, lambda: drop(out, left)) as file, open_pool(workers, backend) as pool:
-        verdicts = pool.judge(read_programs(read_lines(programs), known, done))
+    with _open_verdicts(out, lambda: drop_verdicts(out, left)) as file, open_pool(workers, backend) as pool:
+        verdicts = pool.judge(read_programs(read_records(programs), known, done))
         for program, verdict in track(verdicts, "judging", len(left)):
-            file.write(verdict_line(program, verdict))
+            file.write(format_verdict(program, verdict))
             file.flush()
             counts[verdict.outcome] += 1
     return counts
 
 
-def read_problems(path: Path) -> dict[str, Asked]:
+def _read_problems(path: Path) -> dict[str, JudgeProblem]:
     """The problems of a file by their id: in the judge's own form, or records of a data set."""
-    problems: dict[str, Asked] = {}
-    for where, record in read_lines(path):
+    problems: dict[str, JudgeProblem] = {}
+    for where, record in read_records(path):
         own = "problem_id" in record and "mode" in record
-        name, prepare = (read_problem if own else read_exercise)(record, where)
+        name, prepare = (read_judge_problem if own else read_exercise)(record, where)
         if name in problems:
             raise UserError(f"{where}: the problem {name!r} is there twice.")
-        problems[name] = Asked(prepare, digest(json.dumps(record, sort_keys=True)))
+        problems[name] = JudgeProblem(prepare, digest_texts(json.dumps(record, sort_keys=True)))
     return problems
 
 

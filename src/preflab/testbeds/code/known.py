@@ -10,7 +10,7 @@ from preflab.sandbox.answer import build_program
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds import TESTBEDS
 
-FIELDS: Mapping[str, tuple[set[str], ...]] = {
+_RECORD_FIELDS: Mapping[str, tuple[set[str], ...]] = {
     "humaneval": ({"canonical_solution", "entry_point", "test"},),
     "mbpp": ({"test_list", "test_setup_code", "code"},),
     "leetcode": ({"completion", "entry_point", "query", "test"},),
@@ -22,11 +22,11 @@ FIELDS: Mapping[str, tuple[set[str], ...]] = {
 def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[[str], tuple[str, ProgramTask]]]:
     """A record's id, and how an answer to it becomes the program that is run. Raises `UserError` where no data set has such
     records."""
-    kind = next((kind for kind, forms in FIELDS.items() if any(form <= set(record) for form in forms)), None)
+    kind = next((kind for kind, forms in _RECORD_FIELDS.items() if any(form <= set(record) for form in forms)), None)
     if kind is None:
         raise UserError(
             f"{where}: neither a problem of the judge's own (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
-            f"{', '.join(FIELDS)} (present: {', '.join(record)})."
+            f"{', '.join(_RECORD_FIELDS)} (present: {', '.join(record)})."
         )
     found = TESTBEDS.parse({"kind": kind}).read(record, where)
     tests = (*found.public, *found.hidden)

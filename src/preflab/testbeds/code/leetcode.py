@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import Exercise, coded, pieces, several
+from preflab.testbeds.code.exercise import Exercise, explain_several, make_code_tests, split_checks
 from preflab.testbeds.code.testbed import Code
-from preflab.testbeds.lines import text_field
+from preflab.testbeds.lines import read_text_field
 
-ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")
+_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")
 """What tests do that take an answer in any order."""
-NODES = ("ListNode", "TreeNode", "Node")
+_NODES = ("ListNode", "TreeNode", "Node")
 
 
 class LeetCode(Code):
@@ -24,18 +24,20 @@ class LeetCode(Code):
     data: str = "newfacade/LeetCodeDataset"
 
     def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        prelude, test = text_field(record, "prompt", where), text_field(record, "test", where)
-        name = text_field(record, "entry_point", where).replace("()", "")  # Solution().name: a method of a fresh object
-        nodes = tuple(node for node in NODES if f"class {node}" in prelude)
+        prelude, test = read_text_field(record, "prompt", where), read_text_field(record, "test", where)
+        name = read_text_field(record, "entry_point", where).replace(
+            "()", ""
+        )  # Solution().name: a method of a fresh object
+        nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
         task = ProgramTask("check", limits=self.limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes)
         recipe = Recipe(task, prefix=prelude, function="Solution")
-        meta, query = record.get("meta") or {}, text_field(record, "query", where)
+        meta, query = record.get("meta") or {}, read_text_field(record, "query", where)
         return Exercise(
-            name=text_field(record, "task_id", where),
+            name=read_text_field(record, "task_id", where),
             statement=query,
             recipe=recipe,
-            hidden=coded(pieces(test, "check(candidate)"), recipe),
-            right=(text_field(record, "completion", where),),
+            hidden=make_code_tests(split_checks(test, "check(candidate)"), recipe),
+            right=(read_text_field(record, "completion", where),),
             level=str(record.get("difficulty") or meta.get("difficulty", "")).lower(),
-            unjudged="" if ORDERLESS.search(test) else several(query),
+            unjudged="" if _ORDERLESS.search(test) else explain_several(query),
         )

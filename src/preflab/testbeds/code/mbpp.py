@@ -11,12 +11,12 @@ from typing import Any, Literal
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import Exercise, coded
+from preflab.testbeds.code.exercise import Exercise, make_code_tests
 from preflab.testbeds.code.testbed import Code
-from preflab.testbeds.lines import text_field
+from preflab.testbeds.lines import read_text_field
 from preflab.types import Split
 
-ASKED = "You are an expert Python programmer, and here is your task: {} Your code should pass these tests:\n\n{}"
+_STATEMENT = "You are an expert Python programmer, and here is your task: {} Your code should pass these tests:\n\n{}"
 
 
 class MBPP(Code):
@@ -31,9 +31,9 @@ class MBPP(Code):
         if not isinstance(number, int):
             raise UserError(f"{where}: `task_id` must be a number.")
         tests = [str(test) for test in [*record["test_list"], *record.get("challenge_test_list", [])]]
-        setup, code = (text_field(record, field, where) for field in ("test_setup_code", "code"))
-        imports, classes = given(code)
-        names = unknown([setup, *tests], imports)
+        setup, code = (read_text_field(record, field, where) for field in ("test_setup_code", "code"))
+        imports, classes = _read_prelude(code)
+        names = _find_unknown_names([setup, *tests], imports)
         nodes = tuple(name for name in names if name in classes)
         functions = tuple(name for name in names if name not in classes)
         if not functions:
@@ -46,26 +46,26 @@ class MBPP(Code):
         shown = tests[: self.public_first or len(record["test_list"])]
         return Exercise(
             name=f"mbpp/{number}",
-            statement=ASKED.format(text_field(record, "text", where), "\n".join(shown)),
+            statement=_STATEMENT.format(read_text_field(record, "text", where), "\n".join(shown)),
             recipe=recipe,
-            hidden=coded(asserted, recipe),
+            hidden=make_code_tests(asserted, recipe),
             right=(code,),
-            split=split(number),
+            split=_official_split(number),
         )
 
 
-def split(number: int) -> Split:
+def _official_split(number: int) -> Split:
     return "test" if 11 <= number <= 510 else "validation" if 511 <= number <= 600 else "train"
 
 
-def given(code: str) -> tuple[str, set[str]]:
+def _read_prelude(code: str) -> tuple[str, set[str]]:
     """What tests may lean on that the reference solution has: its imports, as code, and its classes, by name."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     return "\n".join(imports), {node.name for node in body if isinstance(node, ast.ClassDef)}
 
 
-def unknown(sources: Sequence[str], imports: str) -> tuple[str, ...]:
+def _find_unknown_names(sources: Sequence[str], imports: str) -> tuple[str, ...]:
     """Names that the sources use and nobody gives: those of the program."""
     known = set(dir(builtins))
     known |= {

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from preflab.sandbox.judging import SandboxJudge
-from preflab.sandbox.limits import Limits, machine_factor, wall_for
+from preflab.sandbox.limits import Limits, derive_wall_limit, measure_machine_factor
 from preflab.testbeds.base import TestbedSpec
 
 
@@ -27,8 +27,10 @@ class Sandboxed(TestbedSpec):
 
     def limits(self, seconds: float | None = None, memory_mb: int | None = None) -> Limits:
         """The limits of a test, for which a problem may state its own time, and more memory."""
-        seconds = (seconds or self.time_limit_s) * machine_factor()
-        return Limits(cpu_s=seconds, wall_s=wall_for(seconds), memory_mb=max(self.memory_limit_mb, memory_mb or 0))
+        seconds = (seconds or self.time_limit_s) * measure_machine_factor()
+        return Limits(
+            cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb or 0)
+        )
 
     def caveats(self) -> list[str]:
         """What every report on these programs must say."""

@@ -15,18 +15,19 @@ from pydantic import Field, model_validator
 
 from preflab.errors import UserError
 from preflab.spec import Context
+from preflab.testbeds.base import SPLITS
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import SPLITS, Dialogues, Row
-from preflab.testbeds.hub import check_on_hub, hub_records, hub_splits
-from preflab.testbeds.lines import check_text, read_lines
-from preflab.testbeds.provenance import place
+from preflab.testbeds.dialogues import Dialogues, Row
+from preflab.testbeds.hub import check_on_hub, list_hub_splits, load_hub_records
+from preflab.testbeds.lines import check_text, read_records
+from preflab.testbeds.provenance import place_key
 from preflab.types import Completion, Problem, Split, Turn
 
-NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
-Raw = tuple[Split | None, str, Mapping[str, Any]]
+SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
+RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split that a record's file is named for, where the record stands, the record."""
-SUFFIXES = (".jsonl", ".jsonl.gz")
+_SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
 class Code(Sandboxed):
@@ -70,7 +71,7 @@ class Code(Sandboxed):
         """A record as an exercise; raises `UserError` for whatever is wrong with it."""
         try:
             found = self.exercise(record, where)
-            check(found, where)
+            _check_exercise(found, where)
             return found
         except KeyError as error:
             raise UserError(
@@ -85,11 +86,11 @@ class Code(Sandboxed):
             found = self.read(record, where).with_public(self.public_first)
             yield replace(found, split=found.split or split or "train", hidden=found.hidden[: self.max_tests])
 
-    def records(self) -> Iterator[Raw]:
+    def records(self) -> Iterator[RawRecord]:
         """The raw records, with the split that their file is named for. Raises `UserError` where there are none."""
         path = Path(self.data).expanduser()
         if path.is_file():
-            yield from in_file(path)
+            yield from read_split_file(path)
         elif path.is_dir():
             yield from self.folder(path)
         elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
@@ -98,23 +99,23 @@ class Code(Sandboxed):
         else:
             raise UserError(f"There is no file or folder {self.data}, and it is no name on the hub.")
 
-    def repository(self) -> Iterator[Raw]:
+    def repository(self) -> Iterator[RawRecord]:
         """The records of every split of a data set on the hub."""
-        for split in hub_splits(self.data):
-            for where, record in hub_records(self.data, None, split):
-                yield NAMES.get(split), where, record
+        for split in list_hub_splits(self.data):
+            for where, record in load_hub_records(self.data, None, split):
+                yield SPLIT_NAMES.get(split), where, record
 
-    def folder(self, path: Path) -> Iterator[Raw]:
+    def folder(self, path: Path) -> Iterator[RawRecord]:
         """The records of every file of JSON lines in a folder."""
-        files = sorted(found for found in path.iterdir() if found.name.endswith(SUFFIXES))
+        files = sorted(found for found in path.iterdir() if found.name.endswith(_SUFFIXES))
         if not files:
             raise UserError(f"{path} holds no file of JSON lines (.jsonl, .jsonl.gz).")
         for file in files:
-            yield from in_file(file)
+            yield from read_split_file(file)
 
     def placed(self, name: str, present: Set[str | None]) -> Split:
         """Where a training problem goes: into a split that the data lack, by its share, or where it is."""
-        at = place(name, "part")
+        at = place_key(name, "part")
         split: Split = "test" if at < self.test else "validation" if at < self.test + self.validation else "train"
         return "train" if split in present else split
 
@@ -139,9 +140,11 @@ class Code(Sandboxed):
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
         for ordered in rows.values():  # data sets come in the order of their levels; the first few must stand for all
-            ordered.sort(key=lambda row: place(row.prompt.id, "order"))
-        few = examples(rows["train"], self.shots)
-        shown: dict[Split, list[Row]] = {split: [led_by(few, row) for row in rows[split]] for split in SPLITS}
+            ordered.sort(key=lambda row: place_key(row.prompt.id, "order"))
+        few = _choose_examples(rows["train"], self.shots)
+        shown: dict[Split, list[Row]] = {
+            split: [_prepend_examples(few, row) for row in rows[split]] for split in SPLITS
+        }
         with self.programs() as judge:
             yield Dialogues(self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
@@ -156,10 +159,14 @@ class Code(Sandboxed):
 
     def notes(self, dropped: Counter[str], kept: int) -> list[str]:
         """What every report on these data must say; `kept`: problems of several right answers."""
-        notes = [f"{self.title}: {problems(count)} left out because {why}." for why, count in dropped.most_common()]
+        notes = [
+            f"{self.title}: {_count_problems(count)} left out because {why}." for why, count in dropped.most_common()
+        ]
         notes += self.caveats()
         if kept:
-            notes.append(f"{self.title}: {problems(kept)} with several right answers judged by the one that is there.")
+            notes.append(
+                f"{self.title}: {_count_problems(kept)} with several right answers judged by the one that is there."
+            )
         if self.public_first:
             notes.append(f"{self.title}: where no test was public, the first {self.public_first} counted as public.")
         if self.max_tests:
@@ -167,7 +174,7 @@ class Code(Sandboxed):
         return notes
 
 
-def check(found: Exercise, where: str) -> None:
+def _check_exercise(found: Exercise, where: str) -> None:
     """Raises `UserError` where a test or a program is no text that can be judged."""
     for test in (*found.public, *found.hidden):
         if found.recipe.task.mode == "stdin" and not (isinstance(test.input, str) and isinstance(test.output, str)):
@@ -181,27 +188,27 @@ def check(found: Exercise, where: str) -> None:
             raise UserError(f"{where}: a solution must be text, and is {program!r}.")
 
 
-def problems(count: int) -> str:
+def _count_problems(count: int) -> str:
     return f"{count} problem" + "s" * (count != 1)
 
 
-def in_file(path: Path) -> Iterator[Raw]:
+def read_split_file(path: Path) -> Iterator[RawRecord]:
     """The records, and the split that is a word of the file's name: `train.jsonl`, `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
-    named: list[Split] = [NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in NAMES]
+    named: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
     split: Split | None = named[0] if len(set(named)) == 1 else None
-    for where, record in read_lines(path):
+    for where, record in read_records(path):
         yield split, where, record
 
 
-def examples(rows: Sequence[Row], count: int) -> list[Row]:
+def _choose_examples(rows: Sequence[Row], count: int) -> list[Row]:
     """The `count` solved problems of the fewest characters; raises `UserError` where there are not so many."""
     solved = {row.prompt.id: row for row in reversed(rows) if row.answer is not None}
     if len(solved) < count:
         raise UserError(f"`shots`: {count} solved training problems are wanted, and there are {len(solved)}.")
-    return sorted(solved.values(), key=_length)[:count]
+    return sorted(solved.values(), key=_count_characters)[:count]
 
 
-def led_by(few: Sequence[Row], row: Row) -> Row:
+def _prepend_examples(few: Sequence[Row], row: Row) -> Row:
     """The row with the examples before its statement, itself excepted."""
     turns = [
         turn
@@ -212,5 +219,5 @@ def led_by(few: Sequence[Row], row: Row) -> Row:
     return replace(row, prompt=replace(row.prompt, turns=(*turns, *row.prompt.turns))) if turns else row
 
 
-def _length(row: Row) -> int:
+def _count_characters(row: Row) -> int:
     return len(row.prompt.turns[-1].content) + len(row.answer.text if row.answer else "")

@@ -17,10 +17,10 @@ from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Program, open_pool
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
-from preflab.testbeds.code.judge_file import Track, pass_on
+from preflab.testbeds.code.judge_file import Track, show_nothing
 from preflab.testbeds.code.testbed import Code
 
-Outcomes = dict[str, str]
+OutcomeByName = dict[str, str]
 """The outcomes of programs, which are named `problem#number`."""
 
 
@@ -31,9 +31,9 @@ class Verification:
 
     testbed: str
     exercises: Sequence[Exercise]
-    right: Outcomes
-    wrong: Outcomes
-    bare: Outcomes
+    right: OutcomeByName
+    wrong: OutcomeByName
+    bare: OutcomeByName
     exceptions: dict[str, tuple[str, str]]
 
     @property
@@ -71,7 +71,7 @@ def verify_testbed(
     compare: bool = False,
     workers: int = 0,
     backend: str = "bubblewrap",
-    track: Track = pass_on,
+    track: Track = show_nothing,
 ) -> Verification:
     """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
     programs again without walls. Raises `UserError` where the testbed has no programs of its own."""
@@ -119,7 +119,7 @@ def judge_programs(
     workers: int,
     backend: str,
     track: Track,
-) -> Outcomes:
+) -> OutcomeByName:
     """The outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
     programs: list[Program] = []
     for each in exercises:

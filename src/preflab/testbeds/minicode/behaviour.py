@@ -11,14 +11,21 @@ import random
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from preflab.testbeds.minicode.language import OPERATORS, RuntimeFault, Step, Value, apply, compiled
+from preflab.testbeds.minicode.language import (
+    OPERATORS,
+    MinicodeStep,
+    MinicodeValue,
+    RuntimeFault,
+    apply_step,
+    compile_program,
+)
 from preflab.types import Split
 
-Program = tuple[str, ...]  # step texts: ("keep even", "sum")
-Behaviour = tuple[Value | None, ...]  # a value a probe, None where the program has none
+MinicodeProgram = tuple[str, ...]  # step texts: ("keep even", "sum")
+Behaviour = tuple[MinicodeValue | None, ...]  # a value a probe, None where the program has none
 
-COUNTS = range(1, 5)
-NUMBERS = {
+_COUNTS = range(1, 5)
+_NUMBERS = {
     "add": range(1, 6),
     "sub": range(1, 6),
     "mul": range(2, 5),
@@ -26,86 +33,88 @@ NUMBERS = {
     "mod": range(2, 6),
     "cap": range(7),
     "floor": range(-3, 4),
-    "take": COUNTS,
-    "drop": COUNTS,
-    "tail": COUNTS,
-    "rotate": COUNTS,
+    "take": _COUNTS,
+    "drop": _COUNTS,
+    "tail": _COUNTS,
+    "rotate": _COUNTS,
 }
-THRESHOLDS = range(-3, 5)
+_THRESHOLDS = range(-3, 5)
 
 
-def stream(seed: int, *names: object) -> random.Random:
+def make_stream(seed: int, *names: object) -> random.Random:
     """A random stream of its own for a seed and names: the same on every machine, whatever else was drawn."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
-def integers(rng: random.Random, length: int) -> tuple[int, ...]:
+def draw_integers(rng: random.Random, length: int) -> tuple[int, ...]:
     """A list of integers from -9 to 9."""
     return tuple(rng.choices(range(-9, 10), k=length))
 
 
-PROBES = tuple(integers(stream(0, "probes", index), index % 8 + 1) for index in range(24))
+PROBES = tuple(draw_integers(make_stream(0, "probes", index), index % 8 + 1) for index in range(24))
 
 
-def _arguments(operator: str) -> list[str]:
+def _list_arguments(operator: str) -> list[str]:
     if OPERATORS[operator].argument == "condition":
-        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in THRESHOLDS)]
-    return [str(number) for number in NUMBERS.get(operator, ())]
+        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in _THRESHOLDS)]
+    return [str(number) for number in _NUMBERS.get(operator, ())]
 
 
 STEPS: dict[str, list[str]] = {
-    name: [f"{name} {argument}" for argument in _arguments(name)] or [name] for name in OPERATORS
+    name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
 """The steps of which targets are made, by operator."""
 
 
 @cache
-def step(text: str) -> Step:
+def compile_step(text: str) -> MinicodeStep:
     """A step text compiled."""
-    return compiled(text)[0]
+    return compile_program(text)[0]
 
 
-def value_of(program: Program, value: Value) -> Value | None:
+def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> MinicodeValue | None:
     """The program's value on an input, None where it has none."""
     try:
         for text in program:
-            operator, argument = step(text)
-            value = apply(operator, argument, value)
+            operator, argument = compile_step(text)
+            value = apply_step(operator, argument, value)
     except RuntimeFault:
         return None
     return value
 
 
-def behaviour(program: Program) -> Behaviour:
+def find_behaviour(program: MinicodeProgram) -> Behaviour:
     """The program's values on the probes."""
-    return tuple([value_of(program, probe) for probe in PROBES])
+    return tuple([evaluate_program(program, probe) for probe in PROBES])
 
 
-def split_of(values: Behaviour) -> Split:
+def assign_split(values: Behaviour) -> Split:
     """The one split to which a behaviour belongs: three fifths of them to train, one to validation, one to test."""
     bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 
 
-def same_on(program: Program, inputs: Sequence[Value], values: Sequence[Value | None]) -> bool:
+def agrees_on(
+    program: MinicodeProgram, inputs: Sequence[MinicodeValue], values: Sequence[MinicodeValue | None]
+) -> bool:
     """Whether the program has these values on these inputs (stops at the first difference)."""
-    return all(value_of(program, given) == value for given, value in zip(inputs, values, strict=True))
+    return all(evaluate_program(program, given) == value for given, value in zip(inputs, values, strict=True))
 
 
-def near_misses(program: Program) -> Iterator[Program]:
+def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
     """Programs one slip away: a step dropped, two swapped, a number off by one, an operator or comparison confused."""
     for index in range(len(program)):
         if len(program) > 1:
             yield program[:index] + program[index + 1 :]
         if index + 1 < len(program):
             yield program[:index] + (program[index + 1], program[index]) + program[index + 2 :]
-        for text in slips(program[index]):
+        for text in _list_slips(program[index]):
             yield program[:index] + (text,) + program[index + 1 :]
 
 
 @cache
-def slips(text: str) -> tuple[str, ...]:
+def _list_slips(text: str) -> tuple[str, ...]:
     """The steps one slip away from a step."""
     name, *words = text.split()
     operator = OPERATORS[name]

@@ -9,41 +9,44 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from preflab.testbeds.minicode.behaviour import Program, near_misses, stream
-from preflab.testbeds.minicode.problems import Task, passes
+from preflab.testbeds.minicode.behaviour import MinicodeProgram, list_near_misses, make_stream
+from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.types import Completion
 
-REWORDED = 0.25  # how often a step that can be written otherwise is
+_REWORDED_SHARE = 0.25  # how often a step that can be written otherwise is
 
 
-def demonstrations(tasks: Sequence[Task], wrong_share: float, seed: int, split: str) -> list[Completion]:
+def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:
     """One program a task; exactly `wrong_share` of them (rounded) are wrong, at random places."""
-    rng = stream(seed, "demonstrations", split)
+    rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
-    return [wrong_answer(rng, task) if index in wrong else right_answer(rng, task) for index, task in enumerate(tasks)]
+    return [
+        write_wrong_answer(rng, task) if index in wrong else write_right_answer(rng, task)
+        for index, task in enumerate(tasks)
+    ]
 
 
-def pairs(tasks: Sequence[Task], seed: int, split: str) -> list[tuple[Completion, Completion]]:
+def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tuple[Completion, Completion]]:
     """One pair a task: a right program and a wrong one."""
-    rng = stream(seed, "pairs", split)
-    return [(right_answer(rng, task), wrong_answer(rng, task)) for task in tasks]
+    rng = make_stream(seed, "pairs", split)
+    return [(write_right_answer(rng, task), write_wrong_answer(rng, task)) for task in tasks]
 
 
-def right_answer(rng: random.Random, task: Task) -> Completion:
+def write_right_answer(rng: random.Random, task: MinicodeTask) -> Completion:
     """The target, some of its steps written in another way with the same meaning."""
-    steps = [reworded(text) if rng.random() < REWORDED else (text,) for text in task.target]
-    return _completion(tuple(text for program in steps for text in program))
+    steps = [reword_step(text) if rng.random() < _REWORDED_SHARE else (text,) for text in task.target]
+    return _to_completion(tuple(text for program in steps for text in program))
 
 
-def wrong_answer(rng: random.Random, task: Task) -> Completion:
+def write_wrong_answer(rng: random.Random, task: MinicodeTask) -> Completion:
     """A near miss of the target that fails a hidden test."""
-    candidates = list(near_misses(task.target))
+    candidates = list(list_near_misses(task.target))
     rng.shuffle(candidates)
-    wrong = next(program for program in candidates if not passes(program, task.problem.hidden_tests))
-    return _completion(wrong)
+    wrong = next(program for program in candidates if not passes_tests(program, task.problem.hidden_tests))
+    return _to_completion(wrong)
 
 
-def reworded(text: str) -> Program:
+def reword_step(text: str) -> MinicodeProgram:
     """Another way to write a step, the step itself where there is none."""
     match text.split():
         case ["keep" | "reject" as name, "even" | "odd" as parity]:
@@ -70,7 +73,7 @@ _OTHER = {
     "add": "sub",
     "sub": "add",
 }
-_WRITTEN: dict[str, Program] = {
+_WRITTEN: dict[str, MinicodeProgram] = {
     "neg": ("mul -1",),
     "down": ("sort", "reverse"),
     "max": ("sort", "last"),
@@ -80,5 +83,5 @@ _WRITTEN: dict[str, Program] = {
 }
 
 
-def _completion(program: Program) -> Completion:
+def _to_completion(program: MinicodeProgram) -> Completion:
     return Completion(" | ".join(program))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
-Value = int | tuple[int, ...]
+MinicodeValue = int | tuple[int, ...]
 
 MAX_STEPS = 16  # of a program
 MAX_VALUE = 9999  # of an integer in absolute value, at any moment
@@ -69,7 +69,7 @@ OPERATORS = {
         Operator("take", "list", "count", lambda x, k: x[:k], ("first {}", "leading {}"), "first few"),
         Operator("drop", "list", "count", lambda x, k: x[k:], ("skip {}", "past {}"), "skip some"),
         Operator("tail", "list", "count", lambda x, k: x[max(len(x) - k, 0) :], ("last {}", "final {}"), "last few"),
-        Operator("rotate", "list", "count", lambda x, k: rotated(x, k), ("rotate {}", "turn {}"), "rotate"),
+        Operator("rotate", "list", "count", lambda x, k: _rotate(x, k), ("rotate {}", "turn {}"), "rotate"),
         Operator("keep", "list", "condition", lambda x, k: tuple(filter(k, x)), ("only {}", "just {}")),
         Operator("reject", "list", "condition", lambda x, k: tuple(i for i in x if not k(i)), ("no {}", "without {}")),
         # a list x to an integer
@@ -91,101 +91,101 @@ CONDITIONS: dict[str, Callable[[int], Callable[[int], bool]]] = {
 }
 COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # as phrases: in full, and vague
 
-PUNCTUATION = ("|", ":", "->", ";", "then", "of")
+_PUNCTUATION = ("|", ":", "->", ";", "then", "of")
 
 
-def rotated(items: tuple[int, ...], places: int) -> tuple[int, ...]:
+def _rotate(items: tuple[int, ...], places: int) -> tuple[int, ...]:
     """The first `places` items (counted round and round) moved to the end."""
     cut = places % len(items) if items else 0
     return items[cut:] + items[:cut]
 
 
-Step = tuple[Operator, Any]  # an operator and its argument as `Operator.apply` takes it
+MinicodeStep = tuple[Operator, Any]  # an operator and its argument as `Operator.apply` takes it
 
 
-def compiled(text: str) -> list[Step]:
+def compile_program(text: str) -> list[MinicodeStep]:
     """The steps of a program text. Raises `CompileError` for every text that is no program."""
     sentences = " ".join(text.split()).split(" | ")
     if len(sentences) > MAX_STEPS:
         raise CompileError(f"more than {MAX_STEPS} steps")
-    return [_step(sentence.split(" ")) for sentence in sentences]
+    return [_compile_words(sentence.split(" ")) for sentence in sentences]
 
 
-def _step(words: Sequence[str]) -> Step:
+def _compile_words(words: Sequence[str]) -> MinicodeStep:
     operator = OPERATORS.get(words[0])
     if operator is None:
         raise CompileError(f"no operator is called {words[0][:20]!r}")
     rest = list(words[1:])
     if operator.argument == "condition":
-        return operator, _condition(operator.name, rest)
+        return operator, _take_condition(operator.name, rest)
     if operator.argument == "":
-        return operator, _nothing(operator.name, rest)
-    return operator, _number(operator.name, rest, {"number": -99, "count": 0, "divisor": 1}[operator.argument])
+        return operator, _take_nothing(operator.name, rest)
+    return operator, _take_number(operator.name, rest, {"number": -99, "count": 0, "divisor": 1}[operator.argument])
 
 
-def _nothing(name: str, words: list[str]) -> None:
+def _take_nothing(name: str, words: list[str]) -> None:
     if words:
         raise CompileError(f"{name} takes no argument")
 
 
-def _number(name: str, words: list[str], least: int) -> int:
+def _take_number(name: str, words: list[str], least: int) -> int:
     number = INTEGERS.get(words[0]) if len(words) == 1 else None
     if number is None or number < least:
         raise CompileError(f"{name} takes one number from {least} to 99")
     return number
 
 
-def _condition(name: str, words: list[str]) -> Callable[[int], bool]:
+def _take_condition(name: str, words: list[str]) -> Callable[[int], bool]:
     if not words or words[0] not in CONDITIONS:
         raise CompileError(f"{name} takes a condition: {', '.join(CONDITIONS)}")
     if words[0] in COMPARISONS:
-        return CONDITIONS[words[0]](_number(f"{name} {words[0]}", words[1:], -99))
-    _nothing(f"{name} {words[0]}", words[1:])
+        return CONDITIONS[words[0]](_take_number(f"{name} {words[0]}", words[1:], -99))
+    _take_nothing(f"{name} {words[0]}", words[1:])
     return CONDITIONS[words[0]](0)
 
 
-def run(program: Sequence[Step], value: Value) -> Value:
+def run_program(program: Sequence[MinicodeStep], value: MinicodeValue) -> MinicodeValue:
     """The value of a program on an input. Raises `RuntimeFault` where it has none."""
     for operator, argument in program:
-        value = apply(operator, argument, value)
+        value = apply_step(operator, argument, value)
     return value
 
 
-def apply(operator: Operator, argument: Any, value: Value) -> Value:
+def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> MinicodeValue:
     """One step. Raises `RuntimeFault` for a wrong type, an empty list without a value, or a value out of bounds."""
     if isinstance(value, int):
         if operator.shape != "each":
             raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
-        return bounded(operator.apply(value, argument))
+        return _check_bound(operator.apply(value, argument))
     if operator.shape == "each":
         function = operator.apply
-        return _bounded_list([function(item, argument) for item in value])
+        return _check_bounds([function(item, argument) for item in value])
     if operator.shape == "list":
-        return _bounded_list(operator.apply(value, argument))
+        return _check_bounds(operator.apply(value, argument))
     if not value and not operator.empty:
         raise RuntimeFault(f"{operator.name} of an empty list")
-    return bounded(operator.apply(value, argument))
+    return _check_bound(operator.apply(value, argument))
 
 
-def bounded(number: int) -> int:
+def _check_bound(number: int) -> int:
     """The number itself. Raises `RuntimeFault` beyond `MAX_VALUE`."""
     if -MAX_VALUE <= number <= MAX_VALUE:
         return number
     raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
 
 
-def _bounded_list(items: Sequence[int]) -> tuple[int, ...]:
+def _check_bounds(items: Sequence[int]) -> tuple[int, ...]:
     if items and (max(items) > MAX_VALUE or min(items) < -MAX_VALUE):
         raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
     return tuple(items)
 
 
-def _words() -> tuple[str, ...]:
+def _collect_words() -> tuple[str, ...]:
     phrases = [phrase for operator in OPERATORS.values() for phrase in (*operator.phrases, operator.vague)]
     phrases += [phrase for pair in COMPARISONS.values() for phrase in pair]
     spoken = [word for phrase in phrases for word in phrase.split() if word != "{}"]
-    return tuple(dict.fromkeys((*INTEGERS, *PUNCTUATION, *OPERATORS, *CONDITIONS, *spoken)))
+    return tuple(dict.fromkeys((*INTEGERS, *_PUNCTUATION, *OPERATORS, *CONDITIONS, *spoken)))
 
 
-WORDS = _words()
+MINICODE_WORDS = _collect_words()
 """Every whitespace-separated word that statements and programs are made of."""

@@ -17,30 +17,30 @@ from preflab.testbeds.minicode.behaviour import (
     PROBES,
     STEPS,
     Behaviour,
-    Program,
-    behaviour,
-    integers,
-    near_misses,
-    same_on,
-    split_of,
-    stream,
-    value_of,
+    MinicodeProgram,
+    agrees_on,
+    assign_split,
+    draw_integers,
+    evaluate_program,
+    find_behaviour,
+    list_near_misses,
+    make_stream,
 )
-from preflab.testbeds.minicode.language import COMPARISONS, OPERATORS, Value
+from preflab.testbeds.minicode.language import COMPARISONS, OPERATORS, MinicodeValue
 from preflab.types import Problem, Split, Test, Turn
 
 LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # steps of the target
 PUBLIC_TESTS = 2
 HIDDEN_TESTS = 8
-SHOWN = 99  # values of tests stay within, so that each is one word
+_MOST_SHOWN = 99  # values of tests stay within, so that each is one word
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class MinicodeTask:
     """A problem with all its tests, and the program from which it was made."""
 
     problem: Problem
-    target: Program
+    target: MinicodeProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +52,25 @@ class Phrasing:
 
 
 @lru_cache(maxsize=8)
-def tasks(seed: int, split: Split, count: int, phrasing: Phrasing) -> tuple[Task, ...]:
+def make_tasks(seed: int, split: Split, count: int, phrasing: Phrasing) -> tuple[MinicodeTask, ...]:
     """The first `count` tasks of a split, levels in turn. Each has a behaviour of its own, found in no other split."""
-    rng = stream(seed, split)
-    found: list[Task] = []
+    rng = make_stream(seed, split)
+    found: list[MinicodeTask] = []
     seen: set[Behaviour] = set()
     while len(found) < count:
         level = list(LEVELS)[len(found) % len(LEVELS)]
-        target = _target(rng, LEVELS[level])
-        values = behaviour(target)
-        if values in seen or split_of(values) != split or not _interesting(target, values):
+        target = _draw_target(rng, LEVELS[level])
+        values = find_behaviour(target)
+        if values in seen or assign_split(values) != split or not _is_interesting(target, values):
             continue
-        problem = _problem(rng, target, f"{split}-{len(found):05d}", level, phrasing)
+        problem = _make_problem(rng, target, f"{split}-{len(found):05d}", level, phrasing)
         if problem is not None:
             seen.add(values)
-            found.append(Task(problem, target))
+            found.append(MinicodeTask(problem, target))
     return tuple(found)
 
 
-def _target(rng: random.Random, steps: int) -> Program:
+def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
     """Steps of different operators whose types fit: after a fold, only what works on a lone integer."""
     names = rng.sample(list(STEPS), steps)
     while any(OPERATORS[a].shape == "fold" and OPERATORS[b].shape != "each" for a, b in combinations(names, 2)):
@@ -78,44 +78,46 @@ def _target(rng: random.Random, steps: int) -> Program:
     return tuple([rng.choice(STEPS[name]) for name in names])
 
 
-def _interesting(target: Program, values: Behaviour) -> bool:
+def _is_interesting(target: MinicodeProgram, values: Behaviour) -> bool:
     """Defined and small on most probes, neither constant nor the identity, and no step of it is idle."""
-    shown = [value for value in values if _shown(value)]
-    if len(shown) < len(PROBES) * 3 // 4 or len(set(shown)) < 4 or same_on(target, PROBES, PROBES):
+    shown = [value for value in values if _is_small(value)]
+    if len(shown) < len(PROBES) * 3 // 4 or len(set(shown)) < 4 or agrees_on(target, PROBES, PROBES):
         return False
     shorter = (target[:index] + target[index + 1 :] for index in range(len(target)))
-    return not any(same_on(program, PROBES, values) for program in shorter)
+    return not any(agrees_on(program, PROBES, values) for program in shorter)
 
 
-def _shown(value: Value | None) -> bool:
+def _is_small(value: MinicodeValue | None) -> bool:
     if isinstance(value, int):
-        return abs(value) <= SHOWN
-    return value is not None and all(abs(item) <= SHOWN for item in value)
+        return abs(value) <= _MOST_SHOWN
+    return value is not None and all(abs(item) <= _MOST_SHOWN for item in value)
 
 
-def _problem(rng: random.Random, target: Program, name: str, level: str, phrasing: Phrasing) -> Problem | None:
+def _make_problem(
+    rng: random.Random, target: MinicodeProgram, name: str, level: str, phrasing: Phrasing
+) -> Problem | None:
     """A problem for a target; None where too few tests are found, or none that decides what the statement means."""
-    hidden = _hidden_tests(rng, target)
-    if len(hidden) < HIDDEN_TESTS or all(passes(program, hidden) for program in near_misses(target)):
+    hidden = _draw_hidden_tests(rng, target)
+    if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None
-    said = [_phrase(rng, text, phrasing.vague) for text in target]
+    said = [_choose_phrase(rng, text, phrasing.vague) for text in target]
     inverted = rng.random() < phrasing.inverted
     words = " of ".join(reversed(said)) if inverted else " then ".join(said)
-    others = [program for program in readings(said, target) if not passes(program, hidden)]
+    others = [program for program in list_readings(said, target) if not passes_tests(program, hidden)]
     for _ in range(10):
-        public = _public_tests(rng, target)
-        if len(public) == PUBLIC_TESTS and not any(passes(program, public) for program in others):
-            turn = Turn("user", f"{words} : {' ; '.join(map(_shown_test, public))}")
+        public = _draw_public_tests(rng, target)
+        if len(public) == PUBLIC_TESTS and not any(passes_tests(program, public) for program in others):
+            turn = Turn("user", f"{words} : {' ; '.join(map(_format_test, public))}")
             return Problem(name, (turn,), level, public, hidden)
     return None
 
 
-def _phrase(rng: random.Random, text: str, vague: float) -> str:
-    phrases, loose = phrases_of(text)
+def _choose_phrase(rng: random.Random, text: str, vague: float) -> str:
+    phrases, loose = list_phrases(text)
     return loose if loose and rng.random() < vague else rng.choice(phrases)
 
 
-def phrases_of(text: str) -> tuple[list[str], str]:
+def list_phrases(text: str) -> tuple[list[str], str]:
     """The phrases that say a step in full, and the vague one ('' when there is none)."""
     name, *words = text.split()
     operator = OPERATORS[name]
@@ -127,41 +129,41 @@ def phrases_of(text: str) -> tuple[list[str], str]:
     return [phrase.format(argument) for phrase in operator.phrases], operator.vague
 
 
-def _vague_steps() -> dict[str, list[str]]:
+def _collect_vague_steps() -> dict[str, list[str]]:
     table: dict[str, list[str]] = {}
     for text in (text for texts in STEPS.values() for text in texts):
-        loose = phrases_of(text)[1]
+        loose = list_phrases(text)[1]
         if loose:
             table.setdefault(loose, []).append(text)
     return table
 
 
-VAGUE_STEPS = _vague_steps()
+VAGUE_STEPS = _collect_vague_steps()
 """What each vague phrase may mean."""
 
 
-def readings(said: Sequence[str], target: Program) -> Iterator[Program]:
+def list_readings(said: Sequence[str], target: MinicodeProgram) -> Iterator[MinicodeProgram]:
     """Every program that the phrases may mean, step by step, the target included."""
     return product(*(VAGUE_STEPS.get(phrase, [text]) for phrase, text in zip(said, target, strict=True)))
 
 
-def passes(program: Program, tests: Sequence[Test]) -> bool:
+def passes_tests(program: MinicodeProgram, tests: Sequence[Test]) -> bool:
     """Whether a program passes all tests."""
-    return all(value_of(program, test.input) == test.output for test in tests)
+    return all(evaluate_program(program, test.input) == test.output for test in tests)
 
 
-def _drawn(rng: random.Random, target: Program, least: int, most: int) -> Iterator[Test]:
+def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: int) -> Iterator[Test]:
     for _ in range(16):
-        given = integers(rng, rng.randrange(least, most + 1))
-        value = value_of(target, given)
-        if value is not None and _shown(value):
+        given = draw_integers(rng, rng.randrange(least, most + 1))
+        value = evaluate_program(target, given)
+        if value is not None and _is_small(value):
             yield Test(given, value)
 
 
-def _public_tests(rng: random.Random, target: Program) -> tuple[Test, ...]:
+def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
     """Two tests with short inputs, different values and nothing empty; fewer where a few draws do not give them."""
-    found: dict[Value, Test] = {}
-    for test in _drawn(rng, target, 3, 4):
+    found: dict[MinicodeValue, Test] = {}
+    for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():
             found.setdefault(test.output, test)
         if len(found) == PUBLIC_TESTS:
@@ -169,13 +171,13 @@ def _public_tests(rng: random.Random, target: Program) -> tuple[Test, ...]:
     return tuple(found.values())
 
 
-def _hidden_tests(rng: random.Random, target: Program) -> tuple[Test, ...]:
-    return tuple([test for test, _ in zip(_drawn(rng, target, 3, 8), range(HIDDEN_TESTS), strict=False)])
+def _draw_hidden_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
+    return tuple([test for test, _ in zip(_draw_tests(rng, target, 3, 8), range(HIDDEN_TESTS), strict=False)])
 
 
-def _shown_test(test: Test) -> str:
-    return f"{_shown_value(test.input)} -> {_shown_value(test.output)}"
+def _format_test(test: Test) -> str:
+    return f"{_format_value(test.input)} -> {_format_value(test.output)}"
 
 
-def _shown_value(value: Value) -> str:
+def _format_value(value: MinicodeValue) -> str:
     return str(value) if isinstance(value, int) else " ".join(map(str, value))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from preflab.testbeds.minicode.language import OPERATORS
 
 OPENING = "def f ( x ) : "
-EACH: Mapping[str, str] = {
+_EACH: Mapping[str, str] = {
     "add": "{i} + {k}",
     "sub": "{i} - {k}",
     "mul": "{i} * {k}",
@@ -24,7 +24,7 @@ EACH: Mapping[str, str] = {
     "neg": "- {i}",
     "square": "{i} * {i}",
 }
-WHOLE: Mapping[str, str] = {
+_WHOLE: Mapping[str, str] = {
     "sort": "sorted ( x )",
     "down": "sorted ( x ) [ : : -1 ]",
     "reverse": "x [ : : -1 ]",
@@ -46,11 +46,11 @@ WHOLE: Mapping[str, str] = {
     "first": "x [ 0 ]",
     "last": "x [ -1 ]",
 }
-CONDITIONS: Mapping[str, str] = {"even": "i % 2 == 0", "odd": "i % 2 == 1", ">": "i > {k}", "<": "i < {k}"}
-WORDS = tuple(
+_CONDITIONS: Mapping[str, str] = {"even": "i % 2 == 0", "odd": "i % 2 == 1", ">": "i > {k}", "<": "i < {k}"}
+PYTHON_WORDS = tuple(
     dict.fromkeys(
         word
-        for text in (OPENING, "x = ; return [ for i in x ]", *EACH.values(), *WHOLE.values(), *CONDITIONS.values())
+        for text in (OPENING, "x = ; return [ for i in x ]", *_EACH.values(), *_WHOLE.values(), *_CONDITIONS.values())
         for word in text.split()
         if "{" not in word
     )
@@ -58,7 +58,7 @@ WORDS = tuple(
 """Every word of such programs that is no integer."""
 
 
-def translated(program: str) -> str:
+def translate_program(program: str) -> str:
     """A minicode program as the body that goes on from `OPENING`."""
     steps: list[str] = []
     alone = False  # whether x is a lone integer by now
@@ -66,13 +66,13 @@ def translated(program: str) -> str:
         name, *words = text.split()
         operator = OPERATORS[name]
         if operator.shape == "each":
-            value = EACH[name].format(i="x" if alone else "i", k=words[-1] if words else "")
+            value = _EACH[name].format(i="x" if alone else "i", k=words[-1] if words else "")
             steps.append(f"x = {value}" if alone else f"x = [ {value} for i in x ]")
         else:
-            steps.append(f"x = {WHOLE[name].format(k=words[-1] if words else '', c=condition(words))}")
+            steps.append(f"x = {_WHOLE[name].format(k=words[-1] if words else '', c=_translate_condition(words))}")
             alone = alone or operator.shape == "fold"
     return " ; ".join([*steps, "return x"])
 
 
-def condition(words: Sequence[str]) -> str:
-    return CONDITIONS[words[0]].format(k=words[-1]) if words and words[0] in CONDITIONS else ""
+def _translate_condition(words: Sequence[str]) -> str:
+    return _CONDITIONS[words[0]].format(k=words[-1]) if words and words[0] in _CONDITIONS else ""

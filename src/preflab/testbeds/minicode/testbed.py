@@ -15,15 +15,23 @@ from pydantic import Field
 
 from preflab.errors import UserError
 from preflab.fields import Share
-from preflab.sandbox.judging import Answers, Judge
+from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, TestbedSpec
 from preflab.testbeds.minicode import corpus, problems
-from preflab.testbeds.minicode.language import WORDS, CompileError, RuntimeFault, Step, Value, compiled, run
+from preflab.testbeds.minicode.language import (
+    MINICODE_WORDS,
+    CompileError,
+    MinicodeStep,
+    MinicodeValue,
+    RuntimeFault,
+    compile_program,
+    run_program,
+)
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
 
-TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few: 2,785 in train, 951, 939
-HeldSize = Annotated[int, Field(ge=1, le=1500)]
+_TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few: 2,785 in train, 951, 939
+_HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
 class Minicode(TestbedSpec):
@@ -32,9 +40,9 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: TrainSize = 3000
-    validation: HeldSize = 200
-    test: HeldSize = 300
+    train: _TrainSize = 3000
+    validation: _HeldSize = 200
+    test: _HeldSize = 300
     wrong_share: Share = 0.37
     vague_share: Share = 0.25
     inverted_share: Share = 0.1
@@ -48,9 +56,9 @@ class Minicode(TestbedSpec):
 class MinicodeJudge(Judge):
     """Runs answers in the language's own interpreter: a pure function of text and tests."""
 
-    def judge_once(self, answers: Answers) -> list[Verdict]:
+    def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Raises `UserError` without tests."""
-        return [judge(text, tests) for text, tests in answers]
+        return [judge_minicode(text, tests) for text, tests in answers]
 
 
 class OpenMinicode(Testbed):
@@ -75,24 +83,24 @@ class OpenMinicode(Testbed):
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
         """One program a problem, `wrong_share` of them wrong. Raises `UserError` for `test`."""
-        answers = corpus.demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
+        answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 
     def preferences(self, split: Split) -> list[Preference]:
         """One pair a problem, a right program over a wrong one. Raises `UserError` for `test`."""
-        pairs = corpus.pairs(self._trainable(split), self._seed, split)
+        pairs = corpus.write_pairs(self._trainable(split), self._seed, split)
         return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
 
     def words(self) -> tuple[str, ...]:
         """Every word that statements and programs are made of: one token each for a model with a word vocabulary."""
-        return WORDS
+        return MINICODE_WORDS
 
-    def _tasks(self, split: Split) -> tuple[problems.Task, ...]:
+    def _tasks(self, split: Split) -> tuple[problems.MinicodeTask, ...]:
         spec = self._spec
         phrasing = problems.Phrasing(spec.vague_share, spec.inverted_share)
-        return problems.tasks(spec.seed, split, getattr(spec, split), phrasing)
+        return problems.make_tasks(spec.seed, split, getattr(spec, split), phrasing)
 
-    def _trainable(self, split: Split) -> tuple[problems.Task, ...]:
+    def _trainable(self, split: Split) -> tuple[problems.MinicodeTask, ...]:
         if split == "test":
             raise UserError(
                 "minicode has no answers for its test split: nothing may train on it. Take train or validation."
@@ -100,7 +108,7 @@ class OpenMinicode(Testbed):
         return self._tasks(split)
 
 
-def judge(text: str, tests: Sequence[Test]) -> Verdict:
+def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
     """The verdict on a program text: `passed`, or the outcome of its first failing test.
 
     `compile-error`: no program; `runtime-error`: no value on an input; `failed`: another value than expected.
@@ -110,24 +118,24 @@ def judge(text: str, tests: Sequence[Test]) -> Verdict:
             "A program was to be judged without tests. Outside train, hidden tests are with the evaluation only."
         )
     try:
-        program = compiled(text)
+        program = compile_program(text)
     except CompileError as error:
         return Verdict("compile-error", (False,) * len(tests), {"error": str(error)})
-    results = [_result(program, test) for test in tests]
+    results = [_judge_test(program, test) for test in tests]
     outcome, detail = next(((outcome, detail) for outcome, detail in results if outcome != "passed"), ("passed", {}))
     return Verdict(outcome, tuple(outcome == "passed" for outcome, _ in results), detail)
 
 
-def _result(program: Sequence[Step], test: Test) -> tuple[str, dict[str, Any]]:
-    expected = _value(test.output)
+def _judge_test(program: Sequence[MinicodeStep], test: Test) -> tuple[str, dict[str, Any]]:
+    expected = _to_value(test.output)
     told = {"input": test.input, "expected": expected}
     try:
-        got = run(program, _value(test.input))
+        got = run_program(program, _to_value(test.input))
     except RuntimeFault as fault:
         return "runtime-error", {**told, "error": str(fault)}
     return ("passed", {}) if got == expected else ("failed", {**told, "got": got})
 
 
-def _value(data: Any) -> Value:
+def _to_value(data: Any) -> MinicodeValue:
     """A value from a test's data: JSON has lists where values are tuples."""
     return data if isinstance(data, int) else tuple(data)

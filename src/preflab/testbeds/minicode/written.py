@@ -18,9 +18,9 @@ from preflab.sandbox.judging import Judge
 from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.minicode.language import WORDS
-from preflab.testbeds.minicode.python import OPENING, translated
-from preflab.testbeds.minicode.python import WORDS as PYTHON
+from preflab.testbeds.minicode.language import MINICODE_WORDS
+from preflab.testbeds.minicode.python import OPENING, translate_program
+from preflab.testbeds.minicode.python import PYTHON_WORDS as PYTHON
 from preflab.testbeds.minicode.testbed import Minicode, OpenMinicode
 from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test
 
@@ -66,26 +66,26 @@ class OpenMinicodePy(OpenMinicode):
         return {name: self._called(tests) for name, tests in super().hidden_tests(split).items()}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        return [replace(each, completion=python(each.completion)) for each in super().demonstrations(split)]
+        return [replace(each, completion=_to_python(each.completion)) for each in super().demonstrations(split)]
 
     def preferences(self, split: Split) -> list[Preference]:
         return [
-            replace(each, chosen=python(each.chosen), rejected=python(each.rejected))
+            replace(each, chosen=_to_python(each.chosen), rejected=_to_python(each.rejected))
             for each in super().preferences(split)
         ]
 
     def words(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*WORDS, *PYTHON)))
+        return tuple(dict.fromkeys((*MINICODE_WORDS, *PYTHON)))
 
     def _called(self, tests: Sequence[Test]) -> tuple[Test, ...]:
-        return tuple(self._known.setdefault(id(test), call(test, self._recipe)) for test in tests)
+        return tuple(self._known.setdefault(id(test), _make_call_test(test, self._recipe)) for test in tests)
 
 
-def call(test: Test, recipe: Recipe) -> Test:
+def _make_call_test(test: Test, recipe: Recipe) -> Test:
     """A test as a call: the list is the one argument, and tuples are lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
     return Test([list(test.input)], output, recipe)
 
 
-def python(answer: Completion) -> Completion:
-    return replace(answer, text=translated(answer.text))
+def _to_python(answer: Completion) -> Completion:
+    return replace(answer, text=translate_program(answer.text))
