@@ -184,17 +184,22 @@ def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
 
 
 def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
-    """A validation error in the user's words, one line a field."""
+    """A validation error in the user's words, one line a field. A list that is too short only without its wrong items is not
+    mentioned beside them."""
     lines = []
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    parents = {item["loc"][:-1] for item in items}
+    for item in items:
         place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "too_short" and item["loc"] in parents:
+            continue
         if item["type"] == "extra_forbidden":
             known = _fields_at(cls, item["loc"][:-1])
             hint = nearest(str(item["loc"][-1]), known) if known else ""
             lines.append(f"unknown key `{place}`.{hint}")
         else:
             given = json.dumps(item.get("input"), default=str)[:80]
-            lines.append(f"`{place}`: {item['msg']} (given: {given}).")
+            lines.append(f"{f'`{place}`: ' if place else ''}{item['msg']} (given: {given}).")
     return "\n  ".join(lines)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
+from preflab.errors import UserError
 from preflab.evaluation.base import open_evaluator
 from preflab.evaluation.evaluate import Bench, check_splits
 from preflab.evaluation.programs import check_public
@@ -104,8 +105,15 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
 
 
 def pick_device(name: str) -> str:
-    """`auto` is the GPU where there is one."""
-    return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    """`auto` is the GPU where there is one. Raises `UserError` for a device that cannot be used here."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"The device {name!r} cannot be used here: {reason}. Name auto, cpu or cuda.") from error
+    return name
 
 
 def stages_of(directory: Path) -> Path:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from preflab.arm.spec import Arm
 from preflab.cli.method_options import list_options, method_from_options
+from preflab.cli.options import testbed_from_options
 from preflab.errors import UserError
 from preflab.methods import METHODS
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec, read_spec
-from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import TestbedSpec
 
 
@@ -37,7 +37,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         data["model"] = {"name": options.model, "lora": {"rank": options.lora}}
     if options.no_evaluate:
         data["evaluator"] = None
-    return parse_spec(Arm, data, where="preflab train")
+    return parse_spec(Arm, data, where="train")
 
 
 def _take_samples(options: argparse.Namespace) -> list[str]:
@@ -56,18 +56,18 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
     data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
     if data["evaluator"] is None:
         raise UserError("No evaluator measures on this testbed by itself: name one with --evaluator.")
-    return parse_spec(Arm, data, where="preflab evaluate")
+    return parse_spec(Arm, data, where="evaluate")
 
 
 def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of an arm that `train` and `evaluate` both set."""
-    testbed = {"kind": options.testbed} | ({} if options.data is None else {"data": options.data})
+    testbed = testbed_from_options(options)
     measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
     measuring["temperatures"] = options.temperatures
     return {
         "model": {"name": options.model},
         "testbed": testbed,
-        "evaluator": choose_evaluator(options.evaluator, options.testbed),
+        "evaluator": choose_evaluator(options.evaluator, testbed),
         "evaluation": {name: value for name, value in measuring.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
@@ -77,8 +77,8 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def choose_evaluator(evaluator: str | None, testbed: str) -> Any:
+def choose_evaluator(evaluator: str | None, testbed: TestbedSpec) -> Any:
     """The evaluator that the user names (a directory holds a reward model), or the testbed's own: hidden tests for programs."""
     if evaluator is None:
-        return cast(type[TestbedSpec], TESTBEDS.load(testbed)).evaluator
+        return testbed.evaluator
     return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from preflab.cli.command import CliCommand
+from preflab.cli.options import testbed_from_options
 from preflab.errors import UserError
 
 
@@ -20,15 +21,14 @@ def _run(options: argparse.Namespace) -> int:
     from rich.text import Text
 
     from preflab.spec import Context
-    from preflab.testbeds import TESTBEDS
+    from preflab.testbeds.base import open_testbed
     from preflab.testbeds.counts import RECORD_KINDS, count_records
     from preflab.text import visible
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")
-    spec = {"kind": options.testbed} | ({} if options.data is None else {"data": options.data})
     console = Console()
-    with TESTBEDS.parse(spec).open(Context()) as testbed:
+    with open_testbed(testbed_from_options(options), Context()) as testbed:
         table = Table("split", *RECORD_KINDS)
         for split, counts in count_records(testbed).items():
             table.add_row(split, *("-" if count is None else f"{count:,}" for count in counts))

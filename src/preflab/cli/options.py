@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+from typing import TYPE_CHECKING
 
 from preflab.errors import UserError
+
+if TYPE_CHECKING:
+    from preflab.testbeds.base import TestbedSpec
 
 
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +34,17 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     )
     measuring.add_argument("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
     measuring.add_argument("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
+
+
+def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
+    """The testbed that the options name, with the data of --data. Raises `UserError` where it brings its own data."""
+    from preflab.testbeds import TESTBEDS
+
+    if options.data is None:
+        return TESTBEDS.parse(options.testbed)
+    if "data" not in TESTBEDS.load(options.testbed).model_fields:
+        raise UserError(f"The testbed {options.testbed} brings its own data: --data does not apply.")
+    return TESTBEDS.parse({"kind": options.testbed, "data": options.data})
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:

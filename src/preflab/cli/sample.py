@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise UserError(f"-k must be at least 1, not {options.k}.")
     settings = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
-    decoding = parse_spec(Decoding, settings, where="preflab sample")
+    decoding = parse_spec(Decoding, settings, where="sample")
     path = Path(options.model)
     lm = load_directory(path) if path.is_dir() else load_model(ModelSpec(name=options.model), seed=options.seed)
     with SAMPLERS.parse("native").open(Context()) as sampler:

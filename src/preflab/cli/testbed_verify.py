@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_sandbox_options, read_workers
+from preflab.cli.options import add_sandbox_options, read_workers, testbed_from_options
 from preflab.errors import UserError
 
 
@@ -28,15 +28,19 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     """Returns 1 where a right program fails without a known reason, or a verdict changes without walls."""
     from preflab.cli.progress import track_verdicts
+    from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
+    from preflab.text import visible
 
+    testbed = testbed_from_options(options)
+    if not isinstance(testbed, Code):
+        raise UserError(f"The testbed {options.testbed} has no programs of its own to verify.")
     if options.programs < 1:
         raise UserError(f"--programs {options.programs}: give 1 or more, or nothing is verified.")
     if options.out is not None and options.out.is_dir():
         raise UserError(f"--out {options.out} is a folder: name a file.")
     verification = verify_testbed(
-        options.testbed,
-        options.data,
+        testbed,
         programs=options.programs,
         reasons=None if options.reasons is None else read_reasons(options.reasons),
         compare=options.compare,
@@ -44,15 +48,15 @@ def _run(options: argparse.Namespace) -> int:
         backend=options.backend,
         track=track_verdicts,
     )
-    record = verification.record()
+    record = {"testbed": options.testbed, **verification.record()}
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name, value in record.items():
         if name != "exceptions":
-            print(f"{name}: {value}")
+            print(visible(f"{name}: {value}"))
     for name, (outcome, reason) in verification.exceptions.items():
-        print(f"  {name}: {outcome}; {reason or 'NO REASON KNOWN'}")
+        print(visible(f"  {name}: {outcome}; {reason or 'NO REASON KNOWN'}"))
     return 0 if verification.agrees else 1
 
 

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from preflab.errors import UserError
 from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Program, open_pool
-from preflab.testbeds import TESTBEDS
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
 from preflab.testbeds.code.judge_file import Track, show_nothing
 from preflab.testbeds.code.testbed import Code
@@ -29,7 +28,6 @@ class Verification:
     """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: those of right ones, judged again
     without walls. `exceptions`: right programs that do not pass, each with its outcome and the reason ("": not known)."""
 
-    testbed: str
     exercises: Sequence[Exercise]
     right: OutcomeByName
     wrong: OutcomeByName
@@ -49,7 +47,6 @@ class Verification:
     def record(self) -> dict[str, Any]:
         """Figures and ids, without any text of the data."""
         return {
-            "testbed": self.testbed,
             "problems": len(self.exercises),
             "without programs": sum(not each.right for each in self.exercises),
             "left out": dict(Counter(each.unjudged for each in self.exercises if each.unjudged)),
@@ -63,8 +60,7 @@ class Verification:
 
 
 def verify_testbed(
-    testbed: str,
-    data: str | None = None,
+    testbed: Code,
     *,
     programs: int = 1,
     reasons: Mapping[str, str] | None = None,
@@ -74,8 +70,8 @@ def verify_testbed(
     track: Track = show_nothing,
 ) -> Verification:
     """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
-    programs again without walls. Raises `UserError` where the testbed has no programs of its own."""
-    exercises = read_exercises(testbed, data)
+    programs again without walls. Raises `UserError` where the data cannot be read."""
+    exercises = list(testbed.exercises())
     right = judge_programs(exercises, "right", programs, workers, backend, track)
     wrong = judge_programs(exercises, "wrong", programs, workers, backend, track)
     bare = judge_programs(exercises, "right", programs, workers, "bare", track) if compare else {}
@@ -85,7 +81,7 @@ def verify_testbed(
         if outcome != "passed":
             problem = name.rpartition("#")[0]
             exceptions[name] = outcome, (reasons or {}).get(problem) or explain_failure(problems[problem], outcome)
-    return Verification(testbed, exercises, right, wrong, bare, exceptions)
+    return Verification(exercises, right, wrong, bare, exceptions)
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
@@ -102,14 +98,6 @@ def read_reasons(path: Path) -> dict[str, str]:
     if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
         raise UserError(f"--reasons {path} must hold one object, problem to reason.")
     return reasons
-
-
-def read_exercises(testbed: str, data: str | None) -> list[Exercise]:
-    """Every problem of a testbed. Raises `UserError` where it has no programs of its own."""
-    spec = TESTBEDS.parse({"kind": testbed, **({} if data is None else {"data": data})})
-    if not isinstance(spec, Code):
-        raise UserError(f"The testbed {testbed} has no programs of its own to verify.")
-    return list(spec.exercises())
 
 
 def judge_programs(
