@@ -23,7 +23,7 @@ from preflab.sampling.native import Native
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner
-from preflab.train.run import Run, open_run
+from preflab.train.loop import Run, open_run
 from preflab.train.settings import Keeping
 from preflab.types import Completion, Demonstration, Preference, Prompt, Turn
 

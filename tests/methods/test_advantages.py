@@ -17,7 +17,7 @@ from preflab.batch import Experience, KeptTokens, collate
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import METHODS, critic_free
-from preflab.methods.rollout import joined, no_variance, share_done, telling
+from preflab.methods.rollout import joined, no_variance, telling
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.train.learner import Learner
@@ -176,7 +176,7 @@ def test_the_share_of_a_labels_budget(amount: int, shares: list[float], tmp_path
     reward = Scored(len)
     budget = Budget(unit="labels", amount=amount)
     with opened(tmp_path, untrained(), budget=budget, reward=reward, testbed=Toy()) as parts:
-        share, found = share_done(parts, 10, 4), []
+        share, found = parts.run.labels.share_of(10, reward=reward, price=4), []
         for step in range(3):
             found.append(share(step))
             parts.run.meter.labelled(4)
@@ -185,7 +185,7 @@ def test_the_share_of_a_labels_budget(amount: int, shares: list[float], tmp_path
         opened(tmp_path / "b", untrained(), budget=Budget(unit="labels", amount=3), reward=reward) as parts,
         pytest.raises(UserError, match="does not pay for one prompt's 4 scores"),
     ):
-        share_done(parts, 10, 4)
+        parts.run.labels.share_of(10, reward=reward, price=4)
 
 
 # --- the loop that the four share

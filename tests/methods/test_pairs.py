@@ -15,6 +15,7 @@ from tests.methods.toy import COLOURS, Scored, Toy, opened, untrained
 
 from preflab.errors import UserError
 from preflab.methods.pairs import Draw, Pairs, Rule, draw_pairs, pair
+from preflab.methods.rollout import score_answers
 from preflab.sampling.base import Decoding
 from preflab.types import Completion
 
@@ -175,7 +176,7 @@ def test_demonstrations_are_no_samples_of_the_policy(tmp_path: Path) -> None:
     reward, prompt = Scored(lambda text: 10.0), Toy().prompts("train")[:1]
     with opened(tmp_path, untrained(), reward=reward) as parts:
         for _ in parts.run.steps(1, {}, policy=parts.policy, validate=None):
-            parts.run.score(reward, prompt, [Completion("demonstrated")], key="fills", own=False)
-            parts.run.score(reward, prompt, [Completion("written")], key="draws")
+            score_answers(parts, prompt, [Completion("demonstrated")], key="fills", own=False)
+            score_answers(parts, prompt, [Completion("written")], key="draws")
     [sample] = map(json.loads, (tmp_path / "samples.jsonl").read_text().splitlines())
     assert sample["text"] == "written"

@@ -16,14 +16,14 @@ from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import METHODS, ppo
 from preflab.methods.ppo import PPO, KlController
-from preflab.methods.rollout import Rollout, rollout_measures
+from preflab.methods.rollout import Rollout, rollout_measures, score_answers
 from preflab.methods.surrogate import actor_terms
 from preflab.models import forward
 from preflab.models.heads import make_critic, make_reward_model
 from preflab.models.reference import Reference, trainable
 from preflab.sampling.base import Decoding, Samples
 from preflab.train.learner import Learner, Optim
-from preflab.train.run import Run
+from preflab.train.seeds import Seeds
 
 STEADY = Optim(learning_rate=0.01, warmup=0.0, schedule="constant")
 SMALL = PPO(steps=2, rollouts=8, mini_batches=2, decoding=Decoding(max_new_tokens=4), optim=STEADY, critic_optim=STEADY)
@@ -217,14 +217,13 @@ def test_every_step_has_its_rollouts(rollouts: int, train: Callable[..., Any], m
     """Protects the batch size: 8 prompts are passed over in shuffled passes; no step is short at a pass's end, or where it
     asks for more than there are. After 40 answers each prompt was asked 5 times."""
     asked: list[str] = []
-    score = Run.score
 
-    def watched(self: Any, reward: Any, prompts: Any, completions: Any, *, key: str) -> list[float]:
+    def watched(parts: Any, prompts: Any, completions: Any, *, key: str) -> list[float]:
         assert len(prompts) == rollouts
         asked.extend(prompt.id for prompt in prompts)
-        return score(self, reward, prompts, completions, key=key)
+        return score_answers(parts, prompts, completions, key=key)
 
-    monkeypatch.setattr(Run, "score", watched)
+    monkeypatch.setattr("preflab.methods.rollout.score_answers", watched)
     train(small(rollouts=rollouts, steps=40 // rollouts), prompts=8)
     assert len(asked) == 40 and all(asked.count(name) == 5 for name in set(asked))
     assert all(len(set(asked[start : start + 8])) == 8 for start in range(0, 40, 8))
@@ -288,7 +287,7 @@ def test_critic_from_the_reward_models_weights(train: Callable[..., Any], tiny: 
     ids than the policy writes."""
     scorer = make_reward_model(tiny(seed=7), seed=0)
     spec = small(critic_from="reward", steps=1)
-    run: Any = SimpleNamespace(seed_for=lambda *_: 0)
+    run: Any = SimpleNamespace(seeds=Seeds(0))
     made = ppo.open_critic(spec, SimpleNamespace(policy=tiny(), reward_model=scorer, run=run))  # type: ignore[arg-type]  # all that is asked of it
     theirs = dict(scorer.model.base_model.named_parameters())
     ours = dict(made.backbone.named_parameters())

@@ -12,8 +12,7 @@ from tests.methods.toy import COLOURS, Toy, opened, read, untrained
 from preflab.batch import collate_pairs, collate_rankings
 from preflab.errors import UserError
 from preflab.losses.ranking import RankedLogprobs, pro_loss, rrhf_loss
-from preflab.methods.ranked import PRO, RRHF, RankLoss
-from preflab.methods.rankings import drawn_rankings
+from preflab.methods.ranked import PRO, RRHF, RankLoss, comparisons
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
@@ -88,8 +87,8 @@ def test_the_micro_batch_changes_nothing(tmp_path: Path, method: type[RankLoss])
 def test_pairs_are_rankings_of_two(tmp_path: Path) -> None:
     """Protects what a run without rankings learns from: its pairs, chosen before rejected, the rows that DPO would draw."""
     with opened(tmp_path, untrained()) as parts:
-        found = drawn_rankings(parts, 3)
-        same = parts.run.pairs(parts.preferences(), 3, paid=True)
+        found = parts.buy(parts.rankings(), 3, comparisons)
+        same = parts.buy(parts.preferences(), 3)
     assert [(row.prompt, *row.completions) for row in found] == [(row.prompt, row.chosen, row.rejected) for row in same]
     assert all(row.scores == (1.0, 0.0) for row in found)
 
@@ -99,11 +98,11 @@ def test_labels(tmp_path: Path, amount: int, paid: bool) -> None:
     """Protects the budget: four rankings of 2 and four of 3 answers cost 1 and 2 labels each, 12 in all. A smaller budget
     takes as many, in the order drawn, as it pays for in whole; rankings that a stage has paid for cost nothing."""
     with opened(tmp_path / "all", untrained(), ranked=rankings) as parts:
-        order = drawn_rankings(parts, 0)
+        order = parts.buy(parts.rankings(), 0, comparisons)
         assert len(order) == 8 and parts.run.meter.used("labels") == 12
     budget = Budget(unit="labels", amount=amount)
     with opened(tmp_path / "some", untrained(), ranked=rankings, budget=budget, labels_paid=paid) as parts:
-        found = drawn_rankings(parts, 0)
+        found = parts.buy(parts.rankings(), 0, comparisons)
         used = parts.run.meter.used("labels")
     assert found == order[: len(found)]
     if paid or amount == 100:

@@ -31,7 +31,7 @@ def test_the_greedy_answers_score_is_the_baseline(monkeypatch: pytest.MonkeyPatc
         return rolled([2, 7])
 
     monkeypatch.setattr(remax, "roll_out", greedy)
-    parts: Any = SimpleNamespace(policy=None, run=SimpleNamespace(log=lambda values: None))
+    parts: Any = SimpleNamespace(policy=None, run=SimpleNamespace(record=SimpleNamespace(log=lambda values: None)))
     found = assessed(rolled([3, 1, 6, 6], group=2, lengths=[1, 1, 1, 2]), [[0.1, 9], [0.1, 9], [0.1, 9], [0.1, 0.1]])
     assert rows(above_greedy(small(group=2), parts, found)) == [[0.9, 0], [-1.1, 0], [-1.1, 0], [-1.2, -1.1]]
     assert asked == [(["p0", "p1"], ("greedy", 0), 0.0)]

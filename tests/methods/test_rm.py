@@ -94,7 +94,7 @@ def test_what_the_labels_say_enters_the_loss(tmp_path: Path) -> None:
     same = trained(tmp_path / "toy", Toy(), epochs=1)
     assert all(torch.equal(a, b) for a, b in zip(plain.model.parameters(), same.model.parameters(), strict=True))
     with opened(tmp_path / "start", untrained()) as parts:
-        start = make_reward_model(parts.policy, seed=parts.run.seed_for("head"))
+        start = make_reward_model(parts.policy, seed=parts.run.seeds.derive("head"))
     d = margins(start, Toy().preferences("train")).float()
     softplus = torch.nn.functional.softplus
     for fields, wanted in (

@@ -17,7 +17,7 @@ from preflab.rewards.base import Reward
 from preflab.sampling.native import Native
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed
-from preflab.train.run import open_run
+from preflab.train.loop import open_run
 from preflab.train.settings import Keeping
 from preflab.types import Completion, Demonstration, Preference, Prompt, Split, Turn
 

@@ -18,7 +18,7 @@ from preflab.arm.process import die_with_parent
 from preflab.errors import UserError
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.spec import HoldsModels, Spec
-from preflab.train.directory import FORMAT, claim, locked
+from preflab.train.directory import RUN_FORMAT, claim, locked
 from preflab.train.files import write_json
 
 
@@ -66,7 +66,7 @@ def work(end: str, directory: Path) -> None:
 
 def run(spec: dict[str, Any], directory: Path) -> None:
     with locked(directory):
-        claim(directory, {"format": FORMAT, "spec": spec, "threads": os.environ["OMP_NUM_THREADS"]})
+        claim(directory, {"format": RUN_FORMAT, "spec": spec, "threads": os.environ["OMP_NUM_THREADS"]})
         say(directory, "begin")
         end = spec["method"]["end"] if spec["method"] else "well"
         work(end, directory)

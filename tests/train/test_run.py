@@ -103,7 +103,7 @@ def test_second_writer_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A directory that is being written is the user's mistake, said in one line with exit code 2."""
-    monkeypatch.setattr("preflab.train.run.locked", partial(locked, patience=0.0))
+    monkeypatch.setattr("preflab.train.loop.locked", partial(locked, patience=0.0))
     directory = tmp_path / "run"
     directory.mkdir()
     with locked(directory), pytest.raises(SystemExit) as stopped:

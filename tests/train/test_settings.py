@@ -9,7 +9,7 @@ import pytest
 from preflab.errors import UserError
 from preflab.models.spec import TinyShape
 from preflab.models.tiny import load
-from preflab.train.run import open_run
+from preflab.train.loop import open_run
 from preflab.train.settings import Budget, Keeping
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from preflab.analysis.record import Timing
 from preflab.arm.planned import PlannedRun
 from preflab.meter import Unit
-from preflab.train.directory import MANIFEST
+from preflab.train.directory import RUN_MANIFEST
 from preflab.train.files import read_json, read_lines
 from preflab.types import VERDICT
 
@@ -97,7 +97,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
     """Versions and revision by which the runs were made; what differs between runs stands side by side."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
-        manifest = read_json(directory / MANIFEST)
+        manifest = read_json(directory / RUN_MANIFEST)
         for name, value in {**manifest["versions"], "revision": manifest["revision"] or "unknown"}.items():
             versions.setdefault(name, []).append(value)
     return {name: ", ".join(dict.fromkeys(values)) for name, values in versions.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import time
@@ -30,7 +29,7 @@ from preflab.sampling.inference import Inference
 from preflab.testbeds.base import Testbed
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
-from preflab.train.run import Run, open_run
+from preflab.train.loop import Run, open_run
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
 
@@ -60,7 +59,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             write_json(directory / RESULT, result)
             seconds = round(time.monotonic() - started, 3)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            run.timing.write({"wall_seconds": seconds, "peak_memory": peak, "pid": os.getpid()})
+            run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
         for name in ("checkpoints", "best"):  # optimizer state goes when an arm ends
             shutil.rmtree(directory / name, ignore_errors=True)
     return result

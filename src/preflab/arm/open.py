@@ -26,7 +26,7 @@ from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels
 from preflab.testbeds.base import Testbed, open_testbed
 from preflab.train.files import read_json
-from preflab.train.run import Run
+from preflab.train.loop import Run
 
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
@@ -56,7 +56,7 @@ class OpenArm:
         """A copy of the starting policy, under fresh adapters where the model's spec asks for them."""
         model = copy.deepcopy(self.start.model)
         if self.arm.model.lora is not None:
-            model = lora.attach(model, self.arm.model.lora, seed=self.run.seed_for("lora"))
+            model = lora.attach(model, self.arm.model.lora, seed=self.run.seeds.derive("lora"))
         return self.start.with_model(model)
 
     def critic_start(self) -> LanguageModel | None:
@@ -95,7 +95,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         testbed=context.testbed,
         evaluator=stack.enter_context(open_evaluator(with_stage_models(arm.evaluator, stages), context)),
         sampler=stack.enter_context(arm.sampler.open(context)),
-        seed_for=run.seed_for,
+        seed_for=run.seeds.derive,
         start=start if arm.init is not None else None,
         reward=None if selector is None else stack.enter_context(open_reward(selector, context)),
         token_budget=arm.token_budget,
@@ -141,7 +141,7 @@ def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed:
         return prepared(load_directory(stage_path(path, stages_of(run.directory))), arm, context)
     shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
     plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
-    return prepared(load_model(plain, seed=run.seed_for("model")), arm, context)
+    return prepared(load_model(plain, seed=run.seeds.derive("model")), arm, context)
 
 
 def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:

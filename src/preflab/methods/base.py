@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from pydantic import ConfigDict
 from torch import nn
@@ -24,10 +24,11 @@ from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
-from preflab.train.run import Run
+from preflab.train.loop import Run
 from preflab.types import Preference, Prompt, Ranking, Rated, of_two
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Parts:
         if self.ranked is not None:
             return self.ranked()
         return [of_two(pair) for pair in self.preferences()]
+
+    def buy(self, rows: Sequence[Row], count: int, price: Callable[[Row], int] = lambda row: 1) -> list[Row]:
+        """`count` of the training rows, drawn once for the run (0: all), at `price(row)` labels each: under one seed every
+        method draws the same. Rows cost nothing where the stage that made them has paid; a labels budget caps them."""
+        chosen = self.run.seeds.draw(rows, count, "pairs")
+        return chosen if self.labels_paid else self.run.labels.buy(chosen, price)
 
     def needed_reward(self) -> Reward:
         """The reward; raises `UserError` where the run names none."""

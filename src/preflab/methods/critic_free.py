@@ -29,7 +29,6 @@ from preflab.methods.rollout import (
     roll_out,
     rollout_measures,
     shaped,
-    share_done,
     training_prompts,
     whole_groups,
 )
@@ -37,7 +36,7 @@ from preflab.methods.surrogate import Surrogate, actor_terms
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.train.learner import Terms
-from preflab.train.run import Stateful
+from preflab.train.loop import Stateful
 from preflab.types import Prompt
 
 
@@ -94,7 +93,7 @@ def improve(
     state: dict[str, Stateful] = {"policy": learner}
     if spec.reference_ema:
         state["reference"] = reference
-    share = share_done(parts, spec.steps, labels)
+    share = run.labels.share_of(spec.steps, reward=parts.needed_reward(), price=labels)
     for step in run.steps(share, state, policy=policy, validate=parts.validate):
         # 1. Roll out: a group of answers to each of the step's prompts, and their scores.
         rollout = draw(prompts, step)
@@ -109,10 +108,10 @@ def improve(
             mean_length = dist.all_count(tokens) / dist.all_count(len(batch))
             loss = partial(weighted_terms, spec, policy, mean_length, spec.kl_coefficient if kl_in_loss else 0.0)
             update = learner.step(batch, loss, count=tokens, progress=run.progress, guard=spec.too_far)
-            run.log(update, "policy/")
+            run.record.log(update, "policy/")
         # 4. What was seen is logged; the reference follows the policy.
         seen = rollout_measures(rollout, experience.logprobs, experience.reference_logprobs)
-        run.log(seen | {"skipped": learner.skipped})
+        run.record.log(seen | {"skipped": learner.skipped})
         if spec.reference_ema:
             reference.follow(spec.reference_ema)
     if not learner.updates + learner.skipped:
@@ -124,7 +123,7 @@ def draw_groups(spec: CriticFree, parts: Parts, labels: int, prompts: list[Promp
     """The step's rollout: `group` answers to each of the next prompts; `labels`: the scores that a prompt costs."""
     asked = asked_prompts(parts, prompts, step, whole_groups(spec.rollouts, spec.group), labels)
     rollout = roll_out(parts, parts.policy, asked, "rollout", step, decoding=spec.decoding, group=spec.group)
-    parts.run.log({"no_variance": no_variance(rollout)})
+    parts.run.record.log({"no_variance": no_variance(rollout)})
     return rollout
 
 

@@ -60,7 +60,7 @@ class DPO(PairLoss):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Pairs as ids, and what the reference (the policy as it is now) says of them: once, since it stays.
-        pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
+        pairs = parts.buy(parts.preferences(), self.pairs)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         if self.loss not in REFERENCE_FREE:
             data = with_reference(parts, policy, data)
@@ -69,8 +69,8 @@ class DPO(PairLoss):
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. One update on the step's pairs.
-            batch = data.select(run.rows(step, len(data), self.batch_size))
-            run.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
+            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
+            run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
         return policy
 
     def cost(self, size: DataSize) -> Cost:

@@ -20,7 +20,7 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
 from preflab.methods.rollout import asked_prompts
-from preflab.methods.rounds import Plan, Rounds, paid_rounds
+from preflab.methods.rounds import Plan, Rounds
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 from preflab.types import Prompt, from_preference, to_preference
@@ -46,12 +46,12 @@ class DPOIter(PairLoss):
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
             # 1. A new round: pairs from the newest policy, which becomes their reference.
             if rounds.finished() and not rounds.begin():
-                run.log({"round": rounds.number, "pairs": 0})
+                run.record.log({"round": rounds.number, "pairs": 0})
                 continue
             # 2. One DPO update on the step's pairs.
             batch = rounds.next_batch()
             update = learner.step(batch, terms, count=len(batch), progress=run.progress)
-            run.log({**update, "round": rounds.number, "pairs": rounds.size})
+            run.record.log({**update, "round": rounds.number, "pairs": rounds.size})
         return policy
 
     def cost(self, size: DataSize) -> Cost:
@@ -66,8 +66,9 @@ def open_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
     """The rounds at their beginning. Raises `UserError` where the testbed has no prompts."""
     prompts = parts.prompts()
     count = spec.prompts or len(prompts)  # of a round
+    reward, price = parts.needed_reward(), spec.draw.samples
     plan = Plan(
-        rounds=paid_rounds(parts, spec.rounds, count, spec.draw.samples),
+        rounds=parts.run.labels.cap_rounds(spec.rounds, prompts=count, reward=reward, price=price),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         draw=partial(draw_round, spec, parts, prompts, count),

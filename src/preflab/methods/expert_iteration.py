@@ -18,7 +18,7 @@ from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.rollout import asked_prompts, roll_out
-from preflab.methods.rounds import Plan, Rounds, paid_rounds
+from preflab.methods.rounds import Plan, Rounds
 from preflab.methods.sft import nll
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
@@ -55,7 +55,9 @@ class ExpertIteration(Method):
             # 1. A new round: right answers of the newest policy.
             if rounds.finished():
                 found = rounds.begin()
-                run.log({"round": rounds.number, "kept": rounds.size if found else 0, "reward": rounds.drawn["reward"]})
+                run.record.log(
+                    {"round": rounds.number, "kept": rounds.size if found else 0, "reward": rounds.drawn["reward"]}
+                )
                 if not found:
                     continue
                 if self.restart:
@@ -65,7 +67,7 @@ class ExpertIteration(Method):
             batch = rounds.next_batch()
             count = float(batch.completion_lengths.sum())
             update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=progress)
-            run.log({**update, "round": rounds.number, "kept": rounds.size})
+            run.record.log({**update, "round": rounds.number, "kept": rounds.size})
         return policy
 
     def cost(self, size: DataSize) -> Cost:
@@ -87,8 +89,9 @@ def open_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
     if spec.decoding.temperature <= 0 and spec.samples > 1:
         raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
     count = spec.prompts or len(prompts)  # of a round
+    reward, price = parts.needed_reward(), spec.samples
     plan = Plan(
-        rounds=paid_rounds(parts, spec.rounds, count, spec.samples),
+        rounds=parts.run.labels.cap_rounds(spec.rounds, prompts=count, reward=reward, price=price),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         draw=partial(draw_round, spec, parts, prompts, count),

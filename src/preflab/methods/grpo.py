@@ -23,7 +23,6 @@ from preflab.methods.rollout import (
     joined,
     no_variance,
     roll_out,
-    sets_left,
     telling,
     whole_groups,
 )
@@ -88,8 +87,9 @@ def draw_telling(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> 
     was drawn, since the kept groups' own says nothing of the policy.
     """
     wanted, kept, drawn = whole_groups(spec.rollouts, spec.group), list[Rollout](), list[Rollout]()
+    affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
     missing = wanted
-    while missing and len(drawn) < spec.most_draws and sets_left(parts, spec.group) != 0:
+    while missing and len(drawn) < spec.most_draws and affordable() != 0:
         number = len(drawn)
         asked = asked_prompts(parts, prompts, step * spec.most_draws + number, wanted, spec.group)[:missing]
         drawn.append(
@@ -100,5 +100,5 @@ def draw_telling(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> 
             kept.append(drawn[-1].select(found))
         missing -= len(found)
     everything = joined(drawn)
-    parts.run.log({"no_variance": no_variance(everything), "drawn_reward": float(everything.scores.mean())})
+    parts.run.record.log({"no_variance": no_variance(everything), "drawn_reward": float(everything.scores.mean())})
     return joined(kept) if kept else None

@@ -55,18 +55,18 @@ class KTO(Method):
         # 1. Single answers as ids, each prompt with another's answer too; what the reference says of both, once.
         answers = drawn_answers(parts, self.pairs)
         data = with_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
-        partners = other_prompts(answers, lambda size: run.shuffled(size, "mismatched"))
+        partners = other_prompts(answers, lambda size: run.seeds.permute(size, "mismatched"))
         others = with_reference(parts, policy, mismatched(data, partners, context=policy.context))
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
-            rows = run.rows(step, len(data), self.batch_size)
+            rows = run.seeds.take_batch(step, len(data), self.batch_size)
             # 2. The reference point, from the mismatched answers of the whole batch.
             point = kto_reference_point(log_ratios(parts, policy, others.select(rows)))
             # 3. One update on the step's answers.
             terms = partial(labelled_terms, self, policy, point)
-            run.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
-            run.log({"reference_point": float(point)})
+            run.record.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
+            run.record.log({"reference_point": float(point)})
         return policy
 
     def cost(self, size: DataSize) -> Cost:
@@ -106,11 +106,10 @@ class Labelled:
 def drawn_answers(parts: Parts, count: int) -> list[Rated]:
     """The training answers, desirable ones first: the data's own, or `count` pairs taken apart. A pair, or an answer, costs a
     label. Raises `UserError` where there is nothing."""
-    run, rated = parts.run, parts.rated() if parts.rated is not None else ()
+    rated = parts.rated() if parts.rated is not None else ()
     if rated:
-        found = run.pairs(rated, count, paid=parts.labels_paid)
-        return sorted(found, key=lambda answer: not answer.desirable)
-    pairs = run.pairs(parts.preferences(), count, paid=parts.labels_paid)
+        return sorted(parts.buy(rated, count), key=lambda answer: not answer.desirable)
+    pairs = parts.buy(parts.preferences(), count)
     if not pairs:
         raise UserError("There are no preference pairs to train on.")
     return taken_apart(pairs)

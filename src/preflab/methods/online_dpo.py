@@ -19,12 +19,12 @@ from preflab.methods.base import Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.dpo import PairLoss, pair_terms, with_reference
 from preflab.methods.pairs import Draw, draw_pairs
-from preflab.methods.rollout import NOTHING_LEARNT, asked_prompts, share_done
+from preflab.methods.rollout import NOTHING_LEARNT, asked_prompts
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
-from preflab.train.run import Stateful
+from preflab.train.loop import Stateful
 from preflab.types import Preference
 
 
@@ -61,12 +61,12 @@ class OnlineDPO(PairLoss):
         state: dict[str, Stateful] = {"policy": learner}
         if self.reference_ema:
             state["reference"] = reference
-        share = share_done(parts, self.steps, self.draw.samples)
+        share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.draw.samples)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Pairs of the current policy's answers to the step's prompts.
             asked = asked_prompts(parts, prompts, step, self.prompts, labels=self.draw.samples)
             pairs = draw_pairs(self.draw, parts, policy, asked, name=f"step-{step:06d}")
-            run.log({"pairs": len(pairs)})
+            run.record.log({"pairs": len(pairs)})
             if not pairs:
                 continue
             # 2. What the reference says of them.
@@ -74,7 +74,7 @@ class OnlineDPO(PairLoss):
             # 3. An update for every mini-batch.
             for start in range(0, len(data), self.batch_size):
                 batch = data.select(range(start, min(start + self.batch_size, len(data))))
-                run.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
+                run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
             # 4. The reference follows the policy.
             if self.reference_ema:
                 reference.follow(self.reference_ema)

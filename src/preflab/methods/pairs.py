@@ -16,7 +16,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.rollout import paid_sets, roll_out
+from preflab.methods.rollout import roll_out, score_answers
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
@@ -55,12 +55,13 @@ class Pairs(Method):
         ]
         if not prompts:
             raise UserError(f"The testbed has no training prompts of the levels {', '.join(self.levels)}.")
-        order = run.shuffled(len(prompts), "prompts")
-        chosen = [prompts[i] for i in order[: self.prompts or len(order)]][: paid_sets(parts, self.draw.samples)]
+        order = run.seeds.permute(len(prompts), "prompts")
+        affordable = run.labels.require(reward=parts.needed_reward(), price=self.draw.samples)
+        chosen = [prompts[i] for i in order[: self.prompts or len(order)]][:affordable]
         pairs = draw_pairs(self.draw, parts, parts.policy, chosen, name="pairs")
         if not pairs:
             raise UserError("No prompt gave two answers of different score: there are no pairs to learn from.")
-        wrong = set(run.shuffled(len(pairs), "flips")[: round(self.flips * len(pairs))])
+        wrong = set(run.seeds.permute(len(pairs), "flips")[: round(self.flips * len(pairs))])
         return [
             replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
             for row, pair in enumerate(pairs)
@@ -84,7 +85,7 @@ def draw_pairs(
     fills = right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
     for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
-        rng = parts.run.random(name, "pair", i)
+        rng = parts.run.seeds.generator(name, "pair", i)
         for chosen, rejected, gap in pair(draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng):
             pairs.append(Preference(prompt, chosen, rejected, margin=gap))
     return pairs
@@ -103,12 +104,12 @@ def right_demonstrations(
         for i, prompt in enumerate(prompts)
         if prompt.id in answers and max(scores[i * draw.samples : (i + 1) * draw.samples]) < draw.right
     ]
-    left = parts.run.labels_left()
+    left = parts.run.labels.left()
     lacking = lacking if left is None else lacking[:left]
     if not lacking:
         return {}
     found = [answers[prompt.id] for prompt in lacking]
-    judged = parts.run.score(parts.needed_reward(), lacking, found, key=f"fills-{name}", own=False)
+    judged = score_answers(parts, lacking, found, key=f"fills-{name}", own=False)
     rows = zip(lacking, found, judged, strict=True)
     return {prompt.id: answer for prompt, answer, score in rows if score >= draw.right}
 

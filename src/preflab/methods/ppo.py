@@ -30,7 +30,6 @@ from preflab.methods.rollout import (
     roll_out,
     rollout_measures,
     shaped,
-    share_done,
     training_prompts,
 )
 from preflab.methods.surrogate import Surrogate, actor_terms
@@ -39,7 +38,7 @@ from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.train.learner import Optim, Terms
-from preflab.train.run import Stateful
+from preflab.train.loop import Stateful
 
 
 class PPO(Surrogate):
@@ -75,7 +74,7 @@ class PPO(Surrogate):
         state: dict[str, Stateful] = {"policy": actor, "critic": critic, "moments": moments, "kl": kl}
         if self.reference_ema:
             state["reference"] = reference
-        share = share_done(parts, self.steps, labels=1)
+        share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=1)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Roll out: one response to each of the step's prompts, and its score.
             asked = asked_prompts(parts, prompts, step, self.rollouts)
@@ -92,12 +91,14 @@ class PPO(Surrogate):
                     actor.wait(run.progress)
                 else:
                     loss = partial(actor_terms, self, policy)
-                    run.log(actor.step(batch, loss, count=tokens, progress=run.progress, guard=self.too_far), "policy/")
+                    run.record.log(
+                        actor.step(batch, loss, count=tokens, progress=run.progress, guard=self.too_far), "policy/"
+                    )
                 loss = partial(critic_terms, self, value_model)
-                run.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
+                run.record.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
             # 4. The KL coefficient adapts to the KL that was seen; the reference follows the policy.
             seen = rollout_measures(rollout, experience.logprobs, experience.reference_logprobs)
-            run.log(
+            run.record.log(
                 seen | {"no_variance": no_variance(rollout), "kl_coefficient": kl.coefficient, "skipped": actor.skipped}
             )
             kl.update(seen["kl"], len(experience))
@@ -146,7 +147,7 @@ def open_critic(spec: PPO, parts: Parts) -> Critic:
         origin = parts.reward_model
         if origin.tokenizer.get_vocab() != parts.policy.tokenizer.get_vocab():
             raise UserError("The reward model has another vocabulary than the policy: take critic_from=policy.")
-    return make_critic(origin, seed=parts.run.seed_for("critic"))
+    return make_critic(origin, seed=parts.run.seeds.derive("critic"))
 
 
 def assess(

@@ -21,7 +21,6 @@ from preflab.methods.rollout import (
     mini_batches,
     no_variance,
     roll_out,
-    share_done,
     telling,
     training_prompts,
     whole_groups,
@@ -51,14 +50,14 @@ class RAFT(OnPolicy):
         run, policy = parts.run, parts.policy
         prompts = training_prompts(self, parts)
         learner = parts.learner(policy.model, self.optim)
-        share = share_done(parts, self.steps, self.group)
+        share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.group)
         for step in run.steps(share, {"policy": learner}, policy=policy, validate=parts.validate):
             # 1. Roll out: a group of answers to each of the step's prompts, and their scores.
             asked = asked_prompts(parts, prompts, step, whole_groups(self.rollouts, self.group), self.group)
             rollout = roll_out(parts, policy, asked, "rollout", step, decoding=self.decoding, group=self.group)
             # 2. The best of each group.
             chosen = best(rollout, drop_ties=self.drop_ties)
-            run.log(measures(rollout) | {"kept": len(chosen)})
+            run.record.log(measures(rollout) | {"kept": len(chosen)})
             if not chosen:
                 continue
             # 3. Imitate them, in shuffled mini-batches.
@@ -67,7 +66,7 @@ class RAFT(OnPolicy):
                 batch = data.select(rows)
                 count = float(batch.completion_lengths.sum())
                 update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress)
-                run.log(update, "policy/")
+                run.record.log(update, "policy/")
         if not learner.updates:
             raise UserError(NOTHING_LEARNT)
         return policy

@@ -17,10 +17,15 @@ from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.ranking import RankedLogprobs, pro_loss, rrhf_loss
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, passes_over
-from preflab.methods.rankings import drawn_rankings
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
+from preflab.types import Ranking
+
+
+def comparisons(ranking: Ranking) -> int:
+    """The labels that a ranking costs: K answers are ordered by K - 1 comparisons."""
+    return len(ranking.completions) - 1
 
 
 class RankLoss(Method):
@@ -40,14 +45,16 @@ class RankLoss(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Every ranking's answers as ids, with their scores.
-        rankings = drawn_rankings(parts, self.rankings)
+        rankings = parts.buy(parts.rankings(), self.rankings, price=comparisons)
         data = collate_rankings(rankings, policy.encode, limit=self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. One update on the step's prompts, each with all its answers.
-            batch = data.select(run.rows(step, len(data), self.batch_size))
-            run.log(learner.step(batch, lambda rows: self.terms(policy, rows), count=len(batch), progress=run.progress))
+            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
+            run.record.log(
+                learner.step(batch, lambda rows: self.terms(policy, rows), count=len(batch), progress=run.progress)
+            )
         return policy
 
     def terms(self, policy: LanguageModel, batch: RankedBatch) -> Terms:

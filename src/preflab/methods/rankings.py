@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,7 +11,7 @@ from preflab.errors import UserError
 from preflab.fields import CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.rollout import paid_sets, roll_out
+from preflab.methods.rollout import roll_out, score_answers
 from preflab.sampling.base import Decoding
 from preflab.types import Completion, Prompt, Ranking
 
@@ -34,8 +33,10 @@ class Rankings(Method):
         prompts = list(parts.testbed.prompts("train"))
         if not prompts:
             raise UserError("The testbed has no prompts to sample answers to.")
-        order = run.shuffled(len(prompts), "prompts")[: self.prompts or len(prompts)]
-        chosen = [prompts[i] for i in order[: paid_sets(parts, self.samples + self.demonstration)]]
+        order = run.seeds.permute(len(prompts), "prompts")[: self.prompts or len(prompts)]
+        price = self.samples + self.demonstration
+        affordable = run.labels.require(reward=parts.needed_reward(), price=price)
+        chosen = [prompts[i] for i in order[:affordable]]
         # 2. Sample and score.
         rollout = roll_out(parts, parts.policy, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
@@ -61,7 +62,7 @@ def scored_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, 
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
     found = [answers[prompt.id] for prompt in answered]
-    scores = parts.run.score(parts.needed_reward(), answered, found, key="demonstrations") if found else []
+    scores = score_answers(parts, answered, found, key="demonstrations") if found else []
     return {prompt.id: [(answer, score)] for prompt, answer, score in zip(answered, found, scores, strict=True)}
 
 
@@ -71,18 +72,3 @@ def ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Rank
     for answer, score in answers:
         distinct.setdefault(answer, score)
     return Ranking(prompt, tuple(distinct), tuple(distinct.values()))
-
-
-def drawn_rankings(parts: Parts, count: int) -> list[Ranking]:
-    """`count` training rankings, drawn once for the run (0: all), as `Run.pairs` draws pairs: under the same seed the same
-    ones, where the rankings are pairs. Each costs its K - 1 comparisons, unless the stage that made them has paid; a labels
-    budget caps them."""
-    run = parts.run
-    rankings = run.drawn(parts.rankings(), count, "pairs")
-    if parts.labels_paid:
-        return rankings
-    costs = list(accumulate(len(found.completions) - 1 for found in rankings))
-    left = run.labels_left()
-    kept = len(costs) if left is None else sum(cost <= left for cost in costs)
-    run.meter.labelled(costs[kept - 1] if kept else 0)
-    return rankings[:kept]

@@ -51,7 +51,7 @@ def above_greedy(spec: ReMax, parts: Parts, found: Assessed) -> Tensor:
     prompts = found.rollout.prompts[:: spec.group]
     decoding = spec.decoding.model_copy(update={"temperature": 0.0})
     greedy = roll_out(parts, parts.policy, prompts, "greedy", found.step, decoding=decoding)
-    parts.run.log({"greedy_reward": float(greedy.scores.mean())})
+    parts.run.record.log({"greedy_reward": float(greedy.scores.mean())})
     baseline = shaped(greedy.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
     gain = found.scores - baseline.repeat_interleave(spec.group)
     return ops.over_tokens(gain, found.mask) - ops.returns_to_go(found.kl, found.mask)

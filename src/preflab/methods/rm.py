@@ -53,12 +53,12 @@ class RM(Method):
         run = parts.run
         # 1. The model: the policy's weights under a scalar head.
         own_head = (self.member,) if self.member and not self.shared_head else ()
-        scorer = make_reward_model(parts.policy, seed=run.seed_for("head", *own_head))
+        scorer = make_reward_model(parts.policy, seed=run.seeds.derive("head", *own_head))
         # 2. Pairs as ids: to train on, in the member's order, and held out.
         limit = self.max_completion_tokens
-        pairs = run.pairs(parts.preferences(), self.pairs, paid=parts.labels_paid)
+        pairs = parts.buy(parts.preferences(), self.pairs)
         if self.member:
-            pairs = [pairs[row] for row in run.shuffled(len(pairs), "member", self.member)]
+            pairs = [pairs[row] for row in run.seeds.permute(len(pairs), "member", self.member)]
         data = self.stated(collate_pairs(pairs, scorer.encode, limit=limit))
         held_out = collate_pairs(parts.testbed.preferences("validation"), scorer.encode, limit=limit)
         learner, length = parts.learner(scorer.model, self.optim), Length(data, on=self.length_debias)
@@ -70,9 +70,9 @@ class RM(Method):
 
         for step in run.steps(total, state, policy=scorer, validate=validate):
             # 3. One update on the step's pairs, of the model and of the length's weight.
-            batch = data.select(run.rows(step, len(data), self.batch_size))
+            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             terms = partial(bt, scorer, length=length, smoothing=self.label_smoothing)
-            run.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
+            run.record.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
         return scorer
 
     def stated(self, data: PairBatch) -> PairBatch:

@@ -7,7 +7,7 @@ policy and reference say of the samples, and what a step's record says of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding, Samples
 from preflab.train import faults
 from preflab.train.learner import Optim
-from preflab.train.run import Run, buys_labels
+from preflab.train.loop import Run
 from preflab.types import Completion, Prompt
 
 NOTHING_LEARNT = (
@@ -65,7 +65,7 @@ def mini_batches(spec: OnPolicy, run: Run, step: int, size: int) -> Iterator[lis
     """The rows of each mini-batch: every epoch a new shuffle, cut into `mini_batches` parts that differ by one at most."""
     parts = min(spec.mini_batches, size)
     for epoch in range(spec.epochs):
-        order = run.shuffled(size, "mini-batches", step, epoch)
+        order = run.seeds.permute(size, "mini-batches", step, epoch)
         yield from (order[part * size // parts : (part + 1) * size // parts] for part in range(parts))
 
 
@@ -111,16 +111,37 @@ def roll_out(
     group: int = 1,
 ) -> Rollout:
     """`group` answers of the policy to each prompt, scored by the run's reward. `name` names the draw, once in a run."""
-    run, reward = parts.run, parts.needed_reward()
+    run = parts.run
     faults.point("rollout.before")
     rows = [prompt for prompt in prompts for _ in range(group)]
     ids = [encoded for prompt in prompts for encoded in [policy.encode_prompt(prompt)] * group]
-    seeds = [run.seed_for(*name, row) for row in range(len(rows))]
+    seeds = [run.seeds.derive(*name, row) for row in range(len(rows))]
     samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=decoding)
     completions = policy.completions(samples.batch)
-    scores = run.score(reward, rows, completions, key="-".join(["scores", *map(str, name)]))
+    scores = score_answers(parts, rows, completions, key="-".join(["scores", *map(str, name)]))
     faults.point("rollout.after")
     return Rollout(group, rows, samples, completions, torch.tensor(scores, dtype=torch.float32))
+
+
+def score_answers(
+    parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool = True
+) -> list[float]:
+    """The reward's scores; journalled under `key` where asking again could answer differently.
+
+    `own`: the policy wrote the answers. Then the first few go into the step's samples, and the verdicts into its measures.
+    """
+    run, reward = parts.run, parts.needed_reward()
+
+    def ask() -> list[float]:
+        scores = reward.score(prompts, completions)
+        if own:
+            run.record.verdicts.update(getattr(reward, "outcomes", {}))
+        return scores
+
+    scores = ask() if reward.deterministic else run.journal.replay(key, ask)
+    if own:
+        run.record.show(prompts, completions, scores)
+    return scores
 
 
 def joined(rollouts: Sequence[Rollout]) -> Rollout:
@@ -164,35 +185,9 @@ def stacked(tensors: Sequence[Tensor]) -> Tensor:
 def asked_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, labels: int = 1) -> list[Prompt]:
     """The step's prompts: `count` of an endless series of shuffled passes, or as many as a labels budget still pays for
     at `labels` scores each."""
-    affordable = parts.run.affordable(count, labels, parts.needed_reward())
-    return [prompts[row] for row in parts.run.stream(step, len(prompts), count)[:affordable]]
-
-
-def sets_left(parts: Parts, labels: int) -> int | None:
-    """How many prompts a labels budget still pays for at `labels` scores each; None where none binds."""
-    left = parts.run.labels_left() if buys_labels(parts.needed_reward()) else None
-    return None if left is None else left // labels
-
-
-def paid_sets(parts: Parts, labels: int) -> int | None:
-    """`sets_left` at a run's start; raises `UserError` where a labels budget does not pay for one prompt."""
-    whole = sets_left(parts, labels)
-    if whole == 0:
-        raise UserError(f"The labels budget does not pay for one prompt's {labels} scores. Raise it, or ask for fewer.")
-    return whole
-
-
-def share_done(parts: Parts, steps: int, labels: int) -> Callable[[int], float]:
-    """The share of a run that is done: of its steps, or of the prompts that a labels budget pays for at `labels` scores
-    each, whichever is further. So that no label is bought beyond the budget; raises `UserError` where it pays for none.
-    """
-    whole = paid_sets(parts, labels)
-
-    def share(step: int) -> float:
-        left = sets_left(parts, labels)
-        return step / steps if whole is None or left is None else max(step / steps, 1.0 - left / whole)
-
-    return share
+    run = parts.run
+    affordable = run.labels.cap_prompts(count, reward=parts.needed_reward(), price=labels)
+    return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
 
 
 def shaped(scores: Tensor, *, bias: float, scale: float, clip: float | None) -> Tensor:

@@ -12,9 +12,7 @@ from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from preflab.errors import UserError
-from preflab.methods.base import Parts
-from preflab.methods.rollout import paid_sets
-from preflab.train.run import Run
+from preflab.train.loop import Run
 
 
 class Rows(Protocol):
@@ -89,13 +87,13 @@ class Rounds(Generic[Data]):
         assert self.data is not None
         size, batch = len(self.data), self.plan.batch_size
         per_pass = -(-size // batch)
-        order = self.run.shuffled(size, "round", self.number, "pass", self.update // per_pass)
+        order = self.run.seeds.permute(size, "round", self.number, "pass", self.update // per_pass)
         place = self.update % per_pass
         self.update += 1
         return self.data.select(order[place * batch : (place + 1) * batch])
 
     def _load(self) -> None:
-        self.drawn = self.run.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
+        self.drawn = self.run.journal.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
         found = self.plan.read(self.drawn)
         if found is not None:
             self.data = found
@@ -108,10 +106,3 @@ class Rounds(Generic[Data]):
         self.number, self.update, self.fruitful = state["number"], state["update"], state["fruitful"]
         if self.number >= 0:
             self._load()
-
-
-def paid_rounds(parts: Parts, rounds: int, prompts: int, labels: int) -> int:
-    """How many rounds of `prompts` at `labels` scores each: `rounds`, or those that a labels budget pays for; the last may
-    ask fewer."""
-    left = paid_sets(parts, labels)
-    return rounds if left is None else min(rounds, -(-left // prompts))

@@ -40,18 +40,17 @@ class SFT(Method):
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. The step's rows, of a fresh shuffle each epoch.
-            batch = data.select(run.rows(step, len(data), self.batch_size))
+            batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             # 3. One update.
             count = float(batch.completion_lengths.sum())
-            run.log(learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress))
+            run.record.log(learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress))
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:
         """What to imitate; a chosen answer costs a label, as its pair does elsewhere."""
-        run = parts.run
         if self.source == "demonstrations":
-            return run.drawn(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
-        pairs = run.pairs(parts.preferences(), self.examples, paid=parts.labels_paid)
+            return parts.run.seeds.draw(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
+        pairs = parts.buy(parts.preferences(), self.examples)
         return [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
 
     def cost(self, size: DataSize) -> Cost:

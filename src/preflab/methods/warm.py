@@ -53,7 +53,7 @@ class Warm(Method):
         held_out = collate_pairs(rows, scorer.encode, limit=self.max_completion_tokens)
         validate = partial(held_out_measures, pairs=held_out, token_budget=parts.token_budget)
         for _ in run.steps(1, {}, policy=scorer, validate=validate):
-            run.log({"models": len(self.models)})
+            run.record.log({"models": len(self.models)})
         return scorer
 
     def cost(self, size: DataSize) -> Cost:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.spec import Study
-from preflab.train.directory import FORMAT
+from preflab.train.directory import RUN_FORMAT
 from preflab.train.files import read_json, write_json
 
 STUDY_MANIFEST = "study.json"
@@ -34,7 +34,12 @@ def claim_study(study: Study, directory: Path) -> None:
 
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
     """Writes what a report needs beside the runs."""
-    data = {"format": FORMAT, "study": study.model_dump(mode="json"), "command": command, "failures": list(failures)}
+    data = {
+        "format": RUN_FORMAT,
+        "study": study.model_dump(mode="json"),
+        "command": command,
+        "failures": list(failures),
+    }
     write_json(directory / STUDY_MANIFEST, {**data, "arms": list(study.arms)})  # the file itself is sorted by name
 
 
@@ -56,7 +61,7 @@ def refuse_other_study(study: Study, directory: Path) -> None:
     if not path.exists():
         return
     data = read_json(path)
-    if not (isinstance(data, dict) and isinstance(data.get("study"), dict) and data.get("format") == FORMAT):
+    if not (isinstance(data, dict) and isinstance(data.get("study"), dict) and data.get("format") == RUN_FORMAT):
         raise UserError(f"{path} is not the manifest of a study. Choose another --output, or --fresh.")
     if data["study"].get("name") != study.name:
         raise UserError(

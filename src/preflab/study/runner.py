@@ -22,7 +22,7 @@ from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, Process, last_log_lines, launch
 from preflab.study.spec import stages_needed
 from preflab.study.watch import Watch
-from preflab.train.directory import MANIFEST, is_manifest
+from preflab.train.directory import RUN_MANIFEST, is_manifest
 from preflab.train.files import read_json
 
 POLL_SECONDS = 0.1
@@ -82,7 +82,7 @@ def runs_to_do(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 def is_done(run: PlannedRun) -> bool:
     """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it."""
-    path = run.directory / MANIFEST
+    path = run.directory / RUN_MANIFEST
     manifest: Any = read_json(path) if path.exists() else None
     if not run.result_file.exists() or not is_manifest(manifest):
         return False

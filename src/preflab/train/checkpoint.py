@@ -6,7 +6,6 @@ renamed. A damaged one is named in the log, and the one before it is used.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,7 @@ from torch import Tensor
 from preflab.errors import UserError
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, sha256, write_json
-
-logger = logging.getLogger("preflab")
+from preflab.train.log import logger
 
 
 def save(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -13,9 +12,12 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.train.files import read_json, write_json
+from preflab.train.log import logger
 
-FORMAT = 1
-logger = logging.getLogger("preflab")
+RUN_FORMAT = 1
+RUN_MANIFEST = "manifest.json"
+RUN_FILES = ("metrics.jsonl", "samples.jsonl", "timing.jsonl", "result.json", "wandb.json")
+RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
 @contextmanager
@@ -34,22 +36,17 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
         yield
 
 
-MANIFEST = "manifest.json"
-OWN = ("metrics.jsonl", "samples.jsonl", "timing.jsonl", "result.json", "wandb.json")
-OWN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
-
-
 def clear(directory: Path) -> None:
     """Removes what a run wrote, and nothing else: nothing at all where no manifest says that a run wrote it.
 
     The manifest goes last, so that what a crash leaves is still known to be a run's.
     """
-    path = directory / MANIFEST
+    path = directory / RUN_MANIFEST
     if not path.exists() or not is_manifest(read_json(path)):
         return
-    for name in OWN_DIRECTORIES:
+    for name in RUN_DIRECTORIES:
         shutil.rmtree(directory / name, ignore_errors=True)
-    for name in (*OWN, MANIFEST):
+    for name in (*RUN_FILES, RUN_MANIFEST):
         (directory / name).unlink(missing_ok=True)
 
 
@@ -63,10 +60,10 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
 
     Files of another's that a run would write over are refused too (`UserError`).
     """
-    path = directory / MANIFEST
+    path = directory / RUN_MANIFEST
     known: Any = read_json(path) if path.exists() else None
     if not is_manifest(known):
-        names = (MANIFEST, *OWN, *OWN_DIRECTORIES)
+        names = (RUN_MANIFEST, *RUN_FILES, *RUN_DIRECTORIES)
         foreign = next((name for name in names if (directory / name).exists()), None)
         if foreign is not None:
             raise UserError(
@@ -75,7 +72,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
         write_json(path, manifest)
         return
     mine, theirs = manifest.get("spec", {}), known["spec"]
-    if known["format"] != FORMAT or mine != theirs:
+    if known["format"] != RUN_FORMAT or mine != theirs:
         changed = differences(mine, theirs)
         raise UserError(
             f"{directory} holds another run (it differs in {', '.join(changed) or 'its format'}). "
@@ -99,7 +96,7 @@ def differences(first: Any, second: Any, prefix: str = "") -> list[str]:
 def need_space(directory: Path, size: int) -> None:
     """Raises `UserError` where the disk has no room for `size` bytes, what the run holds already included."""
     held = sum(
-        file.stat().st_size for name in OWN_DIRECTORIES for file in (directory / name).rglob("*") if file.is_file()
+        file.stat().st_size for name in RUN_DIRECTORIES for file in (directory / name).rglob("*") if file.is_file()
     )
     free = shutil.disk_usage(directory).free
     if size - held > free:

@@ -1,0 +1,76 @@
+"""The labels of a run: what it buys, and what a labels budget still pays for.
+
+A label is the order of a pair in the data, or one score of a reward. The scores of a model that learnt from labels are
+free. A reward charges the meter for its scores itself; the labels of the data are charged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+from preflab.errors import UserError
+from preflab.meter import Meter
+from preflab.rewards.base import Reward
+from preflab.train.settings import Budget
+
+Row = TypeVar("Row")
+
+
+class Labels:
+    """`price` is what one prompt costs: the number of its answers that `reward` scores. None as an answer means that no
+    labels budget binds, or that the reward's scores are free."""
+
+    def __init__(self, budget: Budget | None, meter: Meter) -> None:
+        self.budget = budget
+        self.meter = meter
+
+    def left(self, reward: Reward | None = None) -> int | None:
+        """How many labels the budget still allows: of the data, or of `reward`."""
+        free = reward is not None and not getattr(reward, "buys_labels", True)
+        if self.budget is None or self.budget.unit != "labels" or free:
+            return None
+        return max(0, int(self.budget.own - self.meter.used("labels")))
+
+    def buy(self, rows: Sequence[Row], price: Callable[[Row], int] = lambda row: 1) -> list[Row]:
+        """As many of the first rows as the budget pays for, at `price(row)` labels each; they are charged."""
+        costs, left = list(accumulate(price(row) for row in rows)), self.left()
+        count = len(costs) if left is None else sum(cost <= left for cost in costs)
+        self.meter.labelled(costs[count - 1] if count else 0)
+        return list(rows[:count])
+
+    def affordable(self, *, reward: Reward, price: int) -> int | None:
+        """How many prompts the budget still pays for."""
+        left = self.left(reward)
+        return None if left is None else left // price
+
+    def require(self, *, reward: Reward, price: int) -> int | None:
+        """`affordable` at a run's start; raises `UserError` where the budget does not pay for one prompt."""
+        prompts = self.affordable(reward=reward, price=price)
+        if prompts == 0:
+            raise UserError(
+                f"The labels budget does not pay for one prompt's {price} scores. Raise it, or ask for fewer."
+            )
+        return prompts
+
+    def cap_prompts(self, count: int, *, reward: Reward, price: int) -> int:
+        """`count` prompts, or as many as the budget still pays for; at least 1."""
+        prompts = self.affordable(reward=reward, price=price)
+        return count if prompts is None else max(1, min(count, prompts))
+
+    def cap_rounds(self, rounds: int, *, prompts: int, reward: Reward, price: int) -> int:
+        """`rounds` of so many prompts each, or as many as the budget pays for; the last may ask fewer prompts."""
+        affordable = self.require(reward=reward, price=price)
+        return rounds if affordable is None else min(rounds, -(-affordable // prompts))
+
+    def share_of(self, steps: int, *, reward: Reward, price: int) -> Callable[[int], float]:
+        """A function `step -> share of the run that is done`: of its steps, or of the prompts that the budget pays for,
+        whichever is further. So no label is bought beyond the budget; raises `UserError` where it pays for no prompt."""
+        whole = self.require(reward=reward, price=price)
+
+        def share(step: int) -> float:
+            rest = self.affordable(reward=reward, price=price)
+            return step / steps if whole is None or rest is None else max(step / steps, 1.0 - rest / whole)
+
+        return share

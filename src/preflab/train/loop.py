@@ -1,0 +1,235 @@
+"""A run: one directory, one writer, one loop that can be killed at any moment and goes on exactly where it was.
+
+A checkpoint holds weights, optimizers and counters alone: randomness has names (`run.seeds`), and what no seed can repeat
+is written down before it is used (`run.journal`).
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from preflab.errors import UserError
+from preflab.meter import Meter
+from preflab.models.lm import LanguageModel
+from preflab.models.reference import trainable
+from preflab.train import checkpoint, faults
+from preflab.train.directory import RUN_FORMAT, claim, clear, locked, need_space
+from preflab.train.files import new_directory
+from preflab.train.journal import Journal
+from preflab.train.labels import Labels
+from preflab.train.learner import Learner
+from preflab.train.log import logged, logger
+from preflab.train.record import RunRecord
+from preflab.train.seeds import Seeds
+from preflab.train.selection import Selection
+from preflab.train.settings import Budget, Keeping
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Run:
+    """The open run directory. Made by `open_run`."""
+
+    def __init__(
+        self, directory: Path, *, seed: int, budget: Budget | None, evaluations: int, keeping: Keeping, label: str
+    ) -> None:
+        self.directory = directory
+        self.budget = budget
+        self.keeping = keeping
+        self.meter = Meter()
+        self.seeds = Seeds(seed)
+        self.labels = Labels(budget, self.meter)
+        self.record = RunRecord(directory, keeping, label)
+        self.journal = Journal(directory, self.meter, self.record)
+        self.selection = Selection(evaluations)
+        self.progress = 0.0
+        self.stop_signal: int | None = None
+        self.stepping = False
+        self._share: Callable[[int], float] = lambda step: 0.0
+        self._checkpointed = time.monotonic()
+
+    def steps(
+        self,
+        total: int | Callable[[int], float],
+        state: Mapping[str, Stateful],
+        *,
+        policy: LanguageModel,
+        validate: Callable[[LanguageModel], Mapping[str, float]] | None,
+    ) -> Iterator[int]:
+        """Step numbers, from where the run stands until its budget is used.
+
+        Without a compute budget the run ends after `total` steps, or where `total(step)`, a share, reaches 1.
+
+        After each step its record is written, and the validation split is looked at and a checkpoint made where
+        due. At the end the policy holds the best checkpoint's weights.
+        """
+        self._share = total if callable(total) else lambda step: step / total
+        state = {**state, "meter": self.meter, "selection": self.selection}
+        need_space(self.directory, self._disk_need(state, policy))
+        step = self._restore(state)
+        self._advance(step)
+        with self._stopping_between_steps():
+            while self.progress < 1.0:
+                started = time.monotonic()
+                self.record.begin_step()
+                yield step
+                faults.point("update.after")
+                step += 1
+                self._advance(step)
+                if validate is not None and self.selection.due(self.progress):
+                    self._look(step, policy, validate)
+                self._write(step, time.monotonic() - started, state.get("policy"))
+                self._keep(step, state)
+        self.record.publish()
+        if validate is not None:
+            self._take_best(policy)
+
+    def checkpoint(self, step: int, state: Mapping[str, Stateful]) -> None:
+        """Writes the state after `step` steps."""
+        tree: dict[str, Any] = {name: part.state_dict() for name, part in state.items()}
+        tree["step"] = step
+        tree["sizes"] = self.record.sizes()
+        checkpoint.save(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
+        self._checkpointed = time.monotonic()
+        self.record.publish()
+
+    # -- inside the loop --------------------------------------------------------------------------------------------
+
+    def _restore(self, state: Mapping[str, Stateful]) -> int:
+        tree = checkpoint.load_newest(self.directory / "checkpoints")
+        if tree is None:
+            self.record.cut({})
+            return 0
+        for name, part in state.items():
+            part.load_state_dict(tree[name])
+        self.record.cut(tree["sizes"])
+        logger.info("%s goes on after step %d", self.directory, tree["step"])
+        return int(tree["step"])
+
+    def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
+        """Bytes that the run will hold at most: one checkpoint more than are kept, the best weights and their
+        successor, and the final model."""
+        held = checkpoint.size({name: part.state_dict() for name, part in state.items()})
+        best = sum(part.nbytes for part in trainable(policy.model).values())
+        final = sum(part.nbytes for part in policy.model.parameters())
+        return (self.keeping.checkpoints + 1) * held + 2 * best + final
+
+    @contextmanager
+    def _stopping_between_steps(self) -> Generator[None]:
+        """While open, a request to stop waits for the step's checkpoint; elsewhere it ends the run at once, since what
+        comes after training is done anew."""
+        self.stepping = True
+        try:
+            yield
+        finally:
+            self.stepping = False
+        self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if self.stop_signal is not None:
+            raise SystemExit(128 + self.stop_signal)
+
+    def _advance(self, step: int) -> None:
+        if self.budget is not None and self.budget.unit == "compute":
+            self.progress = self.meter.used("compute") / self.budget.own
+        else:
+            self.progress = self._share(step)
+
+    def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
+        faults.point("validation")
+        measures = validate(policy)
+        self.record.log(measures, "validation/")
+        if self.selection.seen(self.progress, step, measures["score"]):
+            with new_directory(self.directory / "best") as aside:
+                weights = {name: part.detach().contiguous() for name, part in trainable(policy.model).items()}
+                save_file(weights, aside / "weights.safetensors")
+
+    def _take_best(self, policy: LanguageModel) -> None:
+        weights = load_file(self.directory / "best" / "weights.safetensors")
+        with torch.no_grad():
+            for name, parameter in trainable(policy.model).items():
+                parameter.copy_(weights[name])
+
+    def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
+        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step may hold many, or none
+        counts = self.meter.state_dict()
+        self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts, updates=updates)
+
+    def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
+        if self.stop_signal is not None or time.monotonic() - self._checkpointed >= self.keeping.checkpoint_seconds:
+            self.checkpoint(step, state)
+        self._leave_if_asked()
+
+
+@contextmanager
+def open_run(
+    directory: Path,
+    manifest: Mapping[str, Any],
+    *,
+    seed: int,
+    budget: Budget | None = None,
+    evaluations: int = 1,
+    keeping: Keeping | None = None,
+    fresh: bool = False,
+    label: str = "",
+) -> Generator[Run]:
+    """Takes a directory for one run and one writer.
+
+    A directory without preflab's manifest is taken and foreign files in it are left alone; the same manifest resumes;
+    another one's is refused (`UserError`). SIGTERM and Ctrl-C end the run at the next step with a checkpoint.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UserError(f"{directory} cannot be made: {error.strerror}. Choose another --output.") from error
+    with locked(directory):
+        if fresh:
+            clear(directory)
+        claim(directory, {"format": RUN_FORMAT, **manifest})
+        with logged(directory):
+            run = Run(
+                directory,
+                seed=seed,
+                budget=budget,
+                evaluations=evaluations,
+                keeping=keeping or Keeping(),
+                label=label or directory.name,
+            )
+            with closing(run.record), stopping(run):
+                yield run
+
+
+@contextmanager
+def stopping(run: Run) -> Generator[None]:
+    """While open, SIGTERM and SIGINT ask the run to stop at its next step; a second one ends it at once.
+
+    Python takes signals in its main thread alone; in another nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(signum: int, frame: object) -> None:
+        run.stop_signal = signum
+        signal.signal(signum, signal.SIG_DFL)
+        if not run.stepping:
+            raise SystemExit(128 + signum)
+
+    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

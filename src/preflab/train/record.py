@@ -1,0 +1,91 @@
+"""What a run writes down of each step: its metrics, answers for people to read, the verdicts on its answers, its time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from preflab.train import faults
+from preflab.train.files import Lines
+from preflab.train.progress import Progress
+from preflab.train.settings import Keeping
+from preflab.train.trackers import Trackers
+from preflab.types import VERDICT, Completion, Prompt
+
+SAMPLES_KEPT = 4  # of each scoring
+
+
+class RunRecord:
+    """The files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, and who else is shown what they hold.
+
+    `values`, `samples` and `verdicts` are the current step's. The first two files repeat bit by bit; the third holds what
+    does not (seconds, process ids).
+    """
+
+    def __init__(self, directory: Path, keeping: Keeping, label: str) -> None:
+        self._files = {name: Lines(directory / f"{name}.jsonl") for name in ("metrics", "samples")}
+        self._timing = Lines(directory / "timing.jsonl")
+        self._trackers = Trackers(directory, wandb=keeping.wandb, label=label)
+        self._view = Progress(label, enabled=keeping.progress)
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """Empties the step's record."""
+        self.values: dict[str, float] = {}
+        self.samples: list[dict[str, Any]] = []
+        self.verdicts: Counter[str] = Counter()
+
+    def log(self, values: Mapping[str, float], prefix: str = "") -> None:
+        """Adds to the step's metrics: deterministic values only. What is not finite (a ratio that overflowed in a
+        mini-batch that was skipped) is left out: JSON has no number for it."""
+        named = {prefix + name: float(value) for name, value in values.items()}
+        self.values.update({name: value for name, value in named.items() if math.isfinite(value)})
+
+    def show(self, prompts: Sequence[Prompt], completions: Sequence[Completion], scores: Sequence[float]) -> None:
+        """Puts the first few of the policy's answers into the step's samples."""
+        for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[:SAMPLES_KEPT]:
+            text, truncated = answer.text, answer.truncated
+            self.samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
+
+    def write_step(
+        self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float], updates: Mapping[str, float]
+    ) -> None:
+        """Writes the step down, and shows it. `counts`: the meter's; `updates`: how many there were, where one counts them."""
+        total = self.verdicts.total()
+        verdicts = {f"{VERDICT}{name}": count / total for name, count in sorted(self.verdicts.items())}
+        self._files["metrics"].write(
+            {"step": step, "progress": progress, **self.values, **verdicts, **counts, **updates}
+        )
+        for sample in self.samples:
+            self._files["samples"].write({"step": step, **sample})
+        faults.point("metrics.written")
+        self.write_timing({"step": step, "seconds": round(seconds, 4)})
+        self._view.show(step, progress, self.values, counts)
+
+    def write_timing(self, facts: Mapping[str, float]) -> None:
+        """A line of `timing.jsonl`, with the id of this process."""
+        self._timing.write({**facts, "pid": os.getpid()})
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on the disk of what must repeat, made durable."""
+        return {name: lines.size() for name, lines in self._files.items()}
+
+    def cut(self, sizes: Mapping[str, int]) -> None:
+        """Takes back what was written since `sizes` were taken (a file without a size: all of it)."""
+        for name, lines in self._files.items():
+            lines.cut(sizes.get(name, 0))
+
+    def publish(self) -> None:
+        """Hands the trackers what is new; due at checkpoints, whose records are never taken back."""
+        self._trackers.follow()
+
+    def close(self) -> None:
+        """Closes the files and the display."""
+        self._view.close()
+        self._trackers.close()
+        for lines in (*self._files.values(), self._timing):
+            lines.close()
