@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=46, files=16, lines=1922, hops=32, climbs=17),
+        limits=Counts(stops=47, files=18, lines=1922, hops=35, climbs=18),
         visits="""
             arm/execute.py: _train_and_measure
             testbeds/jsonl.py: Jsonl.open, Jsonl._split, _read_rows
@@ -73,7 +73,9 @@ WALKS = (
             arm/data.py: preferences_of
             methods/dpo.py: DPO.train
             testbeds/dialogues.py: Dialogues.preferences
-            train/run.py: Run.pairs, Run.drawn
+            methods/base.py: Parts.buy
+            train/seeds.py: Seeds.draw
+            train/labels.py: Labels.buy
             batch.py: collate_pairs
             models/lm.py: LanguageModel.encode, LanguageModel.encode_prompt, LanguageModel.encode_completion
             batch.py: collate
@@ -86,7 +88,8 @@ WALKS = (
             train/learner.py: Learner.__init__
             methods/dpo.py: PairLoss.objective
             losses/preference.py: preference_loss
-            train/run.py: Run.steps, Run.rows
+            train/loop.py: Run.steps
+            train/seeds.py: Seeds.take_batch
             batch.py: PairBatch.select
             train/learner.py: Learner.step
             methods/dpo.py: pair_terms
@@ -99,7 +102,7 @@ WALKS = (
         "rollout",
         "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
         before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
-        limits=Counts(stops=73, files=21, lines=2131, hops=55, climbs=35),
+        limits=Counts(stops=73, files=23, lines=2131, hops=56, climbs=35),
         visits="""
             methods/ppo.py: PPO.train
             methods/rollout.py: training_prompts
@@ -110,10 +113,11 @@ WALKS = (
             methods/base.py: Parts.learner
             train/learner.py: Learner.__init__
             models/reference.py: Reference.__init__
-            methods/rollout.py: share_done
-            train/run.py: Run.steps
+            train/labels.py: Labels.share_of
+            train/loop.py: Run.steps
             methods/rollout.py: asked_prompts
-            train/run.py: Run.affordable, Run.stream
+            train/labels.py: Labels.cap_prompts
+            train/seeds.py: Seeds.take_exactly
             methods/rollout.py: roll_out
             models/lm.py: LanguageModel.encode_prompt
             sampling/native.py: NativeSampler.sample
@@ -130,7 +134,7 @@ WALKS = (
             sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
-            train/run.py: Run.score
+            methods/rollout.py: score_answers
             rewards/tests.py: TestReward.score, TestReward.judge, TestReward._worth
             methods/ppo.py: assess
             methods/rollout.py: old_and_reference
@@ -176,11 +180,11 @@ WALKS = (
             spec.py: variant, Registry.parse, Registry.load
             arm/execute.py: execute
             arm/origin.py: versions, revision
-            train/run.py: open_run
+            train/loop.py: open_run
             train/directory.py: locked, claim
             train/files.py: write_json
             train/log.py: logged
-            train/run.py: Run.__init__, stopping
+            train/loop.py: Run.__init__, stopping
             arm/execute.py: earlier_result, _train_and_measure, stages_of
             testbeds/minicode/testbed.py: Minicode.open
             arm/execute.py: _model
@@ -200,9 +204,9 @@ WALKS = (
             arm/data.py: rankings_of, rated_of
             methods/base.py: Parts
             methods/dpo.py: DPO.train
-            train/run.py: Run.steps, Run._restore
+            train/loop.py: Run.steps, Run._restore
             train/checkpoint.py: load_newest
-            train/run.py: Run._look
+            train/loop.py: Run._look
             evaluation/evaluate.py: look, draw
             sampling/native.py: NativeSampler.sample
             models/lm.py: LanguageModel.completions
@@ -210,11 +214,12 @@ WALKS = (
             evaluation/evaluate.py: divergence
             train/selection.py: Selection.seen
             train/files.py: new_directory
-            train/run.py: Run._write
+            train/loop.py: Run._write
+            train/record.py: RunRecord.write_step
             train/files.py: Lines.write
-            train/run.py: Run._keep, Run.checkpoint
+            train/loop.py: Run._keep, Run.checkpoint
             train/checkpoint.py: save
-            train/run.py: Run._take_best
+            train/loop.py: Run._take_best
             arm/execute.py: _save
             models/lm.py: LanguageModel.save
             arm/execute.py: last_record
