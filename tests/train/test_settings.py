@@ -8,7 +8,7 @@ import pytest
 
 from preflab.errors import UserError
 from preflab.models.spec import TinyShape
-from preflab.models.tiny import load_tiny
+from preflab.models.tiny import make_tiny
 from preflab.train.loop import open_run
 from preflab.train.settings import Budget, Keeping
 
@@ -17,7 +17,7 @@ def test_progress_spans_what_the_stages_left(tmp_path: Path) -> None:
     """A budget of 100, 60 of it charged by stages: a run begins at 0, not at 60%, or its schedule would have no warm-up and
     most of its looks at the validation split would never come. Four steps of 10 use it up: 1/4, 1/2, 3/4, 1."""
     budget = Budget(amount=100, charged=60)
-    policy = load_tiny(TinyShape(width=8, inner=8, layers=1, heads=2), seed=0)
+    policy = make_tiny(TinyShape(width=8, inner=8, layers=1, heads=2), seed=0)
     with open_run(tmp_path, {"spec": {}}, seed=0, budget=budget, keeping=Keeping(progress=False)) as run:
         seen = []
         for _ in run.steps(1000, {}, policy=policy, validate=None):
