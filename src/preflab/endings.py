@@ -10,7 +10,7 @@ import sys
 from preflab.errors import UserError
 
 
-def exit_code(error: BaseException) -> int:
+def report_error(error: BaseException) -> int:
     """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 130 stopped by Ctrl-C, 141 nobody reads the
     output any more. Raises any other error again."""
     if isinstance(error, UserError):

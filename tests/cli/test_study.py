@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+
+from preflab import api, report
+from preflab.analysis.record import Results
+from preflab.api import StudyOutcome
+from preflab.cli.plan import format_plan
+from preflab.study.forecast import Forecast, ForecastRow
+from preflab.study.load import load_study
+from preflab.study.spec import Study
 
 from .running import run
 
@@ -62,3 +72,43 @@ def test_a_stage_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
     code, _, err = run("study", file, capsys=capsys)
     assert code == 2
     assert "Did you mean 'sft'" in err
+
+
+def test_what_is_printed_when_a_study_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Protects scripts: the summary, then the report's place on standard output; each failure on standard error, with exit
+    code 1. The options reach the study, and the command that the report names leaves --fresh out."""
+    calls: list[dict[str, Any]] = []
+
+    def run_study(study: Study, directory: Path, **options: Any) -> StudyOutcome:
+        calls.append({"arms": list(study.arms), "seeds": study.seeds, "directory": directory, **options})
+        failures = ("dpo, seed 1: out of memory",) if options["fresh"] else ()
+        return StudyOutcome(cast(Results, None), directory / "report.html", failures)
+
+    monkeypatch.setattr(api, "run_study", run_study)
+    monkeypatch.setattr(report, "print_summary", lambda results, console: print("the summary"))
+    words = ("study", "smoke", "--arms", "dpo", "--seeds", "2", "--output", tmp_path, "--no-samples")
+    assert run(*words, capsys=capsys) == (0, f"the summary\nReport: {tmp_path / 'report.html'}\n", "")
+    code, _, err = run(*words, "--fresh", "-q", capsys=capsys)
+    assert (code, err) == (1, "FAILED: dpo, seed 1: out of memory\n")
+    command = shlex.join(["preflab", *map(str, words)])
+    assert calls[0] == {
+        "arms": ["dpo"],
+        "seeds": 2,
+        "directory": tmp_path,
+        "command": command,
+        "tune": False,
+        "fresh": False,
+        "samples": False,
+        "quiet": False,
+    }
+    assert calls[1] == {**calls[0], "command": f"{command} -q", "fresh": True, "quiet": True}
+
+
+def test_a_plan_in_words() -> None:
+    """Protects the numbers of a plan: 4 runs of 90 s (1.5 min), 2 at a time, 1 done: 3 x 90 / 2 = 135 s = .04 h."""
+    forecast = Forecast((ForecastRow("stage", "sft", "sft", 4, 1, 90.0),), at_once=2, seconds=135.0)
+    lines = format_plan(load_study("smoke").model_copy(update={"tuning": None}), forecast).splitlines()
+    assert lines[2].split() == ["stage", "sft", "sft", "4", "seeds,", "1", "done,", "about", "1.5", "min", "each"]
+    assert lines[-1] == "  4 runs, 2 at a time: about 0.04 hours on this machine."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preflab.cli.study import default_size
+from preflab.cli.study import choose_size
 from preflab.errors import UserError
 from preflab.spec import parse_spec
 from preflab.study.load import load_study, merge_settings, preset_names, study_data
@@ -62,8 +62,8 @@ def test_every_size_of_every_preset_loads_under_a_name_of_its_own() -> None:
 def test_the_papers_size_is_the_default_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for here, size in (("cuda", "paper"), ("cpu", "smoke")):
         monkeypatch.setattr("preflab.arm.open.pick_device", lambda name, here=here: here)
-        assert default_size("apps") == size
-        assert default_size("quickstart") == "smoke"  # it offers no other
+        assert choose_size("apps") == size
+        assert choose_size("quickstart") == "smoke"  # it offers no other
 
 
 def test_a_headline_that_is_not_measured_is_refused() -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from preflab.endings import exit_code
+from preflab.endings import report_error
 
 PARENT = "PREFLAB_PARENT"
 """The environment variable that holds the process id of the study that started this process."""
@@ -28,7 +28,7 @@ def run_arm(run_file: Path, directory: Path) -> int:
     try:
         execute(read_spec(Arm, run_file), directory, keeping=Keeping(progress=False))
     except (Exception, KeyboardInterrupt) as error:
-        return exit_code(error)
+        return report_error(error)
     return 0
 
 

@@ -25,7 +25,7 @@ from preflab.cli.theory_check import THEORY_CHECK_COMMAND
 from preflab.cli.theory_counterexample import THEORY_COUNTEREXAMPLE_COMMAND
 from preflab.cli.theory_synthetic import THEORY_SYNTHETIC_COMMAND
 from preflab.cli.train import TRAIN_COMMAND
-from preflab.endings import exit_code
+from preflab.endings import report_error
 from preflab.errors import UserError, nearest
 
 COMMANDS: dict[str, CliCommand] = {
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = run_command(sys.argv[1:] if arguments is None else arguments)
     except (Exception, KeyboardInterrupt) as error:
-        code = exit_code(error)
+        code = report_error(error)
     sys.exit(code)
 
 

@@ -7,7 +7,7 @@ from preflab.study.spec import Study
 from preflab.text import counted
 
 
-def plan_words(study: Study, forecast: Forecast) -> str:
+def format_plan(study: Study, forecast: Forecast) -> str:
     """The stages and arms of a study and how long they should take on this machine."""
     lines = [f"{study.name}: {study.question}", ""]
     lines += [

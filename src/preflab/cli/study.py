@@ -38,13 +38,13 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from preflab.api import plan_study, run_study
-    from preflab.cli.plan import plan_words
+    from preflab.cli.plan import format_plan
     from preflab.report import print_summary
     from preflab.study.load import load_study
 
     if options.verbose:
         log_to_terminal()
-    study = load_study(options.study, options.size or default_size(options.study))
+    study = load_study(options.study, options.size or choose_size(options.study))
     changes = {"data": options.data, "public_first": options.public_first}
     for name, value in changes.items():
         if value is not None:
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
     if options.plan:
-        print(plan_words(study, plan_study(study, directory, fresh=options.fresh)))
+        print(format_plan(study, plan_study(study, directory, fresh=options.fresh)))
         return 0
     outcome = run_study(
         study,
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if outcome.failures else 0
 
 
-def default_size(name: str) -> str:
+def choose_size(name: str) -> str:
     """`paper` where the study has such a size and torch sees a GPU, else `smoke`."""
     from preflab.arm.open import pick_device
     from preflab.study.load import PAPER, SMOKE, offers_size
