@@ -1,4 +1,4 @@
-"""`--plan`: it times little, whatever the study's size, and refuses what the study would refuse."""
+"""`--plan`: its arithmetic by hand; it times little, whatever the study's size, and refuses what the study would refuse."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from tests.testbeds.code.records import CONTEST, MBPP
 
 from preflab.batch import TokenBatch
 from preflab.errors import UserError
+from preflab.methods.cost import DataSize
 from preflab.models import forward
 from preflab.spec import parse_spec
-from preflab.study.estimate import TOKENS, Estimate
+from preflab.study.estimate import FORK_SECONDS, Estimate
+from preflab.study.forecast import plan_study
 from preflab.study.plan import planned_runs
 from preflab.study.spec import Study
+from preflab.study.speed import TIMED_TOKENS, Speed
 
 ARMS = {"ppo": {"method": {"kind": "sft", "epochs": 1}}}
 
@@ -45,7 +48,7 @@ def test_little_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(forward, "token_logprobs", watched)
     measured(tmp_path / "train.jsonl", "mbpp", {**MBPP, "task_id": 700, "text": "word " * 20_000})
-    assert seen and max(seen) <= TOKENS
+    assert seen and max(seen) <= TIMED_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,80 @@ def test_what_the_study_refuses_is_refused(
     """Protects a plan that looks good and fails hours later."""
     with pytest.raises(UserError, match=words):
         measured(tmp_path / "test.jsonl", kind, record, samples=2, k=[1], submissions=[[1, 2]], **more)
+
+
+SPEED = Speed(sampling=0.01, training=0.006, forward=0.002, tokens=30.0, parameters=1000, loading=0.1)
+BY_HAND: dict[str, Any] = {
+    "name": "plan",
+    "testbed": {"kind": "minicode", "train": 100, "validation": 20, "test": 40},
+    "evaluation": {
+        "samples": 5,
+        "validation_samples": 2,
+        "temperatures": [0.5, 1.0],
+        "look_prompts": 10,
+        "look_samples": 1,
+    },
+    "looks": 2,
+    "stages": {"sft": {"method": {"kind": "sft", "epochs": 2}}},
+    "arms": {
+        "ppo": {
+            "init": "stage:sft",
+            "reward": "tests",
+            "method": {"kind": "ppo", "steps": 3, "rollouts": 8, "epochs": 2},
+        },
+        "four": {"init": "stage:sft", "method": {"kind": "best-of-n", "n": 4}},
+    },
+}
+
+
+def by_hand(**changes: Any) -> dict[str, float]:
+    """The seconds of each run, less those of starting it."""
+    study = parse_spec(Study, BY_HAND | changes, where="test")
+    runs = [run for run in planned_runs(study, Path("nowhere")) if run.seed == 0]
+    estimate = Estimate(
+        study,
+        speeds={run.arm.model: SPEED for run in runs},
+        prompts={"train": 100, "validation": 20, "test": 40},
+        size=DataSize(prompts=100, demonstrations=100, pairs=100),
+        opening=0.0,
+        judging=0.003,
+        sharing=1.0,
+    )
+    return {run.name: estimate.seconds(run) - FORK_SECONDS - SPEED.loading for run in runs}
+
+
+def test_seconds_by_hand() -> None:
+    """Sampling .01 s, training .006 s, reading .002 s a row, judging .003 s a program.
+
+    sft: 2 x 100 rows trained 1.2; 2 looks x 10 answers, drawn and judged 20 x .013 = .26, KL 20 x 3 x .002 = .12: 1.58.
+    ppo: 24 answers drawn .24, judged .072; trained by actor and critic 2 x 48 x .006 = .576; read by reference and critic
+    48 x .002 = .096; looks .38; validation 20 x 2 x 2 = 80 answers and test 40 x 2 x 5 = 400: 480 x .013 = 6.24; KL 400 x 3 x
+    .002 = 2.4: 10.004.
+    four: 480 answers of 4 samples each: 1920 drawn 19.2 and judged by public tests 5.76, 480 judged 1.44, KL 2.4: 28.8.
+    """
+    assert by_hand() == pytest.approx({"sft": 1.58, "ppo": 10.004, "four": 28.8})
+
+
+def test_a_compute_budget_is_shared_with_the_stages() -> None:
+    """A row has 30 tokens of 1,000 parameters: 60,000 FLOP read. sft: 200 trained rows x 3 = 36 MFLOP, charged to ppo. ppo: 24
+    drawn + 48 read + 3 x 96 trained = 360 rows, 21.6 MFLOP, for .984 s. Of a budget of 79.2 MFLOP 43.2 are left to ppo: twice
+    as much, one .984 s more than by hand; best-of-4 trains nothing."""
+    plain, budgeted = by_hand(), by_hand(budget={"unit": "compute", "amount": 79.2e6})
+    assert budgeted["ppo"] - plain["ppo"] == pytest.approx(0.984)
+    assert budgeted["four"] == plain["four"] and budgeted["sft"] == plain["sft"]
+
+
+def test_a_plan_names_every_run(tmp_path: Path) -> None:
+    """Protects `--plan`: stages and arms in the study's order, each with its seeds; the total is theirs, two at a time."""
+    study = parse_spec(Study, BY_HAND | {"seeds": 3, "model": TINY}, where="test")
+    forecast = plan_study(study, tmp_path / "absent")
+    assert [(row.part, row.name, row.runs, row.done) for row in forecast.rows] == [
+        ("stage", "sft", 3, 0),
+        ("arm", "ppo", 3, 0),
+        ("arm", "four", 3, 0),
+    ]
+    assert forecast.seconds == pytest.approx(sum(3 * row.seconds for row in forecast.rows) / forecast.at_once)
+    assert min(row.seconds for row in forecast.rows) > FORK_SECONDS
+
+
+TINY = {"name": "tiny", "tiny": {"width": 16, "inner": 16, "layers": 1, "heads": 2}}

@@ -1,159 +1,166 @@
-"""How long a study should take here: short timings of its models and of its judge, then arithmetic."""
+"""How long a study's runs should take here: what each method and each measurement states, times measured speeds."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from preflab.arm.planned import PlannedRun
-from preflab.arm.spec import Arm
+from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.errors import UserError
 from preflab.evaluation.programs import check_public
+from preflab.methods.cost import Cost, DataSize
 from preflab.models.spec import ModelSpec
 from preflab.spec import Context
+from preflab.study.plan import plan_run
 from preflab.study.spec import Study
-from preflab.testbeds.base import SPLITS
-from preflab.types import Completion, Demonstration, Problem, Prompt, Split, Test, Verdict
+from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
+from preflab.testbeds.base import SPLITS, Testbed, open_testbed
+from preflab.types import Split
 
-STARTING = 3.0  # seconds until an arm has its model and its data
-ROLLOUT = 5  # an answer that is sampled and learnt from by actor and critic, in answers trained on
-SAMPLED = 10  # a sampled token, in tokens of a forward pass
-TIMED = 16  # rows of a timed batch, programs of a timed judgement
-ANSWER = 16  # tokens of an answer where the data have none
-TOKENS = 4096  # of a timed batch at most: a paper's micro-batch may be more than this machine holds
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Of one model: seconds a trained row and a row of a forward pass take, and what its compute is counted as, in FLOP."""
-
-    training: float
-    forward: float
-    flops: float
+FORK_SECONDS = 0.5
+"""Until a forked arm begins, and from its result to its end."""
+SHARING = 1.25
+"""How much longer work takes where other runs share the machine's memory and caches; measured on two cores."""
+KL_READS = 3
+"""Forward passes over a sample that KL and entropy take: the policy's, the start's, and the entropy's."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The models' speeds, the prompts of each split, and the seconds that judging one program takes an arm."""
+    """What was measured of a study on this machine: `speeds` of its models, `opening`: seconds until a run has its data,
+    `judging`: seconds that judging one program takes a run, `prompts` of each split, `size`: what the testbed itself holds."""
 
+    study: Study
     speeds: Mapping[ModelSpec, Speed]
     prompts: Mapping[Split, int]
+    size: DataSize
+    opening: float
     judging: float
+    sharing: float
 
     @classmethod
     def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
-        """Times a batch of each model on the testbed's demonstrations, and its judge on their programs. `at_once`: how many
-        arms share the machine, and so the judge. Raises `UserError` where the testbed has not what an arm's evaluation asks."""
-        with study.testbed.open(Context()) as testbed:
+        """Times the study's models, data and judge. `at_once`: how many runs share the machine, and so the judge. Raises
+        `UserError` where the testbed lacks what an arm's evaluation asks for."""
+        started = time.perf_counter()
+        with open_testbed(study.testbed, Context()) as testbed:
             for arm in arms:
                 check_public(arm.evaluation, testbed)
-            prompts = {split: list(testbed.prompts(split)) for split in SPLITS}
-            shown = {row.prompt.id: row for row in testbed.demonstrations("train")}  # one a prompt
-            rows = list(shown.values())[:TIMED]
-            words = testbed.words() if hasattr(testbed, "words") else ()
-            judging = judge_seconds(testbed.judge, prompts["train"], rows) * at_once
+            prompts: dict[Split, int] = {split: len(testbed.prompts(split)) for split in SPLITS}
+            demonstrations = rows_of(testbed, "demonstrations")
+            opening = time.perf_counter() - started
+            examples = Examples.of(testbed, demonstrations)
+            size = DataSize(prompts["train"], len(demonstrations), len(rows_of(testbed, "preferences")))
+            judging = judging_seconds(testbed, examples) * at_once
         models = [arm.model for arm in arms]
-        asked = [row.prompt for row in rows] or prompts["train"][:TIMED]
-        answers = [row.completion for row in rows] or [None] * len(asked)
-        speeds = {model: model_speed(model, words, asked, answers, study) for model in set(models)}
-        return cls(speeds, {split: len(prompts[split]) for split in SPLITS}, judging)
+        speeds = {model: measure_speed(model, examples, study) for model in set(models)}
+        return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
-        """Training plus measuring. An arm under a compute budget is taken to share it with its stages half and half; without
-        one a method learns from steps x rollouts answers of its own, or passes over the training prompts."""
-        arm, method = run.arm, run.arm.method
-        speed = self.speeds[arm.model]
-        if method is None or (not hasattr(method, "optim") and not hasattr(method, "draw")):
-            training = 0.0  # nothing is trained
-        elif arm.budget is not None and arm.budget.unit == "compute":
-            training = arm.budget.amount / 2 / speed.flops * speed.training
-        else:
-            training = self.trained(method) * speed.training
-        if method is not None and getattr(arm.reward, "kind", "") == "tests":
-            training += self.drawn(method) * self.judging
-        return STARTING + training + self.measuring(arm)
+        """Of one run: opening, training, the looks while it trains, and measuring."""
+        speed = self.speeds[run.arm.model]
+        cost = self.cost(run)
+        training = self.training_seconds(run.arm, cost, speed)
+        measuring = self.look_seconds(run.arm, cost, speed) + self.measuring_seconds(run.arm, speed)
+        return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
-    def trained(self, method: Any) -> float:
-        """How many trained answers the method's work is worth."""
-        if hasattr(method, "rollouts"):
-            return ROLLOUT * method.steps * method.rollouts
-        drawn = self.drawn(method)
-        return drawn + getattr(method, "epochs", 0) * (drawn / method.draw.samples if drawn else self.prompts["train"])
+    def cost(self, run: PlannedRun) -> Cost:
+        """What a run's method takes under the study's budget, what its stages use charged to it."""
+        arm = run.arm
+        if arm.method is None:
+            return Cost()
+        cost = arm.method.cost(self.data_size(arm))
+        if arm.budget is None:
+            return cost
+        if arm.budget.unit == "labels":
+            return cost.times(min(1.0, arm.budget.amount / cost.scored)) if cost.scored else cost
+        flops = self.flops(arm, cost)
+        charged = sum(self.stage_flops(need.name) for need in run.needs)
+        return cost.times(max(0.0, arm.budget.amount - charged) / flops) if flops else cost
 
-    def drawn(self, method: Any) -> int:
-        """How many answers the method draws and has scored."""
-        if hasattr(method, "rollouts"):
-            return method.steps * method.rollouts
-        if not hasattr(method, "draw"):
-            return 0
-        rounds = getattr(method, "rounds", 0) or getattr(method, "steps", 1)
-        return rounds * (method.prompts or self.prompts["train"]) * method.draw.samples
+    def stage_flops(self, name: str) -> float:
+        """What a stage's compute is counted as."""
+        arm = plan_run(self.study, name, self.study.stages[name], 0, Path(), measure="none").arm
+        return 0.0 if arm.method is None else self.flops(arm, arm.method.cost(self.data_size(arm)))
 
-    def measuring(self, arm: Arm) -> float:
-        """The grid on the validation split, and for a result two decodings of the test split."""
+    def flops(self, arm: Arm, cost: Cost) -> float:
+        """2N FLOP a token read or drawn, 6N a token trained; a learned reward reads what it scores."""
+        scored = cost.scored if saved_models(arm.reward) else 0.0
+        read = cost.drawn + cost.forward + scored + 3 * (cost.trained + cost.critic_trained)
+        return read * self.speeds[arm.model].forward_flops
+
+    def data_size(self, arm: Arm) -> DataSize:
+        """What the method finds: the testbed's own, a stage's (at most one pair or ranking a prompt), a file's lines."""
+        source, size = arm.preferences, self.size
+        if source is None:
+            return size
+        stage = self.study.stages.get(source.removeprefix(STAGE)) if source.startswith(STAGE) else None
+        if stage is None:
+            return DataSize(size.prompts, size.demonstrations, count_lines(Path(source)))
+        cost = stage.method.cost(size)
+        answers = round(cost.scored / size.prompts) if stage.method.product == "rankings" and size.prompts else 2
+        return DataSize(size.prompts, size.demonstrations, size.prompts, answers)
+
+    def training_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
+        scoring = speed.forward if saved_models(arm.reward) else self.judging
+        return (
+            cost.drawn * speed.sampling
+            + cost.scored * scoring
+            + (cost.trained + cost.critic_trained) * speed.training
+            + cost.forward * speed.forward
+        )
+
+    def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
+        """The looks at the validation split while a policy is trained."""
+        if arm.evaluator is None or not cost.trained:
+            return 0.0
         spec = arm.evaluation
-        limits = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
-        answers = limits["validation"] * len(spec.temperatures) * spec.validation_samples * (arm.measure != "none")
-        tested = limits["test"] * 2 * spec.samples * (arm.measure == "test")
-        drawn = (answers + tested) * getattr(arm.method, "n", 1)  # best of n
-        judged = drawn + tested * bool(spec.submissions) * (1 + spec.clusters)
-        return drawn * SAMPLED * self.speeds[arm.model].forward + judged * self.judging
+        answers = arm.looks * min(self.prompts["validation"], spec.look_prompts) * spec.look_samples
+        return (
+            answers * (speed.sampling + self.grading(arm, speed))
+            + min(answers, arm.looks * spec.kl_samples) * KL_READS * speed.forward
+        )
+
+    def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
+        """The grid of temperatures on the validation split, and for a result two decodings of the test split."""
+        spec = arm.evaluation
+        if arm.measure == "none" or arm.evaluator is None:
+            return 0.0
+        prompts = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
+        tested = prompts["test"] * 2 * spec.samples * (arm.measure == "test")
+        answers = prompts["validation"] * len(spec.temperatures) * spec.validation_samples + tested
+        drawn = answers * (1 if arm.method is None else arm.method.inference().n)
+        selected = drawn if drawn > answers else 0
+        filtered = tested * bool(spec.submissions) * (1 + spec.clusters)
+        kl = min(spec.kl_samples, tested) * KL_READS * (arm.init is not None)
+        return (
+            drawn * speed.sampling
+            + answers * self.grading(arm, speed)
+            + (selected + filtered) * self.judging
+            + kl * speed.forward
+        )
+
+    def grading(self, arm: Arm, speed: Speed) -> float:
+        """Seconds that grading an answer takes: a learned evaluator reads it, a judge runs it."""
+        return speed.forward if saved_models(arm.evaluator) else self.judging
 
 
-def model_speed(
-    model: ModelSpec,
-    words: Sequence[str],
-    prompts: Sequence[Prompt],
-    answers: Sequence[Completion | None],
-    study: Study,
-) -> Speed:
-    """Times one training step and one forward pass of the model, without its adapters."""
-    import torch
-
-    from preflab.arm.open import pick_device
-    from preflab.batch import collate
-    from preflab.models import forward
-    from preflab.models.load import load_model
-
-    torch.set_num_threads(study.threads)
-    shape = model.tiny.model_copy(update={"words": words})
-    lm = load_model(model.model_copy(update={"lora": None, "tiny": shape}), seed=0, device=pick_device(study.device))
-    ends = [lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER for answer in answers]
-    most = min(study.token_budget, TOKENS)
-    ends = [end[: most // 2] for end in ends]
-    starts = [lm.encode_prompt(prompt)[-most // 2 :] for prompt in prompts]
-    longest = max(len(start) + len(end) for start, end in zip(starts, ends, strict=True))
-    rows = max(1, most // longest)  # a micro-batch, as in training
-    batch = collate(starts[:rows], ends[:rows])
-
-    def timed(train: bool) -> float:
-        started = time.perf_counter()
-        with torch.set_grad_enabled(train):
-            logprobs = forward.token_logprobs(lm.model, batch).logprobs
-            if train:
-                logprobs.sum().backward()
-            logprobs.sum().item()  # waits for the device
-        return (time.perf_counter() - started) / len(batch)
-
-    timed(True)  # the first call allocates
-    return Speed(timed(True), timed(False), 6.0 * lm.size * batch.tokens / len(batch))
+def rows_of(testbed: Testbed, kind: str) -> Sequence[Any]:
+    """The training records of a kind; none where the testbed has none."""
+    try:
+        return {"demonstrations": testbed.demonstrations, "preferences": testbed.preferences}[kind]("train")
+    except UserError:
+        return ()
 
 
-def judge_seconds(
-    judge: Callable[[Sequence[tuple[str, Sequence[Test]]]], list[Verdict]],
-    prompts: Sequence[Prompt],
-    rows: Sequence[Demonstration],
-) -> float:
-    """Seconds a program, all workers busy; 0 where answers are no programs."""
-    tests = {
-        prompt.id: (*prompt.public_tests, *prompt.hidden_tests) for prompt in prompts if isinstance(prompt, Problem)
-    }
-    programs = [(row.completion.text, tests[row.prompt.id]) for row in rows if tests.get(row.prompt.id)]
-    programs = programs or [("pass", found) for found in list(tests.values())[:TIMED] if found]
-    if not programs:
-        return 0.0
-    judge([("1", programs[0][1])])  # the first call opens the sandbox
-    started = time.perf_counter()
-    judge(programs)
-    return (time.perf_counter() - started) / len(programs)
+def count_lines(path: Path) -> int:
+    """Records of a file, or of the files of a directory; 0 where it cannot be read, which the run will say."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    try:
+        return sum(1 for file in files for line in file.open("rb") if line.strip())
+    except OSError:
+        return 0

@@ -1,0 +1,159 @@
+"""How fast this machine is at a study's work: short timings of its models, its data and its judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from preflab import ops
+from preflab.arm.open import pick_device
+from preflab.batch import TokenBatch, collate
+from preflab.meter import Meter
+from preflab.models import forward, lora
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load_model
+from preflab.models.spec import ModelSpec
+from preflab.sampling.base import Decoding
+from preflab.spec import Context
+from preflab.study.spec import Study
+from preflab.testbeds.base import Testbed
+from preflab.train.learner import Learner, Optim, Terms
+from preflab.types import Completion, Problem, Prompt
+
+TIMED_ROWS = 64
+"""Rows of a timed batch, programs of a timed judgement."""
+TIMED_TOKENS = 4096
+"""Tokens of a timed batch at most: a paper's micro-batch may be more than this machine holds."""
+UPDATE_ROWS = 32
+"""Rows of a timed update: a mini-batch of middle size."""
+ANSWER_TOKENS = 16
+"""Tokens of an answer where the data have none."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one model, for one row (a prompt and an answer of the data's mean lengths): seconds to sample the answer, to train on
+    the row, and to read it in a forward pass. `tokens` of a row; `parameters` of the model; `loading`: seconds to load it."""
+
+    sampling: float
+    training: float
+    forward: float
+    tokens: float
+    parameters: int
+    loading: float
+
+    @property
+    def forward_flops(self) -> float:
+        """Of a forward pass over a row, as the meter counts it: 2N a token."""
+        return 2.0 * self.parameters * self.tokens
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Prompts with answers, one a prompt, to time a model on. `words`: the testbed's, for a model with a word vocabulary."""
+
+    prompts: Sequence[Prompt]
+    answers: Sequence[Completion | None]
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, testbed: Testbed, demonstrations: Sequence[Any]) -> Examples:
+        by_prompt = {row.prompt.id: row for row in demonstrations}
+        rows = list(by_prompt.values())
+        chosen = rows[:: max(1, len(rows) // TIMED_ROWS)][:TIMED_ROWS]  # of all lengths
+        if chosen:
+            return cls([row.prompt for row in chosen], [row.completion for row in chosen], testbed.words())
+        prompts = list(testbed.prompts("train"))[:TIMED_ROWS]
+        return cls(prompts, [None] * len(prompts), testbed.words())
+
+
+def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
+    """Times a model on the examples as a run of the study would use it: its device, precision, threads and adapters."""
+    torch.set_num_threads(study.threads)
+    started = time.perf_counter()
+    shape = model.tiny.model_copy(update={"words": examples.words})
+    plain = model.model_copy(update={"lora": None, "tiny": shape})
+    lm = load_model(plain, seed=0, device=pick_device(study.device))
+    if model.lora is not None:
+        lm = lm.with_model(lora.attach(lm.model, model.lora, seed=0))
+    if study.precision == "bf16":
+        forward.use_bf16(lm.model)
+    loading = time.perf_counter() - started
+    prompts, answers = encode_examples(lm, examples)
+    batch = collate(prompts, answers)
+    mean_length = max(1, round(sum(map(len, answers)) / len(answers)))
+    decoding = Decoding(max_new_tokens=min(study.evaluation.max_new_tokens, mean_length))
+    learner = Learner(lm.model, Optim(), token_budget=min(study.token_budget, TIMED_TOKENS), meter=Meter())
+    update = batch.select(range(min(UPDATE_ROWS, len(batch))))
+    with study.sampler.open(Context()) as sampler:
+        sample = partial(sampler.sample, lm, prompts, seeds=range(len(prompts)), decoding=decoding)
+        sampling = seconds_of(sample) / len(batch)
+    return Speed(
+        sampling=sampling,
+        training=seconds_of(partial(train_once, lm, learner, update)) / len(update),
+        forward=seconds_of(partial(read_once, lm, batch)) / len(batch),
+        tokens=batch.tokens / len(batch),
+        parameters=lm.size,
+        loading=loading,
+    )
+
+
+def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts and answers as ids, each cut to half of the tokens that are timed or that the model reads, as many as fit."""
+    most = min(TIMED_TOKENS, lm.context) // 2
+    prompts = [lm.encode_prompt(prompt)[-most:] for prompt in examples.prompts]
+    answers = [
+        (lm.encode_completion(answer) if answer else [lm.end_ids[0]] * ANSWER_TOKENS)[:most]
+        for answer in examples.answers
+    ]
+    longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+    rows = max(1, TIMED_TOKENS // longest)
+    return prompts[:rows], answers[:rows]
+
+
+def train_once(lm: LanguageModel, learner: Learner, batch: TokenBatch) -> None:
+    def terms(rows: TokenBatch) -> Terms:
+        return Terms(-forward.token_logprobs(lm.model, rows).logprobs, rows.mask, {})
+
+    learner.step(batch, terms, count=float(batch.completion_lengths.sum()), progress=0.0)
+
+
+def read_once(lm: LanguageModel, batch: TokenBatch) -> None:
+    def terms(rows: TokenBatch) -> torch.Tensor:
+        return ops.sequence_sum(forward.token_logprobs(lm.model, rows).logprobs, rows.mask)
+
+    forward.by_micro_batch(lm.model, terms, batch, TIMED_TOKENS).sum().item()  # waits for the device
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds of a call; the first call, which allocates, is not timed unless it is long."""
+    started = time.perf_counter()
+    work()
+    first = time.perf_counter() - started
+    if first > 5.0:
+        return first
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def judging_seconds(testbed: Testbed, examples: Examples) -> float:
+    """Seconds a program, all workers busy; 0 where answers are not programs."""
+    if not testbed.tested:
+        return 0.0
+    texts = [answer.text if answer else "pass" for answer in examples.answers]
+    problems = {prompt.id: prompt for prompt in testbed.prompts("train") if isinstance(prompt, Problem)}
+    known = [(problems.get(prompt.id), text) for prompt, text in zip(examples.prompts, texts, strict=True)]
+    answers = [(text, (*row.public_tests, *row.hidden_tests)) for row, text in known if row is not None]
+    answers = [answer for answer in answers if answer[1]]
+    if not answers:
+        return 0.0
+    testbed.judge([("1", answers[0][1])])  # the first call opens the sandbox
+    started = time.perf_counter()
+    testbed.judge(answers)
+    return (time.perf_counter() - started) / len(answers)
