@@ -3,9 +3,12 @@ example of a study file its meaning. `make docs` checks the links."""
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -94,3 +97,20 @@ def test_study_files_in_the_documentation(page: str, text: str) -> None:
     from preflab.study.spec import Study
 
     assert parse_spec(Study, yaml.safe_load(text), where=page).arms
+
+
+RECORDS = sorted((DOCS / "results").glob("*.json.gz"))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record.name for record in RECORDS])
+def test_results_are_small_and_agree(record: Path, script: Callable[[str], ModuleType]) -> None:
+    """Protects the committed results: today's code reads the record, page and Markdown tell its verdict, all three files are
+    small, and nothing in them depends on when they were packed."""
+    publish_results = script("publish_results")
+    results = publish_results.read_record(record)
+    folder, study = record.parent, results.study
+    files = {name: (folder / f"{study}.{name}").read_bytes() for name in ("md", "html.gz", "json.gz")}
+    assert sum(map(len, files.values())) <= publish_results.LARGEST
+    assert files["md"].decode().startswith(f"# {results.verdict.sentence}")
+    assert results.verdict.sentence in gzip.decompress(files["html.gz"]).decode()
+    assert files["html.gz"][4:8] == files["json.gz"][4:8] == bytes(4)  # no time

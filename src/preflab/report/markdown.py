@@ -147,7 +147,7 @@ def _comparisons(results: Results) -> str:
         names = f"{escaped(pair.first)} − {escaped(pair.second)}"
         outcome = escaped(views.outcome_words(pair)) + (", preliminary" if pair.preliminary else "")
         rows.append([names, escaped(metric.label), gap, escaped(ends), numbers.format_number(pair.p_value), outcome])
-    return "## ArmResult against arm\n\n" + grid(["Pair", "Metric", "Difference", "95% interval", "p", "Outcome"], rows)
+    return "## Arm against arm\n\n" + grid(["Pair", "Metric", "Difference", "95% interval", "p", "Outcome"], rows)
 
 
 def _samples(results: Results) -> str:
