@@ -129,7 +129,7 @@ WALKS = (
             sampling/decode.py: DecodeBatch.__init__, DecodeBatch._prefill
             sampling/cache.py: InPlaceCache.begin
             models/forward.py: Head.__init__, Head.__call__ as head
-            sampling/draw.py: choose, keep, draw_tokens
+            sampling/draw.py: choose_tokens, kept_ids, draw_tokens
             sampling/request.py: DrawnRows.add
             sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
             sampling/request.py: DrawnRows.samples

@@ -1,4 +1,4 @@
-"""Rank, world and sums over ranks: a no-op on one process."""
+"""The number of ranks, and sums over ranks; on one process a sum is the value itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def world() -> int:
 
 
 def all_sum(values: Tensor) -> Tensor:
-    """The sum over all ranks, the same on each; `values` itself on one process."""
+    """The sum of `values` over all ranks, elementwise, the same on each rank; `values` itself on one process."""
     if world() > 1:
         values = values.clone()
         torch_dist.all_reduce(values, op=torch_dist.ReduceOp.SUM)

@@ -1,7 +1,7 @@
 """The one exception for the user's mistakes.
 
 A `UserError` says what was wrong, where (file, line, field) and what to do. The command line prints it without a
-traceback and exits with code 2. Everything else that is raised is a defect of preflab or a failure of the machine.
+traceback and exits with code 2. Any other exception is a defect of preflab or a failure of the machine.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake of the user's: what was wrong, where, and what to do about it."""
+    """A mistake of the user: what was wrong, where, and what to do about it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known name closest to `name` (empty when nothing is close), then all known names."""
+    """A hint with the known name closest to `name` (left out where none is close), then all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""

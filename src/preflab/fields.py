@@ -1,4 +1,4 @@
-"""The kinds of numbers that specs are made of, each with the range that is checked when a spec is read."""
+"""The types of the numbers in specs, each with its range, which is checked when a spec is read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an arm has used, and the one budget that binds.
+"""The compute and labels that an arm has used.
 
-Compute is counted as 2N FLOP per forward or sampled token and 6N per trained token, N being the parameters of the model
-at work; critic, reference and reward model are charged like the policy. Labels are preference labels or reward calls.
+Compute is 2N FLOP for each forward or sampled token and 6N for each trained token, N being the number of parameters of the
+model at work; critic, reference and reward model are charged like the policy. Labels are preference labels or reward calls.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Unit = Literal["compute", "labels"]
 
 
 class Meter:
-    """Counts what an arm uses; a checkpoint keeps it."""
+    """Counts what an arm uses. A checkpoint keeps the counts, so that a resumed arm goes on counting."""
 
     def __init__(self) -> None:
         self.counts: dict[str, float] = {
@@ -25,25 +25,26 @@ class Meter:
         }
 
     def sampled(self, parameters: int, prompt_tokens: int, new_tokens: int) -> None:
-        """A sampler read `prompt_tokens` and drew `new_tokens`: 2N each."""
+        """Charges a sampler that read `prompt_tokens` and drew `new_tokens`: 2N for each token."""
         self.counts["flops"] += 2.0 * parameters * (prompt_tokens + new_tokens)
         self.counts["sampled_tokens"] += new_tokens
 
     def forward(self, parameters: int, tokens: int) -> None:
-        """A forward pass: 2N a token."""
+        """Charges a forward pass: 2N for each token."""
         self.counts["flops"] += 2.0 * parameters * tokens
         self.counts["forward_tokens"] += tokens
 
     def trained(self, parameters: int, tokens: int) -> None:
-        """Forward and backward: 6N a token."""
+        """Charges a forward and a backward pass: 6N for each token."""
         self.counts["flops"] += 6.0 * parameters * tokens
         self.counts["trained_tokens"] += tokens
 
     def labelled(self, labels: int) -> None:
+        """Charges preference labels or reward calls."""
         self.counts["labels"] += labels
 
     def used(self, unit: Unit) -> float:
-        """FLOP or labels so far."""
+        """What was used so far: FLOP or labels."""
         return self.counts["flops" if unit == "compute" else "labels"]
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Specs and where their names come from.
+"""Specs, and the names by which they are found.
 
-A spec is frozen data: its fields are the settings, their defaults the vetted values. Every variant carries its tag
-`kind`. `spec.open(context)` gives the live thing as a context manager (see `Context`); a method's spec has `train`
-instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that reading a list of names imports
-no torch; `package.module:Name` and installed entry points work wherever a `kind` does.
+A spec is frozen data: its fields are the settings, and their defaults are vetted values. Every variant carries its tag
+`kind`. `spec.open(context)` is a context manager that gives the live object (see `Context`); a method's spec has `train`
+instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that listing the names imports no torch.
+`package.module:Name` and installed entry points work wherever a `kind` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -27,9 +27,6 @@ from preflab.errors import UserError, nearest
 from preflab.meter import Meter
 from preflab.targets import load_object
 
-if TYPE_CHECKING:
-    from preflab.testbeds.base import Testbed
-
 
 class Spec(BaseModel):
     """Frozen settings; an unknown key is refused at every depth."""
@@ -38,10 +35,10 @@ class Spec(BaseModel):
 
 
 class HoldsModels(Spec):
-    """What every spec answers that may name saved reward models: a reward, an evaluator, a method."""
+    """The base of every spec that may name saved reward models: a reward, an evaluator, a method."""
 
     def saved_models(self) -> tuple[str, ...]:
-        """The paths of the reward models that it names; `stage:NAME` where a study's stage makes one."""
+        """The paths of the reward models that the spec names; `stage:NAME` where a study's stage makes one."""
         return ()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
@@ -52,20 +49,28 @@ class HoldsModels(Spec):
 
 @dataclass(frozen=True)
 class Context:
-    """What opening a spec may use: seed, device, a place to write, the testbed that is already open, and the meter.
+    """What `spec.open` may use.
 
-    Whoever does work charges it to the meter: the sampler its tokens, a reward its labels or its forward passes.
+    seed: of everything random that the opened object does.
+    device: where a model that it loads computes, such as "cpu" or "cuda".
+    workdir: the directory of the run, where it may write files.
+    testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
+    meter: every opened object charges its work to it: a sampler its tokens, a reward its labels or its forward passes.
     """
 
     seed: int = 0
     device: str = "cpu"
     workdir: Path = field(default_factory=lambda: Path("."))
-    testbed: Testbed | None = None
+    testbed: Any = None  # the layer of testbeds lies above this one
     meter: Meter = field(default_factory=Meter)
 
 
 class Registry:
-    """The names of one layer: `kind -> module:Class`. One visible mapping a layer, in its package's `__init__`."""
+    """The names of one layer: `kind -> module:Class`, written out in its package's `__init__`.
+
+    `noun`: what the layer's objects are called in messages. `group`: the entry points of plugins. `base`: the class from
+    which every spec of the layer derives.
+    """
 
     def __init__(self, noun: str, group: str, known: Mapping[str, str], base: type[Spec] = Spec) -> None:
         self.noun = noun
@@ -81,26 +86,29 @@ class Registry:
         """The spec class behind a name; raises `UserError` with the nearest right name."""
         target = self.known.get(name) or next((p.value for p in entry_points(group=self.group, name=name)), None)
         if target is not None:
-            found = self._installed(name, target)
+            spec_class = self._load_installed(name, target)
         elif ":" in name:  # the user's own, which may lie in the current directory
-            found = load_object(name, self.noun)
+            spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
-        if not (isinstance(found, type) and issubclass(found, self.base)):
+        if not (isinstance(spec_class, type) and issubclass(spec_class, self.base)):
             raise UserError(f"The {self.noun} {name!r} must be a class that derives from {name_class(self.base)}.")
-        if inspect.isabstract(found):
-            raise UserError(f"The {self.noun} {name!r} must define `{min(found.__abstractmethods__)}`.")
-        return found
+        if inspect.isabstract(spec_class):
+            raise UserError(f"The {self.noun} {name!r} must define `{min(spec_class.__abstractmethods__)}`.")
+        return spec_class
 
-    def _installed(self, name: str, target: str) -> Any:
+    def _load_installed(self, name: str, target: str) -> Any:
         module_name, _, attribute = target.partition(":")
         try:
             return getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:  # whatever a plugin's import raises
+        except Exception as error:  # the import of a plugin may raise anything
             raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
 
     def parse(self, value: Any) -> Any:
-        """A spec from itself, from its bare name, or from a mapping with its `kind`."""
+        """A spec of the layer from a spec (returned as it is), from a bare name, or from a mapping with a `kind`.
+
+        Raises `UserError` for an unknown name or key and for a value out of its range.
+        """
         if isinstance(value, self.base):
             return value
         if isinstance(value, str):
@@ -120,7 +128,7 @@ class Registry:
         target = f"{cls.__module__}:{cls.__qualname__}"
         named = {point.name: point.value for point in entry_points(group=self.group)} | self.known
         kind = next((name for name, known in named.items() if known == target), None)
-        if kind is None:  # a package may hand on a class that is defined further down
+        if kind is None:  # a package may re-export a class that another of its modules defines
             tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
             kind = tag if tag in named and self.load(tag) is cls else target
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
@@ -131,22 +139,23 @@ Opened = TypeVar("Opened")
 
 @contextmanager
 def open_spec(spec: Any, context: Context, base: type[Opened]) -> Generator[Opened]:
-    """What a spec opens. Raises `UserError` where that does not derive from `base`, which has the defaults of all that
+    """The object that a spec opens. Raises `UserError` where it does not derive from `base`, which has a default for all that
     preflab asks of it."""
-    with spec.open(context) as thing:
-        if not isinstance(thing, base):
+    with spec.open(context) as opened:
+        if not isinstance(opened, base):
             raise UserError(
-                f"{name_class(type(spec))} opened a {name_class(type(thing))}, which must derive from {name_class(base)}."
+                f"{name_class(type(spec))} opened a {name_class(type(opened))}, which must derive from {name_class(base)}."
             )
-        yield thing
+        yield opened
 
 
-def name_class(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def name_class(cls: type) -> str:
+    """`module.Class`."""
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def variant(registry: Registry) -> tuple[Any, ...]:
-    """Annotations of a field that holds any spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
+    """The annotations of a field that holds a spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),
@@ -163,7 +172,7 @@ def read_spec(cls: type[_Model], path: Path) -> _Model:
 
 
 def read_data(path: Path) -> Any:
-    """What a YAML, TOML or JSON file holds; raises `UserError` where it cannot be read."""
+    """The content of a YAML, TOML or JSON file as plain data; raises `UserError` where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
@@ -184,8 +193,10 @@ def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
 
 
 def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
-    """A validation error in the user's words, one line a field. A list that is too short only without its wrong items is not
-    mentioned beside them."""
+    """A validation error in words for the user, one line for each field.
+
+    A list that is too short only because some of its items are wrong is left out: the items themselves are listed.
+    """
     lines = []
     items = error.errors(include_url=False)
     parents = {item["loc"][:-1] for item in items}
@@ -198,22 +209,23 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
             hint = nearest(str(item["loc"][-1]), known) if known else ""
             lines.append(f"unknown key `{place}`.{hint}")
         else:
-            given = json.dumps(item.get("input"), default=str)[:80]
-            lines.append(f"{f'`{place}`: ' if place else ''}{item['msg']} (given: {given}).")
+            value = json.dumps(item.get("input"), default=str)[:80]
+            lines.append(f"{f'`{place}`: ' if place else ''}{item['msg']} (given: {value}).")
     return "\n  ".join(lines)
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where an error is: of every model that may stand there (in a union, list or mapping)."""
+    """The known keys at the place of an error: those of every model that may stand there (in a union, list or mapping)."""
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # else a place in a list or mapping, or a union's tag, which names no field
+        if inner:  # otherwise `part` is an index, a key of a mapping or the tag of a union, and not a field
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation holds, however deeply."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models_in(argument)]

@@ -13,15 +13,15 @@ from preflab.errors import UserError, nearest
 
 
 def load_object(target: str, noun: str) -> Any:
-    """What `module:name` (or `package.module:Class.name`) stands for; raises `UserError` saying which half is wrong."""
+    """The object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half is wrong."""
     module_name, _, path = target.partition(":")
     if not module_name or not path:
-        raise UserError(f"The {noun} {target!r} is no `module:function`, such as `my_rewards:brevity`.")
+        raise UserError(f"The {noun} {target!r} is not a `module:function`, such as `my_rewards:brevity`.")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module_name)
+        loaded: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
             raise UserError(f"The {noun} {target!r} does not load, at {where_raised(error)}: {error}") from error
@@ -34,23 +34,23 @@ def load_object(target: str, noun: str) -> Any:
             f"The {noun} {target!r} does not load, at {where_raised(error)}: {type(error).__name__}: {error}"
         ) from error
     for part in path.split("."):
-        if not hasattr(found, part):
-            names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
-            raise UserError(f"The {noun} {target!r} does not load: no {part!r} there.{nearest(part, names)}")
-        found = getattr(found, part)
-    return found
+        if not hasattr(loaded, part):
+            names = [name for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")]
+            raise UserError(f"The {noun} {target!r} does not load: it has no {part!r}.{nearest(part, names)}")
+        loaded = getattr(loaded, part)
+    return loaded
 
 
 def load_function(target: str, noun: str) -> Callable[..., Any]:
-    """The function that `target` stands for; raises `UserError` when it is none."""
-    found = load_object(target, noun)
-    if not callable(found):
-        raise UserError(f"The {noun} {target!r} is a {type(found).__name__}, no function.")
-    return found
+    """The function that `target` names. Raises `UserError` where `target` names something else."""
+    loaded = load_object(target, noun)
+    if not callable(loaded):
+        raise UserError(f"The {noun} {target!r} is a {type(loaded).__name__}, not a function.")
+    return loaded
 
 
 def where_raised(error: BaseException) -> str:
-    """`file:line` of the innermost frame: where a user's function failed."""
+    """`file:line` of the innermost frame outside the import machinery: where a user's module or function failed."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,9 +1,9 @@
-"""The records: what passes between testbeds, rewards, samplers and evaluators. No tensors, no torch.
+"""The records that testbeds, rewards, samplers and evaluators exchange. No tensors, no torch.
 
-A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Four records put them together
-for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a `Ranking` (K answers with
-scores) and a `Rated` answer (one, good or not). A `Problem` is a prompt whose answers can be tested: its `Test`s are opaque
-data that only the testbed's judge understands.
+A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Four records combine them for
+training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a `Ranking` (K answers with scores)
+and a `Rated` answer (one answer, desirable or not). A `Problem` is a prompt whose answers can be tested: its `Test`s are
+opaque data that only the testbed's judge understands.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 VERDICT = "verdict/"
-"""What the metrics of a judge's verdicts begin with: `verdict/passed` is the share that passed."""
+"""The prefix of the metrics of a judge's verdicts: `verdict/passed` is the share that passed."""
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
+    """One message of a dialogue."""
+
     role: Role
     content: str
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A dialogue whose next turn is the assistant's. `id` is unique within its testbed; `level` is a difficulty or ''."""
+    """A dialogue whose next turn is the assistant's. `id` is unique in its testbed; `level` is the difficulty, '' if none."""
 
     id: str
     turns: tuple[Turn, ...]
@@ -35,8 +37,8 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of a program: `input` and expected `output`, plain data (JSON) whose meaning the judge knows. `how`: what else
-    it must know of the problem, if anything."""
+    """One test of a program: `input` and expected `output`, plain data (JSON) that the judge understands. `how`: what else the
+    judge must know about the problem, None if nothing."""
 
     __test__ = False  # not a test case for pytest to collect
     input: Any
@@ -46,7 +48,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Problem(Prompt):
-    """A prompt whose answers are programs. Public tests are shown in the statement; hidden ones decide."""
+    """A prompt whose answers are programs. The statement shows the public tests; the hidden tests decide."""
 
     public_tests: tuple[Test, ...] = ()
     hidden_tests: tuple[Test, ...] = ()
@@ -54,7 +56,7 @@ class Problem(Prompt):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer as text, without the end-of-turn token. `truncated`: it hit the length limit before ending."""
+    """An answer as text, without the end-of-turn token. `truncated`: it reached the length limit before it ended."""
 
     text: str
     truncated: bool = False
@@ -62,14 +64,16 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
+    """A prompt with an answer to imitate."""
+
     prompt: Prompt
     completion: Completion
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers, ordered. `margin`: by how much the chosen one is better, in the labeller's units; `probability`: how
-    sure the labeller is that it is better (below 1/2: rather not). None where the data do not say."""
+    """Two answers, ordered. `margin`: by how much the chosen answer is better, in the labeller's units. `probability`: the
+    labeller's probability that it is better (below 1/2: the other one is likelier). None where the data give none."""
 
     prompt: Prompt
     chosen: Completion
@@ -80,7 +84,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """One answer, desirable or not (thumbs up or down)."""
+    """A single answer, desirable or not (thumbs up or down)."""
 
     prompt: Prompt
     completion: Completion
@@ -98,9 +102,11 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge says of one program: `outcome` is 'passed' or why not; which tests passed, in the tests' order.
+    """A judge's verdict on one program.
 
-    `detail` holds the first failing test for people to read (input, expected, got), when there is one.
+    outcome: 'passed', or the reason why not.
+    passed: whether each test passed, in the order of the tests.
+    detail: the first failing test for people to read (input, expected, got), empty where none failed.
     """
 
     outcome: str
@@ -113,13 +119,13 @@ class Verdict:
 
 
 def from_preference(pair: Preference) -> dict[str, Any]:
-    """A preference as plain data (JSON), tests left out."""
-    stated = {"margin": pair.margin, "probability": pair.probability}
+    """A preference as plain data (JSON), without the tests of its prompt."""
+    labels = {"margin": pair.margin, "probability": pair.probability}
     return {
         **_from_prompt(pair.prompt),
         "chosen": [pair.chosen.text, pair.chosen.truncated],
         "rejected": [pair.rejected.text, pair.rejected.truncated],
-        **{name: value for name, value in stated.items() if value is not None},
+        **{name: value for name, value in labels.items() if value is not None},
     }
 
 
@@ -130,7 +136,7 @@ def to_preference(data: Mapping[str, Any]) -> Preference:
 
 
 def from_ranking(ranking: Ranking) -> dict[str, Any]:
-    """A ranking as plain data (JSON), tests left out."""
+    """A ranking as plain data (JSON), without the tests of its prompt."""
     return {
         **_from_prompt(ranking.prompt),
         "completions": [[answer.text, answer.truncated] for answer in ranking.completions],
@@ -144,7 +150,7 @@ def to_ranking(data: Mapping[str, Any]) -> Ranking:
 
 
 def best_and_worst(ranking: Ranking) -> Preference:
-    """A ranking's first answer of the highest score over its first of the lowest; the margin is the scores' gap."""
+    """The pair of a ranking's first answer with the highest score and its first with the lowest; the margin is their gap."""
     best, worst = (ranking.scores.index(score) for score in (max(ranking.scores), min(ranking.scores)))
     gap = ranking.scores[best] - ranking.scores[worst]
     return Preference(ranking.prompt, ranking.completions[best], ranking.completions[worst], margin=gap)

@@ -32,7 +32,7 @@ from preflab.errors import UserError
 from preflab.models import forward
 from preflab.models.heads import Critic
 from preflab.sampling.base import Decoding
-from preflab.sampling.draw import choose
+from preflab.sampling.draw import choose_tokens
 
 VOCABULARY = 37
 SHAPE = {
@@ -170,7 +170,7 @@ def test_ties_and_a_far_policy_stay_finite(llama: Any) -> None:
             uniform = torch.rand(
                 1, generator=torch.Generator().manual_seed(100 * seed + len(tokens)), dtype=torch.float64
             )
-            drawn = choose(tied, uniform, Decoding(top_k=3))
+            drawn = choose_tokens(tied, uniform, Decoding(top_k=3))
             assert drawn.kept is not None and int(drawn.tokens) in drawn.kept.ids[0].tolist()
             tokens.append(int(drawn.tokens))
             ids.append(drawn.kept.ids[0])

@@ -89,13 +89,13 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
         ("def f(p, c):\n    return 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
         ("def f(p, c):\n    return [1]\n", "mine_b:f", "gave 1 scores for 2"),
         ("def f(p):\n    return [1]\n", "mine_b:f", "failed at .*TypeError.*positional"),
-        ("def good(p, c): ...\n", "mine_b:god", "no 'god' there. Did you mean 'good'"),
-        ("x = 3\n", "mine_b:x", "is a int, no function"),
+        ("def good(p, c): ...\n", "mine_b:god", "no 'god'. Did you mean 'good'"),
+        ("x = 3\n", "mine_b:x", "is a int, not a function"),
         ("import absent_module\n", "mine_b:f", r"at .*mine_b\.py:1: No module named 'absent_module'"),
         ("def f(\n", "mine_b:f", r"at .*mine_b\.py:1: SyntaxError"),
         ("raise KeyError('k')\n", "mine_b:f", r"at .*mine_b\.py:1: KeyError"),
         ("", "no_such_module:f", "there is no module 'no_such_module' in"),
-        ("", "mine_b", "is no `module:function`"),
+        ("", "mine_b", "is not a `module:function`"),
     ],
 )
 def test_a_wrong_function_is_named_with_its_line(here: Path, source: str, target: str, complaint: str) -> None:
@@ -332,7 +332,7 @@ def test_one_word_stands_for_a_reward(here: Path) -> None:
     assert REWARDS.dump(own) == {"kind": "mine_c:Own", "weight": 2.0}
     for text, complaint in [
         ("test", "Did you mean 'tests'.*module:function"),
-        ("mine_c:g", "no 'g' there"),
+        ("mine_c:g", "no 'g'"),
         ("learned", "`path`"),
         ("mine_c:Baseless", "must be a class that derives from preflab.rewards.base.RewardSpec"),
         ("mine_c:Shut", "must define `open`"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from preflab.sampling.base import Decoding
-from preflab.sampling.draw import choose, draw_tokens, greedy, keep, uniforms
+from preflab.sampling.draw import choose_tokens, draw_tokens, greedy, kept_ids, uniforms
 
 
 def logs(*probabilities: float) -> torch.Tensor:
@@ -34,7 +34,7 @@ def test_restricted_log_probabilities_are_normalised_over_the_kept_ids() -> None
     """p = (.1, .2, .3, .4), top-k 2 keeps ids 2 and 3 with mass .7: u = .42 < 3/7 = .4286 takes id 2 at log(3/7),
     u = .43 takes id 3 at log(4/7)."""
     logits = logs(0.1, 0.2, 0.3, 0.4).repeat(2, 1)
-    drawn = draw_tokens(logits, torch.tensor([0.42, 0.43], dtype=torch.float64), keep(logits, top_k=2, top_p=1.0))
+    drawn = draw_tokens(logits, torch.tensor([0.42, 0.43], dtype=torch.float64), kept_ids(logits, top_k=2, top_p=1.0))
     assert drawn.tokens.tolist() == [2, 3]
     assert drawn.logprobs.tolist() == pytest.approx([math.log(3 / 7), math.log(4 / 7)], abs=1e-6)
 
@@ -46,7 +46,7 @@ def test_restricted_log_probabilities_are_normalised_over_the_kept_ids() -> None
 def test_top_p_keeps_the_fewest_ids_that_reach_it(top_p: float, kept: list[int]) -> None:
     """p = (.25, .5, .0625, .1875): most probable first 1, 0, 3, 2 with mass .5, .75, .9375, 1. .45 is reached by {1};
     .55 and .74 by {1, 0}; .81 needs id 3; .99 all. At least one id stays."""
-    found = keep(logs(0.25, 0.5, 0.0625, 0.1875), top_k=0, top_p=top_p)
+    found = kept_ids(logs(0.25, 0.5, 0.0625, 0.1875), top_k=0, top_p=top_p)
     assert found is not None
     assert found.ids[0, : int(found.counts[0])].tolist() == kept
     assert found.ids.dtype == torch.int32
@@ -55,14 +55,14 @@ def test_top_p_keeps_the_fewest_ids_that_reach_it(top_p: float, kept: list[int])
 def test_top_p_applies_to_what_top_k_left() -> None:
     """p = (.1, .2, .3, .4): top-k 3 leaves .9, in which id 3 has .444 and ids 3 and 2 have .778. Top-p .75 keeps {2,
     3}; of the whole vocabulary it would keep {1, 2, 3} (.7 < .75)."""
-    found = keep(logs(0.1, 0.2, 0.3, 0.4), top_k=3, top_p=0.75)
+    found = kept_ids(logs(0.1, 0.2, 0.3, 0.4), top_k=3, top_p=0.75)
     assert found is not None
     assert found.ids[0, : int(found.counts[0])].tolist() == [2, 3]
 
 
 def test_rows_keep_different_numbers_of_ids() -> None:
     """Row 0 is flat over four ids, row 1 is nearly certain: counts 4 and 1, and the last id is repeated behind them."""
-    found = keep(torch.cat([logs(0.25, 0.25, 0.25, 0.25), logs(0.001, 0.001, 0.997, 0.001)]), top_k=0, top_p=0.9)
+    found = kept_ids(torch.cat([logs(0.25, 0.25, 0.25, 0.25), logs(0.001, 0.001, 0.997, 0.001)]), top_k=0, top_p=0.9)
     assert found is not None
     assert found.counts.tolist() == [4, 1]
     assert found.ids.tolist() == [[0, 1, 2, 3], [2, 2, 2, 2]]
@@ -75,7 +75,7 @@ def test_top_k_keeps_exactly_k_with_ties_in_bf16(seed: int, k: int) -> None:
     state = torch.Generator().manual_seed(seed)
     logits = (torch.rand(6, 40, generator=state) * 2 - 1).to(torch.bfloat16).float()
     decoding = Decoding(top_k=k)
-    drawn = choose(logits, torch.rand(6, dtype=torch.float64, generator=state), decoding)
+    drawn = choose_tokens(logits, torch.rand(6, dtype=torch.float64, generator=state), decoding)
     if k == 40:
         assert drawn.kept is None
         return
@@ -94,8 +94,8 @@ def test_frequencies_follow_the_distribution(settings: dict[str, float]) -> None
     and renormalised, must not reject at 1e-3 (the seeds are fixed: the result is the same at every run)."""
     logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(3)) * 1.5
     decoding = Decoding(**settings)
-    drawn = choose(logits.expand(20_000, -1), uniforms(range(20_000), 1)[:, 0], decoding)
-    kept = keep(logits, top_k=decoding.top_k, top_p=decoding.top_p)
+    drawn = choose_tokens(logits.expand(20_000, -1), uniforms(range(20_000), 1)[:, 0], decoding)
+    kept = kept_ids(logits, top_k=decoding.top_k, top_p=decoding.top_p)
     ids = torch.arange(12) if kept is None else kept.ids[0, : int(kept.counts[0])].long()
     expected = logits[0, ids].double().softmax(0) * 20_000
     counts = torch.bincount(drawn.tokens, minlength=12)

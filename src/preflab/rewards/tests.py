@@ -21,7 +21,7 @@ from preflab.rewards.base import Reward, RewardSpec
 from preflab.sandbox.judging import UNJUDGED, Judge
 from preflab.sandbox.verdict import ProgramOutcome
 from preflab.spec import Context
-from preflab.testbeds.base import check_judge
+from preflab.testbeds.base import Testbed, check_judge
 from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
 _UNCOMPILED: ProgramOutcome = "compile-error"
@@ -56,7 +56,7 @@ class Tests(RewardSpec):
     @contextmanager
     def open(self, context: Context) -> Generator[TestReward]:
         """Takes the training problems' tests from the open testbed; raises `UserError` where it has none."""
-        testbed = context.testbed
+        testbed: Testbed | None = context.testbed
         if testbed is None:
             raise UserError("The reward `tests` needs a testbed: name one.")
         problems = [prompt for prompt in testbed.prompts("train") if isinstance(prompt, Problem)]

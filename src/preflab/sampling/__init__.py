@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from preflab.sampling.spec import SamplerSpec
 from preflab.spec import Registry
 
-SAMPLERS = Registry("sampler", "preflab.samplers", {"native": "preflab.sampling.native:Native"})
+SAMPLERS = Registry("sampler", "preflab.samplers", {"native": "preflab.sampling.native:Native"}, SamplerSpec)

@@ -1,14 +1,14 @@
-"""What a sampler is asked and what it answers.
+"""The protocol of a sampler: `Sampler.sample`, its settings `Decoding` and its result `Samples`.
 
-`Sampler.sample` is the one verb. A row's sample depends on its prompt and its seed, not (beyond rounding) on who shares
-its batch, so that a run that resumes, or that samples in other portions, gets the same text.
+Up to rounding, a row's sample depends on its prompt and its seed alone, not on the other rows of its batch. So a run that
+resumes, or that samples in other portions, gets the same text.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pydantic import ConfigDict, Field
 from torch import Tensor
@@ -19,7 +19,7 @@ from preflab.spec import Spec
 
 
 class Decoding(Spec):
-    """How to draw tokens. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 leave the distribution whole."""
+    """How to draw tokens. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole vocabulary."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     max_new_tokens: int = Field(default=256, ge=1)
@@ -30,10 +30,14 @@ class Decoding(Spec):
 
 @dataclass(frozen=True)
 class Samples:
-    """`batch`: prompts and drawn completions, in the order asked. `logprobs[B,T]`: log-probability of each drawn token at
-    the sampling temperature, normalised over the kept ids (over the whole vocabulary where nothing was cut; at
-    temperature 0: at temperature 1, of the greedy token). `kept`: the ids left by top-k / top-p, None when unrestricted.
-    `exact`: the log-probabilities are what `models.forward` computes; where not (another precision), PPO asks it anew.
+    """What a sampler drew.
+
+    batch: prompts and drawn completions, in the order of the request.
+    logprobs[B,T]: the log-probability of each drawn token at the sampling temperature, normalised over the kept ids (over
+        the vocabulary where `kept` is None). At temperature 0: that of the greedy token at temperature 1.
+    kept: the token ids that top-k / top-p kept, None where sampling was unrestricted.
+    exact: whether `models.forward` computes the same log-probabilities. Where it does not, since the sampler used another
+        precision, PPO computes them again.
     """
 
     batch: TokenBatch
@@ -42,9 +46,14 @@ class Samples:
     exact: bool = True
 
 
-class Sampler(Protocol):
+class Sampler(ABC):
+    """An opened sampler. It charges the tokens that it reads and draws to the meter of its context."""
+
+    @abstractmethod
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """One completion for each prompt's ids (repeat a prompt for several), drawn with the row's own seed."""
-        ...
+        """Draws one completion for the ids of each prompt, with the seed of its row. Repeat a prompt for several completions.
+
+        Raises `UserError` for a prompt that does not fit the context, and for settings that the sampler does not have.
+        """

@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated once for a batch: written in place, read as views, and left by finished rows."""
+"""A key-value cache that is allocated once for a batch, written in place and read as views; finished rows leave it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Place:
     """Where the next forward pass writes, the same in every layer: rows `first` to `last`, from `column` on. The batch
     needs `rows` rows of `columns` tokens.
 
-    `source`: None when decoding, where the pass's rows are the cache's and see all columns so far. In a prefill, which
-    begins at column 0, a prompt asked for several times passes through the model once: `source` says which row of the
-    pass each row of the cache copies, or, as a number, how many rows each row of the pass fills.
+    `source`: None when decoding, where the rows of the pass are the rows of the cache and see all columns so far. In a
+    prefill, which begins at column 0, equal prompts pass through the model once. Then `source` is the row of the pass that
+    each row of the cache copies, or a number: how many rows of the cache each row of the pass fills.
     """
 
     rows: int = 0
@@ -38,7 +38,7 @@ class InPlaceLayer(CacheLayerMixin):
         self.place = place
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Zeros, for a masked column still meets its value with weight 0, and 0 times a stray NaN is NaN."""
+        """Allocates zeros: attention multiplies the value of a masked column by 0, and 0 times a stray NaN is NaN."""
         place = self.place
         self.keys, self.values = (
             states.new_zeros((place.rows, states.shape[1], place.columns, states.shape[3]))
@@ -47,7 +47,7 @@ class InPlaceLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new states; returns all that the queries may see (views of the cache; in a prefill, the input)."""
+        """Writes the new states; returns all that the queries may see: views of the cache, in a prefill the input itself."""
         if not (self._holds(self.keys, key_states) and self._holds(self.values, value_states)):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -78,10 +78,11 @@ class InPlaceLayer(CacheLayerMixin):
         return self.place.columns
 
     def get_max_cache_shape(self) -> int:
-        """The name of `get_max_length` in earlier releases of transformers 5."""
+        """`get_max_length` as earlier releases of transformers 5 call it."""
         return self.place.columns
 
     def _holds(self, states: Tensor | None, new: Tensor) -> bool:
+        """Whether allocated states have room for the batch, in the type and shape of new ones."""
         return (
             states is not None
             and states.dtype == new.dtype
@@ -95,8 +96,8 @@ class InPlaceLayer(CacheLayerMixin):
 class InPlaceCache(Cache):
     """Keys and values of a model's `layers` layers. `place` says where the next forward pass writes.
 
-    A cache may serve batch after batch without new memory: what an earlier batch left is finite, and masked. After an
-    error it may not be finite, and must not be used again.
+    A cache can serve batch after batch without new memory: the states of an earlier batch are finite, and masked. After
+    an error they may not be finite, and the cache must not be used again.
     """
 
     def __init__(self, layers: int) -> None:
@@ -111,10 +112,10 @@ class InPlaceCache(Cache):
         return place
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Lets the rows leave that are not `alive[rows]`; returns the former place of each row that is left.
+        """Drops the rows that are not `alive[rows]`; returns the former place of each remaining row.
 
         Only as many rows are copied as there are holes before the new end: the rows behind it fill them. A copy costs
-        less than the row's share of one more step, so that leaving at once always pays.
+        less than the row's share of one more step, so it always pays to drop rows at once.
         """
         count = int(alive.sum())
         order = torch.arange(count, device=alive.device)
@@ -129,12 +130,13 @@ class InPlaceCache(Cache):
 
     @property
     def bytes(self) -> int:
-        """What the allocated keys and values take."""
+        """The memory of the allocated keys and values."""
         states = [tensor for block in self.blocks for tensor in (block.keys, block.values) if tensor is not None]
         return sum(tensor.nbytes for tensor in states)
 
 
 def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:
+    """Copies each row of the pass to its rows of the cache; `source` as in `Place`."""
     if isinstance(source, int):
         target.unflatten(0, (-1, source))[:] = states[:, None]
     else:

@@ -1,8 +1,8 @@
 """One batch of rows on its way through the model: prompts first, then one token a step.
 
-Prompts start at column 0 and are prefilled without a mask, as `models.forward` runs them: padding stands to their
-right, where a causal model never looks. New tokens go to one common column a step, behind the longest prompt; the
-columns between a shorter prompt's end and the first new token are masked, and positions are counted per row, without
+Prompts start at column 0 and are prefilled without a mask, as `models.forward` runs them: the padding stands to their
+right, where a causal model never looks. The new tokens of a step go to one common column, behind the longest prompt. The
+columns between the end of a shorter prompt and the first new token are masked; positions are counted for each row, without
 the gap.
 """
 
@@ -23,10 +23,10 @@ PREFILL_TOKENS_ELSEWHERE = 16384
 
 
 class DecodeBatch:
-    """Prompts (equal ones side by side) of which each row has its place in the cache.
+    """A batch of prompts, equal ones side by side. Each row has its place in the cache.
 
-    `hidden[N,D]`: the state before each remaining row's next token. `read`: prompt tokens that the prefill passed
-    through the model, those of each distinct prompt.
+    `hidden[N,D]`: the state before the next token of each remaining row. `tokens_read`: the prompt tokens that the prefill
+    passed through the model, which are those of each distinct prompt.
     """
 
     def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -38,13 +38,13 @@ class DecodeBatch:
         self.cache = cache
         place = cache.begin(len(prompts), columns)
         groups = [(list(prompt), len(list(group))) for prompt, group in groupby(prompts)]
-        self.read = sum(len(prompt) for prompt, _ in groups)
+        self.tokens_read = sum(len(prompt) for prompt, _ in groups)
         self.hidden = self._prefill(groups)
         place.first, place.last, place.column, place.source = 0, len(prompts), width, None
         self.mask = self._mask(width, columns)
 
     def step(self, tokens: Tensor) -> None:
-        """Feeds each row's newest token [N]."""
+        """Passes the newest token of each row [N] through the model."""
         place = self.cache.place
         self.hidden = self.backbone(
             input_ids=tokens[:, None],
@@ -57,7 +57,7 @@ class DecodeBatch:
         place.column += 1
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Drops the rows that are not `alive[N]`; returns the former place of each row that is left."""
+        """Drops the rows that are not `alive[N]`; returns the former place of each remaining row."""
         order = self.cache.keep(alive)
         self.positions = self.positions[order]
         self.mask = None if self.mask is None else self.mask[order]
@@ -69,7 +69,7 @@ class DecodeBatch:
         for chunk in _chunks(groups, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
             lengths = torch.tensor([len(prompt) for prompt, _ in chunk], device=self.device)
             width = int(lengths.max())
-            # Padded with a token of its own, which no model takes for padding that was left unmasked.
+            # A prompt is padded with its own last token: some models warn of unmasked padding where they find their pad id.
             ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt, _ in chunk])
             copies = torch.tensor([count for _, count in chunk], device=self.device)
             source = torch.arange(len(chunk), device=self.device).repeat_interleave(copies)

@@ -1,9 +1,9 @@
-"""transformers' `generate` for architectures that the in-place cache does not serve.
+"""transformers' `generate`, for architectures that the in-place cache does not serve.
 
-`generate` runs the model and keeps whatever state it has; the tokens are still drawn here, by a logits processor that
-draws, files the result and leaves `generate` a single possible token. Seeds, kept ids and log-probabilities therefore
-mean the same as in the native path. Rows in a batch have prompts of one length: no padding, which a state-space model
-or a window of attention may treat in its own way.
+`generate` runs the model and keeps its state. A logits processor of preflab draws the tokens: it draws, records the result
+and leaves `generate` a single possible token. Seeds, kept ids and log-probabilities therefore mean the same as on the native
+path. The prompts of a batch have one length, so that there is no padding, which a state-space model or a window of attention
+may treat in its own way.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from preflab.models.forward import unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
-from preflab.sampling.draw import choose
+from preflab.sampling.draw import choose_tokens
 from preflab.sampling.request import DrawnRows
 
 
 def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: DrawnRows) -> int:
-    """Completes the given rows of the request and files them in `results`; returns the prompt tokens that were read."""
+    """Completes some rows of the request and records them in `results`; returns the number of prompt tokens read.
+
+    stream: [B, new tokens] the uniform numbers of all rows of the request.
+    """
     base = unwrap(lm.model)
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
@@ -49,7 +52,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
 
 
 class Drawing(LogitsProcessor):
-    """Draws each row's token and leaves `generate` no other."""
+    """Draws the token of each row and makes it the only one that `generate` can choose."""
 
     def __init__(self, rows: Tensor, length: int, stream: Tensor, decoding: Decoding, results: DrawnRows) -> None:
         self.rows, self.length, self.stream, self.decoding, self.results = rows, length, stream, decoding, results
@@ -59,7 +62,7 @@ class Drawing(LogitsProcessor):
         column = input_ids.shape[1] - self.length
         rows = self.rows[self.alive]
         logits = scores[self.alive].float() / (self.decoding.temperature or 1.0)
-        drawn = choose(logits, self.stream[rows, column], self.decoding)
+        drawn = choose_tokens(logits, self.stream[rows, column], self.decoding)
         goes_on = self.results.add(rows, column, drawn)
         only = torch.full_like(scores, float("-inf"))
         only[:, 0] = 0.0  # a finished row: `generate` replaces its token by padding
@@ -70,7 +73,7 @@ class Drawing(LogitsProcessor):
 
 @contextmanager
 def _plain_generation(base: Any) -> Generator[None]:
-    """Hides the defaults that came with the model: `generate` would apply its penalties and limits on top."""
+    """Hides the generation defaults of the model, since `generate` would apply their penalties and limits as well."""
     shipped = base.generation_config
     base.generation_config = GenerationConfig()
     try:

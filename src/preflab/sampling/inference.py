@@ -1,4 +1,4 @@
-"""How an answer is made from a policy at test time."""
+"""How a policy answers at test time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from preflab.spec import Spec
 
 
 class Inference(Spec):
-    """One sample, or the best of `n` by a selector that is not what evaluates: the public tests or a reward."""
+    """One sample, or the best of `n` by a selector other than the evaluator: the public tests or a reward."""
 
     n: int = 1
     selector: Literal["public-tests", "reward"] = "public-tests"

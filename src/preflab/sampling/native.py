@@ -1,7 +1,7 @@
-"""The native sampler: rows of like length in one batch, one forward pass a token, finished rows leave.
+"""The native sampler: batches of rows of like length, one forward pass for each token, and finished rows leave.
 
-The walk of one batch: each distinct prompt is prefilled once; then, token by token, one token is drawn for each row,
-the rows that ended leave, and the others take a step. Results are in the order of the request, whatever the batches were.
+Each distinct prompt of a batch is prefilled once. Then, token by token, one token is drawn for each row, the rows that have
+ended leave, and the others take a step. The results are in the order of the request, whatever the batches.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from preflab.meter import Meter
 from preflab.models.forward import Head, in_bf16, unwrap
 from preflab.models.lm import LanguageModel
 from preflab.sampling import fallback
-from preflab.sampling.base import Decoding, Samples
+from preflab.sampling.base import Decoding, Sampler, Samples
 from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
-from preflab.sampling.draw import choose, uniforms
+from preflab.sampling.draw import choose_tokens, uniforms
 from preflab.sampling.request import DrawnRows, batches, check_request
+from preflab.sampling.spec import SamplerSpec
 from preflab.sampling.support import Support, examine
-from preflab.spec import Context, Spec
+from preflab.spec import Context
 
 log = logging.getLogger("preflab")
 
 
-class Native(Spec):
+class Native(SamplerSpec):
     """preflab's own sampler.
 
-    `rows`: the most rows of a batch. `cache_gib`: memory for keys and values, which may allow fewer (None: 1 on a CPU,
-    a quarter of what is free on a GPU). `precision`: `bf16` casts the weights while sampling, which is faster where
-    memory limits the speed; the log-probabilities are then bf16's.
+    `rows`: the most rows of a batch. `cache_gib`: memory for keys and values in GiB, which may allow fewer rows (None: 1 on
+    a CPU, a quarter of the free memory of a GPU). `precision`: `bf16` casts the weights while sampling, which is faster
+    where memory limits the speed; the log-probabilities are then computed in bf16.
     """
 
     kind: Literal["native"] = "native"
@@ -47,29 +48,29 @@ class Native(Spec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[NativeSampler]:
-        """A sampler for any model on any device: it runs where the model is. It charges the context's meter."""
+        """A sampler for any model on any device: it runs where the model is."""
         yield NativeSampler(self, context.meter)
 
 
-class NativeSampler:
-    """See `Native`. What it has to say of an architecture it says once."""
+class NativeSampler(Sampler):
+    """The sampler that `Native` opens. It warns once about each architecture that it cannot serve itself."""
 
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
         self.meter = meter
         self._cache: InPlaceCache | None = None
         self._support: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     @torch.no_grad()
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """One completion for each prompt's ids (repeat a prompt for several), drawn with the row's own seed.
+        """Draws one completion for the ids of each prompt, with the seed of its row; see `Sampler.sample`.
 
         `Samples.logprobs` are what `models.forward.token_logprobs` computes afterwards at the same temperature with
         `Samples.kept`. Dropout is off; the model's mode is restored. Raises `UserError` for a prompt that does not fit
-        the context, for settings out of range, and for logits that are not finite.
+        the context, and for logits that are not finite.
         """
         check_request(lm, prompts, seeds, decoding)
         results = DrawnRows(lm, prompts, decoding.max_new_tokens)
@@ -80,15 +81,15 @@ class NativeSampler:
             cache, self._cache = self._cache, None
             if cache is None or len(cache.blocks) != support.layers:
                 cache = InPlaceCache(support.layers)
-            read = 0  # prompt tokens that passed through the model
+            tokens_read = 0  # prompt tokens that passed through the model
             for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
-                    read += _complete(base, cache, rows, stream, decoding, results)
+                    tokens_read += _complete(base, cache, rows, stream, decoding, results)
                 else:
-                    read += fallback.generate(lm, rows, stream, decoding, results)
-        if results.device.type == "cpu":  # its memory is dear to get anew; a GPU's allocator keeps it for all to use
+                    tokens_read += fallback.generate(lm, rows, stream, decoding, results)
+        if results.device.type == "cpu":  # allocating it again is slow there; the allocator of a GPU keeps freed memory
             self._cache = cache
-        self.meter.sampled(lm.size, read, int(results.lengths.sum()))
+        self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
 
@@ -98,17 +99,18 @@ class NativeSampler:
         return self._support[base]
 
     def _budget(self, base: Any, support: Support) -> int:
-        """Tokens that the cache may hold; where there is none, `rows` alone decides."""
+        """The number of tokens that the cache may hold; for a model that needs no cache there is practically no limit."""
         gib = self.spec.cache_gib
         if gib is None:
             gib = torch.cuda.mem_get_info(base.device)[0] / 4 / 2**30 if base.device.type == "cuda" else 1.0
         return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
+        """Whether the in-place cache serves rows of so many columns; warns where it does not."""
         reason = support.objection(columns)
         name = type(base).__name__
-        if reason and name not in self._said:
-            self._said.add(name)
+        if reason and name not in self._warned:
+            self._warned.add(name)
             log.warning("%s is sampled by transformers' generate, which is slower: %s", name, reason)
         return not reason
 
@@ -116,15 +118,15 @@ class NativeSampler:
 def _complete(
     base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
 ) -> int:
-    """Completes one batch of the request's rows, longest prompt first, and files it in `results`.
+    """Completes one batch of rows of the request, longest prompt first, and records it in `results`.
 
-    Returns the prompt tokens that were read: those of each distinct prompt.
+    Returns the number of prompt tokens read: those of each distinct prompt.
     """
     batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
     head = Head(base, decoding.temperature or 1.0)
     places = torch.tensor(rows, device=results.device)
     for column in range(decoding.max_new_tokens):
-        drawn = choose(head(batch.hidden), stream[places, column], decoding)
+        drawn = choose_tokens(head(batch.hidden), stream[places, column], decoding)
         tokens = drawn.tokens
         alive = results.add(places, column, drawn)
         if column + 1 == decoding.max_new_tokens or not bool(alive.any()):
@@ -133,12 +135,12 @@ def _complete(
             order = batch.keep(alive)
             places, tokens = places[order], tokens[order]
         batch.step(tokens)
-    return batch.read
+    return batch.tokens_read
 
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Generator[None]:
-    """Dropout off; afterwards every module is in the mode it was in."""
+    """Switches dropout off; afterwards every module is in its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -150,7 +152,7 @@ def _evaluating(model: nn.Module) -> Generator[None]:
 
 @contextmanager
 def _weights_in(model: nn.Module, dtype: torch.dtype | None) -> Generator[None]:
-    """The weights cast to `dtype` (None: as they are); afterwards the very tensors that were there before."""
+    """Casts the weights to `dtype` (None: leaves them); afterwards the model holds its former tensors again."""
     kept = [] if dtype is None else [(weight, weight.data) for weight in model.parameters()]
     try:
         for weight, data in kept:

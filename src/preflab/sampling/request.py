@@ -1,4 +1,4 @@
-"""What every path of the sampler shares: the request checked, cut into batches, and its results gathered."""
+"""The parts that both paths of the sampler share: they check a request, cut it into batches and gather its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preflab.sampling.draw import Drawn
 def check_request(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding
 ) -> None:
-    """Raises `UserError` for a prompt that is empty or does not fit with its answer."""
+    """Raises `UserError` for a prompt that is empty or does not fit the context together with its completion."""
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
     for row, prompt in enumerate(prompts):
@@ -33,7 +33,7 @@ def check_request(
 
 
 def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens: int) -> list[list[int]]:
-    """Row numbers, longest prompt first and equal prompts side by side, in batches of like size.
+    """The numbers of the rows in batches of like size, longest prompt first and equal prompts side by side.
 
     A batch has at most `rows` rows, and rows x (longest + `new_tokens`) <= `tokens` (a longer row stands alone).
     """
@@ -43,7 +43,7 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
     while start < len(order):
         most = max(1, min(rows, tokens // (len(prompts[order[start]]) + new_tokens)))
         left = len(order) - start
-        size = math.ceil(left / math.ceil(left / most))  # 300 rows at most 256 at a time: 150 and 150
+        size = math.ceil(left / math.ceil(left / most))  # 300 rows, at most 256 at a time, make 150 and 150
         cut.append(order[start : start + size])
         start += size
     return cut
@@ -51,13 +51,15 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
 
 @dataclass(frozen=True)
 class _Step:
+    """The ids that were kept for some rows at one column."""
+
     rows: Tensor
     column: int
     kept: KeptTokens
 
 
 class DrawnRows:
-    """Tokens and log-probabilities as they are drawn, by row number of the request."""
+    """The drawn tokens and their log-probabilities, by the number of the row in the request."""
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
         self.prompts = prompts
@@ -70,7 +72,7 @@ class DrawnRows:
         self.steps: list[_Step] = []
 
     def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
-        """Files the new token of each of `rows[N]`; returns which of them go on, Bool[N].
+        """Records the new token of each of `rows[N]`; returns which rows go on, Bool[N].
 
         Raises `UserError` where the logits were not finite.
         """
@@ -92,7 +94,7 @@ class DrawnRows:
         return ~ended
 
     def samples(self) -> Samples:
-        """All rows in the order asked, trimmed to the longest completion, on the CPU, where batches live."""
+        """All rows in the order of the request, trimmed to the longest completion, on the CPU, where batches stay."""
         lengths = self.lengths.tolist()
         completions = [ids[:length] for ids, length in zip(self.tokens.tolist(), lengths, strict=True)]
         batch = collate(self.prompts, completions, self.truncated.tolist())

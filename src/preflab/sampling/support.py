@@ -1,4 +1,4 @@
-"""Which architectures the in-place cache serves: asked of the configuration first, then tried on seven tokens."""
+"""Which architectures the in-place cache serves: first by their configuration, then by a trial on a few tokens."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
 class Support(NamedTuple):
-    """Why a model is not served (`reason`, '' if it is); else its layers, the bytes that a token's keys and values take
-    in all of them, and `window`, the narrowest attention among them.
+    """`reason`: why the cache does not serve a model, '' where it does. Then also: the number of its layers, the bytes that
+    the keys and values of a token take in all layers, and `window`, the narrowest attention window, None if there is none.
     """
 
     reason: str
@@ -26,14 +26,14 @@ class Support(NamedTuple):
     window: int | None = None
 
     def objection(self, columns: int) -> str:
-        """Why rows of `columns` tokens cannot be served; '' when they can. A window that wide never hides anything."""
+        """Why the cache does not serve rows of `columns` tokens, '' where it does. A window that wide hides nothing."""
         if not self.reason and self.window is not None and columns > self.window:
             return f"its attention window is {self.window} tokens, a row may have {columns}."
         return self.reason
 
 
 def examine(base: Any) -> Support:
-    """Whether the transformers model `base`, in eval mode, decodes on the in-place cache as it does without one."""
+    """Tells whether the transformers model `base`, in eval mode, computes the same with the in-place cache as without."""
     attention = getattr(base.config, "_attn_implementation", None)
     layers = DynamicCache(config=base.config).layers
     config = base.config.get_text_config(decoder=True)
@@ -47,25 +47,25 @@ def examine(base: Any) -> Support:
     window = min(windows, default=None)
     if window is not None and window < PROBE_COLUMNS:
         return Support(f"its attention window is {window} tokens.")
-    return _try(base, len(layers))._replace(window=window)
+    return _try_cache(base, len(layers))._replace(window=window)
 
 
-def _try(base: Any, layers: int) -> Support:
-    """Decodes two tokens after two prompts: the states must be those of passes without a cache."""
+def _try_cache(base: Any, layers: int) -> Support:
+    """Decodes two tokens after two prompts; the states must equal those of passes without a cache."""
     with torch.autocast(base.device.type, enabled=False):
         try:
             batch = DecodeBatch(base, InPlaceCache(layers), PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
             for tokens in zip(*PROBE_TOKENS, strict=True):
                 batch.step(torch.tensor(tokens, device=base.device))
-        except Exception as error:  # whatever it is: this architecture does not take this cache
+        except Exception as error:  # of any kind: this architecture does not take this cache
             return Support(f"it does not take preflab's cache ({type(error).__name__}: {error}).")
         rows = [[*prompt, *tokens] for prompt, tokens in zip(PROBE, PROBE_TOKENS, strict=True)]
-        wanted = [
+        uncached = [
             base.base_model(input_ids=torch.tensor([row], device=base.device), use_cache=False).last_hidden_state[0, -1]
             for row in rows
         ]
-    want = torch.stack(wanted).float()
-    error = (batch.hidden.float() - want).norm(dim=1) / want.norm(dim=1)
+    expected = torch.stack(uncached).float()
+    error = (batch.hidden.float() - expected).norm(dim=1) / expected.norm(dim=1)
     tolerance = 1e-4 if base.dtype == torch.float32 else 0.05
     if not bool((error < tolerance).all()):
         return Support("with a cache its states differ from those without.")

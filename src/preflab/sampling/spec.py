@@ -1,0 +1,20 @@
+"""The settings of a sampler: what a new sampler derives its own settings from. No torch: plans read them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from preflab.spec import Context, Spec
+
+if TYPE_CHECKING:
+    from preflab.sampling.base import Sampler
+
+
+class SamplerSpec(Spec):
+    """The settings of a sampler."""
+
+    @abstractmethod
+    def open(self, context: Context) -> AbstractContextManager[Sampler]:
+        """The opened sampler, which charges the tokens that it reads and draws to `context.meter`."""
