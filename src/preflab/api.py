@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,14 +20,14 @@ from preflab.report import write_report
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec
 from preflab.study.directory import read_study
-from preflab.study.forecast import plan_study
 from preflab.study.results import study_results
 from preflab.study.run import run_missing
 from preflab.study.spec import Study
 from preflab.train.directory import locked
 from preflab.train.settings import Keeping
 
-__all__ = ["StudyOutcome", "Trained", "compare", "fit", "plan_study", "report_study", "run_study"]
+if TYPE_CHECKING:
+    from preflab.study.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,14 @@ def run_study(
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
         results, page = report_study(directory, samples=samples)
     return StudyOutcome(results, page, failures)
+
+
+def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
+    """Times the study's models and its judge on this machine: what would run, and for how long. Raises `UserError` where the
+    directory holds another study, and where the testbed lacks what is to be measured."""
+    from preflab.study.forecast import forecast_study
+
+    return forecast_study(study, directory, fresh=fresh)
 
 
 def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Path]:

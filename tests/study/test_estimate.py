@@ -15,7 +15,7 @@ from preflab.methods.cost import DataSize
 from preflab.models import forward
 from preflab.spec import parse_spec
 from preflab.study.estimate import FORK_SECONDS, Estimate
-from preflab.study.forecast import plan_study
+from preflab.study.forecast import forecast_study
 from preflab.study.plan import planned_runs
 from preflab.study.spec import Study
 from preflab.study.speed import TIMED_TOKENS, Speed
@@ -130,7 +130,7 @@ def test_a_compute_budget_is_shared_with_the_stages() -> None:
 def test_a_plan_names_every_run(tmp_path: Path) -> None:
     """Protects `--plan`: stages and arms in the study's order, each with its seeds; the total is theirs, two at a time."""
     study = parse_spec(Study, BY_HAND | {"seeds": 3, "model": TINY}, where="test")
-    forecast = plan_study(study, tmp_path / "absent")
+    forecast = forecast_study(study, tmp_path / "absent")
     assert [(row.part, row.name, row.runs, row.done) for row in forecast.rows] == [
         ("stage", "sft", 3, 0),
         ("arm", "ppo", 3, 0),

@@ -41,7 +41,7 @@ class Forecast:
         return sum(row.runs for row in self.rows)
 
 
-def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
+def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
     """Times the study's models and its judge on this machine, and multiplies. Raises `UserError` where the directory holds
     another study (unless it is to be thrown away), and where the testbed lacks what is to be measured."""
     if not fresh:
