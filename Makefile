@@ -10,7 +10,7 @@ export PYTHON
 # One thread a process: two workers of one thread are faster than one of two, and results do not depend on the machine.
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install study test parity check docs dist walk names clean
+.PHONY: help install study test parity check docs dist check-dist walk names clean
 
 help:
 	@echo "make install   create .venv with everything (again: does nothing)"
@@ -19,7 +19,7 @@ help:
 	@echo "make parity    compare with TRL, in environments of its own under .parity/"
 	@echo "make check     lint, format, types, import layers"
 	@echo "make docs      build the documentation into site/, warnings are errors"
-	@echo "make dist      build wheel and sdist into dist/"
+	@echo "make dist      build wheel and sdist into dist/; make check-dist says whether they are whole"
 	@echo "make walk      print the five walks that a reader follows"
 	@echo "make names     print names defined twice, similar records, guesses about protocols, circles of packages"
 
@@ -56,6 +56,9 @@ docs: install
 dist: install
 	@rm -rf dist
 	@$(BIN)/python -m build
+
+check-dist: install
+	@$(BIN)/python scripts/check_dist.py dist
 
 walk: install
 	@$(BIN)/python scripts/walk.py

@@ -294,7 +294,8 @@ def guesses(modules: Mapping[str, Module], allowed: Allowed = ALLOWED) -> list[s
     permitted = frozenset(unused)
     lines: list[str] = []
     for module in modules.values():
-        places = [(node.lineno, text) for node in ast.walk(module.tree) if (text := guess_at(node))]
+        nodes = (node for node in ast.walk(module.tree) if isinstance(node, ast.expr | ast.ExceptHandler))
+        places = [(node.lineno, text) for node in nodes if (text := guess_at(node))]
         unused -= {(module.path, text) for _, text in places}
         lines += [
             f"{module.path}:{line}: {text}" for line, text in sorted(places) if (module.path, text) not in permitted
