@@ -281,7 +281,7 @@ WALKS = (
             study/spec.py: evaluator_stage
             analysis/scorers.py: pooled_accuracy
             study/results.py: metrics
-            analysis/record/base.py: known_metric
+            analysis/record/base.py: known_measure
             study/results.py: arm_of, differences, measures
             analysis/statistics.py: mean_interval
             study/declared.py: interval
@@ -312,7 +312,7 @@ WALKS = (
             report/forest.py: scale, row, axis
             report/page.py: claims_column
             report/html.py: environment
-            report/views.py: main_metrics
+            report/views.py: main_measures
             report/page.py: comparison_groups
             report/figures.py: curves
             report/panels.py: panel

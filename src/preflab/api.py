@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from preflab.analysis.board import worst_scores
+from preflab.analysis.board import worst_values
 from preflab.analysis.gather import mean
 from preflab.analysis.record import Comparison, Results
 from preflab.analysis.scores import Scores
@@ -73,7 +73,7 @@ def fit(
 ) -> Trained:
     """Trains with one method in this process and measures the result; the same call resumes or returns what is done.
 
-    `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluator`, ...);
+    `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`, ...);
     the testbed is `minicode`, measured by its hidden tests, unless named. Raises `UserError` on anything unknown.
     """
     from preflab.arm.execute import execute
@@ -85,7 +85,7 @@ def fit(
         "reward": parse_reward(reward) if reward is not None else None,
         "seed": seed,
         "testbed": "minicode",
-        "evaluator": "hidden-tests",
+        **({} if "evaluators" in arm else {"evaluator": "hidden-tests"}),
         **arm,
     }
     spec = parse_spec(Arm, data, where="preflab.fit")
@@ -104,7 +104,7 @@ def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
     tables = [_problems(run) for run in (*first, *second) if not run.diverged]
     if not tables:
         raise UserError("compare: every run diverged: there is nothing to compare. Lower the learning rates.")
-    worst = worst_scores(tables)
+    worst = worst_values(tables)
     names = first[0].result["name"], second[0].result["name"]
     return compare_scores(_scores(first, worst), _scores(second, worst), names=names)
 

@@ -14,10 +14,12 @@ import torch
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.evaluation import evaluate as module
-from preflab.evaluation.base import Grade
-from preflab.evaluation.evaluate import Bench, divergence, draw, evaluate, look
-from preflab.evaluation.held_out_reward import HeldOutRewardEvaluator
+from preflab.evaluation.base import Evaluator as EvaluatorBase
+from preflab.evaluation.base import Grade, GradedPrompt, Summary
+from preflab.evaluation.evaluate import Bench, OpenEvaluator, divergence, draw, evaluate, look
+from preflab.evaluation.held_out_reward import HeldOutReward, HeldOutRewardEvaluator
 from preflab.evaluation.hidden_tests import HiddenTests, HiddenTestsEvaluator
+from preflab.evaluation.measure import REWARD, Measure, known_measure
 from preflab.evaluation.measures import k_at_n
 from preflab.evaluation.programs import check_public
 from preflab.evaluation.settings import Evaluation
@@ -104,10 +106,9 @@ class Sampler:
 
 
 @dataclass
-class Evaluator:
+class Evaluator(EvaluatorBase):
     """Prefers T = .2 on validation and T = 1 on test; notes what it was given."""
 
-    binary: bool = False
     given: list[tuple[Split, list[str], list[str]]] = field(default_factory=list)
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
@@ -121,8 +122,15 @@ def seed_for(*name: str | int) -> int:
 
 
 def bench(**changes: Any) -> Any:
-    fields = {"spec": SPEC, "testbed": Bed(), "evaluator": Evaluator(), "sampler": Sampler(), "seed_for": seed_for}
-    return Bench(**{**fields, **changes})
+    spec, evaluator = changes.pop("spec", SPEC), changes.pop("evaluator", None) or Evaluator()
+    measures = HiddenTests().measures(spec) if isinstance(evaluator, HiddenTestsEvaluator) else (REWARD,)
+    fields = {"testbed": Bed(), "evaluators": [OpenEvaluator(evaluator, measures)], "sampler": Sampler()}
+    return Bench(**{**fields, "spec": spec, "seed_for": seed_for, **changes})
+
+
+def noted(made: Any) -> list[tuple[Split, list[str], list[str]]]:
+    """What a bench's first evaluator was given."""
+    return made.evaluators[0].evaluator.given
 
 
 POLICY: Any = Policy()
@@ -137,7 +145,7 @@ def test_temperature_is_chosen_on_validation() -> None:
     assert found["validation"] == {"0.2": 1.0, "0.6": 0.0, "1.0": 0.0}
     assert found["chosen"]["measures"]["score"] == 0.0 and found["unit"]["measures"]["score"] == 1.0
     assert made.sampler.calls == [(0.2, 12), (0.6, 12), (1.0, 12), (1.0, 8), (0.2, 8)]
-    splits = [split for split, _, _ in made.evaluator.given]
+    splits = [split for split, _, _ in noted(made)]
     assert splits == ["validation"] * 3 + ["test"] * 2
 
 
@@ -154,7 +162,7 @@ def test_without_test_the_test_split_is_left_alone() -> None:
     made = bench()
     found = evaluate(made, POLICY, Inference(), test=False)
     assert set(made.testbed.asked) == {"validation"}
-    assert {split for split, _, _ in made.evaluator.given} == {"validation"}
+    assert {split for split, _, _ in noted(made)} == {"validation"}
     assert set(found) == {"temperature", "validation"}
 
 
@@ -167,21 +175,21 @@ def test_each_problem_is_kept() -> None:
         f"test-{i}": "ab"[i % 2] for i in range(4)
     }
     assert all(row["scores"] == [1.0, 1.0] for row in found["problems"].values())
-    _, ids, _ = made.evaluator.given[3]
+    _, ids, _ = noted(made)[3]
     assert ids == [f"test-{i}" for i in range(4) for _ in range(2)]
     assert found["outcomes"] == {"1.0": 8}
-    lengths = [2 + int(text.split()[1]) % 2 for text in made.evaluator.given[3][2]]
+    lengths = [2 + int(text.split()[1]) % 2 for text in noted(made)[3][2]]
     assert found["measures"]["length"] == pytest.approx(sum(lengths) / 8)
 
 
 def test_pass_at_k_where_scores_are_binary() -> None:
     """Protects the columns: with one of two samples right on two of four problems, pass@1 = .25 and pass@2 = .5."""
 
-    class Half(Evaluator):
+    class Half(HiddenTestsEvaluator):
         def grade(self, split: Split, prompts: Any, completions: Any) -> list[Grade]:
             return [Grade(float(i in (0, 5))) for i in range(len(completions))]
 
-    measures = evaluate(bench(evaluator=Half(binary=True)), POLICY, Inference())["unit"]["measures"]
+    measures = evaluate(bench(evaluator=Half(Bed())), POLICY, Inference())["unit"]["measures"]
     assert (measures["pass@1"], measures["pass@2"], measures["score"]) == (0.25, 0.5, 0.25)
     assert not any(name.startswith("pass@") for name in evaluate(bench(), POLICY, Inference())["unit"]["measures"])
 
@@ -189,7 +197,8 @@ def test_pass_at_k_where_scores_are_binary() -> None:
 def test_k_at_n_filters_by_the_public_tests() -> None:
     """Protects AlphaCode's measure: a sample passes the filter where n % 3 = 2 (both public tests), and counts as right where n
     is odd too; k@n is the mean over problems of the closed form; a problem without public tests is refused."""
-    made = bench(spec=FILTERED, evaluator=HiddenTestsEvaluator(Bed()))
+    bed = Bed()
+    made = bench(spec=FILTERED, testbed=bed, evaluator=HiddenTestsEvaluator(bed))
     measures = evaluate(made, POLICY, Inference())["unit"]["measures"]
     judged = [
         int(text.split()[1]) for text, tests in made.testbed.judge.judged if tests == PUBLIC and text.startswith("1.0")
@@ -227,7 +236,7 @@ def test_best_of_n_selects_by_public_tests_alone() -> None:
     texts = [text for text, _ in made.testbed.judge.judged]
     groups = [texts[i : i + 4] for i in range(0, len(texts), 4)]
     wanted = [max(group, key=lambda text: int(text.split()[1]) % 3) for group in groups]
-    assert made.evaluator.given == [("test", [f"test-{i}" for i in range(4) for _ in range(2)], wanted)]
+    assert noted(made) == [("test", [f"test-{i}" for i in range(4) for _ in range(2)], wanted)]
     assert [completion.text for completion in graded.completions] == wanted
     assert POLICY.completions(graded.drawn.batch) == list(graded.completions)
     assert graded.drawn.logprobs.shape == graded.drawn.batch.completion_ids.shape
@@ -268,7 +277,64 @@ def test_looks_are_short_and_on_validation() -> None:
     found = look(made, POLICY)
     assert made.sampler.calls == [(1.0, 4)] and set(made.testbed.asked) == {"validation"}
     assert found["score"] == 0.0 and "kl" not in found
-    assert made.evaluator.given[0][1] == ["validation-0", "validation-0", "validation-1", "validation-1"]
+    assert noted(made)[0][1] == ["validation-0", "validation-0", "validation-1", "validation-1"]
+
+
+# -- several measures, several evaluators ----------------------------------------------------------------------------------
+
+SHORT = Measure(name="short", label="short", share=True, better="higher")
+WORDS = Measure(name="words", unit="words", better="lower")
+
+
+@dataclass
+class Brevity(EvaluatorBase):
+    """Answers are short below 7; `words` is their number."""
+
+    given: list[str] = field(default_factory=list)
+
+    def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
+        self.given += [f"{split} {completion.text}" for completion in completions]
+        numbers = [float(completion.text.split()[1]) for completion in completions]
+        return [Grade(float(number < 7), values={"words": number}) for number in numbers]
+
+
+def test_measures_are_means_over_a_prompts_answers() -> None:
+    """Protects the default summary. Scores 1, 0, 0 and 1, 1, 1: first measure 1/3 and 1; words 2, 8, 8 and 1, 2, 3: second 6
+    and 2. A grade without a declared measure is named."""
+    first, second = Bed().prompts("test")[:2]
+    answers = [Completion(f"1.0 {number}") for number in (2, 8, 8, 1, 2, 3)]
+    grades = Brevity().grade("test", [first] * 3 + [second] * 3, answers)
+    rows = [GradedPrompt(first, answers[:3], grades[:3]), GradedPrompt(second, answers[3:], grades[3:])]
+    values = Brevity().summarise(rows, Summary((SHORT, WORDS), SPEC, seed_for))
+    assert values == [{"short": pytest.approx(1 / 3), "words": 6.0}, {"short": 1.0, "words": 2.0}]
+    with pytest.raises(UserError, match="'letters'"):
+        Brevity().summarise(rows, Summary((SHORT, known_measure("letters")), SPEC, seed_for))
+
+
+def test_further_evaluators_measure_the_same_answers() -> None:
+    """Protects from choosing by two evaluators: the first one's scores choose, the second sees the test split's answers alone,
+    the same ones; its measures stand beside the first one's under its name, problem by problem and as means."""
+    first, second = Evaluator(), Brevity()
+    opened = [OpenEvaluator(first, (REWARD,)), OpenEvaluator(second, (SHORT, WORDS), "brevity/")]
+    made = bench(evaluators=opened)
+    result = evaluate(made, POLICY, Inference())
+    assert result["temperature"] == 0.2
+    answers = [f"test {text}" for split, _, texts in first.given if split == "test" for text in texts]
+    assert sorted(second.given) == sorted(answers)
+    for problem in result["unit"]["problems"].values():
+        assert set(problem["measures"]) == {"reward", "brevity/short", "brevity/words"}
+        assert problem["measures"]["reward"] == sum(problem["scores"]) / 2 == 1.0
+    numbers = [int(text.split()[1]) for text in noted(made)[3][2]]
+    assert result["unit"]["measures"]["brevity/words"] == pytest.approx(sum(numbers) / 8)
+    with pytest.raises(UserError, match="Odd measured short, words, and its spec declares short"):
+        evaluate(bench(evaluators=[OpenEvaluator(Odd(), (SHORT,))]), POLICY, Inference())
+
+
+class Odd(Brevity):
+    """Measures more than its spec declares."""
+
+    def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
+        return super().summarise(rows, Summary((SHORT, WORDS), summary.settings, summary.seed_for))
 
 
 # -- KL and entropy -------------------------------------------------------------------------------------------------------
@@ -384,7 +450,7 @@ def test_hidden_tests_decide() -> None:
 
 
 def test_a_held_out_reward_decides() -> None:
-    """Protects dialogue: scores are the held-out model's, and not binary."""
+    """Protects dialogue: scores are the held-out model's, and their mean is called the reward."""
 
     class Length(Reward):
         def score(self, prompts: Any, completions: Any) -> list[float]:
@@ -393,7 +459,7 @@ def test_a_held_out_reward_decides() -> None:
     evaluator = HeldOutRewardEvaluator(Length())
     grades = evaluator.grade("test", Bed().prompts("test")[:2], [Completion("a"), Completion("abcd")])
     assert [grade.score for grade in grades] == [-1.5, 1.5]
-    assert not evaluator.binary
+    assert [measure.name for measure in HeldOutReward.model_construct().measures(SPEC)] == ["reward"]
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ ARMS = {
     "best-of-4": ("best-of-n", "Four samples of SFT, picked by public tests.", 0.566, 0.70, 0.64, 0, 0, 1.9e14, 0),
 }
 METRICS = (
-    r.known_metric("pass@1"),
-    r.known_metric("pass@5", note="unbiased, from 10 samples a problem"),
-    r.known_metric("reward"),
-    r.known_metric("kl", note="nats per response; full-vocabulary sums along samples"),
-    r.known_metric("length"),
-    r.known_metric("entropy"),
-    r.known_metric("distinct-2"),
-    r.known_metric("truncated"),
+    r.known_measure("pass@1"),
+    r.known_measure("pass@5", note="unbiased, from 10 samples a problem"),
+    r.known_measure("reward"),
+    r.known_measure("kl", note="nats per response; full-vocabulary sums along samples"),
+    r.known_measure("length"),
+    r.known_measure("entropy"),
+    r.known_measure("distinct-2"),
+    r.known_measure("truncated"),
 )
 DIFFERENCES = {
     "sft": [("learning_rate", 1e-5, 3e-3), ("epochs", 3, 9)],

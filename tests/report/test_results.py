@@ -8,7 +8,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from preflab.analysis.record import Interval, Results, dump_results, known_metric, read_results
+from preflab.analysis.record import Interval, Results, dump_results, known_measure, read_results
 from preflab.analysis.record.schema import schema_markdown
 from preflab.errors import UserError
 
@@ -61,10 +61,10 @@ def test_names_must_exist_and_be_unique(results: Results, change: dict[str, obje
 
 def test_known_metrics() -> None:
     """Families by prefix; an unknown name is its own label and has no direction."""
-    assert known_metric("pass@10").better == "higher" and known_metric("pass@10").share
-    assert known_metric("10@1000").better == "higher" and known_metric("10@1000").share
-    assert known_metric("kl", note="k3").note == "k3"
-    assert known_metric("win rate").label == "win rate" and known_metric("win rate").better == "neither"
+    assert known_measure("pass@10").better == "higher" and known_measure("pass@10").share
+    assert known_measure("10@1000").better == "higher" and known_measure("10@1000").share
+    assert known_measure("kl", note="k3").note == "k3"
+    assert known_measure("win rate").label == "win rate" and known_measure("win rate").better == "neither"
 
 
 def test_documentation_is_current(repository: Path) -> None:

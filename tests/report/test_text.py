@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflab import text
-from preflab.analysis.record import Interval, known_metric
+from preflab.analysis.record import Interval, known_measure
 from preflab.report import numbers
 from preflab.report.forest import Scale, _ticks
 from preflab.report.panels import shortened
 
-SHARE, KL = known_metric("pass@1"), known_metric("kl")
+SHARE, KL = known_measure("pass@1"), known_measure("kl")
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,15 @@ import pytest
 from preflab.analysis.record import Results, Spent
 from preflab.analysis.reward_models import wilson_interval
 from preflab.api import report_study
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.measure import Measure
 from preflab.evaluation.measures import pass_at_k
+from preflab.evaluation.settings import Evaluation
 from preflab.report import views
 from preflab.spec import parse_spec
+from preflab.study.plan import planned_runs
 from preflab.study.results import failure_words, setting_differences, study_results
+from preflab.study.runner import is_done
 from preflab.study.spec import Study
 from preflab.train.files import write_json
 
@@ -163,7 +168,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
     assert "pass@5 100.0%" in seen.verdict.sentence
     assert ppo.runs[0].metrics["pass@1"] == pytest.approx(0.85)
     assert {point.score for point in dpo.runs[0].frontier} == {dpo.runs[0].metrics["pass@1"]}
-    assert views.metric_of(seen, "validation").label == "pass@1 on validation"
+    assert views.measure_of(seen, "validation").label == "pass@1 on validation"
 
 
 def test_a_failing_test_is_said_in_lines() -> None:
@@ -329,3 +334,74 @@ def test_the_report_can_be_written_again(tmp_path: Path) -> None:
     pages = [report_study(tmp_path)[1].read_bytes() for _ in range(2)]
     assert pages[0] == pages[1]
     assert b"ppo won" in pages[0]
+
+
+def test_directories_of_before_are_still_reported(tmp_path: Path) -> None:
+    """Protects old results: a study file with one `evaluator`, and runs measured by a reward model that wrote scores alone.
+    The reward is their mean, at .85 and .35, and the verdict is that of the scores. Such a finished run is done."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
+    for path in tmp_path.glob("seed-*/*/result.json"):
+        result = json.loads(path.read_text())
+        for part in (result["evaluation"]["chosen"], result["evaluation"]["unit"]):
+            part["measures"] = {name: part["measures"][name] for name in ("score", "length", "truncated")}
+            for problem in part["problems"].values():
+                problem["measures"] = {}
+        write_json(path, result)
+    data = study().model_dump(mode="json")
+    del data["evaluators"]
+    data["evaluator"] = {"kind": "reward-model", "model": {"kind": "learned", "path": "rm", "mean": 0.0, "std": 1.0}}
+    write_json(tmp_path / "study.json", {"format": 1, "study": data, "command": "c", "failures": []})
+    results, page = report_study(tmp_path)
+    assert (results.headline, results.score, results.verdict.winner) == ("reward", "reward", "ppo")
+    assert results.verdict.sentence.startswith(
+        "ppo won under equal compute: reward 0.85, ahead of the next, dpo, by 0.5"
+    )
+    assert [evaluator.name for evaluator in results.evaluators] == ["reward-model"]
+    assert "mean reward" in page.read_text()
+
+    run = next(run for run in planned_runs(parse_spec(Study, data, where="old"), tmp_path) if run.name == "ppo")
+    spec = run.arm.model_dump(mode="json")
+    del spec["evaluators"], spec["main_evaluator"]
+    manifest = {"format": 1, "spec": {**spec, "evaluator": data["evaluator"]}}
+    write_json(run.directory / "manifest.json", manifest)
+    assert is_done(run)
+    write_json(run.directory / "manifest.json", {**manifest, "spec": {**spec, "evaluator": "hidden-tests"}})
+    assert not is_done(run)
+
+
+def test_a_further_evaluator_may_decide(tmp_path: Path) -> None:
+    """Protects the headline on the second evaluator, and values that are better when lower: a run that diverged has the most
+    words of any run, not 0. ppo has 2 words and one run of five diverged, dpo has 6: (4 x 2 + 6) / 5 = 2.8."""
+    runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3}, diverged=("ppo", 0))
+    for path in tmp_path.glob("seed-*/*/result.json"):
+        result = json.loads(path.read_text())
+        words = 2.0 if result["name"] == "ppo" else 6.0
+        for part in (result["evaluation"]["chosen"], result["evaluation"]["unit"]) if "evaluation" in result else ():
+            for problem in part["problems"].values():
+                problem["measures"] |= {"brief/short": problem["scores"][0], "brief/words": words}
+            part["measures"] |= {"brief/short": 1.0, "brief/words": words}
+        write_json(path, result)
+    brief = {"kind": f"{__name__}:Brief"}
+    seen = study_results(
+        study(evaluators={"hidden-tests": "hidden-tests", "brief": brief}, headline="brief/short"), tmp_path, command=""
+    )
+    assert (
+        (seen.headline, seen.score)
+        == ("brief/short", "brief/short")
+        == (seen.metrics[0].name, seen.comparisons[0].metric)
+    )
+    values = {row.metric: row.value for row in seen.arms[0].measures if (row.level, row.decoding) == ("", "chosen")}
+    assert values["brief/words"].estimate == pytest.approx(2.8)
+    assert next(row for row in seen.metrics if row.name == "brief/words").better == "lower"
+
+
+class Brief(EvaluatorSpec):
+    """How short answers are."""
+
+    kind: str = "brief"
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return (Measure(name="short", share=True, better="higher"), Measure(name="words", better="lower"))
+
+    def open(self, context: Any) -> Any:
+        raise NotImplementedError

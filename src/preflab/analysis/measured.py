@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import Arms, FinishedRun, mean
-from preflab.analysis.record import DecodingChoice, Interval, MeasuredValue, Metric, known_metric
+from preflab.analysis.record import DecodingChoice, Interval, Measure, MeasuredValue, known_measure
 from preflab.analysis.statistics import mean_interval
 
 
@@ -41,8 +41,8 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
     return Interval(estimate=centre, low=centre - half, high=centre + half, df=seeds - 1, seeds=seeds)
 
 
-def metrics_of(headline: str, arms: Arms) -> Iterator[Metric]:
-    """The table's columns: the headline first."""
+def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
+    """The table's columns: the headline first. `declared`: what the evaluators say of their measures."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     names = dict.fromkeys([headline, *(name for run in runs for name in run.measures("unit") if name != "score")])
     for name in names:
@@ -50,4 +50,4 @@ def metrics_of(headline: str, arms: Arms) -> Iterator[Metric]:
         if name == "kl":
             estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
             note = "nats per response at temperature 1; " + "; ".join(estimators)
-        yield known_metric(name, note=note)
+        yield declared.get(name) or known_measure(name, note=note)

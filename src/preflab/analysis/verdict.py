@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from preflab.analysis.record import Comparison, EvaluatorResult, StudyVerdict, known_metric
+from preflab.analysis.record import Comparison, EvaluatorResult, Measure, StudyVerdict
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
@@ -22,7 +22,7 @@ def study_verdict(
     winner: Winner,
     scores: Mapping[str, Scores],
     *,
-    metric: str,
+    headline: Measure,
     evaluator: EvaluatorResult,
     budget: Unit | None,
     used: Mapping[str, Mapping[Unit, float] | None],
@@ -34,7 +34,7 @@ def study_verdict(
     `used`: each arm's compute and labels, None where unknown. `samples_per_answer`: what the leader draws for each answer.
     """
     level = float(scores[winner.leader].values.mean())
-    share = known_metric(metric).share
+    metric, share = headline.name, headline.share
     value = f"{level:.1%}" if share else f"{level:.2f}"
     value += f" at {samples_per_answer} samples an answer" if samples_per_answer > 1 else ""
     under = f" under equal {budget}" if budget else ""

@@ -84,7 +84,7 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
     """Raises `UserError` where a learned evaluator saw data that the policy, its start or its reward model saw."""
-    for path in saved_models(arm.evaluator):
+    for path in (path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)):
         file = stage_path(path, stages) / TRAINED_ON
         if not file.exists():
             raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")

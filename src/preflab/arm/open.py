@@ -14,8 +14,9 @@ from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import open_evaluator
-from preflab.evaluation.evaluate import Bench, check_splits
+from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
 from preflab.evaluation.programs import check_public
+from preflab.evaluation.several import measure_prefixes
 from preflab.meter import Meter
 from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
@@ -77,7 +78,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     reward_spec = None if arm.reward is None else with_stage_models(arm.reward, stages)
     reward = None if reward_spec is None else stack.enter_context(open_reward(reward_spec, context))
     bench: Bench | None = None
-    if arm.evaluator is not None:  # its meter is its own: measuring is not charged to the arm
+    if arm.evaluators:  # its meter is its own: measuring is not charged to the arm
         bench = open_bench(arm, run, replace(context, meter=Meter()), start, stack)
     sampler = stack.enter_context(arm.sampler.open(context))
     return OpenArm(arm, run, context, testbed, start, sampler, reward_spec, reward, bench)
@@ -93,7 +94,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
     bench = Bench(
         spec=arm.evaluation,
         testbed=context.testbed,
-        evaluator=stack.enter_context(open_evaluator(with_stage_models(arm.evaluator, stages), context)),
+        evaluators=open_evaluators(arm, stages, context, stack),
         sampler=stack.enter_context(arm.sampler.open(context)),
         seed_for=run.seeds.derive,
         start=start if arm.init is not None else None,
@@ -102,6 +103,20 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
     )
     check_splits(bench, arm.measure)
     return bench
+
+
+def open_evaluators(arm: Arm, stages: Path, context: Context, stack: ExitStack) -> list[OpenEvaluator]:
+    """The arm's evaluators, the main one first."""
+    prefixes = measure_prefixes(arm.evaluators)
+    main = arm.main_evaluator or next(iter(prefixes))
+    return [
+        OpenEvaluator(
+            stack.enter_context(open_evaluator(with_stage_models(arm.evaluators[name], stages), context)),
+            arm.evaluators[name].measures(arm.evaluation),
+            prefixes[name],
+        )
+        for name in sorted(prefixes, key=lambda name: name != main)
+    ]
 
 
 def pick_device(name: str) -> str:

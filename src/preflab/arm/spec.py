@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from preflab.evaluation import EVALUATORS
+from preflab.errors import UserError, nearest
 from preflab.evaluation.settings import Evaluation
+from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
 from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
 from preflab.rewards import REWARDS
@@ -47,13 +48,14 @@ class Job(Spec):
 
 class Arm(Job):
     """One run: a job with everything around it. `measure`: on the test split, on the validation split (a tuning trial),
-    or not at all (a stage)."""
+    or not at all (a stage). `main_evaluator`: by whose score temperature and checkpoint are chosen, '' for the first."""
 
     schema_version: Literal[1] = 1
     name: str
     model: ModelSpec = ModelSpec()  # pyright: ignore[reportIncompatibleVariableOverride] # never absent here
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
-    evaluator: Annotated[Any, *variant(EVALUATORS)] = None
+    evaluators: Evaluators = {}
+    main_evaluator: str = ""
     evaluation: Evaluation = Evaluation()
     measure: Literal["test", "validation", "none"] = "test"
     looks: int = Field(default=4, ge=1)
@@ -63,6 +65,19 @@ class Arm(Job):
     device: str = "auto"
     precision: Precision = "fp32"
     token_budget: int = Field(default=8192, ge=1)
+
+    _one_or_several = model_validator(mode="before")(named_evaluators)
+
+    @model_validator(mode="after")
+    def _main_evaluator_can_choose(self) -> Self:
+        if self.main_evaluator and self.main_evaluator not in self.evaluators:
+            raise UserError(
+                f"`main_evaluator` names {self.main_evaluator!r}.{nearest(self.main_evaluator, self.evaluators)}"
+            )
+        if self.evaluators:
+            measures = measures_by_evaluator(self.evaluators, self.evaluation)
+            refuse_unless_higher(measures[self.main_evaluator or next(iter(measures))][0])
+        return self
 
 
 def made_elsewhere(job: Job) -> list[str]:

@@ -25,7 +25,9 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     measuring = parser.add_argument_group("measuring")
-    measuring.add_argument("--evaluator", metavar="NAME|DIR", help="hidden-tests, or the directory of a reward model")
+    measuring.add_argument(
+        "--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class"
+    )
     measuring.add_argument(
         "--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)"
     )

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from preflab import ops
 from preflab.errors import UserError
-from preflab.evaluation.base import Evaluator, Grade
+from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
+from preflab.evaluation.measure import Measure
 from preflab.evaluation.measures import best_of_n_kl_bound, distinct_n, truncated_share
-from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -30,13 +30,23 @@ EXACT_KL_VOCABULARY = 4096
 
 
 @dataclass(frozen=True)
+class OpenEvaluator:
+    """An evaluator of a study with the measures that its spec declares; `prefix`: what their names begin with in results."""
+
+    evaluator: Evaluator
+    measures: Sequence[Measure]
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
 class Bench:
-    """What evaluating needs, open: the data, the evaluator, a sampler of its own, seeds by name, and `start`: what KL
-    is measured from."""
+    """What evaluating needs, open: the data, the evaluators, a sampler of its own, seeds by name, and `start`: what KL
+    is measured from. The first evaluator's scores choose temperatures and checkpoints; the others look at the test split's
+    answers only."""
 
     spec: Evaluation
     testbed: Testbed
-    evaluator: Evaluator
+    evaluators: Sequence[OpenEvaluator]
     sampler: Sampler
     seed_for: Callable[..., int]
     start: LanguageModel | None = None
@@ -63,6 +73,19 @@ class Graded:
 
     def of(self, index: int) -> Sequence[Grade]:
         return self.grades[index * self.samples : (index + 1) * self.samples]
+
+    @property
+    def asked(self) -> list[Prompt]:
+        """The prompt of each row."""
+        return [prompt for prompt in self.prompts for _ in range(self.samples)]
+
+    def by_prompt(self, grades: Sequence[Grade]) -> list[GradedPrompt]:
+        """The answers with these grades, prompt by prompt."""
+        rows = range(0, len(grades), self.samples)
+        return [
+            GradedPrompt(prompt, self.completions[row : row + self.samples], grades[row : row + self.samples])
+            for prompt, row in zip(self.prompts, rows, strict=True)
+        ]
 
     def answers(self, index: int) -> Sequence[Completion]:
         return self.completions[index * self.samples : (index + 1) * self.samples]
@@ -155,7 +178,7 @@ def draw(
         batch = drawn.batch.select(kept)
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, asked = [completions[row] for row in kept], [asked[row] for row in kept]
-    return Graded(prompts, samples, drawn, completions, bench.evaluator.grade(split, asked, completions))
+    return Graded(prompts, samples, drawn, completions, bench.evaluators[0].evaluator.grade(split, asked, completions))
 
 
 def select(
@@ -185,9 +208,10 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
         "distinct-2": distinct_n(texts, 2),
     }
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
-    if bench.evaluator.binary:
-        groups = [(prompt, graded.answers(row), graded.of(row)) for row, prompt in enumerate(graded.prompts)]
-        own = rates(bench.spec, bench.testbed, groups, bench.seed_for)
+    for place, each in enumerate(bench.evaluators):
+        grades = each.evaluator.grade("test", graded.asked, graded.completions) if place else graded.grades
+        for kept, values in zip(own, prompt_values(bench, each, graded.by_prompt(grades)), strict=True):
+            kept |= values
     measures |= {name: sum(values[name] for values in own) / len(own) for name in own[0]}
     problems = {
         prompt.id: {"level": prompt.level, "scores": [grade.score for grade in graded.of(row)], "measures": own[row]}
@@ -197,6 +221,19 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
     for grade in graded.grades:
         outcomes[grade.outcome] = outcomes.get(grade.outcome, 0) + 1
     return {"measures": measures, "problems": problems, "outcomes": outcomes}
+
+
+def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
+    """Each prompt's value of the measures of one evaluator, by their names in results. Raises `UserError` where the evaluator
+    gives other measures than its spec declares."""
+    declared = [measure.name for measure in each.measures]
+    values = each.evaluator.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
+    for row in values:
+        if set(row) != set(declared):
+            raise UserError(
+                f"{type(each.evaluator).__name__} measured {', '.join(row)}, and its spec declares {', '.join(declared)}."
+            )
+    return [{each.prefix + name: row[name] for name in declared} for row in values]
 
 
 def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 from preflab.errors import UserError
-from preflab.evaluation.base import Evaluator, EvaluatorSpec, Grade
+from preflab.evaluation.base import Evaluator, EvaluatorSpec, Grade, GradedPrompt, Summary
+from preflab.evaluation.measure import Measure, known_measure
+from preflab.evaluation.programs import rates
+from preflab.evaluation.settings import Evaluation
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed
 from preflab.types import Completion, Prompt, Split
@@ -15,6 +18,9 @@ from preflab.types import Completion, Prompt, Split
 
 class HiddenTests(EvaluatorSpec):
     kind: Literal["hidden-tests"] = "hidden-tests"
+
+    def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+        return tuple(known_measure(name) for name in evaluation.rates)
 
     @contextmanager
     def open(self, context: Context) -> Generator[HiddenTestsEvaluator]:
@@ -24,8 +30,6 @@ class HiddenTests(EvaluatorSpec):
 
 
 class HiddenTestsEvaluator(Evaluator):
-    binary = True
-
     def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
 
@@ -38,3 +42,7 @@ class HiddenTestsEvaluator(Evaluator):
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         verdicts = self.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
         return [Grade(float(v.correct), v.outcome, v.passed, v.detail) for v in verdicts]
+
+    def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
+        """pass@k, and k@n where the settings ask for it."""
+        return rates(summary.settings, self.testbed, rows, summary.seed_for)

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from preflab.errors import UserError
-from preflab.evaluation.base import Grade
+from preflab.evaluation.base import GradedPrompt
 from preflab.evaluation.clusters import behaviours, check_inputs, clustered, grouped
 from preflab.evaluation.measures import k_at_n, pass_at_k
 from preflab.evaluation.settings import CLUSTERED, Evaluation
 from preflab.testbeds.base import Testbed
-from preflab.types import Completion, Problem, Prompt, Test
-
-Group = tuple[Prompt, Sequence[Completion], Sequence[Grade]]
-"""A problem, its samples, their grades."""
+from preflab.types import Problem, Prompt, Test
 
 
 def rates(
-    spec: Evaluation, testbed: Testbed, groups: Sequence[Group], seed_for: Callable[..., int]
+    spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
     """Each problem's value of every measure, by the measure's name. Raises `UserError` where one is asked for that the
     problem's public tests do not allow."""
     found = [
-        {f"pass@{k}": pass_at_k(len(grades), sum(grade.score > 0 for grade in grades), k) for k in spec.k}
+        {
+            f"pass@{k}": pass_at_k(len(grades), sum(grade.score > 0 for grade in grades), k)
+            for k in dict.fromkeys((1, *spec.k))
+        }
         for _, _, grades in groups
     ]
     if spec.submissions:
@@ -32,7 +32,7 @@ def rates(
 
 
 def submitted(
-    spec: Evaluation, testbed: Testbed, groups: Sequence[Group], seed_for: Callable[..., int]
+    spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
     """k@n, for each pair of the settings, and the same by clusters where they ask for it."""
     tests = {prompt.id: _public(prompt) for prompt, _, _ in groups}

@@ -47,7 +47,7 @@ class Evaluation(Spec):
 
     @property
     def rates(self) -> tuple[str, ...]:
-        """The names of what is measured of programs."""
-        names = [f"pass@{k}" for k in self.k]
+        """The names of what is measured of programs: pass@1, the mean score, first."""
+        names = [f"pass@{k}" for k in dict.fromkeys((1, *self.k))]
         names += [f"{k}@{n}{way}" for k, n in self.submissions for way in ("", CLUSTERED)[: 1 + bool(self.clusters)]]
         return tuple(names)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflab.analysis.record import Results, dump_results, known_metric, read_results
+from preflab.analysis.record import Results, dump_results, known_measure, read_results
 from preflab.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Results", "dump_results", "known_metric", "print_summary", "read_results", "write_report"]
+__all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_results", "write_report"]
 
 
 def write_report(results: Results, directory: Path, *, samples: bool = True) -> Path:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from preflab.analysis.record import ArmResult, CurvePoint, FrontierPoint, Interval, Metric, Number, Results
+from preflab.analysis.record import ArmResult, CurvePoint, FrontierPoint, Interval, Measure, Number, Results
 from preflab.report import numbers, views
 from preflab.report.panels import SIZE, Label, Panel, panel, shortened
 from preflab.report.svg import COLOURS, INK, MUTED, PAPER, arm_colour
@@ -43,7 +43,7 @@ def curves(results: Results) -> list[Markup]:
     """Every curve's metric against steps; the first also against both budgets."""
     drawn: list[Markup] = []
     for order, name in enumerate(curve_metrics(results)):
-        metric = views.metric_of(results, name)
+        metric = views.measure_of(results, name)
         for against in AGAINST.values() if order == 0 else (AGAINST["steps"],):
             svg = _curve(results, metric, against, f"curve{len(drawn)}")
             drawn += [svg] if svg else []
@@ -57,7 +57,7 @@ def curve_metrics(results: Results) -> list[str]:
     return [name for name in names if not name.startswith(VERDICT)]
 
 
-def _curve(results: Results, metric: Metric, against: Against, name: str) -> Markup | None:
+def _curve(results: Results, metric: Measure, against: Against, name: str) -> Markup | None:
     series = [(index, arm, _lines(arm, metric.name, against)) for index, arm in enumerate(results.arms)]
     series = [(index, arm, lines) for index, arm, lines in series if lines]
     if not series:
@@ -156,7 +156,7 @@ def frontier(results: Results) -> Markup | None:
     """Score against KL for every checkpoint of every seed; hollow where the KL is an upper bound."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
-    metric = views.metric_of(results, "score")
+    metric = views.measure_of(results, "score")
     alt = f"{metric.label} against KL to the SFT model at every checkpoint; up and to the left is better."
     with panel(name="frontier", title=metric.label, x="KL to the SFT model, nats per response", alt=alt) as drawn:
         labels: list[Label] = []
@@ -192,7 +192,7 @@ def sweep(results: Results) -> Markup | None:
     factor = results.sweep
     if factor is None:
         return None
-    metric, arms = views.metric_of(results, results.headline), {arm.name: arm for arm in results.arms}
+    metric, arms = views.measure_of(results, results.headline), {arm.name: arm for arm in results.arms}
     alt = f"{metric.label} against {factor.label}, with 95% intervals: a line for each of {len(factor.series)} series."
     with panel(name="sweep", title=metric.label, x=factor.label, alt=alt) as drawn:
         labels: list[Label] = []
@@ -232,7 +232,7 @@ def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], or
 
 def levels(results: Results) -> list[Markup]:
     """The headline metric for each level: a bar an arm, with its interval."""
-    metric = views.metric_of(results, results.headline)
+    metric = views.measure_of(results, results.headline)
     rows = {level: [views.measure(arm, metric.name, level=level) for arm in results.arms] for level in results.levels}
     rows = {level: row for level, row in rows.items() if any(item.estimate is not None for item in row)}
     items = [item for row in rows.values() for item in row]
@@ -246,7 +246,7 @@ def levels(results: Results) -> list[Markup]:
 
 
 def _level(
-    results: Results, metric: Metric, level: str, row: Sequence[Interval], *, name: str, limits: tuple[float, float]
+    results: Results, metric: Measure, level: str, row: Sequence[Interval], *, name: str, limits: tuple[float, float]
 ) -> Markup:
     count = len(results.arms)
     alt = f"{metric.label} on level {level}: a bar with its interval for each arm."
@@ -265,7 +265,7 @@ def _level(
     return drawn.svg
 
 
-def _draw_bar(drawn: Panel, index: int, metric: Metric, item: Interval) -> None:
+def _draw_bar(drawn: Panel, index: int, metric: Measure, item: Interval) -> None:
     estimate = item.estimate or 0.0
     drawn.axes.barh(index, estimate, height=0.62, color=arm_colour(index), alpha=0.85, linewidth=0)
     end = estimate

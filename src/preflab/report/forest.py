@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from preflab.analysis.record import Interval, Metric
+from preflab.analysis.record import Interval, Measure
 from preflab.report import numbers
 
 WIDTH, HEIGHT, MARGIN = 220, 22, 18
@@ -56,7 +56,7 @@ def row(
     return Markup("".join([*parts, "</svg>"]))
 
 
-def axis(scale: Scale, metric: Metric) -> Markup:
+def axis(scale: Scale, metric: Measure) -> Markup:
     """The scale's numbers, as the head of the column."""
     parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
     for value in _ticks(scale):

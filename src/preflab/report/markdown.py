@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from preflab import text
-from preflab.analysis.record import ArmResult, DecidedClaim, Interval, Metric, Results, Sample, Subject
+from preflab.analysis.record import ArmResult, DecidedClaim, Interval, Measure, Results, Sample, Subject
 from preflab.report import numbers, views
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~!$<>&])")
@@ -71,7 +71,7 @@ def _subject(subject: Subject) -> str:
 def _claims(results: Results) -> str:
     if not results.claims:
         return ""
-    metric = views.metric_of(results, results.headline)
+    metric = views.measure_of(results, results.headline)
     head = ["Claim", "Outcome here", "Contrast", escaped(metric.label), "95% interval", "Claimed"]
     head += ["The paper, on other models"]
     return f"## Claims\n\n{escaped(views.family_words(results))}\n\n" + grid(
@@ -79,7 +79,7 @@ def _claims(results: Results) -> str:
     )
 
 
-def _claim_row(decided: DecidedClaim, metric: Metric) -> list[str]:
+def _claim_row(decided: DecidedClaim, metric: Measure) -> list[str]:
     claim, doubt = decided.claim, views.doubt_words(decided)
     return [
         f"**{escaped(views.claim_name(claim))}** {escaped(claim.text)}",
@@ -118,13 +118,13 @@ def _reward_models(results: Results) -> str:
 
 
 def _arms(results: Results) -> str:
-    metrics = views.main_metrics(results)
-    header = ["Arm", *(escaped(metric.label) for metric in metrics)]
+    metrics = views.main_measures(results)
+    header = ["Arm", *(escaped(metric.heading) for metric in metrics)]
     header += [f"{escaped(metrics[0].label)} at T=1", "labels, calls", "updates", "FLOP", "samples an answer"]
     return "## The arms\n\n" + grid(header, [_arm_row(arm, metrics) for arm in results.arms])
 
 
-def _arm_row(arm: ArmResult, metrics: Sequence[Metric]) -> list[str]:
+def _arm_row(arm: ArmResult, metrics: Sequence[Measure]) -> list[str]:
     unit = views.measure(arm, metrics[0].name, decoding="unit")
     cells = [_cell(metric, views.shown(arm, metric.name)) for metric in metrics] + [_cell(metrics[0], unit)]
     costs = [numbers.format_number(views.labels(arm)), numbers.format_number(views.spent(arm, "updates"))]
@@ -132,7 +132,7 @@ def _arm_row(arm: ArmResult, metrics: Sequence[Metric]) -> list[str]:
     return [escaped(arm.name), *cells, *costs]
 
 
-def _cell(metric: Metric, value: Interval) -> str:
+def _cell(metric: Measure, value: Interval) -> str:
     return f"{numbers.format_quantity(metric, value.estimate)} {escaped(numbers.format_bounds(metric, value))}".strip()
 
 
@@ -141,13 +141,13 @@ def _comparisons(results: Results) -> str:
         return ""
     rows: list[list[str]] = []
     for pair in results.comparisons:
-        metric = views.metric_of(results, pair.metric)
+        metric = views.measure_of(results, pair.metric)
         gap = numbers.format_difference(metric, pair.estimate)
         ends = numbers.format_bounds(metric, pair, sign=True) or numbers.DASH
         names = f"{escaped(pair.first)} − {escaped(pair.second)}"
         outcome = escaped(views.outcome_words(pair)) + (", preliminary" if pair.preliminary else "")
         rows.append([names, escaped(metric.label), gap, escaped(ends), numbers.format_number(pair.p_value), outcome])
-    return "## Arm against arm\n\n" + grid(["Pair", "Metric", "Difference", "95% interval", "p", "Outcome"], rows)
+    return "## Arm against arm\n\n" + grid(["Pair", "Measure", "Difference", "95% interval", "p", "Outcome"], rows)
 
 
 def _samples(results: Results) -> str:

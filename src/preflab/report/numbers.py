@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from preflab.analysis.record import Interval, Metric
+from preflab.analysis.record import Interval, Measure
 
 DASH = "—"
-SHARE = Metric(name="share", label="share", share=True)
+SHARE = Measure(name="share", label="share", share=True)
 _SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -36,14 +36,14 @@ def format_scaled(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def format_quantity(metric: Metric, value: float | None) -> str:
+def format_quantity(metric: Measure, value: float | None) -> str:
     """A value of a metric; shares in percent."""
     if value is None or not metric.share:
         return format_number(value)
     return signed_zero(f"{100 * value:.1f}%")
 
 
-def format_bounds(metric: Metric, interval: Interval, *, sign: bool = False) -> str:
+def format_bounds(metric: Measure, interval: Interval, *, sign: bool = False) -> str:
     """The ends of an interval, [60.1, 65.5] for shares; '' without an interval."""
     if interval.low is None or interval.high is None:
         return ""
@@ -61,7 +61,7 @@ def format_share_interval(interval: Interval) -> str:
     return f"{format_quantity(SHARE, interval.estimate)} {format_bounds(SHARE, interval)}".strip()
 
 
-def format_plain(metric: Metric, value: float, *, sign: bool = False) -> str:
+def format_plain(metric: Measure, value: float, *, sign: bool = False) -> str:
     """A value without its unit: shares in percentage points. `sign` writes a plus too."""
     text = signed_zero(f"{100 * value:.1f}") if metric.share else format_number(value)
     return f"+{text}" if sign and value > 0 else text
@@ -73,7 +73,7 @@ def format_tick(value: float, *, sign: bool = False) -> str:
     return f"+{text}" if sign and value > 0 else text
 
 
-def format_difference(metric: Metric, value: float | None) -> str:
+def format_difference(metric: Measure, value: float | None) -> str:
     """A difference of two values: '+8.3 points' for shares."""
     if value is None:
         return DASH

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from preflab import text
-from preflab.analysis.record import ArmResult, Comparison, DecidedClaim, DecodingChoice, Interval, Metric, Results
+from preflab.analysis.record import ArmResult, Comparison, DecidedClaim, DecodingChoice, Interval, Measure, Results
 from preflab.report import figures, forest, numbers, reliability, views
 from preflab.report.code import highlighted
 from preflab.report.html import content_policy, environment, style_sheet
@@ -42,10 +42,10 @@ def render_html(results: Results) -> str:
         style=style,
         policy=content_policy(style),
         colours={arm.name: f"c{index % COLOURS}" for index, arm in enumerate(results.arms)},
-        headline=views.metric_of(results, results.headline),
-        tuning_metric=views.metric_of(results, results.tuning.metric),
-        main=views.main_metrics(results),
-        others=views.other_metrics(results),
+        headline=views.measure_of(results, results.headline),
+        tuning_measure=views.measure_of(results, results.tuning.metric),
+        main=views.main_measures(results),
+        others=views.other_measures(results),
         sentence=sentence(results),
         forest_axis=axis,
         forest=rows,
@@ -62,7 +62,7 @@ def render_html(results: Results) -> str:
     )
 
 
-def cell(arm: ArmResult, metric: Metric) -> Cell:
+def cell(arm: ArmResult, metric: Measure) -> Cell:
     """The table's cell. A metric that is measured at temperature 1 only stands there as its value."""
     chosen, unit = views.measure(arm, metric.name), views.measure(arm, metric.name, decoding="unit")
     if chosen.estimate is None:
@@ -98,7 +98,7 @@ def forest_column(results: Results) -> tuple[Markup, dict[str, Markup]]:
         arm.name: forest.row(scale, at, colour=f"c{index % COLOURS}", beside=beside)
         for index, (arm, at, beside) in enumerate(rows)
     }
-    return forest.axis(scale, views.metric_of(results, results.headline)), drawn
+    return forest.axis(scale, views.measure_of(results, results.headline)), drawn
 
 
 OUTCOMES = {"confirmed": "winner", "refuted": "bad"}
@@ -114,13 +114,13 @@ def claims_column(results: Results) -> tuple[Markup, Sequence[tuple[DecidedClaim
         (row, forest.row(scale, row.value, colour=colours.get(row.outcome, "muted"), mark=row.claim.margin))
         for row in results.claims
     ]
-    return forest.axis(scale, views.metric_of(results, results.headline)), drawn
+    return forest.axis(scale, views.measure_of(results, results.headline)), drawn
 
 
 class Group(NamedTuple):
     """The comparisons of one metric: the head of their forest column, and each with its row."""
 
-    metric: Metric
+    metric: Measure
     axis: Markup
     rows: Sequence[tuple[Comparison, Markup]]
 
@@ -133,6 +133,6 @@ def comparison_groups(results: Results) -> list[Group]:
         scale = forest.scale(pairs, zero=True)
         colours = ["muted" if pair.verdict == "not decided" else "ink" for pair in pairs]
         drawn = [forest.row(scale, pair, colour=c) for pair, c in zip(pairs, colours, strict=True)]
-        metric = views.metric_of(results, name)
+        metric = views.measure_of(results, name)
         groups.append(Group(metric, forest.axis(scale, metric), list(zip(pairs, drawn, strict=True))))
     return groups

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from preflab import text
-from preflab.analysis.record import DecidedClaim, Metric, Results
+from preflab.analysis.record import DecidedClaim, Measure, Results
 from preflab.report import numbers, views
 
 
@@ -22,7 +22,7 @@ def print_summary(results: Results, console: Console) -> None:
     other = f"At equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
     console.print(Text(f"{views.certainty_words(results)}. Equal: {views.budget_words(results)}. {other}"))
     for decided in results.claims:
-        console.print(_claim(decided, views.metric_of(results, results.headline)))
+        console.print(_claim(decided, views.measure_of(results, results.headline)))
     console.print(_table(results))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
@@ -31,7 +31,7 @@ def print_summary(results: Results, console: Console) -> None:
 STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
-def _claim(decided: DecidedClaim, metric: Metric) -> Text:
+def _claim(decided: DecidedClaim, metric: Measure) -> Text:
     """One line: its name, the outcome, the contrast with its interval, and what to doubt."""
     claim, value, doubt = decided.claim, decided.value, views.doubt_words(decided)
     difference = numbers.format_difference(metric, value.estimate)
@@ -43,7 +43,7 @@ def _claim(decided: DecidedClaim, metric: Metric) -> Text:
 
 
 def _table(results: Results) -> Table:
-    metrics = views.main_metrics(results)
+    metrics = views.main_measures(results)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm")
     for metric in metrics:

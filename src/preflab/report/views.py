@@ -16,44 +16,44 @@ from preflab.analysis.record import (
     DecidedClaim,
     DecodingChoice,
     Interval,
-    Metric,
+    Measure,
     Number,
     Results,
     RunResult,
-    known_metric,
+    known_measure,
 )
 from preflab.report import numbers
 
-MAIN_METRICS = 4
+MAIN_MEASURES = 4
 """So many metrics stand in the first table; the others describe behaviour and stand in a second one."""
 
 
-def metric_of(results: Results, name: str) -> Metric:
+def measure_of(results: Results, name: str) -> Measure:
     """The metric of that name, described by the results or commonly known.
 
     'score' is the mean score, a reward's or pass@1; 'validation' is the same on validation problems, as curves have it.
     """
     if name in ("score", "validation"):
-        score = metric_of(results, results.headline if results.headline == "reward" else "pass@1")
+        score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
         return (
             score
             if name == "score"
             else score.model_copy(update={"name": name, "label": f"{score.label} on validation"})
         )
-    return next((metric for metric in results.metrics if metric.name == name), known_metric(name))
+    return next((metric for metric in results.metrics if metric.name == name), known_measure(name))
 
 
-def main_metrics(results: Results) -> tuple[Metric, ...]:
+def main_measures(results: Results) -> tuple[Measure, ...]:
     """The headline first, then the next ones in the results' order."""
-    return _ordered(results)[:MAIN_METRICS]
+    return _ordered(results)[:MAIN_MEASURES]
 
 
-def other_metrics(results: Results) -> tuple[Metric, ...]:
-    return _ordered(results)[MAIN_METRICS:]
+def other_measures(results: Results) -> tuple[Measure, ...]:
+    return _ordered(results)[MAIN_MEASURES:]
 
 
-def _ordered(results: Results) -> tuple[Metric, ...]:
-    headline = metric_of(results, results.headline)
+def _ordered(results: Results) -> tuple[Measure, ...]:
+    headline = measure_of(results, results.headline)
     return (headline, *(metric for metric in results.metrics if metric.name != results.headline))
 
 
@@ -166,7 +166,7 @@ def contrast_words(claim: Claim) -> str:
     return words
 
 
-def rule_words(claim: Claim, metric: Metric) -> str:
+def rule_words(claim: Claim, metric: Measure) -> str:
     """What the claim says of its contrast, with the margin: 'above 0 (margin 2 points)'."""
     margin = numbers.format_tick(100 * claim.margin if metric.share else claim.margin)
     margin += " points" if metric.share else ""

@@ -12,7 +12,7 @@ from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import STAGES, Arm, Job
 from preflab.errors import UserError, nearest
 from preflab.spec import parse_spec
-from preflab.study.spec import Contestant, Study, all_stages_needed, evaluator_stage
+from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
 SHARED_FIELDS = ("sampler", "evaluation", "looks", "threads", "device", "precision", "token_budget")
 """What every run takes from the study."""
@@ -43,8 +43,8 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
 
 
 def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) -> Iterator[PlannedRun]:
-    """The stages that these arms and the evaluator stand on, in the order of the study's file."""
-    used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {evaluator_stage(study)}
+    """The stages that these arms and the evaluators stand on, in the order of the study's file."""
+    used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {*measuring_stages(study)}
     for name, stage in study.stages.items():
         if name in used:
             yield plan_run(study, name, stage, seed, home, measure="none")
@@ -56,14 +56,16 @@ def plan_run(
     """The run of one job under one seed."""
     is_arm = measure != "none"
     makes_policy = job.method is not None and job.method.product == "policy"
-    measured_by = evaluator_stage(study)
-    is_measured = is_arm or (makes_policy and name != measured_by)
+    measured_by = measuring_stages(study)
+    is_measured = is_arm or (makes_policy and name not in measured_by)
+    main = study.main_evaluator if is_measured else ""
     arm = Arm(
         name=name,
         seed=seed,
         measure=measure,
         budget=study.budget if is_arm else None,
-        evaluator=study.evaluator if is_measured else None,
+        evaluators=study.evaluators if is_measured else {},
+        main_evaluator="" if main == next(iter(study.evaluators)) else main,
         testbed=job.testbed or study.testbed,
         model=job.model or study.model,
         **{field: dict(job)[field] for field in JOB_FIELDS},
@@ -75,7 +77,7 @@ def plan_run(
         arm=arm,
         directory=home / name if is_arm else home / STAGES / name,
         needs=tuple(home / STAGES / stage for stage in all_stages_needed(study, job)),
-        waits=(home / STAGES / measured_by,) if is_measured and measured_by is not None else (),
+        waits=tuple(home / STAGES / stage for stage in measured_by) if is_measured else (),
     )
 
 

@@ -66,7 +66,7 @@ def print_power(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     study = read_study(options.directory).study
     arms = gather(planned_runs(study, options.directory))
-    board = Board.of(arms, "chosen")
+    board = Board.of(arms, "chosen", study.score)
     scores = {name: board.table(runs, "chosen") for name, runs in arms.items()}
     print(
         f"Difference found every second time / in 80% of studies, {options.family} at once, {len(board.levels)} problems"

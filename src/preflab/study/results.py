@@ -12,7 +12,7 @@ from preflab.analysis.board import Board
 from preflab.analysis.curves import curve, frontier
 from preflab.analysis.decide import decide_claims
 from preflab.analysis.gather import Arms, FinishedRun, gather, mean_used, timing_of, versions_of
-from preflab.analysis.measured import measured_values, metrics_of
+from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import (
     ENOUGH_SEEDS,
     Answer,
@@ -38,7 +38,7 @@ from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.spec import Spec
 from preflab.study.plan import planned_runs
-from preflab.study.spec import Contestant, Study, all_stages_needed, evaluator_stage
+from preflab.study.spec import Contestant, Study, all_stages_needed, evaluator_stages
 from preflab.text import counted
 from preflab.train.files import read_json
 
@@ -56,12 +56,18 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     arms = gather(planned_runs(study, directory))
     if not arms:
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.")
-    boards: dict[DecodingChoice, Board] = {"chosen": Board.of(arms, "chosen"), "unit": Board.of(arms, "unit")}
-    headline = study.headline or boards["chosen"].score
+    declared = {measure.name: measure for row in study.measures.values() for measure in row}
+    score = study.score
+    boards: dict[DecodingChoice, Board] = {
+        "chosen": Board.of(arms, "chosen", score, declared.values()),
+        "unit": Board.of(arms, "unit", score, declared.values()),
+    }
+    headline = study.headline or score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items()}
     contestants = {name: table for name, table in scores.items() if not study.arms[name].baseline}
     winner = find_winner(contestants or scores)
-    evaluator = evaluator_result(study, directory)
+    evaluators = {name: evaluator_result(study, name, directory) for name in study.evaluators}
+    decides = evaluators[study.main_evaluator]
     every_run = [run for runs in arms.values() for run in runs]
     return Results(
         study=study.name,
@@ -70,15 +76,16 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         testbed=Subject(
             name=study.testbed.kind, description=first_paragraph(study.testbed), language=study.testbed.language
         ),
-        evaluators=(evaluator,),
+        evaluators=tuple(evaluators.values()),
         budget=shared_budget(study),
         seeds=tuple(sorted({run.seed for run in every_run})),
-        metrics=tuple(metrics_of(headline, arms)),
+        metrics=tuple(measures_of(headline, arms, declared)),
         headline=headline,
+        score=score,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
         arms=tuple(arm_result(study, name, runs, boards, headline, directory) for name, runs in arms.items()),
         comparisons=tuple(comparisons(study, scores, headline)),
-        claims=tuple(decide_claims(study.claims, scores, can_rank=evaluator.can_rank)),
+        claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
         reward_models=tuple(
@@ -89,8 +96,8 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         verdict=study_verdict(
             winner,
             scores,
-            metric=headline,
-            evaluator=evaluator,
+            headline=declared[headline],
+            evaluator=decides,
             budget=study.budget.unit if study.budget else None,
             used={name: mean_used(runs) for name, runs in arms.items()},
             samples_per_answer=samples_per_answer(study.arms[winner.leader]),
@@ -243,12 +250,12 @@ def model_subject(study: Study, result: Mapping[str, Any]) -> Subject:
     return Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
 
 
-def evaluator_result(study: Study, directory: Path) -> EvaluatorResult:
-    """The evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
+def evaluator_result(study: Study, name: str, directory: Path) -> EvaluatorResult:
+    """An evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
     whether that excludes one half."""
-    plain = EvaluatorResult(name=study.evaluator.kind, description=first_paragraph(study.evaluator))
-    stage = evaluator_stage(study)
-    rows = [result["held_out"] for result in stage_results(directory, stage, study.seeds)] if stage is not None else []
+    plain = EvaluatorResult(name=name, description=first_paragraph(study.evaluators[name]))
+    stages = evaluator_stages(study, name)
+    rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
     accuracy = pooled_accuracy(rows) if rows and all(rows) else None
     if accuracy is None or accuracy.low is None:
         return plain
@@ -285,7 +292,7 @@ def unrewarded(arms: Arms) -> Iterator[str]:
 
 def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
     """What the numbers themselves say against the answer."""
-    if saved_models(study.evaluator):
+    if saved_models(study.evaluators[study.main_evaluator]):
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     count = len({run.seed for runs in arms.values() for run in runs})
     if count < ENOUGH_SEEDS:

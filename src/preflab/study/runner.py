@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
 from preflab.arm.planned import PlannedRun
+from preflab.arm.spec import Arm
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, Process, last_log_lines, launch
 from preflab.study.spec import stages_needed
@@ -81,12 +83,17 @@ def runs_to_do(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 
 def is_done(run: PlannedRun) -> bool:
-    """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it."""
+    """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it. A spec that
+    an older preflab wrote is read as today's."""
     path = run.directory / RUN_MANIFEST
     manifest: Any = read_json(path) if path.exists() else None
     if not run.result_file.exists() or not is_manifest(manifest):
         return False
-    old, new = manifest["spec"], run.arm.model_dump(mode="json")
+    try:
+        old = Arm.model_validate(manifest["spec"]).model_dump(mode="json")
+    except (ValidationError, UserError):
+        return False
+    new = run.arm.model_dump(mode="json")
     for spec in (old, new):
         if spec.get("budget") is not None:
             spec["budget"]["charged"] = None

@@ -17,7 +17,6 @@ FIELDS = {
     "method": METHODS,
     "testbed": TESTBEDS,
     "reward": REWARDS,
-    "evaluator": EVALUATORS,
     "sampler": SAMPLERS,
 }
 
@@ -30,6 +29,11 @@ def study_schema() -> str:
         for field, registry in FIELDS.items():
             if field in part.get("properties", {}):
                 part["properties"][field] = {"anyOf": variants(registry, definitions), "title": registry.noun}
+    evaluator = {"anyOf": variants(EVALUATORS, definitions), "title": EVALUATORS.noun}
+    schema["properties"] |= {
+        "evaluator": evaluator,
+        "evaluators": {"type": "object", "additionalProperties": evaluator},
+    }
     return json.dumps(schema, indent=1)
 
 

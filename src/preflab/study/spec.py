@@ -14,8 +14,10 @@ from pydantic import Field, JsonValue, model_validator
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
 from preflab.arm.spec import STAGE, Job, Precision, made_elsewhere, saved_models
 from preflab.errors import UserError, nearest
-from preflab.evaluation import EVALUATORS
+from preflab.evaluation.hidden_tests import HiddenTests
+from preflab.evaluation.measure import Measure
 from preflab.evaluation.settings import Evaluation
+from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
 from preflab.models.spec import ModelSpec
 from preflab.sampling import SAMPLERS
 from preflab.spec import Spec, parse_spec, variant
@@ -43,9 +45,9 @@ class Tuning(Spec):
 
 class Study(Spec):
     """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other.
-    `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report. `headline`: the
-    measure of programs that decides ("pass@5", "10@1000"); by itself pass@1, and of texts the score. `budget` binds every
-    arm, and what an arm's stages use is charged to it."""
+    `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report. `evaluators` measure
+    every arm; `evaluator` is short for one. `headline`: the measure of theirs that decides ("pass@5", "NAME/MEASURE" of a
+    further evaluator); by itself the first. `budget` binds every arm, and what an arm's stages use is charged to it."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -53,7 +55,7 @@ class Study(Spec):
     model: ModelSpec = ModelSpec()
     testbed: Annotated[Any, *variant(TESTBEDS)]
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
-    evaluator: Annotated[Any, *variant(EVALUATORS)] = "hidden-tests"
+    evaluators: Evaluators = {"hidden-tests": HiddenTests()}
     evaluation: Evaluation = Evaluation()
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
@@ -73,11 +75,15 @@ class Study(Spec):
     precision: Precision = "fp32"
     device: str = "auto"
 
+    _one_or_several = model_validator(mode="before")(named_evaluators)
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        measured_by = evaluator_stage(self)
-        if measured_by is not None and measured_by not in self.stages:
-            raise UserError(f"`evaluator` names the stage {measured_by!r}.{nearest(measured_by, self.stages)}")
+        if not self.evaluators:
+            raise UserError("`evaluators` is empty: a study measures its arms by one at least.")
+        for stage in (stage for name in self.evaluators for stage in evaluator_stages(self, name)):
+            if stage not in self.stages:
+                raise UserError(f"`evaluators` names the stage {stage!r}.{nearest(stage, self.stages)}")
         for name, job in (*self.stages.items(), *self.arms.items()):
             for stage in stages_needed(job):
                 if stage not in self.stages:
@@ -89,11 +95,23 @@ class Study(Spec):
             if arm not in self.arms:
                 raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
         check_arms(self.claims, self.sweep, self.arms)
-        if self.headline and self.headline not in self.evaluation.rates:
-            raise UserError(
-                f"`headline` is {self.headline!r}, which is not measured.{nearest(self.headline, self.evaluation.rates)}"
-            )
+        evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
+
+    @property
+    def measures(self) -> dict[str, tuple[Measure, ...]]:
+        """What each evaluator measures, under the names that results have."""
+        return measures_by_evaluator(self.evaluators, self.evaluation)
+
+    @property
+    def main_evaluator(self) -> str:
+        """The evaluator that measures the headline: its score chooses temperatures and checkpoints."""
+        return evaluator_of(self.evaluators, self.evaluation, self.headline)
+
+    @property
+    def score(self) -> str:
+        """What the main evaluator's score is called."""
+        return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
         """The study, and every stage and arm with a testbed of its own, with other settings of it; raises `UserError` where it
@@ -152,7 +170,13 @@ def all_stages_needed(study: Study, job: Job) -> list[str]:
     return list(dict.fromkeys(stages))
 
 
-def evaluator_stage(study: Study) -> str | None:
-    """The stage that trains the study's evaluator, where one does."""
-    stages = [path.removeprefix(STAGE) for path in saved_models(study.evaluator) if path.startswith(STAGE)]
-    return stages[0] if stages else None
+def evaluator_stages(study: Study, name: str) -> list[str]:
+    """The stages that train an evaluator of the study, where some do."""
+    paths = saved_models(study.evaluators[name])
+    return [path.removeprefix(STAGE) for path in paths if path.startswith(STAGE)]
+
+
+def measuring_stages(study: Study) -> list[str]:
+    """The stages that the study's evaluators stand on, directly or not, each once."""
+    own = [stage for name in study.evaluators for stage in evaluator_stages(study, name)]
+    return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))

@@ -12,7 +12,7 @@ from preflab.analysis.record.arm import (
     SettingDifference,
     Spent,
 )
-from preflab.analysis.record.base import ENOUGH_SEEDS, Interval, Metric, Number, Record, known_metric
+from preflab.analysis.record.base import ENOUGH_SEEDS, Interval, Number, Record
 from preflab.analysis.record.declared import (
     Claim,
     ClaimOutcome,
@@ -39,6 +39,7 @@ from preflab.analysis.record.results import (
     read_results,
 )
 from preflab.analysis.record.reward_model import MarginBin, ReliabilityBin, RewardModelResult
+from preflab.evaluation.measure import Measure, known_measure
 
 __all__ = [
     "ENOUGH_SEEDS",
@@ -56,8 +57,8 @@ __all__ = [
     "FrontierPoint",
     "Interval",
     "MarginBin",
+    "Measure",
     "MeasuredValue",
-    "Metric",
     "Number",
     "PaperTable",
     "Record",
@@ -77,6 +78,6 @@ __all__ = [
     "TuningTrial",
     "check_arms",
     "dump_results",
-    "known_metric",
+    "known_measure",
     "read_results",
 ]

@@ -88,7 +88,7 @@ class MeasuredValue(Record):
     """One metric of one arm over all seeds and problems."""
 
     metric: str
-    """Name of a `Metric`."""
+    """Name of a `Measure`."""
     value: Interval
     """Estimate with interval."""
     level: str = ""

@@ -16,10 +16,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from preflab.analysis.record.arm import ArmResult
-from preflab.analysis.record.base import Interval, Metric, Number, Record
+from preflab.analysis.record.base import Interval, Number, Record
 from preflab.analysis.record.declared import DecidedClaim, PaperTable, Sweep, TuningTrial
 from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
+from preflab.evaluation.measure import Measure
 from preflab.spec import parse_spec
 
 ComparisonVerdict = Literal["better", "worse", "not decided"]
@@ -39,7 +40,7 @@ class Subject(Record):
 
 
 class EvaluatorResult(Record):
-    """What measured the headline metric."""
+    """One of what measured the arms."""
 
     name: str
     """Its name in the study file."""
@@ -70,7 +71,7 @@ class Comparison(Interval):
     second: str
     """Name of the second arm."""
     metric: str = ""
-    """Name of a `Metric`."""
+    """Name of a `Measure`."""
     p_value: Number = None
     """Adjusted for the number of comparisons."""
     verdict: ComparisonVerdict = "not decided"
@@ -188,10 +189,12 @@ class Results(Record):
     """What was equal for all arms."""
     seeds: tuple[int, ...]
     """The seeds of the report, none of them used for tuning."""
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Measure, ...]
     """All metrics, in the order of the table's columns."""
     headline: str
     """Name of the metric that decides."""
+    score: str = ""
+    """Name of what curves and frontier show as score: the first metric of the evaluator that measures the headline."""
     levels: tuple[str, ...] = ()
     """Difficulty levels, easiest first."""
     arms: tuple[ArmResult, ...]

@@ -1,0 +1,105 @@
+"""The evaluators of a study, by name: how a file writes them, and how their measures are called. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from preflab.errors import UserError, nearest
+from preflab.evaluation import EVALUATORS
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.measure import ALWAYS_MEASURED, Measure
+from preflab.evaluation.settings import Evaluation
+from preflab.spec import Spec
+
+
+def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
+    """Evaluators by name, from a mapping or from pairs of name and spec."""
+    pairs = list(value.items() if isinstance(value, Mapping) else value)
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise UserError(f"`evaluators`: a name stands there twice ({', '.join(names)}).")
+    return {name: EVALUATORS.parse(spec) for name, spec in pairs}
+
+
+def _dumped(evaluators: Mapping[str, Spec]) -> list[list[Any]]:
+    """Pairs: the order counts, and files are written with sorted keys."""
+    return [[name, EVALUATORS.dump(spec)] for name, spec in evaluators.items()]
+
+
+Evaluators = Annotated[dict[str, Any], BeforeValidator(_parsed), PlainSerializer(_dumped)]
+"""A field that holds evaluators by name, in order."""
+
+
+def named_evaluators(data: Any) -> Any:
+    """The data of a spec with `evaluators`; one `evaluator: SPEC` is short for `{KIND: SPEC}`, and null for none."""
+    if not isinstance(data, Mapping) or "evaluator" not in data:
+        return data
+    if "evaluators" in data:
+        raise UserError("Give `evaluators`, or one `evaluator`, and not both.")
+    rest = {key: value for key, value in data.items() if key != "evaluator"}
+    if data["evaluator"] is None:
+        return rest | {"evaluators": {}}
+    spec = EVALUATORS.parse(data["evaluator"])
+    return rest | {"evaluators": {kind_name(spec): spec}}
+
+
+def kind_name(spec: Spec) -> str:
+    """What a spec is called in words: its kind, or its class's name."""
+    return str(dict(spec).get("kind", type(spec).__name__))
+
+
+def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
+    """What the names of each evaluator's measures begin with in results: nothing for the first one, else `NAME/`."""
+    return {name: f"{name}/" if place else "" for place, name in enumerate(evaluators)}
+
+
+def measures_by_evaluator(
+    evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
+) -> dict[str, tuple[Measure, ...]]:
+    """The measures of each evaluator under the names that results have: those of the first one are plain, those of a further
+    one begin with its name (`NAME/MEASURE`). Raises `UserError` where two are called the same."""
+    measures: dict[str, tuple[Measure, ...]] = {}
+    prefixes = measure_prefixes(evaluators)
+    for name, spec in evaluators.items():
+        declared = spec.measures(evaluation)
+        if not declared:
+            raise UserError(f"The evaluator {name!r} declares no measure.")
+        prefix = prefixes[name]
+        measures[name] = tuple(
+            each.model_copy(update={"name": prefix + each.name, "label": prefix + each.label}) for each in declared
+        )
+    _refuse_same_names(each.name for row in measures.values() for each in row)
+    return measures
+
+
+def _refuse_same_names(names: Iterable[str]) -> None:
+    known = set(ALWAYS_MEASURED)
+    for name in names:
+        if name in known:
+            raise UserError(f"Two measures are called {name!r}: give an evaluator's measure another name.")
+        known.add(name)
+
+
+def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
+    """The name of the evaluator that measures the headline, or of the first where there is none. Raises `UserError` where none
+    measures it, or where it is not better when higher."""
+    measures = measures_by_evaluator(evaluators, evaluation)
+    by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
+    headline = headline or next(iter(by_name))
+    if headline not in by_name:
+        raise UserError(f"`headline` is {headline!r}, which is not measured.{nearest(headline, by_name)}")
+    name, decides = by_name[headline]
+    refuse_unless_higher(decides)
+    return name
+
+
+def refuse_unless_higher(measure: Measure) -> None:
+    """Raises `UserError` where a measure cannot decide a study or choose a temperature."""
+    if measure.better != "higher":
+        raise UserError(
+            f"The measure {measure.name!r} is not better when higher: it cannot decide a study, nor choose a temperature. "
+            'Declare it with `better="higher"`, its negative where less is better.'
+        )
