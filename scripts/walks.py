@@ -281,7 +281,7 @@ WALKS = (
             study/spec.py: evaluator_stage
             analysis/scorers.py: pooled_accuracy
             study/results.py: metrics
-            analysis/record/base.py: known_measure
+            evaluation/measure.py: known_measure
             study/results.py: arm_of, differences, measures
             analysis/statistics.py: mean_interval
             study/declared.py: interval

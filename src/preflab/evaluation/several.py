@@ -76,7 +76,7 @@ def measures_by_evaluator(
 
 
 def _refuse_same_names(names: Iterable[str]) -> None:
-    known = set(ALWAYS_MEASURED)
+    known: set[str] = set(ALWAYS_MEASURED)
     for name in names:
         if name in known:
             raise UserError(f"Two measures are called {name!r}: give an evaluator's measure another name.")
