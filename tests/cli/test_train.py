@@ -57,7 +57,7 @@ def test_options_are_written_in_full() -> None:
     options, more = TRAIN_COMMAND.parser().parse_known_args(["best-of-n", "--n", "4"])
     arm = arm_from_options(options, more)
     assert getattr(arm.method, "n", None) == 4
-    assert arm.evaluator is not None
+    assert arm.evaluators
 
 
 def test_help_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,14 +108,13 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
 def open_evaluators(arm: Arm, stages: Path, context: Context, stack: ExitStack) -> list[OpenEvaluator]:
     """The arm's evaluators, the main one first."""
     prefixes = measure_prefixes(arm.evaluators)
-    main = arm.main_evaluator or next(iter(prefixes))
     return [
         OpenEvaluator(
-            stack.enter_context(open_evaluator(with_stage_models(arm.evaluators[name], stages), context)),
-            arm.evaluators[name].measures(arm.evaluation),
+            stack.enter_context(open_evaluator(with_stage_models(spec, stages), context)),
+            spec.measures(arm.evaluation),
             prefixes[name],
         )
-        for name in sorted(prefixes, key=lambda name: name != main)
+        for name, spec in arm.evaluators_in_turn.items()
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from preflab.errors import UserError, nearest
+from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
 from preflab.methods import METHODS
@@ -76,8 +77,14 @@ class Arm(Job):
             )
         if self.evaluators:
             measures = measures_by_evaluator(self.evaluators, self.evaluation)
-            refuse_unless_higher(measures[self.main_evaluator or next(iter(measures))][0])
+            refuse_unless_higher(measures[next(iter(self.evaluators_in_turn))][0])
         return self
+
+    @property
+    def evaluators_in_turn(self) -> dict[str, EvaluatorSpec]:
+        """The evaluators, the main one first."""
+        names = sorted(self.evaluators, key=lambda name: name != self.main_evaluator)
+        return {name: self.evaluators[name] for name in names}
 
 
 def made_elsewhere(job: Job) -> list[str]:

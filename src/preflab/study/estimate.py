@@ -116,19 +116,19 @@ class Estimate:
 
     def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
         """The looks at the validation split while a policy is trained."""
-        if arm.evaluator is None or not cost.trained:
+        if not arm.evaluators or not cost.trained:
             return 0.0
         spec = arm.evaluation
         answers = arm.looks * min(self.prompts["validation"], spec.look_prompts) * spec.look_samples
         return (
-            answers * (speed.sampling + self.grading(arm, speed))
+            answers * (speed.sampling + self.grading(arm, speed)[0])
             + min(answers, arm.looks * spec.kl_samples) * KL_READS * speed.forward
         )
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """The grid of temperatures on the validation split, and for a result two decodings of the test split."""
         spec = arm.evaluation
-        if arm.measure == "none" or arm.evaluator is None:
+        if arm.measure == "none" or not arm.evaluators:
             return 0.0
         prompts = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
         tested = prompts["test"] * 2 * spec.samples * (arm.measure == "test")
@@ -139,14 +139,16 @@ class Estimate:
         kl = min(spec.kl_samples, tested) * KL_READS * (arm.init is not None)
         return (
             drawn * speed.sampling
-            + answers * self.grading(arm, speed)
+            + answers * self.grading(arm, speed)[0]
+            + tested * sum(self.grading(arm, speed)[1:])
             + (selected + filtered) * self.judging
             + kl * speed.forward
         )
 
-    def grading(self, arm: Arm, speed: Speed) -> float:
-        """Seconds that grading an answer takes: a learned evaluator reads it, a judge runs it."""
-        return speed.forward if saved_models(arm.evaluator) else self.judging
+    def grading(self, arm: Arm, speed: Speed) -> list[float]:
+        """Seconds that grading an answer takes each evaluator, the main one first: a learned one reads it, a judge runs it."""
+        evaluators = arm.evaluators_in_turn.values()
+        return [speed.forward if saved_models(evaluator) else self.judging for evaluator in evaluators]
 
 
 def rows_of(testbed: Testbed, kind: str) -> Sequence[Any]:
