@@ -78,7 +78,7 @@ ALLOWED: Allowed = {
     },
     "a module of the user or of a plugin has the names that its author gave it": {
         "spec.py": ("getattr(importlib.import_module(module_name), attribute)",),
-        "targets.py": ("hasattr(found, part)", "vars(found)", "getattr(found, part)"),
+        "targets.py": ("hasattr(loaded, part)", "vars(loaded)", "getattr(loaded, part)"),
     },
     "what the user's function returned, or the user's record held, may be anything": {
         "rewards/base.py": ("hasattr(scores, '__iter__')",),
@@ -105,9 +105,7 @@ ALLOWED: Allowed = {
         ),
     },
     "objects of the standard library and of pydantic's input, of several types": {
-        "analysis/record/base.py": ("hasattr(value, '__float__')",),
         "rewards/http.py": ("getattr(error, 'reason', error)",),
-        "study/runner.py": ("hasattr(os, 'sched_getaffinity')",),
         "testbeds/code/mbpp.py": ("getattr(node, 'names', [])",),
     },
     "PEP 562: a package's names are loaded when they are first used": {

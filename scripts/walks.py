@@ -318,7 +318,7 @@ WALKS = (
             report/panels.py: panel
             analysis/record/results.py: read_results
             report/__init__.py: print_summary
-            report/summary.py: print_summary as show
+            report/summary.py: print_results
         """,
     ),
     Walk(

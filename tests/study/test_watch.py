@@ -31,7 +31,7 @@ def test_verbose_says_each_step_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Protects `study -v`: a line when a running arm has a new step, and no line otherwise."""
-    monkeypatch.setattr(watch, "INTERVAL", 0.0)
+    monkeypatch.setattr(watch, "_REFRESH_SECONDS", 0.0)
     shown = Watch(1)
     write(tmp_path, 1)
     shown.refresh([task(tmp_path)], 0)

@@ -114,8 +114,8 @@ def false_claims(
     for scores in studies(design, count, np.random.default_rng(0)):
         table = analyse(np.einsum("ca,nasp->ncsp", contrasts, scores))
         for mean, width in zip(table.mean, half_width(table, alpha, len(contrasts)), strict=True):
-            found = [outcome_of(rule, m - w, m + w, margin) for m, w in zip(mean, width, strict=True)]
-            wrong += any(outcome in says and false[says[outcome]][i] for i, outcome in enumerate(found))
+            outcomes = [outcome_of(rule, m - w, m + w, margin) for m, w in zip(mean, width, strict=True)]
+            wrong += any(outcome in says and false[says[outcome]][i] for i, outcome in enumerate(outcomes))
     return wrong / count
 
 

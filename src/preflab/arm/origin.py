@@ -12,13 +12,13 @@ PACKAGES = ("preflab", "torch", "transformers", "tokenizers", "safetensors", "nu
 
 def versions() -> dict[str, str]:
     """Python's version and that of every package that a result depends on."""
-    found = {"python": platform.python_version()}
+    by_package = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            by_package[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            by_package[name] = "not installed"
+    return by_package
 
 
 def revision() -> str | None:

@@ -48,6 +48,6 @@ def write_report(results: Results, directory: Path, *, samples: bool = True) -> 
 
 def print_summary(results: Results, console: Console) -> None:
     """The verdict and the table in the terminal."""
-    from preflab.report.summary import print_summary as show
+    from preflab.report.summary import print_results
 
-    show(results, console)
+    print_results(results, console)

@@ -24,15 +24,15 @@ FENCE = "```"
 
 def highlighted(answer: str, language: str) -> Markup:
     """The answer as markup, nothing hidden in it. Fences make it a text with programs in it; an unknown language is plain."""
-    shown = text.visible(answer)
+    visible = text.visible(answer)
     try:
         lexer = get_lexer_by_name(
             "markdown" if language and FENCE in answer else language, stripnl=False, ensurenl=False
         )
     except ClassNotFound:
-        return escape(shown)
+        return escape(visible)
     return Markup("").join(
         Markup('<span class="{}">{}</span>').format(kind, piece) if kind else escape(piece)
-        for token, piece in lex(shown, lexer)
+        for token, piece in lex(visible, lexer)
         for kind in [next((name for parent, name in KINDS.items() if token in parent), "")]
     )

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from preflab.analysis.record import ArmResult, CurvePoint, FrontierPoint, Interval, Measure, Number, Results
 from preflab.report import numbers, views
 from preflab.report.panels import SIZE, Label, Panel, panel, shortened
-from preflab.report.svg import COLOURS, INK, MUTED, PAPER, arm_colour
+from preflab.report.svg import COLOURS, INK, MUTED, SURFACE, arm_colour
 from preflab.types import VERDICT
 
 MARKERS = "osD^vPX*"
@@ -152,7 +152,7 @@ def _judged(point: CurvePoint) -> bool:
     return any(name.startswith(VERDICT) for name in point.metrics)
 
 
-def frontier(results: Results) -> Markup | None:
+def draw_frontier(results: Results) -> Markup | None:
     """Score against KL for every checkpoint of every seed; hollow where the KL is an upper bound."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
@@ -182,7 +182,7 @@ def _draw_path(drawn: Panel, index: int, points: Sequence[FrontierPoint]) -> flo
         last = order == len(path) - 1
         drawn.axes.plot(
             kl, score, marker=marker, markersize=7 if last else 4, color=colour, alpha=1.0 if last else 0.6,
-            markerfacecolor=PAPER if bound else colour, markeredgewidth=1.4 if bound else 0, linestyle="none",
+            markerfacecolor=SURFACE if bound else colour, markeredgewidth=1.4 if bound else 0, linestyle="none",
         )  # fmt: skip
     return path[-1][1]
 
@@ -199,7 +199,7 @@ def sweep(results: Results) -> Markup | None:
         if factor.log:
             drawn.axes.set_xscale("log")
         for order, (name, line) in enumerate(factor.series.items()):
-            values = [Interval() if arm is None else views.shown(arms[arm], metric.name) for arm in line]
+            values = [Interval() if arm is None else views.reported_value(arms[arm], metric.name) for arm in line]
             # Colour 0 is the baseline's grey; lines stand a little apart so that intervals at one x are told apart.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
             end = _draw_sweep(drawn, factor.x, values, order + 1, shift)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from preflab.analysis.record import Interval, Measure
 from preflab.report import numbers
 
-WIDTH, HEIGHT, MARGIN = 220, 22, 18
+_WIDTH, _HEIGHT, _MARGIN = 220, 22, 18
 
 
 class Scale(NamedTuple):
@@ -22,7 +22,7 @@ class Scale(NamedTuple):
     zero: bool
 
     def at(self, value: float) -> float:
-        return MARGIN + (value - self.low) / (self.high - self.low) * (WIDTH - 2 * MARGIN)
+        return _MARGIN + (value - self.low) / (self.high - self.low) * (_WIDTH - 2 * _MARGIN)
 
 
 def scale(intervals: Sequence[Interval], *, zero: bool = False, marks: Sequence[float] = ()) -> Scale:
@@ -39,14 +39,14 @@ def row(
 ) -> Markup:
     """One row: a dot with its interval; `beside`, the value at temperature 1, hollow; a dashed line at `mark`. `colour`: a
     CSS class."""
-    middle = HEIGHT // 2
-    parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
-    parts += [_line(MARGIN, WIDTH - MARGIN, middle, "s-grid", 1)]
+    middle = _HEIGHT // 2
+    parts = [f'<svg class="forest" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">']
+    parts += [_line(_MARGIN, _WIDTH - _MARGIN, middle, "s-grid", 1)]
     if scale.zero:
-        parts += [f'<line x1="{scale.at(0):.1f}" x2="{scale.at(0):.1f}" y1="0" y2="{HEIGHT}" class="s-muted"/>']
+        parts += [f'<line x1="{scale.at(0):.1f}" x2="{scale.at(0):.1f}" y1="0" y2="{_HEIGHT}" class="s-muted"/>']
     if mark is not None:
         place = f"{scale.at(mark):.1f}"
-        parts += [f'<line x1="{place}" x2="{place}" y1="0" y2="{HEIGHT}" class="s-ink" stroke-dasharray="3 3"/>']
+        parts += [f'<line x1="{place}" x2="{place}" y1="0" y2="{_HEIGHT}" class="s-ink" stroke-dasharray="3 3"/>']
     if interval.low is not None and interval.high is not None:
         parts += [_line(scale.at(interval.low), scale.at(interval.high), middle, f"s-{colour}", 3)]
     if beside is not None and beside.estimate is not None:
@@ -58,13 +58,13 @@ def row(
 
 def axis(scale: Scale, metric: Measure) -> Markup:
     """The scale's numbers, as the head of the column."""
-    parts = [f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">']
+    parts = [f'<svg class="forest" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">']
     for value in _ticks(scale):
         place = f"{scale.at(value):.1f}"
         name = numbers.format_tick(100 * value if metric.share else value, sign=scale.zero)
         name += "%" if metric.share and not scale.zero else ""
         parts += [f'<text x="{place}" y="13" text-anchor="middle" font-size="11" class="f-muted">{name}</text>']
-        parts += [f'<line x1="{place}" x2="{place}" y1="18" y2="{HEIGHT}" class="s-muted"/>']
+        parts += [f'<line x1="{place}" x2="{place}" y1="18" y2="{_HEIGHT}" class="s-muted"/>']
     return Markup("".join([*parts, "</svg>"]))
 
 
@@ -72,13 +72,13 @@ def _ticks(scale: Scale) -> list[float]:
     """Two to five round numbers within the scale."""
     rough = (scale.high - scale.low) / 4
     power = 10 ** math.floor(math.log10(rough))
-    found: list[float] = []
+    ticks: list[float] = []
     for size in (10, 5, 2, 1):
         step = power * size
         places = range(math.ceil(scale.low / step), math.floor(scale.high / step + 1e-9) + 1)
-        if len(found) < 2 or step >= rough:
-            found = [round(step * place, 12) for place in places]
-    return found
+        if len(ticks) < 2 or step >= rough:
+            ticks = [round(step * place, 12) for place in places]
+    return ticks
 
 
 def _dot(x: float, y: float, radius: float, css: str) -> str:

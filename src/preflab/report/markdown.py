@@ -31,9 +31,9 @@ def escaped(value: str) -> str:
 
 def fenced(value: str) -> str:
     """Text in a code block that it cannot close."""
-    shown = text.visible(value)
-    fence = "`" * max([3, *(len(run) + 1 for run in _FENCES.findall(shown))])
-    return f"{fence}text\n{shown}\n{fence}"
+    visible = text.visible(value)
+    fence = "`" * max([3, *(len(run) + 1 for run in _FENCES.findall(visible))])
+    return f"{fence}text\n{visible}\n{fence}"
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -126,7 +126,7 @@ def _arms(results: Results) -> str:
 
 def _arm_row(arm: ArmResult, metrics: Sequence[Measure]) -> list[str]:
     unit = views.measure(arm, metrics[0].name, decoding="unit")
-    cells = [_cell(metric, views.shown(arm, metric.name)) for metric in metrics] + [_cell(metrics[0], unit)]
+    cells = [_cell(metric, views.reported_value(arm, metric.name)) for metric in metrics] + [_cell(metrics[0], unit)]
     costs = [numbers.format_number(views.labels(arm)), numbers.format_number(views.spent(arm, "updates"))]
     costs += [numbers.format_scaled(views.spent(arm, "flops")), numbers.format_number(arm.inference_cost)]
     return [escaped(arm.name), *cells, *costs]

@@ -16,7 +16,7 @@ from preflab.report.html import content_policy, environment, style_sheet
 from preflab.report.svg import COLOURS
 
 
-class Cell(NamedTuple):
+class _Cell(NamedTuple):
     """One metric of one arm: at the chosen temperature, and at temperature 1."""
 
     value: str
@@ -46,7 +46,7 @@ def render_html(results: Results) -> str:
         tuning_measure=views.measure_of(results, results.tuning.metric),
         main=views.main_measures(results),
         others=views.other_measures(results),
-        sentence=sentence(results),
+        sentence=verdict_sentence(results),
         forest_axis=axis,
         forest=rows,
         claims_axis=claims_axis,
@@ -56,18 +56,18 @@ def render_html(results: Results) -> str:
         diagrams=reliability.diagrams(results),
         curves=figures.curves(results),
         verdicts=figures.verdicts(results),
-        frontier=figures.frontier(results),
+        frontier=figures.draw_frontier(results),
         levels=figures.levels(results),
         frontier_bounds=any(point.bound for arm in results.arms for run in arm.runs for point in run.frontier),
     )
 
 
-def cell(arm: ArmResult, metric: Measure) -> Cell:
+def cell(arm: ArmResult, metric: Measure) -> _Cell:
     """The table's cell. A metric that is measured at temperature 1 only stands there as its value."""
     chosen, unit = views.measure(arm, metric.name), views.measure(arm, metric.name, decoding="unit")
     if chosen.estimate is None:
         chosen, unit = unit, Interval()
-    return Cell(
+    return _Cell(
         value=numbers.format_quantity(metric, chosen.estimate),
         bounds=numbers.format_bounds(metric, chosen),
         unit=numbers.format_quantity(metric, unit.estimate) if unit.estimate is not None else "",
@@ -75,14 +75,14 @@ def cell(arm: ArmResult, metric: Measure) -> Cell:
     )
 
 
-def sentence(results: Results) -> Markup:
+def verdict_sentence(results: Results) -> Markup:
     """The verdict's sentence with each arm's name (unless it is long) kept on one line."""
-    shown = escape(text.visible(results.verdict.sentence))
+    sentence = escape(text.visible(results.verdict.sentence))
     names = sorted(
         (escape(text.visible(arm.name)) for arm in results.arms if len(arm.name) <= 24), key=len, reverse=True
     )
     pattern = "|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in names)
-    return Markup(re.sub(pattern, r'<span class="arm-name">\g<0></span>', str(shown))) if names else shown
+    return Markup(re.sub(pattern, r'<span class="arm-name">\g<0></span>', str(sentence))) if names else sentence
 
 
 def forest_column(results: Results) -> tuple[Markup, dict[str, Markup]]:
@@ -117,7 +117,7 @@ def claims_column(results: Results) -> tuple[Markup, Sequence[tuple[DecidedClaim
     return forest.axis(scale, views.measure_of(results, results.headline)), drawn
 
 
-class Group(NamedTuple):
+class ComparisonGroup(NamedTuple):
     """The comparisons of one metric: the head of their forest column, and each with its row."""
 
     metric: Measure
@@ -125,14 +125,14 @@ class Group(NamedTuple):
     rows: Sequence[tuple[Comparison, Markup]]
 
 
-def comparison_groups(results: Results) -> list[Group]:
+def comparison_groups(results: Results) -> list[ComparisonGroup]:
     """The comparisons by metric, each group on a scale of its own with a line at zero."""
-    groups: list[Group] = []
+    groups: list[ComparisonGroup] = []
     for name in dict.fromkeys(pair.metric for pair in results.comparisons):
         pairs = [pair for pair in results.comparisons if pair.metric == name]
         scale = forest.scale(pairs, zero=True)
         colours = ["muted" if pair.verdict == "not decided" else "ink" for pair in pairs]
         drawn = [forest.row(scale, pair, colour=c) for pair, c in zip(pairs, colours, strict=True)]
         metric = views.measure_of(results, name)
-        groups.append(Group(metric, forest.axis(scale, metric), list(zip(pairs, drawn, strict=True))))
+        groups.append(ComparisonGroup(metric, forest.axis(scale, metric), list(zip(pairs, drawn, strict=True))))
     return groups

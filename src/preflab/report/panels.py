@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from markupsafe import Markup
 
@@ -13,7 +13,7 @@ from preflab import text
 from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, themed
 
-WIDTH, HEIGHT = 360, 264
+PANEL_WIDTH, PANEL_HEIGHT = 360, 264
 """In CSS pixels at the width of a telephone; three stand side by side on a desk."""
 SIZE = 11
 
@@ -33,14 +33,14 @@ class Panel:
         self.axes = axes
         self.svg = Markup("")
 
-    def axis_numbers(self, which: str, *, share: bool) -> None:
+    def axis_numbers(self, which: Literal["x", "y"], *, share: bool) -> None:
         """Tick labels as everywhere in the report: percent for shares, decimal prefixes otherwise."""
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         def tick(value: float, _: object) -> str:
             return numbers.signed_zero(f"{100 * value:.3g}%" if share else numbers.format_scaled(round(value, 12)))
 
-        axis = getattr(self.axes, f"{which}axis")
+        axis = self.axes.xaxis if which == "x" else self.axes.yaxis
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(tick))
 
@@ -69,7 +69,9 @@ class Panel:
     def end_labels(self, labels: Sequence[Label]) -> None:
         """Writes names beside the right edge, moved apart where they would overlap."""
         low, high = self.axes.get_ylim()
-        places = spread_apart([(label.y - low) / (high - low) for label in labels], gap=SIZE * 1.15 / (HEIGHT * 0.72))
+        places = spread_apart(
+            [(label.y - low) / (high - low) for label in labels], gap=SIZE * 1.15 / (PANEL_HEIGHT * 0.72)
+        )
         for label, place in zip(labels, places, strict=True):
             self.axes.annotate(
                 shortened(label.name, 13), (1.0, place), xycoords="axes fraction", xytext=(7, 0),
@@ -100,14 +102,14 @@ def shortened(name: str, size: int) -> str:
 
 @contextmanager
 def panel(
-    *, name: str, title: str, x: str, alt: str, left: float = 0.13, right: float = 0.73, height: int = HEIGHT
+    *, name: str, title: str, x: str, alt: str, left: float = 0.13, right: float = 0.73, height: int = PANEL_HEIGHT
 ) -> Generator[Panel]:
     """A chart: its title above names the y axis, `x` stands below, names find room between `right` and the edge."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context({"font.size": SIZE, "text.parse_math": False, "axes.axisbelow": True}):
-        figure = Figure(figsize=(WIDTH / 72, height / 72))
+        figure = Figure(figsize=(PANEL_WIDTH / 72, height / 72))
         axes = figure.add_axes((left, 46 / height, right - left, 1 - (46 + 30) / height))
         figure.patch.set_visible(False)
         axes.patch.set_visible(False)

@@ -11,7 +11,7 @@ from preflab.analysis.record import DecidedClaim, Measure, Results
 from preflab.report import numbers, views
 
 
-def print_summary(results: Results, console: Console) -> None:
+def print_results(results: Results, console: Console) -> None:
     """Prints the verdict and the arms. Names are shown as text: neither rich's markup nor escape sequences act."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
     for warning in filter(None, (results.unfinished, *results.unrewarded)):
@@ -28,7 +28,7 @@ def print_summary(results: Results, console: Console) -> None:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
 
 
-STYLES = {"confirmed": "bold green", "refuted": "bold red"}
+_STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
 def _claim(decided: DecidedClaim, metric: Measure) -> Text:
@@ -38,7 +38,7 @@ def _claim(decided: DecidedClaim, metric: Measure) -> Text:
     contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()
     words = f"{views.contrast_words(claim)}: {contrast}, claimed {views.rule_words(claim, metric)}"
     line = Text(f"{text.one_line(views.claim_name(claim))}: ")
-    line.append(decided.outcome, style=STYLES.get(decided.outcome, "bold"))
+    line.append(decided.outcome, style=_STYLES.get(decided.outcome, "bold"))
     return line.append(f" ({text.one_line(f'{words}; {doubt}' if doubt else words)})")
 
 
@@ -52,7 +52,7 @@ def _table(results: Results) -> Table:
         table.add_column(name, justify="right")
     for arm in results.arms:
         style = "bold green" if arm.name == results.verdict.winner else ""
-        first = [(metric, views.shown(arm, metric.name)) for metric in metrics]
+        first = [(metric, views.reported_value(arm, metric.name)) for metric in metrics]
         cells = [f"{numbers.format_quantity(metric, value.estimate)}" for metric, value in first]
         cells[0] = f"{cells[0]} {numbers.format_bounds(*first[0])}".strip()
         cells += [numbers.format_number(views.labels(arm)), numbers.format_scaled(views.spent(arm, "flops"))]

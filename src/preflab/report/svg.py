@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 8
-"""So many arm colours has the style sheet (`--c0` to `--c7`)."""
-INK, MUTED, GRID, PAPER = "#010001", "#010002", "#010003", "#010004"
-_CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper"}
+"""How many arm colours the style sheet has (`--c0` to `--c7`)."""
+INK, MUTED, GRID, SURFACE = "#010001", "#010002", "#010003", "#010004"
+_CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "paper"}
 _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
 _FONT = re.compile(r"(\d+(?:\.\d+)?)px")
 _LONG = re.compile(r"\d+\.\d{3,}")
@@ -61,29 +61,29 @@ def _clean(parent: ElementTree.Element) -> None:
 
 def _rewrite(element: ElementTree.Element, name: str) -> None:
     element.tag = _local(element.tag)
-    given = {_local(key): value for key, value in element.attrib.items()}
-    style = given.pop("style", "")
+    attributes = {_local(key): value for key, value in element.attrib.items()}
+    style = attributes.pop("style", "")
     classes: list[str] = []
     for key, _, value in (part.strip().partition(": ") for part in style.split(";") if part.strip()):
         if key in ("fill", "stroke") and value in _CLASSES:
             classes.append(f"{key[0]}-{_CLASSES[value]}")
         elif key == "font":  # the shorthand of matplotlib before 3.10
-            given["font-size"] = size.group(1) if (size := _FONT.search(value)) else "11"
-            given["font-weight"] = "700" if value.startswith(("bold", "700")) else "400"
+            attributes["font-size"] = size.group(1) if (size := _FONT.search(value)) else "11"
+            attributes["font-weight"] = "700" if value.startswith(("bold", "700")) else "400"
         elif key != "font-family":
-            given[key] = value
-    if given.get("transform", "").startswith("rotate(-0 "):
-        del given["transform"]
-    if "id" in given and element.tag == "g":
-        del given["id"]  # groups are never referred to
-    for key in given.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
-        given[key] = _LONG.sub(lambda found: f"{float(found.group()):.2f}", given[key].strip())
+            attributes[key] = value
+    if attributes.get("transform", "").startswith("rotate(-0 "):
+        del attributes["transform"]
+    if "id" in attributes and element.tag == "g":
+        del attributes["id"]  # groups are never referred to
+    for key in attributes.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
+        attributes[key] = _LONG.sub(lambda match: f"{float(match.group()):.2f}", attributes[key].strip())
     for key in ("id", "href", "clip-path"):
-        if key in given:
-            given[key] = _prefixed(given[key], name)
+        if key in attributes:
+            attributes[key] = _prefixed(attributes[key], name)
     if classes:
-        given["class"] = " ".join(classes)
-    element.attrib = given
+        attributes["class"] = " ".join(classes)
+    element.attrib = attributes
 
 
 def _prefixed(value: str, name: str) -> str:

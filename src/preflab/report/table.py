@@ -20,7 +20,7 @@ COLUMNS = (
     *("study", "arm", "method", "seed", "quantity", "level", "decoding", "value", "low", "high", "directory"),
     "outcome",
 )
-Cell = str | int | float | None
+_Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
@@ -36,7 +36,7 @@ def render_csv(results: Results) -> str:
     return buffer.getvalue()
 
 
-def _run_rows(arm: ArmResult) -> Iterator[tuple[Cell, ...]]:
+def _run_rows(arm: ArmResult) -> Iterator[tuple[_Cell, ...]]:
     for run in arm.runs:
         for quantity, decoding, value in _run_values(run):
             if value is not None:
@@ -52,23 +52,23 @@ def _run_values(run: RunResult) -> Iterator[tuple[str, DecodingChoice | str, Num
     yield "diverged", "", float(run.diverged)
 
 
-def _summary_rows(arm: ArmResult) -> Iterator[tuple[Cell, ...]]:
+def _summary_rows(arm: ArmResult) -> Iterator[tuple[_Cell, ...]]:
     for item in arm.measures:
         value = item.value
         if value.estimate is not None:
             yield "all", item.metric, item.level, item.decoding, value.estimate, value.low, value.high, ""
 
 
-def _claim_rows(results: Results) -> Iterator[tuple[Cell, ...]]:
+def _claim_rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
     for decided in results.claims:
         value, contrast, name = decided.value, contrast_words(decided.claim), claim_name(decided.claim)
         estimate = (value.estimate, value.low, value.high)
         yield contrast, "claim", "all", name, "", "chosen", *estimate, "", decided.outcome
 
 
-def _safe(cell: Cell) -> Cell:
+def _safe(cell: _Cell) -> _Cell:
     """Text with nothing hidden and no formula; numbers as they are."""
     if not isinstance(cell, str):
         return cell
-    shown = visible(cell)
-    return f"'{shown}" if shown.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else shown
+    text = visible(cell)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text

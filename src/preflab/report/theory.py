@@ -16,7 +16,7 @@ from preflab.report import numbers
 from preflab.report.html import content_policy, environment, style_sheet
 from preflab.theory.finding import Finding, FindingTable, read_findings
 
-STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold yellow"}
+_STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold yellow"}
 
 
 def write_page(directory: Path) -> Path:
@@ -41,7 +41,7 @@ def render_page(findings: Sequence[Finding]) -> str:
         findings=findings,
         style=style,
         policy=content_policy(style),
-        shown=shown,
+        cell_words=cell_words,
         numeric=numeric,
         data_uri=data_uri,
     )
@@ -52,7 +52,7 @@ def data_uri(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def shown(cell: str | int | float) -> str:
+def cell_words(cell: str | int | float) -> str:
     """A cell as it is read: numbers with few digits."""
     return cell if isinstance(cell, str) else numbers.format_number(cell)
 
@@ -76,7 +76,7 @@ def print_finding(finding: Finding, console: Console) -> None:
     for note in finding.notes:
         console.print(Text(f"- {text.one_line(note)}", style="dim"))
     console.print()
-    verdict = Text(finding.verdict.capitalize(), style=STYLES[finding.verdict])
+    verdict = Text(finding.verdict.capitalize(), style=_STYLES[finding.verdict])
     console.print(Text.assemble(verdict, f". {text.one_line(finding.sentence)}"))
 
 
@@ -85,5 +85,5 @@ def _grid(table: FindingTable) -> Grid:
     for index, column in enumerate(table.columns):
         grid.add_column(Text(text.one_line(column)), justify="right" if numeric(table, index) else "left")
     for row in table.rows:
-        grid.add_row(*(Text(text.one_line(shown(cell))) for cell in row))
+        grid.add_row(*(Text(text.one_line(cell_words(cell))) for cell in row))
     return grid

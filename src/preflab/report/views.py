@@ -59,13 +59,13 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
 
 def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: DecodingChoice = "chosen") -> Interval:
     """An arm's value of a metric; an empty interval where it was not measured."""
-    for found in arm.measures:
-        if (found.metric, found.level, found.decoding) == (metric, level, decoding):
-            return found.value
+    for item in arm.measures:
+        if (item.metric, item.level, item.decoding) == (metric, level, decoding):
+            return item.value
     return Interval()
 
 
-def shown(arm: ArmResult, metric: str) -> Interval:
+def reported_value(arm: ArmResult, metric: str) -> Interval:
     """The value at the chosen temperature; at temperature 1 where only that was measured (a KL, say)."""
     chosen = measure(arm, metric)
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
@@ -85,7 +85,7 @@ def labels(arm: ArmResult) -> float | None:
 
 def spent(arm: ArmResult, field: str) -> float | None:
     """One field of `Spent`, mean over seeds."""
-    return per_seed(arm, lambda run: getattr(run.spent, field))
+    return per_seed(arm, lambda run: dict(run.spent)[field])
 
 
 def total(parts: Iterable[Number]) -> float | None:

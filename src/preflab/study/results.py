@@ -84,7 +84,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         score=score,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
         arms=tuple(arm_result(study, name, runs, boards, headline, directory) for name, runs in arms.items()),
-        comparisons=tuple(comparisons(study, scores, headline)),
+        comparisons=tuple(compare_arms(study, scores, headline)),
         claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
@@ -113,7 +113,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     )
 
 
-def comparisons(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[Comparison]:
+def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[Comparison]:
     """The pairs that the study names, or every pair, where both arms have runs of one seed."""
     named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
     pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]

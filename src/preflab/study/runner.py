@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,10 +129,9 @@ def runs_to_start(
 
 def usable_cores() -> int:
     """The cores that this process may use."""
-    try:
+    if sys.platform.startswith("linux"):
         return len(os.sched_getaffinity(0))
-    except OSError:  # a system without affinities
-        return os.cpu_count() or 1
+    return os.cpu_count() or 1  # a system without affinities
 
 
 def finish(process: Process, run: PlannedRun, failures: Failures, watch: Watch) -> None:

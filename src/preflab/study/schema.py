@@ -41,8 +41,8 @@ def variants(registry: Registry, definitions: dict[str, Any]) -> list[dict[str, 
     """References to the schema of every variant, which are added to `definitions`; a bare name stands for its defaults."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
     for name in registry.names():
-        found = registry.load(name).model_json_schema()
-        definitions.update(found.pop("$defs", {}))
-        definitions[f"{registry.noun}:{name}"] = {**found, "required": [*found.get("required", []), "kind"]}
+        schema = registry.load(name).model_json_schema()
+        definitions.update(schema.pop("$defs", {}))
+        definitions[f"{registry.noun}:{name}"] = {**schema, "required": [*schema.get("required", []), "kind"]}
         references.append({"$ref": f"#/$defs/{registry.noun}:{name}"})
     return references

@@ -20,7 +20,7 @@ from preflab.arm.planned import PlannedRun
 from preflab.train.log import logger
 from preflab.train.progress import SHOWN
 
-INTERVAL = 1.0
+_REFRESH_SECONDS = 1.0
 
 
 class Watch:
@@ -48,7 +48,7 @@ class Watch:
 
     def refresh(self, running: Sequence[PlannedRun], waiting: int) -> None:
         """Once a second redraws the table, and says the running arms' newest steps where the program is verbose."""
-        if self.quiet or time.monotonic() - self.refreshed < INTERVAL:
+        if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
         if logger.isEnabledFor(logging.DEBUG):
@@ -105,10 +105,10 @@ def newest(directory: Path) -> dict[str, Any]:
         file.seek(max(0, path.stat().st_size - 4096))
         lines = file.read().splitlines()
     try:
-        found = json.loads(lines[-1])
+        record = json.loads(lines[-1])
     except (IndexError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def last_score(directory: Path) -> str:

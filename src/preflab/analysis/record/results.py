@@ -249,12 +249,12 @@ class Results(Record):
 
 
 def _unique(noun: str, names: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
+    unique: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in unique:
             raise ValueError(f"two {noun}s are called {name!r}")
-        seen.add(name)
-    return seen
+        unique.add(name)
+    return unique
 
 
 def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:

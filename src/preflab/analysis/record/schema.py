@@ -42,8 +42,8 @@ def schema_markdown() -> str:
 def _section(name: str, schema: dict[str, Any]) -> str:
     lines = [f"## {name}", "", schema["description"], "", "| Field | Type | Meaning |", "|---|---|---|"]
     for field, described in schema["properties"].items():
-        shown = f"**`{field}`**" if field in schema.get("required", ()) else f"`{field}`"
-        lines.append(f"| {shown} | {_type(described)} | {described.get('description', '')} |")
+        name = f"**`{field}`**" if field in schema.get("required", ()) else f"`{field}`"
+        lines.append(f"| {name} | {_type(described)} | {described.get('description', '')} |")
     return "\n".join([*lines, ""])
 
 
