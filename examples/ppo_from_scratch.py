@@ -4,7 +4,8 @@
     python examples/ppo_from_scratch.py --kl-coefficient 0.5  # holds the policy closer to its reference (--help: the rest)
 
 The task: a prompt is three digits. The demonstrations repeat them or reverse them, half and half, so that the SFT model
-does either. The reward is 1 for an answer that reverses them and 0 for any other. PPO makes the policy reverse.
+does either. The reward is 1 for an answer that reverses them and 0 for any other. PPO makes the policy reverse: it samples,
+so that an answer which is in no data set gets its reward too.
 
 Left out, with the place where preflab has it: a learned reward, tests, programs and endpoints (`rewards/`); top-k and
 top-p, whose kept ids the log-probabilities must respect (`sampling/`); a reference that follows the policy, a KL target
@@ -60,13 +61,13 @@ def main(
     prompts = [" ".join(map(str, digits)) for digits in itertools.permutations(range(10), 3)]
     random.Random(seed).shuffle(prompts)
     unseen, seen = prompts[:UNSEEN], prompts[UNSEEN:]
-    repeated, reversed_ = encode(policy, seen, seen), encode(policy, seen, [prompt[::-1] for prompt in seen])
+    repeats, reversals = encode(policy, seen, seen), encode(policy, seen, [prompt[::-1] for prompt in seen])
     draw = torch.Generator().manual_seed(seed)
 
     # 2. SFT: -log pi(y_t | x, y_<t), averaged over the batch's tokens. The model learns both answers.
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=sft_learning_rate)
     for step in range(sft_steps):
-        demonstrations = reversed_ if step % 2 else repeated
+        demonstrations = reversals if step % 2 else repeats
         batch = demonstrations.select(torch.randint(len(seen), (batch_size,), generator=draw))
         terms = sft_loss(forward.token_logprobs(policy.model, batch).logprobs)
         ops.reduce(terms, batch.mask, count=int(batch.mask.sum())).backward()
@@ -81,15 +82,15 @@ def main(
     critic_optimizer = torch.optim.AdamW(critic.parameters(), lr=critic_learning_rate)
     for step in range(steps):
         # 4. Roll out: one answer to each prompt of the step, and its score.
-        rows = torch.randint(len(seen), (rollouts,), generator=draw).tolist()
-        asked = [seen[row] for row in rows]
-        samples = sample(policy, asked, first_seed=(1 + step) * 1_000_000)
-        scores = reward(policy, asked, samples.batch)
+        step_prompts = [seen[row] for row in torch.randint(len(seen), (rollouts,), generator=draw).tolist()]
+        samples = sample(policy, step_prompts, first_seed=(1 + step) * 1_000_000)
+        scores = reward(policy, step_prompts, samples.batch)
 
         # 5. Per-token rewards: minus the KL penalty, plus the score on the last token. Advantages by GAE, whitened.
         experience = assess(samples, scores, reference, critic, kl_coefficient=kl_coefficient, gamma=gamma, lam=lam)
 
-        # 6. Both learn from the experience in shuffled mini-batches: the clipped surrogate, and the critic's error.
+        # 6. Both learn from the experience in shuffled mini-batches: the policy by the clipped surrogate, the critic by its
+        #    distance from the returns. Each term is averaged over the mini-batch's tokens.
         for _ in range(passes):
             for rows in torch.randperm(rollouts, generator=draw).split(batch_size):
                 batch = experience.select(rows)
@@ -101,9 +102,10 @@ def main(
                 values = forward.values(critic, batch.batch)[:, :-1]
                 terms = ppo_value_loss(values, batch.values[:, :-1], batch.returns, clip=clip)
                 ops.reduce(terms, mask, count=int(mask.sum())).backward()
-                for each in (optimizer, critic_optimizer):
-                    each.step()
-                    each.zero_grad()
+                optimizer.step()
+                optimizer.zero_grad()
+                critic_optimizer.step()
+                critic_optimizer.zero_grad()
         kl = ops.sequence_sum(experience.logprobs - experience.reference_logprobs, samples.batch.mask).mean().item()
         print(f"  step {step:2}: mean reward {scores.mean().item():.2f}, KL to the SFT model {kl:5.2f} nats")
 
