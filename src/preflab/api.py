@@ -125,7 +125,6 @@ def run_study(
     `fresh`: what an earlier start wrote is removed first. `samples`: the report holds texts. Raises `UserError` where the
     directory holds another study, or an arm cannot run.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     with locked(directory):
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
         results, page = report_study(directory, samples=samples)

@@ -209,8 +209,8 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
             hint = nearest(str(item["loc"][-1]), known) if known else ""
             lines.append(f"unknown key `{place}`.{hint}")
         else:
-            value = json.dumps(item.get("input"), default=str)[:80]
-            lines.append(f"{f'`{place}`: ' if place else ''}{item['msg']} (given: {value}).")
+            reason, value = item["msg"].removeprefix("Value error, "), json.dumps(item.get("input"), default=str)[:80]
+            lines.append(f"{f'`{place}`: ' if place else ''}{reason} (given: {value}).")
     return "\n  ".join(lines)
 
 

@@ -35,6 +35,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.k < 1:
         raise UserError(f"-k must be at least 1, not {options.k}.")
+    if options.seed < 0:
+        raise UserError(f"--seed must be 0 or more, not {options.seed}.")
     settings = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
     decoding = parse_spec(Decoding, settings, where="sample")
     path = Path(options.model)

@@ -37,8 +37,13 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(f"The testbed {options.testbed} has no programs of its own to verify.")
     if options.programs < 1:
         raise UserError(f"--programs {options.programs}: give 1 or more, or nothing is verified.")
-    if options.out is not None and options.out.is_dir():
-        raise UserError(f"--out {options.out} is a folder: name a file.")
+    if options.out is not None:
+        if options.out.is_dir():
+            raise UserError(f"--out {options.out} is a folder: name a file.")
+        try:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {options.out} cannot be written: {error.strerror}.") from error
     verification = verify_testbed(
         testbed,
         programs=options.programs,
@@ -50,7 +55,6 @@ def _run(options: argparse.Namespace) -> int:
     )
     record = {"testbed": options.testbed, **verification.record()}
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name, value in record.items():
         if name != "exceptions":

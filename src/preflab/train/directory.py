@@ -22,7 +22,12 @@ RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
-    """The only writer of a directory. Waits a moment for a writer that is just dying; then `UserError`."""
+    """Makes a directory and holds it as its only writer. Waits a moment for a writer that is just dying. Raises `UserError`
+    where the directory cannot be made, and where another process goes on writing it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UserError(f"{directory} cannot be made: {error.strerror}. Choose another --output.") from error
     with (directory / "lock").open("w") as file:
         deadline = time.monotonic() + patience
         while True:

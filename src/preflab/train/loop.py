@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import load_file, save_file
 
-from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
@@ -190,10 +189,6 @@ def open_run(
     A directory without preflab's manifest is taken and foreign files in it are left alone; the same manifest resumes;
     another one's is refused (`UserError`). SIGTERM and Ctrl-C end the run at the next step with a checkpoint.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"{directory} cannot be made: {error.strerror}. Choose another --output.") from error
     with locked(directory):
         if fresh:
             clear(directory)
