@@ -4,9 +4,9 @@ Four lists of what should not be in src/preflab, read from the syntax tree:
 
 - `twice`: a public name (class, function, constant, type alias) that two modules define at their top level.
 - `similar`: two records (pydantic models, dataclasses, named tuples) that share more than half of the smaller one's fields
-  by name, and at least `LEAST_SHARED`. What both inherit from one class is defined once, so it does not count; neither does
-  `kind`, the tag of every spec. Two methods may be alike: each states its own hyper-parameters. `ALIKE` holds other pairs
-  that may, each with its reason.
+  by name and type, and at least `LEAST_SHARED`. What both inherit from one class is defined once, so it does not count;
+  neither does `kind`, the tag of every spec. Two methods may be alike: each states its own hyper-parameters. `ALIKE` holds
+  other pairs that may, each with its reason.
 - `guesses`: `getattr`, `hasattr`, `vars`, `__dict__` and `except AttributeError`, but for what `ALLOWED` holds: objects whose
   protocol is not preflab's.
 - `circles`: packages that import each other, directly or through others, imports by name and for type checking included.
@@ -37,7 +37,17 @@ TITLES = {
     "circles": "pairs of packages in a circle",
 }
 
-ALIKE: Mapping[tuple[str, str], str] = {}
+ALIKE: Mapping[tuple[str, str], str] = {
+    ("analysis/record/declared.py:PaperTable", "theory/finding.py:FindingTable"): "a theory's page knows no study",
+    (
+        "batch.py:Experience",
+        "sampling/base.py:Samples",
+    ): "an experience keeps what the sampler drew, beside what is made of it",
+    (
+        "testbeds/dialogues.py:Row",
+        "types.py:Preference",
+    ): "a row of a file becomes a preference, a ranking or one answer",
+}
 """Pairs of records, `file.py:Class` in alphabetical order, that may share most of their fields, and why."""
 Allowed = Mapping[str, Mapping[str, tuple[str, ...]]]
 ALLOWED: Allowed = {
@@ -226,7 +236,7 @@ def family(modules: Mapping[str, Module], key: Key) -> list[Key | str]:
 
 
 def fields_of(modules: Mapping[str, Module], key: Key) -> dict[str, Key]:
-    """A record's annotated fields with the class that defines each; empty where the class is not a record."""
+    """A record's annotated fields, each with its type, and the class that defines it; empty where the class is not a record."""
     members = family(modules, key)
     own = [(member, modules[member[0]].classes[member[1]]) for member in members if isinstance(member, tuple)]
     decorators = [ast.unparse(decorator) for _, node in own for decorator in node.decorator_list]
@@ -242,8 +252,8 @@ def fields_of(modules: Mapping[str, Module], key: Key) -> dict[str, Key]:
                 and isinstance(item.target, ast.Name)
                 and "ClassVar" not in ast.unparse(item.annotation)
             ):
-                fields.setdefault(item.target.id, member)
-    return {name: owner for name, owner in fields.items() if name != "kind"}
+                fields.setdefault(f"{item.target.id}: {ast.unparse(item.annotation)}", member)
+    return {name: owner for name, owner in fields.items() if not name.startswith("kind:")}
 
 
 def is_method(modules: Mapping[str, Module], key: Key) -> bool:
@@ -264,7 +274,7 @@ def similar(modules: Mapping[str, Module], alike: Mapping[tuple[str, str], str] 
         pair = tuple(sorted(f"{modules[module].path}:{name}" for module, name in (one, other)))
         unused -= {pair}
         if pair not in alike and not (is_method(modules, one) and is_method(modules, other)):
-            lines.append(f"{' and '.join(pair)}: {', '.join(shared)}")
+            lines.append(f"{' and '.join(pair)}: {', '.join(name.partition(':')[0] for name in shared)}")
     return lines + [f"{' and '.join(pair)}: in ALIKE, but they are not similar" for pair in sorted(unused)]
 
 

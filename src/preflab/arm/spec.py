@@ -19,7 +19,6 @@ from preflab.spec import HoldsModels, Spec, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
-Precision = Literal["fp32", "bf16"]
 STAGE = "stage:"
 """What a path begins with that names a stage's product."""
 STAGES = "stages"
@@ -47,25 +46,31 @@ class Job(Spec):
     model: ModelSpec | None = None
 
 
-class Arm(Job):
+class RunSettings(Spec):
+    """What every run of a study has in common: how answers are sampled and measured, and how the machine is used. `looks`: at
+    the validation split while training. `token_budget`: tokens of a micro-batch."""
+
+    sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
+    evaluation: Evaluation = Evaluation()
+    looks: int = Field(default=4, ge=1)
+    threads: int = Field(default=1, ge=1)
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    token_budget: int = Field(default=8192, ge=1)
+
+
+class Arm(Job, RunSettings):
     """One run: a job with everything around it. `measure`: on the test split, on the validation split (a tuning trial),
     or not at all (a stage). `main_evaluator`: by whose score temperature and checkpoint are chosen, '' for the first."""
 
     schema_version: Literal[1] = 1
     name: str
     model: ModelSpec = ModelSpec()  # pyright: ignore[reportIncompatibleVariableOverride] # never absent here
-    sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluators: Evaluators = {}
     main_evaluator: str = ""
-    evaluation: Evaluation = Evaluation()
     measure: Literal["test", "validation", "none"] = "test"
-    looks: int = Field(default=4, ge=1)
     budget: Budget | None = None
     seed: int = 0
-    threads: int = Field(default=1, ge=1)
-    device: str = "auto"
-    precision: Precision = "fp32"
-    token_budget: int = Field(default=8192, ge=1)
 
     _one_or_several = model_validator(mode="before")(named_evaluators)
 

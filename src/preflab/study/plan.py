@@ -9,13 +9,11 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from preflab.arm.planned import PlannedRun
-from preflab.arm.spec import STAGES, Arm, Job
+from preflab.arm.spec import STAGES, Arm, Job, RunSettings
 from preflab.errors import UserError, nearest
 from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
-SHARED_FIELDS = ("sampler", "evaluation", "looks", "threads", "device", "precision", "token_budget")
-"""What every run takes from the study."""
 JOB_FIELDS = ("method", "policy", "init", "preferences", "reward")
 """What a run takes from its own job."""
 
@@ -69,7 +67,7 @@ def plan_run(
         testbed=job.testbed or study.testbed,
         model=job.model or study.model,
         **{field: dict(job)[field] for field in JOB_FIELDS},
-        **{field: dict(study)[field] for field in SHARED_FIELDS},
+        **{field: dict(study)[field] for field in RunSettings.model_fields},
     )
     return PlannedRun(
         name=name,

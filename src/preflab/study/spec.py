@@ -12,14 +12,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
-from preflab.arm.spec import STAGE, Job, Precision, made_elsewhere, saved_models
+from preflab.arm.spec import STAGE, Job, RunSettings, made_elsewhere, saved_models
 from preflab.errors import UserError, nearest
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
-from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
 from preflab.models.spec import ModelSpec
-from preflab.sampling import SAMPLERS
 from preflab.spec import Spec, parse_spec, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
@@ -43,7 +41,7 @@ class Tuning(Spec):
     shipped: tuple[TuningTrial, ...] = ()
 
 
-class Study(Spec):
+class Study(RunSettings):
     """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other.
     `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report. `evaluators` measure
     every arm; `evaluator` is short for one. `headline`: the measure of theirs that decides ("pass@5", "NAME/MEASURE" of a
@@ -54,13 +52,10 @@ class Study(Spec):
     question: str = ""
     model: ModelSpec = ModelSpec()
     testbed: Annotated[Any, *variant(TESTBEDS)]
-    sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluators: Evaluators = {"hidden-tests": HiddenTests()}
-    evaluation: Evaluation = Evaluation()
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
     budget: Budget | None = None
-    looks: int = Field(default=4, ge=1)
     stages: dict[str, Job] = {}
     arms: dict[str, Contestant]
     comparisons: tuple[tuple[str, str], ...] = ()
@@ -69,11 +64,7 @@ class Study(Spec):
     sweep: Sweep | None = None
     tuning: Tuning | None = None
     caveats: tuple[str, ...] = ()
-    threads: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=1.0, gt=0)
-    token_budget: int = Field(default=8192, ge=1)
-    precision: Precision = "fp32"
-    device: str = "auto"
 
     _one_or_several = model_validator(mode="before")(named_evaluators)
 
