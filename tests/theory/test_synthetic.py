@@ -13,8 +13,8 @@ from preflab.losses.preference import dpo_loss
 from preflab.theory.synthetic import objectives
 from preflab.theory.synthetic.conclude import read_claim
 from preflab.theory.synthetic.experiment import EXACT, Setting, prepare, train
-from preflab.theory.synthetic.measures import FloatArray, best_mass, largest_rise, leak, uncovered_mass
-from preflab.theory.synthetic.networks import Networks, fit_networks, make_policies, make_rewards
+from preflab.theory.synthetic.measures import Numbers, best_mass, largest_rise, leak, uncovered_mass
+from preflab.theory.synthetic.networks import Networks, fit_all, make_policies, make_rewards
 from preflab.theory.synthetic.objectives import Known, best_of_n_probabilities, exact_optimum, trained_methods
 from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, ComparedPairs, draw_scenario
 
@@ -70,14 +70,14 @@ def test_seeds_learn_together_as_they_learn_alone(method: str) -> None:
     """Protects the stacking: three seeds at once end where each seed ends by itself, so no seed uses the data of another."""
     prepared = prepare(Setting(seeds=3, seed=2, steps=40), [40])
     objective = trained_methods(0.3)[method]
-    together = fit_networks(prepared.policies, objective, prepared.known, steps=40, checkpoints=[40]).tables[40]
+    together = fit_all(prepared.policies, objective, prepared.known, steps=40, checkpoints=[40]).tables[40]
     for seed in range(3):
         rows = slice(seed, seed + 1)
         alone = Networks(
             prepared.policies.shape, {name: value[rows] for name, value in prepared.policies.parameters.items()}
         )
         known = select_seeds(prepared.known, rows)
-        end = fit_networks(alone, objective, known, steps=40, checkpoints=[40]).tables[40]
+        end = fit_all(alone, objective, known, steps=40, checkpoints=[40]).tables[40]
         torch.testing.assert_close(end[0], together[seed], rtol=0, atol=2e-4)
 
 
@@ -86,7 +86,7 @@ def test_one_seed_learns_as_in_a_plain_loop() -> None:
     prepared = prepare(Setting(seeds=2, seed=0, steps=30), [30])
     known = select_seeds(prepared.known, 0)
     objective = trained_methods(0.3)["DPO"]
-    stacked = fit_networks(prepared.policies, objective, prepared.known, steps=30, checkpoints=[30]).tables[30][0]
+    stacked = fit_all(prepared.policies, objective, prepared.known, steps=30, checkpoints=[30]).tables[30][0]
     module = prepared.policies.shape
     assert isinstance(module, nn.Sequential)
     with torch.no_grad():
@@ -156,7 +156,7 @@ def test_grpo_rests_where_its_gradient_is_zero() -> None:
     """Protects GRPO's penalty: d/d log pi of E_old[A ratio - beta k3] is pi A - beta (pi - pi_ref), zero at the end."""
     beta = 5.0
     prepared = prepare(Setting(seeds=2, steps=500), [500])
-    end = fit_networks(
+    end = fit_all(
         prepared.policies, objectives.grpo_objective(beta=beta), prepared.known, steps=500, checkpoints=[500]
     ).tables[500]
     policy, reward = end.exp(), prepared.known.reward
@@ -234,7 +234,7 @@ def test_networks_are_drawn_by_their_seed_alone() -> None:
     assert not torch.equal(many[0], many[1]) and not make_rewards(seeds=2, seed=5).table().any()
 
 
-def seeds_around(mean: float) -> FloatArray:
+def seeds_around(mean: float) -> Numbers:
     """Four seeds whose 95% interval is the mean +- .005 or so."""
     return np.array([mean - 0.003, mean + 0.003, mean - 0.003, mean + 0.003])
 

@@ -249,7 +249,6 @@ def preference_loss(
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
     if terms.shape != (2,):  # a mean would pass silently, and give every micro-batch the same weight
         raise UserError(
-            f"The preference loss {name!r} returns the shape {list(terms.shape)} for two pairs: it must return one term "
-            "for each pair."
+            f"The preference loss {name!r} returns {list(terms.shape)} for two pairs: it must return one term for each pair."
         )
     return configured

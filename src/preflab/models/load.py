@@ -6,11 +6,11 @@ are read. Importing this module loads no torch.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
+from preflab.models.hub import call_in_time, first_line
 from preflab.models.spec import LoRA, ModelSpec, TinyShape
 
 if TYPE_CHECKING:
@@ -210,26 +210,13 @@ def fetch_from_hub(spec: ModelSpec) -> Path:
 
 
 def ask_hub(spec: ModelSpec) -> str:
-    """Asks the hub for this model: '' where it answers, else why it does not. Raises `UserError` where it has no such model.
-
-    It asks in a thread, because no time limit of the client covers the look-up of a host name.
-    """
+    """Asks the hub for this model: '' where it answers, else why it does not. Raises `UserError` where it has no such model."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-    outcome: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().model_info(spec.name, revision=spec.revision, timeout=HUB_PATIENCE - 1)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_PATIENCE)
-    error = outcome[0] if outcome else TimeoutError(f"no answer within {HUB_PATIENCE:g} s")
+    error = call_in_time(
+        lambda: HfApi().model_info(spec.name, revision=spec.revision, timeout=HUB_PATIENCE - 1), HUB_PATIENCE
+    )
     if isinstance(error, GatedRepoError):
         raise UserError(
             f"The model {spec.name!r} asks you to accept its terms on the hub; then `hf auth login`."
@@ -240,12 +227,6 @@ def ask_hub(spec: ModelSpec) -> str:
     if isinstance(error, HFValidationError):
         raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
     return "" if error is None else f"{constants.ENDPOINT} does not answer: {first_line(error)}"
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, for a message of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
 
 
 __all__ = ["LoRA", "ModelSpec", "TinyShape", "load_directory", "load_model"]

@@ -41,9 +41,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for an attribute by its old name
-            warnings.filterwarnings(
-                "ignore", "fan_in_fan_out"
-            )  # about the transposed layers of GPT-2, which peft handles
+            warnings.filterwarnings("ignore", "fan_in_fan_out")  # transposed layers of GPT-2, which peft handles
             torch.manual_seed(seed)
             adapted: Any = get_peft_model(model, config)
     except ValueError as error:

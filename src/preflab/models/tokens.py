@@ -51,10 +51,8 @@ def pad_id(tokenizer: Any, model: Any, ends: tuple[int, ...]) -> int:
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
-        unused = _unused_special(tokenizer, ends)
-        tokenizer.add_special_tokens(
-            {"pad_token": "<pad>" if unused is None else tokenizer.convert_ids_to_tokens(unused)}
-        )
+        token = _unused_special(tokenizer, ends)
+        tokenizer.add_special_tokens({"pad_token": token or "<pad>"})
         own = int(tokenizer.pad_token_id)
         if own >= model.get_input_embeddings().weight.shape[0]:
             _enlarge_embeddings(model, own + 1)
@@ -105,13 +103,12 @@ def special_ids(tokenizer: Any) -> set[int]:
     return added | set(tokenizer.all_special_ids)
 
 
-def _unused_special(tokenizer: Any, ends: tuple[int, ...]) -> int | None:
+def _unused_special(tokenizer: Any, ends: tuple[int, ...]) -> str | None:
     """The special token whose name suits padding best, among those that no dialogue begins with, ends with or holds."""
     used = {*ends, tokenizer.bos_token_id}
     used.update(tokenizer(render_exchange(tokenizer, answered=True), add_special_tokens=False).input_ids)
-    unused = sorted(special_ids(tokenizer) - used)
-    names = [(index, tokenizer.convert_ids_to_tokens(index).lower()) for index in unused]
-    return next((index for rule in PADDING_NAMES for index, name in names if re.search(rule, name)), None)
+    unused = [tokenizer.convert_ids_to_tokens(index) for index in sorted(special_ids(tokenizer) - used)]
+    return next((name for rule in PADDING_NAMES for name in unused if re.search(rule, name.lower())), None)
 
 
 def _enlarge_embeddings(model: Any, rows: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from preflab.errors import UserError
+from preflab.models.hub import call_in_time, first_line
 
 _PATIENCE = 9.0  # seconds
 
@@ -19,7 +19,7 @@ def list_hub_splits(name: str) -> list[str]:
     try:
         return list(datasets.get_dataset_split_names(name))
     except Exception as error:
-        raise UserError(f"{name} does not load: {_first_line(error)}") from error
+        raise UserError(f"{name} does not load: {first_line(error)}") from error
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -34,7 +34,7 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
         rows: Any = datasets.load_dataset(name, data_dir=folder, split=split)
     except Exception as error:
         raise UserError(
-            f"{'/'.join(filter(None, (name, folder)))} ({split}) does not load: {_first_line(error)}"
+            f"{'/'.join(filter(None, (name, folder)))} ({split}) does not load: {first_line(error)}"
         ) from error
     for number, record in enumerate(rows, start=1):
         yield f"{'/'.join(filter(None, (name, folder, split)))}:{number}", cast(Mapping[str, Any], record)
@@ -47,37 +47,18 @@ def fetch_hub_file(name: str, file: str) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(name, file, repo_type="dataset"))
     except Exception as error:
-        raise UserError(f"{name}/{file} does not load: {_first_line(error)}") from error
+        raise UserError(f"{name}/{file} does not load: {first_line(error)}") from error
 
 
 def check_on_hub(name: str) -> None:
-    """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing when offline by choice.
-
-    In a thread, because no time limit of the client covers the look-up of a host name.
-    """
+    """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing when offline by choice."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():
         return
-    outcome: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            HfApi().dataset_info(name, timeout=_PATIENCE - 1)
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_PATIENCE)
-    error = outcome[0] if outcome else TimeoutError(f"no answer within {_PATIENCE:g} s")
+    error = call_in_time(lambda: HfApi().dataset_info(name, timeout=_PATIENCE - 1), _PATIENCE)
     if error is not None:
         raise UserError(
-            f"There is no folder {name}, and the hub gives no data set of that name: {_first_line(error)}. Check name "
+            f"There is no folder {name}, and the hub gives no data set of that name: {first_line(error)}. Check name "
             "and network. If it was fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name their folder."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from preflab.theory.drawing import BLUE, INK_COLOUR, MUTED_COLOUR, ORANGE, axes_for, svg_text
+from preflab.theory.drawing import BLACK, BLUE, GREY, ORANGE, axes_for, svg_text
 from preflab.theory.finding import FindingFigure
 from preflab.theory.theorem import REWARD_GAPS
 from preflab.theory.trials import Trials
@@ -19,9 +19,7 @@ def draw_bound(trials: Trials) -> FindingFigure:
     """The largest excess at each reward gap, with the bound; attained minima and limits apart."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
-    axes.plot(
-        xs, [math.log1p(math.exp(-x)) for x in xs], color=INK_COLOUR, linewidth=1.2, label="bound log(1 + exp(−g))"
-    )
+    axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")
     limit = trials.preferences > 0
     for case, colour, marker, name in (
         (limit, ORANGE, "o", "largest, preferences separable (in part)"),
@@ -56,13 +54,13 @@ def draw_reach(trials: Trials) -> FindingFigure:
         axes.plot(left / 4, 1.15 * top, color=ORANGE, marker="D", linestyle="", markersize=9, label="outside")
         axes.annotate(
             f"all {outside:,} at pi_ref = 0, KL = inf",
-            (left / 2, 1.15 * top), xytext=(8, -4), textcoords="offset points", color=INK_COLOUR, fontsize=9,
+            (left / 2, 1.15 * top), xytext=(8, -4), textcoords="offset points", color=BLACK, fontsize=9,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xticks([left / 4, *decades], ["0", *(f"{decade:g}" for decade in decades)])
     axes.minorticks_off()
     axes.set_xlim(left / 8, 2)
-    axes.axvline(left / 2, color=MUTED_COLOUR, linewidth=0.8, linestyle=":")
+    axes.axvline(left / 2, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_ylim(0, 1.35 * top)
     axes.set_xlabel("pi_ref of the uncovered response that mass is moved onto")
     axes.legend(frameon=False, fontsize=9, loc="upper right")

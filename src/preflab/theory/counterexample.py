@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
 from preflab.theory import table1
-from preflab.theory.drawing import BLUE, GREEN, INK_COLOUR, ORANGE, PAPER_COLOUR, axes_for, svg_text
+from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, axes_for, svg_text
 from preflab.theory.finding import Finding, FindingFigure, FindingTable
 from preflab.theory.problems import BETA_RANGE
 
@@ -135,15 +135,15 @@ def _draw_loss(beta: float) -> FindingFigure:
     figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
     _shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
-    axes.plot(0, 0, marker="o", color=PAPER_COLOUR, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
+    axes.plot(0, 0, marker="o", color=WHITE, markeredgecolor=ORANGE, markersize=8, clip_on=False, zorder=5)
     path = [step.policy for step in table1.compute_sequence(beta)]
     axes.plot([p[0] for p in path], [p[1] for p in path], color=BLUE, marker="o", markersize=4, clip_on=False, zorder=6)
     axes.plot([0.5, 1], [0.5, 0], color=BLUE, linewidth=2, zorder=5)
-    axes.plot(0.5, 0.5, marker="s", color=INK_COLOUR, markersize=8, zorder=7)
+    axes.plot(0.5, 0.5, marker="s", color=BLACK, markersize=8, zorder=7)
     axes.plot(0.1, 0.0, marker="D", color=GREEN, markersize=9, clip_on=False, zorder=7)
     axes.plot(1.0, 0.0, marker="*", color=BLUE, markersize=15, clip_on=False, zorder=8)
     for text, place, colour in (
-        ("pi_ref", (0.53, 0.52), INK_COLOUR),
+        ("pi_ref", (0.53, 0.52), BLACK),
         ("PPO: g grows", (0.79, 0.27), BLUE),
         ("PPO's limit", (0.99, 0.05), BLUE),
         ("a DPO optimum of the paper: 0.9 on y3", (0.12, 0.085), GREEN),
@@ -170,7 +170,7 @@ def _shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    colours, scale = LinearSegmentedColormap.from_list("loss", [PAPER_COLOUR, "#8a8d93"]), Normalize(0.0, _TOP)
+    colours, scale = LinearSegmentedColormap.from_list("loss", [WHITE, "#8a8d93"]), Normalize(0.0, _TOP)
     logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
     rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]
     for index, (low, high) in enumerate(pairwise(rays)):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK_COLOUR, MUTED_COLOUR, GRID_COLOUR, PAPER_COLOUR = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
+BLACK, GREY, PALE, WHITE = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
 """The colours of the report's light style; a figure brings its own background."""
-BLUE, ORANGE, GREEN, PURPLE = "#1b86f2", "#b6680f", "#2f7d4f", "#7d006d"
+BLUE, ORANGE, GREEN = "#1b86f2", "#b6680f", "#2f7d4f"
 _TAG, _LONG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}"), re.compile(r"font-family: [^;\"]*")
 
 
@@ -21,14 +21,14 @@ def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Fi
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_facecolor(PAPER_COLOUR)
+    axes.set_facecolor(WHITE)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED_COLOUR)
-    axes.tick_params(colors=MUTED_COLOUR)
-    axes.grid(color=GRID_COLOUR, linewidth=0.7)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=GREY)
+    axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_ylabel(label, color=INK_COLOUR)
-    axes.xaxis.label.set_color(INK_COLOUR)
+    axes.set_ylabel(label, color=BLACK)
+    axes.xaxis.label.set_color(BLACK)
     return figure, axes
 
 
@@ -37,7 +37,7 @@ def svg_text(figure: Figure, *, name: str) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    figure.patch.set_facecolor(PAPER_COLOUR)
+    figure.patch.set_facecolor(WHITE)
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     # Nobody sees a hundredth of a point, and matplotlib names ten fonts at every text: together half of the file.

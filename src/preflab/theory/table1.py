@@ -86,18 +86,15 @@ def compute_sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
     betas, wins = _betas(beta, len(SEQUENCE_GAPS)), _pair(len(SEQUENCE_GAPS))
     reference = log_policies([PAPER_REFERENCE]).expand_as(rewards)
     policy = tabular.optimum(rewards, reference, betas)
-    losses = tabular.reward_objective(rewards, wins)
-    dpo = tabular.dpo_objective(policy, reference, wins, betas)
-    kl = tabular.tabular_kl(policy, reference)[:, 0]
+    losses = tabular.reward_objective(rewards, wins).tolist()
+    dpo = tabular.dpo_objective(policy, reference, wins, betas).tolist()
+    kl = tabular.tabular_kl(policy, reference)[:, 0].tolist()
     table = [(row[0], row[1], row[2]) for row in policy[:, 0].exp().tolist()]
     slopes = (-torch.sigmoid(-torch.tensor(SEQUENCE_GAPS, dtype=torch.float64))).tolist()
-    return [
-        PolicyAtGap(*row)
-        for row in zip(SEQUENCE_GAPS, table, losses.tolist(), slopes, dpo.tolist(), kl.tolist(), strict=True)
-    ]
+    return [PolicyAtGap(*row) for row in zip(SEQUENCE_GAPS, table, losses, slopes, dpo, kl, strict=True)]
 
 
-def regularised_rewards(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
+def objectives(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
     """J(pi) = E_pi[r] - beta KL(pi || pi_ref) with r = (gap, 0, 0): minus infinity where pi(y3) > 0."""
     return [p[0] * gap - beta * kl for p, kl in zip(policies, divergences(policies), strict=True)]
 
@@ -139,8 +136,7 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
     flattest = max(step.slope for step in steps)
     others = [(a / _GRID, 1.0 - a / _GRID, 0.0) for a in range(_GRID + 1)]
     least = min(
-        regularised_rewards([step.policy], step.gap, beta)[0] - max(regularised_rewards(others, step.gap, beta))
-        for step in steps
+        objectives([step.policy], step.gap, beta)[0] - max(objectives(others, step.gap, beta)) for step in steps
     )
     scale = _ROUNDING * max(1.0, beta, SEQUENCE_GAPS[-1])
     return [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from preflab.theory.finding import FindingTable, TheoryVerdict
-from preflab.theory.synthetic.measures import FloatArray, SeedInterval, seed_interval
+from preflab.theory.synthetic.measures import Measured, Numbers, SeedInterval, seed_interval
 from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint, Variation
 
 SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
@@ -47,7 +47,7 @@ def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> T
     return "not decided"
 
 
-def read_claim(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray]) -> tuple[Reading, Reading]:
+def read_claim(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers]) -> tuple[Reading, Reading]:
     """By the mass of all uncovered responses, and by the single one that rose most (as in Figure 1).
 
     Args: `leaks` and `rises`, by method, one number for each seed [S].
@@ -108,13 +108,9 @@ def _interval_text(interval: SeedInterval) -> str:
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
-def tabulate_methods(
-    mass: Mapping[str, FloatArray],
-    leaks: Mapping[str, FloatArray],
-    rises: Mapping[str, FloatArray],
-    best: Mapping[str, FloatArray],
-) -> FindingTable:
-    """A row for pi_ref and every method; each mapping holds one number for each seed [S]."""
+def tabulate_methods(measured: Measured) -> FindingTable:
+    """A row for pi_ref and every method."""
+    mass, leaks, rises, best = measured
     rows = [
         (
             name,
@@ -132,10 +128,13 @@ def tabulate_methods(
     )
 
 
-def tabulate_differences(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray]) -> FindingTable:
-    """DPO less PPO, seed by seed."""
+def tabulate_differences(measured: Measured) -> FindingTable:
+    """DPO minus PPO, seed by seed."""
     rows = [
-        (f"DPO − {other}", *(_interval_text(seed_interval(by["DPO"] - by[other])) for by in (leaks, rises)))
+        (
+            f"DPO − {other}",
+            *(_interval_text(seed_interval(by["DPO"] - by[other])) for by in (measured.leaks, measured.rises)),
+        )
         for other in COMPARED[1:]
     ]
     return FindingTable(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from preflab.theory.synthetic import objectives
-from preflab.theory.synthetic.networks import Networks, Objective, fit_networks, make_policies, make_rewards
+from preflab.theory.synthetic.networks import Networks, Objective, fit_all, make_policies, make_rewards
 from preflab.theory.synthetic.objectives import Known, exact_optimum
 from preflab.theory.synthetic.scenario import Scenario, draw_scenario
 
@@ -47,10 +47,10 @@ def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
     unknown = torch.zeros_like(policies.table())
     if setting.sft:
         known = Known(scenario.pairs, unknown, unknown)
-        policies = fit_networks(policies, objectives.sft_objective, known, steps=SFT_STEPS, checkpoints=()).networks
+        policies = fit_all(policies, objectives.sft_objective, known, steps=SFT_STEPS, checkpoints=()).networks
     known = Known(scenario.pairs, policies.table(), unknown)
     models = make_rewards(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
-    rewards = fit_networks(
+    rewards = fit_all(
         models, objectives.reward_model_objective, known, steps=setting.steps, checkpoints={*checkpoints, setting.steps}
     ).tables
     return Prepared(scenario, policies, known._replace(reward=rewards[setting.steps]), rewards)
@@ -66,7 +66,7 @@ def train(
     reference = prepared.known.reference
     policies = {EXACT: {step: exact_optimum(reference, prepared.rewards[step], beta=beta) for step in checkpoints}}
     for name, objective in methods.items():
-        policies[name] = fit_networks(
+        policies[name] = fit_all(
             prepared.policies, objective, prepared.known, steps=steps, checkpoints=checkpoints
         ).tables
     return policies

@@ -11,42 +11,40 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter
 
-from preflab.theory.drawing import BLUE, GREEN, GRID_COLOUR, INK_COLOUR, MUTED_COLOUR, ORANGE, PAPER_COLOUR, svg_text
+from preflab.theory.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, WHITE, svg_text
 from preflab.theory.synthetic.experiment import EXACT
-from preflab.theory.synthetic.measures import FloatArray, SeedInterval, seed_interval
+from preflab.theory.synthetic.measures import Numbers, SeedInterval, seed_interval
 from preflab.theory.synthetic.sweep import SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint
 
-_METHOD_COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
+_COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
 _STYLE: dict[Any, Any] = {
-    "axes.facecolor": PAPER_COLOUR,
+    "axes.facecolor": WHITE,
     "font.size": 10,
     "axes.titlesize": 11,
-    "text.color": INK_COLOUR,
-    "axes.labelcolor": MUTED_COLOUR,
+    "text.color": BLACK,
+    "axes.labelcolor": GREY,
     "text.parse_math": False,
 }
 SweepMeasure = Callable[[SweepPoint], SeedInterval]
 _CORNER = [(0, 0), (-1, 0), (0, -1)]
-_SHARES = LinearSegmentedColormap.from_list("shares", [PAPER_COLOUR, "#bcdcfb", BLUE, "#0a3a6b"])
-_REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", PAPER_COLOUR, "#bfe0cc", GREEN])
+_SHARES = LinearSegmentedColormap.from_list("shares", [WHITE, "#bcdcfb", BLUE, "#0a3a6b"])
+_REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", WHITE, "#bfe0cc", GREEN])
 
 
-def draw_heat_maps(
-    covered: FloatArray, appearances: FloatArray, reward: FloatArray, policies: Mapping[str, FloatArray]
-) -> str:
+def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, policies: Mapping[str, Numbers]) -> str:
     """Coverage, learned reward and policies of one seed, [X,Y] each, as SVG. A corner marks an uncovered response."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.7))
         grid = drawing.subplots(2, 3).flatten()
         drawing.subplots_adjust(left=0.05, right=0.99, top=0.93, bottom=0.09, wspace=0.14, hspace=0.3)
         most = float(appearances.max())
-        _draw_heat_map(
+        _draw_cells(
             grid[0], appearances / most, covered, "Pairs that hold the response", _SHARES, appearances, "{:.0f}"
         )
         size = float(np.abs(reward).max()) or 1.0
-        _draw_heat_map(grid[1], (reward / size + 1) / 2, covered, "Learned reward", _REWARDS, reward, "{:.1f}")
+        _draw_cells(grid[1], (reward / size + 1) / 2, covered, "Learned reward", _REWARDS, reward, "{:.1f}")
         for axes, (name, policy) in zip(grid[2:], policies.items(), strict=True):
-            _draw_heat_map(axes, policy, covered, name, _SHARES, policy, "{:.2f}")
+            _draw_cells(axes, policy, covered, name, _SHARES, policy, "{:.2f}")
         for axes in grid[3:]:
             axes.set_xlabel("response")
         for axes in grid[::3]:
@@ -54,72 +52,60 @@ def draw_heat_maps(
         return svg_text(drawing, name="synthetic-heat-maps")
 
 
-def _draw_heat_map(
-    axes: Any, shade: FloatArray, covered: FloatArray, title: str, colours: Any, numbers: FloatArray, form: str
+def _draw_cells(
+    axes: Any, shade: Numbers, covered: Numbers, title: str, colours: Any, numbers: Numbers, form: str
 ) -> None:
     """`shade` in [0, 1] colours the cells; `numbers` are written in them by `form`, zeros left out. All [X,Y]."""
-    axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=GRID_COLOUR, linewidth=0.6)
+    axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=PALE, linewidth=0.6)
     for (x, y), value in np.ndenumerate(numbers):
         text = form.format(value).replace("0.", ".").replace("-", "−")
         if text.strip("−.0"):
             red, green, blue, _ = colours(shade[x, y])
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
-            axes.text(
-                y + 0.5,
-                x + 0.52,
-                text,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=PAPER_COLOUR if dark else INK_COLOUR,
-            )
+            axes.text(y + 0.5, x + 0.52, text, ha="center", va="center", fontsize=8, color=WHITE if dark else BLACK)
     rows, columns = np.nonzero(np.logical_not(covered))
     axes.plot(
         columns + 0.97, rows + 0.03, linestyle="none", marker=_CORNER, markersize=14, color=ORANGE, markeredgewidth=0
     )
-    axes.set_title(title, loc="left", color=INK_COLOUR, fontweight="bold")
+    axes.set_title(title, loc="left", color=BLACK, fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.set_xticks(np.arange(8) + 0.5, range(1, 9))
     axes.set_yticks(np.arange(8) + 0.5, range(1, 9))
-    axes.tick_params(length=0, colors=MUTED_COLOUR, labelsize=8.5)
+    axes.tick_params(length=0, colors=GREY, labelsize=8.5)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-def draw_forest(leaks: Mapping[str, FloatArray], rises: Mapping[str, FloatArray], margins: tuple[float, float]) -> str:
+def draw_forest(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers], margins: tuple[float, float]) -> str:
     """Every method's change of the uncovered mass and largest single rise: mean with interval over its seeds, as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 3.6))
         left, right = drawing.subplots(1, 2, sharey=True)
         drawing.subplots_adjust(left=0.115, right=0.985, top=0.88, bottom=0.15, wspace=0.06)
-        _draw_intervals(
+        _draw_seeds(
             left, leaks, margins[0], "All uncovered responses together", "change of their mass, percentage points"
         )
-        _draw_intervals(
-            right, rises, margins[1], "The uncovered response that rose most", "its rise, percentage points"
-        )
+        _draw_seeds(right, rises, margins[1], "The uncovered response that rose most", "its rise, percentage points")
         left.set_yticks(range(len(leaks)), leaks)
         left.invert_yaxis()
         return svg_text(drawing, name="synthetic-leak")
 
 
-def _draw_intervals(axes: Any, values: Mapping[str, FloatArray], margin: float, title: str, label: str) -> None:
-    axes.axvspan(-margin, margin, color=GRID_COLOUR, linewidth=0)
-    axes.axvline(0, color=MUTED_COLOUR, linewidth=0.8)
+def _draw_seeds(axes: Any, values: Mapping[str, Numbers], margin: float, title: str, label: str) -> None:
+    axes.axvspan(-margin, margin, color=PALE, linewidth=0)
+    axes.axvline(0, color=GREY, linewidth=0.8)
     for row, (name, each) in enumerate(values.items()):
-        colour, interval = _METHOD_COLOURS.get(name, MUTED_COLOUR), seed_interval(each)
+        colour, interval = _COLOURS.get(name, GREY), seed_interval(each)
         axes.plot(each, np.full(len(each), row), "o", color=colour, markersize=3, alpha=0.25, markeredgewidth=0)
         axes.plot([interval.low, interval.high], [row, row], color=colour, linewidth=3.2, solid_capstyle="butt")
-        axes.plot(interval.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=PAPER_COLOUR)
-    axes.set_title(title, loc="left", color=INK_COLOUR, fontweight="bold")
+        axes.plot(interval.mean, row, "o", color=colour, markersize=7.5, markeredgecolor=WHITE)
+    axes.set_title(title, loc="left", color=BLACK, fontweight="bold")
     axes.set_xlabel(label)
     _style_axes(axes)
 
 
-def draw_small_multiples(
-    points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str
-) -> str:
+def draw_panels(points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str) -> str:
     """An interval of each point (`measure`) against training length, a panel for each coverage and beta, as SVG."""
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))
@@ -131,15 +117,15 @@ def draw_small_multiples(
                 here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
                 _draw_curves(axes, here, measure, margin)
                 if row == 0:
-                    axes.set_title(f"β = {beta:g}", color=INK_COLOUR, fontweight="bold")
+                    axes.set_title(f"β = {beta:g}", color=BLACK, fontweight="bold")
                 axes.spines["bottom"].set_visible(row == len(SWEEP_COVERAGES) - 1)
-            grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=INK_COLOUR)
-        drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=MUTED_COLOUR, fontsize=10)
-        drawing.text(0.012, 0.955, f"{label}, percentage points", fontsize=11, fontweight="bold", color=INK_COLOUR)
+            grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=BLACK)
+        drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=GREY, fontsize=10)
+        drawing.text(0.012, 0.955, f"{label}, percentage points", fontsize=11, fontweight="bold", color=BLACK)
         handles = grid[0, 0].get_lines()[1:]
         drawing.legend(
             handles=handles,
-            labels=list(_METHOD_COLOURS),
+            labels=list(_COLOURS),
             loc="upper right",
             ncols=3,
             frameon=False,
@@ -149,21 +135,15 @@ def draw_small_multiples(
 
 
 def _draw_curves(axes: Any, points: Sequence[SweepPoint], measure: SweepMeasure, margin: float) -> None:
-    axes.axhspan(-margin, margin, color=GRID_COLOUR, linewidth=0)
-    axes.axhline(0, color=MUTED_COLOUR, linewidth=0.8)
-    for method, colour in _METHOD_COLOURS.items():
+    axes.axhspan(-margin, margin, color=PALE, linewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    for method, colour in _COLOURS.items():
         own = [point for point in points if point.method == method]
         intervals = [measure(point) for point in own]
         steps = [point.steps for point in own]
-        axes.fill_between(
-            steps,
-            [each.low for each in intervals],
-            [each.high for each in intervals],
-            color=colour,
-            alpha=0.18,
-            linewidth=0,
-        )
-        axes.plot(steps, [each.mean for each in intervals], color=colour, linewidth=1.8)
+        means, lows, highs = zip(*intervals, strict=True)
+        axes.fill_between(steps, lows, highs, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(steps, means, color=colour, linewidth=1.8)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
@@ -174,9 +154,9 @@ def _style_axes(axes: Any) -> None:
     def in_points(value: float, _: object) -> str:
         return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
 
-    axes.tick_params(length=0, colors=MUTED_COLOUR)
+    axes.tick_params(length=0, colors=GREY)
     for which in (axes.xaxis,) if axes.get_xscale() == "linear" else (axes.yaxis,):
         which.set_major_formatter(FuncFormatter(in_points))
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(MUTED_COLOUR)
+    axes.spines["bottom"].set_color(GREY)

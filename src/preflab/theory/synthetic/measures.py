@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-FloatArray = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 CONFIDENCE = 0.95
 
 
@@ -22,29 +22,38 @@ class SeedInterval(NamedTuple):
     high: float
 
 
-def seed_interval(values: FloatArray) -> SeedInterval:
+def seed_interval(values: Numbers) -> SeedInterval:
     """The interval of one number for each seed: values [S], S at least 2."""
     mean, width = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     width *= float(stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1))
     return SeedInterval(mean, mean - width, mean + width)
 
 
-def uncovered_mass(logprobs: Tensor, covered: Tensor) -> FloatArray:
+class Measured(NamedTuple):
+    """The measures of every policy by its name, one number for each seed [S]; `mass` and `best` hold pi_ref as well."""
+
+    mass: dict[str, Numbers]
+    leaks: dict[str, Numbers]
+    rises: dict[str, Numbers]
+    best: dict[str, Numbers]
+
+
+def uncovered_mass(logprobs: Tensor, covered: Tensor) -> Numbers:
     """mean_x sum_{y uncovered} pi(y|x): [S]."""
     return logprobs.exp().masked_fill(covered, 0.0).sum(-1).mean(-1).double().numpy()
 
 
-def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> FloatArray:
+def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
     """The uncovered mass of pi minus that of pi_ref: [S]."""
     return uncovered_mass(logprobs, covered) - uncovered_mass(reference, covered)
 
 
-def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> FloatArray:
+def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
     """max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]; 0 where every response is covered."""
     rises = (logprobs.exp() - reference.exp()).masked_fill(covered, -torch.inf).amax(dim=(-2, -1))
     return torch.where(rises.isinf(), 0.0, rises).double().numpy()
 
 
-def best_mass(logprobs: Tensor) -> FloatArray:
+def best_mass(logprobs: Tensor) -> Numbers:
     """mean_x pi(best response|x): [S]; the diagonal."""
     return logprobs.exp().diagonal(dim1=-2, dim2=-1).mean(-1).double().numpy()

@@ -56,7 +56,7 @@ def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
     return _stack([_seeded(index, 2 * seed + 1, layers, nn.Identity(), 0.0) for index in range(seeds)])
 
 
-def fit_networks(
+def fit_all(
     networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]
 ) -> Fitted:
     """Runs Adam on the full batch for `steps` steps. `objective` gets the tensors of `known` [S,...] seed by seed."""

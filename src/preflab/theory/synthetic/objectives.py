@@ -36,12 +36,13 @@ class Known(NamedTuple):
 
 def reward_model_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
     """The Bradley-Terry loss, the mean over pairs (paper, Section 1). `table`: rewards [X,Y]."""
-    return bradley_terry_loss(table[known.pairs.winners], table[known.pairs.losers]).mean()
+    prompt, better, worse = known.pairs
+    return bradley_terry_loss(table[prompt, better], table[prompt, worse]).mean()
 
 
 def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
     """-log pi of the preferred responses, the mean over pairs."""
-    return sft_loss(table[known.pairs.winners]).mean()
+    return sft_loss(table[known.pairs.prompt, known.pairs.better]).mean()
 
 
 def preference_objective(loss: Callable[..., Tensor], *, beta: float) -> Objective:
@@ -126,10 +127,10 @@ def trained_methods(beta: float) -> dict[str, Objective]:
 
 
 def _pairs(table: Tensor, known: Known) -> PairLogprobs:
-    winners, losers, lengths = known.pairs.winners, known.pairs.losers, torch.ones_like(known.pairs.prompt)
-    return PairLogprobs(
-        *(table[winners], table[losers], known.reference[winners], known.reference[losers]), lengths, lengths
-    )
+    prompt, better, worse = known.pairs
+    pairs = [values[prompt, side] for values in (table, known.reference) for side in (better, worse)]
+    lengths = torch.ones_like(prompt)
+    return PairLogprobs(*pairs, chosen_lengths=lengths, rejected_lengths=lengths)
 
 
 def _expected(values: Tensor, logprobs: Tensor) -> Tensor:

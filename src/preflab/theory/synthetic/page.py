@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -12,22 +10,13 @@ from preflab.theory.finding import Finding, FindingFigure
 from preflab.theory.problems import BETA_RANGE
 from preflab.theory.synthetic import conclude, figures
 from preflab.theory.synthetic.experiment import EXACT, SFT_STEPS, Prepared, Setting, prepare, train
-from preflab.theory.synthetic.measures import FloatArray, best_mass, largest_rise, leak, uncovered_mass
+from preflab.theory.synthetic.measures import Measured, best_mass, largest_rise, leak, uncovered_mass
 from preflab.theory.synthetic.networks import HIDDEN, LEARNING_RATE, ROLLOUT_STEPS
 from preflab.theory.synthetic.objectives import BEST_OF, trained_methods
 from preflab.theory.synthetic.scenario import PAIRS_PER_PROMPT, PROMPTS, RESPONSES, covered_responses
 from preflab.theory.synthetic.sweep import SweepPoint, run_sweep, run_variations
 
 _REFERENCE = "pi_ref"
-
-
-class Measured(NamedTuple):
-    """The measures of every policy by its name, one number for each seed [S]; `mass` and `best` hold `_REFERENCE` as well."""
-
-    mass: dict[str, FloatArray]
-    leaks: dict[str, FloatArray]
-    rises: dict[str, FloatArray]
-    best: dict[str, FloatArray]
 
 
 def run_scenario(setting: Setting, beta: float) -> Finding:
@@ -47,8 +36,8 @@ def run_scenario(setting: Setting, beta: float) -> Finding:
         sentence=conclude.state_verdict(readings, setting.seeds, points),
         tables=(
             conclude.tabulate_readings(readings),
-            conclude.tabulate_methods(*measured),
-            conclude.tabulate_differences(measured.leaks, measured.rises),
+            conclude.tabulate_methods(measured),
+            conclude.tabulate_differences(measured),
             conclude.tabulate_sweep(points),
             conclude.tabulate_variations(variations),
         ),
@@ -131,28 +120,20 @@ def _draw_forest(measured: Measured) -> FindingFigure:
     )
 
 
-def _draw_sweep(points: list[SweepPoint]) -> tuple[FindingFigure, FindingFigure]:
+def _draw_sweep(points: list[SweepPoint]) -> list[FindingFigure]:
     about = (
         "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
         "of that many steps; PPO is trained that long on the finished one."
     )
     alt = "against training length for DPO, PPO and the exact PPO optimum; a panel for each coverage and beta."
-    mass = figures.draw_small_multiples(
-        points, lambda point: point.leak, conclude.LEAK_MARGIN, "Change of the uncovered mass", name="synthetic-sweep"
+    mass, rise = "Change of the uncovered mass", "Largest rise of one uncovered response"
+    leaks = figures.draw_panels(points, lambda point: point.leak, conclude.LEAK_MARGIN, mass, name="synthetic-sweep")
+    rises = figures.draw_panels(points, lambda point: point.rise, conclude.RISE_MARGIN, rise, name="synthetic-rise")
+    drawn = (
+        ("synthetic-sweep.svg", "Where mass leaks", f"Leak {alt}", leaks),
+        ("synthetic-rise.svg", "Where one response rises", f"Rise {alt}", rises),
     )
-    rise = figures.draw_small_multiples(
-        points,
-        lambda point: point.rise,
-        conclude.RISE_MARGIN,
-        "Largest rise of one uncovered response",
-        name="synthetic-rise",
-    )
-    return (
-        FindingFigure(file="synthetic-sweep.svg", title="Where mass leaks", caption=about, alt=f"Leak {alt}", svg=mass),
-        FindingFigure(
-            file="synthetic-rise.svg", title="Where one response rises", caption=about, alt=f"Rise {alt}", svg=rise
-        ),
-    )
+    return [FindingFigure(file=file, title=title, caption=about, alt=text, svg=svg) for file, title, text, svg in drawn]
 
 
 def _notes(setting: Setting) -> tuple[str, ...]:

@@ -24,16 +24,6 @@ class ComparedPairs(NamedTuple):
     better: Tensor
     worse: Tensor
 
-    @property
-    def winners(self) -> tuple[Tensor, Tensor]:
-        """The index of the preferred responses in a table [X,Y]."""
-        return self.prompt, self.better
-
-    @property
-    def losers(self) -> tuple[Tensor, Tensor]:
-        """The index of the other responses in a table [X,Y]."""
-        return self.prompt, self.worse
-
 
 class Scenario(NamedTuple):
     """`covered[S,X,Y]` Bool: some pair holds the response."""

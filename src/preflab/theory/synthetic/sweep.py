@@ -19,6 +19,9 @@ COMPARED = ("DPO", "PPO", EXACT)
 """The methods of the claim, which the sweep trains."""
 
 
+_MEASURES = (leak, largest_rise)
+
+
 class SweepPoint(NamedTuple):
     """One method at one place: the changes of the uncovered mass and of the uncovered response that rose most."""
 
@@ -71,16 +74,6 @@ def run_variations(setting: Setting, beta: float) -> list[Variation]:
     return variations
 
 
-def _measure_point(
-    method: str, policy: Tensor, prepared: Prepared, *, coverage: float, beta: float, steps: int
-) -> SweepPoint:
-    """The measures of one method's log-probabilities [S,X,Y]."""
-    about = (prepared.known.reference, prepared.scenario.covered)
-    return SweepPoint(
-        coverage, beta, steps, method, seed_interval(leak(policy, *about)), seed_interval(largest_rise(policy, *about))
-    )
-
-
 def _compare_methods(
     prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]
 ) -> list[SweepPoint]:
@@ -88,8 +81,11 @@ def _compare_methods(
     policies: Mapping[str, Mapping[int, Tensor]] = train(
         prepared, methods, beta=beta, steps=steps, checkpoints=checkpoints
     )
+    about = (prepared.known.reference, prepared.scenario.covered)
     return [
-        _measure_point(name, policies[name][length], prepared, coverage=coverage, beta=beta, steps=length)
+        SweepPoint(
+            coverage, beta, length, name, *(seed_interval(of(policies[name][length], *about)) for of in _MEASURES)
+        )
         for name in COMPARED
         for length in checkpoints
     ]

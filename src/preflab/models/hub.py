@@ -1,0 +1,31 @@
+"""Calls to the Hugging Face hub that end in time, and its errors in one line. No torch: data sets use it as well."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None:
+    """Calls `call`. Returns None where it returns, its exception where it raises one, and a `TimeoutError` after `seconds`.
+
+    The call runs in a thread, because no time limit of the hub's client covers the look-up of a host name.
+    """
+    outcome: list[Exception | None] = []
+
+    def run() -> None:
+        try:
+            call()
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return outcome[0] if outcome else TimeoutError(f"no answer within {seconds:g} s")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, for a message of one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
