@@ -24,7 +24,8 @@ from preflab.models.spec import LoRA, ModelSpec
 from preflab.rewards import REWARDS
 from preflab.rewards.base import RewardSpec, open_reward
 from preflab.sampling import SAMPLERS
-from preflab.spec import Context, Registry, Spec, parse_spec, read_spec, variant
+from preflab.sampling.base import Sampler
+from preflab.spec import Context, Registry, Spec, open_spec, parse_spec, read_spec, variant
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import Testbed, TestbedSpec, open_testbed
 from preflab.types import Prompt, Split
@@ -272,6 +273,10 @@ def test_what_lacks_the_base_is_refused_when_opened() -> None:
         UserError, match=r"opened a builtins\.int, which must derive from preflab\.testbeds\.base\.Testbed"
     ):
         open_testbed(OpensNothing(thing=1), Context()).__enter__()
+    with pytest.raises(
+        UserError, match=r"opened a builtins\.int, which must derive from preflab\.sampling\.base\.Sampler"
+    ):
+        open_spec(OpensNothing(thing=1), Context(), Sampler).__enter__()
     unjudged = PromptsOnly()
     unjudged.judge = len  # type: ignore[assignment]
     with pytest.raises(UserError, match="judge of the testbed few is a builtins"):

@@ -24,7 +24,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
 from preflab.rewards.base import Reward, RewardSpec, open_reward
 from preflab.sampling.base import Sampler
-from preflab.spec import Context, HoldsModels
+from preflab.spec import Context, HoldsModels, open_spec
 from preflab.testbeds.base import Testbed, open_testbed
 from preflab.train.files import read_json
 from preflab.train.loop import Run
@@ -80,7 +80,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     bench: Bench | None = None
     if arm.evaluators:  # its meter is its own: measuring is not charged to the arm
         bench = open_bench(arm, run, replace(context, meter=Meter()), start, stack)
-    sampler = stack.enter_context(arm.sampler.open(context))
+    sampler = stack.enter_context(open_spec(arm.sampler, context, Sampler))
     return OpenArm(arm, run, context, testbed, start, sampler, reward_spec, reward, bench)
 
 
@@ -95,7 +95,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         spec=arm.evaluation,
         testbed=context.testbed,
         evaluators=open_evaluators(arm, stages, context, stack),
-        sampler=stack.enter_context(arm.sampler.open(context)),
+        sampler=stack.enter_context(open_spec(arm.sampler, context, Sampler)),
         seed_for=run.seeds.derive,
         start=start if arm.init is not None else None,
         reward=None if selector is None else stack.enter_context(open_reward(selector, context)),
