@@ -15,7 +15,7 @@ from pydantic import Field
 
 from preflab import spec as spec_module
 from preflab.errors import UserError
-from preflab.evaluation import EVALUATORS
+from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
 from preflab.evaluation.settings import Evaluation
 from preflab.methods import METHODS
 from preflab.methods.dpo import DPO
@@ -30,7 +30,7 @@ from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import Testbed, TestbedSpec, open_testbed
 from preflab.types import Prompt, Split
 
-REGISTRIES = (METHODS, TESTBEDS, REWARDS, EVALUATORS, SAMPLERS)
+REGISTRIES = (METHODS, TESTBEDS, REWARDS, EVALUATORS, PAIRWISE_EVALUATORS, SAMPLERS)
 NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "learned": {"path": "runs/rm"},
     "function": {"target": "my_rewards:brevity"},
@@ -38,6 +38,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "http": {"url": "http://localhost:8000/score"},
     "jsonl": {"data": "data.jsonl"},
     "reward-model": {"model": {"path": "runs/evaluator"}},
+    "by-reward": {"model": {"path": "runs/evaluator"}},
     "warm": {"models": ["runs/rm-0", "runs/rm-1"]},
     "ensemble": {"models": ["runs/rm-0", "runs/rm-1"]},
 }

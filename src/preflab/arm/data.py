@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,13 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
     """Raises `UserError` where a learned evaluator saw data that the policy, its start or its reward model saw."""
-    for path in (path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)):
+    models = [path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)]
+    refuse_trained_on_same(models, provenance, stages)
+
+
+def refuse_trained_on_same(models: Iterable[str], provenance: Sequence[dict[str, Any]], stages: Path) -> None:
+    """Raises `UserError` where one of an evaluator's models saw data of this provenance."""
+    for path in models:
         file = stage_path(path, stages) / TRAINED_ON
         if not file.exists():
             raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")

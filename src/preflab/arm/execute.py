@@ -21,7 +21,7 @@ from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, TRAINED_ON, Arm, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.evaluation.evaluate import evaluate, look
+from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts
 from preflab.methods.held_out import by_margin, measures, pair_scores, reliability
 from preflab.models.lm import LanguageModel
@@ -111,6 +111,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     if parts.bench is not None and is_measured and isinstance(product, LanguageModel):
         inference = Inference() if method is None else method.inference()
         result["evaluation"] = evaluate(parts.bench, product, inference, test=arm.measure == "test")
+        lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
+        (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
     return result
 
 

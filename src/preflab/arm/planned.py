@@ -1,30 +1,39 @@
-"""One run of a study: its arm, where it writes, and what it stands on."""
+"""One run of a study: what it does, where it writes, and what it stands on."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from preflab.arm.spec import Arm
+from preflab.arm.match import Match
+from preflab.arm.spec import Arm, stages_needed
+
+RESULT = "result.json"
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """An arm (without the budget's `charged`, which is known once its stages are done) and its directory.
-
-    `needs`: the runs that it stands on and that are charged to it. `waits`: the evaluators' runs, which are not charged.
-    """
+class Planned(ABC):
+    """A run of a study. `needs`: the runs that it stands on. `waits`: the evaluators' runs."""
 
     name: str
     seed: int
-    arm: Arm
     directory: Path
     needs: tuple[Path, ...]
-    waits: tuple[Path, ...] = ()
+    waits: tuple[Path, ...]
+
+    @property
+    @abstractmethod
+    def spec(self) -> Arm | Match:
+        """The content of its run file."""
 
     @property
     def is_stage(self) -> bool:
-        return self.arm.measure == "none"
+        return False
+
+    @property
+    def products(self) -> set[Path]:
+        """The directories of the stages whose products it opens."""
+        return set(self.waits)
 
     @property
     def result_file(self) -> Path:
@@ -35,4 +44,45 @@ class PlannedRun:
         return f"{self.name} (seed {self.seed})"
 
 
-RESULT = "result.json"
+@dataclass(frozen=True)
+class PlannedRun(Planned):
+    """An arm (without the budget's `charged`, which is known once its stages are done) and its directory.
+
+    What it `needs` is charged to it; what it `waits` for is not.
+    """
+
+    name: str
+    seed: int
+    arm: Arm
+    directory: Path
+    needs: tuple[Path, ...]
+    waits: tuple[Path, ...] = ()
+
+    @property
+    def spec(self) -> Arm:
+        return self.arm
+
+    @property
+    def is_stage(self) -> bool:
+        return self.arm.measure == "none"
+
+    @property
+    def products(self) -> set[Path]:
+        direct = stages_needed(self.arm)
+        return {need for need in self.needs if need.name in direct} | set(self.waits)
+
+
+@dataclass(frozen=True)
+class PlannedMatch(Planned):
+    """A match and its directory; it needs its two arms."""
+
+    name: str
+    seed: int
+    match: Match
+    directory: Path
+    needs: tuple[Path, ...]
+    waits: tuple[Path, ...] = ()
+
+    @property
+    def spec(self) -> Match:
+        return self.match

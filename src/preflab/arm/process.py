@@ -18,15 +18,20 @@ PARENT = "PREFLAB_PARENT"
 
 
 def run_arm(run_file: Path, directory: Path) -> int:
-    """Executes the arm of a run file; returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
+    """Executes the arm, or the match, of a run file; returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
     from preflab.arm.execute import execute
+    from preflab.arm.match import Match
+    from preflab.arm.play import execute_match
     from preflab.arm.spec import Arm
-    from preflab.spec import read_spec
+    from preflab.spec import read_data, read_spec
     from preflab.train.settings import Keeping
 
     die_with_parent()
     try:
-        execute(read_spec(Arm, run_file), directory, keeping=Keeping(progress=False))
+        if read_data(run_file).get("kind") == "match":
+            execute_match(read_spec(Match, run_file), directory)
+        else:
+            execute(read_spec(Arm, run_file), directory, keeping=Keeping(progress=False))
     except (Exception, KeyboardInterrupt) as error:
         return report_error(error)
     return 0

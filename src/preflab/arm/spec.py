@@ -98,6 +98,11 @@ def made_elsewhere(job: Job) -> list[str]:
     return [path for path in paths if path is not None]
 
 
+def stages_needed(job: Job) -> list[str]:
+    """The stages that a job names."""
+    return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
+
+
 def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:
     """The paths of the saved reward models that a reward, an evaluator or a method names."""
     return () if spec is None else spec.saved_models()

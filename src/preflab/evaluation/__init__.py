@@ -1,4 +1,4 @@
-"""The measures: what no method was trained on. Evaluators by name; `evaluate` puts a policy before one of them."""
+"""The measures: what no method was trained on. Evaluators by name: of one policy's answers, and of two policies' (pairwise)."""
 
 from __future__ import annotations
 
@@ -11,4 +11,10 @@ EVALUATORS = Registry(
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
     },
+)
+
+PAIRWISE_EVALUATORS = Registry(
+    "pairwise evaluator",
+    "preflab.pairwise_evaluators",
+    {"by-reward": "preflab.evaluation.by_reward:ByReward"},
 )

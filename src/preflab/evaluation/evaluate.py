@@ -27,6 +27,10 @@ from preflab.train import faults
 from preflab.types import Completion, Problem, Prompt, Split
 
 EXACT_KL_VOCABULARY = 4096
+ANSWERS = "answers.jsonl"
+"""A run's answers to the test split at the chosen temperature, for comparing them with another's."""
+KEPT_ANSWERS = 8
+"""Answers to a prompt that are kept there, at most."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,11 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
         "inference": inference.model_dump(),
         "chosen": summary(bench, at_best),
         "unit": summary(bench, at_unit) | {"kl": divergence(bench, policy, at_unit, inference)},
+        "answers": [
+            {"problem": row.prompt.id, "text": answer.text, "truncated": answer.truncated}
+            for row in at_best.by_prompt(at_best.grades)
+            for answer in row.answers[:KEPT_ANSWERS]
+        ],
         "samples": [shown(at_best, index) for index in range(min(spec.shown, len(at_best.prompts)))],
     }
 

@@ -16,6 +16,7 @@ _FENCES = re.compile(r"`+")
 def render_markdown(results: Results) -> str:
     """The short report. The same results give the same text."""
     blocks = [_verdict(results), _claims(results), _paper(results), _arms(results), _comparisons(results)]
+    blocks += [_pairwise(results)]
     blocks += [_reward_models(results), _samples(results), _caveats(results)]
     if results.command:
         blocks.append(f"## Repeat it\n\n{fenced(results.command)}")
@@ -148,6 +149,22 @@ def _comparisons(results: Results) -> str:
         outcome = escaped(views.outcome_words(pair)) + (", preliminary" if pair.preliminary else "")
         rows.append([names, escaped(metric.label), gap, escaped(ends), numbers.format_number(pair.p_value), outcome])
     return "## Arm against arm\n\n" + grid(["Pair", "Measure", "Difference", "95% interval", "p", "Outcome"], rows)
+
+
+def _pairwise(results: Results) -> str:
+    if not results.pairwise:
+        return ""
+    rows = [
+        [
+            escaped(f"{pair.name}: {pair.first} against {pair.second}"),
+            _cell(pair.measure, pair.win_rate),
+            numbers.format_share(pair.ties),
+            numbers.format_number(pair.p_value),
+            escaped(views.pairwise_words(pair)) + (", preliminary" if pair.win_rate.preliminary else ""),
+        ]
+        for pair in results.pairwise
+    ]
+    return "## Answer against answer\n\n" + grid(["Pair", "Win rate of the first", "Ties", "p", "Outcome"], rows)
 
 
 def _samples(results: Results) -> str:

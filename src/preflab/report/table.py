@@ -3,7 +3,8 @@
 Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level ('' for all), decoding ('chosen',
 'unit' for temperature 1, '' where it does not apply), value, low, high, directory, outcome. Rows of one seed hold the
 metrics of a run and what it spent; rows of 'all' hold the estimates with their intervals. A claim has a row of its own:
-its contrast as the arm, 'claim' as the method, its name as the quantity, and the only outcome.
+its contrast as the arm, 'claim' as the method, its name as the quantity, and an outcome; so has a pair of arms of a pairwise
+evaluator, with the method 'pairwise'.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def render_csv(results: Results) -> str:
         for row in (*_run_rows(arm), *_summary_rows(arm)):
             writer.writerow([_safe(cell) for cell in (results.study, arm.name, arm.method, *row, "")])
     for row in _claim_rows(results):
+        writer.writerow([_safe(cell) for cell in (results.study, *row)])
+    for row in _pairwise_rows(results):
         writer.writerow([_safe(cell) for cell in (results.study, *row)])
     return buffer.getvalue()
 
@@ -64,6 +67,13 @@ def _claim_rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
         value, contrast, name = decided.value, contrast_words(decided.claim), claim_name(decided.claim)
         estimate = (value.estimate, value.low, value.high)
         yield contrast, "claim", "all", name, "", "chosen", *estimate, "", decided.outcome
+
+
+def _pairwise_rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
+    for pair in results.pairwise:
+        rate = (pair.win_rate.estimate, pair.win_rate.low, pair.win_rate.high)
+        quantity = f"{pair.name}/{pair.measure.name}"
+        yield f"{pair.first} against {pair.second}", "pairwise", "all", quantity, "", "chosen", *rate, "", pair.verdict
 
 
 def _safe(cell: _Cell) -> _Cell:

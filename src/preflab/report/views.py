@@ -18,6 +18,7 @@ from preflab.analysis.record import (
     Interval,
     Measure,
     Number,
+    PairwiseResult,
     Results,
     RunResult,
     known_measure,
@@ -148,6 +149,14 @@ def outcome_words(pair: Comparison) -> str:
     if pair.verdict == "not decided":
         return pair.verdict
     return f"{pair.first if pair.verdict == 'better' else pair.second} is better"
+
+
+def pairwise_words(pair: PairwiseResult) -> str:
+    """'ppo is better', 'not decided', or why nothing can be decided."""
+    if not pair.evaluator.can_rank:
+        return "not decided: the evaluator cannot rank"
+    better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
+    return "not decided" if better is None else f"{better} is better"
 
 
 def claim_name(claim: Claim) -> str:

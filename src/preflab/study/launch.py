@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from preflab.arm.planned import PlannedRun
+from preflab.arm.planned import Planned
 from preflab.arm.process import PARENT, run_arm
 from preflab.train.files import write_json
 
@@ -51,7 +51,7 @@ class Process:
         return self.returncode
 
 
-def launch(planned: PlannedRun, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> Process:
+def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> Process:
     """Starts the process of a planned run, whose run file holds `spec`; its output is appended to `run.log` in its
     directory. `arm_process`: what the process does instead of executing the arm."""
     arm_process = arm_process or (run_arm if can_fork() else start_afresh)
@@ -63,7 +63,7 @@ def launch(planned: PlannedRun, spec: dict[str, Any], arm_process: ArmProcess | 
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        env = {PARENT: str(parent), **dict.fromkeys(THREAD_VARIABLES, str(planned.arm.threads))}
+        env = {PARENT: str(parent), **dict.fromkeys(THREAD_VARIABLES, str(planned.spec.threads))}
         _become(arm_process, run_file, planned.directory, env)
     return Process(pid)
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
-from preflab.arm.planned import PlannedRun
+from preflab.arm.match import Match, match_directory
+from preflab.arm.planned import PlannedMatch, PlannedRun
 from preflab.arm.spec import STAGES, Arm, Job, RunSettings
 from preflab.errors import UserError, nearest
 from preflab.spec import parse_spec
@@ -27,6 +28,34 @@ def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
             yield plan_run(study, name, arm, seed, home, measure="test")
 
 
+def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
+    """The matches of the study's arms, seed by seed."""
+    for seed in range(study.seeds):
+        home = directory / f"seed-{seed}"
+        for name, pairing in study.pairwise.items():
+            stages = measuring_stages(study, [pairing.evaluator])
+            for first, second in pairing.pairs_among(study.arms):
+                label = f"{name}: {first} against {second}"
+                match = Match(
+                    name=label,
+                    first=first,
+                    second=second,
+                    evaluator=pairing.evaluator,
+                    testbed=study.testbed,
+                    seed=seed,
+                    threads=study.threads,
+                    device=study.device,
+                )
+                yield PlannedMatch(
+                    name=label,
+                    seed=seed,
+                    match=match,
+                    directory=match_directory(home, name, first, second),
+                    needs=(home / first, home / second),
+                    waits=tuple(home / STAGES / stage for stage in stages),
+                )
+
+
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
     """Every run of the tuning stage as (arm, settings, run), after the stages of the tuning seeds (arm '')."""
     assert study.tuning is not None
@@ -42,7 +71,8 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
 
 def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) -> Iterator[PlannedRun]:
     """The stages that these arms and the evaluators stand on, in the order of the study's file."""
-    used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {*measuring_stages(study)}
+    evaluators = [*study.evaluators.values(), *(pairing.evaluator for pairing in study.pairwise.values())]
+    used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {*measuring_stages(study, evaluators)}
     for name, stage in study.stages.items():
         if name in used:
             yield plan_run(study, name, stage, seed, home, measure="none")
@@ -54,7 +84,7 @@ def plan_run(
     """The run of one job under one seed."""
     is_arm = measure != "none"
     makes_policy = job.method is not None and job.method.product == "policy"
-    measured_by = measuring_stages(study)
+    measured_by = measuring_stages(study, study.evaluators.values())
     is_measured = is_arm or (makes_policy and name not in measured_by)
     main = study.main_evaluator if is_measured else ""
     arm = Arm(

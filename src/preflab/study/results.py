@@ -12,6 +12,7 @@ from preflab.analysis.board import Board
 from preflab.analysis.curves import curve, frontier
 from preflab.analysis.decide import decide_claims
 from preflab.analysis.gather import Arms, FinishedRun, gather, mean_used, timing_of, versions_of
+from preflab.analysis.matches import pairwise_result
 from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import (
     ENOUGH_SEEDS,
@@ -20,6 +21,7 @@ from preflab.analysis.record import (
     Comparison,
     DecodingChoice,
     EvaluatorResult,
+    PairwiseResult,
     Results,
     RunResult,
     Sample,
@@ -33,12 +35,14 @@ from preflab.analysis.reward_models import pooled_accuracy, reward_model_result,
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import compare_all, find_winner
 from preflab.analysis.verdict import study_verdict
+from preflab.arm.match import match_directory
+from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, saved_models
 from preflab.errors import UserError
 from preflab.meter import Unit
-from preflab.spec import Spec
+from preflab.spec import HoldsModels, Spec
 from preflab.study.plan import planned_runs
-from preflab.study.spec import Contestant, Study, all_stages_needed, evaluator_stages
+from preflab.study.spec import Contestant, Study, all_stages_needed, model_stages
 from preflab.text import counted
 from preflab.train.files import read_json
 
@@ -66,7 +70,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items()}
     contestants = {name: table for name, table in scores.items() if not study.arms[name].baseline}
     winner = find_winner(contestants or scores)
-    evaluators = {name: evaluator_result(study, name, directory) for name in study.evaluators}
+    evaluators = {name: evaluator_result(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
     every_run = [run for runs in arms.values() for run in runs]
     return Results(
@@ -84,6 +88,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         score=score,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
         arms=tuple(arm_result(study, name, runs, boards, headline, directory) for name, runs in arms.items()),
+        pairwise=tuple(pairwise_results(study, directory)),
         comparisons=tuple(compare_arms(study, scores, headline)),
         claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
         paper=study.paper,
@@ -250,11 +255,25 @@ def model_subject(study: Study, result: Mapping[str, Any]) -> Subject:
     return Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
 
 
-def evaluator_result(study: Study, name: str, directory: Path) -> EvaluatorResult:
+def pairwise_results(study: Study, directory: Path) -> Iterator[PairwiseResult]:
+    """Every pair of arms that a pairwise evaluator has compared under one seed at least."""
+    for name, pairing in study.pairwise.items():
+        evaluator = evaluator_result(study, name, pairing.evaluator, directory)
+        pairs = pairing.pairs_among(study.arms)
+        for first, second in pairs:
+            places = [match_directory(directory / f"seed-{seed}", name, first, second) for seed in range(study.seeds)]
+            results = [read_json(place / RESULT) for place in places if (place / RESULT).exists()]
+            if results:
+                yield pairwise_result(
+                    name, results, measure=pairing.evaluator.measure, evaluator=evaluator, family=len(pairs)
+                )
+
+
+def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> EvaluatorResult:
     """An evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
     whether that excludes one half."""
-    plain = EvaluatorResult(name=name, description=first_paragraph(study.evaluators[name]))
-    stages = evaluator_stages(study, name)
+    plain = EvaluatorResult(name=name, description=first_paragraph(spec))
+    stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
     accuracy = pooled_accuracy(rows) if rows and all(rows) else None
     if accuracy is None or accuracy.low is None:

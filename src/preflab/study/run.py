@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from preflab.arm.planned import PlannedRun
+from preflab.arm.planned import Planned
 from preflab.study.directory import claim_study, remove_study, write_study
 from preflab.study.launch import import_shared_modules
-from preflab.study.plan import planned_runs, planned_trials
+from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import Failures, run_all
 from preflab.study.spec import Study
 from preflab.study.tuning import choose_settings, with_chosen_settings
@@ -28,12 +28,14 @@ def run_missing(
         run_watched([run for _, _, run in trials], study, quiet=quiet)
         study = with_chosen_settings(study, choose_settings(study, trials))
     write_study(study, directory, command)  # before the arms: a study that is cut off can be reported
-    failures = run_watched(list(planned_runs(study, directory)), study, quiet=quiet).sentences
+    failures = run_watched(
+        [*planned_runs(study, directory), *planned_matches(study, directory)], study, quiet=quiet
+    ).sentences
     write_study(study, directory, command, failures)
     return failures
 
 
-def run_watched(planned: Sequence[PlannedRun], study: Study, *, quiet: bool) -> Failures:
+def run_watched(planned: Sequence[Planned], study: Study, *, quiet: bool) -> Failures:
     watch = Watch(len(planned), quiet=quiet)
     import_shared_modules()
     try:

@@ -19,11 +19,9 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from preflab.arm.planned import PlannedRun
-from preflab.arm.spec import Arm
+from preflab.arm.planned import Planned
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, Process, last_log_lines, launch
-from preflab.study.spec import stages_needed
 from preflab.study.watch import Watch
 from preflab.train.directory import RUN_MANIFEST, is_manifest
 from preflab.train.files import read_json
@@ -43,7 +41,7 @@ class Failures:
 
 
 def run_all(
-    planned: Sequence[PlannedRun], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
+    planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
     """Runs all that is planned; raises `UserError` when a run ends with the user's mistake, `SystemExit` on SIGTERM or
     Ctrl-C. `arm_process`: what an arm's process does instead of training."""
@@ -52,7 +50,7 @@ def run_all(
     for run in planned:
         if run not in waiting:
             watch.done(run, before=True)
-    running: dict[Process, PlannedRun] = {}
+    running: dict[Process, Planned] = {}
     with interruptible(running) as stop_signals:
         while waiting or running:
             for process in [process for process in running if process.poll() is not None]:
@@ -69,21 +67,20 @@ def run_all(
     return failures
 
 
-def runs_to_do(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
     """What has to run, in order: what is not done, and the stages whose product is gone while something that has to run
     stands on it. (Results may be kept without weights: they count as done.)"""
-    to_do: list[PlannedRun] = []
+    to_do: list[Planned] = []
     products_needed: set[Path] = set()
     for run in reversed(planned):  # what stands on a stage comes after it
         is_gone = run.directory in products_needed and not (run.directory / "final").exists()
         if is_gone or not is_done(run):
             to_do.append(run)
-            direct = stages_needed(run.arm)
-            products_needed |= {need for need in run.needs if need.name in direct} | set(run.waits)
+            products_needed |= run.products
     return to_do[::-1]
 
 
-def is_done(run: PlannedRun) -> bool:
+def is_done(run: Planned) -> bool:
     """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it. A spec that
     an older preflab wrote is read as today's."""
     path = run.directory / RUN_MANIFEST
@@ -91,38 +88,36 @@ def is_done(run: PlannedRun) -> bool:
     if not run.result_file.exists() or not is_manifest(manifest):
         return False
     try:
-        old = Arm.model_validate(manifest["spec"]).model_dump(mode="json")
+        old = type(run.spec).model_validate(manifest["spec"]).model_dump(mode="json")
     except (ValidationError, UserError):
         return False
-    new = run.arm.model_dump(mode="json")
+    new = run.spec.model_dump(mode="json")
     for spec in (old, new):
         if spec.get("budget") is not None:
             spec["budget"]["charged"] = None
     return old == new
 
 
-def charged_spec(run: PlannedRun) -> dict[str, Any]:
+def charged_spec(run: Planned) -> dict[str, Any]:
     """The run file's content: the arm, with what the stages that it stands on used charged to its budget."""
-    spec = run.arm.model_dump(mode="json")
-    if spec["budget"] is not None:
+    spec = run.spec.model_dump(mode="json")
+    if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
         spec["budget"]["charged"] = sum(read_json(need / "result.json")["counts"][count] for need in run.needs)
     return spec
 
 
-def runs_to_start(
-    waiting: Sequence[PlannedRun], running: dict[Process, PlannedRun], memory_gb: float
-) -> Iterator[PlannedRun]:
+def runs_to_start(waiting: Sequence[Planned], running: dict[Process, Planned], memory_gb: float) -> Iterator[Planned]:
     """The runs to start now: what they stand on neither waits nor runs, and there are cores and memory for them."""
     pending = {run.directory for run in (*waiting, *running.values())}
-    free_cores = usable_cores() - sum(run.arm.threads for run in running.values())
+    free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
     is_idle = not running
     for run in list(waiting):
-        fits = run.arm.threads <= free_cores and memory_gb <= free_memory
+        fits = run.spec.threads <= free_cores and memory_gb <= free_memory
         if (fits or is_idle) and pending.isdisjoint((*run.needs, *run.waits)):
             yield run
-            free_cores -= run.arm.threads
+            free_cores -= run.spec.threads
             free_memory -= memory_gb
             is_idle = False
 
@@ -134,7 +129,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1  # a system without affinities
 
 
-def finish(process: Process, run: PlannedRun, failures: Failures, watch: Watch) -> None:
+def finish(process: Process, run: Planned, failures: Failures, watch: Watch) -> None:
     """Takes note of how a process ended."""
     code = process.returncode or 0  # it has ended
     if code == 0 and not (run.is_stage and read_json(run.result_file)["diverged"]):
@@ -148,9 +143,9 @@ def finish(process: Process, run: PlannedRun, failures: Failures, watch: Watch) 
     watch.failed(run, reason)
 
 
-def drop_orphans(waiting: Sequence[PlannedRun], failures: Failures) -> list[PlannedRun]:
+def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned]:
     """The runs that can still run; those that stand on a failure fail with it."""
-    kept: list[PlannedRun] = []
+    kept: list[Planned] = []
     for run in waiting:
         broken = next((need for need in (*run.needs, *run.waits) if need in failures.reasons), None)
         if broken is None:
@@ -161,7 +156,7 @@ def drop_orphans(waiting: Sequence[PlannedRun], failures: Failures) -> list[Plan
 
 
 @contextmanager
-def interruptible(running: dict[Process, PlannedRun]) -> Generator[list[int]]:
+def interruptible(running: dict[Process, Planned]) -> Generator[list[int]]:
     """SIGTERM and Ctrl-C are noted in the list that this yields; on the way out every process is asked to end, with its
     checkpoint made, and waited for."""
     stop_signals: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from preflab.evaluation import EVALUATORS
+from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
 from preflab.methods import METHODS
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
@@ -34,6 +34,8 @@ def study_schema() -> str:
         "evaluator": evaluator,
         "evaluators": {"type": "object", "additionalProperties": evaluator},
     }
+    pairwise = {"anyOf": variants(PAIRWISE_EVALUATORS, definitions), "title": PAIRWISE_EVALUATORS.noun}
+    definitions["Pairing"]["properties"]["evaluator"] = pairwise
     return json.dumps(schema, indent=1)
 
 

@@ -6,19 +6,20 @@ paired. Everything is redrawn by the seed: initialisation, data order, noise, pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
-from preflab.arm.spec import STAGE, Job, RunSettings, made_elsewhere, saved_models
+from preflab.arm.spec import STAGE, Job, RunSettings, saved_models, stages_needed
 from preflab.errors import UserError, nearest
+from preflab.evaluation import PAIRWISE_EVALUATORS
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
 from preflab.models.spec import ModelSpec
-from preflab.spec import Spec, parse_spec, variant
+from preflab.spec import HoldsModels, Spec, parse_spec, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
@@ -28,6 +29,35 @@ class Contestant(Job):
 
     description: str = ""
     baseline: bool = False
+
+
+class Pairing(Spec):
+    """Arms whose answers to the same prompts a pairwise evaluator compares: the `pairs`, or every other arm `against` one."""
+
+    evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
+    pairs: tuple[tuple[str, str], ...] = ()
+    against: str | None = None
+
+    def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
+        """The pairs of these arms."""
+        known = list(arms)
+        named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
+        return [pair for pair in named if pair[0] in known and pair[1] in known]
+
+    def among(self, arms: Iterable[str]) -> Pairing | None:
+        """The pairing of these arms alone; None where it has no pair of them."""
+        pairs = tuple(self.pairs_among(arms))
+        return self.model_copy(update={"pairs": () if self.against else pairs}) if pairs else None
+
+    def check(self, place: str, arms: Iterable[str]) -> None:
+        """Raises `UserError` where it names no pair, a pair twice, or an arm that the study does not have."""
+        if (self.against is None) == (not self.pairs):
+            raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or `against`, an arm: one of the two.")
+        for arm in (*(arm for pair in self.pairs for arm in pair), *([] if self.against is None else [self.against])):
+            if arm not in (known := list(arms)):
+                raise UserError(f"`{place}` names the arm {arm!r}.{nearest(arm, known)}")
+        if len({frozenset(pair) for pair in self.pairs}) < len(self.pairs) or any(a == b for a, b in self.pairs):
+            raise UserError(f"`{place}.pairs` has a pair twice, or an arm against itself.")
 
 
 class Tuning(Spec):
@@ -45,7 +75,8 @@ class Study(RunSettings):
     """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other.
     `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report. `evaluators` measure
     every arm; `evaluator` is short for one. `headline`: the measure of theirs that decides ("pass@5", "NAME/MEASURE" of a
-    further evaluator); by itself the first. `budget` binds every arm, and what an arm's stages use is charged to it."""
+    further evaluator); by itself the first. `pairwise` evaluators compare two arms' answers. `budget` binds every arm, and
+    what an arm's stages use is charged to it."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -59,6 +90,7 @@ class Study(RunSettings):
     stages: dict[str, Job] = {}
     arms: dict[str, Contestant]
     comparisons: tuple[tuple[str, str], ...] = ()
+    pairwise: dict[str, Pairing] = {}
     claims: tuple[Claim, ...] = ()
     paper: PaperTable | None = None
     sweep: Sweep | None = None
@@ -72,7 +104,7 @@ class Study(RunSettings):
     def _names_exist(self) -> Self:
         if not self.evaluators:
             raise UserError("`evaluators` is empty: a study measures its arms by one at least.")
-        for stage in (stage for name in self.evaluators for stage in evaluator_stages(self, name)):
+        for stage in (stage for name in self.evaluators for stage in model_stages(self.evaluators[name])):
             if stage not in self.stages:
                 raise UserError(f"`evaluators` names the stage {stage!r}.{nearest(stage, self.stages)}")
         for name, job in (*self.stages.items(), *self.arms.items()):
@@ -82,6 +114,15 @@ class Study(RunSettings):
         for arm in (arm for pair in self.comparisons for arm in pair):
             if arm not in self.arms:
                 raise UserError(f"`comparisons` names the arm {arm!r}.{nearest(arm, self.arms)}")
+        for name, pairing in self.pairwise.items():
+            pairing.check(f"pairwise.{name}", self.arms)
+            if "/" in name:
+                raise UserError(
+                    f"`pairwise` has the name {name!r}, which is that of a folder too: leave out the slash."
+                )
+            for stage in model_stages(pairing.evaluator):
+                if stage not in self.stages:
+                    raise UserError(f"`pairwise.{name}` names the stage {stage!r}.{nearest(stage, self.stages)}")
         for arm in self.tuning.spaces if self.tuning else ():
             if arm not in self.arms:
                 raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
@@ -144,13 +185,9 @@ class Study(RunSettings):
             "claims": tuple(claim for claim in self.claims if all(arm in kept for arm in claim.contrast)),
             "sweep": self.sweep and self.sweep.among(kept),
             "tuning": tuning,
+            "pairwise": {name: each for name, pairing in self.pairwise.items() if (each := pairing.among(kept))},
         }
         return self.model_copy(update=changes)
-
-
-def stages_needed(job: Job) -> list[str]:
-    """The stages that a job names."""
-    return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
@@ -161,13 +198,12 @@ def all_stages_needed(study: Study, job: Job) -> list[str]:
     return list(dict.fromkeys(stages))
 
 
-def evaluator_stages(study: Study, name: str) -> list[str]:
-    """The stages that train an evaluator of the study, where some do."""
-    paths = saved_models(study.evaluators[name])
-    return [path.removeprefix(STAGE) for path in paths if path.startswith(STAGE)]
+def model_stages(evaluator: HoldsModels) -> list[str]:
+    """The stages that train an evaluator, where some do."""
+    return [path.removeprefix(STAGE) for path in saved_models(evaluator) if path.startswith(STAGE)]
 
 
-def measuring_stages(study: Study) -> list[str]:
-    """The stages that the study's evaluators stand on, directly or not, each once."""
-    own = [stage for name in study.evaluators for stage in evaluator_stages(study, name)]
+def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[str]:
+    """The stages that evaluators stand on, directly or not, each once."""
+    own = [stage for evaluator in evaluators for stage in model_stages(evaluator)]
     return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from preflab.arm.planned import PlannedRun
+from preflab.arm.planned import Planned
 from preflab.train.log import logger
 from preflab.train.progress import SHOWN
 
@@ -35,18 +35,18 @@ class Watch:
         self.live: Live | None = None
         self.steps: dict[Path, int] = {}  # the last step that was said, by run
 
-    def started(self, task: PlannedRun) -> None:
+    def started(self, task: Planned) -> None:
         if not self.console.is_terminal:
             self._line(f"start   {task.name} (seed {task.seed})")
 
-    def done(self, task: PlannedRun, *, before: bool = False) -> None:
+    def done(self, task: Planned, *, before: bool = False) -> None:
         self.finished += 1
         self._line(f"{'had' if before else 'done'}    {task.name} (seed {task.seed}){last_score(task.directory)}")
 
-    def failed(self, task: PlannedRun, reason: str) -> None:
+    def failed(self, task: Planned, reason: str) -> None:
         self.console.print(f"FAILED  {task.name} (seed {task.seed}): {reason}", markup=False, highlight=False)
 
-    def refresh(self, running: Sequence[PlannedRun], waiting: int) -> None:
+    def refresh(self, running: Sequence[Planned], waiting: int) -> None:
         """Once a second redraws the table, and says the running arms' newest steps where the program is verbose."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
@@ -62,7 +62,7 @@ class Watch:
             self.live.stop()
             self.live = None
 
-    def _step(self, task: PlannedRun) -> None:
+    def _step(self, task: Planned) -> None:
         record = newest(task.directory)
         step = record.get("step")
         if step is not None and self.steps.get(task.directory) != step:
@@ -70,7 +70,7 @@ class Watch:
             facts = "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in SHOWN if name in record)
             self._line(f"step {step}  {task.name} (seed {task.seed}) {min(record['progress'], 1.0):4.0%}  {facts}")
 
-    def _draw(self, running: Sequence[PlannedRun], waiting: int) -> None:
+    def _draw(self, running: Sequence[Planned], waiting: int) -> None:
         if self.live is None:
             self.live = Live(console=self.console, transient=True, auto_refresh=False)  # no thread: arms are forks
             self.live.start()

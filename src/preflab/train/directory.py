@@ -16,7 +16,7 @@ from preflab.train.log import logger
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
-RUN_FILES = ("metrics.jsonl", "samples.jsonl", "timing.jsonl", "result.json", "wandb.json")
+RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", "result.json", "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 

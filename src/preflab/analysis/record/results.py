@@ -93,6 +93,31 @@ class Comparison(Interval):
         return self.estimate
 
 
+class PairwiseResult(Record):
+    """Two arms' answers to the same prompts, compared by a pairwise evaluator."""
+
+    name: str
+    """The evaluator's name in the study file."""
+    evaluator: EvaluatorResult
+    """The evaluator."""
+    measure: Measure
+    """What the mean outcome is called."""
+    first: str
+    """Name of the first arm."""
+    second: str
+    """Name of the second arm."""
+    win_rate: Interval
+    """The first arm's mean outcome over seeds and problems: a win 1, a tie one half, a loss 0."""
+    ties: Number = None
+    """The share of ties."""
+    p_value: Number = None
+    """Of the difference from one half, adjusted for the evaluator's pairs."""
+    family: float = 1.0
+    """The pairs that interval and p-value are adjusted for."""
+    verdict: ComparisonVerdict = "not decided"
+    """The first arm is better where the interval lies above one half, worse where below."""
+
+
 class StudyVerdict(Record):
     """The answer to the study's question."""
 
@@ -201,6 +226,8 @@ class Results(Record):
     """The contestants, in the order of the tables; an arm's place gives its colour."""
     comparisons: tuple[Comparison, ...] = ()
     """Paired differences, the most important first."""
+    pairwise: tuple[PairwiseResult, ...] = ()
+    """Arms whose answers a pairwise evaluator compared."""
     claims: tuple[DecidedClaim, ...] = ()
     """Hypotheses named before the study ran, in its file's order; one family."""
     paper: PaperTable | None = None
@@ -236,6 +263,7 @@ class Results(Record):
         named += [arm for line in (self.sweep.series.values() if self.sweep else ()) for arm in line if arm is not None]
         named += [arm for row in self.claims if row.outcome != "not measured" for arm in row.claim.contrast]
         named += [timing.arm for timing in self.timing]
+        named += [arm for pair in self.pairwise for arm in (pair.first, pair.second)]
         named += [answer.arm for sample in self.samples for answer in sample.answers]
         named += [self.verdict.winner] if self.verdict.winner is not None else []
         _all_known("arm", named, known)

@@ -18,8 +18,9 @@ is unknown, does not apply, or was not finite. Shares are shares of one, not per
 
 `results.csv` holds the same numbers in long form: study, arm, method, seed (`all` for an estimate over seeds),
 quantity, level (empty for all problems), decoding (`chosen`, or `unit` for temperature 1), value, low, high, run
-directory, outcome. A claim has a row of its own, with its contrast as the arm, `claim` as the method, and the only
-outcome. A text that a spreadsheet would run as a formula stands there with an apostrophe before it.
+directory, outcome. A claim has a row of its own, with its contrast as the arm, `claim` as the method, and an outcome;
+so has a pair of arms that a pairwise evaluator compared, with `pairwise` as the method. A text that a spreadsheet would
+run as a formula stands there with an apostrophe before it.
 
 From Python: `preflab.report.read_results(path)` returns the records, `preflab.report.write_report(results, directory)`
 writes the report again. Fields in bold must be given.

@@ -1,0 +1,60 @@
+"""Win rates of pairs of arms, over seeds and problems, from what matches wrote. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from preflab.analysis.gather import mean
+from preflab.analysis.record import EvaluatorResult, Interval, Measure, PairwiseResult
+from preflab.analysis.scores import Scores
+from preflab.analysis.statistics import compare_scores
+
+EVEN = 0.5
+"""The win rate of equal arms."""
+
+
+def pairwise_result(
+    name: str,
+    results: Sequence[Mapping[str, Any]],
+    *,
+    measure: Measure,
+    evaluator: EvaluatorResult,
+    family: int,
+) -> PairwiseResult:
+    """One pair of arms over its seeds: the mean outcome against `EVEN`, as two arms' scores are compared. `family`: the pairs
+    that the evaluator compares, whose intervals hold at once. An evaluator that cannot rank decides nothing."""
+    problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
+    rows = [
+        [mean(result["problems"][problem]["outcomes"]) if result["problems"] else EVEN for problem in problems]
+        for result in results
+    ]
+    seeds = tuple(result["seed"] for result in results)
+    diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
+    table = np.array(rows)
+    first, second = results[0]["first"], results[0]["second"]
+    difference = compare_scores(
+        Scores(table, seeds, problems, diverged),
+        Scores(np.full_like(table, EVEN), seeds, problems),
+        names=(first, second),
+        family=family,
+    )
+    ends = {end: None if (value := getattr(difference, end)) is None else EVEN + value for end in ("low", "high")}
+    outcomes = [each for result in results for row in result["problems"].values() for each in row["outcomes"]]
+    return PairwiseResult(
+        name=name,
+        evaluator=evaluator,
+        measure=measure,
+        first=first,
+        second=second,
+        win_rate=Interval.model_validate(
+            {field: getattr(difference, field) for field in Interval.model_fields}
+            | {"estimate": EVEN + difference.difference, **ends}
+        ),
+        ties=mean([float(each == EVEN) for each in outcomes]) if outcomes else None,
+        p_value=difference.p_value,
+        family=family,
+        verdict=difference.verdict if evaluator.can_rank else "not decided",
+    )

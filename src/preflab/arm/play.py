@@ -1,0 +1,114 @@
+"""Plays a match: reads the answers that two finished arms wrote, compares them, writes `result.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preflab.arm.data import provenance_of, refuse_trained_on_same
+from preflab.arm.match import Match
+from preflab.arm.open import pick_device, with_stage_models
+from preflab.arm.origin import revision, versions
+from preflab.arm.planned import RESULT
+from preflab.arm.spec import STAGES, TRAINED_ON, Arm, saved_models
+from preflab.errors import UserError
+from preflab.evaluation.evaluate import ANSWERS
+from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator
+from preflab.spec import Context, open_spec, parse_spec
+from preflab.testbeds.base import Testbed, open_testbed
+from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, locked
+from preflab.train.files import read_json, read_lines, write_json
+from preflab.types import Completion
+
+Answered = Mapping[str, Sequence[Completion]]
+"""The answers to each prompt, by its id."""
+
+
+def execute_match(match: Match, directory: Path) -> dict[str, Any]:
+    """Compares the arms' answers; returns what `result.json` holds, which an earlier start may have written."""
+    torch.set_num_threads(match.threads)
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory):
+        spec = match.model_dump(mode="json")
+        claim(directory, {"format": RUN_FORMAT, "spec": spec, "versions": versions(), "revision": revision()})
+        if not (directory / RESULT).exists():
+            with ExitStack() as stack:
+                write_json(directory / RESULT, play(match, directory, stack))
+    return read_json(directory / RESULT)
+
+
+def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
+    """What `result.json` holds: each prompt's outcomes for the first arm, answer by answer. An arm that diverged loses."""
+    seed_directory = directory.parents[2]
+    stages = seed_directory / STAGES
+    context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
+    testbed = stack.enter_context(open_testbed(match.testbed, context))
+    for name in (match.first, match.second):
+        models = saved_models(match.evaluator)
+        refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)
+    spec = with_stage_models(match.evaluator, stages)
+    opened = Context(seed=match.seed, device=context.device, workdir=directory, testbed=testbed)
+    evaluator = stack.enter_context(open_spec(spec, opened, PairwiseEvaluator))
+    first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))
+    if first is None or second is None:
+        outcome = TIE if first is second else LOSS if first is None else WIN
+        outcomes = {name: [outcome] for name in first or second or {}}
+    else:
+        outcomes = compare_answers(evaluator, testbed, first, second)
+    return {
+        "name": match.name,
+        "seed": match.seed,
+        "first": match.first,
+        "second": match.second,
+        "diverged": None,
+        "diverged_arms": [name for name, part in ((match.first, first), (match.second, second)) if part is None],
+        "problems": {name: {"outcomes": row} for name, row in outcomes.items()},
+    }
+
+
+def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
+    """What a finished arm was trained on."""
+    arm = parse_spec(Arm, read_json(directory / RUN_MANIFEST)["spec"], where=str(directory / RUN_MANIFEST))
+    own = directory / "final" / TRAINED_ON
+    return [*provenance_of(arm, testbed, stages), *(read_json(own) if own.exists() else ())]
+
+
+def read_answered(directory: Path) -> Answered | None:
+    """A finished arm's answers, by prompt; None where it diverged. Raises `UserError` where it kept none."""
+    if read_json(directory / RESULT)["diverged"] is not None:
+        return None
+    if not (directory / ANSWERS).exists():
+        raise UserError(
+            f"{directory} keeps no answers: an older preflab measured it. Remove it and run the study again."
+        )
+    answers: dict[str, list[Completion]] = {}
+    for row in read_lines(directory / ANSWERS):
+        answers.setdefault(row["problem"], []).append(Completion(row["text"], row["truncated"]))
+    return answers
+
+
+def compare_answers(
+    evaluator: PairwiseEvaluator, testbed: Testbed, first: Answered, second: Answered
+) -> dict[str, list[float]]:
+    """Each prompt's outcomes: the first answer of one arm against the first of the other, and so on. Raises `UserError` where
+    the arms did not answer the same prompts, or an outcome is none."""
+    prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
+    if set(first) != set(second) or not set(first) <= set(prompts):
+        raise UserError("The two arms did not answer the same prompts: measure both on the same test split.")
+    names = [name for name in prompts if name in first]
+    pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
+    outcomes = evaluator.compare(
+        "test", [prompts[name] for name, _, _ in pairs], [one for _, one, _ in pairs], [other for _, _, other in pairs]
+    )
+    if len(outcomes) != len(pairs) or not set(outcomes) <= {WIN, TIE, LOSS}:
+        raise UserError(
+            f"{type(evaluator).__name__} must give one outcome a pair ({len(pairs)}), each {WIN}, {TIE} or {LOSS}."
+        )
+    rows: dict[str, list[float]] = {name: [] for name in names}
+    for (name, _, _), outcome in zip(pairs, outcomes, strict=True):
+        rows[name].append(float(outcome))
+    return rows
