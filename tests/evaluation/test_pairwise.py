@@ -81,7 +81,7 @@ def arm(seed_directory: Path, name: str, answers: list[list[str]] | None) -> Non
     spec = {"name": name, "testbed": SIZES, "method": "sft"}
     write_json(directory / "manifest.json", {"format": 1, "spec": spec})
     write_json(directory / "result.json", {"diverged": "nan" if answers is None else None})
-    with Minicode(**SIZES).open(Context()) as testbed:
+    with Minicode(train=4, validation=2, test=2).open(Context()) as testbed:
         prompts = list(testbed.prompts("test"))
     rows = [
         {"problem": prompt.id, "text": text, "truncated": False}

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal
 from preflab.arm.process import die_with_parent
 from preflab.errors import UserError
 from preflab.evaluation.base import EvaluatorSpec
-from preflab.spec import HoldsModels, Spec
+from preflab.sampling.spec import SamplerSpec
+from preflab.spec import HoldsModels
 from preflab.train.directory import RUN_FORMAT, claim, locked
 from preflab.train.files import write_json
 
@@ -30,10 +31,13 @@ class Work(HoldsModels):
     end: Literal["well", "killed", "broken", "diverged", "waits"] = "well"
 
 
-class Idle(Spec):
+class Idle(SamplerSpec):
     """A sampler that is never opened: the real one imports torch."""
 
     kind: Literal["idle"] = "idle"
+
+    def open(self, context: Any) -> Any:
+        raise NotImplementedError
 
 
 class Blind(EvaluatorSpec):

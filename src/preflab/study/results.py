@@ -46,6 +46,7 @@ from preflab.study.spec import Contestant, Study, all_stages_needed, model_stage
 from preflab.text import counted
 from preflab.train.files import read_json
 
+DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
 LONGEST_DETAIL = 600
 """Characters of a part of a failing test that a report shows."""
 BUDGET_NOTES: Mapping[Unit, str] = {
@@ -62,10 +63,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.")
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     score = study.score
-    boards: dict[DecodingChoice, Board] = {
-        "chosen": Board.of(arms, "chosen", score, declared.values()),
-        "unit": Board.of(arms, "unit", score, declared.values()),
-    }
+    boards = {name: Board.of(arms, name, score, declared.values()) for name in DECODINGS}
     headline = study.headline or score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items()}
     contestants = {name: table for name, table in scores.items() if not study.arms[name].baseline}
