@@ -63,7 +63,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.")
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
     score = study.score
-    boards = {name: Board.of(arms, name, score, declared.values()) for name in DECODINGS}
+    boards: dict[DecodingChoice, Board] = {name: Board.of(arms, name, score, declared.values()) for name in DECODINGS}
     headline = study.headline or score
     scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items()}
     contestants = {name: table for name, table in scores.items() if not study.arms[name].baseline}

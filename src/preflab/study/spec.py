@@ -104,7 +104,7 @@ class Study(RunSettings):
     def _names_exist(self) -> Self:
         if not self.evaluators:
             raise UserError("`evaluators` is empty: a study measures its arms by one at least.")
-        for stage in (stage for name in self.evaluators for stage in model_stages(self.evaluators[name])):
+        for stage in (stage for evaluator in self.evaluators.values() for stage in model_stages(evaluator)):
             if stage not in self.stages:
                 raise UserError(f"`evaluators` names the stage {stage!r}.{nearest(stage, self.stages)}")
         for name, job in (*self.stages.items(), *self.arms.items()):
