@@ -71,10 +71,11 @@ def fit(
     progress: bool = False,
     **arm: Any,
 ) -> Trained:
-    """Trains with one method in this process and measures the result; the same call resumes or returns what is done.
+    """Trains with one method in this process and measures the result. The same call resumes an unfinished run, or returns a
+    finished one.
 
     `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`, ...);
-    the testbed is `minicode`, measured by its hidden tests, unless named. Raises `UserError` on anything unknown.
+    without them the testbed is `minicode`, measured by its hidden tests. Raises `UserError` on anything unknown.
     """
     from preflab.arm.execute import execute
 
@@ -121,9 +122,9 @@ def run_study(
 ) -> StudyOutcome:
     """Runs what is not done yet of a study and writes its report; progress goes to standard error.
 
-    `command`: what the report names to repeat the study. `tune`: the tuning stage runs even where tuned values are shipped.
-    `fresh`: what an earlier start wrote is removed first. `samples`: the report holds texts. Raises `UserError` where the
-    directory holds another study, or an arm cannot run.
+    `command`: the command that the report prints to repeat the study. `tune`: the tuning stage runs even where tuned values
+    are shipped. `fresh`: what an earlier start wrote is removed first. `samples`: the report holds texts. Raises
+    `UserError` where the directory holds another study, or an arm cannot run.
     """
     with locked(directory):
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
@@ -132,8 +133,8 @@ def run_study(
 
 
 def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Times the study's models and its judge on this machine: what would run, and for how long. Raises `UserError` where the
-    directory holds another study, and where the testbed lacks what is to be measured."""
+    """Says what would run and for how long, by timing the study's models and its judge on this machine. Raises `UserError`
+    where the directory holds another study, and where the testbed lacks what is to be measured."""
     from preflab.study.forecast import forecast_study
 
     return forecast_study(study, directory, fresh=fresh)

@@ -1,7 +1,7 @@
-"""Stands in for the process of an arm where a test is of what launches it: no torch, no training.
+"""Stands in for the process of an arm in tests of what launches arms: no torch, no training.
 
-It dies with its parent, locks and claims its directory as a run does, and notes in the study's file `events` when it
-begins, ends and is asked to stop.
+It dies with its parent, locks and claims its directory as a run does, and writes to the study's file `events` when it
+begins, when it ends and when it is asked to stop.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_what_stands_on_a_failure_fails_with_it(driver: Driver, end: str, reason
     code, said = driver.run(content)
     assert code == 1
     assert said.splitlines()[0].startswith(f"pairs (seed 0) {reason}; see ")
-    assert said.splitlines()[1] == "dpo (seed 0) stands on pairs, which failed"
+    assert said.splitlines()[1] == "dpo (seed 0) needs pairs, which failed"
     assert "seed-0/ppo" in {event.run for event in driver.events("end")}
     assert "seed-0/dpo" not in driver.began()
 

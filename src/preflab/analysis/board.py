@@ -31,7 +31,7 @@ class Board:
 
     @classmethod
     def of(cls, arms: Arms, decoding: str, score: str, declared: Iterable[Measure] = ()) -> Board:
-        """`score`: what a mean score is called; `declared`: what the evaluators say of their measures. Raises
+        """`score`: the name of the mean score; `declared`: the evaluators' descriptions of their measures. Raises
         `UserError` where every run of every arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
@@ -67,7 +67,8 @@ def problem_value(problem: Mapping[str, Any], measure: str) -> float:
 
 
 def worst_values(tables: Sequence[Mapping[str, Any]], measure: str = "", *, lower: bool = False) -> dict[str, float]:
-    """Each problem's worst value in any of the tables, and 0 at the most where more is better: what a diverged run is given."""
+    """Each problem's worst value in any of the tables, but at most 0 where more is better: the value that a diverged run
+    gets."""
     worst: dict[str, float] = {}
     for name in tables[0]:
         values = [problem_value(rows[name], measure) for rows in tables if name in rows]

@@ -1,4 +1,4 @@
-"""Training curves, and the reward-KL frontier, from the records of a run's steps. No torch."""
+"""Makes training curves and the reward-KL frontier from the records of a run's steps. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CURVE_NAMES = {
     "loss": "loss",
     "accuracy": "accuracy",
 }
-"""From a step's record to a curve."""
+"""The names in a step's record, and the names of the curves that they make."""
 CURVE_POINTS = 60
 
 

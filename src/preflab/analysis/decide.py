@@ -1,9 +1,9 @@
-"""Claims decided: each one's contrast with its interval, held against 0 and the claim's margin. No torch.
+"""Decides claims: compares the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
 All claims of a study are one family: their intervals hold at once with 95%, whatever their dependence (Bonferroni). What an
-outcome says of an interval holds with them: "confirmed" means that the contrast is above 0 (superior) or below the margin
+outcome says of an interval holds with 95% too: "confirmed" means that the contrast is above 0 (superior) or below the margin
 (not superior); "refuted" means that it is below the margin (no gain worth having; a smaller one is not excluded), or above
-0. The family has the size that the study declares; claims that could not be measured stay in it.
+0. The family has the size that the study declares, so claims that could not be measured count in it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from preflab.types import VERDICT
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One finished run: how it was planned, its `result.json`, and what it and the stages that it stands on used."""
+    """One finished run: how it was planned, its `result.json`, and what it and the stages that it needs used."""
 
     planned: PlannedRun
     result: Mapping[str, Any]
@@ -34,7 +34,7 @@ class FinishedRun:
 
     @property
     def evaluation(self) -> Mapping[str, Any]:
-        """What measuring wrote down; a run that diverged has none."""
+        """The measurements in `result.json`; a run that diverged has none."""
         return self.result["evaluation"]
 
     @cached_property
@@ -74,7 +74,7 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
 
 
 def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]:
-    """What a run used, the stages that it stands on included."""
+    """What a run and the stages that it needs used."""
     totals = dict(result["counts"])
     for need in run.needs:
         for name, count in read_json(need / "result.json")["counts"].items():
@@ -94,7 +94,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def versions_of(directories: Iterable[Path]) -> dict[str, str]:
-    """Versions and revision by which the runs were made; what differs between runs stands side by side."""
+    """Versions and revision that made the runs; where they differ between runs, all are listed."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
         manifest = read_json(directory / RUN_MANIFEST)
@@ -104,7 +104,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 
 
 def timing_of(run: FinishedRun) -> Timing:
-    """Its seconds over all starts, and the most memory that it had."""
+    """A run's seconds over all starts, and the most memory that it used."""
     rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
     return Timing(
         arm=run.planned.name,

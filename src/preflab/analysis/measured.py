@@ -16,8 +16,8 @@ from preflab.analysis.statistics import mean_interval
 def measured_values(
     runs: Sequence[FinishedRun], boards: Mapping[DecodingChoice, Board], headline: str
 ) -> Iterator[MeasuredValue]:
-    """What each problem has a value of, overall and by level with intervals; other measures as means over seeds with t
-    intervals."""
+    """A measure that each problem has a value of gets an interval, overall and by level; another measure gets its mean over
+    seeds with a t interval."""
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
         for name in by_problem:

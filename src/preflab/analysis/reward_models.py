@@ -1,4 +1,4 @@
-"""How far learned scorers (reward models, the evaluator) can be trusted, by pairs that they did not train on. No torch."""
+"""How well learned scorers (reward models, evaluators) order pairs that they did not train on. No torch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> R
 
 
 def stated_place(place: int, row: Bin) -> int:
-    """Which of the ten bins of [1/2, 1] a mean stated probability lies in: empty bins are not written."""
+    """The number of the bin, of ten in [1/2, 1], that holds a mean stated probability; needed since empty bins are not
+    written."""
     return min(int((row["stated"] - 0.5) * 20), 9)
 
 
@@ -87,7 +88,7 @@ def pooled_accuracy(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
     if not pairs:
         return None
     share = sum(row["accuracy"] * row["pairs"] for row in rows) / pairs
-    # Seeds score the same pairs: their pooled count would be too sure, so the interval has one seed's pairs.
+    # Seeds score the same pairs. Their pooled count would make the interval too narrow, so it counts one seed's pairs.
     low, high = wilson_interval(share, pairs / len(rows))
     return Interval(estimate=share, low=low, high=high)
 

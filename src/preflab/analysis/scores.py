@@ -1,4 +1,4 @@
-"""An arm's outcome as a table of seeds x problems, and two arms' outcomes put side by side. No torch.
+"""An arm's outcome as a table of seeds x problems, and weighted sums of such tables. No torch.
 
 Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: a seed's
 arms start from the same SFT model and answer the same problems.
@@ -58,8 +58,8 @@ def share_seeds(*arms: Scores) -> bool:
 
 
 def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]) -> tuple[tuple[int, ...], Floats]:
-    """The seeds that all the arms have, and the weighted sum of their cells [S, P] on them. `names` serve the error
-    messages.
+    """The seeds that all the arms have, and the weighted sum of their cells [S, P] on them. The error messages use
+    `names`.
 
     Raises UserError when arms answered different problems or share no seed.
     """

@@ -1,10 +1,10 @@
-"""Simulated studies whose truth is known: how often do the intervals of `intervals` cover it?
+"""Simulates studies whose true differences are known, to count how often the intervals of `intervals` cover them.
 
 Arms answer the same problems; an answer is right with probability
 
     sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
 
-and a cell of the table is the share of right ones among `samples` answers. `run` is the seed effect: the whole arm
+and a cell of the table is the share of `samples` answers that are right. `run` is the seed effect: the whole arm
 shifts, as when a training run turns out well. Everything random is normal, so an arm's true mean is one integral.
 `python -m preflab.analysis.simulate` measures the table of docs/statistics.md.
 """
@@ -105,7 +105,7 @@ def false_claims(
     """How often a study decides *any* claim falsely. `contrasts` [C, A]: the claims' weights.
 
     "superior" is falsely confirmed where the true contrast is not above 0, and falsely refuted where it is at least the
-    margin; "not-superior" the other way about.
+    margin; "not-superior" the other way round.
     """
     truth, wrong = contrasts @ design.truth(), 0
     false = {"above": truth <= 0, "below": truth >= margin}
@@ -120,7 +120,7 @@ def false_claims(
 
 
 def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """How often an arm is declared the winner (as by `statistics.find_winner`) that is not the only truly best one."""
+    """How often `statistics.find_winner` would declare a winner that is not the only truly best arm."""
     truth, arms = design.truth(), len(design.levels)
     alone = np.array([(truth[i] > np.delete(truth, i) + 1e-12).all() for i in range(arms)])
     wrong = 0

@@ -1,8 +1,8 @@
 """What a study may claim: how good an arm is, which of two arms is better, who won. No torch.
 
 Two arms are compared by their difference in every cell of their `Scores` [seeds, problems], which are paired. Seeds and
-problems are both samples, from all runs and all problems that might have been; `intervals` turns that into numbers,
-docs/statistics.md says what was measured of it.
+problems are both samples, from all runs and all problems that are possible. `intervals` computes with that, and
+docs/statistics.md says how well its intervals were measured to cover.
 
 A verdict and its interval never contradict each other: "better" is an interval above the margin, "worse" one below it,
 "not decided" everything else.
@@ -25,8 +25,8 @@ from preflab.errors import UserError, nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The arm with the highest mean, and the arms that it does not beat (`contenders`), those that share no seed with it
-    among them."""
+    """The arm with the highest mean, and the arms that it does not beat (`contenders`). An arm that shares no seed with it is
+    a contender."""
 
     leader: str
     contenders: tuple[str, ...]
@@ -43,7 +43,7 @@ class Winner:
 
 
 def mean_interval(scores: Scores, *, confidence: float = 0.95) -> Interval:
-    """One arm's level: its mean over seeds and problems. Not for telling arms apart: that is the work of `compare_scores`."""
+    """One arm's level: its mean over seeds and problems. To tell arms apart use `compare_scores`."""
     table = _analysed(scores.values)
     width = None if table is None else float(half_width(table, 1 - _checked(confidence)))
     return _interval(scores.values, table, width, confidence, len(scores.diverged))
@@ -60,8 +60,8 @@ def compare_scores(
 ) -> Comparison:
     """`a` minus `b`, cell by cell, over the seeds that both have and all problems.
 
-    `margin` >= 0: a difference worth having; "better" and "worse" then mean by more than that, and the p-value is that
-    of the distance beyond it. `family`: adjusts for that many comparisons (see `intervals.half_width`). Raises
+    `margin` >= 0: a difference worth having. "Better" and "worse" then mean: by more than the margin, and the p-value is
+    that of the distance beyond it. `family`: adjusts for that many comparisons (see `intervals.half_width`). Raises
     UserError when the arms share no seed or answer different problems.
     """
     alpha = 1 - _checked(confidence)
@@ -114,7 +114,8 @@ def compare_all(
     confidence: float = 0.95,
     margin: float = 0.0,
 ) -> list[Comparison]:
-    """The `pairs`, named before the results were seen, or every pair of arms: false differences anywhere <= 5%.
+    """The `pairs`, named before the results were known, or every pair of arms: the chance of any false difference is at
+    most 5%.
 
     Bonferroni over the number of pairs, whatever their dependence: name few. See `versus` for "each against one".
     """
@@ -136,9 +137,9 @@ def versus(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
 
 
 def find_winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
-    """Who won: the arm with the highest mean against each of the others, at alpha 2/A for A arms.
+    """Compares the arm with the highest mean with each of the others, at alpha 2/A for A arms.
 
-    Why A/2 comparisons are enough though the leader was chosen by looking. Call the truly best arm b. A wrong winner i
+    Why A/2 comparisons are enough although the results chose the leader. Call the truly best arm b. A wrong winner i
     must beat b, upwards only: A-1 events of probability alpha/A each. Where b ties with another arm, b itself is
     wrong when it beats that arm: one more. Together alpha; the same count bounds the chance that b is missing from
     leader and contenders. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
@@ -170,10 +171,10 @@ def detectable_difference(
 ) -> float:
     """The true difference that so many seeds and problems find with probability `power`: half width + t(power; df) se.
 
-    At power 1/2 that is the half width to expect (a true difference of its size is found about every second time); 80%
-    add .84 to 1.06 standard errors (df from many down to 2). df is `Crossed.df`. The standard deviations are those of
-    the paired difference, or of any contrast (see `Interval`). Source: the usual normal approximation with t quantiles,
-    e.g. Machin et al., Sample Size Tables for Clinical Studies (2009), ch. 3.
+    At power 1/2 that is the half width to expect (a study finds a true difference of its size about every second time); a
+    power of 80% adds .84 to 1.06 standard errors (df from many down to 2). df is `Crossed.df`. The standard deviations are
+    those of the paired difference, or of any contrast (see `Interval`). Source: the usual normal approximation with t
+    quantiles, e.g. Machin et al., Sample Size Tables for Clinical Studies (2009), ch. 3.
     """
     if seeds < 2 or problems < 2:
         raise UserError(f"{seeds} seeds x {problems} problems: two of each is the least that shows a spread")

@@ -28,8 +28,8 @@ def study_verdict(
     used: Mapping[str, Mapping[Unit, float] | None],
     samples_per_answer: int,
 ) -> StudyVerdict:
-    """Names the winner only where the leader beats every other arm at once; otherwise the arms that it cannot be told apart
-    from. An evaluator that may be no better than a coin cannot rank: then nobody wins.
+    """Names the winner only where the leader beats every other arm at once; otherwise it names the arms that cannot be told
+    apart from the leader. An evaluator that may not be better than a coin cannot rank: then nobody wins.
 
     `used`: each arm's compute and labels, None where unknown. `samples_per_answer`: what the leader draws for each answer.
     """
@@ -74,7 +74,8 @@ def study_verdict(
 
 
 def contender_words(winner: Winner) -> str:
-    """The arms that the leader does not beat: by name, or how many where they are many (the report lists them elsewhere)."""
+    """The arms that the leader does not beat: their names, or their number where they are many (the report lists them
+    elsewhere)."""
     if len(winner.contenders) <= MOST_NAMES:
         return ", ".join(winner.contenders)
     count = "any" if len(winner.contenders) == len(winner.comparisons) else len(winner.contenders)
@@ -84,9 +85,9 @@ def contender_words(winner: Winner) -> str:
 def holds_under_other_budget(
     winner: Winner, budget: Unit | None, used: Mapping[str, Mapping[Unit, float] | None]
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
-    """A winner that used no more of the other budget than any arm it beat would win under that one too.
+    """A winner that did not use more of the other budget than any arm that it beat would win under that budget too.
 
-    Where it used more, nothing here says what the others would have made of as much: unknown.
+    Where it used more, the answer is unknown: the study does not show what the others would do with as much.
     """
     if budget is None or not winner.decided:
         return "unknown", "There is no verdict to carry over." if not winner.decided else "No budget was equalised."

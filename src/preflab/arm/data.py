@@ -1,4 +1,4 @@
-"""What a run's method learns from, and its provenance: the testbed's own answers, a stage's, or a file's of the user."""
+"""What a run's method learns from (the testbed's answers, those of a stage, or a file of the user), and its provenance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answers = Preference | Ranking | Rated
 
 
 def preferences_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Preference]]:
-    """The training pairs, read when a method asks for them; of a ranking its best and its worst answer."""
+    """The training pairs, read when a method asks for them; a ranking gives its best and its worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
     records = partial(read_answers, stage_path(arm.preferences, stages))
@@ -30,7 +30,7 @@ def preferences_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Seq
 
 
 def rankings_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Ranking]] | None:
-    """The training rankings, read when a method asks for them; None where the testbed has nothing but pairs."""
+    """The training rankings, read when a method asks for them; None where the testbed has only pairs."""
     if arm.preferences is None:
         return partial(testbed.rankings, "train") if testbed.rankings("train") else None
     records = partial(read_answers, stage_path(arm.preferences, stages))
@@ -47,7 +47,8 @@ def rated_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[
 
 def read_answers(path: Path) -> list[Answers]:
     """The pairs, rankings and single answers of a JSON-lines file or of a saved stage's directory, without rankings whose
-    answers all score the same. A file of the user's has the fields of `testbeds.formats`; raises `UserError` naming its line.
+    answers all score the same. A file that the user wrote has the fields of `testbeds.formats`. Raises `UserError` naming
+    the line.
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     rows = [parse_answers(record, where) for file in files for where, record in read_records(file)]
@@ -71,7 +72,7 @@ def parse_answers(record: dict[str, Any], where: str) -> Answers:
 
 
 def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
-    """The provenance of everything that the arm's policy was or will be trained on: its own and its start's."""
+    """The provenance of everything that the arm's policy was or will be trained on, what its start was trained on included."""
     own = testbed.provenance() if arm.method is not None else None
     records = [] if own is None else [own]
     base = [arm.model.name] if Path(arm.model.name).is_dir() else []
@@ -83,7 +84,8 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
 
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` where a learned evaluator saw data that the policy, its start or its reward model saw."""
+    """Raises `UserError` where a learned evaluator was trained on data that the policy, its start or its reward model was
+    trained on."""
     models = [path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)]
     refuse_trained_on_same(models, provenance, stages)
 

@@ -37,7 +37,7 @@ Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
-    """Trains and measures an arm in `directory`, or goes on where it was; returns what `result.json` holds."""
+    """Trains and measures an arm in `directory`, or continues an earlier start; returns what `result.json` holds."""
     started = time.monotonic()
     torch.set_num_threads(arm.threads)
     origin = {"versions": versions(), "revision": revision(), "threads": torch.get_num_threads()}
@@ -60,14 +60,14 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             seconds = round(time.monotonic() - started, 3)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
-        for name in ("checkpoints", "best"):  # optimizer state goes when an arm ends
+        for name in ("checkpoints", "best"):  # the optimizer's state is removed when an arm ends
             shutil.rmtree(directory / name, ignore_errors=True)
     return result
 
 
 def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
-    """The result of an earlier start. None where there is none, and for a stage whose product, the reason to run it, is
-    gone (results may be kept without weights)."""
+    """The result of an earlier start, or None where there is none. None also for a stage whose product is gone, since a
+    stage runs for its product (results may be kept without weights)."""
     path = directory / RESULT
     if not path.exists():
         return None
@@ -117,7 +117,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
 
 
 def method_parts(parts: OpenArm) -> Parts:
-    """What the arm's method gets."""
+    """The parts that the arm's method works with."""
     arm, bench = parts.arm, parts.bench
     validates = bench is not None and arm.method.product == "policy" and bench.prompts("validation", 1)
     return Parts(
@@ -151,8 +151,8 @@ def save_product(run: Run, product: Product, kind: str, provenance: Sequence[Any
 
 
 def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:
-    """What is written down of a reward model: the look that chose its checkpoint, with calibration in bins, and the test
-    split's pairs."""
+    """How well a reward model orders pairs: those of the look that chose its checkpoint, with calibration in bins, and those
+    of the test split."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {
         "validation": validation | best_look(run),

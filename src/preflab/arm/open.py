@@ -1,4 +1,4 @@
-"""From an arm's specs to live parts: testbed, models, reward, sampler, and the bench that measures."""
+"""Opens the parts that an arm's specs describe: testbed, models, reward, sampler, and the bench that measures."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
-    """What measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
+    """Opens what measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
     assert context.testbed is not None
     stages = stages_of(run.directory)
     check_public(arm.evaluation, context.testbed)
@@ -131,13 +131,13 @@ def pick_device(name: str) -> str:
 
 
 def stages_of(directory: Path) -> Path:
-    """Where the stages lie that a run names: `stages/` beside an arm, its own parent for a stage."""
+    """The directory of the stages that a run names: `stages/` beside an arm, a stage's own parent."""
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 
 
 def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
-    """The spec whose reward models of stages have their directories, and the normalisation of their scores on held-out
-    pairs; other reward models stay as they are."""
+    """The spec in which each reward model that a stage made has its directory, and the mean and spread of its scores on
+    held-out pairs; other reward models stay as they are."""
 
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions and git revision, for its manifest."""
+"""The versions and the git revision that made a run, for its manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a study: what it does, where it writes, and what it stands on."""
+"""One run of a study: what it does, its directory, and the runs that it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESULT = "result.json"
 
 
 class Planned(ABC):
-    """A run of a study. `needs`: the runs that it stands on. `waits`: the evaluators' runs."""
+    """A run of a study. `needs`: the runs whose products it uses. `waits`: the evaluators' runs."""
 
     name: str
     seed: int

@@ -1,4 +1,4 @@
-"""One arm as a process of its own: it dies with its parent, and it ends with an exit code.
+"""One arm as a process of its own: it dies with its parent, and its exit code says how it ended.
 
 `python -m preflab.arm.process RUN_FILE DIRECTORY` is what a study starts where it cannot fork.
 """
@@ -38,8 +38,8 @@ def run_arm(run_file: Path, directory: Path) -> int:
 
 
 def die_with_parent() -> None:
-    """Asks the kernel to kill this process when the study that started it dies; nothing where no study did."""
-    parent = os.environ.pop(PARENT, None)  # what this process starts in turn is not an arm of the study
+    """Asks the kernel to kill this process when the study that started it dies. Does nothing where no study started it."""
+    parent = os.environ.pop(PARENT, None)  # a process that this one starts is not an arm of the study
     if parent is None or not sys.platform.startswith("linux"):
         return
     set_death_signal = 1  # PR_SET_PDEATHSIG

@@ -20,7 +20,7 @@ from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
 STAGE = "stage:"
-"""What a path begins with that names a stage's product."""
+"""The beginning of a path that names a stage's product."""
 STAGES = "stages"
 """The folder of a seed's stages."""
 TRAINED_ON = "trained_on.json"
@@ -28,13 +28,13 @@ TRAINED_ON = "trained_on.json"
 
 
 class Job(Spec):
-    """What one stage or arm of a study trains, and from what. Where a path is asked, `stage:NAME` means what the study's
-    stage NAME made under the same seed.
+    """What one stage or arm of a study trains, and what it starts from. In place of a path, `stage:NAME` means what the
+    study's stage NAME made under the same seed.
 
     `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
-    JSON-lines file of pairs or rankings; without it the testbed's own. `policy`: one trained elsewhere, which is measured
-    only. `testbed`: other data than the study's (an evaluator's). `model`: another base model than the study's (a stage's
-    whose answers are to come from elsewhere).
+    JSON-lines file of pairs or rankings; without it the testbed's own. `policy`: a policy trained elsewhere, which is only
+    measured. `testbed`: other data than the study's, for a stage that trains an evaluator. `model`: another base model than
+    the study's, for a stage whose answers come from another model.
     """
 
     method: Annotated[Any, *variant(METHODS)] = None
@@ -93,7 +93,7 @@ class Arm(Job, RunSettings):
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """The paths of what a job stands on: its start, its data, and the reward models of its reward and its method."""
+    """The paths of what a job uses: its start, its data, and the reward models of its reward and its method."""
     paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
     return [path for path in paths if path is not None]
 

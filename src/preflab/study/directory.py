@@ -26,14 +26,14 @@ class StudyRecord(NamedTuple):
 
 
 def claim_study(study: Study, directory: Path) -> None:
-    """Takes a directory for the study, unless `refuse_other_study` does."""
+    """Marks a directory as the study's. Raises `UserError` where it holds another study."""
     refuse_other_study(study, directory)
     if not (directory / STUDY_MANIFEST).exists():
         write_study(study, directory, command="")
 
 
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
-    """Writes what a report needs beside the runs."""
+    """Writes what a report needs in addition to the runs."""
     data = {
         "format": RUN_FORMAT,
         "study": study.model_dump(mode="json"),
@@ -56,7 +56,8 @@ def read_study(directory: Path) -> StudyRecord:
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:
-    """Refuses a directory of another study. Arms, seeds and settings may grow: each run guards its own spec."""
+    """Raises `UserError` where the directory holds another study. Arms, seeds and settings may change: each run checks its own
+    spec."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         return

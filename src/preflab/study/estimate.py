@@ -1,4 +1,4 @@
-"""How long a study's runs should take here: what each method and each measurement states, times measured speeds."""
+"""How long a study's runs should take here: the cost that each method and measurement states, times measured speeds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from preflab.testbeds.base import SPLITS, Testbed, open_testbed
 from preflab.types import Split
 
 FORK_SECONDS = 0.5
-"""Until a forked arm begins, and from its result to its end."""
+"""Seconds until a forked arm begins its work, and from its result to its end."""
 SHARING = 1.25
 """How much longer work takes where other runs share the machine's memory and caches; measured on two cores."""
 KL_READS = 3
@@ -31,7 +31,7 @@ KL_READS = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was measured of a study on this machine: `speeds` of its models, `opening`: seconds until a run has its data,
+    """What measuring a study on this machine gave: `speeds` of its models, `opening`: seconds until a run has its data,
     `judging`: seconds that judging one program takes a run, `prompts` of each split, `size`: what the testbed itself holds."""
 
     study: Study
@@ -61,7 +61,7 @@ class Estimate:
         return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
-        """Of one run: opening, training, the looks while it trains, and measuring."""
+        """The seconds of one run: opening, training, the looks while it trains, and measuring."""
         speed = self.speeds[run.arm.model]
         cost = self.cost(run)
         training = self.training_seconds(run.arm, cost, speed)
@@ -69,7 +69,7 @@ class Estimate:
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
     def cost(self, run: PlannedRun) -> Cost:
-        """What a run's method takes under the study's budget, what its stages use charged to it."""
+        """The cost of a run's method under the study's budget, to which the cost of its stages is charged."""
         arm = run.arm
         if arm.method is None:
             return Cost()
@@ -83,7 +83,7 @@ class Estimate:
         return cost.times(max(0.0, arm.budget.amount - charged) / flops) if flops else cost
 
     def stage_flops(self, name: str) -> float:
-        """What a stage's compute is counted as."""
+        """The FLOP that a stage is counted to use."""
         arm = plan_run(self.study, name, self.study.stages[name], 0, Path(), measure="none").arm
         return 0.0 if arm.method is None else self.flops(arm, arm.method.cost(self.data_size(arm)))
 
@@ -94,7 +94,7 @@ class Estimate:
         return read * self.speeds[arm.model].forward_flops
 
     def data_size(self, arm: Arm) -> DataSize:
-        """What the method finds: the testbed's own, a stage's (at most one pair or ranking a prompt), a file's lines."""
+        """The size of a method's data: the testbed's, a stage's (at most one pair or ranking a prompt), or a file's lines."""
         source, size = arm.preferences, self.size
         if source is None:
             return size
@@ -115,7 +115,7 @@ class Estimate:
         )
 
     def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
-        """The looks at the validation split while a policy is trained."""
+        """The seconds of the looks at the validation split while a policy is trained."""
         if not arm.evaluators or not cost.trained:
             return 0.0
         spec = arm.evaluation
@@ -126,7 +126,8 @@ class Estimate:
         )
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
-        """The grid of temperatures on the validation split, and for a result two decodings of the test split."""
+        """The seconds of the grid of temperatures on the validation split, and for a result of two decodings of the test
+        split."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
@@ -160,7 +161,7 @@ def rows_of(testbed: Testbed, kind: str) -> Sequence[Any]:
 
 
 def count_lines(path: Path) -> int:
-    """Records of a file, or of the files of a directory; 0 where it cannot be read, which the run will say."""
+    """Records of a file, or of the files of a directory; 0 where it cannot be read (the run itself reports that)."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     try:
         return sum(1 for file in files for line in file.open("rb") if line.strip())

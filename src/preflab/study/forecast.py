@@ -15,7 +15,7 @@ from preflab.study.spec import Study
 
 @dataclass(frozen=True)
 class ForecastRow:
-    """A stage or an arm: how many of its runs there are and are done, and the seconds that each one should take."""
+    """A stage or an arm: the number of its runs, how many of them are done, and the seconds that each should take."""
 
     part: Literal["stage", "arm"]
     name: str
@@ -27,8 +27,8 @@ class ForecastRow:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Every stage and arm of a study; `at_once`: runs that share the machine; `seconds`: of what is not done yet, by the
-    clock. `trials` of the tuning stage, and `tuning_seconds` where they are to be run."""
+    """Every stage and arm of a study; `at_once`: runs that share the machine; `seconds`: how long what is not done
+    yet should take by the clock. `trials` of the tuning stage, and `tuning_seconds` where they have to run."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -42,8 +42,9 @@ class Forecast:
 
 
 def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Times the study's models and its judge on this machine, and multiplies. Raises `UserError` where the directory holds
-    another study (unless it is to be thrown away), and where the testbed lacks what is to be measured."""
+    """Times the study's models and its judge on this machine, and multiplies by what each run states. Raises `UserError`
+    where the directory holds another study (unless it is to be thrown away), and where the testbed lacks what is to be
+    measured."""
     if not fresh:
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))

@@ -1,9 +1,9 @@
-"""Starts an arm in a process of its own: forked from the study with everything imported, its threads pinned, its output in
-its run's log.
+"""Starts an arm in a process of its own: a fork of the study in which everything is imported. The number of its threads is
+set, and its output goes to its run's log.
 
-A fork starts an arm without the seconds that importing torch takes, and its memory begins as the study's own, shared until
-written. But OpenMP's threads are not copied by a fork, which then waits for them for ever: so the study's own process has
-none. Where it has some (a notebook that used torch), an arm starts in a fresh interpreter.
+A fork saves the seconds that importing torch takes, and shares the study's memory until it writes to it. But a fork does not
+copy OpenMP's threads, and would wait for them for ever, so the study's own process has none. Where it has some (a notebook
+that used torch), an arm starts in a fresh interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preflab.arm.process import PARENT, run_arm
 from preflab.train.files import write_json
 
 ArmProcess = Callable[[Path, Path], int]
-"""What an arm's process does: run file and directory in, exit code out."""
+"""What an arm's process runs: a function of run file and directory that returns the exit code."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -74,13 +74,13 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 
 
 def can_fork() -> bool:
-    """Whether this process has no threads but Python's."""
+    """Whether all threads of this process are Python's."""
     threads = Path("/proc/self/task")
     return threads.is_dir() and len(list(threads.iterdir())) <= threading.active_count()
 
 
 def keep_single_threaded() -> None:
-    """Keeps OpenMP from starting threads here; to be called before torch is imported. Arms set their own number."""
+    """Keeps OpenMP from starting threads here. Call it before torch is imported. Arms set their own number."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
@@ -91,7 +91,7 @@ def import_shared_modules() -> None:
 
 
 def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str]) -> NoReturn:
-    """The child's life: the parent's signal handlers off, its own log on, the arm, and no way back."""
+    """What the child does: it drops the parent's signal handlers, opens its own log, runs the arm, and exits."""
     code = 1
     try:
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -101,10 +101,10 @@ def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[
             flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND | os.O_CREAT
             os.dup2(os.open(target, flags, 0o666), descriptor)
         code = arm_process(run_file, directory)
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        if isinstance(ended.code, str):
-            print(ended.code, file=sys.stderr)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:

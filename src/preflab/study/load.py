@@ -1,4 +1,4 @@
-"""Study files: the presets that come with preflab, and the user's own, in the size that is asked for."""
+"""Loads study files, the presets that come with preflab and the user's own, in the size that is asked for."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PRESETS = Path(__file__).parent / "presets"
 def load_study(name: str, size: str | None = None) -> Study:
     """A preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
 
-    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for; the study
-    is then called `STUDY-NAME`, so that two sizes never share a directory. What the file itself says is `smoke`. Raises
-    `UserError` with the nearest right name.
+    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for; the
+    study is then called `STUDY-NAME`, so that two sizes never share a directory. The size `smoke` is what the file itself
+    says. Raises `UserError` with the nearest right name.
     """
     data = study_data(name)
     sizes = (data.pop("sizes", None) or {}) if isinstance(data, dict) else {}

@@ -16,11 +16,11 @@ from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
 JOB_FIELDS = ("method", "policy", "init", "preferences", "reward")
-"""What a run takes from its own job."""
+"""The fields that a run takes from its own job."""
 
 
 def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
-    """Every run of the study proper, seed by seed, each after what it stands on."""
+    """Every run of the study without its tuning stage, seed by seed, each after the runs that it needs."""
     for seed in range(study.seeds):
         home = directory / f"seed-{seed}"
         yield from stage_runs(study, study.arms.values(), seed, home)
@@ -70,7 +70,7 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
 
 
 def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) -> Iterator[PlannedRun]:
-    """The stages that these arms and the evaluators stand on, in the order of the study's file."""
+    """The runs of the stages that these arms and the evaluators need, in the order of the study's file."""
     evaluators = [*study.evaluators.values(), *(pairing.evaluator for pairing in study.pairwise.values())]
     used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {*measuring_stages(study, evaluators)}
     for name, stage in study.stages.items():

@@ -1,5 +1,6 @@
-"""What difference a study can find: `python -m preflab.study.power DIRECTORY` reads the spreads of the paired differences
-in a study that ran, and prints what 3, 5 and 10 seeds would have found. For writing claims before the runs that test them.
+"""The differences that a study can find. `python -m preflab.study.power DIRECTORY` reads the spreads of the paired differences
+in a study that ran, and prints the differences that 3, 5 and 10 seeds would find. It helps to write claims before the runs
+that test them.
 """
 
 from __future__ import annotations

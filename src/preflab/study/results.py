@@ -1,4 +1,4 @@
-"""From a study's run directories to its `Results`: what the runs wrote, analysed, beside what the study declared."""
+"""Makes a study's `Results`: analyses what its runs wrote, and adds what the study declared."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ LONGEST_DETAIL = 600
 """Characters of a part of a failing test that a report shows."""
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
-    "sampling of pairs and the stages that an arm stands on are charged to it. Measuring is not.",
+    "sampling of pairs and the stages that an arm needs are charged to it. Measuring is not.",
     "labels": "Preference labels, or calls of the reward, each counted once.",
 }
 
@@ -165,10 +165,10 @@ def run_result(study: Study, run: FinishedRun, score: str, directory: Path) -> R
 
 
 def spent_by(study: Study, run: FinishedRun) -> Spent:
-    """What a run and the stages that it stands on used; unknown for a policy that was trained elsewhere.
+    """What a run and the stages that it needs used; unknown for a policy that was trained elsewhere.
 
-    Labels that a stage or arm bought from a reward which is not a learned one are calls of that reward; other labels are the
-    data's. Updates are the run's own, as its last record counts them.
+    Labels that a stage or arm got from a reward that is not a learned one count as calls of that reward; other labels come
+    from the data. Updates are the run's own, as its last record counts them.
     """
     job = study.arms[run.planned.name]
     if job.policy is not None and not all_stages_needed(study, job):
@@ -219,7 +219,8 @@ def samples(arms: Arms) -> Iterator[Sample]:
         answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
         yield Sample(
             problem=sample["problem"],
-            prompt=min((answer["prompt"] for answer in answers.values()), key=len),  # without an arm's own examples
+            # The shortest prompt is the one without examples that an arm adds.
+            prompt=min((answer["prompt"] for answer in answers.values()), key=len),
             level=sample["level"],
             seed=first.seed,
             answers=tuple(sample_answer(name, answer) for name, answer in answers.items()),
@@ -299,7 +300,7 @@ def tuning_result(study: Study) -> TuningResult:
 
 
 def unrewarded(arms: Arms) -> Iterator[str]:
-    """The arms none of whose samples ever passed in training: what they learned, they learned from no reward at all."""
+    """A sentence for each arm none of whose samples ever passed in training, so that it learned from no reward at all."""
     for name, runs in arms.items():
         count = sum(run.never_rewarded for run in runs)
         if count:
@@ -308,13 +309,13 @@ def unrewarded(arms: Arms) -> Iterator[str]:
 
 
 def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
-    """What the numbers themselves say against the answer."""
+    """The reasons to doubt the answer that the numbers themselves show."""
     if saved_models(study.evaluators[study.main_evaluator]):
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     count = len({run.seed for runs in arms.values() for run in runs})
     if count < ENOUGH_SEEDS:
         few = counted(count, "seed")
-        yield f"Preliminary: {few}. How much runs differ is poorly known from so few; 5 or more decide more."
+        yield f"Preliminary: {few}. So few seeds show poorly how much runs differ; 5 or more decide more."
     for name, runs in arms.items():
         count = sum(run.diverged for run in runs)
         if count:

@@ -1,4 +1,4 @@
-"""A study from its first run to its last: tuning where it is asked for, then stages and arms."""
+"""Runs a study from its first run to its last: tuning where it is asked for, then stages and arms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run_missing(
     study: Study, directory: Path, *, command: str = "", tune: bool = False, fresh: bool = False, quiet: bool = False
 ) -> tuple[str, ...]:
     """Runs what is not done yet, in a directory that the caller has locked; returns a sentence for each run that failed.
-    `command` is what the report names to repeat the study."""
+    `command` is what the report prints to repeat the study."""
     if fresh:
         remove_study(directory)
     claim_study(study, directory)

@@ -1,7 +1,7 @@
-"""Runs a study's planned runs as processes: as many at a time as cores and memory admit, each after what it stands on.
+"""Runs a study's planned runs as processes: as many at a time as cores and memory allow, each after the runs that it needs.
 
-What is done (a `result.json` under the same spec) is not run again, so that a study goes on after any interruption and
-grows over several sittings. An arm that fails leaves the others running.
+A run that is done (it has a `result.json` and the same spec) does not run again, so that a study goes on after any
+interruption and can grow. An arm that fails leaves the others running.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Failures:
 def run_all(
     planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
-    """Runs all that is planned; raises `UserError` when a run ends with the user's mistake, `SystemExit` on SIGTERM or
+    """Runs everything that is planned. Raises `UserError` when a run ends with the user's mistake, `SystemExit` on SIGTERM or
     Ctrl-C. `arm_process`: what an arm's process does instead of training."""
     failures = Failures()
     waiting = runs_to_do(planned)
@@ -68,11 +68,11 @@ def run_all(
 
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
-    """What has to run, in order: what is not done, and the stages whose product is gone while something that has to run
-    stands on it. (Results may be kept without weights: they count as done.)"""
+    """The runs that have to run, in order: those that are not done, and the stages whose product is gone while a run that
+    has to run needs it. (Results may be kept without weights: they count as done.)"""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
-    for run in reversed(planned):  # what stands on a stage comes after it
+    for run in reversed(planned):  # what needs a stage comes after it
         is_gone = run.directory in products_needed and not (run.directory / "final").exists()
         if is_gone or not is_done(run):
             to_do.append(run)
@@ -99,7 +99,7 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """The run file's content: the arm, with what the stages that it stands on used charged to its budget."""
+    """The run file's content: the arm, with the cost of the stages that it needs charged to its budget."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
@@ -108,7 +108,7 @@ def charged_spec(run: Planned) -> dict[str, Any]:
 
 
 def runs_to_start(waiting: Sequence[Planned], running: dict[Process, Planned], memory_gb: float) -> Iterator[Planned]:
-    """The runs to start now: what they stand on neither waits nor runs, and there are cores and memory for them."""
+    """The runs to start now: all that they need is finished, and there are cores and memory for them."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
@@ -130,7 +130,7 @@ def usable_cores() -> int:
 
 
 def finish(process: Process, run: Planned, failures: Failures, watch: Watch) -> None:
-    """Takes note of how a process ended."""
+    """Records how a process ended. Raises `UserError` where it ended with the user's mistake."""
     code = process.returncode or 0  # it has ended
     if code == 0 and not (run.is_stage and read_json(run.result_file)["diverged"]):
         watch.done(run)
@@ -144,21 +144,21 @@ def finish(process: Process, run: Planned, failures: Failures, watch: Watch) -> 
 
 
 def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned]:
-    """The runs that can still run; those that stand on a failure fail with it."""
+    """The runs that can still run. A run that needs one that failed is recorded as failed too."""
     kept: list[Planned] = []
     for run in waiting:
         broken = next((need for need in (*run.needs, *run.waits) if need in failures.reasons), None)
         if broken is None:
             kept.append(run)
         else:
-            failures.reasons[run.directory] = f"{run.label} stands on {broken.name}, which failed"
+            failures.reasons[run.directory] = f"{run.label} needs {broken.name}, which failed"
     return kept
 
 
 @contextmanager
 def interruptible(running: dict[Process, Planned]) -> Generator[list[int]]:
-    """SIGTERM and Ctrl-C are noted in the list that this yields; on the way out every process is asked to end, with its
-    checkpoint made, and waited for."""
+    """Yields a list to which SIGTERM and Ctrl-C are added. At the end it asks every process to write its checkpoint and end,
+    and waits for it."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

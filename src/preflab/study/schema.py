@@ -22,7 +22,7 @@ FIELDS = {
 
 
 def study_schema() -> str:
-    """For an editor to complete and check study files against."""
+    """The schema as JSON text, by which an editor completes and checks study files."""
     schema = Study.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for part in (schema, *list(definitions.values())):

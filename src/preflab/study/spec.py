@@ -1,7 +1,7 @@
 """A study as data: what is compared, on what, under which budget. No torch.
 
-A study's `stages` (SFT, pairs, reward model) run once per seed and are shared by that seed's `arms`, which makes arms
-paired. Everything is redrawn by the seed: initialisation, data order, noise, pairs, rollouts and evaluation.
+A study's `stages` (SFT, pairs, reward model) run once per seed, and all `arms` of that seed share them, which makes arms
+paired. A seed draws everything anew: initialisation, data order, noise, pairs, rollouts and evaluation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from preflab.train.settings import Budget
 
 
 class Contestant(Job):
-    """An arm of a study. `baseline`: a starting point, shown but not a candidate for the verdict."""
+    """An arm of a study. `baseline`: a starting point, which the report shows but which cannot win."""
 
     description: str = ""
     baseline: bool = False
@@ -62,7 +62,8 @@ class Pairing(Spec):
 
 class Tuning(Spec):
     """The same number of `trials` for every arm of `spaces` (dotted field -> values), chosen on the validation split with
-    `seeds` that the report does not use. `shipped`: trials that were run before and whose choice the arms already hold.
+    `seeds` that the report does not use. `shipped`: trials that ran earlier; the arms already have the settings that they
+    chose.
     """
 
     trials: int = Field(default=6, ge=1)
@@ -165,8 +166,8 @@ class Study(RunSettings):
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
-        """The study with some of its arms and another number of seeds; what speaks of an arm that was left out (a comparison,
-        a claim) goes too. Raises `UserError` for an arm that it does not have, or for less than one seed."""
+        """The study with some of its arms and another number of seeds; a comparison or a claim that names an arm which was
+        left out is left out too. Raises `UserError` for an arm that it does not have, or for less than one seed."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
         for arm in arms or []:
@@ -191,7 +192,7 @@ class Study(RunSettings):
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
-    """The stages that a job stands on, directly or not, each once."""
+    """The stages that a job needs, directly or not, each once."""
     stages: list[str] = []
     for name in stages_needed(job):
         stages += [*all_stages_needed(study, study.stages[name]), name]

@@ -37,8 +37,9 @@ ANSWER_TOKENS = 16
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one model, for one row (a prompt and an answer of the data's mean lengths): seconds to sample the answer, to train on
-    the row, and to read it in a forward pass. `tokens` of a row; `parameters` of the model; `loading`: seconds to load it."""
+    """How fast one model is at one row (a prompt and an answer of the data's mean lengths): the seconds to sample the
+    answer, to train on the row, and to read it in a forward pass. `tokens` of a row; `parameters` of the model; `loading`:
+    seconds to load it."""
 
     sampling: float
     training: float
@@ -49,7 +50,7 @@ class Speed:
 
     @property
     def forward_flops(self) -> float:
-        """Of a forward pass over a row, as the meter counts it: 2N a token."""
+        """The FLOP of a forward pass over a row, as the meter counts them: 2N a token."""
         return 2.0 * self.parameters * self.tokens
 
 
@@ -104,7 +105,8 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
 
 
 def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts and answers as ids, each cut to half of the tokens that are timed or that the model reads, as many as fit."""
+    """Prompts and answers as ids, each cut to half of the tokens that are timed or that the model can read; as many rows as
+    fit."""
     most = min(TIMED_TOKENS, lm.context) // 2
     prompts = [lm.encode_prompt(prompt)[-most:] for prompt in examples.prompts]
     answers = [
@@ -143,7 +145,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def judging_seconds(testbed: Testbed, examples: Examples) -> float:
-    """Seconds a program, all workers busy; 0 where answers are not programs."""
+    """Seconds that judging takes for each program while all workers are busy; 0 where answers are not programs."""
     if not testbed.tested:
         return 0.0
     texts = [answer.text if answer else "pass" for answer in examples.answers]

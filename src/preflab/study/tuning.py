@@ -31,7 +31,7 @@ def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], Pl
 
 
 def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
-    """The study whose tuned arms have the settings of the chosen trials; the trials stand in it."""
+    """The study whose tuned arms have the settings of the chosen trials; it also holds the trials."""
     assert study.tuning is not None
     chosen = {trial.arm: trial.settings for trial in trials if trial.chosen}
     arms = {

@@ -33,7 +33,7 @@ class Watch:
         self.console = Console(file=sys.stderr)
         self.started_at = self.refreshed = time.monotonic()
         self.live: Live | None = None
-        self.steps: dict[Path, int] = {}  # the last step that was said, by run
+        self.steps: dict[Path, int] = {}  # the last step that was printed, by run
 
     def started(self, task: Planned) -> None:
         if not self.console.is_terminal:
@@ -47,7 +47,7 @@ class Watch:
         self.console.print(f"FAILED  {task.name} (seed {task.seed}): {reason}", markup=False, highlight=False)
 
     def refresh(self, running: Sequence[Planned], waiting: int) -> None:
-        """Once a second redraws the table, and says the running arms' newest steps where the program is verbose."""
+        """Once a second, redraws the table and, where the program is verbose, prints the running arms' newest steps."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
@@ -97,7 +97,7 @@ def progress(directory: Path) -> float:
 
 
 def newest(directory: Path) -> dict[str, Any]:
-    """The last record of a run's metrics; empty where there is none yet, or it is half written."""
+    """The last record of a run's metrics; empty where there is none yet, or where it is half written."""
     path = directory / "metrics.jsonl"
     if not path.exists():
         return {}

@@ -45,7 +45,7 @@ class CurvePoint(Record):
 
 
 class FrontierPoint(Record):
-    """How far one checkpoint went from the SFT model, and what that bought."""
+    """How far one checkpoint went from the SFT model, and its score there."""
 
     step: int
     """Checkpoint step."""
@@ -58,7 +58,7 @@ class FrontierPoint(Record):
 
 
 class RunResult(Record):
-    """One arm under one seed: where every number of the arm traces to."""
+    """One arm under one seed: the run that every number of the arm comes from."""
 
     seed: int
     """The study's seed; runs of the same seed are paired."""

@@ -49,7 +49,7 @@ class Claim(Record):
 
 
 class DecidedClaim(Record):
-    """A claim and what became of it in this study."""
+    """A claim and its outcome in this study."""
 
     claim: Claim
     """What was claimed."""
@@ -70,7 +70,7 @@ class PaperTable(Record):
     columns: tuple[str, ...] = Field(min_length=1)
     """Heads of the columns, the first being that of the rows' names."""
     rows: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    """Cells as the paper prints them; '' where it has none."""
+    """Cells as the paper prints them; '' for an empty cell."""
     note: str = ""
     """What to know when reading it."""
 
@@ -89,7 +89,7 @@ class Sweep(Record):
 
     model_config = ConfigDict(allow_inf_nan=False)
     label: str
-    """What the factor is called."""
+    """The factor's name."""
     x: tuple[float, ...] = Field(min_length=2)
     """Its values."""
     log: bool = False
@@ -132,11 +132,11 @@ class TuningTrial(Record):
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:
-    """Raises `UserError`, with the nearest right name, for an arm that the study does not have or a claim made twice."""
+    """Raises `UserError`, with the nearest right name, for an arm that the study does not have or two claims of one name."""
     known, names = set(arms), set[str]()
     for claim in claims:
         if claim.name in names:
-            raise UserError(f"`claims`: {claim.name} stands there twice; give its parts different names.")
+            raise UserError(f"`claims`: {claim.name} is there twice; give its parts different names.")
         names.add(claim.name)
         for arm in claim.contrast:
             if arm not in known:
