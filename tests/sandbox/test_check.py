@@ -13,7 +13,7 @@ from preflab.types import Test
 
 def test_every_attack_is_held(walls: Bubblewrap) -> None:
     """Protects what the command promises."""
-    assert [(found.attack, found.seen) for found in attack_walls(walls) if not found.held] == []
+    assert [(found.attack, found.end) for found in attack_walls(walls) if not found.held] == []
     assert {name for name, _ in describe_walls(walls)} == {"walls", "system calls", "user id", "limits", "not stopped"}
 
 

@@ -25,7 +25,7 @@ def _run(options: argparse.Namespace) -> int:
     for result in attack_walls(walls):
         fallen += not result.held
         mark = "held" if result.held else "[bold red]FELL[/bold red]"
-        console.print(f"{mark}  {result.attack}  ({result.seen})", highlight=False)
+        console.print(f"{mark}  {result.attack}  ({result.end})", highlight=False)
     console.print(f"{fallen} attacks got through." if fallen else "Every attack was held.")
     return 1 if fallen else 0
 

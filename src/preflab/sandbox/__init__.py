@@ -1,7 +1,7 @@
-"""Running programs that nobody trusts, and judging them from outside.
+"""Runs programs that nobody trusts, and judges them from outside.
 
-The verdict is formed here, in the judge's process. A program only ever produces bytes: it sees its input and never an
-expected output, and no marker, exit code, file or pickle of its making says that it passed.
+The verdict is formed here, in the judge's process. A program produces nothing but bytes: it sees its input and never an
+expected output, and no marker, exit code, file or pickle that it makes says that it passed.
 
 Read `judging` (answers in, verdicts out), `answer` (the program in an answer), `verdict` (a program against its tests),
 `compare` (what counts as the right answer), `wire` (how arguments and results cross), `process` (one sandboxed process under

@@ -2,8 +2,8 @@
 
 A chat model puts programs into fences, among words and examples; a base model goes on from the statement, often beyond the
 end of its program. Of fenced blocks the last one that defines the wanted function counts (a second thought is the better
-one), or the last that does something where none is wanted; a block that is not closed reaches to the end. Without a fence the
-answer is the program, up to where it stops being Python.
+one), or, where no function is wanted, the last one that does something. A block that is not closed reaches to the end. Without
+a fence the answer is the program, up to where it stops being Python.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from preflab.types import Test
 
 _FENCE = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
 _LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)
-"""A fence of Python that opens behind words, on their line."""
+"""A fence of Python that opens behind words on the same line."""
 _BEGIN_MARK = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
 _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 """MBPP's own marks around an answer, each on a line of its own."""
 _DOCUMENTS = ("markdown", "md")
 """Fences of texts that may hold fences of programs."""
 _MOST_FENCES = 8
-"""Fences at most that are tried as the end of a block."""
+"""How many fences are tried as the end of a block."""
 _MOST_DROPPED = 60
-"""Lines that are dropped, one after another, to find the end of a program."""
+"""How many lines are dropped, one after another, to find the end of a program."""
 _MOST_WORDS = 5
-"""Lines of words that may stand before a program without fences."""
+"""How many lines of words may stand before a program without fences."""
 
 
 class Recipe(NamedTuple):
@@ -58,7 +58,7 @@ def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
 
 
 def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
-    """The program's source; see `Recipe` for `opening` and `function`."""
+    """The source of the program in an answer; see `Recipe` for `opening` and `function`."""
     text = _between_marks(text.replace("\r\n", "\n"))
     blocks = _fenced_blocks(_LATE_FENCE.sub(r"\1\n\2", text))
     if not blocks:
@@ -70,7 +70,7 @@ def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
 
 
 def prepend(prefix: str, program: str) -> str:
-    """The program with the prefix before it; what it imports from the future still stands first."""
+    """The program with the prefix before it; the program's imports from `__future__` still stand first."""
     if not prefix or "__future__" not in program:
         return prefix + program
     try:
@@ -87,31 +87,32 @@ def prepend(prefix: str, program: str) -> str:
 
 
 def _between_marks(text: str) -> str:
-    """What stands before the first `[DONE]` and behind a `[BEGIN]` there, where they are used."""
-    done = _END_MARK.search(text)
-    text = text[: done.start()] if done else text
-    begun = _BEGIN_MARK.search(text)
-    return text[begun.end() :] if begun else text
+    """What stands behind a `[BEGIN]` and before the first `[DONE]`, where the answer has them."""
+    end = _END_MARK.search(text)
+    text = text[: end.start()] if end else text
+    begin = _BEGIN_MARK.search(text)
+    return text[begin.end() :] if begin else text
 
 
 def _fenced_blocks(text: str) -> list[str]:
-    """What stands in fences marked as Python, or in unmarked ones where none is so marked."""
-    found: list[tuple[str, str]] = []
+    """The blocks whose fences are marked as Python; where no fence is, the blocks of unmarked fences."""
+    blocks: list[tuple[str, str]] = []
     lines = text.splitlines(keepends=True)
     place = 0
     while place < len(lines):
-        opened = _FENCE.match(lines[place].rstrip("\n"))
+        fence = _FENCE.match(lines[place].rstrip("\n"))
         place += 1
-        if opened and opened[3].lower() not in _DOCUMENTS:
-            body, place = _read_block(lines, place, opened[1], opened[2])
-            found.append((opened[3].lower(), body))
-    marked = [body for tag, body in found if tag.startswith("py")]
-    return marked or [body for tag, body in found if not tag]
+        if fence and fence[3].lower() not in _DOCUMENTS:
+            body, place = _read_block(lines, place, fence[1], fence[2])
+            blocks.append((fence[3].lower(), body))
+    marked = [body for tag, body in blocks if tag.startswith("py")]
+    return marked or [body for tag, body in blocks if not tag]
 
 
 def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[str, int]:
-    """What stands behind an opening fence, and where to go on. Where the text up to the next fence is no Python, the fence may
-    be inside it, in a docstring; where no fence follows, the end closes it, or a fence at the end of a line."""
+    """What stands behind an opening fence, and the line to go on from. Where the text up to the next fence is not Python, that
+    fence may belong to the text, in a docstring. Where no fence follows, a fence at the end of a line closes the block, or the
+    end of the text."""
     closing = [at for at in range(start, len(lines)) if lines[at].strip() == fence]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in closing[:_MOST_FENCES]]
     if not bodies:
@@ -121,7 +122,7 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tu
 
 
 def _is_program(source: str) -> bool:
-    """Whether it is Python that does something: an example's output may be Python too, of values alone."""
+    """Whether the source is Python that does something: the output of an example may be Python too, but of values alone."""
     if not parses(source):
         return False
     top = ast.parse(source).body
@@ -131,8 +132,8 @@ def _is_program(source: str) -> bool:
 
 
 def _cut_to_python(opening: str, text: str) -> str:
-    """The longest beginning of the text, in lines, that is Python behind the opening. Where nothing is opened, words may stand
-    before the program; all of the text where none is found."""
+    """The opening with the longest beginning of the text, in lines, that is Python behind it, or else with all of the text.
+    Where there is no opening, words may stand before the program."""
     if not opening and text[:1].isspace():
         whole = textwrap.dedent(text)
         text = whole if parses(whole) else text.lstrip()
@@ -145,7 +146,7 @@ def _cut_to_python(opening: str, text: str) -> str:
 
 
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
-    """The longest one that is Python, sought backwards from the end, then from where Python finds the first fault."""
+    """The longest beginning that is Python: sought backwards from the end, then from where Python finds the first fault."""
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
         for kept in range(end, max(0, end - _MOST_DROPPED), -1):
             source = opening + "".join(lines[:kept])
@@ -155,7 +156,7 @@ def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
 
 
 def _count_good_lines(source: str) -> int:
-    """The number of lines before the one in which Python finds a fault; 0 where it does not say."""
+    """How many lines stand before the one in which Python finds a fault; 0 where it does not say which."""
     try:
         ast.parse(source)
     except SyntaxError as error:
@@ -166,7 +167,7 @@ def _count_good_lines(source: str) -> int:
 
 
 def _defines(source: str, function: str) -> bool:
-    """Whether the source has a definition of the name, or the class `Solution` has; what is no Python is searched as text."""
+    """Whether the source, or its class `Solution`, defines the name. The source is searched as text: it may not be Python."""
     name = re.escape(function.partition(".")[0])
     plain = rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*="
     method = rf"^class\s+Solution\b(?:.*\n)+?[ \t]+def\s+{name}\b"

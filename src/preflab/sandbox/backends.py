@@ -15,10 +15,10 @@ BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare":
 
 
 def open_backend(name: str) -> Walls:
-    """The backend of that name, opened; raises `UserError` where there is none, or this machine cannot build it."""
+    """Opens the backend of that name. Raises `UserError` where there is none, or where this machine cannot build it."""
     if not sys.platform.startswith("linux"):
         raise UserError(
-            f"The sandbox needs Linux, also the backend {name!r}; on {sys.platform} run preflab in a Linux container or "
+            f"The sandbox needs Linux, whatever its backend ({name!r}); on {sys.platform} run preflab in a Linux container or "
             "virtual machine."
         )
     if name in BACKENDS:

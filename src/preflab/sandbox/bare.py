@@ -1,8 +1,8 @@
-"""The weak backend: no walls. A process under limits, for machines that cannot build the others, chosen by name.
+"""The weak backend: no walls. A process under limits, for machines that cannot build walls, used where it is named.
 
-It stops a program that computes, sleeps, allocates or prints without end. It does not stop one that reads what this user
-may read, writes where this user may, opens connections, signals this user's processes, or leaves a process behind in a
-session of its own, or starts very many. The verdict is formed outside all the same.
+It stops a program that computes, sleeps, allocates or prints without end. It does not stop a program that reads what this
+user may read, writes where this user may write, opens connections, signals this user's processes, starts very many
+processes, or leaves one behind in a session of its own. The verdict is formed outside all the same.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ home, source, status, hold, disk, *command = sys.argv[1:]
 source, status, hold = int(source), int(status), int(hold)
 place = tempfile.mkdtemp(dir=home)
 path = os.path.join(place, "main.py")
-with os.fdopen(source, "rb") as given, open(path, "wb") as out:
-    shutil.copyfileobj(given, out)
+with os.fdopen(source, "rb") as program, open(path, "wb") as file:
+    shutil.copyfileobj(program, file)
 pid = os.fork()
 if pid == 0:
     os.setsid()
@@ -46,7 +46,7 @@ os._exit(128 - code if code < 0 else code)
 
 
 class Bare(Walls):
-    """Serves like `Bubblewrap`; needs nothing."""
+    """Starts processes as `Bubblewrap` does; needs nothing."""
 
     not_stopped = (
         "no walls (backend bare): a program may read and write what you may, open connections, start processes and fill the "
@@ -54,7 +54,7 @@ class Bare(Walls):
     )
 
     def __init__(self) -> None:
-        self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # goes with this process
+        self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # removed when this process ends
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         words = [sys.executable if word == INNER_PYTHON else "SOURCE" if word == INNER_SOURCE else word for word in run]

@@ -1,7 +1,7 @@
-"""The walls: bubblewrap with every namespace fresh, a read-only root, no network, no capabilities, a filter of calls.
+"""The walls: bubblewrap with fresh namespaces of every kind, a read-only root, no network, no capabilities, filtered calls.
 
-As root each run also gets a user id that no other run has: kernel keyrings, and whatever else belongs to a user and not
-to a namespace, are its own. What is left over dies with the process namespace.
+As root each run also gets a user id that no other run has, so that kernel keyrings, and whatever else belongs to a user and
+not to a namespace, are its own. Processes that are left over end with the process namespace.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _users = itertools.count(random.SystemRandom().randrange(len(_OUTER_USERS)))
 
 
 def explain_absence() -> str:
-    """What keeps this machine from using bubblewrap, in words, tried and not assumed; empty where nothing does."""
+    """Why this machine cannot use bubblewrap, found by trying; empty where it can."""
     if not sys.platform.startswith("linux"):
         return "it needs Linux; elsewhere run preflab in a Linux container or virtual machine"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
     walls = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--proc", "/proc")
     user = _make_user()
-    tried = subprocess.run(
+    trial = subprocess.run(
         ["bwrap", "--ro-bind", "/", "/", *walls, "true"],
         user=user,
         group=user,
@@ -42,21 +42,21 @@ def explain_absence() -> str:
         capture_output=True,
         text=True,
     )
-    if tried.returncode == 0:
+    if trial.returncode == 0:
         return ""
     return (
-        f"bubblewrap cannot make its namespaces here ({tried.stderr.strip()}). The kernel must let users make namespaces: "
+        f"bubblewrap cannot make its namespaces here ({trial.stderr.strip()}). The kernel must let users make namespaces: "
         "sysctl kernel.unprivileged_userns_clone=1, or in a container --security-opt seccomp=unconfined"
     )
 
 
 def _make_user() -> int | None:
-    """A user id that no other run has, where this process may give it; None: stay who we are."""
+    """A user id that no other run has, where this process may change users; None: keep this process's user."""
     return _OUTER_USERS[next(_users) % len(_OUTER_USERS)] if os.geteuid() == 0 else None
 
 
 class Bubblewrap(Walls):
-    """Needs the kernel's unprivileged user namespaces; opened once, it serves any number of runs from any threads."""
+    """Needs the kernel's unprivileged user namespaces. Opened once, it serves any number of runs from any number of threads."""
 
     def __init__(self) -> None:
         trouble = explain_absence()
@@ -84,9 +84,9 @@ class Bubblewrap(Walls):
 
 
 def _format_limits(limits: Limits) -> str:
-    """Each process's own bounds, behind the supervisor's over all of them: file size in blocks of 512 bytes, open files, no
-    core dump, processes of this user (`-u` in bash, where `-p` is another thing, and `-p` in dash). None of CPU time: that is
-    a test's, and a process may serve many."""
+    """The bounds of each process, beside the judge's over all of them: file size in blocks of 512 bytes, open files, no core
+    dump, processes of this user (`-u` in bash, where `-p` means another thing, and `-p` in dash). CPU time is not among them:
+    its limit is for a test, and a process may serve many."""
     bounds = {"f": limits.disk_mb * MEGABYTE // 512, "n": 256, "c": 0}
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }} && "
     return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + processes + 'exec "$@"'

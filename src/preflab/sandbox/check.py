@@ -1,4 +1,4 @@
-"""`preflab sandbox check`: what the walls of this machine are made of, and an attack on each of them."""
+"""What the walls of this machine are made of, and an attack on each of them: `preflab sandbox check`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 
 
 class Attack(NamedTuple):
-    """`source` prints `_REACHED` where it gets through; `over` and `code`: how it must end, if that matters."""
+    """`source` prints `_REACHED` where it gets through; `over` and `code`: the limit and the exit status by which it must end,
+    where that matters."""
 
     name: str
     source: str
@@ -31,9 +32,11 @@ class Attack(NamedTuple):
 
 
 class AttackResult(NamedTuple):
+    """`held`: the walls held. `end`: how the program ended."""
+
     attack: str
     held: bool
-    seen: str
+    end: str
 
 
 def _write_attempts(*tries: str) -> str:
@@ -74,7 +77,7 @@ ATTACKS = (
     Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
 EXPECTED_MARK = "preflab-expects-"
-"""How the value begins that the programs below are to return and cannot know."""
+"""The beginning of the value that the programs below must return and cannot know."""
 _FORGERY = """
 import os, sys
 def f():
@@ -107,7 +110,7 @@ VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _
 
 
 def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
-    """What there is, and how to get what there is not."""
+    """The parts of the walls by name, and how to get what is missing."""
     root = os.geteuid() == 0
     yield (
         "walls",
@@ -118,15 +121,15 @@ def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
         "user id",
         "a fresh one for each run"
         if root
-        else "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with all else that "
-        "you run; as root each run has an id of its own",
+        else "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with everything else "
+        "that you run; as root each run has an id of its own",
     )
     yield (
         "limits",
         "measured by a control group: memory of all processes, exactly"
         if find_group_kind()
-        else "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; root that may "
-        "make control groups measures exactly",
+        else "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; as root, where "
+        "control groups can be made, they measure exactly",
     )
     yield (
         "not stopped",
@@ -135,15 +138,15 @@ def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
 
 
 def attack_walls(walls: Bubblewrap) -> Iterator[AttackResult]:
-    """Every attack, one after the other."""
+    """Makes every attack, one after the other."""
     group = make_group()
     try:
-        for one in ATTACKS:
-            with open_box(walls, RUN_SCRIPT, one.source.encode(), QUICK_LIMITS, group=group, stdin=b"") as box:
+        for attack in ATTACKS:
+            with open_box(walls, RUN_SCRIPT, attack.source.encode(), QUICK_LIMITS, group=group, stdin=b"") as box:
                 box.finish()
             text = box.output.decode(errors="replace")
-            held = _REACHED not in text and box.over == one.over and one.code in (None, box.code)
-            yield AttackResult(one.name, held, box.over or f"status {box.code}")
+            held = _REACHED not in text and box.over == attack.over and attack.code in (None, box.code)
+            yield AttackResult(attack.name, held, box.over or f"status {box.code}")
         yield from _attack_verdicts(Worker(walls, (group, None)))
     finally:
         if group is not None:
@@ -151,7 +154,7 @@ def attack_walls(walls: Bubblewrap) -> Iterator[AttackResult]:
 
 
 def _attack_verdicts(worker: Worker) -> Iterator[AttackResult]:
-    """Programs that want to pass without the answer, which is drawn anew."""
+    """Runs programs that try to pass without knowing the answer, which is drawn anew."""
     expected = EXPECTED_MARK + secrets.token_hex(16)
     for name, source in VERDICT_ATTACKS.items():
         outcome = worker.judge(source, ProgramTask("call", [Test([], expected)], "f", QUICK_LIMITS)).outcome

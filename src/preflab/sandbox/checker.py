@@ -1,8 +1,9 @@
-"""Runs inside a sandbox of its own, beside tests that are code. The program runs in another one: here it is a stand-in.
+"""Runs tests that are code, in a sandbox of their own. The program runs in another sandbox: here a stand-in takes its place.
 
-The stand-in passes a call to the judge, who passes it on, and gives what came back. So the tests compare plain data, and
-nodes of their own classes; the program never shares a process with them. Said to the judge, a line each: `call` and a
-request for the program, `passed`, or `failed` and why, the words behind the space in the wire's encoding.
+The stand-in sends a call to the judge, which passes it to the program, and returns the value that comes back. So the tests
+compare plain data, and nodes of their own classes; the program never shares a process with them. The judge gets one line for
+each of these: `call` and a request for the program, `passed`, or `failed` and why; what follows the space is in the wire's
+encoding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from preflab.sandbox.line import JudgeLine
 
 
 def run_tests(path: str) -> None:
+    """Runs the tests of the job in the file, each when the judge writes a line."""
     line = JudgeLine()
     job = json.loads(Path(path).read_text())
     space: dict[str, Any] = {"__name__": "tests"}
@@ -38,13 +40,15 @@ def run_tests(path: str) -> None:
 
 
 def _make_caller(line: JudgeLine, classes: dict[str, type]) -> Callable[[str], Callable[..., Any]]:
+    """What makes the stand-in of a function by its name."""
+
     def ask(function: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
             answer = next(iter(line))
             try:
                 return wire.rebuild(wire.decode(answer), classes)
-            except Exception as error:  # a test that expects one must not take it for the program's
+            except Exception as error:  # a test that expects an exception must not take this one for the program's
                 os.write(2, f"{type(error).__name__}: {error}".encode())
                 os._exit(1)
 
@@ -54,7 +58,7 @@ def _make_caller(line: JudgeLine, classes: dict[str, type]) -> Callable[[str], C
 
 
 def _make_stand_in(name: str) -> type:
-    """A class that only the program has: an object here holds the arguments that will make it there."""
+    """The stand-in of a class that only the program has: its objects hold the arguments that will make them there."""
 
     def __init__(self: Any, *arguments: Any) -> None:
         self.__dict__[wire.NODE_ARGUMENTS] = arguments

@@ -7,7 +7,7 @@ number may differ by `TOKEN_TOLERANCE`, and an expected integer may be printed w
 absolutely (but not where its digits begin with 0). `caseless` is the same, with upper and lower case alike. By `exact`: every
 character counts.
 
-Values: the same plain data, where a tuple is a list, a boolean is no number, and floats agree within `TOLERANCE`.
+Values: the same plain data, where a tuple is a list, a boolean is not a number, and floats agree within `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", r
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _LONGEST_NUMBER = 400
-"""A longer token is no number that anyone prints: it is compared as text."""
+"""A longer token is compared as text: nobody prints such a number."""
 _PIECES = re.compile(r"(\s+)")
 
 
@@ -38,10 +38,10 @@ def same_text(expected: str, got: str, compare: OutputComparison = "lines") -> b
     if compare == "caseless":
         return same_text(expected.casefold(), got.casefold(), "tokens")
     if compare == "tokens":
-        tokens, printed = expected.split(), got.split()
-        return len(tokens) == len(printed) and all(map(_like_token, tokens, printed))
-    wanted, found = _lines(expected), _lines(got)
-    return len(wanted) == len(found) and all(map(_same_line, wanted, found))
+        expected_tokens, tokens = expected.split(), got.split()
+        return len(expected_tokens) == len(tokens) and all(map(_like_token, expected_tokens, tokens))
+    expected_lines, lines = _split_lines(expected), _split_lines(got)
+    return len(expected_lines) == len(lines) and all(map(_same_line, expected_lines, lines))
 
 
 def same_value(expected: Any, got: Any) -> bool:
@@ -61,11 +61,11 @@ def same_value(expected: Any, got: Any) -> bool:
 def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
     if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
         return False
-    found = dict(pairs)
-    return found.keys() == expected.keys() and all(same_value(part, found[key]) for key, part in expected.items())
+    values = dict(pairs)
+    return values.keys() == expected.keys() and all(same_value(part, values[key]) for key, part in expected.items())
 
 
-def _lines(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     lines = [line.rstrip(_BLANK) for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -75,11 +75,12 @@ def _lines(text: str) -> list[str]:
 def _same_line(expected: str, got: str) -> bool:
     if expected == got:
         return True
-    wanted, found = _PIECES.split(expected), _PIECES.split(got)
-    return len(wanted) == len(found) and all(map(_same_token, wanted, found))
+    expected_pieces, pieces = _PIECES.split(expected), _PIECES.split(got)
+    return len(expected_pieces) == len(pieces) and all(map(_same_token, expected_pieces, pieces))
 
 
 def _same_token(expected: str, got: str) -> bool:
+    """By `lines`."""
     if expected == got:
         return True
     if max(len(expected), len(got)) > _LONGEST_NUMBER or not (_DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(got)):
@@ -88,6 +89,7 @@ def _same_token(expected: str, got: str) -> bool:
 
 
 def _like_token(expected: str, got: str) -> bool:
+    """By `tokens`."""
     if expected == got:
         return True
     if max(len(expected), len(got)) > _LONGEST_NUMBER or not _NUMBER.fullmatch(got):
@@ -101,13 +103,13 @@ def _like_token(expected: str, got: str) -> bool:
 
 
 def _near_whole(expected: int, got: str) -> bool:
-    """Whether a decimal number is an integer but for what rounding leaves: exactly, since floats hold no large integers."""
+    """Whether a decimal number is the integer, rounding aside; in decimals, since floats do not hold large integers exactly."""
     _, _, exponent = got.lower().partition("e")
     return len(exponent) <= 4 and abs(Decimal(got) - expected) <= Decimal(TOKEN_TOLERANCE)
 
 
 def _close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
-    """Neither nan nor an infinity is close to anything."""
+    """Whether two numbers agree within the tolerance. Neither nan nor an infinity is close to anything."""
     try:
         gap = abs(got - expected)
     except OverflowError:  # an integer beyond every float

@@ -1,9 +1,10 @@
-"""`preflab judge`: problems and programs from JSON lines, verdicts to JSON lines, one a program, going on where it stopped.
+"""What `preflab judge` reads and writes: problems and programs as JSON lines, and one line of verdict a program.
 
 A problem: `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` and `hidden_tests`, `time_limit_s` for a test,
 `memory_limit_mb`, `compare` (lines, tokens, caseless, exact), `special` (the source of a program that decides instead). A stdin
 test is `{input, output}`, a call test `{args, expected}`. A program: `program_id`, `problem_id`, `source`. A verdict:
-`program_id`, `verdict`, a `digest_texts` of what was run, and `detail` with the first failing test.
+`program_id`, `verdict`, a `digest` of what was run, and `detail` with the first failing test. A second run goes on where the
+first one stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test, Verdict
 
 _VERDICT_START = b'{"program_id": '
-"""How a verdict begins."""
+"""How the line of a verdict begins."""
 PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
@@ -68,66 +69,66 @@ def _read_task(record: Mapping[str, Any], where: str) -> ProgramTask:
 
 
 def _read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) -> Iterator[Test]:
-    given, wanted = _TEST_FIELDS[mode]
-    found: list[Any] = _require_field(record, field, list, where) if record.get(field) else []
-    for number, test in enumerate(found):
+    input_field, output_field = _TEST_FIELDS[mode]
+    cases: list[Any] = _require_field(record, field, list, where) if record.get(field) else []
+    for number, case in enumerate(cases):
         place = f"{where}: `{field}` {number}"
-        if not isinstance(test, dict) or given not in test or wanted not in test:
-            raise UserError(f"{place} needs `{given}` and `{wanted}`.")
-        case = cast(dict[str, Any], test)
-        made = Test(_require_field(case, given, str if mode == "stdin" else list, place), case[wanted])
+        if not isinstance(case, dict) or input_field not in case or output_field not in case:
+            raise UserError(f"{place} needs `{input_field}` and `{output_field}`.")
+        fields = cast(dict[str, Any], case)
+        test = Test(_require_field(fields, input_field, str if mode == "stdin" else list, place), fields[output_field])
         try:
             if mode == "stdin":
-                (made.input + _require_field(case, wanted, str, place)).encode()
-            wire.encode([made.input, made.output])
+                (test.input + _require_field(fields, output_field, str, place)).encode()
+            wire.encode([test.input, test.output])
         except (UnicodeEncodeError, wire.Foreign) as error:
             raise UserError(f"{place} cannot be passed on: {error}.") from error
-        yield made
+        yield test
 
 
 def read_programs(
     lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, JudgeProblem], done: Mapping[str, str]
 ) -> Iterator[Program]:
-    """The programs that have no verdict yet, or have changed since (`done`: the digests of those that have one). Raises
-    `UserError` for a program of no known problem, or that is there twice."""
-    seen: set[str] = set()
+    """The programs that have no verdict yet, or have changed since. `done`: the digests of those that have a verdict. Raises
+    `UserError` for a program whose problem is not known, or that is there twice."""
+    names: set[str] = set()
     for where, record in lines:
         name = _require_field(record, "program_id", str, where)
-        if name in seen:
+        if name in names:
             raise UserError(f"{where}: the program {name!r} is there twice.")
-        seen.add(name)
-        problem = _require_field(record, "problem_id", str, where)
-        if problem not in problems:
-            raise UserError(f"{where}: there is no problem {problem!r}.")
+        names.add(name)
+        problem_id = _require_field(record, "problem_id", str, where)
+        if problem_id not in problems:
+            raise UserError(f"{where}: there is no problem {problem_id!r}.")
         source = _require_field(record, "source", str, where)
-        asked = problems[problem]
-        program = Program(name, *asked.prepare(source), digest_texts(asked.digest, source))
+        problem = problems[problem_id]
+        program = Program(name, *problem.prepare(source), digest_texts(problem.digest, source))
         if name not in done or done[name] not in ("", program.digest):
             yield program
 
 
 def digest_texts(*parts: str) -> str:
-    """Of a problem, or of one and a program: what was changed is judged again."""
+    """The digest of a problem, or of a problem and a program: where it has changed, the program is judged again."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
-    """The programs that have a verdict in the file, with the digests of what was run ("": not known). A last line that was cut
-    off is no verdict, nor is an `error`. Raises `UserError` where the file holds other things."""
+    """The programs that have a verdict in the file, with the digests of what was run ("": not known). Neither a last line that
+    was cut off nor an `error` is a verdict. Raises `UserError` where the file holds other things."""
     if not path.exists():
         return {}
     try:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
         if not whole and not _VERDICT_START.startswith(rest[: len(_VERDICT_START)]):
             raise ValueError("no beginning of a verdict")
-        found = [json.loads(line) for line in whole.splitlines() if line.strip()]
-        return {line["program_id"]: line.get("digest", "") for line in found if line["verdict"] != "error"}
+        records = [json.loads(line) for line in whole.splitlines() if line.strip()]
+        return {row["program_id"]: row.get("digest", "") for row in records if row["verdict"] != "error"}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{path} holds other things than verdicts: name another file.") from error
 
 
 def drop_verdicts(path: Path, names: Container[str]) -> None:
-    """Takes the lines of these programs out of the file, and one that was cut off."""
+    """Takes the lines of these programs out of the file, and a last line that was cut off."""
     if not path.exists():
         return
     data = path.read_bytes()
@@ -151,7 +152,7 @@ def format_verdict(program: Program, verdict: Verdict) -> str:
 
 
 def _require_field(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any:
-    """A field that must be there; raises `UserError`."""
+    """A field that must be there and of this type; raises `UserError` otherwise."""
     value = record.get(field)
     if not isinstance(value, kind):
         raise UserError(f"{where}: `{field}` must be {'text' if kind is str else 'a list'}.")

@@ -1,6 +1,7 @@
-"""Control groups, where this process may make them: the kernel then measures a run exactly, and holds it to its memory.
+"""Control groups, where this process may make them: the kernel then measures a run exactly, and limits its memory.
 
-Processes are bounded by each run's own user: a group's count falls late, and would refuse a quick successor a fork.
+The number of processes is limited by each run's own user instead: a group's count falls late, so that a run which follows
+quickly would be refused a fork.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _PREFIX = "preflab"
 
 
 class ControlGroup(ABC):
-    """A control group, a fresh one for each run: what a run leaves charged for a while, such as shared memory, is not the next
-    one's. `hierarchies`: the folders below the root in which it must be made."""
+    """A control group, made afresh for each run: what a run leaves charged for a while, such as shared memory, is not charged
+    to the next. `hierarchies`: the folders below the root in which it must be made."""
 
     hierarchies: tuple[str, ...]
 
@@ -33,7 +34,7 @@ class ControlGroup(ABC):
         self.folders: dict[str, Path] = {}
 
     def open(self, memory: int) -> None:
-        """Ready for a run of `memory` bytes at most."""
+        """Makes the group for a run of `memory` bytes at most."""
         self.close()
         self.runs += 1
         self.folders = {part: GROUPS_ROOT / part / f"{self.name}-{self.runs}" for part in self.hierarchies}
@@ -46,7 +47,7 @@ class ControlGroup(ABC):
             (folder / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        """The run's group goes; one whose last process is not yet gone is left to `sweep_groups`."""
+        """Removes the run's group; one whose last process has not ended yet is left to `sweep_groups`."""
         for folder in self.folders.values():
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -57,7 +58,8 @@ class ControlGroup(ABC):
 
     @abstractmethod
     def usage(self) -> Usage:
-        """The kernel sees to the memory: what the group holds is partly cache, which it takes back before it kills."""
+        """What the group has used. Its memory counts as 0: the kernel limits it, and what the group holds is partly cache,
+        which the kernel takes back before it kills a process."""
 
 
 class GroupVersion1(ControlGroup):
@@ -83,19 +85,19 @@ class GroupVersion2(ControlGroup):
             (self.folders[""] / "memory.swap.max").write_text("0")
 
     def usage(self) -> Usage:
-        told = {
+        counts = {
             line.split()[0]: int(line.split()[1])
             for file in ("cpu.stat", "memory.events")
-            for line in self._lines(file)
+            for line in self._read_lines(file)
         }
-        return Usage(told["usage_usec"] * 1e-6, 0, told["oom_kill"] > 0)
+        return Usage(counts["usage_usec"] * 1e-6, 0, counts["oom_kill"] > 0)
 
-    def _lines(self, file: str) -> list[str]:
+    def _read_lines(self, file: str) -> list[str]:
         return (self.folders[""] / file).read_text().splitlines()
 
 
 def make_group() -> ControlGroup | None:
-    """A group under a name that nobody else has; None where this process may make none."""
+    """A group under a name that nobody else has; None where this process may not make one."""
     kind = find_group_kind()
     with _lock:
         return kind and kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}")
@@ -103,7 +105,7 @@ def make_group() -> ControlGroup | None:
 
 @cache
 def find_group_kind() -> type[ControlGroup] | None:
-    """The kind of group that can be made here: tried, not assumed."""
+    """The kind of group that can be made here, found by making one; None where none can."""
     for kind in (GroupVersion1, GroupVersion2):
         probe = kind(f"{_PREFIX}-{os.getpid()}-probe")
         try:
@@ -127,7 +129,7 @@ def sweep_groups() -> None:
                 continue
             with contextlib.suppress(OSError):
                 pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
-                if 0 in pids:  # of another container, which is not seen from here, and may live
+                if 0 in pids:  # a process of another container, which is not seen from here and may be alive
                     continue
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)

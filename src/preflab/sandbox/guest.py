@@ -1,7 +1,7 @@
-"""Runs inside the sandbox, beside the program: imports it, calls one of its functions for each line that comes.
+"""Runs inside the sandbox, beside the program: imports it, and calls one of its functions for each line that it reads.
 
-The judge writes a line, `[function, arguments, named arguments]`, and waits for one, the value. Nothing here is trusted:
-what it writes is an answer and never a verdict.
+The judge writes a line, `[function, arguments, named arguments]`, and waits for a line with the value. The judge trusts
+nothing here: what this process writes is an answer and never a verdict.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from preflab.sandbox.line import JudgeLine
 
 
 def answer_calls(path: str, *nodes: str) -> None:
+    """`nodes`: the names of the program's classes whose objects may cross."""
     line = JudgeLine()
     spec = importlib.util.spec_from_file_location("solution", path)
     assert spec is not None and spec.loader is not None
@@ -37,8 +38,8 @@ def answer_calls(path: str, *nodes: str) -> None:
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
-    """A function of the module, or `Class.method` of a fresh object; a function that is not there is looked for in the class
-    `Solution`, as competitions have it."""
+    """A function of the module, or `Class.method` of a fresh object. A function that the module lacks is looked for in its
+    class `Solution`, as competitions ask for it."""
     owner, _, method = name.rpartition(".")
     if not owner and not hasattr(module, name) and hasattr(module, "Solution"):
         owner = "Solution"

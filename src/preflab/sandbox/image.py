@@ -1,7 +1,8 @@
 """The read-only root that programs see: Python's standard library, the shared libraries that it needs, and a shell.
 
-Built once for an interpreter and kept in a cache. In it are one third-party package, of preflab only the program's side of a
-call, and nothing of the machine's own; every file belongs to who built it, so that a sandboxed user reads and cannot write.
+Built once for an interpreter and kept in a cache. It also holds one third-party package, and of preflab the program's side of
+a call alone; nothing of the machine's own. Every file belongs to the user who built it, so that a sandboxed user can read it
+and cannot write to it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from preflab.errors import UserError
 from preflab.sandbox.walls import INNER_PYTHON
 
 SANDBOX_PACKAGES = ("sortedcontainers",)
-"""What programs may import beside the standard library: pure Python, which LeetCode has and reference solutions use."""
+"""What programs may import beside the standard library: pure Python that LeetCode has and reference solutions use."""
 _GUEST_FILES = ("guest.py", "checker.py", "line.py", "wire.py")
 _LEFT_OUT_NAMES = (
     "site-packages",
@@ -43,25 +44,25 @@ _UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not
 
 
 def find_image() -> Path:
-    """The image of this interpreter, built where it is not there yet. Two builders at once are one too many, not wrong."""
+    """The image of this interpreter, built where it is not there yet. Two processes may build it at once: one copy stays."""
     place = _image_cache() / f"image-{_image_key()}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
+        building = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
         try:
-            _build(made)
-            made.chmod(0o755)
-            made.rename(place)
+            _build(building)
+            building.chmod(0o755)
+            building.rename(place)
         except OSError:
             if not place.exists():
                 raise
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(building, ignore_errors=True)
     return place
 
 
 def _image_cache() -> Path:
-    """Root's lies where the users that it drops to may look; another user's in the home."""
+    """Root's cache lies where the users that programs run as may read it, another user's in the home."""
     if os.geteuid() == 0:
         return Path("/var/cache/preflab/sandbox")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
@@ -87,13 +88,13 @@ def _build(root: Path) -> None:
     shutil.copytree(library, inside, ignore=_choose_left_out, symlinks=False)
     programs = {INNER_PYTHON: Path(os.path.realpath(sys.executable)), "/bin/sh": Path(os.path.realpath("/bin/sh"))}
     copy_with_libraries(root, programs, extensions=(inside / "lib-dynload").glob("*.so"))
-    ours = inside / "preflab"  # beside the standard library: where a Python looks for packages differs by who built it
+    ours = inside / "preflab"  # beside the standard library: each build of Python looks for packages elsewhere
     for name in _GUEST_FILES:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
     for name in SANDBOX_PACKAGES:
-        found = importlib.util.find_spec(name)
-        assert found is not None and found.origin is not None
-        shutil.copytree(Path(found.origin).parent, inside / name, ignore=_choose_left_out)
+        package = importlib.util.find_spec(name)
+        assert package is not None and package.origin is not None
+        shutil.copytree(Path(package.origin).parent, inside / name, ignore=_choose_left_out)
     for folder in (ours, ours / "sandbox"):
         (folder / "__init__.py").touch()
     compileall.compile_dir(root, quiet=2, invalidation_mode=_UNCHECKED, stripdir=str(root), prependdir="/")
@@ -109,8 +110,8 @@ def copy_with_libraries(root: Path, programs: Mapping[str, Path], *, extensions:
     """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load."""
     needed = _find_libraries([*programs.values(), *extensions])
     libraries = {str(path): path for path in needed | _find_late_libraries(needed)}
-    for place, found in {**libraries, **programs}.items():
-        _copy(found, root / place.lstrip("/"))
+    for place, file in {**libraries, **programs}.items():
+        _copy(file, root / place.lstrip("/"))
 
 
 def _choose_left_out(folder: str, names: list[str]) -> set[str]:
@@ -128,20 +129,20 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
 
 
 def _find_late_libraries(needed: Iterable[Path]) -> set[Path]:
-    """What the C library loads when it wants it: without libgcc a program of daemon threads cannot end."""
+    """What the C library loads while a program runs: without libgcc a program with daemon threads cannot end."""
     return {path for each in needed if (path := each.with_name("libgcc_s.so.1")).exists()}
 
 
 def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
     """The shared libraries that the loader would take, under the names by which it asks for them."""
-    found: set[Path] = set()
+    libraries: set[Path] = set()
     for binary in binaries:
-        told = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False)
-        for line in told.stdout.splitlines():
+        listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False)
+        for line in listing.stdout.splitlines():
             words = line.replace("=>", " ").split()
-            found |= {Path(word) for word in words if word.startswith("/")}
-    if not found:
+            libraries |= {Path(word) for word in words if word.startswith("/")}
+    if not libraries:
         raise UserError(
             "`ldd` finds no shared library of this Python: the sandbox cannot be furnished. Install libc-bin."
         )
-    return found
+    return libraries

@@ -32,9 +32,9 @@ TestedAnswers = Sequence[tuple[str, Sequence[Test]]]
 UNJUDGED: ProgramOutcome = "error"
 """The outcome by which a judge says that it could not judge."""
 _MOST_VERDICTS = 20_000
-"""Verdicts that are kept: policies repeat themselves."""
+"""How many verdicts are kept: policies repeat themselves."""
 AHEAD = 4
-"""Programs for each worker that are read before they are judged: a file of any length needs little memory."""
+"""How many programs for each worker are read before they are judged, so that a file of any length needs little memory."""
 
 
 class Judge(ABC):
@@ -74,8 +74,8 @@ class Judge(ABC):
 
 
 class SandboxJudge(Judge):
-    """Runs answers as Python programs. Opened on its first use, since many who open a testbed judge nothing; closed with the
-    testbed. `workers`: programs at once, 0 for one a core."""
+    """Runs answers as Python programs. Its pool opens with the first answer, since many who open a testbed judge nothing, and
+    closes with the testbed. `workers`: programs at once, 0 for one a core."""
 
     deterministic = False  # near a limit of time or memory, a verdict depends on the machine
 
@@ -88,8 +88,8 @@ class SandboxJudge(Judge):
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """The same program against the same tests is run once. A failure of the machine is not kept.
 
-        Tests are known by what they are and not by what is in them: a verdict keeps its tests, or others might be born in
-        their place."""
+        Tests are told apart by their identity, not by what is in them. A verdict therefore keeps its tests: if they were gone,
+        others could get the same identity."""
         programs = [build_program(text, tests) for text, tests in answers]
         keys = [
             (hashlib.sha256(source.encode(errors="surrogatepass")).digest(), tuple(map(id, task.tests)))
@@ -121,7 +121,7 @@ class SandboxJudge(Judge):
 
 
 class Program(NamedTuple):
-    """`digest`: of the program and what it is judged by, where somebody asks for it."""
+    """A program with what it must do. `digest`: of both, where `preflab judge` needs it."""
 
     id: str
     source: str
@@ -130,7 +130,7 @@ class Program(NamedTuple):
 
 
 class Pool:
-    """Workers that are free, and the threads that take them."""
+    """The workers that are free, and the threads that take them."""
 
     def __init__(self, workers: list[Worker], threads: ThreadPoolExecutor) -> None:
         self.size, self.threads = len(workers), threads
@@ -139,7 +139,7 @@ class Pool:
             self.free.put(worker)
 
     def judge(self, programs: Iterable[Program]) -> Iterator[tuple[Program, Verdict]]:
-        """Every program with its verdict, in the order in which they are done."""
+        """Every program with its verdict, in the order in which verdicts come."""
         waiting = iter(programs)
         pending: dict[Future[Verdict], Program] = {}
         while True:

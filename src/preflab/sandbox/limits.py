@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 MEGABYTE = 1 << 20
 BUSY = 5.0
-"""Seconds of wall time that a second of CPU time may take, so that a busy machine fails no honest program."""
+"""Seconds of wall time that a second of CPU time may take, so that no honest program fails on a busy machine."""
 _NOMINAL = 0.0175
 """CPU seconds of `_time_loop` on the machine that the default limits were chosen on (3 GHz, CPython 3.11)."""
 
 
 class Limits(NamedTuple):
-    """`cpu_s`: CPU time of all the program's processes together, which decides; `wall_s` stands behind it, for programs that
-    sleep. `memory_mb`: of all processes together. `output_mb`: what is read of standard output. `disk_mb`: of /tmp."""
+    """`cpu_s`: CPU time of all the program's processes together, which is the limit that decides; `wall_s` stops programs that
+    sleep. `memory_mb`: of all processes together. `output_mb`: of standard output. `disk_mb`: of /tmp."""
 
     cpu_s: float = 10.0
     wall_s: float = 60.0
@@ -26,21 +26,21 @@ class Limits(NamedTuple):
 
 
 def derive_wall_limit(cpu_s: float) -> float:
-    """The wall limit behind a CPU limit."""
+    """The limit of wall time that belongs to a limit of CPU time."""
     return BUSY * cpu_s + 5.0
 
 
 @functools.cache
 def measure_machine_factor() -> float:
-    """By what this machine's Python is slower than the one that time limits were chosen on, at least 1: measured once, the
-    best of five."""
+    """How many times slower this machine's Python is than the one that time limits were chosen on, at least 1. Measured once,
+    as the best of five."""
     return max(1.0, min(_time_loop() for _ in range(5)) / _NOMINAL)
 
 
 def _time_loop() -> float:
     started = time.process_time()
-    total, seen = 0, dict[int, int]()
+    total, totals = 0, dict[int, int]()
     for number in range(200_000):
         total += number * number % 7
-        seen[number & 1023] = total
+        totals[number & 1023] = total
     return time.process_time() - started

@@ -1,7 +1,7 @@
 """One sandboxed process from start to end, under its limits, seen from outside.
 
-`open_box` starts it; `ask` writes to it and reads until a line has come, `finish` until it has ended. Both stop at the first
-limit that is passed. When a box is closed nothing of it is left.
+`open_box` starts it; `ask` writes to it and reads until a line has come, `finish` reads until it has ended. Both stop at the
+first limit that is passed. When a box is closed, nothing of it is left.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from preflab.sandbox.usage import Tree, Usage
 from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 
 PassedLimit = Literal["", "timeout", "memory", "output-limit"]
-_GLANCE_SECONDS = 0.02  # seconds between two looks at what is used
-_SMALL_READ = 4096  # bytes; who writes less at once has little to say
-_ERROR_BYTES = 4096  # bytes of standard error that are kept, the last ones
-_STARTING_SECONDS = 10.0  # seconds that the walls may take
+_GLANCE_SECONDS = 0.02  # between two looks at what is used
+_SMALL_READ = 4096  # bytes: after a read of fewer, the next one waits a little
+_ERROR_BYTES = 4096  # the last bytes of standard error, which are kept
+_STARTING_SECONDS = 10.0  # that the walls may take
 
 
 class NotStarted(Exception):
@@ -68,8 +68,8 @@ class Box:
         self.selector.register(self.ended, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
-        """Writes a line and reads one, under `fresh` limits of time or what is left of them; None where none came. Who has
-        spoken before being asked is not asked: the answer is an empty line, which is no value."""
+        """Writes a line and reads the line that answers it; None where none came. `fresh`: the limits of time begin anew. A
+        program that has written before it was asked is not asked: its answer is then the empty line, which is not a value."""
         if self.over or self.code is not None:
             return None
         if self.output:
@@ -80,13 +80,13 @@ class Box:
         self.selector.register(self._stdin, selectors.EVENT_WRITE)
         self._watch(until=b"\n")
         if self.unsent:
-            self._sent(len(self.unsent))
+            self._drop_sent(len(self.unsent))
         answer, newline, rest = bytes(self.output).partition(b"\n")
         self.output = bytearray(rest)
         return answer if newline else None
 
     def idle(self, *others: Box) -> float:
-        """Seconds since it was asked that its CPU time, and that of `others` that it waited for, does not explain."""
+        """How many of the seconds since it was asked its CPU time, and that of `others` that it waited for, do not explain."""
         worked = sum(box.meter.usage().cpu_s - box.spent for box in (self, *others))
         return max(0.0, time.monotonic() - self.began - BUSY * worked)
 
@@ -96,7 +96,7 @@ class Box:
             self._watch()
 
     def kill(self) -> None:
-        """Ends everything in the sandbox and waits for the end of it."""
+        """Ends everything in the sandbox, and waits until it has ended."""
         for descriptor in (self.first, self.ended):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -109,38 +109,38 @@ class Box:
         return self.process.stdin
 
     def _watch(self, until: bytes = b"") -> None:
-        """Writes and reads until there is what it waits for, the program has ended, or a limit is passed."""
-        searched, sipped = 0, False
+        """Writes and reads until the output holds `until`, the program has ended, or a limit is passed."""
+        searched, small_read = 0, False
         while not (until and until in memoryview(self.output)[searched:].tobytes()):
-            if sipped:
-                time.sleep(_GLANCE_SECONDS / 10)  # who drips is read more seldom
+            if small_read:
+                time.sleep(_GLANCE_SECONDS / 10)  # a program that writes little at a time is read less often
             searched = len(self.output)
             ready = {key.fileobj for key, _ in self.selector.select(_GLANCE_SECONDS)}
             if self.unsent and self._stdin in ready:
                 self._send()
-            read = [self._read(stream) for stream in (self.process.stdout, self.process.stderr) if stream in ready]
-            if not self._within():
+            counts = [self._read(stream) for stream in (self.process.stdout, self.process.stderr) if stream in ready]
+            if not self._keeps_limits():
                 return
-            if self.ended in ready and not any(read):
+            if self.ended in ready and not any(counts):
                 self._reap()
                 return
-            sipped = 0 < sum(read) < _SMALL_READ
+            small_read = 0 < sum(counts) < _SMALL_READ
 
     def _send(self) -> None:
         try:
-            self._sent(os.write(self._stdin.fileno(), self.unsent))
+            self._drop_sent(os.write(self._stdin.fileno(), self.unsent))
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            self._sent(len(self.unsent))  # what it has to say of that is on its way
+            self._drop_sent(len(self.unsent))  # what the program writes of that is still on its way
 
-    def _sent(self, count: int) -> None:
+    def _drop_sent(self, count: int) -> None:
         self.unsent = self.unsent[count:]
         if not self.unsent:
             self.selector.unregister(self._stdin)
 
     def _read(self, stream: IO[bytes] | None) -> int:
-        """How many bytes there were to read."""
+        """Reads what a stream holds; returns how many bytes."""
         assert stream is not None
         try:
             data = os.read(stream.fileno(), MEGABYTE)
@@ -155,34 +155,36 @@ class Box:
             del self.errors[:-_ERROR_BYTES]
         return len(data)
 
-    def _within(self) -> bool:
-        """Whether every limit is kept; the first one that is not ends the program. What it uses is looked at now and then."""
+    def _keeps_limits(self) -> bool:
+        """Whether the program keeps every limit; the first one that it passes ends it. What it uses is read every
+        `_GLANCE_SECONDS`."""
         if len(self.output) > self.limits.output_mb * MEGABYTE:
             self.over = "output-limit"
         elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:
             self.glanced = time.monotonic()
-            self.over = self._passed(self.meter.usage())
+            self.over = self._compare_usage(self.meter.usage())
         if self.over:
             self.kill()
         return not self.over
 
-    def _passed(self, used: Usage) -> PassedLimit:
+    def _compare_usage(self, used: Usage) -> PassedLimit:
         if used.cpu_s - self.spent > self.limits.cpu_s or time.monotonic() - self.began > self.limits.wall_s:
             return "timeout"
         return "memory" if used.killed or used.memory > self.limits.memory_mb * MEGABYTE else ""
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if self.meter.usage().killed:  # the walls' own process perhaps
+        if self.meter.usage().killed:  # perhaps the process of the walls
             self.over = "memory"
         elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
-        self.code = 128 - code if code > 128 else code  # bubblewrap tells of a signal as a shell does
+        self.code = 128 - code if code > 128 else code  # bubblewrap reports a signal as a shell does
         self.kill()
 
 
 class Pipes:
-    """What the walls say (`status`) and hear: something in `hold` lets the program begin."""
+    """The pipes to the walls: they report in `status`, and begin the program when something can be read in `hold`.
+    `descriptors`: their ends of these and of what they read."""
 
     def __init__(self, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, source: bytes, calls: bytes) -> None:
         self.status, status = os.pipe()
@@ -192,36 +194,36 @@ class Pipes:
         _close_later(ours, self.hold)
         _close_later(theirs, hold)
         program, filters = (_close_later(theirs, _make_memory_file(content)) for content in (source, calls))
-        self.given = Descriptors(program, filters, status, hold)
-        self.told = b""
+        self.descriptors = Descriptors(program, filters, status, hold)
+        self.report = b""
 
-    def first_process(self) -> int:
-        """The process that is number 1 inside. Raises `NotStarted`."""
+    def await_first_process(self) -> int:
+        """Waits for the process that is number 1 inside. Raises `NotStarted`."""
         end = time.monotonic() + _STARTING_SECONDS
-        while b"\n" not in self.told:
+        while b"\n" not in self.report:
             if not _wait_readable(self.status, max(0.0, end - time.monotonic())):
                 raise NotStarted(f"bubblewrap does not answer for {_STARTING_SECONDS:g} s")
             data = os.read(self.status, 4096)
             if not data:
                 raise NotStarted("bubblewrap ended at once")
-            self.told += data
-        return int(json.loads(self.told.partition(b"\n")[0])["child-pid"])
+            self.report += data
+        return int(json.loads(self.report.partition(b"\n")[0])["child-pid"])
 
     def has_started(self) -> bool:
-        """Of a sandbox that has ended: whether the program ever began. Only bubblewrap writes here."""
+        """Whether the program of a sandbox that has ended ever began. Only bubblewrap writes to this pipe."""
         while data := os.read(self.status, 4096):
-            self.told += data
-        return b"exit-code" in self.told
+            self.report += data
+        return b"exit-code" in self.report
 
 
 def _close_later(stack: contextlib.ExitStack, descriptor: int) -> int:
-    """The descriptor, which is closed with the stack."""
+    """Returns the descriptor, which is closed with the stack."""
     stack.callback(os.close, descriptor)
     return descriptor
 
 
 def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
-    """Whether there is something to read within so many seconds (None: however long it takes)."""
+    """Waits until there is something to read, at most so many seconds (None: however long it takes); whether there is."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
@@ -251,11 +253,11 @@ def open_box(
         with contextlib.ExitStack() as theirs:
             pipes = Pipes(stack, theirs, source, walls.filter)
             feed = subprocess.PIPE if stdin is None else _close_later(theirs, _make_memory_file(stdin))
-            start = walls.start(run, limits, pipes.given)
-            process = _start_process(start, feed, pipes.given)
+            start = walls.start(run, limits, pipes.descriptors)
+            process = _start_process(start, feed, pipes.descriptors)
         stack.callback(_end_process, process)
         try:
-            inside = pipes.first_process()
+            inside = pipes.await_first_process()
             first = os.pidfd_open(inside)
             stack.callback(_end_first_process, first)
             _hand_over_streams(process, start.user)
@@ -266,20 +268,20 @@ def open_box(
         except OSError as error:
             raise NotStarted(f"{error} {_read_last_words(process)}".strip()) from None
         box = Box(stack, process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
-        with contextlib.suppress(BrokenPipeError):  # they fell at once: `finish` will say so
+        with contextlib.suppress(BrokenPipeError):  # the walls ended at once, which `finish` will find
             os.write(pipes.hold, b"1")
         yield box
 
 
 def _hand_over_streams(process: subprocess.Popen[bytes], user: int | None) -> None:
-    """What the program reads and writes becomes its user's own, so that it may open it by name."""
+    """Gives what the program reads and writes to its user, so that the program may open it by name."""
     for stream in (process.stdin, process.stdout, process.stderr):
         if user is not None and stream is not None:
             os.fchown(stream.fileno(), user, user)
 
 
 def _end_first_process(first: int) -> None:
-    """The sandbox's first process ended, whatever happened before, and waited for where it has become ours."""
+    """Ends the sandbox's first process, whatever happened before, and reaps it where it has become a child of this one."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(first, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -288,13 +290,13 @@ def _end_first_process(first: int) -> None:
 
 
 def _read_last_words(process: subprocess.Popen[bytes]) -> str:
-    """What the walls say of their own fall, where they have fallen."""
+    """What the walls wrote before they ended, where they have ended."""
     return "" if process.poll() is None else process.communicate()[1].decode(errors="replace")
 
 
-def _start_process(start: StartCommand, stdin: int, given: Descriptors) -> subprocess.Popen[bytes]:
-    """Starts the command as its user. Another program changes the user where there is one: were it done here, this process
-    would be copied first, all its tables of memory, which in one that trains costs more than the whole sandbox."""
+def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> subprocess.Popen[bytes]:
+    """Starts the command as its user. Where possible another program changes the user: if this process did it, the kernel
+    would first copy all its tables of memory, which in a process that trains costs more than the whole sandbox."""
     changed = start.user is not None and _can_set_user()
     user = None if changed else start.user
     words = ["setpriv", f"--reuid={start.user}", f"--regid={start.user}", "--clear-groups", "--"] if changed else []
@@ -304,7 +306,7 @@ def _start_process(start: StartCommand, stdin: int, given: Descriptors) -> subpr
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=given,
+            pass_fds=descriptors,
             user=user,
             group=user,
             extra_groups=None if user is None else [],
@@ -317,15 +319,15 @@ def _start_process(start: StartCommand, stdin: int, given: Descriptors) -> subpr
 @cache
 def _can_set_user() -> bool:
     """Whether there is a `setpriv` that changes users (util-linux; busybox has a lesser one)."""
-    tried = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
     try:
-        return subprocess.run(tried, capture_output=True, check=False, env={"PATH": os.defpath}).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False, env={"PATH": os.defpath}).returncode == 0
     except OSError:
         return False
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:
-    """Whatever happened before the walls stood."""
+    """Ends the process of the walls, whatever happened before they stood."""
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):

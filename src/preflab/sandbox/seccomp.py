@@ -1,8 +1,8 @@
 """The system calls that a program may not make, as a filter that the kernel runs (classic BPF).
 
-Calls that no honest program makes end it (`KILLED`: the run is `forbidden`): other processes' memory, namespaces, mounts,
-keyrings, kernel modules. Calls that libraries try and do without are answered "not there" (`_ABSENT`), and so is every call
-newer than the newest that this file knows. Sockets are local or of the internet families, which lead nowhere in an
+Calls that no honest program makes end the program, and its outcome is `forbidden`: other processes' memory, namespaces,
+mounts, keyrings, kernel modules. Calls that libraries try and can do without are answered "not there" (`_ABSENT`), and so is
+every call newer than the newest that this file knows. Sockets are local or of the internet families, which lead nowhere in an
 empty network namespace; the families that reach the kernel or the host (netlink, packet, vsock, alg) are refused.
 """
 
@@ -68,32 +68,37 @@ _ABSENT = (
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
     "shmget", "semget", "msgget", "sync", "syncfs",
 )  # fmt: skip
-"""clone3 hides its flags from the filter; the C library falls back on clone. Shared memory that is mapped nowhere could not be
-counted (Python's own lies in files)."""
-_INSPECTED = ("clone", "socket", "socketpair", "pidfd_open")  # these may be made, the first three as the filter says
+"""clone3 hides its flags from the filter, and the C library falls back on clone. Shared memory that no process has mapped could
+not be counted (Python's own lies in files)."""
+_INSPECTED = (
+    "clone",
+    "socket",
+    "socketpair",
+    "pidfd_open",
+)  # programs may make these calls, the first three as the filter says
 
 
 def build_filter(machine: str = platform.machine()) -> bytes:
-    """The filter as `struct sock_filter[]`. Raises `UserError` for an architecture whose calls are not known here."""
+    """The filter as `struct sock_filter[]`. Raises `UserError` for an architecture whose calls this file does not know."""
     if machine not in _MACHINES:
         raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
-    killed = [number for name, number in calls.items() if name not in _ABSENT and name not in _INSPECTED]
+    forbidden = [number for name, number in calls.items() if name not in _ABSENT and name not in _INSPECTED]
     code = [
         *_load(_ARCHITECTURE),
         *_unless(_EQUAL, audit, _KILL),
         *_load(_CALL_NUMBER),
         *_when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS),  # x32's numbers begin at 2^30: they are above, too
     ]
-    for number in sorted(killed):
+    for number in sorted(forbidden):
         code += _when(_EQUAL, number, _KILL)
     for name in _ABSENT:
         if name in calls:
             code += _when(_EQUAL, calls[name], _ERRNO | _ENOSYS)
     code += _inspect_call(calls["clone"], [*_load(_ARGUMENT), *_when(_ANY_BIT, _NAMESPACES, _KILL)])
     for name in ("socket", "socketpair"):
-        known = [line for family in _FAMILIES for line in _when(_EQUAL, family, _ALLOW)]
-        code += _inspect_call(calls[name], [*_load(_ARGUMENT), *known, *_answer_with(_ERRNO | _EAFNOSUPPORT)])
+        allowed = [line for family in _FAMILIES for line in _when(_EQUAL, family, _ALLOW)]
+        code += _inspect_call(calls[name], [*_load(_ARGUMENT), *allowed, *_answer_with(_ERRNO | _EAFNOSUPPORT)])
     code += _answer_with(_ALLOW)
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
@@ -119,5 +124,5 @@ def _unless(test: int, operand: int, answer: int) -> list[_Instruction]:
 
 
 def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instruction]:
-    """The lines for one call alone; where they do not answer, the call's number is loaded again."""
+    """The lines that look at one call; where they do not answer, the call's number is loaded again."""
     return [(_EQUAL, 0, len(lines) + 1, number), *lines, *_load(_CALL_NUMBER)]

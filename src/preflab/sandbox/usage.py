@@ -1,4 +1,4 @@
-"""What a sandbox uses, summed from outside over its processes. `groups` has what measures exactly, where there is that."""
+"""What a sandbox uses, summed from outside over its processes. `groups` measures exactly, where it can."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(NamedTuple):
-    """`cpu_s`: of all processes, those that ended included; `memory`: bytes, now, where nobody else looks after them;
-    `killed`: the kernel ended a process for want of memory."""
+    """`cpu_s`: of all processes, those that have ended included; `memory`: bytes in use now, 0 where the kernel limits them;
+    `killed`: the kernel ended a process because memory ran out."""
 
     cpu_s: float
     memory: int
@@ -22,9 +22,9 @@ class Usage(NamedTuple):
 
 
 class Tree:
-    """The processes below one, read from /proc. CPU time of processes that ended counts once their parent has reaped them.
-
-    Memory is the sum of what each holds; above `memory` bytes, where it begins to matter, shared pages are counted once.
+    """A process and its descendants, read from /proc. The CPU time of processes that have ended counts once their parent has
+    reaped them. Memory is the sum of what each process holds; where the sum exceeds `memory` bytes, shared pages are counted
+    once.
     """
 
     def __init__(self, root: int, memory: int) -> None:
@@ -39,14 +39,14 @@ class Tree:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += sum(map(int, fields[11:15])) * _TICK
                 memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-        self.most = max(self.most, cpu)  # what is forgotten with an orphan was seen before
+        self.most = max(self.most, cpu)  # the time of an orphan is forgotten, and was counted before
         if memory > self.memory:
             memory = sum(map(_read_proportional_memory, pids))
         return Usage(self.most, memory, False)
 
 
 def _read_proportional_memory(pid: int) -> int:
-    """Bytes of a process, where a page that n processes share counts as 1/n."""
+    """The bytes of a process; a page that n processes share counts as 1/n."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024

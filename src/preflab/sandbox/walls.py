@@ -1,4 +1,4 @@
-"""What a backend offers: a way to start a command between its walls. `process` does the rest."""
+"""What a backend offers: a way to start a command between its walls. `process` does everything else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INNER_ENVIRONMENT = {
 
 
 class Descriptors(NamedTuple):
-    """What a starting sandbox reads and writes: the program's `source`, the `filter` of calls, `status` (where it reports
+    """What a starting sandbox reads and writes: the program's `source`, the `filter` of calls, `status` (where it writes
     `{"child-pid": N}` when it stands and `{"exit-code": N}` when it has ended, a line each), `hold` (it waits until something
     can be read there)."""
 
@@ -38,15 +38,15 @@ class Descriptors(NamedTuple):
 
 
 class StartCommand(NamedTuple):
-    """How to start a sandboxed process: the command, and the user to start it as (None: as we are)."""
+    """How to start a sandboxed process: the command, and the user to start it as (None: the user of this process)."""
 
     command: list[str]
     user: int | None
 
 
 class Walls(ABC):
-    """A backend, opened. `filter`: what is to be read from the descriptor of that name. `not_stopped`: what a program may do
-    in spite of it, in words, of which every judge that uses it is warned; empty where there is nothing."""
+    """A backend, opened. `filter`: what the sandbox reads from the descriptor of that name. `not_stopped`: what a program can
+    do in spite of the walls, in words, which is logged as a warning wherever they are used; empty where there is nothing."""
 
     filter: bytes = b""
     not_stopped: str = ""

@@ -1,14 +1,14 @@
 """How arguments and results cross between the judge and a program: JSON of plain data, tagged, bounded, never executed.
 
-None, booleans, floats, text and small integers are JSON's own, a list is an array. What JSON lacks is an object of one
+None, booleans, floats, text and small integers are JSON's own; a list is an array. What JSON lacks is an object with one
 key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a dictionary as pairs, `b` bytes
 in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a range, `g` an iterator (what it yields), `y` one of
-Python's own types. Nodes, the objects of a problem's own classes, may share
-and meet in circles: `n`, at the very top, holds the value and a table of nodes, each its class's name, the arguments that
-made it (null: none are known) and its attributes as pairs; inside, `r` is a place in the table.
+Python's own types. Nodes are the objects of a problem's own classes. They may share parts and point at each other in circles:
+`n`, at the very top, holds the value and a table of nodes, each row its class's name, the arguments that made it (null: not
+known) and its attributes as pairs; inside, `r` is a place in the table.
 
-The program's side stands in the sandbox beside the program, which may garble it. Nothing is lost: garbled is wrong. The
-judge's side (`decode`) therefore builds no hash table of what it reads, whose keys could be made to collide.
+The program's side runs in the sandbox beside the program, which may garble it. A garbled value is a wrong answer. The judge's
+side (`decode`) builds no hash table of what it reads, because a program could make the keys collide.
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from typing import Any, NamedTuple
 _DEPTH = 200
 """How deep a value may be nested."""
 _SMALL = 2**53
-"""Integers below it, in absolute value, are JSON numbers."""
-
-
+"""Integers that are smaller, in absolute value, are JSON numbers."""
 NODE_ARGUMENTS = "_arguments"
-"""Where a node keeps the arguments that made it, if it does."""
+"""The attribute in which a node keeps the arguments that made it, if it keeps them."""
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
 }
@@ -35,19 +33,19 @@ _NO_CLASSES: Mapping[str, type] = {}
 
 
 class Foreign(ValueError):
-    """A value that is no plain data, or text that is no value."""
+    """A value that is not plain data, or text that is not a value."""
 
 
 class Tagged(NamedTuple):
-    """A decoded value that JSON does not have; `items` are decoded, pairs of two for a dictionary."""
+    """A decoded value of a kind that JSON lacks; its `items` are decoded, and are pairs for a dictionary."""
 
     tag: str
     items: Any
 
 
 def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
-    """A value as one line of ASCII; objects of the `classes` are nodes. Raises `Foreign` for what is no plain data, or nested
-    deeper than `_DEPTH`."""
+    """A value as one line of ASCII; objects of the `classes` are nodes. Raises `Foreign` for what is not plain data, or is
+    nested deeper than `_DEPTH`."""
     nodes = _Nodes(classes)
     plain = _encode_value(value, _DEPTH, nodes)
     table = nodes.table()
@@ -63,8 +61,8 @@ def decode(text: str | bytes) -> Any:
 
 
 def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
-    """A decoded value as the Python object that it was, nodes as objects of the `classes`. Raises `Foreign` where there is
-    none, such as a set of lists or a node of another class."""
+    """A decoded value as the Python object that it was, with nodes as objects of the `classes`. Raises `Foreign` where there is
+    no such object, as for a set of lists or a node of another class."""
     try:
         if not (isinstance(value, Tagged) and value.tag == "n"):
             return _rebuild_value(value, [])
@@ -85,28 +83,28 @@ class _Nodes:
         self.kinds = tuple(classes.values())
         self.names = {kind: name for name, kind in classes.items()}
         self.places: dict[int, int] = {}
-        self.met: list[Any] = []
+        self.nodes: list[Any] = []
 
     def place(self, node: Any) -> int:
         if id(node) not in self.places:
-            self.places[id(node)] = len(self.met)
-            self.met.append(node)
+            self.places[id(node)] = len(self.nodes)
+            self.nodes.append(node)
         return self.places[id(node)]
 
     def table(self) -> list[Any]:
-        """Every node that can be reached, however far: one after the other, so that a long list nests nothing."""
+        """Every node that can be reached, one row after the other, so that a long linked list is not nested deeply."""
         rows: list[Any] = []
-        for node in self.met:  # grows while it is read
+        for node in self.nodes:  # the list grows while it is read
             attributes = _read_attributes(node)
             arguments = attributes.pop(NODE_ARGUMENTS, None)
-            made = None if arguments is None else _encode_value(list(arguments), _DEPTH, self)
+            made_by = None if arguments is None else _encode_value(list(arguments), _DEPTH, self)
             parts = [[name, _encode_value(part, _DEPTH, self)] for name, part in attributes.items()]
-            rows.append([self.names[next(kind for kind in type(node).__mro__ if kind in self.names)], made, parts])
+            rows.append([self.names[next(kind for kind in type(node).__mro__ if kind in self.names)], made_by, parts])
         return rows
 
 
 def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
-    """Subclasses count as what they derive from, by the base's own methods: an overridden one is not asked."""
+    """A value as JSON data. A subclass counts as its base, and is read by the methods of the base, not by its own."""
     if depth == 0:
         raise Foreign(f"nested more than {_DEPTH} levels deep")
     if value is None or value is True or value is False:
@@ -141,7 +139,7 @@ def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
         }
     kind, tag = next((pair for pair in _SEQUENCES if isinstance(value, pair[0])), (None, ""))
     if kind is None:
-        raise Foreign(f"a {type(value).__name__} is no plain data")
+        raise Foreign(f"a {type(value).__name__} is not plain data")
     parts = [_encode_value(part, depth - 1, nodes) for part in kind.__iter__(value)]
     return {tag: parts} if tag else parts
 
@@ -187,7 +185,7 @@ def _rebuild_value(value: Any, nodes: Sequence[Any]) -> Any:
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
-    """Whether it is of a class of a module, which is not imported for that: a program starts faster without."""
+    """Whether a value is of a class of the module, which is not imported to find out: programs start faster without it."""
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
 
 
@@ -196,13 +194,13 @@ def _make_from_module(module: str, name: str) -> Callable[[list[Any]], Any]:
 
 
 def _read_attributes(node: Any) -> dict[str, Any]:
-    """What a node holds, in slots too."""
+    """The attributes of a node, those in slots too."""
     slots = [name for kind in type(node).__mro__ for name in getattr(kind, "__slots__", ())]
     return {**{name: getattr(node, name) for name in slots if hasattr(node, name)}, **getattr(node, "__dict__", {})}
 
 
 def _make_node(kind: type, arguments: list[Any] | None) -> Any:
-    """A node, by its arguments where they are known (plain data); otherwise its attributes are all that there is."""
+    """A node made by its arguments (plain data), or, where these are not known, one without attributes, which follow."""
     return object.__new__(kind) if arguments is None else kind(*_rebuild_value(arguments, []))
 
 
