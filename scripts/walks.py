@@ -61,7 +61,7 @@ WALKS = (
         limits=Counts(stops=47, files=18, lines=1922, hops=35, climbs=18),
         visits="""
             arm/execute.py: _train_and_measure
-            testbeds/jsonl.py: Jsonl.open, Jsonl._split, _read_rows
+            testbeds/jsonl.py: Jsonl.open, Jsonl._read_splits, _read_rows
             testbeds/lines.py: read_records, _parse_record_line
             testbeds/formats.py: parse_record, _read_dialogue, _read_turns
             testbeds/lines.py: check_text
@@ -135,7 +135,7 @@ WALKS = (
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
             methods/rollout.py: score_answers
-            rewards/tests.py: TestReward.score, TestReward.judge, TestReward._worth
+            rewards/tests.py: TestReward.score, TestReward.judge, TestReward._score_verdict
             methods/ppo.py: assess
             methods/rollout.py: old_and_reference
             models/reference.py: Reference.active

@@ -261,7 +261,7 @@ def test_what_may_pass_is_tried_again() -> None:
         (400, b"no field x", "refused the request: status 400: no field x", 1),
         (302, b"", "refused the request: status 302", 1),
         (500, b"boom", r"does not answer \(3 tries, the last: status 500: boom\)", 3),
-        (200, b"<html>", "answered b'<html>', which is no JSON", 1),
+        (200, b"<html>", "answered b'<html>', which is not JSON", 1),
         (200, b"[1, 2]", 'it must be {"scores"', 1),
         (200, b'{"scores": [1]}', "gave 1 scores for 2", 1),
         (200, b'{"scores": [1, null]}', "completion 1: .*finite number", 1),

@@ -89,7 +89,7 @@ def test_compiling_pays_and_the_wrong_format_costs() -> None:
 
 
 def test_a_format_that_is_no_pattern_is_refused() -> None:
-    with pytest.raises(ValidationError, match="is no regular expression"):
+    with pytest.raises(ValidationError, match="is not a regular expression"):
         Tests(format="(")
 
 

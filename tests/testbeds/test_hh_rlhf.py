@@ -177,11 +177,11 @@ def test_a_hub_that_does_not_answer_is_one_message(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ('{"chosen": "x"', r"train\.jsonl:3 is no JSON"),
+        ('{"chosen": "x"', r"train\.jsonl:3 is not JSON"),
         ("[1]", r"train\.jsonl:3 is a JSON list"),
         ('{"chosen": "\\n\\nHuman: a"}', r"train\.jsonl:3: the field `rejected` is missing \(present: chosen\)"),
         ('{"chosen": 3, "rejected": "x"}', r"train\.jsonl:3: `chosen` must be text, not 3"),
-        ('{"chosen": "hello", "rejected": "x"}', r"train\.jsonl:3 is no dialogue"),
+        ('{"chosen": "hello", "rejected": "x"}', r"train\.jsonl:3 is not a dialogue"),
         ('{"chosen": "\\ud800", "rejected": "x"}', r"train\.jsonl:3: `chosen` holds half a surrogate pair"),
     ],
 )
@@ -205,14 +205,14 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
     for data, complaint in [
         ("cut", r"train\.jsonl\.gz cannot be read after line \d+.*Fetch the file again"),
         ("empty", r"train\.jsonl is empty"),
-        ("latin", r"field `chosen` is missing|train\.jsonl:2 is no UTF-8"),
+        ("latin", r"field `chosen` is missing|train\.jsonl:2 is not UTF-8"),
         ("one", r"none falls into .*Give it more data"),
         ("absent", r"There is no folder .*absent\. `data` names a folder that holds helpful-base/train"),
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):
             pass
     with pytest.raises(UserError, match=r"harmless-base holds neither.*Folders there: helpful-base"):
-        next(spec(tmp_path / "one", subsets=["harmless-base"]).records())
+        next(spec(tmp_path / "one", subsets=["harmless-base"]).read_raw_records())
 
 
 @pytest.mark.parametrize(

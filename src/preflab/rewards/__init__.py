@@ -25,10 +25,9 @@ REWARDS = Registry(
 
 
 def parse_reward(text: str) -> Spec:
-    """The spec that one word on the command line stands for.
-
-    A reward's name; the directory of a saved reward model; `command:PROGRAM ARGUMENTS`; `http://...`; or `module:name`,
-    where the name is a function or a reward spec of your own. Raises `UserError` for anything else.
+    """The spec that one word on the command line stands for: a reward's name; the directory of a saved reward model;
+    `command:PROGRAM ARGUMENTS`; `http://...`; or `module:name`, the name of a function or a reward spec of your own. Raises
+    `UserError` for anything else.
     """
     if text in REWARDS.names():
         return REWARDS.parse(text)
@@ -43,6 +42,6 @@ def parse_reward(text: str) -> Spec:
             f"Unknown reward {text!r}.{nearest(text, REWARDS.names())} Or give `module:function`, `command:PROGRAM`, "
             "`http://...`, or the directory of a saved reward model."
         )
-    found = load_object(text, "reward")
-    own = isinstance(found, type) and issubclass(found, Spec)
+    target = load_object(text, "reward")
+    own = isinstance(target, type) and issubclass(target, Spec)
     return REWARDS.parse(text if own else {"kind": "function", "target": text})

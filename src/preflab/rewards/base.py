@@ -52,19 +52,19 @@ def open_reward(spec: RewardSpec, context: Context) -> Generator[Reward]:
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:
-    """`scores` as `count` finite floats; raises `UserError` naming the `source` and the first wrong row."""
+    """Returns `scores` as `count` finite floats; raises `UserError` naming the `source` and the first wrong row."""
     if isinstance(scores, (str, bytes, dict)) or not hasattr(scores, "__iter__"):
         raise UserError(
             f"{source} gave a {type(scores).__name__} for {count} completions; it must give a list of numbers."
         )
-    given = list(scores)
-    if len(given) != count:
-        raise UserError(f"{source} gave {len(given)} scores for {count} completions; it must give one each, in order.")
-    return [check_score(score, f"{source}, completion {row}") for row, score in enumerate(given)]
+    values = list(scores)
+    if len(values) != count:
+        raise UserError(f"{source} gave {len(values)} scores for {count} completions; it must give one each, in order.")
+    return [check_score(score, f"{source}, completion {row}") for row, score in enumerate(values)]
 
 
 def check_score(score: Any, source: str) -> float:
-    """`score` as a finite float; raises `UserError` otherwise."""
+    """Returns `score` as a finite float; raises `UserError` where it is not one."""
     try:
         value = math.nan if isinstance(score, (str, bytes)) else float(score)
     except (TypeError, ValueError, OverflowError):

@@ -1,8 +1,8 @@
-"""A program of any language as a reward: it stays alive, reads one JSON object a line and answers each with one line.
+"""A program in any language as a reward: it stays alive, reads one JSON object a line and answers each with one line.
 
 In: `{"id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`. Out: a number,
-or `{"score": number}`. The program must flush each line. It should end when its input ends, which is also how it
-learns that preflab has died.
+or `{"score": number}`. The program must flush each line. It should end when its input ends, which also
+happens when preflab has died.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Command(RewardSpec):
 
 
 class _ProcessFailed(Exception):
-    """The program died or fell silent."""
+    """The program died or did not answer."""
 
 
 class CommandReward(Reward):
@@ -122,15 +122,15 @@ class RewardProcess:
             self._input.write(line + "\n")
             self._input.flush()
         except OSError as error:
-            raise _ProcessFailed(self._obituary()) from error
+            raise _ProcessFailed(self._explain_end()) from error
         try:
             reply = self._lines.get(timeout=timeout)
         except queue.Empty as error:
             raise _ProcessFailed(
-                f"gave no answer within {timeout:g} s. Does it flush each line? Else raise `timeout`.{self._said()}"
+                f"gave no answer within {timeout:g} s. Does it flush each line? Else raise `timeout`.{self._quote_errors()}"
             ) from error
         if not reply:
-            raise _ProcessFailed(self._obituary())
+            raise _ProcessFailed(self._explain_end())
         return reply
 
     def close(self) -> None:
@@ -149,15 +149,15 @@ class RewardProcess:
             self._lines.put(line)
         self._lines.put("")
 
-    def _obituary(self) -> str:
+    def _explain_end(self) -> str:
         try:
             code = self._process.wait(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
-            return f"closed its output.{self._said()}"
-        return f"ended with exit code {code}.{self._said()}"
+            return f"closed its output.{self._quote_errors()}"
+        return f"ended with exit code {code}.{self._quote_errors()}"
 
-    def _said(self) -> str:
+    def _quote_errors(self) -> str:
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - _TAIL))
-        said = self._errors.read().decode(errors="replace").strip()
-        return f" Its error output ends:\n{said}\n" if said else " Its error output is empty."
+        errors = self._errors.read().decode(errors="replace").strip()
+        return f" Its error output ends:\n{errors}\n" if errors else " Its error output is empty."

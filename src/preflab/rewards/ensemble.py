@@ -1,4 +1,4 @@
-"""Several reward models as one reward: what they agree on (Coste et al. 2024).
+"""Several reward models as one reward, which is what they agree on (Coste et al. 2024).
 
 mean: (1/M) sum_m r_m. worst: min_m r_m. uncertainty: mean - c * variance, over the M members.
 """
@@ -19,7 +19,7 @@ from preflab.types import Completion, Prompt
 
 
 def _parse_member(value: Any) -> Any:
-    """A reward's spec; a bare path is a saved reward model's."""
+    """A reward's spec; a bare path stands for a saved reward model."""
     learned = isinstance(value, str) and value not in REWARDS.names()
     return REWARDS.parse({"kind": "learned", "path": value} if learned else value)
 
@@ -28,8 +28,8 @@ EnsembleMember = Annotated[Any, BeforeValidator(_parse_member), PlainSerializer(
 
 
 class Ensemble(RewardSpec):
-    """`models`: saved reward models, each a path or a reward's spec; `combine`: what becomes of their scores;
-    `coefficient`: the weight c of their variance under `uncertainty` (theirs: .1 for PPO, .5 for best-of-n).
+    """`models`: saved reward models, each a path or a reward's spec; `combine`: how their scores become
+    one; `coefficient`: the weight c of their variance under `uncertainty` (Coste et al.: .1 for PPO, .5 for best-of-n).
 
     Each model's scores are in its own units. In a study they are normalised by its own held-out scores, so that the
     members can be compared; elsewhere give each its `mean` and `std`.

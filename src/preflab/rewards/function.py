@@ -29,7 +29,7 @@ class Function(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
-        """Loads the function; raises `UserError` saying what of its name is wrong."""
+        """Loads the function; raises `UserError` that says which part of its name is wrong."""
         function = load_function(self.target, "reward function")
         yield FunctionReward(self.target, function, context.meter, self.deterministic)
 
@@ -44,7 +44,7 @@ class FunctionReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The function's scores; raises `UserError` when it fails, or gives too few, too many or no finite numbers."""
+        """The function's scores; raises `UserError` when the function fails, or does not give one finite number each."""
         source = f"The reward function {self.target!r}"
         try:
             scores = self.function(list(prompts), [completion.text for completion in completions])

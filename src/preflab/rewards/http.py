@@ -25,15 +25,15 @@ from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may not come again at the next try
 
 
 class Http(RewardSpec):
     """`url`: where to POST. `batch`: completions a request. `timeout`: seconds a request.
 
-    What may pass (no connection, statuses 408, 425, 429, 5xx) is tried `retries` times more, after `backoff` seconds
-    and then twice as long each time. `token_variable` names the environment variable whose value is sent as bearer
-    token, so that no secret stands in a run file.
+    A request without a connection, or answered by a status such as 408, 425, 429 or 5xx, is tried `retries` times more, after
+    `backoff` seconds and then twice as long each time. `token_variable` names the environment variable whose value is sent as
+    bearer token, so that no secret stands in a run file.
     """
 
     kind: Literal["http"] = "http"
@@ -47,17 +47,17 @@ class Http(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[HttpReward]:
-        """Nothing is asked yet; raises `UserError` when the token's variable is not set."""
+        """Sends nothing yet. Raises `UserError` when the variable of the token is not set."""
         headers = {"Content-Type": "application/json"}
         if self.token_variable:
             if not os.environ.get(self.token_variable):
-                raise UserError(f"The reward {self.url} wants its token in ${self.token_variable}, which is not set.")
+                raise UserError(f"The reward {self.url} takes its token from ${self.token_variable}, which is not set.")
             headers["Authorization"] = f"Bearer {os.environ[self.token_variable]}"
         yield HttpReward(self, headers, context.meter, self.deterministic)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: followed, it would turn the POST into a GET and hand the token to another host."""
+    """Takes a redirect as an error: following it would turn the POST into a GET and give the token to another host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
@@ -73,7 +73,7 @@ class HttpReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The endpoint's scores, batch by batch; raises `UserError` when it stays away or answers wrongly."""
+        """The endpoint's scores, batch by batch; raises `UserError` when it does not answer, or answers wrongly."""
         rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         scores: list[float] = []
         for start in range(0, len(rows), self.spec.batch):
@@ -110,7 +110,7 @@ class HttpReward(Reward):
         try:
             answer = json.loads(content)
         except ValueError as error:
-            raise UserError(f"The reward {self.spec.url} answered {content[:80]!r}, which is no JSON.") from error
+            raise UserError(f"The reward {self.spec.url} answered {content[:80]!r}, which is not JSON.") from error
         if not isinstance(answer, dict) or "scores" not in answer:
             raise UserError(f'The reward {self.spec.url} answered {content[:80]!r}; it must be {{"scores": [...]}}.')
         return answer

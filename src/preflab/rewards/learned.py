@@ -1,4 +1,4 @@
-"""A saved reward model as a reward. Normalising its scores belongs to the reward, not to the model's weights."""
+"""A saved reward model as a reward. The normalisation of its scores belongs to the reward, not to the model's weights."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Learned(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
-        """Loads the model on the context's device; raises `UserError` where it is no reward model."""
+        """Loads the model to the context's device; raises `UserError` where it is not a reward model."""
         lm = load_reward_model(Path(self.path).expanduser())
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 
 class LearnedReward(Reward):
-    """The opened reward. It costs compute, a forward pass, and no label: its labels were charged when it was trained.
+    """The opened reward. A score costs compute, a forward pass, and not a label: labels were charged when it was trained.
 
-    `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.
+    It is `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.
     """
 
     buys_labels = False

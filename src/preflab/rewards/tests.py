@@ -1,7 +1,7 @@
 """The code reward: a program earns `correct` when it passes every test of its problem, `wrong` otherwise (section 6).
 
-The reward holds the tests of *training* problems and the judge, and nothing through which the tests of evaluation could
-be reached. A failure of the machine is not a wrong answer.
+The reward holds the tests of *training* problems and the judge, and nothing through which it could reach the tests of
+evaluation. A failure of the machine is not a wrong answer.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _UNCOMPILED: ProgramOutcome = "compile-error"
 
 
 class Tests(RewardSpec):
-    """10 when every test passes, else 0. `partial`: the share of tests passed decides between the two instead. On top of
-    either, `compile_bonus` for an answer that compiles, and `-format_penalty` for one that the regular expression `format`
-    does not match whole (its dot matches line ends too), or that hit the length limit. `unjudged`: the share of the answers
-    scored at once for which the judge itself may fail, twice, before the run stops; these get the mean of the others.
+    """`correct` (10) when every test passes, else `wrong` (0). `partial`: the share of tests passed decides between the two
+    instead. `compile_bonus` is added for an answer that compiles, and `format_penalty` is taken off for one that the regular
+    expression `format` does not match as a whole (its dot matches line ends too), or that hit the length limit. `unjudged`: on
+    this share of the answers scored at once the judge itself may fail, twice, before the run stops; they get the mean score of
+    the others.
     """
 
     __test__: ClassVar[bool] = False
@@ -50,7 +51,7 @@ class Tests(RewardSpec):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return pattern
 
     @contextmanager
@@ -94,17 +95,17 @@ class TestReward(Reward):
         self.meter.labelled(len(verdicts))
         self.outcomes.clear()
         self.outcomes.update(verdict.outcome for verdict in verdicts)
-        worth = [
-            None if verdict.outcome == UNJUDGED else self._worth(verdict, answer)
+        scores = [
+            None if verdict.outcome == UNJUDGED else self._score_verdict(verdict, answer)
             for verdict, answer in zip(verdicts, completions, strict=True)
         ]
-        known = [score for score in worth if score is not None]
-        mean = sum(known) / max(1, len(known))  # neither a right answer nor a wrong one
-        return [mean if score is None else score for score in worth]
+        known = [score for score in scores if score is not None]
+        mean = sum(known) / max(1, len(known))  # an answer that was not judged is neither right nor wrong
+        return [mean if score is None else score for score in scores]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
-        """One verdict a completion; raises `UserError` for a prompt that is no training problem, and where the judge fails too
-        often."""
+        """One verdict a completion; raises `UserError` for a prompt that is not a training problem, and where the judge fails
+        too often."""
         unknown = next((prompt.id for prompt in prompts if prompt.id not in self.tests), None)
         if unknown is not None:
             raise UserError(
@@ -114,7 +115,7 @@ class TestReward(Reward):
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         return self.run(programs, problems=[prompt.id for prompt in prompts], most_lost=self.spec.unjudged)
 
-    def _worth(self, verdict: Verdict, answer: Completion) -> float:
+    def _score_verdict(self, verdict: Verdict, answer: Completion) -> float:
         spec = self.spec
         formed = not answer.truncated and re.fullmatch(spec.format, answer.text, re.DOTALL)
         bonus = 0.0 if verdict.outcome == _UNCOMPILED else spec.compile_bonus

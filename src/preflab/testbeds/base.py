@@ -1,4 +1,4 @@
-"""What a testbed offers: its spec, and the opened testbed. A testbed is data with a judge; it knows nothing of models.
+"""What a testbed offers: its spec, and the opened testbed. A testbed is data with a judge, and knows nothing of models.
 
 Both are base classes with a default for all but the prompts, so that preflab asks every testbed the same questions.
 """
@@ -75,6 +75,7 @@ class Testbed(ABC):
         return None
 
     def lacks(self, records: str, split: Split) -> UserError:
+        """The error of a testbed that has no such records in a split."""
         return UserError(f"The testbed {self.name} has no {records} in its {split} split, which this method needs.")
 
 
@@ -103,7 +104,7 @@ def open_testbed(spec: TestbedSpec, context: Context) -> Generator[Testbed]:
 
 
 def check_judge(testbed: Any) -> None:
-    """Raises `UserError` where the judge is none, or the testbed itself, whose data it would put within a reward's reach."""
+    """Raises `UserError` where the judge does not derive from `Judge`, or is the testbed, which rewards must not reach."""
     if not isinstance(testbed.judge, Judge) or testbed.judge is testbed:
         raise UserError(
             f"The judge of the testbed {testbed.name} is a {name_class(type(testbed.judge))}. It must be an object of its "

@@ -29,9 +29,9 @@ _Kind = TypeVar("_Kind")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of the data. `answer` is the one to imitate; with `rejected`, the pair is a preference, of which `margin`
-    and `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst.
-    `rated`: the one answer of the row stands alone and was labelled; an undesirable one is nothing to imitate."""
+    """One record of the data. `answer` is the one to imitate; with `rejected` it is a preference, of which `margin` and
+    `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst. `rated`: the
+    row has one answer, which was labelled: `answer` where it is desirable, `rejected` where it is not."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -43,13 +43,13 @@ class Row:
 
 
 def make_prompt_id(turns: Sequence[Turn]) -> str:
-    """An id that depends on the dialogue's content alone, the same wherever and whenever it is loaded."""
+    """An id that depends on the dialogue's content alone: it is the same wherever and whenever the dialogue is loaded."""
     content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 class Dialogues(Testbed):
-    """The rows by split."""
+    """`part`, `identity`: what tells these data from others in a provenance."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class Dialogues(Testbed):
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
         """Each prompt with its answer (the chosen one of a pair), once where pairs repeat it."""
-        found = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
-        demonstrations = [Demonstration(prompt, answer) for prompt, answer in found.values()]
-        return self._given(demonstrations, split, "answers to imitate (`completion` or `chosen`)")
+        pairs = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
+        demonstrations = [Demonstration(prompt, answer) for prompt, answer in pairs.values()]
+        return self._require(demonstrations, split, "answers to imitate (`completion` or `chosen`)")
 
     def preferences(self, split: Split) -> Sequence[Preference]:
         """The data's own pairs."""
@@ -92,7 +92,7 @@ class Dialogues(Testbed):
             for row in self._rows[split]
             if row.answer and row.rejected
         ]
-        return self._given(pairs, split, "pairs (`chosen` and `rejected`)")
+        return self._require(pairs, split, "pairs (`chosen` and `rejected`)")
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
         """The data's own rankings of unequal scores; empty where it has none."""
@@ -109,11 +109,11 @@ class Dialogues(Testbed):
         return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
-        """What a model trained here has seen: training and validation, for what chooses has seen too."""
+        """What a model trained here has seen: training data, and validation data, by which it was chosen."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
 
-    def _given(self, records: list[_Kind], split: Split, what: str) -> list[_Kind]:
+    def _require(self, records: list[_Kind], split: Split, what: str) -> list[_Kind]:
         if not records:
             raise self.lacks(what, split)
         return records

@@ -1,4 +1,4 @@
-"""One record of a JSON lines file -> prompt and answers. TRL's data formats are taken as they are.
+"""Reads a record of a JSON lines file as a prompt with its answers. TRL's data formats are taken as they are.
 
 | fields                         | what they make                                                          |
 |--------------------------------|-------------------------------------------------------------------------|
@@ -14,7 +14,7 @@
 | `tests`, `public_tests`        | with any of these, a problem: `[{"input": ..., "output": ...}, ...]`    |
 | `special`                      | of a problem: the source of a program that judges what was printed      |
 
-Wherever text is taken, a list of `{"role": ..., "content": ...}` is too. Other fields are left alone.
+Wherever text may stand, a list of `{"role": ..., "content": ...}` may stand too. Other fields are ignored.
 """
 
 from __future__ import annotations
@@ -69,11 +69,9 @@ def _read_dialogue(record: _Record, where: str) -> tuple[_Turns, Completion | No
     if "prompt" not in record:
         return _read_whole_dialogues(record, where)
     prompt = _read_turns(record["prompt"], "user", f"{where}: `prompt`")
-    given = {field: _read_answer(record[field], prompt, f"{where}: `{field}`") for field in _ANSWERS if field in record}
-    return prompt, given.get("chosen", given.get("completion")), given.get("rejected")
-
-
-_ANSWERS = ("completion", "chosen", "rejected")
+    fields = [field for field in ("completion", "chosen", "rejected") if field in record]
+    answers = {field: _read_answer(record[field], prompt, f"{where}: `{field}`") for field in fields}
+    return prompt, answers.get("chosen", answers.get("completion")), answers.get("rejected")
 
 
 def _read_whole_dialogues(record: _Record, where: str) -> tuple[_Turns, Completion, Completion]:
@@ -93,7 +91,7 @@ def _read_whole_dialogues(record: _Record, where: str) -> tuple[_Turns, Completi
 
 
 def _read_answer(value: Any, prompt: _Turns, where: str) -> Completion:
-    """An answer: text, or messages that hold it alone or behind the prompt."""
+    """An answer: text, or messages that hold it, alone or behind the prompt."""
     turns = _read_turns(value, "assistant", where)
     if turns[-1].role != "assistant" or turns[:-1] not in ((), prompt):
         raise UserError(f"{where} must be one turn of the assistant, alone or behind the prompt's own turns.")
@@ -113,10 +111,10 @@ def _read_turns(value: Any, role: Role, where: str) -> _Turns:
 def _read_turn(message: Any, where: str) -> Turn:
     if not isinstance(message, dict) or not {"role", "content"} <= set(cast(_Record, message)):
         raise UserError(f'{where} must be {{"role": ..., "content": ...}}, not {json.dumps(message)[:60]}.')
-    given = cast(_Record, message)
-    if given["role"] not in _ROLES:
-        raise UserError(f"{where}: the role must be one of {', '.join(_ROLES)}, not {given['role']!r}.")
-    return Turn(_ROLES[given["role"]], check_text(given["content"], f"{where}.content"))
+    turn = cast(_Record, message)
+    if turn["role"] not in _ROLES:
+        raise UserError(f"{where}: the role must be one of {', '.join(_ROLES)}, not {turn['role']!r}.")
+    return Turn(_ROLES[turn["role"]], check_text(turn["content"], f"{where}.content"))
 
 
 def _read_ranking(prompt: Prompt, record: _Record, where: str) -> Row:
@@ -126,7 +124,7 @@ def _read_ranking(prompt: Prompt, record: _Record, where: str) -> Row:
         raise UserError(f"{where}: `completions` and `scores` must be two lists of one length, two or more.")
     answers = [_read_answer(text, prompt.turns, f"{where}: `completions`") for text in cast(list[Any], texts)]
     numbers = [_require_finite(score, f"{where}: `scores`") for score in cast(list[Any], scores)]
-    ranked = sorted(zip(answers, numbers, strict=True), key=lambda found: -found[1])
+    ranked = sorted(zip(answers, numbers, strict=True), key=lambda row: -row[1])
     (best, high), (worst, low) = ranked[0], ranked[-1]
     apart = high > low
     return Row(prompt, best, worst if apart else None, high - low if apart else None, None, tuple(ranked))

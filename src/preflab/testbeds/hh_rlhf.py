@@ -1,9 +1,9 @@
 """Anthropic's HH-RLHF: human preferences between two answers at the end of a dialogue (Bai et al. 2022).
 
-A record is `{chosen, rejected}`, two whole dialogues whose turns open with `Human:` or `Assistant:` after a blank line.
-Its two files, train and test, are pooled and split anew by the *first human turn*: part A trains policies and reward
-models, part B nothing but the evaluator, part C is evaluated on. No first turn stands in two parts, nor in training
-and validation both.
+A record is `{chosen, rejected}`, two whole dialogues whose turns begin with `Human:` or `Assistant:` after a blank line. The
+two files, train and test, are pooled and split anew by the *first human turn*: part A trains policies and reward models, part
+B trains the evaluator and nothing else, and on part C everything is evaluated. No first turn stands in two parts, or in both
+training and validation.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class HH(TestbedSpec):
     """`data`: a folder of `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
 
     `part`: what training and validation are drawn from, "policy" (A) or "evaluator" (B); the test split is C in both.
-    `fractions`: the shares of A, B and C among first turns. `validation`: its share inside A and inside B. A pair with
-    a longer prompt or answer than the limits (in characters) is dropped, and counted like every other drop.
+    `fractions`: the shares of A, B and C among first turns. `validation`: its share inside A and inside B. A pair
+    whose prompt or answer is longer than its limit (in characters) is dropped, and counted like every other drop.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
@@ -74,12 +74,12 @@ class HH(TestbedSpec):
         dropped: Counter[str] = Counter()
         rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
         total = 0
-        for where, record in self.records():
+        for where, record in self.read_raw_records():
             total += 1
-            row = self.row(record, where)
+            row = self.parse_pair(record, where)
             if isinstance(row, str):
                 dropped[row] += 1
-            elif (split := self.split(row.prompt)) is not None:
+            elif (split := self.choose_split(row.prompt)) is not None:
                 rows[split].append(row)
         empty = [split for split in SPLITS if not rows[split]]
         if empty:
@@ -90,8 +90,8 @@ class HH(TestbedSpec):
         identity = {"source": self.data, "subsets": list(self.subsets)}
         yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=_write_notes(total, dropped))
 
-    def records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The raw records with where they come from: the folder, or the hub where there is no such folder."""
+    def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The raw records of the folder, or of the hub where there is no such folder, each with its place."""
         folder = Path(self.data).expanduser()
         if folder.is_dir():
             yield from _read_folder(folder, self.subsets)
@@ -106,8 +106,8 @@ class HH(TestbedSpec):
                 "and the like, or the hub's Anthropic/hh-rlhf."
             )
 
-    def row(self, record: Mapping[str, Any], where: str) -> Row | str:
-        """A record as a row, or why it is dropped. Raises `UserError` when it is no HH-RLHF record at all."""
+    def parse_pair(self, record: Mapping[str, Any], where: str) -> Row | str:
+        """A record as a row, or why it is dropped. Raises `UserError` when it is not a record of HH-RLHF."""
         texts = [read_text_field(record, name, where) for name in ("chosen", "rejected")]
         if texts[0] == texts[1]:
             return "chosen and rejected are the same"
@@ -128,8 +128,8 @@ class HH(TestbedSpec):
             return f"an answer has more than {self.max_answer_chars} characters"
         return Row(Prompt(make_prompt_id(turns), turns), better, worse)
 
-    def split(self, prompt: Prompt) -> Split | None:
-        """Where a dialogue belongs, by its first human turn alone; None for the part that is not open."""
+    def choose_split(self, prompt: Prompt) -> Split | None:
+        """The split of a dialogue, by its first human turn alone; None where it belongs to the part that is not open."""
         key = make_turn_key(prompt)
         policy, evaluator, _ = self.fractions
         at = place_key(key, "part")
@@ -142,16 +142,16 @@ class HH(TestbedSpec):
 
 
 def parse_dialogue(text: str, where: str) -> tuple[Turn, ...]:
-    """The turns of a dialogue. Only a marker at the start of a paragraph opens one, no "Human:" in running text."""
+    """The turns of a dialogue. Only a marker at the start of a paragraph begins a turn; "Human:" in running text does not."""
     head, *pieces = _MARKER.split(text)
     if head.strip() or not pieces:
-        raise UserError(f"{where} is no dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
+        raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
     pairs = zip(pieces[::2], pieces[1::2], strict=True)
     return tuple(Turn("user" if speaker == "Human" else "assistant", content.strip()) for speaker, content in pairs)
 
 
 def join_turns(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Two turns of one role in a row, which some records hold, become one: chat templates want roles that alternate."""
+    """Joins two turns of one role in a row, which some records have: chat templates need roles that alternate."""
     joined: list[Turn] = []
     for turn in turns:
         if joined and joined[-1].role == turn.role:

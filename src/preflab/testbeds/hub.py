@@ -1,4 +1,4 @@
-"""Data sets from the Hugging Face hub, through `datasets`. A hub that does not answer is found out within seconds."""
+"""Data sets from the Hugging Face hub, through `datasets`. A hub that does not answer is noticed within seconds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def list_hub_splits(name: str) -> list[str]:
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The records of one split of one folder (None: of all) of a data set, or of a local directory of that form, each with its
-    place.
+    """The records of a split of a data set on the hub, each with its place. `folder`: one folder of the data set, None for all.
 
-    Raises `UserError` when it does not load. `HF_HUB_OFFLINE=1` takes what was fetched before.
+    Raises `UserError` when they do not load. `HF_HUB_OFFLINE=1` takes what was fetched before.
     """
     import datasets
 
@@ -41,7 +40,7 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
 
 
 def fetch_hub_file(name: str, file: str) -> Path:
-    """One file of a data set's repository, fetched once. Raises `UserError` when it does not come."""
+    """Fetches a file of a data set's repository, once. Raises `UserError` when it does not come."""
     import huggingface_hub
 
     try:
@@ -51,7 +50,7 @@ def fetch_hub_file(name: str, file: str) -> Path:
 
 
 def check_on_hub(name: str) -> None:
-    """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing when offline by choice."""
+    """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing under `HF_HUB_OFFLINE`."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():

@@ -31,10 +31,10 @@ _SANDBOX = "sandbox"
 class Jsonl(Sandboxed):
     """`data`: a file. `validation`, `test`: files too, or the shares of `data` that are set apart by first user turn.
 
-    Where a prompt stands in several files, the test file keeps it before the validation file, and that before the
-    training file. `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem,
-    true when the answer passes it; or `sandbox`, which runs answers as Python programs, whose output is compared by `compare`,
-    or by the problem's own judge where a record has one (`special`: the source of a program). What `Sandboxed` has is for it.
+    A prompt that stands in several files stays in the test file, or else in the validation file. `judge`: `module:function`,
+    called as `function(text, input, output)` for each test of a problem, and true when the answer passes the test; or
+    `sandbox`, which runs answers as Python programs and compares their output by `compare`, or by the problem's own judge where
+    a record has one (`special`: the source of a program). `compare` and the fields of `Sandboxed` are for `sandbox` alone.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -55,10 +55,10 @@ class Jsonl(Sandboxed):
 
     @model_validator(mode="after")
     def _for_programs(self) -> Jsonl:
-        fields = {name: type(self).model_fields[name].default for name in ("compare", *Sandboxed.model_fields)}
-        given = [name for name, default in fields.items() if getattr(self, name) != default]
-        if given and self.judge != _SANDBOX:
-            raise ValueError(f"`{given[0]}` is for programs: it needs `judge: sandbox`")
+        fields = {"compare", *Sandboxed.model_fields}
+        changed = [name for name, value in self if name in fields and value != type(self).model_fields[name].default]
+        if changed and self.judge != _SANDBOX:
+            raise ValueError(f"`{changed[0]}` is for programs: it needs `judge: sandbox`")
         return self
 
     @property
@@ -68,7 +68,7 @@ class Jsonl(Sandboxed):
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
-        rows, notes = _part_splits(self._split())
+        rows, notes = _part_splits(self._read_splits())
         tested = any(isinstance(row.prompt, Problem) for split in SPLITS for row in rows[split])
         if tested != bool(self.judge):
             raise UserError(
@@ -81,43 +81,43 @@ class Jsonl(Sandboxed):
         ):
             raise UserError(f"{self.data}: a program in `special` needs `judge: sandbox`.")
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
-        caveats = self.caveats() if self.judge == _SANDBOX else []
-        with self._judge(rows) as judge:
+        caveats = self.list_caveats() if self.judge == _SANDBOX else []
+        with self._open_judge(rows) as judge:
             yield Dialogues(
                 "jsonl", rows, part="train", identity={"source": files}, notes=[*notes, *caveats], judge=judge
             )
 
     @contextmanager
-    def _judge(self, rows: dict[Split, list[Row]]) -> Generator[Judge]:
+    def _open_judge(self, rows: dict[Split, list[Row]]) -> Generator[Judge]:
         if self.judge == _SANDBOX:
             _check_tests_are_text(rows)
-            self._say_how(rows)
-            with self.programs() as judge:
+            self._add_recipes(rows)
+            with self.open_judge() as judge:
                 yield judge
         elif self.judge:
             yield FunctionJudge(self.judge, load_function(self.judge, "judge"))
         else:
             yield NoJudge()
 
-    def _say_how(self, rows: dict[Split, list[Row]]) -> None:
-        """Puts into each test how it is judged, in the place of the problem's own judge."""
-        task = ProgramTask("stdin", limits=self.limits(), compare=self.compare)
+    def _add_recipes(self, rows: dict[Split, list[Row]]) -> None:
+        """Puts a recipe into each test, in the place of the problem's own judge, which the recipe holds."""
+        task = ProgramTask("stdin", limits=self.make_limits(), compare=self.compare)
 
-        def told(tests: tuple[Test, ...]) -> tuple[Test, ...]:
+        def add(tests: tuple[Test, ...]) -> tuple[Test, ...]:
             return tuple(replace(test, how=Recipe(task._replace(special=str(test.how or "")))) for test in tests)
 
-        def row(given: Row) -> Row:
-            prompt = given.prompt
+        def add_to(row: Row) -> Row:
+            prompt = row.prompt
             if not isinstance(prompt, Problem):
-                return given
-            public, hidden = told(prompt.public_tests), told(prompt.hidden_tests)
-            return replace(given, prompt=replace(prompt, public_tests=public, hidden_tests=hidden))
+                return row
+            public, hidden = add(prompt.public_tests), add(prompt.hidden_tests)
+            return replace(row, prompt=replace(prompt, public_tests=public, hidden_tests=hidden))
 
         for split in SPLITS:
-            rows[split] = [row(given) for given in rows[split]]
+            rows[split] = [add_to(row) for row in rows[split]]
 
-    def _split(self) -> dict[Split, list[Row]]:
-        """The rows as the files and the shares place them; a share follows from the first user turn alone."""
+    def _read_splits(self) -> dict[Split, list[Row]]:
+        """The rows of each split, by the files and the shares. What falls into a share depends on the first user turn alone."""
         rows: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
         for row in _read_rows(self.data):
             at = place_key(make_turn_key(row.prompt), "part")
@@ -133,16 +133,16 @@ class Jsonl(Sandboxed):
 
 @dataclass(frozen=True)
 class FunctionJudge(Judge):
-    """The user's test function, and nothing else: a reward that holds it reaches no data."""
+    """The user's test function and nothing else, so that a reward that holds the judge does not reach the data."""
 
     target: str
     function: Callable[[str, Any, Any], Any]
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Raises `UserError` when the function itself fails."""
-        return [self._verdict(text, tests) for text, tests in answers]
+        return [self._judge_answer(text, tests) for text, tests in answers]
 
-    def _verdict(self, text: str, tests: Iterable[Test]) -> Verdict:
+    def _judge_answer(self, text: str, tests: Iterable[Test]) -> Verdict:
         tests = list(tests)
         try:
             passed = tuple(bool(self.function(text, test.input, test.output)) for test in tests)
@@ -176,7 +176,7 @@ def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
 
 
 def _read_rows(name: str) -> Iterable[Row]:
-    """The rows of one file; an id that stands for two prompts is refused."""
+    """The rows of a file. Raises `UserError` where an id stands for two prompts."""
     known: dict[str, Prompt] = {}
     for where, record in read_records(Path(name).expanduser()):
         row = parse_record(record, where)
@@ -186,7 +186,7 @@ def _read_rows(name: str) -> Iterable[Row]:
 
 
 def _part_splits(rows: dict[Split, list[Row]]) -> tuple[dict[Split, list[Row]], list[str]]:
-    """No prompt in two splits: the later split keeps it. Raises `UserError` when a split ends up empty."""
+    """Leaves no prompt in two splits: the later split keeps it. Raises `UserError` where a split ends up empty."""
     taken: set[tuple[Turn, ...]] = set()
     ids: dict[str, tuple[Turn, ...]] = {}
     notes: list[str] = []

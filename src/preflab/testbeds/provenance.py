@@ -1,12 +1,12 @@
 """What a model was trained on, recorded so that an evaluator which saw the same data can be refused.
 
-The unit is the *first human turn*: dialogues that open alike share their subject, and often their prompts. Its key is
-the SHA-256 of the turn without regard to case and spacing. A key has a place in [0, 1) for each salt: parts are
-intervals of one place, validation an interval of another, so that a dialogue's part depends on its first turn alone.
+The unit is the *first human turn*: dialogues that begin alike share their subject, and often their prompts. Its key is the
+SHA-256 of the turn without regard to case and spacing. A key has a place in [0, 1) for each salt: the parts of the data are
+intervals of one place, validation is an interval of another, so that a dialogue's part depends on its first turn alone.
 
-A provenance keeps how many keys, a digest of all of them, and a sketch: the `SKETCH_SIZE` smallest under a salt of its own.
-Two sets that share a key below both sketches' ends show it. Small sets are compared exactly; of two large sets that
-share the fraction f of the smaller, the overlap is missed with probability (1 - f)^SKETCH: 3e-5 at one percent.
+A provenance keeps the number of keys, a digest of all of them, and a sketch: the `SKETCH_SIZE` smallest under another salt. Two
+sets that share a key below the ends of both sketches show it. Small sets are compared exactly; for two large sets that
+share the fraction f of the smaller, the overlap is missed with probability (1 - f)^SKETCH_SIZE: 3e-5 at one percent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preflab.errors import UserError
 from preflab.types import Prompt
 
 SKETCH_SIZE = 1024
-_HEX_DIGITS = 16  # digits kept of a sketched key: two different keys do not meet
+_HEX_DIGITS = 16  # of a sketched key: enough that no two different keys agree
 
 
 def make_turn_key(prompt: Prompt) -> str:
@@ -29,28 +29,28 @@ def make_turn_key(prompt: Prompt) -> str:
 
 
 def place_key(key: str, salt: str) -> float:
-    """Where a key lies in [0, 1), uniform over keys and independent between salts; the same on every machine."""
+    """The place of a key in [0, 1): uniform over keys, independent between salts, the same on every machine."""
     return int(hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()[:13], 16) / 16**13
 
 
 def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
-    """The provenance of a model trained (or chosen) on the dialogues behind `keys`; plain JSON, 20 kB at most."""
+    """The provenance of a model trained (or chosen) on the dialogues behind `keys`; plain JSON of 20 kB at most."""
     unique = sorted(set(keys))
-    sketched = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
+    sketch = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
     return {
         "testbed": testbed,
         "part": part,
         **identity,
         "first_turns": len(unique),
         "sha256": hashlib.sha256("\n".join(unique).encode()).hexdigest(),
-        "sketch": sketched[:SKETCH_SIZE],
+        "sketch": sketch[:SKETCH_SIZE],
     }
 
 
 def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """The estimated share of the smaller set's first turns that the other holds too; exact for small sets.
+    """An estimate of the share of the smaller set's first turns that the other holds too; exact for small sets.
 
-    Both sketches are complete up to the lower of their ends, so what lies below it is a fair sample of both sets.
+    Up to the lower of their ends both sketches are complete, so that the keys below it are a fair sample of both sets.
     """
     sketches = [_read_sketch(one), _read_sketch(other)]
     ends = [max(keys) for keys in sketches if len(keys) == SKETCH_SIZE]
@@ -60,7 +60,7 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
 
 
 def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
-    """Raises `UserError` when the evaluator saw data that any other model saw: policies, reward models, their SFT."""
+    """Raises `UserError` when the evaluator saw data that another model saw: a policy, a reward model, their SFT model."""
     for other in others:
         share = estimate_shared_fraction(evaluator, other)
         if share > 0:

@@ -54,7 +54,7 @@ def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec:
     """Protects every form of record: its right programs pass, as they are and in a chat model's fence; nothing else does."""
     require_feature("sandbox", not explain_absence(), explain_absence())
     found = spec(kind, record)
-    [exercise] = list(found.exercises())
+    [exercise] = list(found.read_exercises())
     split, tests = exercise.split, (*exercise.public, *exercise.hidden)
     assert split is not None and len(tests) >= 1 and exercise.right and not exercise.unjudged
     with found.open(Context()) as testbed:
@@ -71,7 +71,7 @@ def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec:
 def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> None:
     """Protects what a pair is made of: Python 3 alone, right over wrong; public tests apart; the stated limits, scaled."""
     found = spec("code_contests", CONTEST, name="train.jsonl", slack=2.0)
-    [exercise] = found.exercises()
+    [exercise] = found.read_exercises()
     assert [test.input for test in exercise.public] == ["1 2\n"]
     assert [test.input for test in exercise.hidden] == ["2 2\n", "5 5\n"]
     assert len(exercise.right) == 2 and len(exercise.wrong) == 1
@@ -120,7 +120,7 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
 
 def test_programs_that_read_a_file_are_marked(spec: Callable[..., Code]) -> None:
     """Protects right programs: the file is not there, and they would fail."""
-    [found] = spec("code_contests", {**CONTEST, "input_file": "input.txt", "output_file": ""}).exercises()
+    [found] = spec("code_contests", {**CONTEST, "input_file": "input.txt", "output_file": ""}).read_exercises()
     assert "file of its own" in found.unjudged
 
 
@@ -148,17 +148,17 @@ def test_apps_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (tmp_path / f"{split}.jsonl").write_text(json.dumps({**APPS_STDIN, "question": split}) + "\n")
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file, repo_type: str(tmp_path / file))
     monkeypatch.setattr("preflab.testbeds.code.testbed.check_on_hub", lambda name: None)
-    found = list(TESTBEDS.parse({"kind": "apps"}).exercises())
+    found = list(TESTBEDS.parse({"kind": "apps"}).read_exercises())
     assert [(each.name, each.split) for each in found] == [("train/1", "train"), ("test/1", "test")]
 
 
 def test_functions_of_several_answers_are_marked_too(spec: Callable[..., Code]) -> None:
     """Protects APPS' functions and LeetCode, whose assertions compare with one answer, but for those that sort it first."""
     text = "Return the pairs in any order."
-    [called] = spec("apps", {**APPS, "question": text}).exercises()
+    [called] = spec("apps", {**APPS, "question": text}).read_exercises()
     plain, sorting = spec(
         "leetcode", {**LEETCODE, "query": text}, {**LEETCODE, "query": text, "test": SORTING, "task_id": "b"}
-    ).exercises()
+    ).read_exercises()
     assert (called.unjudged, plain.unjudged, sorting.unjudged) == (MANY, MANY, "")
 
 
@@ -177,24 +177,24 @@ def test_upper_and_lower_case(text: str, compare: str, spec: Callable[..., Code]
         ("apps", {**APPS_STDIN, "question": text}),
         ("code_contests", {**CONTEST, "description": text}),
     ):
-        [exercise] = spec(kind, record).exercises()
+        [exercise] = spec(kind, record).read_exercises()
         assert exercise.recipe.task.compare == compare
 
 
 def test_keys_that_are_integers(spec: Callable[..., Code]) -> None:
     """Protects APPS' functions of dictionaries, whose keys JSON makes text; a key that is a word keeps its neighbours text."""
     told = {"fn_name": "prime", "inputs": [[{"1": [{"-2": 3}]}]], "outputs": [{"1": 1, "a": 2}]}
-    [exercise] = spec("apps", {**APPS, "input_output": json.dumps(told)}).exercises()
+    [exercise] = spec("apps", {**APPS, "input_output": json.dumps(told)}).read_exercises()
     [test] = exercise.hidden
     assert test.input == [{1: [{-2: 3}]}] and test.output == {"1": 1, "a": 2}
-    [broken] = spec("apps", {**APPS, "input_output": json.dumps({**told, "inputs": ["12"]})}).exercises()
-    assert "no list of arguments" in broken.unjudged
+    [broken] = spec("apps", {**APPS, "input_output": json.dumps({**told, "inputs": ["12"]})}).read_exercises()
+    assert "not a list of arguments" in broken.unjudged
 
 
 def test_levels_have_names(spec: Callable[..., Code]) -> None:
     """Protects the report's rows by level: the data's numbers are letters of a contest, or words."""
     records = [{**CONTEST, "name": str(number), "difficulty": number} for number in (None, 0, 1, 6, 7, 28)]
-    assert [each.level for each in spec("code_contests", *records).exercises()] == [
+    assert [each.level for each in spec("code_contests", *records).read_exercises()] == [
         "",
         "",
         "easy",
@@ -207,7 +207,7 @@ def test_levels_have_names(spec: Callable[..., Code]) -> None:
 def test_what_stands_beside_the_assertions(spec: Callable[..., Code]) -> None:
     """Protects assertions that are run one by one: the helper that they call comes along."""
     test = "def twice(x):\n    return 2 * x\n\ndef check(candidate):\n    assert candidate([2]) == twice(1)\n"
-    [exercise] = spec("humaneval", {**HUMANEVAL, "test": test}).exercises()
+    [exercise] = spec("humaneval", {**HUMANEVAL, "test": test}).read_exercises()
     [piece] = exercise.hidden
     assert piece.input == "def twice(x):\n    return 2 * x\nassert candidate([2]) == twice(1)"
 
@@ -276,7 +276,7 @@ def test_official_splits_are_kept(spec: Callable[..., Code]) -> None:
         }
     with spec("humaneval", HUMANEVAL).open(Context()) as testbed:
         assert not testbed.prompts("train") and len(testbed.prompts("test")) == 1
-    assert [each.split for each in spec("apps", APPS, name="test.jsonl").exercises()] == ["test"]
+    assert [each.split for each in spec("apps", APPS, name="test.jsonl").read_exercises()] == ["test"]
     names = (
         "LeetCodeDataset-v0.3.1-test.jsonl.gz",
         "LeetCodeDataset-train.jsonl",
@@ -284,7 +284,7 @@ def test_official_splits_are_kept(spec: Callable[..., Code]) -> None:
         "train-or-test.jsonl",
     )
     for name, split in zip(names, ("test", "train", "train", "train"), strict=True):
-        assert [each.split for each in spec("leetcode", LEETCODE, name=name).exercises()] == [split]
+        assert [each.split for each in spec("leetcode", LEETCODE, name=name).read_exercises()] == [split]
 
 
 def test_apps_folders(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_apps_folders(tmp_path: Path) -> None:
     for name in ("input_output", "solutions"):
         (folder / f"{name}.json").write_text(APPS_STDIN[name])
     (folder / "metadata.json").write_text('{"difficulty": "interview"}')
-    [exercise] = TESTBEDS.parse({"kind": "apps", "data": str(tmp_path)}).exercises()
+    [exercise] = TESTBEDS.parse({"kind": "apps", "data": str(tmp_path)}).read_exercises()
     assert (exercise.name, exercise.split, exercise.level) == ("test/0001", "test", "interview")
     assert [test.input for test in exercise.hidden] == ["1 2\n", "3 4"]
     assert exercise.statement == "QUESTION:\nAdd.\n\nUse Standard Input format\n\nANSWER:\n"
@@ -315,7 +315,7 @@ def test_gzipped_or_not(tmp_path: Path) -> None:
     path = tmp_path / "HumanEval.jsonl.gz"
     path.write_bytes(gzip.compress((json.dumps(HUMANEVAL) + "\n").encode()))
     for data in (path, tmp_path):
-        assert len(list(TESTBEDS.parse({"kind": "humaneval", "data": str(data)}).exercises())) == 1
+        assert len(list(TESTBEDS.parse({"kind": "humaneval", "data": str(data)}).read_exercises())) == 1
 
 
 def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> None:
@@ -327,7 +327,7 @@ def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> 
                 roles = [turn.role for turn in prompt.turns]
                 assert roles in (["user", "assistant"] * 2 + ["user"], ["user", "assistant", "user"])
                 assert prompt.turns[-1].content not in [turn.content for turn in prompt.turns[:-1]]
-    with pytest.raises(UserError, match="`shots`: 50 solved"), spec("apps", *records, shots=50).open(Context()):
+    with pytest.raises(UserError, match="`shots`: this asks for 50 solved"), spec("apps", *records, shots=50).open(Context()):
         pass
 
 
@@ -348,13 +348,13 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
     [
         ("humaneval", {**HUMANEVAL, "test": None}, r"data.jsonl:1: `test`"),
         ("mbpp", {**MBPP, "task_id": "x"}, r"data.jsonl:1: `task_id`"),
-        ("apps", {**APPS, "input_output": "{"}, r"data.jsonl:1: `input_output` holds no JSON"),
+        ("apps", {**APPS, "input_output": "{"}, r"data.jsonl:1: `input_output` does not hold JSON"),
         ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
         ("code_contests", {"name": "x"}, r"data.jsonl:1: `description`"),
         (
             "code_contests",
             {**CONTEST, "public_tests": {"input": ["1"], "output": []}},
-            r"data.jsonl:1 is no record of code_contests: `public_tests` must hold two lists of equal length",
+            r"data.jsonl:1 is not a record of code_contests: `public_tests` must hold two lists of equal length",
         ),
         (
             "code_contests",
@@ -378,10 +378,10 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
             {key: value for key, value in MBPP.items() if key != "test_list"},
             r"the field `test_list` is missing",
         ),
-        ("mbpp", {**MBPP, "code": "def f(:"}, r"data.jsonl:1 is no record of mbpp: invalid syntax"),
+        ("mbpp", {**MBPP, "code": "def f(:"}, r"data.jsonl:1 is not a record of mbpp: invalid syntax"),
     ],
 )
 def test_damaged_records(kind: str, record: Mapping[str, Any], words: str, spec: Callable[..., Code]) -> None:
     """Protects the user: file, line and field."""
     with pytest.raises(UserError, match=words):
-        list(spec(kind, record).exercises())
+        list(spec(kind, record).read_exercises())

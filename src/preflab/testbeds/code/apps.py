@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,9 +34,9 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""What the official judge puts before every program, but for numpy, which is not in the sandbox."""
+"""What the official judge puts before every program, without numpy, which the sandbox lacks."""
 _UNTYPED = "the arguments are text whose types are lost"
-_UNLISTED = "an input is no list of arguments"
+_UNLISTED = "an input is not a list of arguments"
 
 
 class APPS(Code):
@@ -45,86 +45,84 @@ class APPS(Code):
     kind: Literal["apps"] = "apps"
     data: str = _OFFICIAL_NAME
 
-    def repository(self) -> Iterator[RawRecord]:
-        """The official repository is a script, which `datasets` no longer runs: the files that it reads are read here."""
+    def read_repository(self) -> Iterator[RawRecord]:
+        """The official repository is a script, which `datasets` no longer runs: this reads the files that the script reads."""
         if self.data != _OFFICIAL_NAME:
-            yield from super().repository()
+            yield from super().read_repository()
             return
         for file in ("train.jsonl", "test.jsonl"):
             yield from read_split_file(fetch_hub_file(self.data, file))
 
-    def folder(self, path: Path) -> Iterator[RawRecord]:
+    def read_folder(self, path: Path) -> Iterator[RawRecord]:
         """The official folders, split by split; JSON lines where there are none."""
-        found = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
-        if not found:
-            yield from super().folder(path)
-        for question in found:
-            yield (
-                SPLIT_NAMES.get(question.parent.parent.name),
-                str(question.parent),
-                read_official_folder(question.parent),
-            )
+        questions = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
+        if not questions:
+            yield from super().read_folder(path)
+        for problem in (question.parent for question in questions):
+            yield SPLIT_NAMES.get(problem.parent.name), str(problem), read_official_folder(problem)
 
-    def exercises(self) -> Iterator[Exercise]:
-        """The data set numbers each split from 0: a problem's name says which."""
-        for found in super().exercises():
-            yield replace(found, name=f"{found.split}/{found.name}")
+    def read_exercises(self) -> Iterator[Exercise]:
+        """The data set numbers each split from 0, so a problem's name begins with its split."""
+        for exercise in super().read_exercises():
+            yield replace(exercise, name=f"{exercise.split}/{exercise.name}")
 
-    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        return self.reformatted(record, where) if "test_list" in record else self.official(record, where)
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        return self.read_reformatted(record, where) if "test_list" in record else self.read_official(record, where)
 
-    def official(self, record: Mapping[str, Any], where: str) -> Exercise:
-        told = _parse_json_field(record, "input_output", where) or {}
-        inputs, outputs = told.get("inputs", []), told.get("outputs", [])
-        name, problem = str(told.get("fn_name") or ""), str(record["problem_id"])
+    def read_official(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record of the official form."""
+        cases = _parse_json_field(record, "input_output", where) or {}
+        inputs, outputs = cases.get("inputs", []), cases.get("outputs", [])
+        name, problem = str(cases.get("fn_name") or ""), str(record["problem_id"])
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
+        text = read_text_field(record, "question", where)
         tests = list(zip(inputs, outputs, strict=True))
         if not name:
-            tests = [(_join_lines(given), _join_lines(wanted)) for given, wanted in tests]
-        elif all(isinstance(given, list) for given in inputs):
-            tests = [(_restore_integer_keys(given), _restore_integer_keys(wanted)) for given, wanted in tests]
+            tests = [(_join_lines(case), _join_lines(output)) for case, output in tests]
+        elif all(isinstance(case, list) for case in inputs):
+            tests = [(_restore_integer_keys(case), _restore_integer_keys(output)) for case, output in tests]
         else:
-            return Exercise(
-                problem, read_text_field(record, "question", where), Recipe(ProgramTask("call")), unjudged=_UNLISTED
-            )
-        return self.made(record, where, problem, read_text_field(record, "question", where), name, tests)
+            return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
+        return self._make_exercise(record, where, problem, text, name, tests)
 
-    def reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
-        called = re.search(r"def +(\w+)", read_text_field(record, "starter_code", where))
+    def read_reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record with `test_list`, whose tests are text."""
+        function = re.search(r"def +(\w+)", read_text_field(record, "starter_code", where))
         tests = [(test["input"], _join_lines(test["output"])) for test in record["test_list"]]
-        shown = [(test["input"], _join_lines(test["output"])) for test in record.get("sample_io") or []]
+        public = [(test["input"], _join_lines(test["output"])) for test in record.get("sample_io") or []]
         text = read_text_field(record, "description", where)
-        if called:
+        if function:
             return Exercise(str(record["id"]), text, Recipe(ProgramTask("call")), unjudged=_UNTYPED)
-        hidden = [test for test in tests if test not in shown]
-        return self.made(record, where, str(record["id"]), text, "", hidden or tests, shown if hidden else [])
+        hidden = [test for test in tests if test not in public]
+        public = public if hidden else []
+        return self._make_exercise(record, where, str(record["id"]), text, "", hidden or tests, public)
 
-    def made(
+    def _make_exercise(
         self,
         record: Mapping[str, Any],
         where: str,
         name: str,
         text: str,
         function: str,
-        tests: list[tuple[Any, Any]],
-        shown: list[tuple[Any, Any]] | None = None,
+        hidden: Sequence[tuple[Any, Any]],
+        public: Sequence[tuple[Any, Any]] = (),
     ) -> Exercise:
         starter = str(record.get("starter_code") or "")
         mode = "call" if function else "stdin"
         task = ProgramTask(
-            mode, entry_point=function, limits=self.limits(), compare=choose_comparison(text), unwrap=True
+            mode, entry_point=function, limits=self.make_limits(), compare=choose_comparison(text), unwrap=True
         )
         recipe = Recipe(task, prefix=_IMPORTS, function=function)
         return Exercise(
             name=name,
             statement=_STATEMENT.format(text, starter, _FORMATS[mode]),
             recipe=recipe,
-            public=tuple(Test(given, wanted, recipe) for given, wanted in shown or []),
-            hidden=tuple(Test(given, wanted, recipe) for given, wanted in tests),
+            public=tuple(Test(case, output, recipe) for case, output in public),
+            hidden=tuple(Test(case, output, recipe) for case, output in hidden),
             right=tuple(_parse_json_field(record, "solutions", where) or []),
             level=str(record.get("difficulty") or ""),
-            unjudged=explain_several(text) if tests else TESTLESS,
+            unjudged=explain_several(text) if hidden else TESTLESS,
         )
 
 
@@ -142,11 +140,11 @@ def read_official_folder(folder: Path) -> dict[str, Any]:
     try:
         return {**json.loads(_read_text_file(meta)), **record}
     except (TypeError, ValueError) as error:
-        raise UserError(f"{meta} holds no JSON object: {error}.") from error
+        raise UserError(f"{meta} does not hold a JSON object: {error}.") from error
 
 
 def _restore_integer_keys(value: Any) -> Any:
-    """Keys that are integers again, which JSON makes text: as the official judge has it."""
+    """The value with integer keys, which JSON has turned into text, as integers again: the official judge does the same."""
     if isinstance(value, list):
         return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):
@@ -159,18 +157,18 @@ def _read_text_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: {error}.") from error
+        raise UserError(f"{path} is not UTF-8 text: {error}.") from error
 
 
 def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
-    """A field that is text which holds JSON, as the hub has it; None where it is empty or absent."""
+    """A field that is JSON, or text that holds JSON as on the hub; None where it is empty or absent."""
     value = record.get(field) or None
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise UserError(f"{where}: `{field}` holds no JSON: {error}.") from error
+        raise UserError(f"{where}: `{field}` does not hold JSON: {error}.") from error
 
 
 def _join_lines(value: Any) -> str:
-    """Text, or lines of it."""
+    """Text from text, or from a list of lines."""
     return "\n".join(map(_join_lines, value)) if isinstance(value, list) else str(value)

@@ -20,8 +20,8 @@ from preflab.types import Test
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _PYTHON_3 = 3
 """The language's number in the data: 1 is Python 2, 2 is C++, 4 is Java."""
-
 _SEVERAL_RIGHT = ("407_a",)
+"""Beginnings of the names of problems with several right answers, of which the statement says nothing."""
 _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
@@ -31,14 +31,14 @@ class CodeContests(Code):
     kind: Literal["code_contests"] = "code_contests"
     data: str = "deepmind/code_contests"
 
-    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         text = record.get("description", record.get("content"))
         name = record.get("id", record.get("name"))
         if not isinstance(text, str) or name is None:
             raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
         memory = int(record.get("memory_limit_bytes") or 0) >> 20
         stated = _read_seconds(record)
-        limits = self.limits(self.slack * stated if stated else None, memory)
+        limits = self.make_limits(self.slack * stated if stated else None, memory)
         task = ProgramTask("stdin", limits=limits, compare=choose_comparison(text))
         recipe = Recipe(task)
         public = _make_tests(record, "public_tests", recipe)
@@ -68,13 +68,13 @@ def _explain_unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
 
 
 def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> list[Test]:
-    return [Test(given, wanted, recipe) for given, wanted in _zip_field(record, field, "input", "output")]
+    return [Test(case, output, recipe) for case, output in _zip_field(record, field, "input", "output")]
 
 
 def _make_extracted_tests(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
     """Tests of the form `{input: {stdin}, output: {stdout}}`, as text."""
-    found = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
-    return [Test(test["input"]["stdin"], test["output"]["stdout"], recipe) for test in found]
+    tests = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
+    return [Test(test["input"]["stdin"], test["output"]["stdout"], recipe) for test in tests]
 
 
 def _choose_programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
@@ -84,22 +84,21 @@ def _choose_programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
 
 def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> list[tuple[Any, Any]]:
     """Two lists of equal length as pairs; none where the field is empty or absent."""
-    found = record.get(field) or {one: [], other: []}
-    if not isinstance(found, Mapping) or len(found[one]) != len(found[other]):
+    lists = record.get(field) or {one: [], other: []}
+    if not isinstance(lists, Mapping) or len(lists[one]) != len(lists[other]):
         raise ValueError(f"`{field}` must hold two lists of equal length, `{one}` and `{other}`")
-    return list(zip(found[one], found[other], strict=True))
+    return list(zip(lists[one], lists[other], strict=True))
 
 
 def _name_level(number: int | None) -> str:
-    """The name behind the number: 7 is A, the first problem of a contest, 8 is B; below are the levels of other sites."""
+    """The name of a level: 7 is A, the first problem of a contest, 8 is B; smaller numbers are the levels of other sites."""
     if not number:
         return ""
-    return (
-        _OTHER_LEVELS[number - 1] if number <= len(_OTHER_LEVELS) else chr(ord("A") + number - len(_OTHER_LEVELS) - 1)
-    )
+    contest = number - len(_OTHER_LEVELS)
+    return _OTHER_LEVELS[number - 1] if contest <= 0 else chr(ord("A") + contest - 1)
 
 
 def _read_seconds(record: Mapping[str, Any]) -> float | None:
-    """The stated time limit, where there is one."""
+    """The time limit that the problem states, if it does."""
     limit = record.get("time_limit")
     return limit.get("seconds", 0) + limit.get("nanos", 0) * 1e-9 if isinstance(limit, Mapping) else limit

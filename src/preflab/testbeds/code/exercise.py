@@ -1,4 +1,4 @@
-"""What a record of a programming data set becomes: a statement, tests apart into public and hidden, and known programs."""
+"""What a record of a programming data set becomes: a statement, public and hidden tests, and programs that come with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEVERAL = re.compile(
 )
 """How statements say that they take more than one answer."""
 _INTERACTIVE_WORDS = re.compile(r"\binteractive (problem|task)\b|\b(problem|task) is interactive\b", re.IGNORECASE)
-"""How they say that the program speaks with the judge."""
+"""How statements say that the program exchanges messages with the judge."""
 MANY = "several answers are right, and there is no judge for them"
 UNSAID = "several answers are right, which the statement does not say"
 _INTERACTIVE = "what is read depends on what was printed (interactive)"
@@ -41,8 +41,8 @@ _CASELESS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """`right`, `wrong`: programs as the data have them. `split`: where the data put it, if they do. `unjudged`: why its
-    answers cannot be judged; empty where they can."""
+    """`right`, `wrong`: programs that the data call so. `split`: the split that the data put the problem into, if they do.
+    `unjudged`: why its answers cannot be judged; empty where they can."""
 
     name: str
     statement: str
@@ -56,7 +56,7 @@ class Exercise:
     unjudged: str = ""
 
     def with_public(self, count: int) -> Exercise:
-        """The first `count` hidden tests made public, where none is yet; `unjudged` where that would leave none hidden."""
+        """Makes the first `count` hidden tests public, where none is; where that leaves none hidden, it is `unjudged`."""
         if self.public or not count:
             return self
         if len(self.hidden) <= count:
@@ -65,8 +65,8 @@ class Exercise:
 
 
 def split_checks(source: str, call: str) -> tuple[str, ...]:
-    """Tests that are code, one a piece: each assertion of the function `check` by itself, after what stands beside that
-    function, where there is nothing but assertions in it; otherwise the whole with `call` at its end."""
+    """Tests that are code. Where the function `check` holds nothing but assertions, each of them is a test, behind what stands
+    beside that function; otherwise the whole source is one test, with `call` at its end."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     body = [node for node in checks[0].body if not isinstance(node, ast.Pass)] if len(checks) == 1 else []
@@ -84,7 +84,7 @@ def explain_several(statement: str) -> str:
 
 
 def choose_comparison(statement: str) -> OutputComparison:
-    """How what a program prints is compared, by its statement."""
+    """How the output of a program is compared, which follows from the statement."""
     return "caseless" if _CASELESS.search(statement) else "tokens"
 
 

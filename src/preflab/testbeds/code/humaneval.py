@@ -1,4 +1,4 @@
-"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code. For evaluation alone: all is `test`."""
+"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code. For evaluation: all are in `test`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 
 
 class HumanEval(Code):
-    """`data`: `HumanEval.jsonl[.gz]`, its folder, or the hub's name. `completion`: the statement is the opened function alone,
-    for a base model to go on from; else it is asked for in words."""
+    """`data`: `HumanEval.jsonl[.gz]`, its folder, or the hub's name. `completion`: the statement is the beginning of the
+    function alone, for a base model to go on from; otherwise words ask for the function."""
 
     kind: Literal["humaneval"] = "humaneval"
     data: str = "openai/openai_humaneval"
     completion: bool = False
 
-    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         prompt, test, name = (read_text_field(record, field, where) for field in ("prompt", "test", "entry_point"))
-        task = ProgramTask("check", limits=self.limits(), prelude=prompt, functions={"candidate": name, name: name})
-        stub = f"{prompt}\n    pass\n\n"  # an answer that begins anew may lean on what the prompt imports and defines
+        task = ProgramTask(
+            "check", limits=self.make_limits(), prelude=prompt, functions={"candidate": name, name: name}
+        )
+        stub = f"{prompt}\n    pass\n\n"  # an answer that does not go on from the prompt may use what it defines
         recipe = Recipe(task, prefix=stub, opening=prompt, function=name)
         return Exercise(
             name=read_text_field(record, "task_id", where),

@@ -1,4 +1,4 @@
-"""Which data set a record belongs to, by its fields: for `preflab judge`, which takes any of them."""
+"""Finds the data set that a record belongs to by its fields, for `preflab judge`, which takes records of any of them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _RECORD_FIELDS: Mapping[str, tuple[set[str], ...]] = {
 
 
 def read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, Callable[[str], tuple[str, ProgramTask]]]:
-    """A record's id, and how an answer to it becomes the program that is run. Raises `UserError` where no data set has such
+    """A record's id, and what makes an answer to it the program that is run. Raises `UserError` where no data set has such
     records."""
     kind = next((kind for kind, forms in _RECORD_FIELDS.items() if any(form <= set(record) for form in forms)), None)
     if kind is None:
         raise UserError(
-            f"{where}: neither a problem of the judge's own (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
+            f"{where}: neither a problem in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
             f"{', '.join(_RECORD_FIELDS)} (present: {', '.join(record)})."
         )
-    found = TESTBEDS.parse({"kind": kind}).read(record, where)
-    tests = (*found.public, *found.hidden)
+    exercise = TESTBEDS.parse({"kind": kind}).read_exercise(record, where)
+    tests = (*exercise.public, *exercise.hidden)
 
     def prepare(answer: str) -> tuple[str, ProgramTask]:
-        if found.unjudged:
-            return answer, ProgramTask("stdin", unjudged=f"the problem cannot be judged: {found.unjudged}")
+        if exercise.unjudged:
+            return answer, ProgramTask("stdin", unjudged=f"the problem cannot be judged: {exercise.unjudged}")
         return build_program(answer, tests)
 
-    return found.name, prepare
+    return exercise.name, prepare

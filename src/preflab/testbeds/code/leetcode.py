@@ -13,7 +13,7 @@ from preflab.testbeds.code.testbed import Code
 from preflab.testbeds.lines import read_text_field
 
 _ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")
-"""What tests do that take an answer in any order."""
+"""What tests call when they take an answer in any order."""
 _NODES = ("ListNode", "TreeNode", "Node")
 
 
@@ -23,13 +23,14 @@ class LeetCode(Code):
     kind: Literal["leetcode"] = "leetcode"
     data: str = "newfacade/LeetCodeDataset"
 
-    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         prelude, test = read_text_field(record, "prompt", where), read_text_field(record, "test", where)
-        name = read_text_field(record, "entry_point", where).replace(
-            "()", ""
-        )  # Solution().name: a method of a fresh object
+        # `Solution().name`: a method of a fresh object
+        name = read_text_field(record, "entry_point", where).replace("()", "")
         nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
-        task = ProgramTask("check", limits=self.limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes)
+        task = ProgramTask(
+            "check", limits=self.make_limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes
+        )
         recipe = Recipe(task, prefix=prelude, function="Solution")
         meta, query = record.get("meta") or {}, read_text_field(record, "query", where)
         return Exercise(

@@ -1,5 +1,5 @@
-"""MBPP (Austin et al. 2021): short functions from a sentence and three assertions. The official split by task: 601 to 974
-train, 511 to 600 validation, 11 to 510 test; 1 to 10, the few-shot examples, train too."""
+"""MBPP (Austin et al. 2021): short functions from a sentence and three assertions. The official split by the task's number:
+601 to 974 train, 511 to 600 validation, 11 to 510 test; 1 to 10, the few-shot examples, are in train too."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _STATEMENT = "You are an expert Python programmer, and here is your task: {} You
 
 
 class MBPP(Code):
-    """`data`: `mbpp.jsonl[.gz]`, its folder, or the hub's name. The statement shows every assertion, as the official one does,
-    and the same ones decide; under `public_first` it shows these alone."""
+    """`data`: `mbpp.jsonl[.gz]`, its folder, or the hub's name. The statement shows every assertion, as the official one
+    does, and the same assertions decide; with `public_first` it shows the public ones alone."""
 
     kind: Literal["mbpp"] = "mbpp"
     data: str = "google-research-datasets/mbpp"
 
-    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         number = record.get("task_id")
         if not isinstance(number, int):
             raise UserError(f"{where}: `task_id` must be a number.")
@@ -39,14 +39,18 @@ class MBPP(Code):
         if not functions:
             raise UserError(f"{where}: no assertion calls a function of the program.")
         task = ProgramTask(
-            "check", limits=self.limits(), prelude=imports, functions={name: name for name in functions}, nodes=nodes
+            "check",
+            limits=self.make_limits(),
+            prelude=imports,
+            functions={name: name for name in functions},
+            nodes=nodes,
         )
         recipe = Recipe(task, function=functions[0])
         asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
-        shown = tests[: self.public_first or len(record["test_list"])]
+        public = tests[: self.public_first or len(record["test_list"])]
         return Exercise(
             name=f"mbpp/{number}",
-            statement=_STATEMENT.format(read_text_field(record, "text", where), "\n".join(shown)),
+            statement=_STATEMENT.format(read_text_field(record, "text", where), "\n".join(public)),
             recipe=recipe,
             hidden=make_code_tests(asserted, recipe),
             right=(code,),
@@ -59,14 +63,14 @@ def _official_split(number: int) -> Split:
 
 
 def _read_prelude(code: str) -> tuple[str, set[str]]:
-    """What tests may lean on that the reference solution has: its imports, as code, and its classes, by name."""
+    """What tests may use of the reference solution: its imports, as code, and the names of its classes."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     return "\n".join(imports), {node.name for node in body if isinstance(node, ast.ClassDef)}
 
 
 def _find_unknown_names(sources: Sequence[str], imports: str) -> tuple[str, ...]:
-    """Names that the sources use and nobody gives: those of the program."""
+    """The names that the sources use and that neither they, the imports nor Python define: those of the program."""
     known = set(dir(builtins))
     known |= {
         alias.asname or alias.name for node in ast.walk(ast.parse(imports)) for alias in getattr(node, "names", [])

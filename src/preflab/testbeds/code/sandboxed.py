@@ -1,4 +1,4 @@
-"""What testbeds whose answers are programs have in common: how these are run."""
+"""What testbeds whose answers are programs have in common: how the programs are run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from preflab.testbeds.base import TestbedSpec
 
 
 class Sandboxed(TestbedSpec):
-    """`time_limit_s` (also by what this machine is slower than the one it was chosen on), `memory_limit_mb`: for a test.
-    `workers`: programs judged at once, 0: one a core; `backend`: the sandbox. `every`: tests go on after the first failure,
-    which a reward by the share of tests needs.
+    """`time_limit_s`, `memory_limit_mb`: for a test; the time is multiplied by how much slower this machine is than the one
+    that it was chosen on. `workers`: programs judged at once, 0 for one a core; `backend`: the sandbox. `every`: tests go on
+    after the first failure, which a reward by the share of tests needs.
     """
 
     time_limit_s: Annotated[float, Field(gt=0)] = 5.0
@@ -25,19 +25,19 @@ class Sandboxed(TestbedSpec):
     backend: str = "bubblewrap"
     every: bool = False
 
-    def limits(self, seconds: float | None = None, memory_mb: int | None = None) -> Limits:
-        """The limits of a test, for which a problem may state its own time, and more memory."""
+    def make_limits(self, seconds: float | None = None, memory_mb: int | None = None) -> Limits:
+        """The limits of a test. A problem may state another time, and more memory."""
         seconds = (seconds or self.time_limit_s) * measure_machine_factor()
         return Limits(
             cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb or 0)
         )
 
-    def caveats(self) -> list[str]:
+    def list_caveats(self) -> list[str]:
         """What every report on these programs must say."""
         return ["Programs were judged without walls around them (backend bare)."] if self.backend == "bare" else []
 
     @contextmanager
-    def programs(self) -> Generator[SandboxJudge]:
-        """The judge, while it is open."""
+    def open_judge(self) -> Generator[SandboxJudge]:
+        """The judge of programs, open."""
         with closing(SandboxJudge(self.workers, self.backend, every=self.every)) as judge:
             yield judge

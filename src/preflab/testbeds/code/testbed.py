@@ -26,16 +26,17 @@ from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
-"""The split that a record's file is named for, where the record stands, the record."""
+"""The split that the name of a record's file states, the place of the record (file and line), and the record."""
 _SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
 class Code(Sandboxed):
-    """`validation`, `test`: shares of problems set apart where the data have no such split. `public_first`: so many hidden
-    tests become public where the data have none. `several`: what becomes of problems with several right answers and no judge
-    for them: dropped, or kept and judged by the one answer that is there. `max_tests`: of a problem's hidden tests, the first
-    so many. `time_limit_s` holds where the problem states none; `slack`: by how much a stated one is multiplied (Python is
-    slower than what they were made for). `shots`: so many solved training problems stand before each statement.
+    """`validation`, `test`: shares of problems set apart where the data have no such split. `public_first`: how many hidden
+    tests become public where the data have no public ones. `several`: what becomes of problems with several right answers and
+    no judge for them: they are dropped, or kept and judged by the one answer that is there. `max_tests`: how many of a
+    problem's hidden tests decide, the first ones. `time_limit_s` holds where the problem states none; `slack`: what a stated
+    one is multiplied by (Python is slower than the languages that the limits were made for). `shots`: how many solved training
+    problems stand before each statement.
     """
 
     evaluator: ClassVar[str | None] = "hidden-tests"
@@ -64,57 +65,59 @@ class Code(Sandboxed):
         return str(type(self).model_fields["kind"].default)
 
     @abstractmethod
-    def exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record as an exercise; raises `UserError` naming file, line and field where it is none."""
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record as an exercise. May raise `UserError`, or the error of a field that is missing or wrong."""
 
-    def read(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record as an exercise; raises `UserError` for whatever is wrong with it."""
+    def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record as an exercise that was checked; raises `UserError` for whatever is wrong with it."""
         try:
-            found = self.exercise(record, where)
-            _check_exercise(found, where)
-            return found
+            exercise = self.parse_exercise(record, where)
+            _check_exercise(exercise, where)
+            return exercise
         except KeyError as error:
             raise UserError(
                 f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
             ) from error
         except (TypeError, ValueError, AttributeError, SyntaxError) as error:
-            raise UserError(f"{where} is no record of {self.title}: {error}.") from error
+            raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
 
-    def exercises(self) -> Iterator[Exercise]:
-        """One after another, with public tests as the spec wants them, in the split that the data put them into, else train."""
-        for split, where, record in self.records():
-            found = self.read(record, where).with_public(self.public_first)
-            yield replace(found, split=found.split or split or "train", hidden=found.hidden[: self.max_tests])
+    def read_exercises(self) -> Iterator[Exercise]:
+        """The problems, with public tests as the spec asks for them. Their split is the one that the data state, else train."""
+        for split, where, record in self.read_raw_records():
+            exercise = self.read_exercise(record, where).with_public(self.public_first)
+            hidden = exercise.hidden[: self.max_tests]
+            yield replace(exercise, split=exercise.split or split or "train", hidden=hidden)
 
-    def records(self) -> Iterator[RawRecord]:
-        """The raw records, with the split that their file is named for. Raises `UserError` where there are none."""
+    def read_raw_records(self) -> Iterator[RawRecord]:
+        """The raw records of the file, the folder or the hub. Raises `UserError` where there are none."""
         path = Path(self.data).expanduser()
         if path.is_file():
             yield from read_split_file(path)
         elif path.is_dir():
-            yield from self.folder(path)
+            yield from self.read_folder(path)
         elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):
             check_on_hub(self.data)
-            yield from self.repository()
+            yield from self.read_repository()
         else:
-            raise UserError(f"There is no file or folder {self.data}, and it is no name on the hub.")
+            raise UserError(f"There is no file or folder {self.data}, and it is not a name on the hub.")
 
-    def repository(self) -> Iterator[RawRecord]:
+    def read_repository(self) -> Iterator[RawRecord]:
         """The records of every split of a data set on the hub."""
         for split in list_hub_splits(self.data):
             for where, record in load_hub_records(self.data, None, split):
                 yield SPLIT_NAMES.get(split), where, record
 
-    def folder(self, path: Path) -> Iterator[RawRecord]:
+    def read_folder(self, path: Path) -> Iterator[RawRecord]:
         """The records of every file of JSON lines in a folder."""
-        files = sorted(found for found in path.iterdir() if found.name.endswith(_SUFFIXES))
+        files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
         if not files:
             raise UserError(f"{path} holds no file of JSON lines (.jsonl, .jsonl.gz).")
         for file in files:
             yield from read_split_file(file)
 
-    def placed(self, name: str, present: Set[str | None]) -> Split:
-        """Where a training problem goes: into a split that the data lack, by its share, or where it is."""
+    def choose_split(self, name: str, present: Set[str | None]) -> Split:
+        """The split that a training problem goes to: one that the data lack, by its share, or else train. `present`: the splits
+        that the data have."""
         at = place_key(name, "part")
         split: Split = "test" if at < self.test else "validation" if at < self.test + self.validation else "train"
         return "train" if split in present else split
@@ -124,45 +127,45 @@ class Code(Sandboxed):
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
         rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
         dropped, kept = Counter[str](), 0
-        for found in self.exercises():
-            one_of_several = found.unjudged in (MANY, UNSAID) and self.several == "keep"
-            if found.unjudged and not one_of_several:
-                dropped[found.unjudged] += 1
+        for exercise in self.read_exercises():
+            one_of_several = exercise.unjudged in (MANY, UNSAID) and self.several == "keep"
+            if exercise.unjudged and not one_of_several:
+                dropped[exercise.unjudged] += 1
             else:
                 kept += one_of_several
-                rows[found.split or "train"] += self.rows(found)
+                rows[exercise.split or "train"] += self.make_rows(exercise)
         present: set[str | None] = {split for split in SPLITS if rows[split]}
-        known = rows["train"]
-        rows["train"] = []
-        for row in known:
-            rows[self.placed(row.prompt.id, present)].append(row)
-        notes = self.notes(dropped, kept)
+        train, rows["train"] = rows["train"], []
+        for row in train:
+            rows[self.choose_split(row.prompt.id, present)].append(row)
+        notes = self.write_notes(dropped, kept)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
-        for ordered in rows.values():  # data sets come in the order of their levels; the first few must stand for all
-            ordered.sort(key=lambda row: place_key(row.prompt.id, "order"))
-        few = _choose_examples(rows["train"], self.shots)
-        shown: dict[Split, list[Row]] = {
-            split: [_prepend_examples(few, row) for row in rows[split]] for split in SPLITS
-        }
-        with self.programs() as judge:
-            yield Dialogues(self.title, shown, part="train", identity={"source": self.data}, notes=notes, judge=judge)
+        for split_rows in rows.values():  # data come in the order of their levels, and the first few must stand for all
+            split_rows.sort(key=lambda row: place_key(row.prompt.id, "order"))
+        examples = _choose_examples(rows["train"], self.shots)
+        for split in SPLITS:
+            rows[split] = [_prepend_examples(examples, row) for row in rows[split]]
+        with self.open_judge() as judge:
+            yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
-    def rows(self, found: Exercise) -> Iterator[Row]:
+    def make_rows(self, exercise: Exercise) -> Iterator[Row]:
         """A problem with its programs: pairs of a right one and a wrong one while there are both, then right ones alone."""
-        prompt = Problem(found.name, (Turn("user", found.statement),), found.level, found.public, found.hidden)
-        if not found.right:
+        turns = (Turn("user", exercise.statement),)
+        prompt = Problem(exercise.name, turns, exercise.level, exercise.public, exercise.hidden)
+        if not exercise.right:
             yield Row(prompt)
-        for number, program in enumerate(found.right):
-            wrong = Completion(found.wrong[number]) if number < len(found.wrong) else None
+        for number, program in enumerate(exercise.right):
+            wrong = Completion(exercise.wrong[number]) if number < len(exercise.wrong) else None
             yield Row(prompt, Completion(program), wrong)
 
-    def notes(self, dropped: Counter[str], kept: int) -> list[str]:
-        """What every report on these data must say; `kept`: problems of several right answers."""
+    def write_notes(self, dropped: Counter[str], kept: int) -> list[str]:
+        """What every report on these data must say. `dropped`: how many problems were left out, by reason; `kept`: how many
+        problems with several right answers were not."""
         notes = [
             f"{self.title}: {_count_problems(count)} left out because {why}." for why, count in dropped.most_common()
         ]
-        notes += self.caveats()
+        notes += self.list_caveats()
         if kept:
             notes.append(
                 f"{self.title}: {_count_problems(kept)} with several right answers judged by the one that is there."
@@ -174,17 +177,18 @@ class Code(Sandboxed):
         return notes
 
 
-def _check_exercise(found: Exercise, where: str) -> None:
-    """Raises `UserError` where a test or a program is no text that can be judged."""
-    for test in (*found.public, *found.hidden):
-        if found.recipe.task.mode == "stdin" and not (isinstance(test.input, str) and isinstance(test.output, str)):
+def _check_exercise(exercise: Exercise, where: str) -> None:
+    """Raises `UserError` where a test or a program is not text that can be judged."""
+    printed = exercise.recipe.task.mode == "stdin"
+    for test in (*exercise.public, *exercise.hidden):
+        if printed and not (isinstance(test.input, str) and isinstance(test.output, str)):
             raise UserError(
                 f"{where}: input and output of a test must be text, and are {test.input!r}, {test.output!r}."
             )
         if isinstance(test.input, str):
             check_text(test.input, f"{where}: the input of a test")
-    for program in (*found.right, *found.wrong):
-        if type(program) is not str:  # whatever the file holds
+    for program in (*exercise.right, *exercise.wrong):
+        if type(program) is not str:  # the file may hold anything
             raise UserError(f"{where}: a solution must be text, and is {program!r}.")
 
 
@@ -193,26 +197,26 @@ def _count_problems(count: int) -> str:
 
 
 def read_split_file(path: Path) -> Iterator[RawRecord]:
-    """The records, and the split that is a word of the file's name: `train.jsonl`, `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
-    named: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
-    split: Split | None = named[0] if len(set(named)) == 1 else None
+    """The records of a file, with the split that a word of its name states: `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
+    names: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
+    split: Split | None = names[0] if len(set(names)) == 1 else None
     for where, record in read_records(path):
         yield split, where, record
 
 
 def _choose_examples(rows: Sequence[Row], count: int) -> list[Row]:
-    """The `count` solved problems of the fewest characters; raises `UserError` where there are not so many."""
+    """The `count` solved problems with the fewest characters; raises `UserError` where there are fewer."""
     solved = {row.prompt.id: row for row in reversed(rows) if row.answer is not None}
     if len(solved) < count:
-        raise UserError(f"`shots`: {count} solved training problems are wanted, and there are {len(solved)}.")
+        raise UserError(f"`shots`: this asks for {count} solved training problems, and there are {len(solved)}.")
     return sorted(solved.values(), key=_count_characters)[:count]
 
 
-def _prepend_examples(few: Sequence[Row], row: Row) -> Row:
-    """The row with the examples before its statement, itself excepted."""
+def _prepend_examples(examples: Sequence[Row], row: Row) -> Row:
+    """The row with the examples before its statement; a problem is not its own example."""
     turns = [
         turn
-        for example in few
+        for example in examples
         if example.prompt.id != row.prompt.id and example.answer is not None
         for turn in (*example.prompt.turns, Turn("assistant", example.answer.text))
     ]

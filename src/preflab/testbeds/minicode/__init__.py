@@ -1,4 +1,4 @@
-"""The embedded testbed: short statements, small programs, hidden tests. `testbed` is where to start reading."""
+"""The embedded testbed: short statements, small programs, hidden tests. Start reading in `testbed`."""
 
 from preflab.testbeds.minicode.testbed import Minicode
 

@@ -1,7 +1,7 @@
-"""Programs as tuples of step texts, what they do on fixed probes, and the programs next to them.
+"""Programs as tuples of step texts, what they do on fixed probes, and the programs that differ from them by one slip.
 
-The *behaviour* of a program is its value on every probe. Splits are disjoint in behaviour: a behaviour belongs to one
-split by its digest, whatever programs show it and however many problems are drawn.
+The *behaviour* of a program is its value on every probe. Splits are disjoint in behaviour: a behaviour belongs to one split
+by its digest, whichever programs have it and however many problems are drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from preflab.testbeds.minicode.language import (
 from preflab.types import Split
 
 MinicodeProgram = tuple[str, ...]  # step texts: ("keep even", "sum")
-Behaviour = tuple[MinicodeValue | None, ...]  # a value a probe, None where the program has none
+Behaviour = tuple[MinicodeValue | None, ...]  # one value a probe, None where the program has no value
 
 _COUNTS = range(1, 5)
 _NUMBERS = {
@@ -42,13 +42,13 @@ _THRESHOLDS = range(-3, 5)
 
 
 def make_stream(seed: int, *names: object) -> random.Random:
-    """A random stream of its own for a seed and names: the same on every machine, whatever else was drawn."""
+    """The random stream that belongs to a seed and names: the same on every machine, whatever else was drawn."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
 def draw_integers(rng: random.Random, length: int) -> tuple[int, ...]:
-    """A list of integers from -9 to 9."""
+    """Draws a list of integers from -9 to 9."""
     return tuple(rng.choices(range(-9, 10), k=length))
 
 
@@ -64,17 +64,17 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""The steps of which targets are made, by operator."""
+"""The steps that targets are made of, by operator."""
 
 
 @cache
 def compile_step(text: str) -> MinicodeStep:
-    """A step text compiled."""
+    """Compiles a step text."""
     return compile_program(text)[0]
 
 
 def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> MinicodeValue | None:
-    """The program's value on an input, None where it has none."""
+    """The program's value on an input; None where it has no value."""
     try:
         for text in program:
             operator, argument = compile_step(text)
@@ -90,7 +90,7 @@ def find_behaviour(program: MinicodeProgram) -> Behaviour:
 
 
 def assign_split(values: Behaviour) -> Split:
-    """The one split to which a behaviour belongs: three fifths of them to train, one to validation, one to test."""
+    """The one split that a behaviour belongs to: three fifths of them train, one validation, one test."""
     bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 
@@ -99,7 +99,7 @@ def agrees_on(
     program: MinicodeProgram, inputs: Sequence[MinicodeValue], values: Sequence[MinicodeValue | None]
 ) -> bool:
     """Whether the program has these values on these inputs (stops at the first difference)."""
-    return all(evaluate_program(program, given) == value for given, value in zip(inputs, values, strict=True))
+    return all(evaluate_program(program, case) == value for case, value in zip(inputs, values, strict=True))
 
 
 def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
@@ -118,18 +118,18 @@ def _list_slips(text: str) -> tuple[str, ...]:
     """The steps one slip away from a step."""
     name, *words = text.split()
     operator = OPERATORS[name]
-    changed = [
+    texts = [
         " ".join((other.name, *words))
         for other in OPERATORS.values()
         if other is not operator and (other.shape, other.argument) == (operator.shape, operator.argument)
     ]
     if words and words[0] in _OPPOSITE:
-        changed.append(" ".join((name, _OPPOSITE[words[0]], *words[1:])))
+        texts.append(" ".join((name, _OPPOSITE[words[0]], *words[1:])))
     if words and words[-1] not in _OPPOSITE:
         least = {"count": 0, "divisor": 1}.get(operator.argument, -99)
         near = [int(words[-1]) + change for change in (-1, 1)]
-        changed += [" ".join((name, *words[:-1], str(number))) for number in near if number >= least]
-    return tuple(changed)
+        texts += [" ".join((name, *words[:-1], str(number))) for number in near if number >= least]
+    return tuple(texts)
 
 
 _OPPOSITE = {"even": "odd", "odd": "even", ">": "<", "<": ">"}

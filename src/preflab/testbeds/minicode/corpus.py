@@ -1,7 +1,7 @@
-"""Answers that come with the data: right programs in other words, wrong ones that are near misses, and pairs of both.
+"""The answers that come with the data: right programs in other words, wrong ones that are near misses, and pairs of both.
 
-Everything here is drawn by a seed of its own, apart from the problems': a new seed gives the same problems with other
-noise, other wordings and other pairs.
+A seed apart from the problems' draws everything here: a new seed gives the same problems with other noise, other wordings and
+other pairs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from preflab.testbeds.minicode.behaviour import MinicodeProgram, list_near_misse
 from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.types import Completion
 
-_REWORDED_SHARE = 0.25  # how often a step that can be written otherwise is
+_REWORDED_SHARE = 0.25  # how often a step that can be written in another way is so written
 
 
 def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:
-    """One program a task; exactly `wrong_share` of them (rounded) are wrong, at random places."""
+    """One program a task. Exactly `wrong_share` of them (rounded) are wrong, at random places."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
     return [
@@ -33,7 +33,7 @@ def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tu
 
 
 def write_right_answer(rng: random.Random, task: MinicodeTask) -> Completion:
-    """The target, some of its steps written in another way with the same meaning."""
+    """The target, with some of its steps written in another way that means the same."""
     steps = [reword_step(text) if rng.random() < _REWORDED_SHARE else (text,) for text in task.target]
     return _to_completion(tuple(text for program in steps for text in program))
 
@@ -47,7 +47,7 @@ def write_wrong_answer(rng: random.Random, task: MinicodeTask) -> Completion:
 
 
 def reword_step(text: str) -> MinicodeProgram:
-    """Another way to write a step, the step itself where there is none."""
+    """Another way to write a step; the step itself where there is no other."""
     match text.split():
         case ["keep" | "reject" as name, "even" | "odd" as parity]:
             return (f"{_OTHER[name]} {_OTHER[parity]}",)

@@ -1,7 +1,7 @@
 """The language of minicode: a program is a pipeline of steps over a list of integers, `keep even | mul 2 | sum`.
 
-The interpreter is pure and total: any text whatsoever becomes a value or a named fault, in time linear in the text. One
-table row holds everything about an operator: its name, its meaning, and the phrases in which statements speak of it.
+The interpreter is pure and total: any text becomes a value or a named fault, in time linear in the text. One row of a table
+holds everything about an operator: its name, its meaning, and the phrases by which statements name it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INTEGERS = {str(number): number for number in range(-99, 100)}
 
 
 class CompileError(Exception):
-    """The text is no program."""
+    """The text is not a program."""
 
 
 class RuntimeFault(Exception):
@@ -29,10 +29,10 @@ class RuntimeFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """`shape` is what it works on: `each` integer (of a list, or alone), a `list` to a list, or a list by a `fold`.
-
-    `argument` is what follows the name: nothing, a `number`, a `count` (not negative), a `divisor` (positive), or a
-    `condition`. `phrases` say a step in full (`{}` is its argument), `vague` leaves to the examples what it means.
+    """`shape` is what it does: it changes `each` integer (of a list, or alone), turns a `list` into a list, or `fold`s a list
+    into an integer. `argument` is what follows the name: nothing, a `number`, a `count` (not negative), a `divisor` (positive),
+    or a `condition`. `phrases` state a step in full (`{}` is its argument); `vague` states it so that examples must show what
+    it means.
     """
 
     name: str
@@ -104,7 +104,7 @@ MinicodeStep = tuple[Operator, Any]  # an operator and its argument as `Operator
 
 
 def compile_program(text: str) -> list[MinicodeStep]:
-    """The steps of a program text. Raises `CompileError` for every text that is no program."""
+    """The steps of a program text. Raises `CompileError` for every text that is not a program."""
     sentences = " ".join(text.split()).split(" | ")
     if len(sentences) > MAX_STEPS:
         raise CompileError(f"more than {MAX_STEPS} steps")
@@ -145,14 +145,14 @@ def _take_condition(name: str, words: list[str]) -> Callable[[int], bool]:
 
 
 def run_program(program: Sequence[MinicodeStep], value: MinicodeValue) -> MinicodeValue:
-    """The value of a program on an input. Raises `RuntimeFault` where it has none."""
+    """The value of a program on an input. Raises `RuntimeFault` where it has no value."""
     for operator, argument in program:
         value = apply_step(operator, argument, value)
     return value
 
 
 def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> MinicodeValue:
-    """One step. Raises `RuntimeFault` for a wrong type, an empty list without a value, or a value out of bounds."""
+    """The value of one step. Raises `RuntimeFault` for a wrong type, for an empty list that has no value, and out of bounds."""
     if isinstance(value, int):
         if operator.shape != "each":
             raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
@@ -168,7 +168,7 @@ def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> Minic
 
 
 def _check_bound(number: int) -> int:
-    """The number itself. Raises `RuntimeFault` beyond `MAX_VALUE`."""
+    """Returns the number. Raises `RuntimeFault` beyond `MAX_VALUE`."""
     if -MAX_VALUE <= number <= MAX_VALUE:
         return number
     raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
@@ -183,9 +183,9 @@ def _check_bounds(items: Sequence[int]) -> tuple[int, ...]:
 def _collect_words() -> tuple[str, ...]:
     phrases = [phrase for operator in OPERATORS.values() for phrase in (*operator.phrases, operator.vague)]
     phrases += [phrase for pair in COMPARISONS.values() for phrase in pair]
-    spoken = [word for phrase in phrases for word in phrase.split() if word != "{}"]
-    return tuple(dict.fromkeys((*INTEGERS, *_PUNCTUATION, *OPERATORS, *CONDITIONS, *spoken)))
+    words = [word for phrase in phrases for word in phrase.split() if word != "{}"]
+    return tuple(dict.fromkeys((*INTEGERS, *_PUNCTUATION, *OPERATORS, *CONDITIONS, *words)))
 
 
 MINICODE_WORDS = _collect_words()
-"""Every whitespace-separated word that statements and programs are made of."""
+"""Every word that statements and programs are made of; white space separates words."""

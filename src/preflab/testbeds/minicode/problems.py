@@ -1,8 +1,8 @@
 """Problems: a target program, a statement that describes it, two public and eight hidden tests.
 
-A statement says the steps in words, in the order of execution (`then`) or inside out (`of`), followed by the public
-tests. Some steps are said vaguely ("first few"); then the public tests decide. A problem is kept only if every reading
-of its statement that passes the public tests passes the hidden ones too, so that each problem has an answer.
+A statement names the steps in words, in the order of execution (`then`) or inside out (`of`), followed by the public tests.
+Some steps are named vaguely ("first few"); then the public tests decide. A problem is kept only if every reading of its
+statement that passes the public tests passes the hidden ones too, so that each problem has an answer.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from preflab.types import Problem, Split, Test, Turn
 LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # steps of the target
 PUBLIC_TESTS = 2
 HIDDEN_TESTS = 8
-_MOST_SHOWN = 99  # values of tests stay within, so that each is one word
+_MOST_SHOWN = 99  # the largest absolute value in a test, so that each value is one word
 
 
 @dataclass(frozen=True, slots=True)
 class MinicodeTask:
-    """A problem with all its tests, and the program from which it was made."""
+    """A problem with all its tests, and the program that it was made from."""
 
     problem: Problem
     target: MinicodeProgram
@@ -45,7 +45,7 @@ class MinicodeTask:
 
 @dataclass(frozen=True, slots=True)
 class Phrasing:
-    """How statements are worded: the shares of steps said vaguely and of statements said inside out."""
+    """How statements are worded: the shares of steps named vaguely and of statements inside out."""
 
     vague: float
     inverted: float
@@ -53,25 +53,25 @@ class Phrasing:
 
 @lru_cache(maxsize=8)
 def make_tasks(seed: int, split: Split, count: int, phrasing: Phrasing) -> tuple[MinicodeTask, ...]:
-    """The first `count` tasks of a split, levels in turn. Each has a behaviour of its own, found in no other split."""
+    """The first `count` tasks of a split, levels in turn. No two tasks, in any split, have the same behaviour."""
     rng = make_stream(seed, split)
-    found: list[MinicodeTask] = []
-    seen: set[Behaviour] = set()
-    while len(found) < count:
-        level = list(LEVELS)[len(found) % len(LEVELS)]
+    tasks: list[MinicodeTask] = []
+    behaviours: set[Behaviour] = set()
+    while len(tasks) < count:
+        level = list(LEVELS)[len(tasks) % len(LEVELS)]
         target = _draw_target(rng, LEVELS[level])
         values = find_behaviour(target)
-        if values in seen or assign_split(values) != split or not _is_interesting(target, values):
+        if values in behaviours or assign_split(values) != split or not _is_interesting(target, values):
             continue
-        problem = _make_problem(rng, target, f"{split}-{len(found):05d}", level, phrasing)
+        problem = _make_problem(rng, target, f"{split}-{len(tasks):05d}", level, phrasing)
         if problem is not None:
-            seen.add(values)
-            found.append(MinicodeTask(problem, target))
-    return tuple(found)
+            behaviours.add(values)
+            tasks.append(MinicodeTask(problem, target))
+    return tuple(tasks)
 
 
 def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
-    """Steps of different operators whose types fit: after a fold, only what works on a lone integer."""
+    """Draws steps of different operators whose types fit: after a fold, only steps that take a lone integer."""
     names = rng.sample(list(STEPS), steps)
     while any(OPERATORS[a].shape == "fold" and OPERATORS[b].shape != "each" for a, b in combinations(names, 2)):
         names = rng.sample(list(STEPS), steps)
@@ -79,9 +79,9 @@ def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
 
 
 def _is_interesting(target: MinicodeProgram, values: Behaviour) -> bool:
-    """Defined and small on most probes, neither constant nor the identity, and no step of it is idle."""
-    shown = [value for value in values if _is_small(value)]
-    if len(shown) < len(PROBES) * 3 // 4 or len(set(shown)) < 4 or agrees_on(target, PROBES, PROBES):
+    """Whether a target is defined and small on most probes, is neither constant nor the identity, and needs all its steps."""
+    small = [value for value in values if _is_small(value)]
+    if len(small) < len(PROBES) * 3 // 4 or len(set(small)) < 4 or agrees_on(target, PROBES, PROBES):
         return False
     shorter = (target[:index] + target[index + 1 :] for index in range(len(target)))
     return not any(agrees_on(program, PROBES, values) for program in shorter)
@@ -96,14 +96,14 @@ def _is_small(value: MinicodeValue | None) -> bool:
 def _make_problem(
     rng: random.Random, target: MinicodeProgram, name: str, level: str, phrasing: Phrasing
 ) -> Problem | None:
-    """A problem for a target; None where too few tests are found, or none that decides what the statement means."""
+    """A problem for a target; None where there are too few tests, or where they do not decide what the statement means."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None
-    said = [_choose_phrase(rng, text, phrasing.vague) for text in target]
+    phrases = [_choose_phrase(rng, text, phrasing.vague) for text in target]
     inverted = rng.random() < phrasing.inverted
-    words = " of ".join(reversed(said)) if inverted else " then ".join(said)
-    others = [program for program in list_readings(said, target) if not passes_tests(program, hidden)]
+    words = " of ".join(reversed(phrases)) if inverted else " then ".join(phrases)
+    others = [program for program in list_readings(phrases, target) if not passes_tests(program, hidden)]
     for _ in range(10):
         public = _draw_public_tests(rng, target)
         if len(public) == PUBLIC_TESTS and not any(passes_tests(program, public) for program in others):
@@ -118,7 +118,7 @@ def _choose_phrase(rng: random.Random, text: str, vague: float) -> str:
 
 
 def list_phrases(text: str) -> tuple[list[str], str]:
-    """The phrases that say a step in full, and the vague one ('' when there is none)."""
+    """The phrases that state a step in full, and the vague one ('' when there is none)."""
     name, *words = text.split()
     operator = OPERATORS[name]
     if words and words[0] in COMPARISONS:
@@ -142,9 +142,9 @@ VAGUE_STEPS = _collect_vague_steps()
 """What each vague phrase may mean."""
 
 
-def list_readings(said: Sequence[str], target: MinicodeProgram) -> Iterator[MinicodeProgram]:
+def list_readings(phrases: Sequence[str], target: MinicodeProgram) -> Iterator[MinicodeProgram]:
     """Every program that the phrases may mean, step by step, the target included."""
-    return product(*(VAGUE_STEPS.get(phrase, [text]) for phrase, text in zip(said, target, strict=True)))
+    return product(*(VAGUE_STEPS.get(phrase, [text]) for phrase, text in zip(phrases, target, strict=True)))
 
 
 def passes_tests(program: MinicodeProgram, tests: Sequence[Test]) -> bool:
@@ -154,21 +154,21 @@ def passes_tests(program: MinicodeProgram, tests: Sequence[Test]) -> bool:
 
 def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: int) -> Iterator[Test]:
     for _ in range(16):
-        given = draw_integers(rng, rng.randrange(least, most + 1))
-        value = evaluate_program(target, given)
+        case = draw_integers(rng, rng.randrange(least, most + 1))
+        value = evaluate_program(target, case)
         if value is not None and _is_small(value):
-            yield Test(given, value)
+            yield Test(case, value)
 
 
 def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
-    """Two tests with short inputs, different values and nothing empty; fewer where a few draws do not give them."""
-    found: dict[MinicodeValue, Test] = {}
+    """Two tests with short inputs and different values, neither empty; fewer where a few draws do not give them."""
+    tests: dict[MinicodeValue, Test] = {}
     for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():
-            found.setdefault(test.output, test)
-        if len(found) == PUBLIC_TESTS:
+            tests.setdefault(test.output, test)
+        if len(tests) == PUBLIC_TESTS:
             break
-    return tuple(found.values())
+    return tuple(tests.values())
 
 
 def _draw_hidden_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:

@@ -1,8 +1,8 @@
 """minicode's programs as Python: `x = [ i + 3 for i in x ] ; x = sorted ( x ) ; return x`, behind `def f ( x ) :`.
 
-Each step is an assignment; the words stand apart, so that a model with a word vocabulary can write them, and the whole is real
-Python, run as such. On the tests of the problem a translation has the values of what it translates (a test holds this to it);
-elsewhere it may have one where minicode has none, since Python bounds no integer.
+Each step is an assignment. White space separates all words, so that a model with a word vocabulary can write them, and the
+whole is Python, run as such. On the tests of its problem a translation has the values of the program that it translates (a test
+of the suite checks this); elsewhere it may have a value where minicode has none, since Python's integers have no bounds.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ PYTHON_WORDS = tuple(
         if "{" not in word
     )
 )
-"""Every word of such programs that is no integer."""
+"""Every word of such programs that is not an integer."""
 
 
 def translate_program(program: str) -> str:
     """A minicode program as the body that goes on from `OPENING`."""
     steps: list[str] = []
-    alone = False  # whether x is a lone integer by now
+    alone = False  # whether x is a lone integer at this step
     for text in program.split(" | "):
         name, *words = text.split()
         operator = OPERATORS[name]

@@ -1,7 +1,7 @@
 """The testbed `minicode`: small programs from short statements, decided by hidden tests. See docs/minicode.md.
 
-The problems follow from the spec alone. The context's seed draws the noise of the demonstrations, the wording of right
-programs and the pairs, so that the seeds of a study are repetitions on the same problems.
+The problems depend on the spec alone. The context's seed draws the noise of the demonstrations, the wording of right programs
+and the pairs, so that the seeds of a study are repetitions on the same problems.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from preflab.fields import Share
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, TestbedSpec
-from preflab.testbeds.minicode import corpus, problems
+from preflab.testbeds.minicode import corpus
 from preflab.testbeds.minicode.language import (
     MINICODE_WORDS,
     CompileError,
@@ -28,6 +28,7 @@ from preflab.testbeds.minicode.language import (
     compile_program,
     run_program,
 )
+from preflab.testbeds.minicode.problems import MinicodeTask, Phrasing, make_tasks
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
 
 _TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few: 2,785 in train, 951, 939
@@ -35,7 +36,7 @@ _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
 class Minicode(TestbedSpec):
-    """Sizes, the share of wrong demonstrations, and how statements are worded; docs/minicode.md tells how each acts."""
+    """Sizes, the share of wrong demonstrations, and how statements are worded; docs/minicode.md explains each."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
@@ -49,7 +50,7 @@ class Minicode(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicode]:
-        """The testbed with its noise and pairs drawn by `context.seed`; problems are made when first asked for."""
+        """The testbed, with noise and pairs drawn by `context.seed`. Problems are made when they are first used."""
         yield OpenMinicode(self, context.seed)
 
 
@@ -62,7 +63,7 @@ class MinicodeJudge(Judge):
 
 
 class OpenMinicode(Testbed):
-    """Held in memory: every split is generated once, on first use."""
+    """Every split is generated once, on its first use, and kept in memory."""
 
     name = "minicode"
     tested = True
@@ -74,8 +75,8 @@ class OpenMinicode(Testbed):
 
     def prompts(self, split: Split) -> list[Problem]:
         """The problems; outside `train` without their hidden tests."""
-        found = [task.problem for task in self._tasks(split)]
-        return found if split == "train" else [replace(problem, hidden_tests=()) for problem in found]
+        problems = [task.problem for task in self._tasks(split)]
+        return problems if split == "train" else [replace(problem, hidden_tests=()) for problem in problems]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         """The hidden tests of a split by problem id."""
@@ -95,12 +96,12 @@ class OpenMinicode(Testbed):
         """Every word that statements and programs are made of: one token each for a model with a word vocabulary."""
         return MINICODE_WORDS
 
-    def _tasks(self, split: Split) -> tuple[problems.MinicodeTask, ...]:
+    def _tasks(self, split: Split) -> tuple[MinicodeTask, ...]:
         spec = self._spec
-        phrasing = problems.Phrasing(spec.vague_share, spec.inverted_share)
-        return problems.make_tasks(spec.seed, split, getattr(spec, split), phrasing)
+        count = {"train": spec.train, "validation": spec.validation, "test": spec.test}[split]
+        return make_tasks(spec.seed, split, count, Phrasing(spec.vague_share, spec.inverted_share))
 
-    def _trainable(self, split: Split) -> tuple[problems.MinicodeTask, ...]:
+    def _trainable(self, split: Split) -> tuple[MinicodeTask, ...]:
         if split == "test":
             raise UserError(
                 "minicode has no answers for its test split: nothing may train on it. Take train or validation."
@@ -111,7 +112,7 @@ class OpenMinicode(Testbed):
 def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
     """The verdict on a program text: `passed`, or the outcome of its first failing test.
 
-    `compile-error`: no program; `runtime-error`: no value on an input; `failed`: another value than expected.
+    `compile-error`: it is not a program; `runtime-error`: it has no value on an input; `failed`: a value is not as expected.
     """
     if not tests:
         raise UserError(
@@ -128,12 +129,12 @@ def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
 
 def _judge_test(program: Sequence[MinicodeStep], test: Test) -> tuple[str, dict[str, Any]]:
     expected = _to_value(test.output)
-    told = {"input": test.input, "expected": expected}
+    detail = {"input": test.input, "expected": expected}
     try:
         got = run_program(program, _to_value(test.input))
     except RuntimeFault as fault:
-        return "runtime-error", {**told, "error": str(fault)}
-    return ("passed", {}) if got == expected else ("failed", {**told, "got": got})
+        return "runtime-error", {**detail, "error": str(fault)}
+    return ("passed", {}) if got == expected else ("failed", {**detail, "got": got})
 
 
 def _to_value(data: Any) -> MinicodeValue:

@@ -1,7 +1,7 @@
 """The testbed `minicode-py`: minicode's problems, answered in Python and judged in the sandbox.
 
-Statements, tests, splits, noise and pairs are minicode's; an answer goes on from `def f ( x ) :`, is run as the Python that it
-is, and may do all that a policy finds.
+Statements, tests, splits, noise and pairs are minicode's. An answer goes on from `def f ( x ) :` and is run as Python, in which
+a policy may write whatever it finds.
 """
 
 from __future__ import annotations
@@ -39,14 +39,12 @@ class MinicodePy(Sandboxed, Minicode):
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicodePy]:
         """The testbed, and its judge while it is open."""
-        recipe = Recipe(ProgramTask("call", entry_point="f", limits=self.limits()), opening=OPENING)
-        with self.programs() as judge:
-            yield OpenMinicodePy(self, context.seed, recipe, judge, self.caveats())
+        recipe = Recipe(ProgramTask("call", entry_point="f", limits=self.make_limits()), opening=OPENING)
+        with self.open_judge() as judge:
+            yield OpenMinicodePy(self, context.seed, recipe, judge, self.list_caveats())
 
 
 class OpenMinicodePy(OpenMinicode):
-    """`judge` holds no tests. `notes`: what every report on this data must say."""
-
     name = "minicode-py"
 
     def __init__(self, spec: Minicode, seed: int, recipe: Recipe, judge: Judge, notes: Sequence[str]) -> None:
@@ -54,16 +52,20 @@ class OpenMinicodePy(OpenMinicode):
         self.notes = tuple(notes)
         self._recipe = recipe
         self.judge = judge
-        self._known: dict[int, Test] = {}  # a test stays one object, by which verdicts are kept
+        self._known: dict[int, Test] = {}  # each test stays the same object, which is how the judge recognises it
 
     def prompts(self, split: Split) -> list[Problem]:
         return [
-            replace(found, public_tests=self._called(found.public_tests), hidden_tests=self._called(found.hidden_tests))
-            for found in super().prompts(split)
+            replace(
+                problem,
+                public_tests=self._to_calls(problem.public_tests),
+                hidden_tests=self._to_calls(problem.hidden_tests),
+            )
+            for problem in super().prompts(split)
         ]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        return {name: self._called(tests) for name, tests in super().hidden_tests(split).items()}
+        return {name: self._to_calls(tests) for name, tests in super().hidden_tests(split).items()}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
         return [replace(each, completion=_to_python(each.completion)) for each in super().demonstrations(split)]
@@ -77,12 +79,12 @@ class OpenMinicodePy(OpenMinicode):
     def words(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*MINICODE_WORDS, *PYTHON)))
 
-    def _called(self, tests: Sequence[Test]) -> tuple[Test, ...]:
+    def _to_calls(self, tests: Sequence[Test]) -> tuple[Test, ...]:
         return tuple(self._known.setdefault(id(test), _make_call_test(test, self._recipe)) for test in tests)
 
 
 def _make_call_test(test: Test, recipe: Recipe) -> Test:
-    """A test as a call: the list is the one argument, and tuples are lists."""
+    """A test as a call of one argument, the list; tuples become lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
     return Test([list(test.input)], output, recipe)
 
