@@ -15,7 +15,7 @@ from preflab.meter import Meter
 from preflab.rewards.tests import TestReward, Tests
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
-from preflab.testbeds.dialogues import Dialogues, Row
+from preflab.testbeds.dialogues import DialogueRow, Dialogues
 from preflab.testbeds.minicode import Minicode
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 
@@ -45,10 +45,10 @@ def problem(name: str, add: int) -> Problem:
 
 
 def make_testbed(run: Judge | Callable[[TestedAnswers], list[Verdict]] = judge) -> Dialogues:
-    splits: dict[Split, list[Row]] = {
-        "train": [Row(problem("a", 7)), Row(problem("b", 3))],
-        "validation": [Row(problem("c", 7))],
-        "test": [Row(problem("d", 7))],
+    splits: dict[Split, list[DialogueRow]] = {
+        "train": [DialogueRow(problem("a", 7)), DialogueRow(problem("b", 3))],
+        "validation": [DialogueRow(problem("c", 7))],
+        "test": [DialogueRow(problem("d", 7))],
     }
     return Dialogues("sums", splits, part="train", identity={}, judge=run if isinstance(run, Judge) else Ask(run))
 
@@ -175,7 +175,7 @@ def test_a_judge_bound_to_the_testbed_is_refused() -> None:
 
 def test_a_testbed_without_programs_is_refused() -> None:
     """Dialogue has nothing to test; neither has no testbed."""
-    rows = [Row(Prompt("a", (Turn("user", "a"),)))]
+    rows = [DialogueRow(Prompt("a", (Turn("user", "a"),)))]
     bed = Dialogues("talk", {"train": rows, "validation": rows, "test": rows}, part="train", identity={})
     with pytest.raises(UserError, match="talk has no programs to test"), Tests().open(Context(testbed=bed)):
         pass

@@ -12,7 +12,7 @@ from preflab.errors import UserError
 from preflab.spec import Context, read_spec
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
-from preflab.testbeds.dialogues import Row
+from preflab.testbeds.dialogues import DialogueRow
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.jsonl import Jsonl
 from preflab.types import Completion, Problem, Test, Turn
@@ -42,7 +42,7 @@ def write(path: Path, rows: list[Any]) -> str:
 def test_every_form_of_a_preference_is_the_same_pair(record: dict[str, Any]) -> None:
     """TRL's explicit and implicit prompts, as text or as messages, and the mixture that UltraFeedback has."""
     row = parse_record(record, "x")
-    assert row == Row(row.prompt, Completion("2"), Completion("3"))
+    assert row == DialogueRow(row.prompt, Completion("2"), Completion("3"))
     assert row.prompt.turns == (Turn("user", "Two?"),)
     assert row.prompt.id == parse_record({"prompt": "Two?"}, "x").prompt.id
 
@@ -57,7 +57,7 @@ def test_every_form_of_a_preference_is_the_same_pair(record: dict[str, Any]) -> 
 )
 def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> None:
     """Language modelling, prompt-completion and conversational forms."""
-    assert parse_record(record, "x") == Row(parse_record({"messages": ASK}, "x").prompt, Completion("2"))
+    assert parse_record(record, "x") == DialogueRow(parse_record({"messages": ASK}, "x").prompt, Completion("2"))
 
 
 @pytest.mark.parametrize(

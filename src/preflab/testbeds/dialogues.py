@@ -28,7 +28,7 @@ _Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DialogueRow:
     """One record of the data. `answer` is the one to imitate; with `rejected` it is a preference, of which `margin` and
     `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst. `rated`: the
     row has one answer, which was labelled: `answer` where it is desirable, `rejected` where it is not."""
@@ -54,7 +54,7 @@ class Dialogues(Testbed):
     def __init__(
         self,
         name: str,
-        rows: Mapping[Split, Sequence[Row]],
+        rows: Mapping[Split, Sequence[DialogueRow]],
         *,
         part: str,
         identity: Mapping[str, Any],
@@ -66,7 +66,7 @@ class Dialogues(Testbed):
         self.notes = tuple(notes)
         self._part = part
         self._identity = dict(identity)
-        self._rows: dict[Split, list[Row]] = {"train": list(rows["train"])}
+        self._rows: dict[Split, list[DialogueRow]] = {"train": list(rows["train"])}
         self._hidden: dict[Split, dict[str, Sequence[Test]]] = {}
         for split in SPLITS:
             problems = [row.prompt for row in rows[split] if isinstance(row.prompt, Problem)]

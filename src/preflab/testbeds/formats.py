@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from preflab.errors import UserError
-from preflab.testbeds.dialogues import Row, make_prompt_id
+from preflab.testbeds.dialogues import DialogueRow, make_prompt_id
 from preflab.testbeds.lines import check_text
 from preflab.types import Completion, Problem, Prompt, Role, Test, Turn
 
@@ -34,7 +34,7 @@ _Record = Mapping[str, Any]
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
-def parse_record(record: _Record, where: str) -> Row:
+def parse_record(record: _Record, where: str) -> DialogueRow:
     """A record as a row; raises `UserError` naming file, line and field."""
     turns, answer, rejected = _read_dialogue(record, where)
     if not turns or turns[-1].role != "user":
@@ -49,9 +49,13 @@ def parse_record(record: _Record, where: str) -> Row:
     if margin is not None and margin < 0:
         raise UserError(f"{where}: `margin` says by how much the chosen answer is better: at least 0, not {margin:g}.")
     if "completion" in record and record.get("label") in (True, False):  # 1 and 0 are equal to them
-        return Row(prompt, answer, rated=True) if record["label"] else Row(prompt, rejected=answer, rated=True)
+        return (
+            DialogueRow(prompt, answer, rated=True)
+            if record["label"]
+            else DialogueRow(prompt, rejected=answer, rated=True)
+        )
     if "completions" not in record or "scores" not in record:
-        return Row(prompt, answer, rejected, margin, probability)
+        return DialogueRow(prompt, answer, rejected, margin, probability)
     if answer is not None:
         raise UserError(f"{where}: `completions` with `scores` are a ranking; leave the other answers out.")
     return _read_ranking(prompt, record, where)
@@ -117,7 +121,7 @@ def _read_turn(message: Any, where: str) -> Turn:
     return Turn(_ROLES[turn["role"]], check_text(turn["content"], f"{where}.content"))
 
 
-def _read_ranking(prompt: Prompt, record: _Record, where: str) -> Row:
+def _read_ranking(prompt: Prompt, record: _Record, where: str) -> DialogueRow:
     """A row whose answers are ranked by their scores."""
     texts, scores = record["completions"], record["scores"]
     if not (isinstance(texts, list) and isinstance(scores, list)) or len(texts) != len(scores) or len(texts) < 2:
@@ -127,7 +131,7 @@ def _read_ranking(prompt: Prompt, record: _Record, where: str) -> Row:
     ranked = sorted(zip(answers, numbers, strict=True), key=lambda row: -row[1])
     (best, high), (worst, low) = ranked[0], ranked[-1]
     apart = high > low
-    return Row(prompt, best, worst if apart else None, high - low if apart else None, None, tuple(ranked))
+    return DialogueRow(prompt, best, worst if apart else None, high - low if apart else None, None, tuple(ranked))
 
 
 def _read_number(record: _Record, field: str, where: str) -> float | None:

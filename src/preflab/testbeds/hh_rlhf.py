@@ -20,7 +20,7 @@ from pydantic import field_validator
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS, TestbedSpec
-from preflab.testbeds.dialogues import Dialogues, Row, make_prompt_id
+from preflab.testbeds.dialogues import DialogueRow, Dialogues, make_prompt_id
 from preflab.testbeds.hub import check_on_hub, load_hub_records
 from preflab.testbeds.lines import read_records, read_text_field
 from preflab.testbeds.provenance import make_turn_key, place_key
@@ -72,7 +72,7 @@ class HH(TestbedSpec):
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
         dropped: Counter[str] = Counter()
-        rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
+        rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         total = 0
         for where, record in self.read_raw_records():
             total += 1
@@ -106,7 +106,7 @@ class HH(TestbedSpec):
                 "and the like, or the hub's Anthropic/hh-rlhf."
             )
 
-    def parse_pair(self, record: Mapping[str, Any], where: str) -> Row | str:
+    def parse_pair(self, record: Mapping[str, Any], where: str) -> DialogueRow | str:
         """A record as a row, or why it is dropped. Raises `UserError` when it is not a record of HH-RLHF."""
         texts = [read_text_field(record, name, where) for name in ("chosen", "rejected")]
         if texts[0] == texts[1]:
@@ -126,7 +126,7 @@ class HH(TestbedSpec):
             return f"the prompt has more than {self.max_prompt_chars} characters"
         if _is_longer(max(len(better.text), len(worse.text)), self.max_answer_chars):
             return f"an answer has more than {self.max_answer_chars} characters"
-        return Row(Prompt(make_prompt_id(turns), turns), better, worse)
+        return DialogueRow(Prompt(make_prompt_id(turns), turns), better, worse)
 
     def choose_split(self, prompt: Prompt) -> Split | None:
         """The split of a dialogue, by its first human turn alone; None where it belongs to the part that is not open."""

@@ -19,7 +19,7 @@ from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.testbeds.base import SPLITS, NoJudge
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import Dialogues, Row
+from preflab.testbeds.dialogues import DialogueRow, Dialogues
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import check_text, read_records
 from preflab.testbeds.provenance import make_turn_key, place_key
@@ -88,7 +88,7 @@ class Jsonl(Sandboxed):
             )
 
     @contextmanager
-    def _open_judge(self, rows: dict[Split, list[Row]]) -> Generator[Judge]:
+    def _open_judge(self, rows: dict[Split, list[DialogueRow]]) -> Generator[Judge]:
         if self.judge == _SANDBOX:
             _check_tests_are_text(rows)
             self._add_recipes(rows)
@@ -99,14 +99,14 @@ class Jsonl(Sandboxed):
         else:
             yield NoJudge()
 
-    def _add_recipes(self, rows: dict[Split, list[Row]]) -> None:
+    def _add_recipes(self, rows: dict[Split, list[DialogueRow]]) -> None:
         """Puts a recipe into each test, in the place of the problem's own judge, which the recipe holds."""
         task = ProgramTask("stdin", limits=self.make_limits(), compare=self.compare)
 
         def add(tests: tuple[Test, ...]) -> tuple[Test, ...]:
             return tuple(replace(test, how=Recipe(task._replace(special=str(test.how or "")))) for test in tests)
 
-        def add_to(row: Row) -> Row:
+        def add_to(row: DialogueRow) -> DialogueRow:
             prompt = row.prompt
             if not isinstance(prompt, Problem):
                 return row
@@ -116,9 +116,9 @@ class Jsonl(Sandboxed):
         for split in SPLITS:
             rows[split] = [add_to(row) for row in rows[split]]
 
-    def _read_splits(self) -> dict[Split, list[Row]]:
+    def _read_splits(self) -> dict[Split, list[DialogueRow]]:
         """The rows of each split, by the files and the shares. What falls into a share depends on the first user turn alone."""
-        rows: dict[Split, list[Row]] = {"train": [], "validation": [], "test": []}
+        rows: dict[Split, list[DialogueRow]] = {"train": [], "validation": [], "test": []}
         for row in _read_rows(self.data):
             at = place_key(make_turn_key(row.prompt), "part")
             test = self.test if isinstance(self.test, float) else 0.0
@@ -158,7 +158,7 @@ class FunctionJudge(Judge):
         return Verdict("failed", passed, {"input": failing.input, "expected": failing.output})
 
 
-def _check_tests_are_text(rows: Mapping[Split, Sequence[Row]]) -> None:
+def _check_tests_are_text(rows: Mapping[Split, Sequence[DialogueRow]]) -> None:
     for problem in (row.prompt for split in SPLITS for row in rows[split] if isinstance(row.prompt, Problem)):
         parts = [part for test in _all_tests(problem) for part in (test.input, test.output)]
         for part in parts:
@@ -175,7 +175,7 @@ def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
     return (*prompt.public_tests, *prompt.hidden_tests) if isinstance(prompt, Problem) else ()
 
 
-def _read_rows(name: str) -> Iterable[Row]:
+def _read_rows(name: str) -> Iterable[DialogueRow]:
     """The rows of a file. Raises `UserError` where an id stands for two prompts."""
     known: dict[str, Prompt] = {}
     for where, record in read_records(Path(name).expanduser()):
@@ -185,12 +185,12 @@ def _read_rows(name: str) -> Iterable[Row]:
         yield row
 
 
-def _part_splits(rows: dict[Split, list[Row]]) -> tuple[dict[Split, list[Row]], list[str]]:
+def _part_splits(rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
     """Leaves no prompt in two splits: the later split keeps it. Raises `UserError` where a split ends up empty."""
     taken: set[tuple[Turn, ...]] = set()
     ids: dict[str, tuple[Turn, ...]] = {}
     notes: list[str] = []
-    kept: dict[Split, list[Row]] = {}
+    kept: dict[Split, list[DialogueRow]] = {}
     for split in reversed(SPLITS):
         kept[split] = [row for row in rows[split] if row.prompt.turns not in taken]
         if dropped := len(rows[split]) - len(kept[split]):

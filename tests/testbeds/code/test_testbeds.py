@@ -327,7 +327,10 @@ def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> 
                 roles = [turn.role for turn in prompt.turns]
                 assert roles in (["user", "assistant"] * 2 + ["user"], ["user", "assistant", "user"])
                 assert prompt.turns[-1].content not in [turn.content for turn in prompt.turns[:-1]]
-    with pytest.raises(UserError, match="`shots`: this asks for 50 solved"), spec("apps", *records, shots=50).open(Context()):
+    with (
+        pytest.raises(UserError, match="`shots`: this asks for 50 solved"),
+        spec("apps", *records, shots=50).open(Context()),
+    ):
         pass
 
 

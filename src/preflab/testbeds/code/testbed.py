@@ -18,7 +18,7 @@ from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import Dialogues, Row
+from preflab.testbeds.dialogues import DialogueRow, Dialogues
 from preflab.testbeds.hub import check_on_hub, list_hub_splits, load_hub_records
 from preflab.testbeds.lines import check_text, read_records
 from preflab.testbeds.provenance import place_key
@@ -125,7 +125,7 @@ class Code(Sandboxed):
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
-        rows: dict[Split, list[Row]] = {split: [] for split in SPLITS}
+        rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         dropped, kept = Counter[str](), 0
         for exercise in self.read_exercises():
             one_of_several = exercise.unjudged in (MANY, UNSAID) and self.several == "keep"
@@ -149,15 +149,15 @@ class Code(Sandboxed):
         with self.open_judge() as judge:
             yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
-    def make_rows(self, exercise: Exercise) -> Iterator[Row]:
+    def make_rows(self, exercise: Exercise) -> Iterator[DialogueRow]:
         """A problem with its programs: pairs of a right one and a wrong one while there are both, then right ones alone."""
         turns = (Turn("user", exercise.statement),)
         prompt = Problem(exercise.name, turns, exercise.level, exercise.public, exercise.hidden)
         if not exercise.right:
-            yield Row(prompt)
+            yield DialogueRow(prompt)
         for number, program in enumerate(exercise.right):
             wrong = Completion(exercise.wrong[number]) if number < len(exercise.wrong) else None
-            yield Row(prompt, Completion(program), wrong)
+            yield DialogueRow(prompt, Completion(program), wrong)
 
     def write_notes(self, dropped: Counter[str], kept: int) -> list[str]:
         """What every report on these data must say. `dropped`: how many problems were left out, by reason; `kept`: how many
@@ -204,7 +204,7 @@ def read_split_file(path: Path) -> Iterator[RawRecord]:
         yield split, where, record
 
 
-def _choose_examples(rows: Sequence[Row], count: int) -> list[Row]:
+def _choose_examples(rows: Sequence[DialogueRow], count: int) -> list[DialogueRow]:
     """The `count` solved problems with the fewest characters; raises `UserError` where there are fewer."""
     solved = {row.prompt.id: row for row in reversed(rows) if row.answer is not None}
     if len(solved) < count:
@@ -212,7 +212,7 @@ def _choose_examples(rows: Sequence[Row], count: int) -> list[Row]:
     return sorted(solved.values(), key=_count_characters)[:count]
 
 
-def _prepend_examples(examples: Sequence[Row], row: Row) -> Row:
+def _prepend_examples(examples: Sequence[DialogueRow], row: DialogueRow) -> DialogueRow:
     """The row with the examples before its statement; a problem is not its own example."""
     turns = [
         turn
@@ -223,5 +223,5 @@ def _prepend_examples(examples: Sequence[Row], row: Row) -> Row:
     return replace(row, prompt=replace(row.prompt, turns=(*turns, *row.prompt.turns))) if turns else row
 
 
-def _count_characters(row: Row) -> int:
+def _count_characters(row: DialogueRow) -> int:
     return len(row.prompt.turns[-1].content) + len(row.answer.text if row.answer else "")

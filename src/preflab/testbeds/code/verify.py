@@ -71,7 +71,7 @@ def verify_testbed(
 ) -> Verification:
     """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
     programs again without walls. Raises `UserError` where the data cannot be read."""
-    exercises = list(testbed.exercises())
+    exercises = list(testbed.read_exercises())
     right = judge_programs(exercises, "right", programs, workers, backend, track)
     wrong = judge_programs(exercises, "wrong", programs, workers, backend, track)
     bare = judge_programs(exercises, "right", programs, workers, "bare", track) if compare else {}
