@@ -392,7 +392,8 @@ def test_a_further_evaluator_may_decide(tmp_path: Path) -> None:
     )
     values = {row.metric: row.value for row in seen.arms[0].measures if (row.level, row.decoding) == ("", "chosen")}
     assert values["brief/words"].estimate == pytest.approx(2.8)
-    assert next(row for row in seen.metrics if row.name == "brief/words").better == "lower"
+    assert [row.name for row in seen.metrics[:5]] == ["brief/short", "pass@1", "pass@5", "brief/words", "length"]
+    assert seen.metrics[3].better == "lower"
 
 
 class Brief(EvaluatorSpec):

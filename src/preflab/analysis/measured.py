@@ -42,9 +42,17 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
-    """The table's columns: the headline first. `declared`: what the evaluators say of their measures."""
+    """The table's columns: the headline first. `declared`: what the evaluators say of their measures; of several evaluators
+    they come before what is always measured."""
+    several = any("/" in name for name in declared)
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
-    names = dict.fromkeys([headline, *(name for run in runs for name in run.measures("unit") if name != "score")])
+    names = dict.fromkeys(
+        [
+            headline,
+            *(declared if several else ()),
+            *(name for run in runs for name in run.measures("unit") if name != "score"),
+        ]
+    )
     for name in names:
         note = ""
         if name == "kl":
