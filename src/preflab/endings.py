@@ -37,7 +37,7 @@ def report_error(error: BaseException) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True also for torch's errors of memory, which are `RuntimeError`s that only their text tells apart."""
+    """Whether an error means that memory ran out; torch raises a `RuntimeError` then, which only its text identifies."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
     text = str(error).lower()

@@ -109,7 +109,7 @@ def improve(
             loss = partial(weighted_terms, spec, policy, mean_length, spec.kl_coefficient if kl_in_loss else 0.0)
             update = learner.step(batch, loss, count=tokens, progress=run.progress, guard=spec.too_far)
             run.record.log(update, "policy/")
-        # 4. What was seen is logged; the reference follows the policy.
+        # 4. Log the rollout's measures; the reference follows the policy.
         seen = rollout_measures(rollout, experience.logprobs, experience.reference_logprobs)
         run.record.log(seen | {"skipped": learner.skipped})
         if spec.reference_ema:

@@ -44,7 +44,7 @@ def pair_scores(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> P
 
 
 def held_out_measures(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """`measures` of a reward model on pairs: what validates every method that makes one."""
+    """`measures` of a reward model on pairs: the validation of every method that makes a reward model."""
     return measures(pair_scores(scorer, pairs, token_budget))
 
 

@@ -36,8 +36,8 @@ class KTO(Method):
     """The authors' values: beta .1, both weights 1, learning rate 5e-6, batches of 32 answers, one epoch. Where one kind of
     answer is rarer, its weight should make up for it: w_D n_D / (w_U n_U) in [1, 3/2].
 
-    `pairs`: how many, or how many single answers, drawn by the seed (0: all). `sft_coefficient`: the weight of
-    -log pi(y) / |y| on the desirable answers. Under a compute budget `epochs` gives way to it."""
+    `pairs`: how many pairs or single answers to train on, drawn by the seed (0: all). `sft_coefficient`: the weight of
+    -log pi(y) / |y| on the desirable answers. A compute budget overrides `epochs`."""
 
     kind: Literal["kto"] = "kto"
     beta: Positive = 0.1

@@ -48,7 +48,7 @@ class Warm(Method):
         # 1. The average.
         scorer = averaged([parts.located(path) for path in self.models])
         scorer.model.to(next(parts.policy.model.parameters()).device)
-        # 2. What it is worth.
+        # 2. Validate it.
         rows = parts.testbed.preferences("validation")
         held_out = collate_pairs(rows, scorer.encode, limit=self.max_completion_tokens)
         validate = partial(held_out_measures, pairs=held_out, token_budget=parts.token_budget)

@@ -20,7 +20,7 @@ def style_sheet(*names: str) -> Markup:
 
 
 def content_policy(style: Markup) -> str:
-    """No script, nothing from elsewhere, and no style but this one."""
+    """A content security policy: no script, no remote source, and no style but this one."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 

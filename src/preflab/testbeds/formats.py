@@ -83,13 +83,11 @@ def _read_whole_dialogues(record: _Record, where: str) -> tuple[_Turns, Completi
     if "chosen" not in record:
         raise UserError(f"{where}: neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}).")
     if isinstance(record["chosen"], str):
-        raise UserError(
-            f"{where}: `prompt` is missing, without which `chosen` and `rejected` must be lists of messages."
-        )
+        raise UserError(f"{where}: `prompt` is missing; without it `chosen` and `rejected` must be lists of messages.")
     chosen, rejected = (_read_turns(record[field], "user", f"{where}: `{field}`") for field in ("chosen", "rejected"))
     if chosen[:-1] != rejected[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise UserError(
-            f"{where}: `chosen` and `rejected` must be one dialogue up to their last turns, the assistant's."
+            f"{where}: `chosen` and `rejected` must be the same dialogue up to a last turn of the assistant."
         )
     return chosen[:-1], Completion(chosen[-1].content), Completion(rejected[-1].content)
 

@@ -19,7 +19,7 @@ Row = TypeVar("Row")
 
 
 class Labels:
-    """`price` is what one prompt costs: the number of its answers that `reward` scores. None as an answer means that no
+    """`price` is what one prompt costs: the number of its answers that `reward` scores. None means that no
     labels budget binds, or that the reward's scores are free."""
 
     def __init__(self, budget: Budget | None, meter: Meter) -> None:

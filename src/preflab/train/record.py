@@ -54,7 +54,8 @@ class RunRecord:
     def write_step(
         self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float], updates: Mapping[str, float]
     ) -> None:
-        """Writes the step down, and shows it. `counts`: the meter's; `updates`: how many there were, where one counts them."""
+        """Writes the step's record and prints it. `counts`: the meter's; `updates`: their numbers so far, by what was
+        updated."""
         total = self.verdicts.total()
         verdicts = {f"{VERDICT}{name}": count / total for name, count in sorted(self.verdicts.items())}
         self._files["metrics"].write(

@@ -89,7 +89,7 @@ CONDITIONS: dict[str, Callable[[int], Callable[[int], bool]]] = {
     ">": lambda k: lambda x: x > k,
     "<": lambda k: lambda x: x < k,
 }
-COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # as phrases: in full, and vague
+COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the phrase in full, and a vague one
 
 _PUNCTUATION = ("|", ":", "->", ";", "then", "of")
 
