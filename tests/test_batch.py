@@ -120,8 +120,8 @@ def test_experience_keeps_a_value_more_than_tokens() -> None:
     assert part.kept.ids[0].tolist() == kept.ids[2, :2].tolist()
     critic_free = Experience(batch, part.logprobs, part.logprobs, part.logprobs).select([0])
     assert critic_free.values is None and critic_free.returns is None
-    asked = SampledBatch(batch, kept).select([1])
-    assert asked.kept is not None and asked.kept.ids.tolist() == kept.ids[1:2, :1].tolist()
+    sampled = SampledBatch(batch, kept).select([1])
+    assert sampled.kept is not None and sampled.kept.ids.tolist() == kept.ids[1:2, :1].tolist()
     assert SampledBatch(batch).select([0]).kept is None
 
 

@@ -21,7 +21,7 @@ def test_charges() -> None:
 
 
 def test_a_checkpoint_keeps_it() -> None:
-    """Protects a resumed run from a fresh budget: counts go on where they were, and the state is no view of them."""
+    """Protects a resumed run from a fresh budget: counts go on where they were, and the state is a copy of them."""
     meter, other = Meter(), Meter()
     meter.trained(2, 3)
     state = meter.state_dict()

@@ -39,9 +39,9 @@ def test_gae_of_a_finished_and_a_truncated_row(
         A_2 = 2.5;  A_1 = .5 + 2.5 lam = 2.875 | 3;  A_0 = 1.5 + lam A_1 = 4.23125 | 4.5
         returns 4.73125, 3.875, 4 | 5, 4, 4. At lam = 1 they are the rewards to go plus V: 1+0+2+2, 0+2+2, 2+2.
     """
-    found = ops.gae(REWARDS, VALUES, MASK, TRUNCATED, gamma=1.0, lam=lam)
-    torch.testing.assert_close(found.advantages, torch.tensor(advantages))
-    torch.testing.assert_close(found.returns, torch.tensor(returns))
+    estimated = ops.gae(REWARDS, VALUES, MASK, TRUNCATED, gamma=1.0, lam=lam)
+    torch.testing.assert_close(estimated.advantages, torch.tensor(advantages))
+    torch.testing.assert_close(estimated.returns, torch.tensor(returns))
 
 
 def test_gae_changes_no_argument() -> None:
@@ -69,16 +69,16 @@ def test_gae_is_the_sum_of_discounted_deltas(rows: list[tuple[int, bool]], gamma
         states = length + 1 if truncated else length
         values[b, :states] = torch.randn(states, generator=generator, dtype=torch.float64)
     mask = torch.arange(width)[None, :] < torch.tensor([length for length, _ in rows])[:, None]
-    found = ops.gae(rewards, values, mask, torch.tensor([t for _, t in rows]), gamma=gamma, lam=lam)
+    estimated = ops.gae(rewards, values, mask, torch.tensor([t for _, t in rows]), gamma=gamma, lam=lam)
     for b, (length, truncated) in enumerate(rows):
         reward, value = rewards[b, :length].tolist(), values[b, :length].tolist()
         value.append(float(values[b, length]) if truncated else 0.0)
         deltas = [reward[t] + gamma * value[t + 1] - value[t] for t in range(length)]
         for t in range(length):
-            wanted = sum((gamma * lam) ** (s - t) * deltas[s] for s in range(t, length))
-            assert float(found.advantages[b, t]) == pytest.approx(wanted, abs=1e-9)
-            assert float(found.returns[b, t]) == pytest.approx(wanted + value[t], abs=1e-9)
-        assert not found.advantages[b, length:].any() and not found.returns[b, length:].any()
+            expected = sum((gamma * lam) ** (s - t) * deltas[s] for s in range(t, length))
+            assert float(estimated.advantages[b, t]) == pytest.approx(expected, abs=1e-9)
+            assert float(estimated.returns[b, t]) == pytest.approx(expected + value[t], abs=1e-9)
+        assert not estimated.advantages[b, length:].any() and not estimated.returns[b, length:].any()
 
 
 def test_score_stands_on_the_last_counted_token() -> None:
@@ -96,8 +96,8 @@ def test_kl_estimators() -> None:
     """Protects the formulas, with d = ln .5 - ln .25 = ln 2: k1 = .693147, k2 = d^2/2 = .240227,
     k3 = e^-d - 1 + d = .5 - 1 + .693147 = .193147."""
     mine, other = torch.tensor([0.5]).log(), torch.tensor([0.25]).log()
-    wanted: dict[ops.KlEstimator, float] = {"k1": 0.693147, "k2": 0.240227, "k3": 0.193147}
-    for name, value in wanted.items():
+    expected: dict[ops.KlEstimator, float] = {"k1": 0.693147, "k2": 0.240227, "k3": 0.193147}
+    for name, value in expected.items():
         assert float(ops.kl_estimate(mine, other, name)) == pytest.approx(value, abs=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_reduce_divides_by_the_global_count() -> None:
 
 @pytest.mark.parametrize("count", [0, 0.0, -1])
 def test_reduce_refuses_an_empty_mask(count: float) -> None:
-    """Protects from a batch in which nothing counts and that trains on nothing, silently."""
+    """Protects from a batch in which nothing counts, which would silently train on nothing."""
     with pytest.raises(ValueError, match="empty"):
         ops.reduce(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool), count)
 
@@ -159,9 +159,9 @@ def test_whitening_is_global_and_masked() -> None:
     Counted 1, 3, 5, 7, 9: mean 5, variance (16 + 4 + 0 + 4 + 16) / 5 = 8.
     """
     values = torch.tensor([[1.0, 3.0, 1e6], [5.0, 7.0, 9.0]])
-    found = ops.whiten(values, MASK)
+    whitened = ops.whiten(values, MASK)
     scale = math.sqrt(8)
-    torch.testing.assert_close(found, torch.tensor([[-4 / scale, -2 / scale, 0.0], [0.0, 2 / scale, 4 / scale]]))
+    torch.testing.assert_close(whitened, torch.tensor([[-4 / scale, -2 / scale, 0.0], [0.0, 2 / scale, 4 / scale]]))
 
 
 def test_whitening_one_value_is_zero() -> None:

@@ -62,7 +62,7 @@ def test_its_reward_is_like_preflabs_own(installed: Path) -> None:
 
 
 def test_its_testbed_serves_preflabs_reward(installed: Path) -> None:
-    """The code reward takes its training tests and its judge; splits share nothing; provenance tells overlap."""
+    """The code reward takes its training tests and its judge; splits share nothing; the provenance shows an overlap."""
     with TESTBEDS.parse({"kind": "sums", "largest": 9}).open(Context()) as testbed:
         train = testbed.prompts("train")
         with Tests().open(Context(testbed=testbed)) as reward:

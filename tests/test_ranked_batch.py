@@ -42,12 +42,12 @@ def ranking(prompt: str, answers: list[tuple[str, int]]) -> Ranking:
 
 def rows_of(batch: RankedBatch) -> list[tuple[list[tuple[list[int], list[int]]], list[float]]]:
     """Each prompt's answers, read by its count, with their scores."""
-    answers, scores, found = contents(batch.candidates), batch.scores.tolist(), []
+    answers, scores, rows = contents(batch.candidates), batch.scores.tolist(), []
     for count in batch.counts.tolist():
-        found.append((answers[:count], scores[:count]))
+        rows.append((answers[:count], scores[:count]))
         answers, scores = answers[count:], scores[count:]
     assert not answers and not scores
-    return found
+    return rows
 
 
 def test_tables_by_hand() -> None:
@@ -82,10 +82,10 @@ def test_selected_prompts_are_as_if_collated_alone(
 def test_micro_batches_never_part_a_prompt(rows: list[tuple[str, list[tuple[str, int]]]], budget: int) -> None:
     """Protects the loss, which needs all of a prompt's answers at once: together the micro-batches hold each prompt whole."""
     batch = collate_rankings([ranking(*row) for row in rows], encode, limit=9)
-    found: dict[int, object] = {}
+    parts: dict[int, object] = {}
     for prompts in micro_batches(batch.lengths, budget):
-        found |= zip(prompts, rows_of(batch.select(prompts)), strict=True)
-    assert [found[row] for row in range(len(batch))] == rows_of(batch)
+        parts |= zip(prompts, rows_of(batch.select(prompts)), strict=True)
+    assert [parts[row] for row in range(len(batch))] == rows_of(batch)
 
 
 def test_no_rankings() -> None:
@@ -112,7 +112,7 @@ def test_records_as_json_and_back() -> None:
     prompt = Prompt("p", (Turn("user", "hi"),), "easy")
     plain = Preference(prompt, Completion("a", True), Completion("b"))
     stated = Preference(prompt, Completion("a"), Completion("b"), margin=-0.5, probability=0.25)
-    found = Ranking(prompt, (Completion("a"), Completion("b", True)), (0.0, 2.5))
+    ranking = Ranking(prompt, (Completion("a"), Completion("b", True)), (0.0, 2.5))
     assert set(from_preference(plain)) == {"id", "level", "turns", "chosen", "rejected"}
     assert [to_preference(from_preference(pair)) for pair in (plain, stated)] == [plain, stated]
-    assert to_ranking(from_ranking(found)) == found
+    assert to_ranking(from_ranking(ranking)) == ranking

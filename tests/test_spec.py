@@ -214,10 +214,10 @@ def test_a_class_by_its_entry_point(plugin: str, monkeypatch: pytest.MonkeyPatch
 def test_files(tmp_path: Path, name: str, text: str) -> None:
     """Protects run files in each format (YAML reads 1e-5 as a word): equal specs, and what is dumped is read back."""
     (tmp_path / name).write_text(text)
-    found = read_spec(Deep, tmp_path / name)
-    assert found.model.lora == LoRA(rank=4)
-    assert isinstance(found.method, DPO) and found.method.optim.learning_rate == 1e-5
-    assert parse_spec(Deep, found.model_dump(mode="json"), where="again") == found
+    spec = read_spec(Deep, tmp_path / name)
+    assert spec.model.lora == LoRA(rank=4)
+    assert isinstance(spec.method, DPO) and spec.method.optim.learning_rate == 1e-5
+    assert parse_spec(Deep, spec.model_dump(mode="json"), where="again") == spec
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_bare_name_is_a_spec() -> None:
     """Protects short files: `method: sft`, `model: tiny`; and None stays none."""
-    found = parse_spec(Deep, {"method": "sft", "model": "tiny"}, where="f")
-    assert found.method == SFT() and found.model == ModelSpec()
+    spec = parse_spec(Deep, {"method": "sft", "model": "tiny"}, where="f")
+    assert spec.method == SFT() and spec.model == ModelSpec()
     assert parse_spec(Deep, {}, where="f").method is None
     assert Deep(method=SFT()).model_dump(mode="json")["method"]["kind"] == "sft"
 

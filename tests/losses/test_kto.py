@@ -15,7 +15,7 @@ GOOD_AND_BAD = torch.tensor([True, False])
 def test_golden() -> None:
     """Protects the formula: beta .5, z0 = 1, r = 3 for both: beta (r - z0) = 1. Good: 1.2 x (1 - sigmoid(1)) = 1.2 x .268941 =
     .322730; bad: .7 x (1 - sigmoid(-1)) = .7 x .731059 = .511741."""
-    found = kto_loss(
+    losses = kto_loss(
         torch.tensor([3.0, 3.0]),
         GOOD_AND_BAD,
         torch.tensor(1.0),
@@ -23,7 +23,7 @@ def test_golden() -> None:
         desirable_weight=1.2,
         undesirable_weight=0.7,
     )
-    assert found.tolist() == pytest.approx([0.322730, 0.511741], abs=1e-6)
+    assert losses.tolist() == pytest.approx([0.322730, 0.511741], abs=1e-6)
 
 
 def test_half_a_weight_at_the_reference() -> None:

@@ -29,10 +29,10 @@ def test_ppo_policy(ratio: float, advantage: float, loss: float, gradient: float
     """Protects the clip at .2: max(-A rho, -A clamp(rho)), whose gradient by log pi is -A rho, or 0 where clipped."""
     logprobs = torch.tensor([[math.log(ratio) - 3]], dtype=torch.float64, requires_grad=True)
     old = torch.tensor([[-3.0]], dtype=torch.float64)
-    found = ppo_policy_loss(logprobs, old, torch.tensor([[advantage]], dtype=torch.float64), clip=0.2)
-    found.sum().backward()
+    losses = ppo_policy_loss(logprobs, old, torch.tensor([[advantage]], dtype=torch.float64), clip=0.2)
+    losses.sum().backward()
     assert logprobs.grad is not None
-    assert found.item() == pytest.approx(loss)
+    assert losses.item() == pytest.approx(loss)
     assert logprobs.grad.item() == pytest.approx(gradient)
 
 
@@ -49,8 +49,8 @@ def test_ppo_value(value: float, clip: float | None, loss: float, gradient: floa
     """Protects value clipping, with V_old = .5 and R = 2."""
     values = torch.tensor([[value]], dtype=torch.float64, requires_grad=True)
     old, returns = torch.tensor([[0.5]], dtype=torch.float64), torch.tensor([[2.0]], dtype=torch.float64)
-    found = ppo_value_loss(values, old, returns, clip=clip)
-    found.sum().backward()
+    losses = ppo_value_loss(values, old, returns, clip=clip)
+    losses.sum().backward()
     assert values.grad is not None
-    assert found.item() == pytest.approx(loss)
+    assert losses.item() == pytest.approx(loss)
     assert values.grad.item() == pytest.approx(gradient)

@@ -52,8 +52,8 @@ def example() -> PairLogprobs:
     )
 
 
-def expect(found: Tensor, *wanted: float) -> None:
-    assert found.tolist() == pytest.approx(wanted, abs=1e-6)
+def expect(terms: Tensor, *expected: float) -> None:
+    assert terms.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_dpo_golden() -> None:
@@ -128,7 +128,7 @@ def test_dpop_golden() -> None:
 
 
 def test_dpop_gradient_lifts_a_fallen_answer() -> None:
-    """Protects what the penalty is for: dz/dchosen is beta where the answer rose and beta (1 + lambda) where it fell, so at
+    """Protects the purpose of the penalty: dz/dchosen is beta where the answer rose and beta (1 + lambda) where it fell, so at
     beta .1, lambda 5 and z = -.1 - .5 = -.6: -.6 x sigmoid(.6) = -.387394."""
     pairs = ratios([-1.0], [0.0])
     pairs.chosen.requires_grad_()
@@ -192,8 +192,8 @@ def test_extremes_stay_finite(name: str, rows: list[tuple[float, ...]], length: 
     terms.sum().backward()
     assert pairs.chosen.grad is not None and pairs.rejected.grad is not None
     assert terms.shape == (len(rows),)
-    for found in (terms, pairs.chosen.grad, pairs.rejected.grad):
-        assert found.isfinite().all()
+    for values in (terms, pairs.chosen.grad, pairs.rejected.grad):
+        assert values.isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -290,6 +290,6 @@ def test_unknown_loss_is_the_users_mistake() -> None:
 @pytest.mark.parametrize("name", ["robust", "conservative"])
 @pytest.mark.parametrize("noise", [-0.1, 0.5, 0.9])
 def test_noise_is_less_than_a_coin(name: str, noise: float) -> None:
-    """Protects from a division by 0, and from labels that are believed the wrong way round."""
+    """Protects from a division by 0, and from labels that are trusted to be wrong."""
     with pytest.raises(UserError, match=r"less than .5"):
         preference_loss(name, settings={"noise": noise})

@@ -1,4 +1,4 @@
-"""Losses on ranked answers: the papers' formulas worked out by hand, unequal K, ties, and no regard for the answers' places."""
+"""Losses on ranked answers: the papers' formulas worked out by hand, unequal K, ties, and every order of the answers."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_rrhf_by_hand() -> None:
     """
     means, scores = [[-0.4, -0.55, -0.3]], [[2.0, 3.0, 1.0]]
     for lengths in (None, [[2, 4, 1]]):
-        found = ranked(means, scores, lengths)
-        assert rrhf_loss(found).tolist() == pytest.approx([1.05])
-        assert rrhf_loss(found, sft_coefficient=0.0).tolist() == pytest.approx([0.5])
+        batch = ranked(means, scores, lengths)
+        assert rrhf_loss(batch).tolist() == pytest.approx([1.05])
+        assert rrhf_loss(batch, sft_coefficient=0.0).tolist() == pytest.approx([0.5])
 
 
 def test_pro_by_hand() -> None:
@@ -57,19 +57,19 @@ def test_pro_by_hand() -> None:
     k = 2: own -2 * 1; other -.5 * 1: log(e^-2 + e^-.5) + 2 = log(.135335 + .606531) + 2 = -.298587 + 2 = 1.701413.
     Together 3.467781. SFT: .05 * (3 - 1)^2 = .2 times the best answer's sum, -1 * 4 tokens: + .8.
     """
-    found = ranked([[-1.0, -2.0, -0.5]], [[3.0, 1.0, 0.0]], [[4, 1, 2]])
-    assert pro_loss(found, sft_coefficient=0.0).tolist() == pytest.approx([3.467781], abs=1e-5)
-    assert pro_loss(found).tolist() == pytest.approx([4.267781], abs=1e-5)
+    batch = ranked([[-1.0, -2.0, -0.5]], [[3.0, 1.0, 0.0]], [[4, 1, 2]])
+    assert pro_loss(batch, sft_coefficient=0.0).tolist() == pytest.approx([3.467781], abs=1e-5)
+    assert pro_loss(batch).tolist() == pytest.approx([4.267781], abs=1e-5)
 
 
 @given(NUMBERS, NUMBERS)
 def test_pro_of_two_is_bradley_terry(first: float, second: float) -> None:
     """Protects the special case: K = 2 with a unit gap is -log sigmoid(p_1 - p_2), and `scale` doubles it as a gap of 2."""
-    found = ranked([[first, second]], [[1.0, 0.0]])
+    batch = ranked([[first, second]], [[1.0, 0.0]])
     margin = torch.tensor(first - second, dtype=torch.float64)
-    assert pro_loss(found, sft_coefficient=0.0).item() == pytest.approx(-F.logsigmoid(margin).item(), abs=1e-9)
+    assert pro_loss(batch, sft_coefficient=0.0).item() == pytest.approx(-F.logsigmoid(margin).item(), abs=1e-9)
     wide = ranked([[first, second]], [[2.0, 0.0]])
-    assert pro_loss(found, scale=2.0).tolist() == pytest.approx(pro_loss(wide).tolist())
+    assert pro_loss(batch, scale=2.0).tolist() == pytest.approx(pro_loss(wide).tolist())
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -87,7 +87,7 @@ def test_the_places_of_the_answers_mean_nothing(
 def test_padding_adds_nothing(
     loss: type, rows: list[tuple[float, float, int]], others: list[tuple[float, float, int]]
 ) -> None:
-    """Protects prompts of different K: each row of a batch is as if alone, and what stands behind the mask has no say."""
+    """Protects prompts of different K: each row of a batch is as if alone, and values behind the mask change nothing."""
     both = [rows, others]
     batch = ranked(
         [[p for p, _, _ in row] for row in both],
@@ -111,11 +111,11 @@ def test_equal_scores_are_not_contrasted(loss: type) -> None:
     """
     means = torch.tensor([[-1.0, -3.0, -2.0]], dtype=torch.float64, requires_grad=True)
     ones = torch.ones(1, 3, dtype=torch.long)
-    found = RankedLogprobs(means, ones, torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64), ones > 0)
-    wanted = 1.0 if loss is rrhf_loss else math.log1p(math.exp(-1)) + math.log1p(math.exp(1))
-    assert loss(found, sft_coefficient=0.0).item() == pytest.approx(wanted)
-    assert loss(found).item() - wanted == pytest.approx(2.0 if loss is rrhf_loss else 0.4)
-    equal = found._replace(scores=torch.zeros(1, 3, dtype=torch.float64))
+    batch = RankedLogprobs(means, ones, torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64), ones > 0)
+    expected = 1.0 if loss is rrhf_loss else math.log1p(math.exp(-1)) + math.log1p(math.exp(1))
+    assert loss(batch, sft_coefficient=0.0).item() == pytest.approx(expected)
+    assert loss(batch).item() - expected == pytest.approx(2.0 if loss is rrhf_loss else 0.4)
+    equal = batch._replace(scores=torch.zeros(1, 3, dtype=torch.float64))
     value = loss(equal, sft_coefficient=1.0)
     value.sum().backward()
     assert value.item() == pytest.approx(2.0 if loss is rrhf_loss else 8.0)

@@ -14,8 +14,8 @@ from preflab.losses.reward import bradley_terry_loss, length_covariate
 
 def test_bradley_terry() -> None:
     """Protects the formula: scores 1.5 and .5: ln(1 + e^-1) = .313262; equal scores: ln 2; wrong by 500: 500, finite."""
-    found = bradley_terry_loss(torch.tensor([1.5, 2.0, -250.0]), torch.tensor([0.5, 2.0, 250.0]))
-    assert found.tolist() == pytest.approx([0.313262, math.log(2), 500.0], abs=1e-6)
+    losses = bradley_terry_loss(torch.tensor([1.5, 2.0, -250.0]), torch.tensor([0.5, 2.0, 250.0]))
+    assert losses.tolist() == pytest.approx([0.313262, math.log(2), 500.0], abs=1e-6)
 
 
 def test_only_the_difference_counts() -> None:
@@ -32,8 +32,8 @@ def test_only_the_difference_counts() -> None:
 
 def test_margin() -> None:
     """Protects Touvron et al.'s margin: a difference of 1 at a margin of 1.5 counts as -.5: ln(1 + e^.5) = .974077."""
-    found = bradley_terry_loss(torch.tensor([1.0]), torch.tensor([0.0]), shift=-torch.tensor([1.5]))
-    assert found.item() == pytest.approx(0.974077, abs=1e-6)
+    losses = bradley_terry_loss(torch.tensor([1.0]), torch.tensor([0.0]), shift=-torch.tensor([1.5]))
+    assert losses.item() == pytest.approx(0.974077, abs=1e-6)
 
 
 def test_soft_labels_and_smoothing() -> None:
@@ -43,15 +43,15 @@ def test_soft_labels_and_smoothing() -> None:
     .613262. p = 0: the wrong order's own loss.
     """
     one, zero = torch.ones(1), torch.zeros(1)
-    for probability, smoothing, wanted in (
+    for probability, smoothing, expected in (
         (0.75, 0.0, 0.563262),
         (None, 0.1, 0.413262),
         (0.75, 0.1, 0.613262),
         (0.0, 0.0, 1.313262),
     ):
         stated = None if probability is None else torch.tensor([probability])
-        found = bradley_terry_loss(one, zero, probability=stated, smoothing=smoothing)
-        assert found.item() == pytest.approx(wanted, abs=1e-6)
+        losses = bradley_terry_loss(one, zero, probability=stated, smoothing=smoothing)
+        assert losses.item() == pytest.approx(expected, abs=1e-6)
 
 
 @given(st.floats(0.05, 0.95), st.floats(0, 0.4), st.floats(-2, 2))

@@ -1,4 +1,4 @@
-"""From a batch to numbers: what forward computes in one padded, chunked pass equals the plain model row by row."""
+"""From a batch to numbers: one padded, chunked pass of `forward` equals the plain model row by row."""
 
 from __future__ import annotations
 
@@ -101,25 +101,25 @@ def test_logprobs_are_the_models_own(model: Any, temperature: float) -> None:
     """Protects every number above: in a padded batch, at a temperature, for families that scale or cap their logits, each
     token's log-probability is the plain model's on the row alone, the end token's included; 0 in the padding."""
     with torch.no_grad():
-        found = forward.token_logprobs(model, batch(), temperature=temperature)
-    assert found.entropy is None and found.logprobs.dtype == torch.float32
+        scores = forward.token_logprobs(model, batch(), temperature=temperature)
+    assert scores.entropy is None and scores.logprobs.dtype == torch.float32
     for b, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
-        wanted = plain_logprobs(model, prompt, completion, temperature)
-        torch.testing.assert_close(found.logprobs[b, : len(completion)], wanted, atol=1e-5, rtol=1e-5)
-        assert not found.logprobs[b, len(completion) :].any()
+        expected = plain_logprobs(model, prompt, completion, temperature)
+        torch.testing.assert_close(scores.logprobs[b, : len(completion)], expected, atol=1e-5, rtol=1e-5)
+        assert not scores.logprobs[b, len(completion) :].any()
 
 
 def test_entropy(llama: Any) -> None:
     """Protects the logged entropy: -sum p ln p of each step's whole distribution, and of the kept ids where some were cut
     (two equal logits: ln 2)."""
     with torch.no_grad():
-        found = forward.token_logprobs(llama, batch(), entropy=True).entropy
-        assert found is not None
+        scores = forward.token_logprobs(llama, batch(), entropy=True).entropy
+        assert scores is not None
         for b, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
             logs = plain_logits(llama, prompt, completion).log_softmax(-1)
-            wanted = -(logs.exp() * logs).sum(-1)
-            torch.testing.assert_close(found[b, : len(completion)], wanted, atol=1e-5, rtol=1e-5)
-            assert not found[b, len(completion) :].any()
+            expected = -(logs.exp() * logs).sum(-1)
+            torch.testing.assert_close(scores[b, : len(completion)], expected, atol=1e-5, rtol=1e-5)
+            assert not scores[b, len(completion) :].any()
         kept = KeptTokens(torch.tensor([[[10, 10, 10], [0, 1, 1]]]), torch.tensor([[2, 1]]))
         cut = forward.token_logprobs(llama, collate([[5]], [[10, 0]]), kept=kept, entropy=True).entropy
     assert cut is not None
@@ -145,14 +145,14 @@ def test_kept_ids_are_what_is_normalised_over(llama: Any) -> None:
     not looked at; a step that kept one id has probability 1."""
     rows, kept = batch(), random_kept(batch(), 5)
     with torch.no_grad():
-        found = forward.token_logprobs(llama, rows, temperature=0.7, kept=kept).logprobs
+        scores = forward.token_logprobs(llama, rows, temperature=0.7, kept=kept).logprobs
     for b, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
         logits = plain_logits(llama, prompt, completion) / 0.7
         for t, token in enumerate(completion):
             ids = kept.ids[b, t, : int(kept.counts[b, t])].long()
-            wanted = logits[t, token] - logits[t, ids].logsumexp(0)
-            torch.testing.assert_close(found[b, t], wanted, atol=1e-5, rtol=1e-5)
-            assert len(ids) > 1 or found[b, t].item() == 0.0
+            expected = logits[t, token] - logits[t, ids].logsumexp(0)
+            torch.testing.assert_close(scores[b, t], expected, atol=1e-5, rtol=1e-5)
+            assert len(ids) > 1 or scores[b, t].item() == 0.0
 
 
 def test_ties_and_a_far_policy_stay_finite(llama: Any) -> None:
@@ -177,8 +177,8 @@ def test_ties_and_a_far_policy_stay_finite(llama: Any) -> None:
         kept = KeptTokens(torch.stack(ids)[None], torch.full((1, steps), 3))
         for policy in (llama, far):
             with torch.no_grad():
-                found = forward.token_logprobs(policy, collate([prompt], [tokens]), kept=kept).logprobs
-            assert torch.isfinite(found).all() and (found <= 0).all()
+                scores = forward.token_logprobs(policy, collate([prompt], [tokens]), kept=kept).logprobs
+            assert torch.isfinite(scores).all() and (scores <= 0).all()
 
 
 def test_chunks_change_nothing_and_hold_little(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,29 +188,29 @@ def test_chunks_change_nothing_and_hold_little(llama: Any, monkeypatch: pytest.M
 
     def results() -> list[Tensor]:
         llama.zero_grad()
-        found = forward.token_logprobs(llama, rows, temperature=0.9, kept=kept, entropy=True)
-        assert found.entropy is not None
-        (found.logprobs.sum() + 0.3 * found.entropy.sum()).backward()
-        return [found.logprobs.detach(), found.entropy.detach(), *(p.grad.clone() for p in llama.parameters())]
+        scores = forward.token_logprobs(llama, rows, temperature=0.9, kept=kept, entropy=True)
+        assert scores.entropy is not None
+        (scores.logprobs.sum() + 0.3 * scores.entropy.sum()).backward()
+        return [scores.logprobs.detach(), scores.entropy.detach(), *(p.grad.clone() for p in llama.parameters())]
 
     whole = results()
-    seen: list[int] = []
+    row_counts: list[int] = []
     call = forward.Head.__call__
 
     def spy(head: forward.Head, hidden: Tensor) -> Tensor:
-        seen.append(hidden.shape[0])
+        row_counts.append(hidden.shape[0])
         return call(head, hidden)
 
     monkeypatch.setattr(forward, "LOGITS_BUDGET", 2 * VOCABULARY + 5)
     monkeypatch.setattr(forward.Head, "__call__", spy)
     for one, many in zip(whole, results(), strict=True):
         torch.testing.assert_close(many, one, atol=1e-5, rtol=1e-5)
-    assert max(seen) == 2
-    assert sum(seen) == 2 * rows.tokens - 2 * int(rows.prompt_lengths.sum())  # once forward, once recomputed
+    assert max(row_counts) == 2
+    assert sum(row_counts) == 2 * rows.tokens - 2 * int(rows.prompt_lengths.sum())  # once forward, once recomputed
     with torch.no_grad():
-        seen.clear()
+        row_counts.clear()
         forward.token_logprobs(llama, rows)
-    assert sum(seen) == int(rows.completion_lengths.sum())
+    assert sum(row_counts) == int(rows.completion_lengths.sum())
 
 
 @settings(max_examples=15)
@@ -239,11 +239,11 @@ def test_padding_and_neighbours_change_nothing(
         completion_ids[b, : len(ids[i][1])] = torch.tensor(ids[i][1])
     wide = TokenBatch(prompt_ids, tight.prompt_lengths, completion_ids, tight.completion_lengths, tight.truncated)
     with torch.no_grad():
-        found = forward.token_logprobs(llama, wide).logprobs
+        scores = forward.token_logprobs(llama, wide).logprobs
         states = forward.states(llama, wide)
     for b, i in enumerate(order):
         n = len(ids[i][1])
-        torch.testing.assert_close(found[b, :n], plain_logprobs(llama, *ids[i]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(scores[b, :n], plain_logprobs(llama, *ids[i]), atol=1e-5, rtol=1e-5)
         alone = forward.states(llama, collate([ids[i][0]], [ids[i][1]])).detach()[0]
         torch.testing.assert_close(states[b, : n + 1], alone, atol=1e-5, rtol=1e-5)
 
@@ -256,12 +256,12 @@ def test_values_stand_before_each_token_and_after_the_last(name: str) -> None:
     torch.nn.init.normal_(critic.head.weight)
     torch.nn.init.constant_(critic.head.bias, 0.3)
     with torch.no_grad():
-        found = forward.values(critic, batch())
-        assert found.shape == (3, 4 + 1) and found.dtype == torch.float32
+        values = forward.values(critic, batch())
+        assert values.shape == (3, 4 + 1) and values.dtype == torch.float32
         for b, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
             hidden = critic.backbone(input_ids=torch.tensor([prompt + completion])).last_hidden_state[0]
-            wanted = critic.head(hidden[len(prompt) - 1 :]).squeeze(-1)
-            torch.testing.assert_close(found[b, : len(completion) + 1], wanted, atol=1e-5, rtol=1e-5)
+            expected = critic.head(hidden[len(prompt) - 1 :]).squeeze(-1)
+            torch.testing.assert_close(values[b, : len(completion) + 1], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_scores_are_the_sequence_classifiers() -> None:
@@ -295,16 +295,16 @@ def test_full_logprobs_hold_the_whole_distribution(llama: Any) -> None:
 def test_by_micro_batch_puts_rows_back(llama: Any, budget: int) -> None:
     """Protects reference log-probabilities: whatever the budget, rows come back in order, padded with 0, without a graph;
     kept ids travel with their rows."""
-    asked = SampledBatch(batch(), random_kept(batch(), 4))
+    sampled = SampledBatch(batch(), random_kept(batch(), 4))
 
     def logprobs(rows: SampledBatch) -> Tensor:
         return forward.token_logprobs(llama, rows.batch, kept=rows.kept).logprobs
 
-    found = forward.by_micro_batch(llama, logprobs, asked, budget)
-    assert not found.requires_grad
-    torch.testing.assert_close(found, logprobs(asked).detach(), atol=1e-5, rtol=1e-5)
-    sums = forward.by_micro_batch(llama, lambda rows: logprobs(rows).sum(1), asked, budget)
-    torch.testing.assert_close(sums, found.sum(1), atol=1e-5, rtol=1e-5)
+    logprobs_by_row = forward.by_micro_batch(llama, logprobs, sampled, budget)
+    assert not logprobs_by_row.requires_grad
+    torch.testing.assert_close(logprobs_by_row, logprobs(sampled).detach(), atol=1e-5, rtol=1e-5)
+    sums = forward.by_micro_batch(llama, lambda rows: logprobs(rows).sum(1), sampled, budget)
+    torch.testing.assert_close(sums, logprobs_by_row.sum(1), atol=1e-5, rtol=1e-5)
 
 
 def test_bf16_computes_in_bf16_on_fp32_weights(llama: Any) -> None:
@@ -314,9 +314,9 @@ def test_bf16_computes_in_bf16_on_fp32_weights(llama: Any) -> None:
         exact = forward.token_logprobs(llama, batch()).logprobs
     half = copy.deepcopy(llama)
     forward.use_bf16(half)
-    found = forward.token_logprobs(copy.deepcopy(half), batch()).logprobs.detach()
-    assert found.dtype == torch.float32 and not torch.equal(found, exact)
-    torch.testing.assert_close(found, exact, atol=0.3, rtol=0.05)
+    scores = forward.token_logprobs(copy.deepcopy(half), batch()).logprobs.detach()
+    assert scores.dtype == torch.float32 and not torch.equal(scores, exact)
+    torch.testing.assert_close(scores, exact, atol=0.3, rtol=0.05)
     forward.token_logprobs(half, batch()).logprobs.sum().backward()
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in half.parameters())
     half.lm_head.weight.data.mul_(0.0)
@@ -328,7 +328,7 @@ def test_bf16_computes_in_bf16_on_fp32_weights(llama: Any) -> None:
 
 
 class Doubled(LlamaForCausalLM):
-    """A family that makes its logits as no other does."""
+    """A family that makes its logits in a way of its own."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = super().forward(*args, **kwargs)

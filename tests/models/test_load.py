@@ -1,4 +1,4 @@
-"""Loading: what is found out about a model from elsewhere, and every way in which it can be wrong."""
+"""Loading: what preflab derives from any model's files, and every way in which they can be wrong."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from preflab.models.spec import ModelSpec
 
 
 def test_spec_and_loader_import_no_torch() -> None:
-    """Protects the study plan and the CLI's start: reading which model is meant costs no torch."""
+    """Protects the study plan and the CLI's start: naming a model loads no torch."""
     code = "import sys, preflab.models.load; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -86,7 +86,7 @@ def copied(source: Path, target: Path, **changes: object) -> Path:
 
 
 def test_no_config(tmp_path: Path) -> None:
-    """Protects the user from a traceback when the directory is no model; adapters alone get their own hint."""
+    """Protects the user from a traceback when the directory is not a model; adapters alone get their own hint."""
     with pytest.raises(UserError, match=r"no config\.json"):
         load_directory(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
@@ -165,7 +165,7 @@ def test_tokenizer_of_another_model(saved: dict[str, Path], tmp_path: Path) -> N
 
 
 def test_remote_code_is_off(saved: dict[str, Path], tmp_path: Path) -> None:
-    """Protects from running a stranger's code: refused, with the flag that allows it."""
+    """Protects from running a stranger's code: preflab refuses it and names the flag that allows it."""
     path = copied(
         saved["gpt2"],
         tmp_path / "m",

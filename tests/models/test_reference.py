@@ -1,4 +1,4 @@
-"""The reference: what the policy was, or an average that follows it; lent to the model and always given back."""
+"""The reference: an earlier policy, or an average that follows it; the model holds it for a while and always returns it."""
 
 from __future__ import annotations
 

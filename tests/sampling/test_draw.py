@@ -46,26 +46,28 @@ def test_restricted_log_probabilities_are_normalised_over_the_kept_ids() -> None
 def test_top_p_keeps_the_fewest_ids_that_reach_it(top_p: float, kept: list[int]) -> None:
     """p = (.25, .5, .0625, .1875): most probable first 1, 0, 3, 2 with mass .5, .75, .9375, 1. .45 is reached by {1};
     .55 and .74 by {1, 0}; .81 needs id 3; .99 all. At least one id stays."""
-    found = kept_ids(logs(0.25, 0.5, 0.0625, 0.1875), top_k=0, top_p=top_p)
-    assert found is not None
-    assert found.ids[0, : int(found.counts[0])].tolist() == kept
-    assert found.ids.dtype == torch.int32
+    kept_tokens = kept_ids(logs(0.25, 0.5, 0.0625, 0.1875), top_k=0, top_p=top_p)
+    assert kept_tokens is not None
+    assert kept_tokens.ids[0, : int(kept_tokens.counts[0])].tolist() == kept
+    assert kept_tokens.ids.dtype == torch.int32
 
 
 def test_top_p_applies_to_what_top_k_left() -> None:
     """p = (.1, .2, .3, .4): top-k 3 leaves .9, in which id 3 has .444 and ids 3 and 2 have .778. Top-p .75 keeps {2,
     3}; of the whole vocabulary it would keep {1, 2, 3} (.7 < .75)."""
-    found = kept_ids(logs(0.1, 0.2, 0.3, 0.4), top_k=3, top_p=0.75)
-    assert found is not None
-    assert found.ids[0, : int(found.counts[0])].tolist() == [2, 3]
+    kept_tokens = kept_ids(logs(0.1, 0.2, 0.3, 0.4), top_k=3, top_p=0.75)
+    assert kept_tokens is not None
+    assert kept_tokens.ids[0, : int(kept_tokens.counts[0])].tolist() == [2, 3]
 
 
 def test_rows_keep_different_numbers_of_ids() -> None:
     """Row 0 is flat over four ids, row 1 is nearly certain: counts 4 and 1, and the last id is repeated behind them."""
-    found = kept_ids(torch.cat([logs(0.25, 0.25, 0.25, 0.25), logs(0.001, 0.001, 0.997, 0.001)]), top_k=0, top_p=0.9)
-    assert found is not None
-    assert found.counts.tolist() == [4, 1]
-    assert found.ids.tolist() == [[0, 1, 2, 3], [2, 2, 2, 2]]
+    kept_tokens = kept_ids(
+        torch.cat([logs(0.25, 0.25, 0.25, 0.25), logs(0.001, 0.001, 0.997, 0.001)]), top_k=0, top_p=0.9
+    )
+    assert kept_tokens is not None
+    assert kept_tokens.counts.tolist() == [4, 1]
+    assert kept_tokens.ids.tolist() == [[0, 1, 2, 3], [2, 2, 2, 2]]
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40))

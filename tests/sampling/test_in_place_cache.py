@@ -38,14 +38,14 @@ def test_rows_that_leave_are_filled_from_the_end(alive: list[bool]) -> None:
 
 def test_copies_are_spread_over_rows() -> None:
     """Two prompts twice each by number, and once and three times by index."""
-    for source, wanted in ((2, [0, 0, 1, 1]), (torch.tensor([0, 1, 1, 1]), [0, 1, 1, 1])):
+    for source, expected in ((2, [0, 0, 1, 1]), (torch.tensor([0, 1, 1, 1]), [0, 1, 1, 1])):
         cache = InPlaceCache(1)
         place = cache.begin(4, 3)
         place.last, place.source = 4, source
         cache.update(states(torch.arange(2), 2), states(torch.arange(2), 2), 0)
         place.column, place.source = 2, None
         keys, _ = cache.update(torch.zeros(4, 1, 1, 1), torch.zeros(4, 1, 1, 1), 0)
-        assert torch.equal(keys[:, :, :2], states(torch.tensor(wanted), 2))
+        assert torch.equal(keys[:, :, :2], states(torch.tensor(expected), 2))
 
 
 def test_memory_serves_the_next_batch_where_it_suffices() -> None:

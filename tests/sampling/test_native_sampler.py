@@ -1,4 +1,4 @@
-"""The native sampler: the tokens that transformers takes, and log-probabilities that `forward` computes afterwards."""
+"""The native sampler: it draws the tokens that transformers draws, with the log-probabilities that `forward` computes."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_greedy_equals_generate_token_for_token(name: str, sampler: NativeSample
     lm = build(name)
     prompts = random_prompts(9) + random_prompts(3)
     samples = ask(sampler, lm, prompts, range(12), temperature=0)
-    wanted = generated(lm, prompts, 10)[:, : samples.batch.completion_ids.shape[1]]
+    expected = generated(lm, prompts, 10)[:, : samples.batch.completion_ids.shape[1]]
     mask = samples.batch.mask
-    assert torch.equal(wanted[mask], samples.batch.completion_ids[mask])
+    assert torch.equal(expected[mask], samples.batch.completion_ids[mask])
     assert samples.kept is None
 
 
@@ -108,12 +108,12 @@ def test_a_row_does_not_depend_on_its_batch(data: st.DataObject) -> None:
     stranger = data.draw(st.sampled_from([[], [list(range(30))]]))
     with Native(rows=data.draw(st.integers(1, 10))).open(Context()) as sampler:
         alone = [ask(sampler, lm, [prompts[row]], [seeds[row]], **decoding) for row in rows]
-        asked = [prompts[row] for row in rows] + stranger
-        together = ask(sampler, lm, asked, [seeds[row] for row in rows] + [7] * len(stranger), **decoding)
-    found = completions(together)
+        requested = [prompts[row] for row in rows] + stranger
+        together = ask(sampler, lm, requested, [seeds[row] for row in rows] + [7] * len(stranger), **decoding)
+    texts = completions(together)
     for place, single in enumerate(alone):
-        assert found[place] == completions(single)[0]
-        length = len(found[place])
+        assert texts[place] == completions(single)[0]
+        length = len(texts[place])
         assert torch.allclose(together.logprobs[place, :length], single.logprobs[0, :length], atol=1e-4)
         assert bool(together.batch.truncated[place]) == bool(single.batch.truncated[0])
 
@@ -157,18 +157,18 @@ def test_equal_prompts_pass_the_model_once(llama: LanguageModel, sampler: Native
     """Four prompts asked for 5, 1, 2 and 3 times in turns: the prefill sees four rows; each copy has its own sample."""
     prompts = [prompt for prompt, n in zip(random_prompts(4), (5, 1, 2, 3), strict=True) for _ in range(n)]
     ask(sampler, llama, prompts[:1], [0])  # past the trial of the architecture
-    seen: list[int] = []
+    row_counts: list[int] = []
 
     def count(_module: Any, _args: Any, options: dict[str, Any]) -> None:
         if options["input_ids"].shape[1] > 1 or options.get("position_ids") is None:
-            seen.append(options["input_ids"].shape[0])
+            row_counts.append(options["input_ids"].shape[0])
 
     hook = llama.model.model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         samples = ask(sampler, llama, prompts[::2] + prompts[1::2], range(11))
     finally:
         hook.remove()
-    assert sum(seen) == 4
+    assert sum(row_counts) == 4
     assert len({tuple(ids) for ids in completions(samples)}) > 6
 
 

@@ -51,16 +51,16 @@ def test_infimum_golden(counts: Tensor, least: float, limit: float) -> None:
     """Protects the number that all else is measured by: the entropy of 3/4; a cycle of even wins, log 2 at equal rewards;
     one-way preferences, 0 as a limit; 4 of 8 pairs one-way, half the entropy."""
     graph = graph_of(counts)
-    found = certify(minimise(counts, graph), counts, graph)
-    assert float(found.lower) == pytest.approx(least, abs=1e-12)
-    assert float(found.gap) < 1e-12
-    assert float(found.limit) == limit
+    infimum = certify(minimise(counts, graph), counts, graph)
+    assert float(infimum.lower) == pytest.approx(least, abs=1e-12)
+    assert float(infimum.gap) < 1e-12
+    assert float(infimum.limit) == limit
 
 
 def test_minimum_golden() -> None:
     """Protects Newton's method: the gap is log 3, around 0."""
-    found = minimise(MIXED, graph_of(MIXED)).flatten().tolist()
-    assert found == pytest.approx([math.log(3) / 2, -math.log(3) / 2])
+    rewards = minimise(MIXED, graph_of(MIXED)).flatten().tolist()
+    assert rewards == pytest.approx([math.log(3) / 2, -math.log(3) / 2])
 
 
 def test_thousand_to_one_is_still_solved() -> None:
@@ -107,8 +107,8 @@ def test_the_sequence_keeps_its_bound(gap: float) -> None:
     log(1 + exp(-gap))."""
     graph = graph_of(DRAWN.wins)
     rewards = minimise(DRAWN.wins, graph)
-    found, bound = approach(rewards, graph, gap), certify(rewards, DRAWN.wins, graph)
+    approached, bound = approach(rewards, graph, gap), certify(rewards, DRAWN.wins, graph)
     one_way = (DRAWN.wins > 0) & ~graph.part
-    assert float((found[..., :, None] - found[..., None, :])[one_way].min()) >= gap - 1e-9
-    over = reward_objective(found, DRAWN.wins) - bound.lower - bound.limit * math.log1p(math.exp(-gap))
+    assert float((approached[..., :, None] - approached[..., None, :])[one_way].min()) >= gap - 1e-9
+    over = reward_objective(approached, DRAWN.wins) - bound.lower - bound.limit * math.log1p(math.exp(-gap))
     assert float(over.max()) < 1e-11

@@ -31,43 +31,43 @@ BETA = torch.tensor([2.0], dtype=torch.float64)
 
 def test_optimum_golden() -> None:
     """Protects pi_ref exp(r/beta)/Z: pi_ref = (.5, .25, .25), r/beta = (0, log 2, log 4): .5, .5, 1 over 2."""
-    found = optimum(table(0.0, 2 * math.log(2), 2 * math.log(4)), table(0.5, 0.25, 0.25).log(), BETA)
-    assert found.exp().flatten().tolist() == pytest.approx([0.25, 0.25, 0.5])
+    policy = optimum(table(0.0, 2 * math.log(2), 2 * math.log(4)), table(0.5, 0.25, 0.25).log(), BETA)
+    assert policy.exp().flatten().tolist() == pytest.approx([0.25, 0.25, 0.5])
 
 
 def test_optimum_never_leaves_the_support() -> None:
     """Protects the heart of the theorem: where pi_ref = 0 the optimum is 0, whatever the reward."""
-    found = optimum(table(0.0, 0.0, 1e6), table(0.5, 0.5, 0.0).log(), BETA)
-    assert found.exp().flatten().tolist() == [0.5, 0.5, 0.0]
+    policy = optimum(table(0.0, 0.0, 1e6), table(0.5, 0.5, 0.0).log(), BETA)
+    assert policy.exp().flatten().tolist() == [0.5, 0.5, 0.0]
 
 
 def test_implied_reward_golden() -> None:
     """Protects beta log(pi/pi_ref): 2 log(.8/.4) = 2 log 2; 0 where both are 0; infinite where only pi_ref is."""
-    found = implied_reward(table(0.8, 0.0, 0.2).log(), table(0.4, 0.0, 0.0).log(), BETA)
-    assert found.flatten().tolist() == pytest.approx([2 * math.log(2), 0.0, math.inf])
+    rewards = implied_reward(table(0.8, 0.0, 0.2).log(), table(0.4, 0.0, 0.0).log(), BETA)
+    assert rewards.flatten().tolist() == pytest.approx([2 * math.log(2), 0.0, math.inf])
 
 
 def test_dpo_golden() -> None:
     """Protects sign, beta and counts: pi = (.8, .2), pi_ref even, beta .5: margin .5 log 4 = log 2. Three wins at log(1 + 1/2),
     one loss at log(1 + 2): (3 log 1.5 + log 3)/4."""
     counts = wins((0, 1, 3), (1, 0, 1), responses=2)
-    found = dpo_objective(table(0.8, 0.2).log(), table(0.5, 0.5).log(), counts, torch.tensor([0.5]))
-    assert float(found) == pytest.approx((3 * math.log(1.5) + math.log(3)) / 4)
+    value = dpo_objective(table(0.8, 0.2).log(), table(0.5, 0.5).log(), counts, torch.tensor([0.5]))
+    assert float(value) == pytest.approx((3 * math.log(1.5) + math.log(3)) / 4)
 
 
 def test_reward_golden() -> None:
     """Protects the Bradley-Terry mean: a gap of log 2 gives the same (3 log 1.5 + log 3)/4; a common level changes nothing."""
     counts = wins((0, 1, 3), (1, 0, 1), responses=2)
     for level in (0.0, 7.0):
-        found = reward_objective(table(level + math.log(2), level), counts)
-        assert float(found) == pytest.approx((3 * math.log(1.5) + math.log(3)) / 4)
+        loss = reward_objective(table(level + math.log(2), level), counts)
+        assert float(loss) == pytest.approx((3 * math.log(1.5) + math.log(3)) / 4)
 
 
 def test_what_is_not_compared_may_be_undefined() -> None:
     """Protects from 0 x nan: a response that no pair holds has log(0/0) there, and the loss is finite."""
     policy, reference = table(0.8, 0.2, 0.0).log(), table(0.5, 0.5, 0.0).log()
-    found = dpo_objective(policy, reference, wins((0, 1, 1), responses=3), torch.tensor([0.5]))
-    assert float(found) == pytest.approx(math.log(1.5))
+    value = dpo_objective(policy, reference, wins((0, 1, 1), responses=3), torch.tensor([0.5]))
+    assert float(value) == pytest.approx(math.log(1.5))
 
 
 def test_divergence_golden() -> None:
@@ -80,8 +80,8 @@ def test_divergence_golden() -> None:
 def test_moved_golden() -> None:
     """Protects the construction: a share of .6 onto the third of (.5, .3, .2) leaves .4 of all, plus .6 there: .2, .12, .68."""
     onto = torch.tensor([[[False, False, True]]])
-    found = move_mass(table(0.5, 0.3, 0.2).log(), torch.tensor([0.6], dtype=torch.float64), onto)
-    assert found.exp().flatten().tolist() == pytest.approx([0.2, 0.12, 0.68])
+    moved = move_mass(table(0.5, 0.3, 0.2).log(), torch.tensor([0.6], dtype=torch.float64), onto)
+    assert moved.exp().flatten().tolist() == pytest.approx([0.2, 0.12, 0.68])
 
 
 shares = st.lists(st.floats(0.01, 1.0), min_size=4, max_size=4)

@@ -88,11 +88,11 @@ def test_a_prompt_without_pairs_counts_too() -> None:
 def test_groups_make_families_and_connected_graphs_one_policy() -> None:
     """Protects the claim of uniqueness: other free constants give another optimum for two groups, and the same for one."""
     for pairs, unique in ((TWO_GROUPS, False), ((*TWO_GROUPS, (1, 2, 1.0)), True)):
-        given = problem([0.25, 0.25, 0.25, 0.25], *pairs)
-        graph = graph_of(given.wins)
-        rewards = approach(minimise(given.wins, graph), graph, REWARD_GAPS[0])
-        one = make_minimiser(rewards, given, graph)
-        other = make_minimiser(rewards, given._replace(free=-3 * given.free), graph)
+        problems = problem([0.25, 0.25, 0.25, 0.25], *pairs)
+        graph = graph_of(problems.wins)
+        rewards = approach(minimise(problems.wins, graph), graph, REWARD_GAPS[0])
+        one = make_minimiser(rewards, problems, graph)
+        other = make_minimiser(rewards, problems._replace(free=-3 * problems.free), graph)
         assert torch.allclose(one, other, atol=1e-9) is unique
 
 
@@ -246,18 +246,13 @@ def test_a_move_that_moves_nothing_is_rejected(monkeypatch: pytest.MonkeyPatch) 
 
 def test_mass_moved_onto_a_covered_response_is_not_a_minimiser() -> None:
     """Protects `is_minimal` and `is_ppo_optimum`: they refuse a policy that is neither, and accept the optimum."""
-    given = problem([0.25, 0.25, 0.5], *MIXED)
-    graph = graph_of(given.wins)
-    certificates = verify_theorem(given)
-    right = make_minimiser(approach(minimise(given.wins, graph), graph, 1.0), given, graph)
-    assert bool(is_minimal(right, given, certificates.infimum)) and bool(
-        is_ppo_optimum(right, given, certificates.infimum).all()
-    )
-    wrong = theorem.move_mass(right, given.share, torch.tensor([[[True, False, False]]]))
-    assert (
-        not is_minimal(wrong, given, certificates.infimum)
-        and not is_ppo_optimum(wrong, given, certificates.infimum).any()
-    )
+    problems = problem([0.25, 0.25, 0.5], *MIXED)
+    graph = graph_of(problems.wins)
+    infimum = verify_theorem(problems).infimum
+    right = make_minimiser(approach(minimise(problems.wins, graph), graph, 1.0), problems, graph)
+    assert bool(is_minimal(right, problems, infimum)) and bool(is_ppo_optimum(right, problems, infimum).all())
+    wrong = theorem.move_mass(right, problems.share, torch.tensor([[[True, False, False]]]))
+    assert not is_minimal(wrong, problems, infimum) and not is_ppo_optimum(wrong, problems, infimum).any()
 
 
 def test_coverage_that_sees_too_much_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
