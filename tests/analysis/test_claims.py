@@ -75,14 +75,14 @@ def test_mistakes_in_a_study_file(changes: dict[str, Any], words: str) -> None:
 def test_claims_survive_the_manifest() -> None:
     """Guards `preflab report`: what study.json holds reads back as the same claims, paper and sweep; numbers of the
     paper's table become text."""
-    found = study(
+    computed = study(
         claims=[claim(part="a"), claim(part="b", rule="not-superior")],
         paper={"title": "Table 3", "columns": ["row", "HH"], "rows": [["SFT", 0.532], ["PPO", ".706"]]},
         sweep={"label": "beta", "x": [0.1, 0.2], "series": {"ppo": ["ppo", None]}},
     )
-    assert found.paper is not None
-    assert found.paper.rows == (("SFT", "0.532"), ("PPO", ".706"))
-    assert parse_spec(Study, found.model_dump(mode="json"), where="again") == found
+    assert computed.paper is not None
+    assert computed.paper.rows == (("SFT", "0.532"), ("PPO", ".706"))
+    assert parse_spec(Study, computed.model_dump(mode="json"), where="again") == computed
 
 
 def test_narrowing_keeps_what_can_still_be_tested() -> None:
@@ -113,11 +113,11 @@ def test_golden_difference_of_differences() -> None:
         "c": arm([[1, 2], [2, 2], [2, 2], [9, 9]], diverged=(3,)),
         "d": arm(np.ones((3, 2))),
     }
-    found = contrast(scores, {"a": 1, "b": -1, "c": -1, "d": 1})
-    assert (found.estimate, found.seeds, found.diverged) == (4, 3, 1)
-    assert found.df == pytest.approx(44 / 31)
+    computed = contrast(scores, {"a": 1, "b": -1, "c": -1, "d": 1})
+    assert (computed.estimate, computed.seeds, computed.diverged) == (4, 3, 1)
+    assert computed.df == pytest.approx(44 / 31)
     half = stats.t.isf(0.025, 44 / 31) * (44 / 6) ** 0.5
-    assert (found.low, found.high) == pytest.approx((4 - half, 4 + half))
+    assert (computed.low, computed.high) == pytest.approx((4 - half, 4 + half))
 
 
 @given(st.integers(0, 1000), st.sampled_from([1.0, 4.0]))
@@ -125,8 +125,8 @@ def test_a_difference_is_a_contrast(seed: int, family: float) -> None:
     """Guards one arithmetic for both: {a: 1, b: -1} is `compare_scores(a, b)`, and half the weights give half of everything."""
     a, b = noisy(0.6, seed), noisy(0.4, seed + 1)
     plain = compare_scores(a, b, names=("a", "b"), family=family)
-    found = contrast({"a": a, "b": b}, {"a": 1, "b": -1}, family=family)
-    assert (found.estimate, found.low, found.high) == pytest.approx((plain.estimate, plain.low, plain.high))
+    computed = contrast({"a": a, "b": b}, {"a": 1, "b": -1}, family=family)
+    assert (computed.estimate, computed.low, computed.high) == pytest.approx((plain.estimate, plain.low, plain.high))
     half = contrast({"a": a, "b": b}, {"a": 0.5, "b": -0.5}, family=family)
     assert half.high == pytest.approx(plain.high / 2)
     turned = contrast({"a": a, "b": b}, {"b": 1, "a": -1}, family=family)
@@ -136,9 +136,9 @@ def test_a_difference_is_a_contrast(seed: int, family: float) -> None:
 def test_a_trend_over_sizes() -> None:
     """Guards the trend: weights -1, 0, 1 are the largest less the smallest, but need the middle one's seeds too."""
     scores = {"s": noisy(0.2, 1), "m": noisy(0.3, 2, seeds=4), "l": noisy(0.7, 3)}
-    found = contrast(scores, {"s": -1, "m": 0, "l": 1})
-    assert found.seeds == 4
-    assert found.estimate == pytest.approx((scores["l"].values - scores["s"].values)[:4].mean())
+    computed = contrast(scores, {"s": -1, "m": 0, "l": 1})
+    assert computed.seeds == 4
+    assert computed.estimate == pytest.approx((scores["l"].values - scores["s"].values)[:4].mean())
 
 
 # --- rules
@@ -224,21 +224,23 @@ def test_power(seeds: int, low: float) -> None:
     spread = {"seed_sd": 0.02, "problem_sd": 0.13, "noise_sd": 0.35}
     size = detectable_difference(**spread, seeds=seeds, problems=100, power=0.8)
     assert size > detectable_difference(**spread, seeds=seeds, problems=100)
-    rng, found = np.random.default_rng(0), 0
+    rng, computed = np.random.default_rng(0), 0
     zeros = arm(np.zeros((seeds, 100)))
     for _ in range(400):
         cells = size + 0.02 * rng.normal(size=(seeds, 1)) + 0.13 * rng.normal(size=(1, 100))
-        found += compare_scores(arm(cells + 0.35 * rng.normal(size=(seeds, 100))), zeros).verdict == "better"
-    assert low <= found / 400 <= 0.86
+        computed += compare_scores(arm(cells + 0.35 * rng.normal(size=(seeds, 100))), zeros).verdict == "better"
+    assert low <= computed / 400 <= 0.86
 
 
 def test_power_table() -> None:
     """Guards the planner's table: each comparison and claim once, an arm without runs left out, fewer detectable points
     with more seeds."""
-    found = study(comparisons=[["ppo", "dpo"]], claims=[claim(), claim(part="turned", contrast={"dpo": 1, "ppo": -1})])
-    assert contrasts(found) == [{"ppo": 1.0, "dpo": -1.0}, {"dpo": 1.0, "ppo": -1.0}]
+    computed = study(
+        comparisons=[["ppo", "dpo"]], claims=[claim(), claim(part="turned", contrast={"dpo": 1, "ppo": -1})]
+    )
+    assert contrasts(computed) == [{"ppo": 1.0, "dpo": -1.0}, {"dpo": 1.0, "ppo": -1.0}]
     scores = {"ppo": noisy(0.6, 1), "dpo": noisy(0.4, 2)}
-    rows = power_table(list(spreads(scores, [*contrasts(found), {"ppo": 1, "gone": -1}])), family=2).splitlines()
+    rows = power_table(list(spreads(scores, [*contrasts(computed), {"ppo": 1, "gone": -1}])), family=2).splitlines()
     assert len(rows) == 4
     assert rows[2].startswith("| +1 ppo -1 dpo | 5 |")
     cells = [float(cell.split(" / ")[1]) for cell in rows[2].strip("| ").split(" | ")[5:]]

@@ -22,12 +22,12 @@ def written(folder: Path, *records: dict[str, Any]) -> Path:
 
 
 def test_every_form_is_read(tmp_path: Path) -> None:
-    """Protects a user's file in the form of the data sets, and a stage's, in one place."""
+    """Protects the reading of a user's file, in the forms of the data sets, and of a stage's file."""
     pair, ranking = (
         Preference(TWO, Completion("2"), Completion("3"), margin=1.0),
         Ranking(TWO, (Completion("2"),) * 2, (1, 0)),
     )
-    found = read_answers(
+    answers = read_answers(
         written(
             tmp_path,
             {"prompt": "Two?", "chosen": "2", "rejected": "3", "margin": 2},
@@ -37,9 +37,9 @@ def test_every_form_is_read(tmp_path: Path) -> None:
             from_ranking(ranking),
         )
     )
-    assert [type(row) for row in found] == [Preference, Ranking, Rated, Preference, Ranking]
-    assert isinstance(found[0], Preference) and (found[0].chosen.text, found[0].margin) == ("2", 2.0)
-    assert found[2] == Rated(found[0].prompt, Completion("3"), False) and found[3:] == [pair, ranking]
+    assert [type(row) for row in answers] == [Preference, Ranking, Rated, Preference, Ranking]
+    assert isinstance(answers[0], Preference) and (answers[0].chosen.text, answers[0].margin) == ("2", 2.0)
+    assert answers[2] == Rated(answers[0].prompt, Completion("3"), False) and answers[3:] == [pair, ranking]
 
 
 def test_rankings_of_equal_scores_are_left_out(tmp_path: Path) -> None:

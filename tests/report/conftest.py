@@ -116,16 +116,18 @@ def run(draw: random.Random, name: str, seed: int) -> r.RunResult:
 
 
 def measures(runs: tuple[r.RunResult, ...]) -> tuple[r.MeasuredValue, ...]:
-    found: list[r.MeasuredValue] = []
+    records: list[r.MeasuredValue] = []
     for metric in METRICS:
         for decoding in ("chosen", "unit"):
             source = [one.metrics if decoding == "chosen" else one.metrics_unit for one in runs]
             values = [values[metric.name] or 0.0 for values in source]
-            found.append(r.MeasuredValue(metric=metric.name, value=interval(values), decoding=decoding))
+            records.append(r.MeasuredValue(metric=metric.name, value=interval(values), decoding=decoding))
             for order, level in enumerate(LEVELS if metric.name == "pass@1" else ()):
                 hard = [value * (1.35, 0.95, 0.5)[order] for value in values]
-                found.append(r.MeasuredValue(metric=metric.name, value=interval(hard), level=level, decoding=decoding))
-    return tuple(found)
+                records.append(
+                    r.MeasuredValue(metric=metric.name, value=interval(hard), level=level, decoding=decoding)
+                )
+    return tuple(records)
 
 
 def arm(name: str, seeds: tuple[int, ...]) -> r.ArmResult:
@@ -147,7 +149,7 @@ def comparisons(arms: tuple[r.ArmResult, ...]) -> tuple[r.Comparison, ...]:
     pairs = [("ppo", "dpo-iter"), ("ppo", "dpo"), ("ppo", "best-of-4"), ("ppo", "sft-more"), ("dpo-iter", "dpo")]
     pairs += [("ppo-rm", "dpo")]
     by_name = {one.name: one for one in arms}
-    found: list[r.Comparison] = []
+    records: list[r.Comparison] = []
     for a, b in pairs:
         gap = [
             (x.metrics["pass@1"] or 0) - (y.metrics["pass@1"] or 0)
@@ -155,7 +157,7 @@ def comparisons(arms: tuple[r.ArmResult, ...]) -> tuple[r.Comparison, ...]:
         ]
         difference = interval(gap, 6.2)
         decided = difference.low is not None and difference.low > 0
-        found.append(
+        records.append(
             r.Comparison(
                 **dict(difference),
                 first=a,
@@ -165,7 +167,7 @@ def comparisons(arms: tuple[r.ArmResult, ...]) -> tuple[r.Comparison, ...]:
                 verdict="better" if decided else "not decided",
             )
         )
-    return tuple(found)
+    return tuple(records)
 
 
 def claim(
@@ -238,18 +240,18 @@ def reward_model() -> r.RewardModelResult:
 
 def trials() -> tuple[r.TuningTrial, ...]:
     draw = random.Random(7)
-    found: list[r.TuningTrial] = []
+    records: list[r.TuningTrial] = []
     for name, best in (("dpo", 2), ("ppo", 1)):
         for order, rate in enumerate((5e-5, 2e-4, 6e-4, 1e-3)):
             score = None if (name, order) == ("ppo", 3) else 0.4 + 0.05 * (order == best) + draw.gauss(0, 0.02)
             settings = {"learning_rate": rate, "kl.coefficient" if name == "ppo" else "beta": 0.1}
-            found.append(r.TuningTrial(arm=name, settings=settings, seed=101, score=score, chosen=order == best))
-    return tuple(found)
+            records.append(r.TuningTrial(arm=name, settings=settings, seed=101, score=score, chosen=order == best))
+    return tuple(records)
 
 
 def samples(arms: tuple[r.ArmResult, ...]) -> tuple[r.Sample, ...]:
     draw = random.Random(11)
-    found: list[r.Sample] = []
+    records: list[r.Sample] = []
     for order, level in enumerate(LEVELS):
         answers: list[r.Answer] = []
         for one in arms:
@@ -265,8 +267,10 @@ def samples(arms: tuple[r.ArmResult, ...]) -> tuple[r.Sample, ...]:
                 )
             )
         prompt = f"Add {order + 3} to every number, keep the even ones, sort, take the first four.\n[5, 1] -> [4, 8]"
-        found.append(r.Sample(problem=f"test-{order:04d}", level=level, prompt=prompt, seed=1, answers=tuple(answers)))
-    return tuple(found)
+        records.append(
+            r.Sample(problem=f"test-{order:04d}", level=level, prompt=prompt, seed=1, answers=tuple(answers))
+        )
+    return tuple(records)
 
 
 def build(seeds: int = 3) -> r.Results:

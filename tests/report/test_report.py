@@ -1,4 +1,4 @@
-"""The written report: deterministic, self-contained, and deaf to what its texts try to do."""
+"""The written report: deterministic, self-contained, and safe from texts that try to act as markup."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_files_and_determinism(results: Results, tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written(results: Results, tmp_path: Path) -> None:
-    """A file where the directory should be is the user's mistake, said in one line."""
+    """A file where the directory should be is the user's mistake, and one line says so."""
     (tmp_path / "report").write_text("mine")
     with pytest.raises(UserError, match="cannot be written"):
         write_report(results, tmp_path / "report")
@@ -213,9 +213,9 @@ def test_summary_in_the_terminal(results: Results) -> None:
     console = Console(file=io.StringIO(), width=400, force_terminal=True, color_system="standard")
     poisoned = hostile(results)
     print_summary(poisoned, console)
-    shown = console.file.getvalue()
-    assert "[red]x[/red]" in shown and "⟨U+001B⟩[31m" in shown
-    assert "\x1b[31m" not in shown and "\u202e" not in shown
+    printed = console.file.getvalue()
+    assert "[red]x[/red]" in printed and "⟨U+001B⟩[31m" in printed
+    assert "\x1b[31m" not in printed and "\u202e" not in printed
 
 
 def test_no_samples(results: Results, tmp_path: Path) -> None:
@@ -337,8 +337,8 @@ def test_sweep_is_drawn_within_its_axes(results: Results) -> None:
     for log in (True, False):
         drawn = sweep(results.model_copy(update={"sweep": results.sweep.model_copy(update={"log": log})}))
         assert drawn is not None
-        seen = re.findall(r">(\d+(?:\.\d+)?)%<", drawn)
-        assert seen and all(35 <= float(value) <= 70 for value in seen)
+        ticks = re.findall(r">(\d+(?:\.\d+)?)%<", drawn)
+        assert ticks and all(35 <= float(value) <= 70 for value in ticks)
         assert ">PPO<" in drawn and ">DPO<" in drawn and ">0.2<" in drawn
     assert sweep(results.model_copy(update={"sweep": None})) is None
 
@@ -353,10 +353,10 @@ def test_sweep_is_drawn_within_its_axes(results: Results) -> None:
 def test_what_spoils_a_study_is_said_first(field: str, value: object, results: Results) -> None:
     """Protects from reading half a study, or one without rewards, as a whole one: the warning stands before the arms in every
     form."""
-    told = light(results).model_copy(update={field: value})
-    page = render_html(told)
+    warned = light(results).model_copy(update={field: value})
+    page = render_html(warned)
     assert page.index("3 of 21 runs are missing") < page.index('<section id="claims">')
-    assert render_markdown(told).index("3 of 21") < render_markdown(told).index("## Claims")
+    assert render_markdown(warned).index("3 of 21") < render_markdown(warned).index("## Claims")
     console = Console(file=io.StringIO(), width=400)
-    print_summary(told, console)
+    print_summary(warned, console)
     assert "3 of 21 runs are missing" in console.file.getvalue()

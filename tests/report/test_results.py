@@ -39,7 +39,7 @@ def test_unknown_key_at_depth_is_refused_with_its_place(results: Results, tmp_pa
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\xff"])
 def test_damaged_file(content: str, tmp_path: Path) -> None:
-    """A damaged or missing file is the user's to know, without a traceback."""
+    """A damaged or missing file is reported to the user without a traceback."""
     path = tmp_path / "results.json"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"results\.json"):

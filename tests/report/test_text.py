@@ -18,13 +18,13 @@ SHARE, KL = known_measure("pass@1"), known_measure("kl")
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "expected"),
     [(0.0, "0"), (0.042, "0.042"), (1.274, "1.27"), (48.26, "48.3"), (612.4, "612"), (16384, "16,384"), (None, "—")]
     + [(3.1e-5, "3.1e−05"), (-1.5, "−1.50"), (-0.0004999, "−5.0e−04"), (1.0, "1")],
 )
-def test_number(value: float | None, shown: str) -> None:
+def test_number(value: float | None, expected: str) -> None:
     """About three digits, whatever the size, with a true minus sign and a dash for the unknown."""
-    assert numbers.format_number(value) == shown
+    assert numbers.format_number(value) == expected
 
 
 def test_counted() -> None:
@@ -58,8 +58,8 @@ def test_scales_durations_and_memory() -> None:
 @given(st.text())
 def test_visible_hides_nothing(raw: str) -> None:
     """No control, format or surrogate character survives, except line end, tab and the joiners of letters and emoji."""
-    shown = text.visible(raw)
-    left = {char for char in shown if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}}
+    expected = text.visible(raw)
+    left = {char for char in expected if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}}
     assert left <= set("\n\t\u200c\u200d")
 
 

@@ -39,16 +39,16 @@ def measured(data: Path, kind: str, record: dict[str, Any], **evaluation: Any) -
 
 def test_little_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the machine: the micro-batch of a paper's size filled its memory before anything was known."""
-    seen: list[int] = []
+    batch_tokens: list[int] = []
     real = forward.token_logprobs
 
     def watched(model: Any, batch: TokenBatch, *more: Any, **named: Any) -> Any:
-        seen.append(batch.tokens)
+        batch_tokens.append(batch.tokens)
         return real(model, batch, *more, **named)
 
     monkeypatch.setattr(forward, "token_logprobs", watched)
     measured(tmp_path / "train.jsonl", "mbpp", {**MBPP, "task_id": 700, "text": "word " * 20_000})
-    assert seen and max(seen) <= TIMED_TOKENS
+    assert batch_tokens and max(batch_tokens) <= TIMED_TOKENS
 
 
 @pytest.mark.parametrize(

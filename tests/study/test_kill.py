@@ -1,4 +1,4 @@
-"""A real study with real arms, killed from outside: `test_runner.py` with nothing in place of anything. Half a minute."""
+"""A real study with real arms, killed from outside: like `test_runner.py`, but without stubs. It takes half a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rankings, ensembles and averaged reward models in a study: stages hand them on, and every member is seen and charged."""
+"""Rankings, ensembles and averaged reward models in a study: stages hand them on, and every member is used and charged."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def metrics(task: PlannedRun) -> list[dict[str, float]]:
 
 
 def test_every_stage_that_is_named_is_needed() -> None:
-    """Protects order and charge: an ensemble's members, a method's models and rankings are stages that an arm stands on."""
+    """Protects order and charge: an ensemble's members, a method's models and rankings are stages that an arm needs."""
     jobs = {**study().stages, **study().arms}
     assert {name: stages_needed(job) for name, job in jobs.items() if stages_needed(job)} == {
         "warm": ["rm-0", "rm-1"],
@@ -135,12 +135,12 @@ def test_members_differ_and_are_measured(ran: dict[str, PlannedRun]) -> None:
         assert (
             row["product"] == "reward_model" and row["held_out"] is None
         )  # this testbed has no pairs in its test split
-        seen = row["validation"]
-        assert seen["score_std"] > 0 and seen["pairs"] > 0
+        measured = row["validation"]
+        assert measured["score_std"] > 0 and measured["pairs"] > 0
         for table, name in (("reliability", "right"), ("by_margin", "accuracy")):
-            assert sum(bins["count"] for bins in seen[table]) == seen["pairs"]
-            right = sum(bins["count"] * bins[name] for bins in seen[table])
-            assert right / seen["pairs"] == pytest.approx(seen["accuracy"])
+            assert sum(bins["count"] for bins in measured[table]) == measured["pairs"]
+            right = sum(bins["count"] * bins[name] for bins in measured[table])
+            assert right / measured["pairs"] == pytest.approx(measured["accuracy"])
 
 
 def test_each_member_is_normalised_by_its_own_moments(ran: dict[str, PlannedRun]) -> None:
@@ -148,9 +148,9 @@ def test_each_member_is_normalised_by_its_own_moments(ran: dict[str, PlannedRun]
     stages = ran["rm-0"].directory.parent
     spec = with_stage_models(ran["ensemble"].arm.reward, stages)
     for name, model in zip(("rm-0", "rm-1"), spec.models, strict=True):
-        seen = result(ran[name])["validation"]
+        measured = result(ran[name])["validation"]
         assert model.path == str(stages / name / "final")
-        assert (model.mean, model.std) == (seen["score_mean"], seen["score_std"])
+        assert (model.mean, model.std) == (measured["score_mean"], measured["score_std"])
     assert metrics(ran["ensemble"])[0]["reward"] != metrics(ran["averaged"])[0]["reward"]
 
 

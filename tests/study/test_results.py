@@ -143,13 +143,13 @@ def found(tmp_path: Path, spec: Study | None = None, **changes: Any) -> Results:
 def test_a_clear_winner(tmp_path: Path) -> None:
     """Protects the verdict: .8 against .3 on every problem and seed is won; the sentence has figure, lead and interval;
     the winner used no more labels than the other, so that it holds under that budget too. The baseline cannot win."""
-    seen = found(tmp_path)
-    assert seen.verdict.winner == "ppo"
-    assert "ppo won under equal compute: pass@1 85.0%" in seen.verdict.sentence
-    assert "50.0 points (95% interval" in seen.verdict.sentence
-    assert seen.verdict.holds_under_other_budget == "yes"
-    assert not seen.verdict.preliminary
-    (pair,) = seen.comparisons
+    outcome = found(tmp_path)
+    assert outcome.verdict.winner == "ppo"
+    assert "ppo won under equal compute: pass@1 85.0%" in outcome.verdict.sentence
+    assert "50.0 points (95% interval" in outcome.verdict.sentence
+    assert outcome.verdict.holds_under_other_budget == "yes"
+    assert not outcome.verdict.preliminary
+    (pair,) = outcome.comparisons
     assert (pair.first, pair.second, pair.verdict, pair.named) == ("ppo", "dpo", "better", True)
 
 
@@ -157,43 +157,44 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
     """Protects the paper's tables: under `headline: pass@5` each cell is the problem's own pass@5. With 3 of 10 right (half of
     the problems; 4 in the others) it is 1 - C(7,5)/C(10,5) = 11/12, or 1 - C(6,5)/C(10,5) = 41/42: the arms lie closer than
     by pass@1, 85 against 35. Both have intervals, overall and by level; curves and the frontier stay the mean score's."""
-    seen = found(tmp_path, study(evaluation={"samples": 10}, headline="pass@5"))
-    assert seen.headline == "pass@5" == seen.metrics[0].name
-    ppo, dpo, _ = seen.arms
+    outcome = found(tmp_path, study(evaluation={"samples": 10}, headline="pass@5"))
+    assert outcome.headline == "pass@5" == outcome.metrics[0].name
+    ppo, dpo, _ = outcome.arms
     by_name = {(row.metric, row.level): row.value for row in dpo.measures if row.decoding == "chosen"}
     assert by_name["pass@5", ""].estimate == pytest.approx((11 / 12 + 41 / 42) / 2)
     assert by_name["pass@1", ""].estimate == pytest.approx(0.35)
     assert all(by_name[name, level].low is not None for name in ("pass@1", "pass@5") for level in ("", "easy", "hard"))
-    assert seen.comparisons[0].estimate == pytest.approx(1 - (11 / 12 + 41 / 42) / 2)
-    assert "pass@5 100.0%" in seen.verdict.sentence
+    assert outcome.comparisons[0].estimate == pytest.approx(1 - (11 / 12 + 41 / 42) / 2)
+    assert "pass@5 100.0%" in outcome.verdict.sentence
     assert ppo.runs[0].metrics["pass@1"] == pytest.approx(0.85)
     assert {point.score for point in dpo.runs[0].frontier} == {dpo.runs[0].metrics["pass@1"]}
-    assert views.measure_of(seen, "validation").label == "pass@1 on validation"
+    assert views.measure_of(outcome, "validation").label == "pass@1 on validation"
 
 
 def test_a_failing_test_is_said_in_lines() -> None:
-    """Protects the reader: what has one line stays on it, several are a block, what is long is cut."""
+    """Protects the reader: a part of one line stays on it, several lines make a block, and a long part is cut."""
     detail = {"test": 2, "input": "3\n1 2\n", "expected": [1, 2], "got": "x" * 700}
     assert failure_words(detail) == f"test: 2\ninput:\n  3\n  1 2\nexpected: [1, 2]\ngot: {'x' * 600} …"
 
 
 def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
     """Protects honesty: a winner that used more labels is not said to win under equal labels."""
-    seen = found(tmp_path, labels=500.0)
-    assert seen.verdict.winner == "ppo"
-    assert seen.verdict.holds_under_other_budget == "unknown"
-    assert "more labels" in seen.verdict.other_budget
+    outcome = found(tmp_path, labels=500.0)
+    assert outcome.verdict.winner == "ppo"
+    assert outcome.verdict.holds_under_other_budget == "unknown"
+    assert "more labels" in outcome.verdict.other_budget
 
 
 def test_nothing_to_tell_apart(tmp_path: Path) -> None:
-    """Protects "not decided": equal arms have no winner, and the sentence names whom the leader is not told from."""
+    """Protects "not decided": equal arms have no winner, and the sentence names the arms that the leader cannot be told
+    from."""
     runs(tmp_path, {"ppo": 0.3, "dpo": 0.3, "sft": 0.3})
-    seen = study_results(study(), tmp_path, command="")
-    assert seen.verdict.winner is None
-    assert seen.verdict.sentence.startswith("Not decided") and seen.verdict.sentence.endswith(
-        f"from {seen.verdict.tied[0]}."
+    outcome = study_results(study(), tmp_path, command="")
+    assert outcome.verdict.winner is None
+    assert outcome.verdict.sentence.startswith("Not decided") and outcome.verdict.sentence.endswith(
+        f"from {outcome.verdict.tied[0]}."
     )
-    assert len(seen.verdict.tied) == 1
+    assert len(outcome.verdict.tied) == 1
 
 
 def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
@@ -201,40 +202,42 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
     for seed in range(SEEDS):
         for name in ("ppo", "dpo"):
             write(tmp_path / f"seed-{seed}" / name, name, -1.0, seed=seed)
-    seen = study_results(
+    outcome = study_results(
         study(stages={}, arms={"ppo": {"method": "ppo", "reward": "tests"}, "dpo": {"method": "dpo"}}),
         tmp_path,
         command="",
     )
-    assert seen.verdict.sentence == "Not decided under equal compute: no arm solved a problem (pass@1 0.0%)."
-    assert seen.verdict.tied == ()  # none is the best
+    assert outcome.verdict.sentence == "Not decided under equal compute: no arm solved a problem (pass@1 0.0%)."
+    assert outcome.verdict.tied == ()  # none is the best
 
 
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
     """Protects the way back from a number to the code that made it: a report written anew by other code names the runs', and
     both where a study was continued by a second one."""
-    seen = found(tmp_path)
-    assert seen.versions == {"python": "3.11", "revision": "commit-0, commit-1"}
+    outcome = found(tmp_path)
+    assert outcome.versions == {"python": "3.11", "revision": "commit-0, commit-1"}
 
 
 def test_a_headline_counts_many(tmp_path: Path) -> None:
     """Protects the headline: seven equal arms are counted, and named where the report lists them."""
     arms = {f"dpo-{n}": {"method": "dpo", "init": "stage:sft"} for n in range(7)}
     runs(tmp_path, dict.fromkeys(arms, 0.3))
-    seen = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
+    outcome = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
     assert (
-        seen.verdict.sentence.endswith("cannot be told apart from any of the 6 others.") and len(seen.verdict.tied) == 6
+        outcome.verdict.sentence.endswith("cannot be told apart from any of the 6 others.")
+        and len(outcome.verdict.tied) == 6
     )
 
 
 def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:
-    """Protects from dropping failures: one of five runs diverged, so that the mean is 4/5 of the others', and it is said."""
-    seen = found(tmp_path, diverged=("ppo", 0))
-    arm = next(arm for arm in seen.arms if arm.name == "ppo")
+    """Protects from dropping failures: one of five runs diverged, so that the mean is 4/5 of the others', and the report
+    says so."""
+    outcome = found(tmp_path, diverged=("ppo", 0))
+    arm = next(arm for arm in outcome.arms if arm.name == "ppo")
     values = [row for row in arm.measures if row.metric == "pass@1" and not row.level and row.decoding == "chosen"]
     assert values[0].value.estimate == pytest.approx(0.85 * 4 / 5, abs=0.01)
     assert [run.diverged for run in arm.runs] == [True, False, False, False, False]
-    assert any("1 of 5 runs diverged" in caveat for caveat in seen.caveats)
+    assert any("1 of 5 runs diverged" in caveat for caveat in outcome.caveats)
 
 
 def test_an_arm_that_always_diverges_does_not_take_the_report_with_it(tmp_path: Path) -> None:
@@ -242,15 +245,15 @@ def test_an_arm_that_always_diverges_does_not_take_the_report_with_it(tmp_path: 
     runs(tmp_path, {"ppo": 0.8, "sft": 0.3})
     for seed in range(SEEDS):
         write(tmp_path / f"seed-{seed}" / "dpo", "dpo", 0.0, seed=seed, diverged=True)
-    seen = study_results(study(), tmp_path, command="")
-    assert seen.verdict.winner == "ppo"
-    assert any("5 of 5 runs diverged" in caveat for caveat in seen.caveats)
+    outcome = study_results(study(), tmp_path, command="")
+    assert outcome.verdict.winner == "ppo"
+    assert any("5 of 5 runs diverged" in caveat for caveat in outcome.caveats)
 
 
 def test_stages_are_part_of_what_an_arm_spent(tmp_path: Path) -> None:
-    """Protects the cost columns: 100 FLOP of its own and 1000 of the SFT stage that it stands on."""
-    seen = found(tmp_path)
-    arm = next(arm for arm in seen.arms if arm.name == "dpo")
+    """Protects the cost columns: 100 FLOP of its own and 1000 of the SFT stage that it needs."""
+    outcome = found(tmp_path)
+    arm = next(arm for arm in outcome.arms if arm.name == "dpo")
     assert {run.spent.flops for run in arm.runs} == {1100.0}
     assert {run.spent.trained_tokens for run in arm.runs} == {10.0}
     assert arm.runs[0].curve[0].flops == 1050.0
@@ -260,8 +263,8 @@ def test_a_policy_from_elsewhere_has_no_known_cost(tmp_path: Path) -> None:
     """Protects from invented budgets: what another program trained is compared, its spending is unknown."""
     arms = {"theirs": {"policy": "elsewhere"}, "dpo": {"method": "dpo"}}
     runs(tmp_path, {"theirs": 0.5, "dpo": 0.5})
-    seen = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
-    arm = next(arm for arm in seen.arms if arm.name == "theirs")
+    outcome = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
+    arm = next(arm for arm in outcome.arms if arm.name == "theirs")
     assert arm.origin == "elsewhere"
     assert arm.runs[0].spent == Spent()
 
@@ -270,9 +273,9 @@ def test_unfinished_studies_report_what_is_there(tmp_path: Path) -> None:
     """Protects long studies: an arm with fewer seeds is compared on those it has, and the page says so."""
     runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3})
     (tmp_path / "seed-4" / "ppo" / "result.json").unlink()
-    seen = study_results(study(), tmp_path, command="")
-    assert any("4 of 5 seeds" in caveat for caveat in seen.caveats)
-    assert seen.comparisons[0].preliminary
+    outcome = study_results(study(), tmp_path, command="")
+    assert any("4 of 5 seeds" in caveat for caveat in outcome.caveats)
+    assert outcome.comparisons[0].preliminary
 
 
 def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
@@ -285,10 +288,10 @@ def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
         place = tmp_path / f"seed-{seed}" / "stages" / "rm"
         place.mkdir(parents=True)
         write_json(place / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
-    seen = found(tmp_path, spec)
-    assert seen.verdict.winner is None
-    assert seen.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
-    assert not seen.evaluators[0].can_rank
+    outcome = found(tmp_path, spec)
+    assert outcome.verdict.winner is None
+    assert outcome.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
+    assert not outcome.evaluators[0].can_rank
 
 
 def test_wilson() -> None:
@@ -300,8 +303,8 @@ def test_wilson() -> None:
 
 def test_differences_from_the_defaults() -> None:
     """Protects "specs as a diff": only what differs from the method's defaults, nested fields by their dotted name."""
-    shown = {row.field: (row.default, row.value) for row in setting_differences(study().arms["ppo"])}
-    assert shown == {"clip": (0.2, 0.3), "optim.learning_rate": (1e-5, 1.0)}
+    differences = {row.field: (row.default, row.value) for row in setting_differences(study().arms["ppo"])}
+    assert differences == {"clip": (0.2, 0.3), "optim.learning_rate": (1e-5, 1.0)}
 
 
 def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
@@ -382,18 +385,18 @@ def test_a_further_evaluator_may_decide(tmp_path: Path) -> None:
             part["measures"] |= {"brief/short": 1.0, "brief/words": words}
         write_json(path, result)
     brief = {"kind": f"{__name__}:Brief"}
-    seen = study_results(
+    outcome = study_results(
         study(evaluators={"hidden-tests": "hidden-tests", "brief": brief}, headline="brief/short"), tmp_path, command=""
     )
     assert (
-        (seen.headline, seen.score)
+        (outcome.headline, outcome.score)
         == ("brief/short", "brief/short")
-        == (seen.metrics[0].name, seen.comparisons[0].metric)
+        == (outcome.metrics[0].name, outcome.comparisons[0].metric)
     )
-    values = {row.metric: row.value for row in seen.arms[0].measures if (row.level, row.decoding) == ("", "chosen")}
+    values = {row.metric: row.value for row in outcome.arms[0].measures if (row.level, row.decoding) == ("", "chosen")}
     assert values["brief/words"].estimate == pytest.approx(2.8)
-    assert [row.name for row in seen.metrics[:5]] == ["brief/short", "pass@1", "pass@5", "brief/words", "length"]
-    assert seen.metrics[3].better == "lower"
+    assert [row.name for row in outcome.metrics[:5]] == ["brief/short", "pass@1", "pass@5", "brief/words", "length"]
+    assert outcome.metrics[3].better == "lower"
 
 
 class Brief(EvaluatorSpec):

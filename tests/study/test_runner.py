@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 
 def study(**changes: Any) -> dict[str, Any]:
-    """Two stages, one after the other, and two arms that stand on them."""
+    """Two stages, one after the other, and two arms that need them."""
     plain: dict[str, Any] = {
         "name": "stubs",
         "testbed": {"kind": "minicode", "train": 4, "validation": 2, "test": 2},
@@ -115,7 +115,7 @@ def alive(pid: int) -> bool:
 
 
 def test_stages_first_and_one_core_at_a_time(driver: Driver) -> None:
-    """On one core nothing overlaps; an arm begins after all that it stands on; threads are pinned to its share."""
+    """On one core nothing overlaps; an arm begins after all stages that it needs; threads are pinned to its share."""
     assert driver.run(study(), cores=1) == (0, "\n")
     events = driver.events()
     assert [event.what for event in events] == ["begin", "end"] * 4
@@ -129,7 +129,7 @@ def test_stages_first_and_one_core_at_a_time(driver: Driver) -> None:
 
 
 def test_an_arm_that_wants_more_than_there_is_runs_alone(driver: Driver) -> None:
-    """Rather than never."""
+    """A run that needs more cores than there are still starts, alone."""
     assert driver.run(study(threads=3), cores=1) == (0, "\n")
     assert [event.what for event in driver.events()] == ["begin", "end"] * 4
     assert json.loads((driver.directory / "seed-0/ppo/manifest.json").read_text())["threads"] == "3"
@@ -139,7 +139,7 @@ def test_an_arm_that_wants_more_than_there_is_runs_alone(driver: Driver) -> None
 
 
 def test_killed_arm_leaves_the_others_running(driver: Driver) -> None:
-    """SIGKILL, as by the kernel when memory runs out: said so, exit code 1, and everything else is done."""
+    """SIGKILL, as by the kernel when memory runs out: the output says so, the exit code is 1, and everything else is done."""
     content = study()
     content["arms"]["dpo"]["method"]["end"] = "killed"
     code, said = driver.run(content)
@@ -162,7 +162,7 @@ def test_what_stands_on_a_failure_fails_with_it(driver: Driver, end: str, reason
 
 
 def test_the_log_of_an_arm_is_its_own(driver: Driver) -> None:
-    """What a run says, and what it dies of, is in `run.log` in its directory."""
+    """The output of a run, and the error that ends it, are in `run.log` in its directory."""
     content = study(arms={"ppo": work("broken", init="stage:sft")})
     assert driver.run(content)[0] == 1
     assert (driver.directory / "seed-0/ppo/run.log").read_text() == "something broke\n"
@@ -194,7 +194,7 @@ def keep_results_only(directory: Path) -> None:
 
 
 def test_results_without_weights_count_as_done(driver: Driver) -> None:
-    """Nothing runs, and a stage is made again if, and only if, something that is not done stands on it itself."""
+    """Nothing runs, and a stage is made again if and only if a run that is not done needs it directly."""
     assert driver.run(study())[0] == 0
     keep_results_only(driver.directory)
     assert driver.run(study()) == (0, "\n")
@@ -222,7 +222,7 @@ def test_a_charge_that_comes_out_differently_keeps_what_is_done(driver: Driver) 
 
 
 def test_another_spec_is_refused(driver: Driver) -> None:
-    """Settings that changed since a run was made are the user's to decide on; the message names the run and the field."""
+    """The user decides what to do with settings that changed since a run was made; the message names the run and the field."""
     assert driver.run(study())[0] == 0
     code, said = driver.run(study(looks=7))
     assert code == 2
@@ -301,6 +301,6 @@ assert launch(task, charged_spec(task)).wait() == 0
 
 def test_arms_start_where_torch_has_threads(tmp_path: Path) -> None:
     """A fork waits for ever for OpenMP's threads, which it does not inherit: from a process that has them (a notebook that
-    computed something) an arm starts start_afresh, and trains."""
+    computed something) an arm starts in a fresh interpreter, and trains."""
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", OPENED, str(tmp_path)], env=environment, timeout=120, check=True)

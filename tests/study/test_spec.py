@@ -67,7 +67,7 @@ def test_the_papers_size_is_the_default_where_there_is_a_gpu(monkeypatch: pytest
 
 
 def test_a_headline_that_is_not_measured_is_refused() -> None:
-    """Protects a study from ending without what was to decide it."""
+    """Protects a study from ending without the measure that decides it."""
     data = {"name": "x", "testbed": "minicode", "arms": {"sft": {"method": "sft"}}}
     with pytest.raises(UserError, match=r"`headline` is 'pass@10', which is not measured. Did you mean 'pass@1'"):
         parse_spec(Study, {**data, "headline": "pass@10"}, where="test")
@@ -88,14 +88,14 @@ def test_settings_of_the_testbed_from_the_command_line() -> None:
 
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:
-    """Protects pairing: two seeds, each with its own stages before its arms; a stage nobody stands on does not run."""
-    found = [(task.seed, task.name, task.arm.measure) for task in planned_runs(study(), Path("d"))]
+    """Protects pairing: two seeds, each with its own stages before its arms; a stage that nothing needs does not run."""
+    planned = [(task.seed, task.name, task.arm.measure) for task in planned_runs(study(), Path("d"))]
     one = [("sft", "none"), ("pairs", "none"), ("rm", "none"), ("ppo-rm", "test"), ("sft", "test")]
-    assert found == [(seed, *pair) for seed in range(2) for pair in one]
+    assert planned == [(seed, *pair) for seed in range(2) for pair in one]
 
 
 def test_needs_are_transitive_and_ordered() -> None:
-    """Protects charging: what `rm` stands on is charged to whoever uses it, each stage once."""
+    """Protects charging: the stages that `rm` needs are charged to every run that uses it, each stage once."""
     assert all_stages_needed(study(), study().arms["ppo-rm"]) == ["sft", "pairs", "rm"]
 
 
@@ -130,8 +130,8 @@ def test_narrowing() -> None:
 def test_trials_are_equal_in_number_and_use_their_own_seed() -> None:
     """Protects fairness: every arm gets its trials, on a seed that the report does not use, on the validation split."""
     tuning = {"trials": 2, "spaces": {"ppo-rm": {"optim.learning_rate": [1, 2, 3], "kl_coefficient": [0.1]}}}
-    found = [(arm, settings, task) for arm, settings, task in planned_trials(study(tuning=tuning), Path("d"))]
-    tried = [(settings, task) for arm, settings, task in found if arm]
+    planned = [(arm, settings, task) for arm, settings, task in planned_trials(study(tuning=tuning), Path("d"))]
+    tried = [(settings, task) for arm, settings, task in planned if arm]
     assert [settings["optim.learning_rate"] for settings, _ in tried] == [1, 2]
     assert {task.seed for _, task in tried} == {1000}
     assert {task.arm.measure for _, task in tried} == {"validation"}

@@ -32,19 +32,19 @@ def test_verbose_says_each_step_once(
 ) -> None:
     """Protects `study -v`: a line when a running arm has a new step, and no line otherwise."""
     monkeypatch.setattr(watch, "_REFRESH_SECONDS", 0.0)
-    shown = Watch(1)
+    display = Watch(1)
     write(tmp_path, 1)
-    shown.refresh([task(tmp_path)], 0)
+    display.refresh([task(tmp_path)], 0)
     assert capsys.readouterr().err == ""
     with caplog.at_level(logging.DEBUG, logger="preflab"):
         for step in (2, 2, 3):
             if step == 3:
                 write(tmp_path, 3)
-            shown.refresh([task(tmp_path)], 0)
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert "step 1  dpo (seed 3)  25%  loss 0.5" in said[0]
-    assert "step 3  dpo (seed 3)  75%  loss 0.5" in said[1]
+            display.refresh([task(tmp_path)], 0)
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 2
+    assert "step 1  dpo (seed 3)  25%  loss 0.5" in printed[0]
+    assert "step 3  dpo (seed 3)  75%  loss 0.5" in printed[1]
 
 
 def test_progress_of_what_is_half_written(tmp_path: Path) -> None:
