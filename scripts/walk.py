@@ -66,7 +66,8 @@ def name_of(definition: str) -> str:
 
 
 def called_names(node: ast.AST) -> set[str]:
-    """Names that are called below a node (`f(...)`, `x.f(...)`, `table[key](...)`), or handed on (`partial(f)`, `{"a": f}`)."""
+    """Names that are called below a node (`f(...)`, `x.f(...)`, `table[key](...)`), handed on (`partial(f)`, `{"a": f}`), or
+    the bases of a class, which a reader of it reads too."""
     names: set[str] = set()
     for item in ast.walk(node):
         parts: list[ast.expr | None] = []
@@ -74,6 +75,8 @@ def called_names(node: ast.AST) -> set[str]:
             parts = [item.func, *item.args, *(keyword.value for keyword in item.keywords)]
             if isinstance(item.func, ast.Attribute | ast.Subscript):
                 parts.append(item.func.value)
+        elif isinstance(item, ast.ClassDef):
+            parts = [*item.bases]
         elif isinstance(item, ast.Dict):
             parts = [
                 part for value in item.values for part in (value.elts if isinstance(value, ast.Tuple) else [value])

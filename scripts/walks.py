@@ -58,10 +58,11 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=47, files=18, lines=1922, hops=35, climbs=18),
+        limits=Counts(stops=50, files=19, lines=1946, hops=37, climbs=19),
         visits="""
-            arm/execute.py: _train_and_measure
-            testbeds/jsonl.py: Jsonl.open, Jsonl._read_splits, _read_rows
+            arm/execute.py: execute
+            arm/open.py: open_arm
+            testbeds/jsonl.py: Jsonl.open, Jsonl._split, _read_rows
             testbeds/lines.py: read_records, _parse_record_line
             testbeds/formats.py: parse_record, _read_dialogue, _read_turns
             testbeds/lines.py: check_text
@@ -70,6 +71,7 @@ WALKS = (
             testbeds/provenance.py: make_turn_key, place_key
             testbeds/jsonl.py: _part_splits
             testbeds/dialogues.py: Dialogues.__init__
+            arm/execute.py: train_and_measure, method_parts
             arm/data.py: preferences_of
             methods/dpo.py: DPO.train
             testbeds/dialogues.py: Dialogues.preferences
@@ -102,7 +104,7 @@ WALKS = (
         "rollout",
         "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
         before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
-        limits=Counts(stops=73, files=23, lines=2131, hops=56, climbs=35),
+        limits=Counts(stops=72, files=23, lines=2131, hops=56, climbs=35),
         visits="""
             methods/ppo.py: PPO.train
             methods/rollout.py: training_prompts
@@ -135,7 +137,7 @@ WALKS = (
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
             methods/rollout.py: score_answers
-            rewards/tests.py: TestReward.score, TestReward.judge, TestReward._score_verdict
+            rewards/tests.py: TestReward.score, TestReward.judge, TestReward._worth
             methods/ppo.py: assess
             methods/rollout.py: old_and_reference
             models/reference.py: Reference.active
@@ -165,16 +167,11 @@ WALKS = (
     ),
     Walk(
         "arm",
-        "from a run file to its result.json (preflab train --run FILE; testbed minicode, method dpo)",
+        "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=80, files=28, lines=2370, hops=59, climbs=32),
+        limits=Counts(stops=73, files=25, lines=2200, hops=55, climbs=31),
         visits="""
-            cli/__init__.py: main, run_command, find_command
-            cli/command.py: CliCommand.start, CliCommand.parser
-            cli/train.py: _add_options as add_options
-            cli/options.py: add_arm_options
-            cli/train.py: _run as run
-            cli/arm_options.py: arm_from_options
+            arm/process.py: run_arm
             spec.py: read_spec, read_data, parse_spec
             arm/spec.py: Arm
             spec.py: variant, Registry.parse, Registry.load
@@ -185,23 +182,24 @@ WALKS = (
             train/files.py: write_json
             train/log.py: logged
             train/loop.py: Run.__init__, stopping
-            arm/execute.py: earlier_result, _train_and_measure, stages_of
+            arm/execute.py: earlier_result
+            arm/open.py: open_arm, stages_of
             testbeds/minicode/testbed.py: Minicode.open
-            arm/execute.py: _model
+            arm/open.py: load_policy
             testbeds/minicode/testbed.py: OpenMinicode.words
             models/load.py: load_model
             models/tiny.py: make_tiny
-            arm/execute.py: with_stage, _bench
-            evaluation/programs.py: check_public
+            arm/open.py: open_bench, open_evaluators
             evaluation/hidden_tests.py: HiddenTests.open
             sampling/native.py: Native.open
             evaluation/evaluate.py: check_splits
-            arm/execute.py: training_data
+            arm/execute.py: train_and_measure
+            arm/data.py: provenance_of
             arm/spec.py: made_elsewhere
-            arm/execute.py: refuse_overlap, _to_train
-            arm/data.py: preferences_of
-            arm/execute.py: _reward_model
-            arm/data.py: rankings_of, rated_of
+            arm/data.py: refuse_shared_data
+            arm/execute.py: method_parts
+            arm/open.py: OpenArm.policy_to_train
+            arm/data.py: preferences_of, rankings_of, rated_of
             methods/base.py: Parts
             methods/dpo.py: DPO.train
             train/loop.py: Run.steps, Run._restore
@@ -220,86 +218,83 @@ WALKS = (
             train/loop.py: Run._keep, Run.checkpoint
             train/checkpoint.py: save
             train/loop.py: Run._take_best
-            arm/execute.py: _save
+            arm/execute.py: save_product
             models/lm.py: LanguageModel.save
             arm/execute.py: last_record
             train/files.py: read_lines
-            methods/base.py: Method.inference
-            evaluation/evaluate.py: evaluate, validated, summary
+            evaluation/evaluate.py: evaluate, validated, summary, prompt_values
+            evaluation/hidden_tests.py: HiddenTestsEvaluator.summarise
             evaluation/programs.py: rates
             evaluation/measures.py: pass_at_k
             evaluation/evaluate.py: shown
-            cli/run_summary.py: summarize_run
         """,
     ),
     Walk(
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=118, files=34, lines=3450, hops=80, climbs=47),
+        limits=Counts(stops=107, files=38, lines=3450, hops=75, climbs=38),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser
             cli/study.py: _add_options as add_options, _run as run
-            study/launch.py: single_threaded
-            study/study.py: default_size
-            study/spec.py: study_data, load_study
+            study/launch.py: keep_single_threaded
+            study/load.py: load_study, study_data
             spec.py: read_data
-            study/spec.py: merged
+            study/load.py: merge_settings
             spec.py: parse_spec
             study/spec.py: Study
             spec.py: variant, Registry.parse, Registry.load
-            study/claims.py: check_arms
-            study/spec.py: narrowed
-            study/study.py: run_study
+            analysis/record/declared.py: check_arms
+            study/spec.py: Study.narrowed
+            api.py: run_study
             train/directory.py: locked
-            study/study.py: claim_study, write_manifest
+            study/run.py: run_missing
+            study/directory.py: claim_study, write_study
             train/files.py: write_json
-            study/spec.py: tasks, all_needs, needs
+            study/plan.py: planned_runs, stage_runs
+            study/spec.py: all_stages_needed, stages_needed
             arm/spec.py: made_elsewhere
-            study/spec.py: task
+            study/plan.py: plan_run
             arm/spec.py: Arm
-            study/study.py: run_all
+            study/run.py: run_watched
             study/watch.py: Watch.__init__
-            study/launch.py: preload
-            study/runner.py: run_tasks, unfinished, is_done, ready, charged
-            study/launch.py: launch, _become, command
+            study/launch.py: import_shared_modules
+            study/runner.py: run_all, runs_to_do, is_done, runs_to_start, charged_spec
+            study/launch.py: launch, _become
             study/runner.py: finish
-            study/launch.py: last_words
             study/watch.py: Watch.done
-            study/study.py: write_reports
-            train/files.py: read_json
-            study/results.py: results
-            analysis/gather.py: gather, spent, Board.of, Board.table, value
-            analysis/scores.py: Scores, share_seeds
-            analysis/statistics.py: compare_all, compare
+            api.py: report_study
+            study/directory.py: read_study
+            study/results.py: study_results
+            analysis/gather.py: gather, total_counts
+            analysis/board.py: Board.of, Board.table, problem_value
+            analysis/scores.py: Scores
+            analysis/statistics.py: find_winner, compare_scores
             analysis/scores.py: combined
             analysis/statistics.py: _analysed
             analysis/intervals.py: analyse, half_width, p_value
-            analysis/statistics.py: _interval, winner
-            analysis/scorers.py: evaluator_of
-            study/spec.py: evaluator_stage
-            analysis/scorers.py: pooled_accuracy
-            study/results.py: metrics
-            evaluation/measure.py: known_measure
-            study/results.py: arm_of, differences, measures
+            analysis/statistics.py: _interval
+            study/results.py: evaluator_result
+            analysis/reward_models.py: stage_results, pooled_accuracy
+            study/results.py: shared_budget
+            analysis/measured.py: measures_of
+            study/results.py: arm_result, setting_differences
+            analysis/measured.py: measured_values
             analysis/statistics.py: mean_interval
-            study/declared.py: interval
-            study/results.py: run_of
-            train/files.py: read_lines
-            analysis/gather.py: curve, frontier
-            study/results.py: spent_of, comparison
-            study/declared.py: claims
-            analysis/decide.py: judge_all, _judged
+            study/results.py: run_result, spent_by
+            analysis/curves.py: curve, frontier
+            study/results.py: compare_arms
+            analysis/statistics.py: compare_all
+            analysis/decide.py: decide_claims, _decide
             analysis/statistics.py: contrast
             analysis/decide.py: outcome_of
-            study/declared.py: _claim, paper, sweep
-            analysis/scorers.py: reward_models
-            analysis/gather.py: mean_spent
-            analysis/verdict.py: verdict, under_other_budget
-            study/results.py: samples, automatic_caveats, made_with
-            study/declared.py: unfinished
-            analysis/gather.py: timing
+            analysis/reward_models.py: reward_model_result
+            analysis/verdict.py: study_verdict, holds_under_other_budget
+            study/results.py: tuning_result, samples, automatic_caveats
+            analysis/gather.py: versions_of
+            study/results.py: unfinished_words
+            analysis/gather.py: timing_of
             analysis/record/results.py: Results
             report/__init__.py: write_report
             analysis/record/results.py: dump_results
@@ -316,16 +311,13 @@ WALKS = (
             report/page.py: comparison_groups
             report/figures.py: curves
             report/panels.py: panel
-            analysis/record/results.py: read_results
-            report/__init__.py: print_summary
-            report/summary.py: print_results
         """,
     ),
     Walk(
         "program",
         "from a completion to its verdict (evaluator hidden-tests, a program that reads standard input)",
         before=Counts(stops=28, files=8, lines=928, hops=10, climbs=3),
-        limits=Counts(stops=29, files=6, lines=860, hops=8, climbs=3),
+        limits=Counts(stops=29, files=6, lines=870, hops=8, climbs=3),
         visits="""
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
             sandbox/judging.py: Judge.__call__ as judge, SandboxJudge.judge_once

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,22 +13,22 @@ from pydantic import Field
 
 from preflab import spec as spec_module
 from preflab.errors import UserError
-from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
+from preflab.evaluation import EVALUATORS
 from preflab.evaluation.settings import Evaluation
 from preflab.methods import METHODS
 from preflab.methods.dpo import DPO
 from preflab.methods.sft import SFT
 from preflab.models.spec import LoRA, ModelSpec
 from preflab.rewards import REWARDS
-from preflab.rewards.base import RewardSpec, open_reward
+from preflab.rewards.base import Reward
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Sampler
-from preflab.spec import Context, Registry, Spec, open_spec, parse_spec, read_spec, variant
+from preflab.spec import Registry, Spec, parse_spec, read_spec, require_base, variant
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.base import Testbed, TestbedSpec, open_testbed
+from preflab.testbeds.base import Testbed, require_testbed
 from preflab.types import Prompt, Split
 
-REGISTRIES = (METHODS, TESTBEDS, REWARDS, EVALUATORS, PAIRWISE_EVALUATORS, SAMPLERS)
+REGISTRIES = (METHODS, TESTBEDS, REWARDS, EVALUATORS, SAMPLERS)
 NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "learned": {"path": "runs/rm"},
     "function": {"target": "my_rewards:brevity"},
@@ -38,7 +36,6 @@ NEEDED: dict[str, dict[str, Any]] = {  # fields without a default
     "http": {"url": "http://localhost:8000/score"},
     "jsonl": {"data": "data.jsonl"},
     "reward-model": {"model": {"path": "runs/evaluator"}},
-    "by-reward": {"model": {"path": "runs/evaluator"}},
     "warm": {"models": ["runs/rm-0", "runs/rm-1"]},
     "ensemble": {"models": ["runs/rm-0", "runs/rm-1"]},
 }
@@ -244,16 +241,6 @@ def test_a_bare_name_is_a_spec() -> None:
     assert Deep(method=SFT()).model_dump(mode="json")["method"]["kind"] == "sft"
 
 
-class OpensNothing(RewardSpec, TestbedSpec):
-    """Opens what it is given."""
-
-    thing: Any
-
-    @contextmanager
-    def open(self, context: Context) -> Generator[Any]:
-        yield self.thing
-
-
 class PromptsOnly(Testbed):
     """A testbed that says no more than it must."""
 
@@ -269,33 +256,33 @@ def test_what_lacks_the_base_is_refused_when_opened() -> None:
     with pytest.raises(
         UserError, match=r"opened a .*PromptsOnly, which must derive from preflab\.rewards\.base\.Reward"
     ):
-        open_reward(OpensNothing(thing=PromptsOnly()), Context()).__enter__()
+        require_base(PromptsOnly(), Reward)
     with pytest.raises(
         UserError, match=r"opened a builtins\.int, which must derive from preflab\.testbeds\.base\.Testbed"
     ):
-        open_testbed(OpensNothing(thing=1), Context()).__enter__()
+        require_testbed(1)
     with pytest.raises(
         UserError, match=r"opened a builtins\.int, which must derive from preflab\.sampling\.base\.Sampler"
     ):
-        open_spec(OpensNothing(thing=1), Context(), Sampler).__enter__()
+        require_base(1, Sampler)
     unjudged = PromptsOnly()
     unjudged.judge = len  # type: ignore[assignment]
     with pytest.raises(UserError, match="judge of the testbed few is a builtins"):
-        open_testbed(OpensNothing(thing=unjudged), Context()).__enter__()
+        require_testbed(unjudged)
 
 
 def test_a_testbed_of_prompts_alone() -> None:
     """Protects small plugins: prompts are enough; everything else has a default that says what is missing."""
-    with open_testbed(OpensNothing(thing=PromptsOnly()), Context()) as few:
-        assert (few.words(), few.notes, few.provenance(), few.rankings("train"), few.rated("train"), few.tested) == (
-            *((), (), None, (), ()),
-            False,
-        )
-        for ask, message in (
-            (few.demonstrations, "few has no answers to imitate in its train split"),
-            (few.preferences, "few has no pairs in its train split"),
-            (few.hidden_tests, "few has no hidden tests in its train split"),
-            (lambda split: few.judge([("a", ())]), "no tests to run"),
-        ):
-            with pytest.raises(UserError, match=message):
-                ask("train")
+    few = require_testbed(PromptsOnly())
+    assert (few.words(), few.notes, few.provenance(), few.rankings("train"), few.rated("train"), few.tested) == (
+        *((), (), None, (), ()),
+        False,
+    )
+    for ask, message in (
+        (few.demonstrations, "few has no answers to imitate in its train split"),
+        (few.preferences, "few has no pairs in its train split"),
+        (few.hidden_tests, "few has no hidden tests in its train split"),
+        (lambda split: few.judge([("a", ())]), "no tests to run"),
+    ):
+        with pytest.raises(UserError, match=message):
+            ask("train")

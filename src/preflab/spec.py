@@ -12,8 +12,7 @@ import importlib
 import inspect
 import json
 import tomllib
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -137,16 +136,12 @@ class Registry:
 Opened = TypeVar("Opened")
 
 
-@contextmanager
-def open_spec(spec: Any, context: Context, base: type[Opened]) -> Generator[Opened]:
-    """The object that a spec opens. Raises `UserError` where it does not derive from `base`, which has a default for all that
-    preflab asks of it."""
-    with spec.open(context) as opened:
-        if not isinstance(opened, base):
-            raise UserError(
-                f"{name_class(type(spec))} opened a {name_class(type(opened))}, which must derive from {name_class(base)}."
-            )
-        yield opened
+def require_base(opened: object, base: type[Opened]) -> Opened:
+    """What a spec opened. Raises `UserError` where it does not derive from `base`, which has a default for all that preflab
+    asks of it."""
+    if not isinstance(opened, base):
+        raise UserError(f"A spec opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
+    return opened
 
 
 def name_class(cls: type) -> str:

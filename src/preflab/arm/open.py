@@ -13,7 +13,7 @@ import torch
 from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
-from preflab.evaluation.base import open_evaluator
+from preflab.evaluation.base import Evaluator
 from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
 from preflab.evaluation.programs import check_public
 from preflab.evaluation.several import measure_prefixes
@@ -22,10 +22,10 @@ from preflab.models import forward, lora
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
-from preflab.rewards.base import Reward, RewardSpec, open_reward
+from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
-from preflab.spec import Context, HoldsModels, open_spec
-from preflab.testbeds.base import Testbed, open_testbed
+from preflab.spec import Context, HoldsModels, require_base
+from preflab.testbeds.base import Testbed, require_testbed
 from preflab.train.files import read_json
 from preflab.train.loop import Run
 
@@ -72,15 +72,15 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened."""
     stages = stages_of(run.directory)
     context = Context(seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter)
-    testbed = stack.enter_context(open_testbed(arm.testbed, context))
+    testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init, context, testbed)
     reward_spec = None if arm.reward is None else with_stage_models(arm.reward, stages)
-    reward = None if reward_spec is None else stack.enter_context(open_reward(reward_spec, context))
+    reward = None if reward_spec is None else open_reward(reward_spec, context, stack)
     bench: Bench | None = None
     if arm.evaluators:  # its meter is its own: measuring is not charged to the arm
         bench = open_bench(arm, run, replace(context, meter=Meter()), start, stack)
-    sampler = stack.enter_context(open_spec(arm.sampler, context, Sampler))
+    sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
     return OpenArm(arm, run, context, testbed, start, sampler, reward_spec, reward, bench)
 
 
@@ -95,10 +95,10 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         spec=arm.evaluation,
         testbed=context.testbed,
         evaluators=open_evaluators(arm, stages, context, stack),
-        sampler=stack.enter_context(open_spec(arm.sampler, context, Sampler)),
+        sampler=require_base(stack.enter_context(arm.sampler.open(context)), Sampler),
         seed_for=run.seeds.derive,
         start=start if arm.init is not None else None,
-        reward=None if selector is None else stack.enter_context(open_reward(selector, context)),
+        reward=None if selector is None else open_reward(selector, context, stack),
         token_budget=arm.token_budget,
     )
     check_splits(bench, arm.measure)
@@ -110,12 +110,16 @@ def open_evaluators(arm: Arm, stages: Path, context: Context, stack: ExitStack) 
     prefixes = measure_prefixes(arm.evaluators)
     return [
         OpenEvaluator(
-            stack.enter_context(open_evaluator(with_stage_models(spec, stages), context)),
+            require_base(stack.enter_context(with_stage_models(spec, stages).open(context)), Evaluator),
             spec.measures(arm.evaluation),
             prefixes[name],
         )
         for name, spec in arm.evaluators_in_turn.items()
     ]
+
+
+def open_reward(spec: RewardSpec, context: Context, stack: ExitStack) -> Reward:
+    return require_base(stack.enter_context(spec.open(context)), Reward)
 
 
 def pick_device(name: str) -> str:

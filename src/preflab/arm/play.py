@@ -18,7 +18,7 @@ from preflab.arm.spec import STAGES, TRAINED_ON, Arm, saved_models
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator
-from preflab.spec import Context, open_spec, parse_spec
+from preflab.spec import Context, parse_spec, require_base
 from preflab.testbeds.base import Testbed, open_testbed
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, locked
 from preflab.train.files import read_json, read_lines, write_json
@@ -52,7 +52,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
         refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)
     spec = with_stage_models(match.evaluator, stages)
     opened = Context(seed=match.seed, device=context.device, workdir=directory, testbed=testbed)
-    evaluator = stack.enter_context(open_spec(spec, opened, PairwiseEvaluator))
+    evaluator = require_base(stack.enter_context(spec.open(opened)), PairwiseEvaluator)
     first, second = (read_answered(seed_directory / name) for name in (match.first, match.second))
     if first is None or second is None:
         outcome = TIE if first is second else LOSS if first is None else WIN

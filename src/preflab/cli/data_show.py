@@ -21,14 +21,15 @@ def _run(options: argparse.Namespace) -> int:
     from rich.text import Text
 
     from preflab.spec import Context
-    from preflab.testbeds.base import open_testbed
+    from preflab.testbeds.base import require_testbed
     from preflab.testbeds.counts import RECORD_KINDS, count_records
     from preflab.text import visible
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")
     console = Console()
-    with open_testbed(testbed_from_options(options), Context()) as testbed:
+    with testbed_from_options(options).open(Context()) as opened:
+        testbed = require_testbed(opened)
         table = Table("split", *RECORD_KINDS)
         for split, counts in count_records(testbed).items():
             table.add_row(split, *("-" if count is None else f"{count:,}" for count in counts))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from preflab.errors import UserError
 from preflab.evaluation.measure import REWARD, Measure
 from preflab.evaluation.settings import Evaluation
-from preflab.spec import Context, HoldsModels, open_spec
+from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split
 
 
@@ -76,13 +76,6 @@ class EvaluatorSpec(HoldsModels):
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Evaluator]:
         """The opened evaluator. Raises `UserError` where the testbed lacks what it needs."""
-
-
-@contextmanager
-def open_evaluator(spec: EvaluatorSpec, context: Context) -> Generator[Evaluator]:
-    """The opened evaluator. Raises `UserError` where it lacks the base class."""
-    with open_spec(spec, context, Evaluator) as evaluator:
-        yield evaluator
 
 
 def _value(grade: Grade, name: str) -> float:

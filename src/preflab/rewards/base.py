@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.spec import Context, HoldsModels, open_spec
+from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt
 
 
@@ -42,13 +42,6 @@ class RewardSpec(HoldsModels):
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Reward]:
         """The opened reward. It charges what it does to `context.meter`."""
-
-
-@contextmanager
-def open_reward(spec: RewardSpec, context: Context) -> Generator[Reward]:
-    """The opened reward. Raises `UserError` where it lacks the base class."""
-    with open_spec(spec, context, Reward) as reward:
-        yield reward
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from preflab.rewards import REWARDS
-from preflab.rewards.base import Reward, RewardSpec, open_reward
-from preflab.spec import Context
+from preflab.rewards.base import Reward, RewardSpec
+from preflab.spec import Context, require_base
 from preflab.types import Completion, Prompt
 
 
@@ -54,7 +54,9 @@ class Ensemble(RewardSpec):
     def open(self, context: Context) -> Generator[EnsembleReward]:
         """Opens every member; each charges its own work to the meter."""
         with ExitStack() as stack:
-            yield EnsembleReward(self, [stack.enter_context(open_reward(spec, context)) for spec in self.models])
+            yield EnsembleReward(
+                self, [require_base(stack.enter_context(spec.open(context)), Reward) for spec in self.models]
+            )
 
 
 class EnsembleReward(Reward):

@@ -21,7 +21,7 @@ from preflab.rewards.base import Reward, RewardSpec
 from preflab.sandbox.judging import UNJUDGED, Judge
 from preflab.sandbox.verdict import ProgramOutcome
 from preflab.spec import Context
-from preflab.testbeds.base import Testbed, check_judge
+from preflab.testbeds.base import Testbed, require_testbed
 from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
 _UNCOMPILED: ProgramOutcome = "compile-error"
@@ -66,7 +66,7 @@ class Tests(RewardSpec):
                 f"The testbed {testbed.name} has no programs to test: its answers are text. Choose a reward that reads "
                 "text: learned, function, command or http."
             )
-        check_judge(testbed)
+        require_testbed(testbed)
         if self.partial and not testbed.judge.every:
             raise UserError(
                 "`partial` pays by the share of tests passed, but this testbed stops at the first that fails: give it "

@@ -18,7 +18,7 @@ from preflab.spec import Context
 from preflab.study.plan import plan_run
 from preflab.study.spec import Study
 from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
-from preflab.testbeds.base import SPLITS, Testbed, open_testbed
+from preflab.testbeds.base import SPLITS, Testbed, require_testbed
 from preflab.types import Split
 
 FORK_SECONDS = 0.5
@@ -47,7 +47,8 @@ class Estimate:
         """Times the study's models, data and judge. `at_once`: how many runs share the machine, and so the judge. Raises
         `UserError` where the testbed lacks what an arm's evaluation asks for."""
         started = time.perf_counter()
-        with open_testbed(study.testbed, Context()) as testbed:
+        with study.testbed.open(Context()) as opened:
+            testbed = require_testbed(opened)
             for arm in arms:
                 check_public(arm.evaluation, testbed)
             prompts: dict[Split, int] = {split: len(testbed.prompts(split)) for split in SPLITS}

@@ -6,13 +6,13 @@ Both are base classes with a default for all but the prompts, so that preflab as
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, cast
 
 from preflab.errors import UserError
 from preflab.sandbox.judging import Judge, TestedAnswers
-from preflab.spec import Context, Spec, name_class, open_spec
+from preflab.spec import Context, Spec, name_class, require_base
 from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -95,19 +95,15 @@ class TestbedSpec(Spec):
         """The opened testbed. Raises `UserError` for missing or damaged data."""
 
 
-@contextmanager
-def open_testbed(spec: TestbedSpec, context: Context) -> Generator[Testbed]:
-    """The opened testbed. Raises `UserError` where it, or its judge, lacks the base class."""
-    with open_spec(spec, context, Testbed) as testbed:
-        check_judge(testbed)
-        yield testbed
-
-
-def check_judge(testbed: Any) -> None:
-    """Raises `UserError` where the judge does not derive from `Judge`, or is the testbed, which rewards must not reach."""
-    if not isinstance(testbed.judge, Judge) or testbed.judge is testbed:
+def require_testbed(opened: object) -> Testbed:
+    """The testbed that a spec opened. Raises `UserError` where it or its judge lacks the base class, and where the judge is the
+    testbed itself, whose data it would put within a reward's reach."""
+    testbed = require_base(opened, Testbed)
+    judge = cast("object", testbed.judge)  # a user's class may hold anything there
+    if not isinstance(judge, Judge) or judge is testbed:
         raise UserError(
-            f"The judge of the testbed {testbed.name} is a {name_class(type(testbed.judge))}. It must be an object of its "
+            f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be an object of its "
             f"own that derives from {name_class(Judge)}: through a method bound to the testbed a reward could reach the "
             "tests of evaluation."
         )
+    return testbed
