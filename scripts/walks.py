@@ -58,11 +58,11 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=50, files=19, lines=1946, hops=37, climbs=19),
+        limits=Counts(stops=50, files=19, lines=1990, hops=37, climbs=19),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
-            testbeds/jsonl.py: Jsonl.open, Jsonl._split, _read_rows
+            testbeds/jsonl.py: Jsonl.open, _read_rows
             testbeds/lines.py: read_records, _parse_record_line
             testbeds/formats.py: parse_record, _read_dialogue, _read_turns
             testbeds/lines.py: check_text
@@ -137,7 +137,7 @@ WALKS = (
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
             methods/rollout.py: score_answers
-            rewards/tests.py: TestReward.score, TestReward.judge, TestReward._worth
+            rewards/tests.py: TestReward.score, TestReward.judge, TestReward._score_verdict
             methods/ppo.py: assess
             methods/rollout.py: old_and_reference
             models/reference.py: Reference.active
@@ -169,7 +169,7 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=73, files=25, lines=2200, hops=55, climbs=31),
+        limits=Counts(stops=73, files=25, lines=2250, hops=55, climbs=31),
         visits="""
             arm/process.py: run_arm
             spec.py: read_spec, read_data, parse_spec
@@ -233,7 +233,7 @@ WALKS = (
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=107, files=38, lines=3450, hops=75, climbs=38),
+        limits=Counts(stops=107, files=38, lines=3550, hops=75, climbs=38),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser
@@ -253,8 +253,8 @@ WALKS = (
             study/directory.py: claim_study, write_study
             train/files.py: write_json
             study/plan.py: planned_runs, stage_runs
-            study/spec.py: all_stages_needed, stages_needed
-            arm/spec.py: made_elsewhere
+            study/spec.py: all_stages_needed
+            arm/spec.py: stages_needed, made_elsewhere
             study/plan.py: plan_run
             arm/spec.py: Arm
             study/run.py: run_watched
@@ -317,7 +317,7 @@ WALKS = (
         "program",
         "from a completion to its verdict (evaluator hidden-tests, a program that reads standard input)",
         before=Counts(stops=28, files=8, lines=928, hops=10, climbs=3),
-        limits=Counts(stops=29, files=6, lines=870, hops=8, climbs=3),
+        limits=Counts(stops=29, files=6, lines=900, hops=8, climbs=3),
         visits="""
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
             sandbox/judging.py: Judge.__call__ as judge, SandboxJudge.judge_once

@@ -19,7 +19,7 @@ from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator
 from preflab.spec import Context, parse_spec, require_base
-from preflab.testbeds.base import Testbed, open_testbed
+from preflab.testbeds.base import Testbed, require_testbed
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, locked
 from preflab.train.files import read_json, read_lines, write_json
 from preflab.types import Completion
@@ -46,7 +46,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     seed_directory = directory.parents[2]
     stages = seed_directory / STAGES
     context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
-    testbed = stack.enter_context(open_testbed(match.testbed, context))
+    testbed = require_testbed(stack.enter_context(match.testbed.open(context)))
     for name in (match.first, match.second):
         models = saved_models(match.evaluator)
         refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)

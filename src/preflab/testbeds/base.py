@@ -100,7 +100,7 @@ def require_testbed(opened: object) -> Testbed:
     testbed itself, whose data it would put within a reward's reach."""
     testbed = require_base(opened, Testbed)
     judge = cast("object", testbed.judge)  # a user's class may hold anything there
-    if not isinstance(judge, Judge) or judge is testbed:
+    if judge is opened or not isinstance(judge, Judge):
         raise UserError(
             f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be an object of its "
             f"own that derives from {name_class(Judge)}: through a method bound to the testbed a reward could reach the "
