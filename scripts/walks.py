@@ -81,14 +81,13 @@ WALKS = (
             batch.py: collate_pairs
             models/lm.py: LanguageModel.encode, LanguageModel.encode_prompt, LanguageModel.encode_completion
             batch.py: collate
-            methods/dpo.py: with_reference
+            methods/dpo.py: add_reference
             models/forward.py: by_micro_batch
             batch.py: micro_batches
             models/forward.py: sequence_logprobs, token_logprobs, states, _chunk
             ops.py: sequence_sum
             methods/base.py: Parts.learner
             train/learner.py: Learner.__init__
-            methods/dpo.py: PairLoss.objective
             losses/preference.py: preference_loss
             train/loop.py: Run.steps
             train/seeds.py: Seeds.take_batch
@@ -107,7 +106,7 @@ WALKS = (
         limits=Counts(stops=72, files=23, lines=2131, hops=56, climbs=35),
         visits="""
             methods/ppo.py: PPO.train
-            methods/rollout.py: training_prompts
+            methods/shared/rollout.py: require_sampling
             methods/base.py: Parts.prompts
             testbeds/dialogues.py: Dialogues.prompts
             methods/ppo.py: open_critic
@@ -117,10 +116,10 @@ WALKS = (
             models/reference.py: Reference.__init__
             train/labels.py: Labels.share_of
             train/loop.py: Run.steps
-            methods/rollout.py: asked_prompts
+            methods/shared/rollout.py: take_prompts
             train/labels.py: Labels.cap_prompts
             train/seeds.py: Seeds.take_exactly
-            methods/rollout.py: roll_out
+            methods/shared/rollout.py: roll_out
             models/lm.py: LanguageModel.encode_prompt
             sampling/native.py: NativeSampler.sample
             sampling/request.py: DrawnRows.__init__
@@ -136,31 +135,31 @@ WALKS = (
             sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
-            methods/rollout.py: score_answers
+            methods/shared/rollout.py: score_answers
             rewards/tests.py: TestReward.score, TestReward.judge, TestReward._score_verdict
-            methods/ppo.py: assess
-            methods/rollout.py: old_and_reference
+            methods/ppo.py: assess_with_critic
+            methods/shared/surrogate.py: ask_old_and_reference
             models/reference.py: Reference.active
-            methods/rollout.py: logprobs_of
+            methods/shared/surrogate.py: _sampled_logprobs
             models/forward.py: by_micro_batch
             batch.py: micro_batches
             models/forward.py: token_logprobs, states, _chunk, values
             ops.py: RunningMoments.restore
-            methods/rollout.py: shaped
+            methods/shared/surrogate.py: shape_scores
             ops.py: kl_estimate, token_rewards, gae, whiten
             methods/ppo.py: rescale_values
             ops.py: RunningMoments.update, RunningMoments.normalise
-            methods/rollout.py: mini_batches
+            methods/shared/rollout.py: cut_mini_batches
             batch.py: Experience.select
             train/learner.py: Learner.step
-            methods/surrogate.py: actor_terms
+            methods/shared/surrogate.py: actor_terms
             losses/policy.py: ppo_policy_loss
             ops.py: reduce
-            methods/surrogate.py: Surrogate.too_far
+            methods/shared/surrogate.py: make_guard
             train/learner.py: Learner._update
             methods/ppo.py: critic_terms
             losses/policy.py: ppo_value_loss
-            methods/rollout.py: rollout_measures
+            methods/shared/surrogate.py: measure_rollout
             methods/ppo.py: KlController.update
             models/reference.py: Reference.follow
         """,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from preflab.batch import TokenBatch, collate
-from preflab.methods.critic_free import Assessed
-from preflab.methods.rollout import Rollout
+from preflab.methods.shared.advantage import Assessed
+from preflab.methods.shared.rollout import Rollout
 from preflab.sampling.base import Decoding, Samples
 from preflab.train.learner import Optim
 from preflab.types import Completion, Prompt

@@ -16,8 +16,9 @@ from preflab import ops
 from preflab.batch import Experience, KeptTokens, collate
 from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.methods import METHODS, critic_free
-from preflab.methods.rollout import joined, no_variance, telling
+from preflab.methods import METHODS
+from preflab.methods.shared import advantage
+from preflab.methods.shared.rollout import join_rollouts, share_without_variance
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.train.learner import Learner
@@ -53,12 +54,12 @@ def test_leave_one_out() -> None:
 def test_groups_do_not_see_each_other(first: list[float], second: list[float]) -> None:
     """Protects from statistics over the wrong axis: a group's advantages are the same whoever stands beside it, and their
     sum is 0."""
-    for advantage in (
+    for centred in (
         lambda scores: ops.leave_one_out(scores, 3),
         lambda scores: ops.group_relative(scores, 3, normalise=True),
         lambda scores: ops.group_relative(scores, 3, normalise=False),
     ):
-        both, alone = advantage(torch.tensor([*first, *second])), advantage(torch.tensor(first))
+        both, alone = centred(torch.tensor([*first, *second])), centred(torch.tensor(first))
         torch.testing.assert_close(both[:3], alone)
         assert abs(float(alone.sum())) < 1e-4
 
@@ -107,7 +108,7 @@ def gradients(average: ops.LossAverage, lengths: list[int], token_budget: int) -
     tokens = float(sum(lengths))
     stats = learner.step(
         experience,
-        lambda part: critic_free.weighted_terms(spec, lm, tokens / len(lengths), 0.1, part),
+        lambda part: advantage.weigh_terms(spec, lm, tokens / len(lengths), 0.1, part),
         count=tokens,
         progress=0.5,
     )
@@ -134,9 +135,9 @@ def test_which_groups_tell_something() -> None:
     """Scores 1 1, 1 2, 3 3: the second group alone; two of three have no variance. Where each prompt has one answer, the
     rollout is one group."""
     rollout = rolled([1, 1, 1, 2, 3, 3], group=2)
-    assert telling(rollout).tolist() == [False, True, False]
-    assert no_variance(rollout) == pytest.approx(2 / 3)
-    assert (no_variance(rolled([1, 1])), no_variance(rolled([1, 2]))) == (1, 0)
+    assert rollout.differing().tolist() == [False, True, False]
+    assert share_without_variance(rollout) == pytest.approx(2 / 3)
+    assert (share_without_variance(rolled([1, 1])), share_without_variance(rolled([1, 2]))) == (1, 0)
 
 
 def test_rollouts_are_joined_and_cut_by_their_groups() -> None:
@@ -148,7 +149,7 @@ def test_rollouts_are_joined_and_cut_by_their_groups() -> None:
         steps = rollout.batch.completion_ids.shape
         kept = KeptTokens(torch.ones(*steps, width, dtype=torch.int32), torch.full(steps, width))
         object.__setattr__(rollout.samples, "kept", kept)
-    whole = joined([first, second])
+    whole = join_rollouts([first, second])
     assert whole.batch.prompt_ids.tolist() == [[1, 2, 3], [1, 2, 3], [0, 0, 4], [0, 0, 4], [0, 0, 2], [0, 0, 2]]
     assert whole.batch.completion_ids.tolist()[4:] == [[1, 2, 3, 4], [5, 0, 0, 0]]
     assert whole.samples.kept is not None and whole.samples.kept.ids.shape == (6, 4, 3)
@@ -216,8 +217,8 @@ def test_truncated_answers_can_be_ignored(
     """Protects `truncated`: scored like any other by default; ignored, such an answer has advantage 0 and others keep
     theirs."""
     seen: list[Experience] = []
-    assess = critic_free.assess
-    monkeypatch.setattr(critic_free, "assess", lambda *args: seen.append(assess(*args)) or seen[-1])
+    assess = advantage.assess_rollout
+    monkeypatch.setattr(advantage, "assess_rollout", lambda *args: seen.append(assess(*args)) or seen[-1])
     for choice in ("score", "ignore"):
         train(small(kind, steps=1, truncated=choice), policy=tiny(ends=70))
     cut = seen[0].batch.truncated

@@ -17,9 +17,17 @@ from torch import Tensor
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
-from preflab.losses.preference import PREFERENCE_LOSSES, REFERENCE_FREE, PairLogprobs, dpo_loss, ipo_loss
+from preflab.losses.preference import (
+    PREFERENCE_LOSSES,
+    REFERENCE_FREE,
+    PairLogprobs,
+    PreferenceLoss,
+    dpo_loss,
+    ipo_loss,
+    preference_loss,
+)
 from preflab.methods import dpo
-from preflab.methods.dpo import DPO, pair_terms, with_reference
+from preflab.methods.dpo import DPO, add_reference, pair_terms
 from preflab.models import forward, lora
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import LoRA
@@ -56,7 +64,7 @@ def test_terms_to_the_bit(tmp_path: Path) -> None:
     policy = untrained()
     toy = Toy()
     with opened(tmp_path, policy, token_budget=10_000) as parts:
-        data = with_reference(parts, policy, pairs_of(policy, toy))
+        data = add_reference(parts, policy, pairs_of(policy, toy))
     order = sorted(range(8), key=lambda row: -int(data.chosen.lengths[row]))
     assert order == list(range(8))  # one length: the reference saw these rows in this order
     with torch.no_grad():
@@ -206,7 +214,7 @@ def test_beta_multiplies_the_gradient(tmp_path: Path) -> None:
     policy = untrained()
     toy = Toy()
     with opened(tmp_path, policy) as parts:
-        data = with_reference(parts, policy, pairs_of(policy, toy))
+        data = add_reference(parts, policy, pairs_of(policy, toy))
     norms = []
     for beta in (0.1, 0.2):
         policy.model.zero_grad()
@@ -233,6 +241,10 @@ def test_mistakes_of_the_users(tmp_path: Path) -> None:
             DPO().train(replace(parts, preferences=list))
 
 
+def objective(spec: DPO) -> PreferenceLoss:
+    return preference_loss(spec.loss, beta=spec.beta, settings=spec.loss_settings)
+
+
 def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects extension: a function named by its path trains (here a perceptron, 0 at the reference), is given `beta` and
     settings, and is asked for a setting that it does not have in the user's words."""
@@ -246,7 +258,7 @@ def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         spec.model_copy(update={"loss_settings": {"offset": 2.0}}).train(parts)
     assert read(tmp_path)[0]["loss"] == pytest.approx(2.0, abs=1e-5)
     with pytest.raises(UserError, match=r"no setting 'ofset'. Did you mean 'offset'"):
-        spec.model_copy(update={"loss_settings": {"ofset": 2.0}}).objective()
+        objective(spec.model_copy(update={"loss_settings": {"ofset": 2.0}}))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +284,7 @@ def failing(pairs: Any) -> Any:
 def test_a_loss_of_the_users_that_fails_is_theirs() -> None:
     """Protects from a traceback: the user's own function is tried on two pairs, and what it raises is said in a line."""
     with pytest.raises(UserError, match="fails on two pairs: AttributeError"):
-        DPO(loss=f"{__name__}:failing").objective()
+        objective(DPO(loss=f"{__name__}:failing"))
 
 
 def test_the_loss_of_the_docs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +296,7 @@ def test_the_loss_of_the_docs(repository: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "my_losses.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    loss = DPO(loss="my_losses:squared_hinge", beta=0.2).objective()
+    loss = objective(DPO(loss="my_losses:squared_hinge", beta=0.2))
     zero, one = torch.zeros(1), torch.ones(1)
     assert float(loss(PairLogprobs(zero, zero, zero, zero, one, one))) == 1.0
     assert float(loss(PairLogprobs(-one, zero, zero, zero, one, one))) == pytest.approx(1.44)

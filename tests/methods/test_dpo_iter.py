@@ -12,15 +12,15 @@ from tests.methods.toy import Scored, opened, read, untrained
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.dpo_iter import DPOIter, open_rounds
-from preflab.methods.pairs import Draw
+from preflab.methods.dpo_iter import DPOIter, open_pair_rounds
+from preflab.methods.pairs import PairDraw
 from preflab.methods.sft import SFT
 from preflab.models import forward
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
 from preflab.types import to_preference
 
-DRAW = Draw(samples=4, rule="best-worst", decoding=Decoding(max_new_tokens=3))
+DRAW = PairDraw(samples=4, rule="best-worst", decoding=Decoding(max_new_tokens=3))
 SPEC = DPOIter(
     rounds=3, draw=DRAW, batch_size=4, beta=0.5, optim=Optim(learning_rate=1e-2, warmup=0.0, schedule="constant")
 )
@@ -54,7 +54,7 @@ def test_a_round_is_written_down(tmp_path: Path) -> None:
     has moved on; the counts of what they cost come with them."""
     policy = untrained()
     with opened(tmp_path, policy, reward=Scored(length)) as parts:
-        rounds = open_rounds(SPEC, parts)
+        rounds = open_pair_rounds(SPEC, parts)
         assert rounds.begin()
         first, costs = rounds.data, parts.run.meter.state_dict()
         entry = json.loads((tmp_path / "journal" / "round-0000.json").read_text())["value"]
@@ -66,7 +66,7 @@ def test_a_round_is_written_down(tmp_path: Path) -> None:
         for parameter in policy.model.parameters():
             parameter.data.add_(0.3)
         parts.run.meter.load_state_dict(dict.fromkeys(costs, 0.0))
-        again = open_rounds(SPEC, parts)
+        again = open_pair_rounds(SPEC, parts)
         again.load_state_dict(json.loads(json.dumps(state)))
         assert parts.run.meter.state_dict() == costs
     assert first is not None and again.data is not None
@@ -80,7 +80,7 @@ def test_passes_are_shuffled_and_whole(tmp_path: Path) -> None:
     """Protects `epochs`: each pass over a round's 8 pairs in batches of 3 holds every pair once, in an order of its own."""
     policy = untrained()
     with opened(tmp_path, policy, reward=Scored(length)) as parts:
-        rounds = open_rounds(SPEC.model_copy(update={"epochs": 2, "batch_size": 3}), parts)
+        rounds = open_pair_rounds(SPEC.model_copy(update={"epochs": 2, "batch_size": 3}), parts)
         assert rounds.begin()
         passes = []
         for _ in range(2):

@@ -1,4 +1,7 @@
-"""An option that nobody reads is a promise that is not kept: every field of every spec is read somewhere it can act."""
+"""An option that nobody reads is a promise that is not kept: every field of every spec is read somewhere it can act.
+
+This is checked by name in the source; of the methods it is seen while they train (`test_every_option_acts.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import preflab
-from preflab.methods import METHODS
 from preflab.spec import Spec
 
 BY_NAME = {"Minicode": {"train", "validation", "test"}}  # the sizes of the splits: `getattr(spec, split)`
+TAGS = {"kind", "schema_version"}  # whoever parses a spec looks at them
+ELSEWHERE = ("preflab.study.", "preflab.methods.")  # a study hands its fields on as a whole; methods are watched
 SOURCE = Path(preflab.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 
@@ -52,16 +56,8 @@ def readers(cls: type[Spec]) -> Iterator[Path]:
             yield path
 
 
-def asked(own: Path) -> Iterator[Path]:
-    """A method's own file, and the files of `preflab.methods` that it imports from: its base and the steps it shares."""
-    yield own
-    for node in ast.walk(TREES[own]):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("preflab.methods."):
-            yield from asked(SOURCE / "methods" / f"{(node.module or '').rpartition('.')[2]}.py")
-
-
 def specs() -> list[type[Spec]]:
-    """Every spec that acts, found by importing the package. A study's own hand their fields on by name, as a whole."""
+    """Every spec that acts, found by importing the package, but for those of `ELSEWHERE`."""
     for module in pkgutil.walk_packages(preflab.__path__, "preflab."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -69,7 +65,7 @@ def specs() -> list[type[Spec]]:
     open_classes: list[type[Spec]] = [Spec]
     while open_classes:
         for cls in open_classes.pop().__subclasses__():
-            if cls not in found and cls.__module__.startswith("preflab.") and ".study." not in cls.__module__:
+            if cls not in found and cls.__module__.startswith("preflab.") and not cls.__module__.startswith(ELSEWHERE):
                 found.append(cls)
                 open_classes.append(cls)
     return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
@@ -78,7 +74,7 @@ def specs() -> list[type[Spec]]:
 def unread(cls: type[Spec]) -> list[str]:
     classes = [base for base in cls.__mro__ if issubclass(base, Spec) and base is not Spec]
     seen = set[str]().union(*(reads(TREES[path]) for base in classes for path in readers(base)))
-    seen |= set[str]().union(*(BY_NAME.get(base.__name__, set()) for base in classes)) | {"kind"}
+    seen |= set[str]().union(*(BY_NAME.get(base.__name__, set()) for base in classes)) | TAGS
     return [name for name in cls.model_fields if name not in seen]
 
 
@@ -86,19 +82,6 @@ def unread(cls: type[Spec]) -> list[str]:
 def test_every_field_is_read(cls: type[Spec]) -> None:
     """`self.field`, `spec.field` or the like stands in the spec's module or in one that imports it."""
     assert unread(cls) == []
-
-
-@pytest.mark.parametrize("name", METHODS.names())
-def test_a_methods_own_fields_are_read_in_its_own_file(name: str) -> None:
-    """One file a method: its loop reads its options itself. What it shares with others is read where it is shared, and
-    only the files that the method takes something from count."""
-    cls = METHODS.load(name)
-    own = Path(importlib.import_module(cls.__module__).__file__ or "")
-    here, shared = reads(TREES[own]), set[str]().union(*(reads(TREES[path]) for path in asked(own)))
-    inherited = set[str]().union(*(base.model_fields for base in cls.__mro__[1:] if issubclass(base, Spec)))
-    declared = set(cls.model_fields) - inherited  # a field that is declared again has another default, no other reader
-    assert [field for field in declared if field != "kind" and field not in here] == []
-    assert [field for field in cls.model_fields if field != "kind" and field not in shared] == []
 
 
 def test_the_check_finds_an_option_that_nobody_reads() -> None:

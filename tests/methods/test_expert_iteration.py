@@ -13,7 +13,7 @@ from tests.methods.toy import Scored, opened, read, untrained
 
 from preflab.errors import UserError
 from preflab.methods import expert_iteration
-from preflab.methods.expert_iteration import ExpertIteration, open_rounds, right_answers, start_again
+from preflab.methods.expert_iteration import ExpertIteration, keep_right, open_answer_rounds, start_again
 from preflab.methods.sft import SFT
 from preflab.models.reference import Reference, trainable
 from preflab.sampling.base import Decoding
@@ -37,10 +37,10 @@ def test_right_answers_are_distinct_and_capped() -> None:
     """Scores 1, 0, 1, 1, 2 of a, b, a, c, d at right = 1: a (once), c, d; two at most: a, c. A truncated answer is another
     than the finished one of the same text. Exactly `right` is right."""
     texts = [Completion(text) for text in "abacd"]
-    assert right_answers(texts, [1, 0, 1, 1, 2], 1.0, 9) == [texts[0], texts[3], texts[4]]
-    assert right_answers(texts, [1, 0, 1, 1, 2], 1.0, 2) == [texts[0], texts[3]]
+    assert keep_right(texts, [1, 0, 1, 1, 2], 1.0, 9) == [texts[0], texts[3], texts[4]]
+    assert keep_right(texts, [1, 0, 1, 1, 2], 1.0, 2) == [texts[0], texts[3]]
     both = [Completion("a"), Completion("a", truncated=True)]
-    assert right_answers(both, [1, 1], 1.0, 9) == both
+    assert keep_right(both, [1, 1], 1.0, 9) == both
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_restart_is_the_start(start: Any, tmp_path: Path) -> None:
     on one batch learn the same."""
     with opened(tmp_path / "run", start, reward=Scored(green)) as parts:
         learner, origin = parts.learner(start.model, STEADY), Reference(start.model)
-        rounds = open_rounds(SMALL, parts)
+        rounds = open_answer_rounds(SMALL, parts)
         assert rounds.begin() and rounds.data is not None
         found = []
         for _ in range(2):

@@ -13,8 +13,9 @@ from tests.methods.rolled import SHORT, STEADY, assessed, learns, rolled, rows
 
 from preflab.batch import Experience, collate
 from preflab.errors import UserError
-from preflab.methods import METHODS, critic_free, grpo
-from preflab.methods.grpo import GRPO, relative
+from preflab.methods import METHODS, grpo
+from preflab.methods.grpo import GRPO, gain_over_group
+from preflab.methods.shared import advantage
 from preflab.models import forward
 
 SMALL = GRPO(steps=2, rollouts=8, mini_batches=2, group=2, decoding=SHORT, optim=STEADY)
@@ -27,15 +28,15 @@ def small(**fields: Any) -> GRPO:
 def test_the_advantage_stands_at_every_token() -> None:
     """Scores 1 and 3: -+.7071 (see test_advantages), at each token of an answer and nowhere in its padding. Dr. GRPO: -+1."""
     found = assessed(rolled([1, 3], group=2, lengths=[1, 3]))
-    assert rows(relative(SMALL, found)) == [[-0.7071, 0, 0], [0.7071, 0.7071, 0.7071]]
-    assert rows(relative(small(normalise_std=False), found)) == [[-1, 0, 0], [1, 1, 1]]
+    assert rows(gain_over_group(SMALL, found)) == [[-0.7071, 0, 0], [0.7071, 0.7071, 0.7071]]
+    assert rows(gain_over_group(small(normalise_std=False), found)) == [[-1, 0, 0], [1, 1, 1]]
 
 
 def test_overlong_answers_lose() -> None:
     """4 tokens at most, a window of 2, a penalty of 3: answers of 3 and 4 tokens lose 1.5 and 3. Scores 5 and 5 become 3.5
     and 2, their mean 2.75: +-.75. A window longer than an answer is refused."""
     spec = small(normalise_std=False, overlong_window=2, overlong_penalty=3.0)
-    assert rows(relative(spec, assessed(rolled([5, 5], group=2, lengths=[3, 4]))))[0][0] == 0.75
+    assert rows(gain_over_group(spec, assessed(rolled([5, 5], group=2, lengths=[3, 4]))))[0][0] == 0.75
     with pytest.raises(UserError, match="overlong_window is longer than an answer"):
         METHODS.parse({"kind": "grpo", "overlong_window": 9, "decoding": {"max_new_tokens": 8}})
 
@@ -49,11 +50,11 @@ def test_the_kl_is_a_term_of_the_loss(tiny: Callable[..., Any]) -> None:
     zero = torch.zeros_like(logprobs)
     found = Experience(batch, logprobs, logprobs - 0.1, zero)
     spec = small(loss_average="token")
-    terms = critic_free.weighted_terms(spec, lm, 3.0, 0.5, found).terms
+    terms = advantage.weigh_terms(spec, lm, 3.0, 0.5, found).terms
     assert terms[batch.mask].tolist() == pytest.approx([0.5 * 0.0048374] * 6, rel=1e-3)
     terms[batch.mask].sum().backward()
     assert any(part.grad is not None and part.grad.abs().sum() > 0 for part in lm.model.parameters())
-    assert not critic_free.weighted_terms(spec, lm, 3.0, 0.0, found).terms[batch.mask].abs().gt(1e-7).any()
+    assert not advantage.weigh_terms(spec, lm, 3.0, 0.0, found).terms[batch.mask].abs().gt(1e-7).any()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_clip_higher_lets_tokens_rise(tiny: Callable[..., Any]) -> None:
     old = logprobs - torch.tensor([[1.25], [0.75]]).log()
     found = Experience(batch, old, logprobs, torch.tensor([[1.0], [-1.0]]).expand(2, 2))
     for high, loss in ((None, -1.2), (0.28, -1.25)):
-        terms = critic_free.weighted_terms(small(loss_average="token", clip_high=high), lm, 2.0, 0.0, found).terms
+        terms = advantage.weigh_terms(small(loss_average="token", clip_high=high), lm, 2.0, 0.0, found).terms
         assert terms[0].tolist() == pytest.approx([loss] * 2, rel=1e-4)
         assert terms[1].tolist() == pytest.approx([0.8] * 2, rel=1e-4)
 
@@ -110,8 +111,8 @@ def test_dynamic_sampling_fills_the_step(
     """Protects DAPO's filter: whatever is learnt from has variance in each group; draws go on until the step is full, ask
     no more prompts than are missing, and are paid for; the policy's own mean score is logged beside the kept groups'."""
     seen: list[Experience] = []
-    assess = critic_free.assess
-    monkeypatch.setattr(critic_free, "assess", lambda *args: seen.append(assess(*args)) or seen[-1])
+    assess = advantage.assess_rollout
+    monkeypatch.setattr(advantage, "assess_rollout", lambda *args: seen.append(assess(*args)) or seen[-1])
     found = train(small(rollouts=8, steps=3, dynamic_sampling=True, most_draws=40), policy=tiny(), reward=uneven)
     assert len(seen) == 3 and all(len(experience) == 8 for experience in seen)
     for experience in seen:
@@ -134,7 +135,7 @@ def test_dynamic_sampling_gives_up(train: Callable[..., Any], tmp_path: Path) ->
 
 def test_dynamic_sampling_off_is_the_plain_rollout(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """`most_draws` alone changes nothing."""
-    monkeypatch.setattr(grpo, "draw_telling", None)
+    monkeypatch.setattr(grpo, "draw_differing", None)
     assert train(small(most_draws=1)).metrics == train(small()).metrics
 
 

@@ -13,7 +13,13 @@ from tests.methods.toy import untrained
 from torch import Tensor
 
 from preflab.batch import PairBatch, TokenBatch, collate
-from preflab.methods.held_out import PairScores, by_margin, held_out_measures, measures, reliability
+from preflab.methods.shared.held_out import (
+    PairScores,
+    accuracy_by_margin,
+    calibration_bins,
+    measure_held_out,
+    measure_order,
+)
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
 
@@ -41,7 +47,7 @@ def test_held_out_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "scores", first_id)
     pairs = scored_pairs([3, 1, 2, 3], [1, 2, 2, 1])
     for budget in (2, 1000):
-        found = held_out_measures(make_reward_model(policy, seed=0), pairs, budget)
+        found = measure_held_out(make_reward_model(policy, seed=0), pairs, budget)
         wanted = {
             "score": -0.565066,
             "accuracy": 0.625,
@@ -58,8 +64,8 @@ def test_certain_and_right_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> Non
     policy = untrained()
     monkeypatch.setattr(forward, "scores", first_id)
     scorer = make_reward_model(policy, seed=0)
-    right = held_out_measures(scorer, scored_pairs([44, 43], [4, 3]), 1000)
-    wrong = held_out_measures(scorer, scored_pairs([4, 3], [44, 43]), 1000)
+    right = measure_held_out(scorer, scored_pairs([44, 43], [4, 3]), 1000)
+    wrong = measure_held_out(scorer, scored_pairs([4, 3], [44, 43]), 1000)
     assert (right["accuracy"], wrong["accuracy"]) == (1.0, 0.0)
     assert right["calibration_error"] == pytest.approx(0.0, abs=1e-6)
     assert wrong["calibration_error"] == pytest.approx(1.0, abs=1e-6)
@@ -72,11 +78,11 @@ def test_bins_by_hand() -> None:
     of |margin| 0, 1, 2, 2: one each, the last empty and left out.
     """
     found = PairScores(torch.tensor([3.0, 1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 2.0, 1.0]))
-    table = reliability(found)
+    table = calibration_bins(found)
     assert [row["count"] for row in table] == [1, 1, 2]
     assert [row["right"] for row in table] == [0.5, 0.0, 1.0]
     assert [row["stated"] for row in table] == pytest.approx([0.5, 0.731059, 0.880797], abs=1e-6)
-    assert by_margin(found) == [
+    assert accuracy_by_margin(found) == [
         {"low": low, "high": low, "accuracy": right, "count": 1}
         for low, right in ((0, 0.5), (1, 0.0), (2, 1.0), (2, 1.0))
     ]
@@ -87,11 +93,11 @@ def test_bins_hold_every_pair_once(scores: list[tuple[int, int]]) -> None:
     """Protects the tables from losing pairs: both hold all of them and average to the accuracy; margins rise, bins of margin
     differ by one pair at most."""
     found = PairScores(*(torch.tensor(side, dtype=torch.float32) / 4 for side in zip(*scores, strict=True)))
-    accuracy = measures(found)["accuracy"]
-    for table, name in ((reliability(found), "right"), (by_margin(found), "accuracy")):
+    accuracy = measure_order(found)["accuracy"]
+    for table, name in ((calibration_bins(found), "right"), (accuracy_by_margin(found), "accuracy")):
         assert sum(row["count"] for row in table) == len(scores)
         assert sum(row["count"] * row[name] for row in table) / len(scores) == pytest.approx(accuracy)
-    margins = by_margin(found)
+    margins = accuracy_by_margin(found)
     assert all(row["low"] <= row["high"] for row in margins)
     assert all(a["high"] <= b["low"] for a, b in pairwise(margins))
     counts = [row["count"] for row in margins]

@@ -18,13 +18,13 @@ from preflab.losses.kto import kto_reference_point
 from preflab.methods.kto import (
     KTO,
     Labelled,
+    add_answers_reference,
     collate_labelled,
+    find_partners,
     labelled_terms,
     log_ratios,
     mismatched,
-    other_prompts,
-    taken_apart,
-    with_reference,
+    take_apart,
 )
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -35,7 +35,7 @@ FAST = Optim(learning_rate=5e-3, warmup=0.0)
 
 
 def labelled(policy: LanguageModel) -> Labelled:
-    return collate_labelled(taken_apart(Toy().preferences("train")), policy, limit=8)
+    return collate_labelled(take_apart(Toy().preferences("train")), policy, limit=8)
 
 
 def test_step_0(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_reference_point_by_hand(tmp_path: Path) -> None:
     policy = untrained()
     partners = [*range(1, 8), 0, *range(9, 16), 8]
     with opened(tmp_path, policy) as parts:
-        others = with_reference(parts, policy, mismatched(labelled(policy), partners, context=policy.context))
+        others = add_answers_reference(parts, policy, mismatched(labelled(policy), partners, context=policy.context))
         with torch.no_grad():
             before = forward.sequence_logprobs(policy.model, others.batch)
             for parameter in policy.model.parameters():
@@ -105,9 +105,9 @@ def test_partners_have_other_prompts(names: str, random: Random) -> None:
     random.shuffle(order)
     if len(set(names)) == 1:
         with pytest.raises(UserError, match="two prompts at least"):
-            other_prompts(taken_apart(pairs), lambda size: order)
+            find_partners(take_apart(pairs), lambda size: order)
     else:
-        partners = other_prompts(taken_apart(pairs), lambda size: order)
+        partners = find_partners(take_apart(pairs), lambda size: order)
         assert all(row // len(names) == other // len(names) for row, other in enumerate(partners))  # the same label
         assert all(names[row % len(names)] != names[other % len(names)] for row, other in enumerate(partners))
 
@@ -120,7 +120,7 @@ def test_mismatched_answers_fit_the_context() -> None:
         Preference(prompts[0], Completion("red"), Completion("blue")),
         Preference(prompts[1], Completion("red " * 12), Completion("blue")),
     ]
-    data = collate_labelled(taken_apart(pairs), policy, limit=20)
+    data = collate_labelled(take_apart(pairs), policy, limit=20)
     assert int(data.batch.prompt_lengths[0] + data.batch.completion_lengths[1]) > 20
     others = mismatched(data, [1, 0, 3, 2], context=20)
     assert int(others.lengths.max()) == 20

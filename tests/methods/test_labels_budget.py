@@ -13,7 +13,7 @@ from preflab.methods.dpo import DPO
 from preflab.methods.dpo_iter import DPOIter
 from preflab.methods.expert_iteration import ExpertIteration
 from preflab.methods.grpo import GRPO
-from preflab.methods.pairs import Draw, Pairs
+from preflab.methods.pairs import PairDraw, Pairs
 from preflab.methods.ppo import PPO
 from preflab.methods.raft import RAFT
 from preflab.methods.rankings import Rankings
@@ -102,8 +102,8 @@ def test_expert_iteration_trains_on_what_it_bought(tmp_path: Path, amount: int, 
     [
         GRPO(rollouts=8, group=4, **STEPS),
         ExpertIteration(samples=4),
-        DPOIter(draw=Draw(samples=4)),
-        Pairs(draw=Draw(samples=4)),
+        DPOIter(draw=PairDraw(samples=4)),
+        Pairs(draw=PairDraw(samples=4)),
         Rankings(samples=4),
     ],
     ids=lambda method: method.kind,
@@ -116,7 +116,7 @@ def test_labels_for_less_than_a_prompt_are_refused(method: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "method",
-    [Pairs(draw=Draw(samples=2, rule="best-worst", decoding=SHORT)), Rankings(samples=2, decoding=SHORT)],
+    [Pairs(draw=PairDraw(samples=2, rule="best-worst", decoding=SHORT)), Rankings(samples=2, decoding=SHORT)],
     ids=lambda method: method.kind,
 )
 def test_stages_stop_at_their_labels(method: Any, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_dpo_takes_as_many_pairs_as_it_may(tmp_path: Path) -> None:
 def test_dpo_iter_trains_on_what_it_bought(tmp_path: Path) -> None:
     """Protects from labels that are paid and thrown away: rounds of 4 prompts x 2 samples under 20 labels are 8 + 8 + 4, and
     every round's pairs are passed over."""
-    method = DPOIter(rounds=9, prompts=4, draw=Draw(samples=2, rule="best-worst", decoding=SHORT), batch_size=1)
+    method = DPOIter(rounds=9, prompts=4, draw=PairDraw(samples=2, rule="best-worst", decoding=SHORT), batch_size=1)
     assert bought(tmp_path, method, amount=20) <= 20
     rows = read(tmp_path)
     assert rows[-1]["labels"] == 20

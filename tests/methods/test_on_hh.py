@@ -15,8 +15,9 @@ from preflab.losses.preference import PREFERENCE_LOSSES
 from preflab.methods.base import Method
 from preflab.methods.dpo import DPO
 from preflab.methods.kto import KTO
-from preflab.methods.ranked import PRO, RRHF
+from preflab.methods.pro import PRO
 from preflab.methods.rm import RM
+from preflab.methods.rrhf import RRHF
 from preflab.models import forward, tiny
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape

@@ -12,7 +12,7 @@ from tests.methods.toy import Scored, opened, read, untrained
 
 from preflab.errors import UserError
 from preflab.methods.online_dpo import OnlineDPO
-from preflab.methods.pairs import Draw
+from preflab.methods.pairs import PairDraw
 from preflab.methods.sft import SFT
 from preflab.sampling.base import Decoding
 from preflab.train import faults
@@ -20,7 +20,7 @@ from preflab.train.learner import Optim
 from preflab.train.settings import Budget
 
 FAST = Optim(learning_rate=1e-2, warmup=0.0, schedule="constant")
-DRAW = Draw(samples=2, rule="best-worst", decoding=Decoding(max_new_tokens=3))
+DRAW = PairDraw(samples=2, rule="best-worst", decoding=Decoding(max_new_tokens=3))
 SPEC = OnlineDPO(steps=3, prompts=8, draw=DRAW, batch_size=4, optim=FAST)
 
 
@@ -104,7 +104,7 @@ def test_no_pair_ever(tmp_path: Path) -> None:
 def test_what_cannot_give_a_pair_is_refused(draw: dict[str, Any]) -> None:
     """Protects the user: one sample, or the same one twice, never makes a pair."""
     with pytest.raises(UserError, match=r"draw\.samples must be 2 at least, the temperature above 0"):
-        OnlineDPO(draw=Draw(**{"samples": 2, **draw}))
+        OnlineDPO(draw=PairDraw(**{"samples": 2, **draw}))
 
 
 def test_reference_free_asks_no_reference(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_labels_budget(tmp_path: Path) -> None:
 def test_faults_are_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the kill tests: every step passes the rollout's fault points and the update's."""
     passed: list[str] = []
-    monkeypatch.setattr(faults, "point", passed.append)
+    monkeypatch.setattr(faults, "pass_point", passed.append)
     with opened(tmp_path, untrained(), reward=Scored(length)) as parts:
         changed(steps=2).train(parts)
     step = ["rollout.before", "rollout.after", "update.after", "metrics.written"]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.methods.toy import COLOURS, Scored, Toy, opened, untrained
 
 from preflab.errors import UserError
-from preflab.methods.pairs import Draw, Pairs, Rule, draw_pairs, pair
-from preflab.methods.rollout import score_answers
+from preflab.methods.pairs import PairDraw, PairRule, Pairs, draw_pairs, pair_answers
+from preflab.methods.shared.rollout import score_answers
 from preflab.sampling.base import Decoding
 from preflab.types import Completion
 
@@ -23,10 +23,10 @@ SHORT = Decoding(max_new_tokens=3)
 
 
 def texts(
-    draw: Draw, answers: Sequence[tuple[str, float]], fill: str | None = None, seed: int = 0
+    draw: PairDraw, answers: Sequence[tuple[str, float]], fill: str | None = None, seed: int = 0
 ) -> list[tuple[str, str]]:
     """(chosen, rejected) texts."""
-    found = pair(
+    found = pair_answers(
         draw,
         [Completion(text) for text, _ in answers],
         [score for _, score in answers],
@@ -41,7 +41,7 @@ ANSWERS = [("c", 2.0), ("a", 1.0), ("d", 3.0), ("b", 1.5)]
 
 def test_best_against_worst() -> None:
     """Protects the rule: 3 against 1, wherever they stand."""
-    assert texts(Draw(rule="best-worst"), ANSWERS) == [("d", "a")]
+    assert texts(PairDraw(rule="best-worst"), ANSWERS) == [("d", "a")]
 
 
 def test_the_gap_of_the_scores_goes_with_the_pair() -> None:
@@ -49,34 +49,34 @@ def test_the_gap_of_the_scores_goes_with_the_pair() -> None:
     whatever their scores."""
     completions, scores = [Completion(text) for text, _ in ANSWERS], [score for _, score in ANSWERS]
     gaps = [
-        pair(draw, completions, scores, None, None)[0][2]
-        for draw in (Draw(rule="best-worst"), Draw(rule="best-worst", right=3))
+        pair_answers(draw, completions, scores, None, None)[0][2]
+        for draw in (PairDraw(rule="best-worst"), PairDraw(rule="best-worst", right=3))
     ]
     assert gaps == [2.0, 1.0]
 
 
 def test_all_pairs() -> None:
     """Protects the rule: of four different scores all six, each in order."""
-    found = texts(Draw(rule="all"), ANSWERS)
+    found = texts(PairDraw(rule="all"), ANSWERS)
     assert sorted(found) == [("b", "a"), ("c", "a"), ("c", "b"), ("d", "a"), ("d", "b"), ("d", "c")]
 
 
 def test_one_random_pair() -> None:
     """Protects the rule: one of all pairs, by the given random state, each of them at some seed."""
-    draw = Draw(rule="random")
+    draw = PairDraw(rule="random")
     found = [texts(draw, ANSWERS, seed=seed) for seed in range(60)]
     assert all(len(pairs) == 1 for pairs in found)
     assert texts(draw, ANSWERS, seed=3) == found[3]
-    assert {pairs[0] for pairs in found} == set(texts(Draw(rule="all"), ANSWERS))
+    assert {pairs[0] for pairs in found} == set(texts(PairDraw(rule="all"), ANSWERS))
 
 
 @pytest.mark.parametrize("rule", ["best-worst", "random", "all"])
-def test_ties_and_equal_texts_make_no_pair(rule: Rule) -> None:
+def test_ties_and_equal_texts_make_no_pair(rule: PairRule) -> None:
     """Protects from labels of nothing: equal scores, and the same text scored twice (an endpoint may differ), are no
     preference. Where the best and the worst are one text, the widest gap between two texts is taken."""
-    assert texts(Draw(rule=rule), [("a", 1.0), ("b", 1.0)]) == []
-    assert texts(Draw(rule=rule), [("a", 1.0), ("a", 2.0)]) == []
-    found = texts(Draw(rule=rule), [("a", 1.0), ("a", 5.0), ("b", 2.0)])
+    assert texts(PairDraw(rule=rule), [("a", 1.0), ("b", 1.0)]) == []
+    assert texts(PairDraw(rule=rule), [("a", 1.0), ("a", 2.0)]) == []
+    found = texts(PairDraw(rule=rule), [("a", 1.0), ("a", 5.0), ("b", 2.0)])
     assert found and set(found) <= {("a", "b"), ("b", "a")}
     if rule == "best-worst":
         assert found == [("a", "b")]  # a gap of 3, not of 1
@@ -84,7 +84,7 @@ def test_ties_and_equal_texts_make_no_pair(rule: Rule) -> None:
 
 def test_right_is_a_threshold() -> None:
     """Protects labels by tests: at `right` 10 two wrong answers of different score are a tie, two right ones too."""
-    draw = Draw(rule="all", right=10.0)
+    draw = PairDraw(rule="all", right=10.0)
     assert texts(draw, [("a", 10.0), ("b", 12.0), ("c", 3.0), ("d", 0.0)]) == [
         ("a", "c"),
         ("a", "d"),
@@ -96,25 +96,25 @@ def test_right_is_a_threshold() -> None:
 
 
 @pytest.mark.parametrize("rule", ["best-worst", "random", "all"])
-def test_a_demonstration_where_none_is_right(rule: Rule) -> None:
+def test_a_demonstration_where_none_is_right(rule: PairRule) -> None:
     """Protects the paper's rule for APPS: only where no sample is right, over a wrong sample that says something else."""
-    draw = Draw(rule=rule, right=10.0)
+    draw = PairDraw(rule=rule, right=10.0)
     found = texts(draw, [("a", 0.0), ("b", 3.0)], fill="good")
     assert found and {chosen for chosen, _ in found} == {"good"} and {rejected for _, rejected in found} <= {"a", "b"}
     assert {chosen for chosen, _ in texts(draw, [("a", 10.0), ("b", 3.0)], fill="good")} == {"a"}
     assert texts(draw, [("a", 10.0), ("b", 10.0)], fill="good") == []
     assert texts(draw, [("good", 0.0)], fill="good") == []
-    assert texts(Draw(rule=rule), [("a", 1.0), ("b", 1.0)], fill="good") == []  # without `right` nothing is wrong
+    assert texts(PairDraw(rule=rule), [("a", 1.0), ("b", 1.0)], fill="good") == []  # without `right` nothing is wrong
 
 
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3).map(float)), max_size=6),
     st.sampled_from(["best-worst", "random", "all"]),
 )
-def test_a_pair_is_always_in_order(answers: list[tuple[str, float]], rule: Rule) -> None:
+def test_a_pair_is_always_in_order(answers: list[tuple[str, float]], rule: PairRule) -> None:
     """Protects from a label turned round: the chosen had a higher score than the rejected, and another text."""
-    every = set(texts(Draw(rule="all"), answers))
-    found = texts(Draw(rule=rule), answers)
+    every = set(texts(PairDraw(rule="all"), answers))
+    found = texts(PairDraw(rule=rule), answers)
     assert set(found) <= every and bool(found) == bool(every)
     for chosen, rejected in found:
         assert chosen != rejected
@@ -133,7 +133,7 @@ def test_drawn_from_the_policy(tmp_path: Path) -> None:
             seen.append([prompt.id for prompt in prompts])
             return super().score(prompts, completions)
 
-    draw = Draw(samples=3, rule="best-worst", decoding=SHORT)
+    draw = PairDraw(samples=3, rule="best-worst", decoding=SHORT)
     prompts = toy.prompts("train")[:4]
     with opened(tmp_path, policy, reward=Spy(lambda text: float(len(text)))) as parts:
         first, again, other = (draw_pairs(draw, parts, policy, prompts, name=name) for name in ("a", "a", "b"))
@@ -148,7 +148,7 @@ def test_fill_is_read_only_where_it_can_matter(tmp_path: Path) -> None:
     wrong gets its own demonstration, where the same reward finds it right (here the first four colours)."""
     policy = untrained()
     toy = Toy()
-    draw = Draw(samples=2, rule="all", right=1.0, decoding=SHORT)
+    draw = PairDraw(samples=2, rule="all", right=1.0, decoding=SHORT)
     with opened(tmp_path, policy, reward=Scored(lambda text: float(text in COLOURS[:4]))) as parts:
         pairs = draw_pairs(draw, parts, policy, toy.prompts("train"), name="a")
         assert {p.prompt.id for p in pairs} == {f"say-{colour}" for colour in COLOURS[:4]}
@@ -156,17 +156,17 @@ def test_fill_is_read_only_where_it_can_matter(tmp_path: Path) -> None:
         assert draw_pairs(draw.model_copy(update={"fill": False}), parts, policy, toy.prompts("train"), name="a") == []
     toy.demonstrations = lambda split: pytest.fail("nobody asked")
     with opened(tmp_path, policy, testbed=toy, reward=Scored(lambda text: float(len(text)))) as parts:
-        assert draw_pairs(Draw(samples=2, decoding=SHORT), parts, policy, toy.prompts("train"), name="a")
+        assert draw_pairs(PairDraw(samples=2, decoding=SHORT), parts, policy, toy.prompts("train"), name="a")
 
 
 def test_the_stage(tmp_path: Path) -> None:
     """Protects `prompts` from being an option that nobody reads; and says so where there is nothing to learn from."""
     policy = untrained()
     with opened(tmp_path, policy, reward=Scored(lambda text: float(len(text)))) as parts:
-        found = Pairs(prompts=2, draw=Draw(samples=4, rule="all", decoding=SHORT)).train(parts)
+        found = Pairs(prompts=2, draw=PairDraw(samples=4, rule="all", decoding=SHORT)).train(parts)
         assert len({pair.prompt.id for pair in found}) == 2
     with opened(tmp_path, policy, reward=Scored(lambda text: 1.0)) as parts, pytest.raises(UserError, match="no pairs"):
-        Pairs(draw=Draw(samples=2, decoding=SHORT)).train(parts)
+        Pairs(draw=PairDraw(samples=2, decoding=SHORT)).train(parts)
     with opened(tmp_path, policy) as parts, pytest.raises(UserError, match="--reward"):
         Pairs().train(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,8 @@ from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import METHODS, ppo
 from preflab.methods.ppo import PPO, KlController
-from preflab.methods.rollout import Rollout, rollout_measures, score_answers
-from preflab.methods.surrogate import actor_terms
+from preflab.methods.shared.rollout import Rollout, score_answers
+from preflab.methods.shared.surrogate import actor_terms, make_guard, measure_rollout
 from preflab.models import forward
 from preflab.models.heads import make_critic, make_reward_model
 from preflab.models.reference import Reference, trainable
@@ -54,7 +55,7 @@ def assessed(
     samples = Samples(batch, torch.where(batch.mask, logprobs + above, torch.full_like(logprobs, 99.0)))
     parts: Any = SimpleNamespace(token_budget=64, policy=lm, run=SimpleNamespace(meter=Meter()))
     rollout = Rollout(1, [], samples, [], torch.tensor(scores, dtype=torch.float32))
-    return ppo.assess(spec, parts, rollout, Reference(lm.model), made, ops.RunningMoments(0.9), kl)
+    return ppo.assess_with_critic(spec, parts, rollout, Reference(lm.model), made, ops.RunningMoments(0.9), kl)
 
 
 # --- the convention
@@ -111,7 +112,7 @@ def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., An
     assert not found.advantages[~batch.mask].any()
     half = found.select([0, 1])
     assert abs(float(half.advantages[half.batch.mask].mean())) > 0.05
-    terms = actor_terms(SMALL, lm, half).terms
+    terms = actor_terms(lm, half, clip=SMALL.clip, clip_high=None, temperature=1.0).terms
     torch.testing.assert_close(terms, -half.advantages, atol=1e-5, rtol=0)  # the ratio is 1
 
 
@@ -135,7 +136,7 @@ def test_kl_is_in_nats_summed_over_tokens(tiny: Callable[..., Any]) -> None:
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
     found = assessed(tiny(), small(kl_coefficient=7.0, kl_estimator="k2"), [0, 0], above=0.1, batch=batch)
     rollout = Rollout(1, [], Samples(batch, found.logprobs), [], torch.tensor([5.0, 7.0]))
-    seen = rollout_measures(rollout, found.logprobs, found.reference_logprobs)
+    seen = measure_rollout(rollout, found.logprobs, found.reference_logprobs)
     k3 = 3 * (torch.tensor(-0.1).exp() - 0.9)
     assert seen["kl"] == pytest.approx(0.3, abs=1e-5) and seen["kl_k3"] == pytest.approx(float(k3), abs=1e-5)
     assert (seen["reward"], seen["reward_spread"], seen["length"], seen["truncated"]) == (6, 1, 3, 0)
@@ -182,13 +183,13 @@ def test_predictions_survive_the_values_rescaling(tiny: Callable[..., Any]) -> N
 def orders(train: Callable[..., Any], spec: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     """The mini-batches of each step."""
     seen: list[list[list[int]]] = []
-    cut = ppo.mini_batches
+    cut = ppo.cut_mini_batches
 
-    def watched(*args: Any) -> Any:
-        seen.append(list(cut(*args)))
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        seen.append(list(cut(*args, **kwargs)))
         return seen[-1]
 
-    monkeypatch.setattr(ppo, "mini_batches", watched)
+    monkeypatch.setattr(ppo, "cut_mini_batches", watched)
     train(spec)
     return seen
 
@@ -223,7 +224,7 @@ def test_every_step_has_its_rollouts(rollouts: int, train: Callable[..., Any], m
         asked.extend(prompt.id for prompt in prompts)
         return score_answers(parts, prompts, completions, key=key)
 
-    monkeypatch.setattr("preflab.methods.rollout.score_answers", watched)
+    monkeypatch.setattr("preflab.methods.shared.rollout.score_answers", watched)
     train(small(rollouts=rollouts, steps=40 // rollouts), prompts=8)
     assert len(asked) == 40 and all(asked.count(name) == 5 for name in set(asked))
     assert all(len(set(asked[start : start + 8])) == 8 for start in range(0, 40, 8))
@@ -234,10 +235,9 @@ def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[st
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
     found = assessed(lm, small(truncated="score"), [1, 2], batch=batch)
     found = Experience(**{**vars(found), "logprobs": torch.where(batch.mask, found.reference_logprobs, 0) + old})
-    spec = small(ratio_guard=guard)
     learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]  # all that is asked of it
-    terms = lambda rows: actor_terms(spec, lm, rows)  # noqa: E731 - a name for one line of the test
-    return learner, learner.step(found, terms, count=6, progress=0.5, guard=spec.too_far)
+    terms = partial(actor_terms, lm, clip=SMALL.clip, clip_high=SMALL.clip_high, temperature=1.0)
+    return learner, learner.step(found, terms, count=6, progress=0.5, guard=make_guard(guard))
 
 
 def test_the_guard_skips_a_mini_batch_that_went_too_far(tiny: Callable[..., Any]) -> None:

@@ -93,8 +93,8 @@ def test_compute_and_labels_of_a_step(
     of R parameters costs 2R a token instead of labels."""
     policy, spec = tiny(), small(steps=1, rollouts=8, epochs=2)
     batches: list[Any] = []
-    assess = ppo.assess
-    monkeypatch.setattr(ppo, "assess", lambda *args: batches.append(args[2].batch) or assess(*args))
+    assess = ppo.assess_with_critic
+    monkeypatch.setattr(ppo, "assess_with_critic", lambda *args: batches.append(args[2].batch) or assess(*args))
     found = train(spec, policy=policy)
     actor, value = found.learners
     batch, n, c = batches[-1], actor.size, value.size

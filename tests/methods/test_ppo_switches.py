@@ -76,8 +76,8 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
                 tensor.add_(torch.empty(tensor.shape).normal_(std=0.05, generator=random))
             seen["follower"] = self
 
-    make, cut, assess, rescale = ppo.make_critic, ppo.mini_batches, ppo.assess, ppo.rescale_values
-    shape, token_rewards = ppo.shaped, ops.token_rewards
+    make, cut, assess, rescale = ppo.make_critic, ppo.cut_mini_batches, ppo.assess_with_critic, ppo.rescale_values
+    shape, token_rewards = ppo.shape_scores, ops.token_rewards
 
     def critic(lm: Any, *, seed: int) -> Critic:
         made = make(lm, seed=seed)
@@ -107,12 +107,12 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
         seen["targets"] = [experience.values, experience.returns]
         return experience
 
-    def mini_batches(*args: Any) -> Iterator[list[int]]:
-        seen["order"] = list(cut(*args))
+    def mini_batches(*args: Any, **kwargs: Any) -> Iterator[list[int]]:
+        seen["order"] = list(cut(*args, **kwargs))
         yield from seen["order"]
 
-    patches = {"Reference": Beside, "make_critic": critic, "assess": assessed, "rescale_values": rescaled}
-    for name, patch in {**patches, "mini_batches": mini_batches, "shaped": scores}.items():
+    patches = {"Reference": Beside, "make_critic": critic, "assess_with_critic": assessed, "rescale_values": rescaled}
+    for name, patch in {**patches, "cut_mini_batches": mini_batches, "shape_scores": scores}.items():
         monkeypatch.setattr(ppo, name, patch)
     monkeypatch.setattr(ops, "token_rewards", rewards)
 

@@ -12,7 +12,7 @@ from tests.methods.rolled import SHORT, STEADY, learns, rolled
 from preflab.batch import TokenBatch
 from preflab.errors import UserError
 from preflab.methods import raft
-from preflab.methods.raft import RAFT, best
+from preflab.methods.raft import RAFT, find_best
 from preflab.models import forward
 
 SMALL = RAFT(steps=2, rollouts=8, mini_batches=2, group=4, decoding=SHORT, optim=STEADY)
@@ -25,8 +25,8 @@ def small(**fields: Any) -> RAFT:
 def test_the_best_of_each_group() -> None:
     """Scores 1 3 3, 2 2 2 and 0 -1 5: rows 1 (the first of equals), 3 (a tie's first) and 8; ties dropped, 1 and 8."""
     rollout = rolled([1, 3, 3, 2, 2, 2, 0, -1, 5], group=3)
-    assert best(rollout, drop_ties=False) == [1, 3, 8]
-    assert best(rollout, drop_ties=True) == [1, 8]
+    assert find_best(rollout, drop_ties=False) == [1, 3, 8]
+    assert find_best(rollout, drop_ties=True) == [1, 8]
 
 
 def imitated(train: Callable[..., Any], spec: RAFT, monkeypatch: pytest.MonkeyPatch, **how: Any) -> list[TokenBatch]:

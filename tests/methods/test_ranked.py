@@ -12,7 +12,9 @@ from tests.methods.toy import COLOURS, Toy, opened, read, untrained
 from preflab.batch import collate_pairs, collate_rankings
 from preflab.errors import UserError
 from preflab.losses.ranking import RankedLogprobs, pro_loss, rrhf_loss
-from preflab.methods.ranked import PRO, RRHF, RankLoss, comparisons
+from preflab.methods.pro import PRO
+from preflab.methods.rrhf import RRHF
+from preflab.methods.shared.rankings import count_comparisons, ranking_terms
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
@@ -42,7 +44,7 @@ def orders(policy: LanguageModel) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ranked", [rankings, None], ids=["rankings", "pairs"])
-def test_it_learns_the_order(tmp_path: Path, method: type[RankLoss], ranked: Any) -> None:
+def test_it_learns_the_order(tmp_path: Path, method: type[PRO | RRHF], ranked: Any) -> None:
     """Protects the methods end to end, on rankings of unequal K and on pairs, in micro-batches of a prompt or two."""
     policy = untrained()
     before = orders(policy)
@@ -56,12 +58,12 @@ def test_it_learns_the_order(tmp_path: Path, method: type[RankLoss], ranked: Any
 
 
 @pytest.mark.parametrize(("method", "loss"), [(RRHF, rrhf_loss), (PRO, pro_loss)])
-def test_terms(method: type[RankLoss], loss: Any) -> None:
+def test_terms(method: type[PRO | RRHF], loss: Any) -> None:
     """Protects the way from answers to the loss: each answer's own tokens, lengths and scores, as if it stood alone."""
     policy = untrained()
     spec = method.model_validate({"sft_coefficient": 0.3, **({"score_scale": 2.0} if method is PRO else {})})
     data = collate_rankings(rankings(), policy.encode, limit=8)
-    terms = spec.terms(policy, data)
+    terms = ranking_terms(policy, spec.loss, data)
     extra = {"scale": 2.0} if method is PRO else {}
     for row, found in enumerate(rankings()):
         alone = collate_rankings([found], policy.encode, limit=8).candidates
@@ -73,7 +75,7 @@ def test_terms(method: type[RankLoss], loss: Any) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_micro_batch_changes_nothing(tmp_path: Path, method: type[RankLoss]) -> None:
+def test_the_micro_batch_changes_nothing(tmp_path: Path, method: type[PRO | RRHF]) -> None:
     """Protects the loss from the cut: one prompt at a time, or all at once."""
     losses: list[list[float]] = []
     for budget in (1, 4096):
@@ -87,7 +89,7 @@ def test_the_micro_batch_changes_nothing(tmp_path: Path, method: type[RankLoss])
 def test_pairs_are_rankings_of_two(tmp_path: Path) -> None:
     """Protects what a run without rankings learns from: its pairs, chosen before rejected, the rows that DPO would draw."""
     with opened(tmp_path, untrained()) as parts:
-        found = parts.buy(parts.rankings(), 3, comparisons)
+        found = parts.buy(parts.rankings(), 3, count_comparisons)
         same = parts.buy(parts.preferences(), 3)
     assert [(row.prompt, *row.completions) for row in found] == [(row.prompt, row.chosen, row.rejected) for row in same]
     assert all(row.scores == (1.0, 0.0) for row in found)
@@ -98,11 +100,11 @@ def test_labels(tmp_path: Path, amount: int, paid: bool) -> None:
     """Protects the budget: four rankings of 2 and four of 3 answers cost 1 and 2 labels each, 12 in all. A smaller budget
     takes as many, in the order drawn, as it pays for in whole; rankings that a stage has paid for cost nothing."""
     with opened(tmp_path / "all", untrained(), ranked=rankings) as parts:
-        order = parts.buy(parts.rankings(), 0, comparisons)
+        order = parts.buy(parts.rankings(), 0, count_comparisons)
         assert len(order) == 8 and parts.run.meter.used("labels") == 12
     budget = Budget(unit="labels", amount=amount)
     with opened(tmp_path / "some", untrained(), ranked=rankings, budget=budget, labels_paid=paid) as parts:
-        found = parts.buy(parts.rankings(), 0, comparisons)
+        found = parts.buy(parts.rankings(), 0, count_comparisons)
         used = parts.run.meter.used("labels")
     assert found == order[: len(found)]
     if paid or amount == 100:

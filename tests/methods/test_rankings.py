@@ -9,7 +9,7 @@ import pytest
 from tests.methods.toy import Scored, opened, untrained
 
 from preflab.errors import UserError
-from preflab.methods.rankings import Rankings, ranking
+from preflab.methods.rankings import Rankings, make_ranking
 from preflab.sampling.base import Decoding
 from preflab.train.settings import Budget
 from preflab.types import Completion, Prompt, Ranking
@@ -55,7 +55,7 @@ def test_an_answer_drawn_twice_stands_once() -> None:
     prompt = Prompt("p", ())
     answers = [(Completion("a"), 1.0), (Completion("b"), 2.0), (Completion("a"), 3.0), (Completion("a", True), 0.0)]
     distinct = (Completion("a"), Completion("b"), Completion("a", True))
-    assert ranking(prompt, answers) == Ranking(prompt, distinct, (1.0, 2.0, 0.0))
+    assert make_ranking(prompt, answers) == Ranking(prompt, distinct, (1.0, 2.0, 0.0))
 
 
 def test_a_labels_budget_caps_the_prompts(tmp_path: Path) -> None:

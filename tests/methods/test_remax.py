@@ -11,7 +11,7 @@ import pytest
 from tests.methods.rolled import SHORT, STEADY, assessed, learns, rolled, rows
 
 from preflab.methods import remax
-from preflab.methods.remax import ReMax, above_greedy
+from preflab.methods.remax import ReMax, gain_over_greedy
 
 SMALL = ReMax(steps=2, rollouts=8, decoding=SHORT, optim=STEADY)
 
@@ -33,9 +33,9 @@ def test_the_greedy_answers_score_is_the_baseline(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(remax, "roll_out", greedy)
     parts: Any = SimpleNamespace(policy=None, run=SimpleNamespace(record=SimpleNamespace(log=lambda values: None)))
     found = assessed(rolled([3, 1, 6, 6], group=2, lengths=[1, 1, 1, 2]), [[0.1, 9], [0.1, 9], [0.1, 9], [0.1, 0.1]])
-    assert rows(above_greedy(small(group=2), parts, found)) == [[0.9, 0], [-1.1, 0], [-1.1, 0], [-1.2, -1.1]]
+    assert rows(gain_over_greedy(small(group=2), parts, found)) == [[0.9, 0], [-1.1, 0], [-1.1, 0], [-1.2, -1.1]]
     assert asked == [(["p0", "p1"], ("greedy", 0), 0.0)]
-    assert rows(above_greedy(small(group=2, reward_scale=10.0), parts, found))[0][0] == 3 - 20 - 0.1
+    assert rows(gain_over_greedy(small(group=2, reward_scale=10.0), parts, found))[0][0] == 3 - 20 - 0.1
 
 
 def test_the_greedy_answer_is_charged(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:

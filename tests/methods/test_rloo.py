@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.methods.rolled import SHORT, STEADY, assessed, learns, rolled, rows
 
-from preflab.methods.rloo import RLOO, left_out
+from preflab.methods.rloo import RLOO, gain_over_others
 
 SMALL = RLOO(steps=2, rollouts=8, group=2, decoding=SHORT, optim=STEADY)
 
@@ -21,7 +21,7 @@ def test_the_kl_is_in_the_reward() -> None:
     """Scores 3 and 1; KL .1 at one token and .2 at each of two: rewards 2.9 and 1 - .4 = .6; each less the other: 2.3 and
     -2.3, at every token. What stands in the padding is not looked at."""
     found = assessed(rolled([3, 1], group=2, lengths=[1, 2]), [[0.1, 99.0], [0.2, 0.2]])
-    assert rows(left_out(SMALL, found)) == [[2.3, 0], [-2.3, -2.3]]
+    assert rows(gain_over_others(SMALL, found)) == [[2.3, 0], [-2.3, -2.3]]
 
 
 def test_the_first_updates_gradient_is_reinforces(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.held_out import held_out_measures, pair_scores
 from preflab.methods.rm import RM, Length, bt
+from preflab.methods.shared.held_out import measure_held_out, score_pairs
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
@@ -55,7 +55,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert last["validation/score"] == -last["validation/loss"]
     assert read(tmp_path)[0]["loss"] == pytest.approx(math.log(2), abs=0.2)
     held_out = collate_pairs(toy.preferences("validation"), scorer.encode, limit=16)
-    assert held_out_measures(scorer, held_out, 100)["loss"] == pytest.approx(last["validation/loss"], abs=1e-5)
+    assert measure_held_out(scorer, held_out, 100)["loss"] == pytest.approx(last["validation/loss"], abs=1e-5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in policy.model.state_dict().items())
 
 
@@ -82,7 +82,7 @@ def trained(directory: Path, testbed: Any, **fields: Any) -> LanguageModel:
 
 
 def margins(scorer: LanguageModel, pairs: list[Preference]) -> Tensor:
-    return pair_scores(scorer, collate_pairs(pairs, scorer.encode, limit=16), 4096).margin
+    return score_pairs(scorer, collate_pairs(pairs, scorer.encode, limit=16), 4096).margin
 
 
 def test_what_the_labels_say_enters_the_loss(tmp_path: Path) -> None:

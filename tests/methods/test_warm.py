@@ -10,8 +10,8 @@ from tests.methods.toy import SHAPE, Toy, opened, read, untrained
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.held_out import held_out_measures
 from preflab.methods.rm import RM
+from preflab.methods.shared.held_out import measure_held_out
 from preflab.methods.warm import Warm, averaged
 from preflab.models import tiny
 from preflab.models.heads import load_reward_model, make_reward_model
@@ -51,7 +51,7 @@ def test_it_learns_what_its_members_know(tmp_path: Path) -> None:
     row = read(tmp_path / "warm")[-1]
     held_out = collate_pairs(Toy().preferences("validation"), scorer.encode, limit=8)
     assert row["validation/accuracy"] == 1.0 and row["models"] == 2
-    assert row["validation/loss"] == pytest.approx(held_out_measures(scorer, held_out, 4096)["loss"])
+    assert row["validation/loss"] == pytest.approx(measure_held_out(scorer, held_out, 4096)["loss"])
 
 
 def test_models_that_have_no_mean(tmp_path: Path) -> None:

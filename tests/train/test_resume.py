@@ -87,8 +87,8 @@ def killed_and_resumed(forks: Forks, method: str, fault: str, directory: Path, k
 
 
 def test_every_point_is_passed_by_some_method() -> None:
-    """No point of `faults.POINTS` is a name that nothing stands behind, and every method is killed at some."""
-    assert {point for points in PASSED.values() for point in points} == set(faults.POINTS)
+    """No point of `faults.FAULT_POINTS` is a name that nothing stands behind, and every method is killed at some."""
+    assert {point for points in PASSED.values() for point in points} == set(faults.FAULT_POINTS)
     assert set(PASSED) == set(METHODS) == set(registry.METHODS.known)
     assert all(set(points) <= set(PASSED[method]) for method, points in FEW.items())
 
@@ -186,7 +186,7 @@ def test_resume_under_a_labels_budget(forks: Forks, tmp_path: Path, method: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keeping", [EVERY_STEP, NEVER], ids=["every-step", "no-checkpoint"])
-@pytest.mark.parametrize("point", faults.POINTS)
+@pytest.mark.parametrize("point", faults.FAULT_POINTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_full_matrix(
     forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str, point: str, keeping: dict[str, float]

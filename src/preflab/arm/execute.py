@@ -23,7 +23,7 @@ from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts
-from preflab.methods.held_out import by_margin, measures, pair_scores, reliability
+from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
 from preflab.models.lm import LanguageModel
 from preflab.sampling.inference import Inference
 from preflab.testbeds.base import Testbed
@@ -55,7 +55,7 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         if result is None:
             with ExitStack() as stack:
                 result = train_and_measure(open_arm(arm, run, stack))
-            faults.point("result.before")
+            faults.pass_point("result.before")
             write_json(directory / RESULT, result)
             seconds = round(time.monotonic() - started, 3)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -147,7 +147,7 @@ def save_product(run: Run, product: Product, kind: str, provenance: Sequence[Any
             rows = (from_ranking(row) if isinstance(row, Ranking) else from_preference(row) for row in product)
             (aside / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         write_json(aside / TRAINED_ON, list(provenance))
-        faults.point("final.before-rename")
+        faults.pass_point("final.before-rename")
 
 
 def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:
@@ -166,8 +166,13 @@ def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_bud
         rows = testbed.preferences(split)
     except UserError:
         return None
-    scores = pair_scores(scorer, collate_pairs(rows, scorer.encode, limit=scorer.context), token_budget)
-    return {"pairs": len(rows), **measures(scores), "reliability": reliability(scores), "by_margin": by_margin(scores)}
+    scores = score_pairs(scorer, collate_pairs(rows, scorer.encode, limit=scorer.context), token_budget)
+    return {
+        "pairs": len(rows),
+        **measure_order(scores),
+        "reliability": calibration_bins(scores),
+        "by_margin": accuracy_by_margin(scores),
+    }
 
 
 def best_look(run: Run) -> dict[str, float]:

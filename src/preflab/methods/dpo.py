@@ -22,50 +22,40 @@ from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
 
 
-class PairLoss(Method):
-    """The fields of every method that learns from pairs. `loss`: a name of `losses.preference`, or
-    `package.module:function`; `beta` None is that loss's own default, `loss_settings` are its other hyper-parameters.
-    `sft_coefficient`: the weight of -log pi(y_w) / |y_w| beside it (Pang et al. 2024, eq. 2; theirs is 1).
-    """
+class DPO(Method):
+    """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
 
+    `loss`: a name of `losses.preference`, or `package.module:function`; `beta` None is that loss's own default,
+    `loss_settings` are its other hyper-parameters. `sft_coefficient`: the weight of -log pi(y_w) / |y_w| beside it (Pang et
+    al. 2024, eq. 2; theirs is 1). `pairs`: how many, drawn by the seed (0: all). Under a compute budget `epochs` gives way
+    to it."""
+
+    kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
     beta: Positive | None = None
     loss_settings: dict[str, float] = {}
     sft_coefficient: float = Field(default=0.0, ge=0)
     batch_size: Count = 64
     max_completion_tokens: Count = 1024
-
-    def objective(self) -> PreferenceLoss:
-        """The loss with its settings; raises `UserError` on a name or a setting that does not exist."""
-        return preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-
-    @model_validator(mode="after")
-    def _refuse_what_does_not_exist(self) -> Self:
-        if "beta" in self.loss_settings:
-            raise UserError("`beta` has a field of its own: set `beta`, not `loss_settings`.")
-        if ":" not in self.loss:  # the user's own is looked for where the run is
-            self.objective()
-        return self
-
-
-class DPO(PairLoss):
-    """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
-    `pairs`: how many, drawn by the seed (0: all). Under a compute budget `epochs` gives way to it."""
-
-    kind: Literal["dpo"] = "dpo"
     pairs: CountOrAll = 0
     epochs: Count = 2
     optim: Optim = Optim(learning_rate=1e-6)
 
+    @model_validator(mode="after")
+    def _loss_exists(self) -> Self:
+        check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        return self
+
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Pairs as ids, and what the reference (the policy as it is now) says of them: once, since it stays.
+        # 1. Pairs as ids, with their log-probabilities under the reference (the policy as it is now): once, since it stays.
         pairs = parts.buy(parts.preferences(), self.pairs)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         if self.loss not in REFERENCE_FREE:
-            data = with_reference(parts, policy, data)
+            data = add_reference(parts, policy, data)
         learner = parts.learner(policy.model, self.optim)
-        terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
+        loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        terms = partial(pair_terms, policy, loss, self.sft_coefficient)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. One update on the step's pairs.
@@ -79,7 +69,15 @@ class DPO(PairLoss):
         return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs), forward=forward)
 
 
-def with_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> PairBatch:
+def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]) -> None:
+    """Raises `UserError` on a loss or a setting that does not exist. A loss of the user's own is looked for by the run."""
+    if "beta" in settings:
+        raise UserError("`beta` has a field of its own: set `beta`, not `loss_settings`.")
+    if ":" not in loss:
+        preference_loss(loss, beta=beta, settings=settings)
+
+
+def add_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> PairBatch:
     """The pairs with the summed log-probabilities that `policy` gives them now; charged as two forward passes."""
     sides = [
         forward.by_micro_batch(
@@ -94,7 +92,7 @@ def with_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> Pair
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
     """The loss's terms [B]; logs both log-probabilities, the margin and the accuracy (against the reference where there
     is one), and how far the chosen answer fell from it."""
-    found = PairLogprobs(
+    logprobs = PairLogprobs(
         chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
         rejected=forward.sequence_logprobs(policy.model, pairs.rejected),
         reference_chosen=pairs.reference_chosen,
@@ -102,16 +100,16 @@ def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: flo
         chosen_lengths=pairs.chosen.completion_lengths,
         rejected_lengths=pairs.rejected.completion_lengths,
     )
-    terms = loss(found)
+    terms = loss(logprobs)
     if sft_coefficient:
-        terms = terms - sft_coefficient * found.chosen / found.chosen_lengths
-    margin = found.chosen - found.rejected if pairs.reference_chosen is None else found.margin
+        terms = terms - sft_coefficient * logprobs.chosen / logprobs.chosen_lengths
+    margin = logprobs.chosen - logprobs.rejected if pairs.reference_chosen is None else logprobs.margin
     stats = {
-        "chosen_logprob": found.chosen,
-        "rejected_logprob": found.rejected,
+        "chosen_logprob": logprobs.chosen,
+        "rejected_logprob": logprobs.rejected,
         "margin": margin,
         "accuracy": (margin > 0).float(),
     }
     if pairs.reference_chosen is not None:
-        stats["chosen_fall"] = -found.chosen_ratio
+        stats["chosen_fall"] = -logprobs.chosen_ratio
     return Terms(terms, None, stats)

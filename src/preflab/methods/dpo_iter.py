@@ -8,40 +8,54 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 
 from preflab.batch import PairBatch, collate_pairs
-from preflab.fields import Count, CountOrAll
-from preflab.losses.preference import REFERENCE_FREE
-from preflab.methods.base import Parts
+from preflab.fields import Count, CountOrAll, Positive
+from preflab.losses.preference import REFERENCE_FREE, preference_loss
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.dpo import PairLoss, pair_terms, with_reference
-from preflab.methods.pairs import Draw, draw_pairs
-from preflab.methods.rollout import asked_prompts
-from preflab.methods.rounds import Plan, Rounds
+from preflab.methods.dpo import add_reference, check_pair_loss, pair_terms
+from preflab.methods.pairs import PairDraw, draw_pairs
+from preflab.methods.shared.rollout import take_prompts
+from preflab.methods.shared.rounds import Rounds, RoundsPlan
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 from preflab.types import Prompt, from_preference, to_preference
 
 
-class DPOIter(PairLoss):
+class DPOIter(Method):
     """The paper's values: 4 rounds, beta .1, learning rate 1e-6. `prompts` a round (0: all), each round's pairs are
-    passed over `epochs` times. Under a compute budget rounds go on until it is used."""
+    passed over `epochs` times. Under a compute budget rounds go on until it is used. `loss`, `beta`, `loss_settings` and
+    `sft_coefficient`: see `DPO`."""
 
     kind: Literal["dpo-iter"] = "dpo-iter"
+    loss: str = "sigmoid"
+    beta: Positive | None = None
+    loss_settings: dict[str, float] = {}
+    sft_coefficient: float = Field(default=0.0, ge=0)
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
     rounds: Count = 4
     prompts: CountOrAll = 0
-    draw: Draw = Draw()
+    draw: PairDraw = PairDraw()
     epochs: Count = 1
     optim: Optim = Optim(learning_rate=1e-6)
+
+    @model_validator(mode="after")
+    def _loss_exists(self) -> Self:
+        check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        return self
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         learner = parts.learner(policy.model, self.optim)
-        rounds = open_rounds(self, parts)
-        terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
+        rounds = open_pair_rounds(self, parts)
+        loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        terms = partial(pair_terms, policy, loss, self.sft_coefficient)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
             # 1. A new round: pairs from the newest policy, which becomes their reference.
@@ -62,32 +76,32 @@ class DPOIter(PairLoss):
         return Cost(drawn=drawn, scored=drawn, trained=2 * self.epochs * prompts, forward=forward)
 
 
-def open_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
+def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
     """The rounds at their beginning. Raises `UserError` where the testbed has no prompts."""
     prompts = parts.prompts()
     count = spec.prompts or len(prompts)  # of a round
     reward, price = parts.needed_reward(), spec.draw.samples
-    plan = Plan(
+    plan = RoundsPlan(
         rounds=parts.run.labels.cap_rounds(spec.rounds, prompts=count, reward=reward, price=price),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
-        draw=partial(draw_round, spec, parts, prompts, count),
-        read=partial(read_round, spec, parts.policy),
+        draw=partial(draw_round_of_pairs, spec, parts, prompts, count),
+        read=partial(read_round_of_pairs, spec, parts.policy),
         barren="no pair: every prompt's samples score the same. "
         "Draw more samples a prompt, or start from a policy that is right at times.",
     )
     return Rounds(parts.run, plan)
 
 
-def draw_round(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
+def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
     """A round's pairs from the policy as it is, and what it says of them: it is their reference."""
-    asked = asked_prompts(parts, prompts, number, count, spec.draw.samples)
-    pairs = draw_pairs(spec.draw, parts, parts.policy, asked, name=f"round-{number:04d}")
+    chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
+    pairs = draw_pairs(spec.draw, parts, parts.policy, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
     if not pairs or spec.loss in REFERENCE_FREE:
         return drawn
     data = collate_pairs(pairs, parts.policy.encode, limit=spec.max_completion_tokens)
-    data = with_reference(parts, parts.policy, data)
+    data = add_reference(parts, parts.policy, data)
     assert data.reference_chosen is not None and data.reference_rejected is not None
     return drawn | {
         "reference_chosen": data.reference_chosen.tolist(),
@@ -95,7 +109,7 @@ def draw_round(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, n
     }
 
 
-def read_round(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
+def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
     """A round's pairs as ids, with their reference where the loss has one; None where there is no pair."""
     if not drawn["pairs"]:
         return None

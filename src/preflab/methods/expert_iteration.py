@@ -17,9 +17,9 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.rollout import asked_prompts, roll_out
-from preflab.methods.rounds import Plan, Rounds
 from preflab.methods.sft import nll
+from preflab.methods.shared.rollout import roll_out, take_prompts
+from preflab.methods.shared.rounds import Rounds, RoundsPlan
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
@@ -49,16 +49,15 @@ class ExpertIteration(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         learner, start = parts.learner(policy.model, self.optim), Reference(policy.model)
-        rounds = open_rounds(self, parts)
+        rounds = open_answer_rounds(self, parts)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
             # 1. A new round: right answers of the newest policy.
             if rounds.finished():
-                found = rounds.begin()
-                run.record.log(
-                    {"round": rounds.number, "kept": rounds.size if found else 0, "reward": rounds.drawn["reward"]}
-                )
-                if not found:
+                has_answers = rounds.begin()
+                kept = rounds.size if has_answers else 0
+                run.record.log({"round": rounds.number, "kept": kept, "reward": rounds.drawn["reward"]})
+                if not has_answers:
                     continue
                 if self.restart:
                     start_again(learner, start)
@@ -83,47 +82,47 @@ def start_again(learner: Learner, start: Reference) -> None:
     learner.load_state_dict(learner.state_dict() | {"weights": start.tensors, "position": 0.0, "progress": 0.0})
 
 
-def open_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
+def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
     """The rounds at their beginning. Raises `UserError` for a policy that cannot sample, and where there are no prompts."""
     prompts = parts.prompts()
     if spec.decoding.temperature <= 0 and spec.samples > 1:
         raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
     count = spec.prompts or len(prompts)  # of a round
     reward, price = parts.needed_reward(), spec.samples
-    plan = Plan(
+    plan = RoundsPlan(
         rounds=parts.run.labels.cap_rounds(spec.rounds, prompts=count, reward=reward, price=price),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
-        draw=partial(draw_round, spec, parts, prompts, count),
-        read=partial(read_round, spec, parts.policy, prompts),
+        draw=partial(draw_round_of_answers, spec, parts, prompts, count),
+        read=partial(read_round_of_answers, spec, parts.policy, prompts),
         barren=f"no right answer: none scores {spec.right:g}. "
         "Draw more samples a prompt, lower `right`, or start from a policy that is right at times.",
     )
     return Rounds(parts.run, plan)
 
 
-def draw_round(spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
+def draw_round_of_answers(
+    spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int
+) -> dict[str, Any]:
     """A round's right answers, `answers`: [prompt's id, text, truncated] each, and the mean score of all its answers."""
-    asked = asked_prompts(parts, prompts, number, count, spec.samples)
+    chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
-    rollout = roll_out(parts, parts.policy, asked, name, decoding=spec.decoding, group=spec.samples)
+    rollout = roll_out(parts, parts.policy, chosen, name, decoding=spec.decoding, group=spec.samples)
     answers = [
         [prompt.id, answer.text, answer.truncated]
-        for prompt, rows in zip(asked, rollout.groups(), strict=True)
-        for answer in right_answers(rollout.completions[rows], rollout.scores[rows].tolist(), spec.right, spec.most)
+        for prompt, rows in zip(chosen, rollout.groups(), strict=True)
+        for answer in keep_right(rollout.completions[rows], rollout.scores[rows].tolist(), spec.right, spec.most)
     ]
     return {"answers": answers, "reward": float(rollout.scores.mean())}
 
 
-def right_answers(
-    completions: Sequence[Completion], scores: Sequence[float], right: float, most: int
-) -> list[Completion]:
+def keep_right(completions: Sequence[Completion], scores: Sequence[float], right: float, most: int) -> list[Completion]:
     """The distinct answers that score `right` or more, in the order drawn, `most` of them at most."""
-    found = dict.fromkeys(answer for answer, score in zip(completions, scores, strict=True) if score >= right)
-    return list(found)[:most]
+    distinct = dict.fromkeys(answer for answer, score in zip(completions, scores, strict=True) if score >= right)
+    return list(distinct)[:most]
 
 
-def read_round(
+def read_round_of_answers(
     spec: ExpertIteration, policy: LanguageModel, prompts: list[Prompt], drawn: dict[str, Any]
 ) -> TokenBatch | None:
     """A round's right answers as ids; None where there is none."""

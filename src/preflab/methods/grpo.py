@@ -14,45 +14,61 @@ from torch import Tensor
 from preflab import ops
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive, Share
-from preflab.methods.base import Parts
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
-from preflab.methods.critic_free import Assessed, CriticFree, improve
-from preflab.methods.rollout import (
+from preflab.methods.shared.advantage import Assessed, improve
+from preflab.methods.shared.rollout import (
     Rollout,
-    asked_prompts,
-    joined,
-    no_variance,
+    count_groups,
+    join_rollouts,
     roll_out,
-    telling,
-    whole_groups,
+    share_without_variance,
+    take_prompts,
 )
 from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
 from preflab.types import Prompt
 
 
-class GRPO(CriticFree):
+class GRPO(Method):
     """The authors' values: 1024 answers a step, 64 to a prompt, one update a step, beta .04, learning rate 1e-6.
 
     Dr. GRPO (Liu et al. 2025): `normalise_std` false, `loss_average` constant. DAPO (Yu et al. 2025): `clip_high` .28,
     `loss_average` token, `kl_coefficient` 0, `dynamic_sampling` (prompts whose answers all score the same are replaced, in
     `most_draws` draws a step), and `overlong_window`: answers that reach into the last so many tokens lose up to
-    `overlong_penalty`, in the units of the shaped score; 0: none does."""
+    `overlong_penalty`, in the units of the shaped score; 0: none does.
+
+    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["grpo"] = "grpo"
+    steps: Count = 100
     rollouts: Count = 1024
     mini_batches: Count = 1
-    group: int = Field(default=64, ge=2)
-    loss_average: ops.LossAverage = "sequence"
+    epochs: Count = 1
+    decoding: Decoding = Decoding()
+    optim: Optim = Optim(learning_rate=1e-6)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: Positive | None = None
     kl_coefficient: float = Field(default=0.04, ge=0)
+    reward_scale: float = 1.0
+    reward_bias: float = 0.0
     reward_clip: Positive | None = None
     reference_ema: Share = 0.0
+    ratio_guard: Positive | None = 5.0
+    group: int = Field(default=64, ge=2)
+    loss_average: ops.LossAverage = "sequence"
+    truncated: Literal["score", "ignore"] = "score"
     normalise_std: bool = True
     dynamic_sampling: bool = False
     most_draws: Count = 10
     overlong_window: CountOrAll = 0
     overlong_penalty: float = Field(default=1.0, ge=0)
-    optim: Optim = Optim(learning_rate=1e-6)
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        count_groups(self.rollouts, self.group)
+        return self
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
@@ -61,44 +77,46 @@ class GRPO(CriticFree):
         return self
 
     def train(self, parts: Parts) -> LanguageModel:
-        draw = partial(draw_telling, self, parts) if self.dynamic_sampling else None
-        return improve(self, parts, partial(relative, self), kl_in_loss=True, draw=draw)
+        draw = partial(draw_differing, self, parts) if self.dynamic_sampling else None
+        return improve(self, parts, partial(gain_over_group, self), kl_in_loss=True, draw=draw)
 
     def cost(self, size: DataSize) -> Cost:
         """Dynamic sampling may draw and score up to `most_draws` times as many answers, which is not counted."""
         return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
-def relative(spec: GRPO, found: Assessed) -> Tensor:
+def gain_over_group(spec: GRPO, answers: Assessed) -> Tensor:
     """The group-relative advantage of each answer, at each of its tokens: [B,T]."""
-    scores = found.scores
+    scores = answers.scores
     if spec.overlong_window:
-        lengths, limit = found.rollout.batch.completion_lengths, spec.decoding.max_new_tokens
+        lengths, limit = answers.rollout.batch.completion_lengths, spec.decoding.max_new_tokens
         reach = ops.overlong(lengths, limit=limit, window=spec.overlong_window)
         scores = scores - spec.overlong_penalty * reach
-    return ops.over_tokens(ops.group_relative(scores, spec.group, normalise=spec.normalise_std), found.mask)
+    return ops.over_tokens(ops.group_relative(scores, spec.group, normalise=spec.normalise_std), answers.mask)
 
 
-def draw_telling(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> Rollout | None:
-    """Dynamic sampling (Yu et al. 2025, eq. 11): groups of equal scores are dropped, and as many other prompts asked, until
-    the step is full, `most_draws` are made or the labels are used. None where no group tells anything.
+def draw_differing(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> Rollout | None:
+    """Dynamic sampling (Yu et al. 2025, eq. 11): groups of equal scores are dropped and answers to as many other prompts are
+    drawn, until the step is full, `most_draws` are made or the labels are used. None where no group's scores differ.
 
     Draws are named by step and number, so that a resumed step makes the same. `drawn_reward`: the mean score of all that
-    was drawn, since the kept groups' own says nothing of the policy.
+    was drawn, since the mean of the kept groups does not describe the policy.
     """
-    wanted, kept, drawn = whole_groups(spec.rollouts, spec.group), list[Rollout](), list[Rollout]()
     affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
-    missing = wanted
+    kept, drawn = list[Rollout](), list[Rollout]()
+    needed = missing = count_groups(spec.rollouts, spec.group)
     while missing and len(drawn) < spec.most_draws and affordable() != 0:
         number = len(drawn)
-        asked = asked_prompts(parts, prompts, step * spec.most_draws + number, wanted, spec.group)[:missing]
-        drawn.append(
-            roll_out(parts, parts.policy, asked, "rollout", step, number, decoding=spec.decoding, group=spec.group)
+        chosen = take_prompts(parts, prompts, step * spec.most_draws + number, needed, price=spec.group)[:missing]
+        rollout = roll_out(
+            parts, parts.policy, chosen, "rollout", step, number, decoding=spec.decoding, group=spec.group
         )
-        found = telling(drawn[-1]).nonzero().flatten().tolist()
-        if found:
-            kept.append(drawn[-1].select(found))
-        missing -= len(found)
-    everything = joined(drawn)
-    parts.run.record.log({"no_variance": no_variance(everything), "drawn_reward": float(everything.scores.mean())})
-    return joined(kept) if kept else None
+        drawn.append(rollout)
+        differing = rollout.differing().nonzero().flatten().tolist()
+        if differing:
+            kept.append(rollout.select(differing))
+        missing -= len(differing)
+    everything = join_rollouts(drawn)
+    mean = float(everything.scores.mean())
+    parts.run.record.log({"no_variance": share_without_variance(everything), "drawn_reward": mean})
+    return join_rollouts(kept) if kept else None

@@ -53,10 +53,10 @@ class KTO(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Single answers as ids, each prompt with another's answer too; what the reference says of both, once.
-        answers = drawn_answers(parts, self.pairs)
-        data = with_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
-        partners = other_prompts(answers, lambda size: run.seeds.permute(size, "mismatched"))
-        others = with_reference(parts, policy, mismatched(data, partners, context=policy.context))
+        answers = draw_answers(parts, self.pairs)
+        data = add_answers_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
+        partners = find_partners(answers, lambda size: run.seeds.permute(size, "mismatched"))
+        others = add_answers_reference(parts, policy, mismatched(data, partners, context=policy.context))
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
@@ -103,7 +103,7 @@ class Labelled:
         return move_batch(self, device)
 
 
-def drawn_answers(parts: Parts, count: int) -> list[Rated]:
+def draw_answers(parts: Parts, count: int) -> list[Rated]:
     """The training answers, desirable ones first: the data's own, or `count` pairs taken apart. A pair, or an answer, costs a
     label. Raises `UserError` where there is nothing."""
     rated = parts.rated() if parts.rated is not None else ()
@@ -112,10 +112,10 @@ def drawn_answers(parts: Parts, count: int) -> list[Rated]:
     pairs = parts.buy(parts.preferences(), count)
     if not pairs:
         raise UserError("There are no preference pairs to train on.")
-    return taken_apart(pairs)
+    return take_apart(pairs)
 
 
-def taken_apart(pairs: Sequence[Preference]) -> list[Rated]:
+def take_apart(pairs: Sequence[Preference]) -> list[Rated]:
     """The chosen answers, then the rejected ones."""
     chosen = [Rated(pair.prompt, pair.chosen, True) for pair in pairs]
     return [*chosen, *(Rated(pair.prompt, pair.rejected, False) for pair in pairs)]
@@ -129,7 +129,7 @@ def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: 
     return Labelled(batch, desirable, torch.zeros(len(rows)))
 
 
-def other_prompts(answers: Sequence[Rated], shuffled: Callable[[int], Sequence[int]]) -> list[int]:
+def find_partners(answers: Sequence[Rated], shuffled: Callable[[int], Sequence[int]]) -> list[int]:
     """For each answer the next one of the same label, in a `shuffled` order of them, that has another prompt; `UserError`
     where there is none."""
     partners = [0] * len(answers)
@@ -157,7 +157,7 @@ def mismatched(data: Labelled, partners: Sequence[int], *, context: int) -> Labe
     return replace(data, batch=others, reference=torch.zeros(len(data)))
 
 
-def with_reference(parts: Parts, policy: LanguageModel, data: Labelled) -> Labelled:
+def add_answers_reference(parts: Parts, policy: LanguageModel, data: Labelled) -> Labelled:
     """The answers, whose reference is still 0, with the log-probabilities that `policy` gives them now; charged."""
     return replace(data, reference=log_ratios(parts, policy, data))
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
-from preflab.fields import Count, Share
-from preflab.losses.preference import REFERENCE_FREE
-from preflab.methods.base import Parts
+from preflab.fields import Count, Positive, Share
+from preflab.losses.preference import REFERENCE_FREE, preference_loss
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.dpo import PairLoss, pair_terms, with_reference
-from preflab.methods.pairs import Draw, draw_pairs
-from preflab.methods.rollout import NOTHING_LEARNT, asked_prompts
+from preflab.methods.dpo import add_reference, check_pair_loss, pair_terms
+from preflab.methods.pairs import PairDraw, draw_pairs
+from preflab.methods.shared.rollout import require_updates, take_prompts
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
@@ -28,20 +28,31 @@ from preflab.train.loop import Stateful
 from preflab.types import Preference
 
 
-class OnlineDPO(PairLoss):
+class OnlineDPO(Method):
     """The authors' values: two answers a prompt, 128 prompts a step, temperature .9, beta .1, learning rate 5e-7.
 
     `draw.samples` answers to each of `prompts` prompts, of which `draw.rule` makes pairs; an update for every `batch_size`
     of them. The reference is the starting policy; `reference_ema` lets it follow. A step whose answers all score the
-    same has no pair and no update. Under a compute budget `steps` gives way to it."""
+    same has no pair and no update. Under a compute budget `steps` gives way to it. `loss`, `beta`, `loss_settings` and
+    `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
+    loss: str = "sigmoid"
+    beta: Positive | None = None
+    loss_settings: dict[str, float] = {}
+    sft_coefficient: float = Field(default=0.0, ge=0)
+    batch_size: Count = 128
+    max_completion_tokens: Count = 1024
     steps: Count = 100
     prompts: Count = 128
-    draw: Draw = Draw(samples=2, rule="best-worst", decoding=Decoding(temperature=0.9))
-    batch_size: Count = 128
+    draw: PairDraw = PairDraw(samples=2, rule="best-worst", decoding=Decoding(temperature=0.9))
     reference_ema: Share = 0.0
     optim: Optim = Optim(learning_rate=5e-7)
+
+    @model_validator(mode="after")
+    def _loss_exists(self) -> Self:
+        check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        return self
 
     @model_validator(mode="after")
     def _refuse_what_gives_no_pair(self) -> Self:
@@ -57,20 +68,21 @@ class OnlineDPO(PairLoss):
         run, policy = parts.run, parts.policy
         prompts = parts.prompts()
         learner, reference = parts.learner(policy.model, self.optim), Reference(policy.model)
-        terms = partial(pair_terms, policy, self.objective(), self.sft_coefficient)
+        loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        terms = partial(pair_terms, policy, loss, self.sft_coefficient)
         state: dict[str, Stateful] = {"policy": learner}
         if self.reference_ema:
             state["reference"] = reference
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.draw.samples)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Pairs of the current policy's answers to the step's prompts.
-            asked = asked_prompts(parts, prompts, step, self.prompts, labels=self.draw.samples)
-            pairs = draw_pairs(self.draw, parts, policy, asked, name=f"step-{step:06d}")
+            chosen = take_prompts(parts, prompts, step, self.prompts, price=self.draw.samples)
+            pairs = draw_pairs(self.draw, parts, policy, chosen, name=f"step-{step:06d}")
             run.record.log({"pairs": len(pairs)})
             if not pairs:
                 continue
-            # 2. What the reference says of them.
-            data = self.seen_by(reference, parts, pairs)
+            # 2. Their log-probabilities under the reference.
+            data = self.collate(reference, parts, pairs)
             # 3. An update for every mini-batch.
             for start in range(0, len(data), self.batch_size):
                 batch = data.select(range(start, min(start + self.batch_size, len(data))))
@@ -78,17 +90,16 @@ class OnlineDPO(PairLoss):
             # 4. The reference follows the policy.
             if self.reference_ema:
                 reference.follow(self.reference_ema)
-        if not learner.updates:
-            raise UserError(NOTHING_LEARNT)
+        require_updates(learner.updates)
         return policy
 
-    def seen_by(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
+    def collate(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
         """The pairs as ids, with the reference's log-probabilities where the loss looks at them."""
         data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
         if self.loss in REFERENCE_FREE:
             return data
         with reference.active():
-            return with_reference(parts, parts.policy, data)
+            return add_reference(parts, parts.policy, data)
 
     def cost(self, size: DataSize) -> Cost:
         """At most one pair of each prompt (all pairs of a prompt's samples under the rule `all` are not counted)."""

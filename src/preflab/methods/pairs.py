@@ -16,22 +16,22 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.rollout import roll_out, score_answers
+from preflab.methods.shared.rollout import roll_out, score_answers
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
 from preflab.types import Completion, Preference, Prompt
 
-Rule = Literal["best-worst", "random", "all"]
+PairRule = Literal["best-worst", "random", "all"]
 
 
-class Draw(Spec):
+class PairDraw(Spec):
     """How pairs are drawn: `samples` a prompt (the paper: 5 on APPS); `rule`: best against worst, one random right
     against wrong, or all of them; `fill`: where no sample reaches `right`, a demonstration is the chosen answer (paper,
     Section 6)."""
 
     samples: Count = 5
-    rule: Rule = "random"
+    rule: PairRule = "random"
     right: FiniteFloat | None = None
     fill: bool = True
     decoding: Decoding = Decoding()
@@ -46,7 +46,7 @@ class Pairs(Method):
     prompts: CountOrAll = 0
     levels: tuple[str, ...] = ()
     flips: float = Field(default=0.0, ge=0, le=1)
-    draw: Draw = Draw()
+    draw: PairDraw = PairDraw()
 
     def train(self, parts: Parts) -> Sequence[Preference]:
         run = parts.run
@@ -74,7 +74,7 @@ class Pairs(Method):
 
 
 def draw_pairs(
-    draw: Draw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
+    draw: PairDraw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
 ) -> list[Preference]:
     """Samples of each prompt, scored by the run's reward and paired; ties are dropped, and prompts without a pair. A pair's
     margin is the gap of the scores that made it."""
@@ -82,17 +82,19 @@ def draw_pairs(
     rollout = roll_out(parts, policy, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
     # 2. Pair.
-    fills = right_demonstrations(draw, parts, prompts, scores, name)
+    fills = find_right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
     for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
         rng = parts.run.seeds.generator(name, "pair", i)
-        for chosen, rejected, gap in pair(draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng):
+        for chosen, rejected, gap in pair_answers(
+            draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng
+        ):
             pairs.append(Preference(prompt, chosen, rejected, margin=gap))
     return pairs
 
 
-def right_demonstrations(
-    draw: Draw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
+def find_right_demonstrations(
+    draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
     """The testbed's answer to each prompt none of whose samples is right, by the prompt's id; a wrong one (by the same
     reward, at a label each) is left out."""
@@ -108,14 +110,14 @@ def right_demonstrations(
     lacking = lacking if left is None else lacking[:left]
     if not lacking:
         return {}
-    found = [answers[prompt.id] for prompt in lacking]
-    judged = score_answers(parts, lacking, found, key=f"fills-{name}", own=False)
-    rows = zip(lacking, found, judged, strict=True)
+    demonstrations = [answers[prompt.id] for prompt in lacking]
+    fill_scores = score_answers(parts, lacking, demonstrations, key=f"fills-{name}", own=False)
+    rows = zip(lacking, demonstrations, fill_scores, strict=True)
     return {prompt.id: answer for prompt, answer, score in rows if score >= draw.right}
 
 
-def pair(
-    draw: Draw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
+def pair_answers(
+    draw: PairDraw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
 ) -> list[tuple[Completion, Completion, float]]:
     """(chosen, rejected, gap of their scores) of one prompt's samples. Equal scores make no pair; equal texts neither.
 
@@ -135,4 +137,4 @@ def pair(
         return pairs
     if draw.rule == "random":
         return [rng.choice(pairs)]
-    return [max(pairs, key=lambda found: found[2])]
+    return [max(pairs, key=lambda row: row[2])]

@@ -19,33 +19,55 @@ from preflab.batch import Experience
 from preflab.errors import UserError
 from preflab.fields import Count, Positive, Share
 from preflab.losses.policy import ppo_value_loss
-from preflab.methods.base import Parts
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.rollout import (
+from preflab.methods.shared.rollout import (
     Rollout,
-    asked_prompts,
-    mini_batches,
-    no_variance,
-    old_and_reference,
+    cut_mini_batches,
+    require_sampling,
     roll_out,
-    rollout_measures,
-    shaped,
-    training_prompts,
+    share_without_variance,
+    take_prompts,
 )
-from preflab.methods.surrogate import Surrogate, actor_terms
+from preflab.methods.shared.surrogate import (
+    actor_terms,
+    ask_old_and_reference,
+    make_guard,
+    measure_rollout,
+    shape_scores,
+)
 from preflab.models import forward
 from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
+from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim, Terms
 from preflab.train.loop import Stateful
 
 
-class PPO(Surrogate):
+class PPO(Method):
     """The paper's values (Section 7), its library's where it is silent [ReaL]. Top-k is off; the paper's presets use 200.
-    None turns a clip, the guard or the KL target off. Under a compute budget `steps` gives way to it."""
+    None turns a clip, the guard or the KL target off. Under a compute budget `steps` gives way to it.
+
+    `rollouts`: responses a step, one to each prompt; they are learned from in `mini_batches` shuffled parts, `epochs` times.
+    `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`.
+    `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`: see `make_guard`."""
 
     kind: Literal["ppo"] = "ppo"
+    steps: Count = 100
+    rollouts: Count = 512
+    mini_batches: Count = 4
+    epochs: Count = 1
+    decoding: Decoding = Decoding()
+    optim: Optim = Optim(learning_rate=1e-5)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: Positive | None = None
+    kl_coefficient: float = Field(default=0.1, ge=0)
+    reward_scale: float = 1.0
+    reward_bias: float = 0.0
+    reward_clip: Positive | None = 20.0
+    reference_ema: Share = 0.001
+    ratio_guard: Positive | None = 5.0
     gamma: Share = 1.0
     lam: Share = 1.0
     value_clip: Positive | None = 0.2
@@ -66,7 +88,8 @@ class PPO(Surrogate):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        prompts = training_prompts(self, parts)
+        require_sampling(self.decoding)
+        prompts = parts.prompts()
         value_model = open_critic(self, parts)
         actor, critic = parts.learner(policy.model, self.optim), parts.learner(value_model, self.critic_optim)
         reference, moments = Reference(policy.model), ops.RunningMoments(self.value_decay)
@@ -74,43 +97,45 @@ class PPO(Surrogate):
         state: dict[str, Stateful] = {"policy": actor, "critic": critic, "moments": moments, "kl": kl}
         if self.reference_ema:
             state["reference"] = reference
+        temperature, guard = self.decoding.temperature, make_guard(self.ratio_guard)
+        terms = partial(actor_terms, policy, clip=self.clip, clip_high=self.clip_high, temperature=temperature)
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=1)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Roll out: one response to each of the step's prompts, and its score.
-            asked = asked_prompts(parts, prompts, step, self.rollouts)
-            rollout = roll_out(parts, policy, asked, "rollout", step, decoding=self.decoding)
-            # 2. What reference and critic say of it; per-token rewards, advantages and returns.
-            experience = assess(self, parts, rollout, reference, value_model, moments, kl)
+            chosen = take_prompts(parts, prompts, step, self.rollouts, price=1)
+            rollout = roll_out(parts, policy, chosen, "rollout", step, decoding=self.decoding)
+            # 2. The reference's log-probabilities and the critic's values; per-token rewards, advantages and returns.
+            experience = assess_with_critic(self, parts, rollout, reference, value_model, moments, kl)
             run.meter.forward(critic.size, rollout.batch.tokens)
             # 3. The critic's units follow the returns; then both learn from shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
-            for rows in mini_batches(self, run, step, len(experience)):
+            for rows in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
                 batch = experience.select(rows)
                 tokens = float(batch.batch.completion_lengths.sum())
                 if step < self.critic_warmup:
                     actor.wait(run.progress)
                 else:
-                    loss = partial(actor_terms, self, policy)
-                    run.record.log(
-                        actor.step(batch, loss, count=tokens, progress=run.progress, guard=self.too_far), "policy/"
-                    )
+                    update = actor.step(batch, terms, count=tokens, progress=run.progress, guard=guard)
+                    run.record.log(update, "policy/")
                 loss = partial(critic_terms, self, value_model)
                 run.record.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
-            # 4. The KL coefficient adapts to the KL that was seen; the reference follows the policy.
-            seen = rollout_measures(rollout, experience.logprobs, experience.reference_logprobs)
-            run.record.log(
-                seen | {"no_variance": no_variance(rollout), "kl_coefficient": kl.coefficient, "skipped": actor.skipped}
-            )
-            kl.update(seen["kl"], len(experience))
+            # 4. The KL coefficient adapts to the rollout's KL; the reference follows the policy.
+            measures = measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
+            run.record.log(measures | {"no_variance": share_without_variance(rollout)})
+            run.record.log({"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
+            kl.update(measures["kl"], len(experience))
             if self.reference_ema:
                 reference.follow(self.reference_ema)
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer is drawn, scored, read by the reference and the critic, and both learn from it in each epoch."""
+        """Each answer is drawn, scored, read by the reference and the critic, and both learn from it in each epoch; the critic
+        alone during its warm-up."""
         answers = self.steps * self.rollouts
-        trained = self.epochs * answers
-        return Cost(drawn=answers, scored=answers, trained=trained, critic_trained=trained, forward=2 * answers)
+        trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
+        return Cost(
+            drawn=answers, scored=answers, trained=trained - waiting, critic_trained=trained, forward=2 * answers
+        )
 
 
 class KlController:
@@ -150,7 +175,7 @@ def open_critic(spec: PPO, parts: Parts) -> Critic:
     return make_critic(origin, seed=parts.run.seeds.derive("critic"))
 
 
-def assess(
+def assess_with_critic(
     spec: PPO,
     parts: Parts,
     rollout: Rollout,
@@ -164,25 +189,25 @@ def assess(
     A truncated response gets no score and bootstraps the value, or by choice counts as finished and is scored.
     """
     batch = rollout.batch
-    logprobs, reference_logprobs = old_and_reference(
+    logprobs, reference_logprobs = ask_old_and_reference(
         parts, parts.policy, reference, rollout.samples, temperature=spec.decoding.temperature
     )
-    seen = forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, parts.token_budget)
-    values = moments.restore(seen)
+    raw = forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, parts.token_budget)
+    values = moments.restore(raw)
     bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
-    scores = shaped(rollout.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
+    scores = shape_scores(rollout.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
     scores = torch.where(bootstrapped, torch.zeros_like(scores), scores)
     penalty = ops.kl_estimate(logprobs, reference_logprobs, spec.kl_estimator)
     rewards = ops.token_rewards(scores, penalty, batch.mask, coefficient=kl.coefficient)
-    found = ops.gae(rewards, values, batch.mask, bootstrapped, gamma=spec.gamma, lam=spec.lam)
-    advantages = ops.whiten(found.advantages, batch.mask) if spec.normalise_advantages else found.advantages
+    estimate = ops.gae(rewards, values, batch.mask, bootstrapped, gamma=spec.gamma, lam=spec.lam)
+    advantages = ops.whiten(estimate.advantages, batch.mask) if spec.normalise_advantages else estimate.advantages
     return Experience(
         batch=batch,
         logprobs=logprobs,
         reference_logprobs=reference_logprobs,
         advantages=advantages,
         values=values,
-        returns=found.returns,
+        returns=estimate.returns,
         kept=rollout.samples.kept,
     )
 

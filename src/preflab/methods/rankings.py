@@ -11,7 +11,7 @@ from preflab.errors import UserError
 from preflab.fields import CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.rollout import roll_out, score_answers
+from preflab.methods.shared.rollout import roll_out, score_answers
 from preflab.sampling.base import Decoding
 from preflab.types import Completion, Prompt, Ranking
 
@@ -40,13 +40,13 @@ class Rankings(Method):
         # 2. Sample and score.
         rollout = roll_out(parts, parts.policy, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
-        shown = scored_demonstrations(parts, chosen) if self.demonstration else {}
+        demonstrations = score_demonstrations(parts, chosen) if self.demonstration else {}
         # 3. Rank; a prompt whose answers all score the same teaches no order.
-        rankings = [
-            ranking(prompt, [*zip(rollout.completions[span], scores[span], strict=True), *shown.get(prompt.id, ())])
-            for prompt, span in zip(chosen, rollout.groups(), strict=True)
-        ]
-        kept = [found for found in rankings if len(set(found.scores)) > 1]
+        rankings: list[Ranking] = []
+        for prompt, span in zip(chosen, rollout.groups(), strict=True):
+            answers = [*zip(rollout.completions[span], scores[span], strict=True), *demonstrations.get(prompt.id, ())]
+            rankings.append(make_ranking(prompt, answers))
+        kept = [ranking for ranking in rankings if len(set(ranking.scores)) > 1]
         if not kept:
             raise UserError("No prompt has two answers of different score: there are no rankings to learn from.")
         return kept
@@ -57,16 +57,16 @@ class Rankings(Method):
         return Cost(drawn=prompts * self.samples, scored=prompts * (self.samples + self.demonstration))
 
 
-def scored_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
+def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
     """The testbed's answer to each prompt that has one, with its score, by the prompt's id."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
-    found = [answers[prompt.id] for prompt in answered]
-    scores = score_answers(parts, answered, found, key="demonstrations") if found else []
-    return {prompt.id: [(answer, score)] for prompt, answer, score in zip(answered, found, scores, strict=True)}
+    completions = [answers[prompt.id] for prompt in answered]
+    scores = score_answers(parts, answered, completions, key="demonstrations") if completions else []
+    return {prompt.id: [(answer, score)] for prompt, answer, score in zip(answered, completions, scores, strict=True)}
 
 
-def ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Ranking:
+def make_ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Ranking:
     """The answers with their scores; one that was drawn twice stands once."""
     distinct: dict[Completion, float] = {}
     for answer, score in answers:

@@ -14,27 +14,47 @@ from torch import Tensor
 
 from preflab import ops
 from preflab.errors import UserError
-from preflab.fields import Count, Share
-from preflab.methods.base import Parts
+from preflab.fields import Count, Positive, Share
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
-from preflab.methods.critic_free import Assessed, CriticFree, improve
+from preflab.methods.shared.advantage import Assessed, improve
+from preflab.methods.shared.rollout import count_groups
 from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
 
 
-class ReinforcePP(CriticFree):
+class ReinforcePP(Method):
     """The author's values: one answer a prompt, 256 a step in two updates, beta .01, learning rate 5e-7.
     `group_baseline` (REINFORCE++-baseline): each score less its group's mean first, for a `group` of several answers. The KL
-    stays in the reward there too, where the author's code makes it a loss of its own."""
+    stays in the reward there too, where the author's code makes it a loss of its own.
+
+    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["reinforce++"] = "reinforce++"
+    steps: Count = 100
     rollouts: Count = 256
     mini_batches: Count = 2
-    group: Count = 1
-    kl_coefficient: float = Field(default=0.01, ge=0)
-    reference_ema: Share = 0.0
-    group_baseline: bool = False
+    epochs: Count = 1
+    decoding: Decoding = Decoding()
     optim: Optim = Optim(learning_rate=5e-7)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: Positive | None = None
+    kl_coefficient: float = Field(default=0.01, ge=0)
+    reward_scale: float = 1.0
+    reward_bias: float = 0.0
+    reward_clip: Positive | None = 20.0
+    reference_ema: Share = 0.0
+    ratio_guard: Positive | None = 5.0
+    group: Count = 1
+    loss_average: ops.LossAverage = "token"
+    truncated: Literal["score", "ignore"] = "score"
+    group_baseline: bool = False
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        count_groups(self.rollouts, self.group)
+        return self
 
     @model_validator(mode="after")
     def _baseline_has_a_group(self) -> Self:
@@ -43,14 +63,14 @@ class ReinforcePP(CriticFree):
         return self
 
     def train(self, parts: Parts) -> LanguageModel:
-        return improve(self, parts, partial(to_go, self))
+        return improve(self, parts, partial(normalise_returns, self))
 
     def cost(self, size: DataSize) -> Cost:
         return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
-def to_go(spec: ReinforcePP, found: Assessed) -> Tensor:
+def normalise_returns(spec: ReinforcePP, answers: Assessed) -> Tensor:
     """The normalised return from each token on: [B,T]."""
-    scores = ops.group_relative(found.scores, spec.group, normalise=False) if spec.group_baseline else found.scores
-    rewards = ops.token_rewards(scores, found.kl, found.mask, coefficient=1.0)  # the KL has its coefficient
-    return ops.whiten(ops.returns_to_go(rewards, found.mask), found.mask)
+    scores = ops.group_relative(answers.scores, spec.group, normalise=False) if spec.group_baseline else answers.scores
+    rewards = ops.token_rewards(scores, answers.kl, answers.mask, coefficient=1.0)  # the KL has its coefficient
+    return ops.whiten(ops.returns_to_go(rewards, answers.mask), answers.mask)

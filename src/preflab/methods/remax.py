@@ -8,36 +8,56 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from preflab import ops
 from preflab.fields import Count, Positive, Share
-from preflab.methods.base import Parts
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
-from preflab.methods.critic_free import Assessed, CriticFree, improve
-from preflab.methods.rollout import roll_out, shaped
+from preflab.methods.shared.advantage import Assessed, improve
+from preflab.methods.shared.rollout import count_groups, roll_out
+from preflab.methods.shared.surrogate import shape_scores
 from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
 
 
-class ReMax(CriticFree):
+class ReMax(Method):
     """The authors' values: one answer a prompt beside the greedy one, one update a step, beta .05, learning rate 1e-6. Their
     code charges each token its own KL alone; here it has the KL to come, as the objective's gradient does. `rollouts` are
-    the answers that are learnt from, greedy ones not counted."""
+    the answers that are learned from, greedy ones not counted.
+
+    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["remax"] = "remax"
+    steps: Count = 100
+    rollouts: Count = 512
     mini_batches: Count = 1
-    group: Count = 1
+    epochs: Count = 1
+    decoding: Decoding = Decoding()
+    optim: Optim = Optim(learning_rate=1e-6)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: Positive | None = None
     kl_coefficient: float = Field(default=0.05, ge=0)
+    reward_scale: float = 1.0
+    reward_bias: float = 0.0
     reward_clip: Positive | None = None
     reference_ema: Share = 0.0
-    optim: Optim = Optim(learning_rate=1e-6)
+    ratio_guard: Positive | None = 5.0
+    group: Count = 1
+    loss_average: ops.LossAverage = "token"
+    truncated: Literal["score", "ignore"] = "score"
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        count_groups(self.rollouts, self.group)
+        return self
 
     def train(self, parts: Parts) -> LanguageModel:
-        return improve(self, parts, partial(above_greedy, self, parts), baselines=1)
+        return improve(self, parts, partial(gain_over_greedy, self, parts), baselines=1)
 
     def cost(self, size: DataSize) -> Cost:
         """The greedy answer to each prompt is drawn and scored beside those that are learned from."""
@@ -46,12 +66,12 @@ class ReMax(CriticFree):
         return replace(cost, drawn=answers, scored=answers)
 
 
-def above_greedy(spec: ReMax, parts: Parts, found: Assessed) -> Tensor:
+def gain_over_greedy(spec: ReMax, parts: Parts, answers: Assessed) -> Tensor:
     """Each answer's score less that of its prompt's greedy answer, less the KL from each token on: [B,T]."""
-    prompts = found.rollout.prompts[:: spec.group]
+    prompts = answers.rollout.prompts[:: spec.group]
     decoding = spec.decoding.model_copy(update={"temperature": 0.0})
-    greedy = roll_out(parts, parts.policy, prompts, "greedy", found.step, decoding=decoding)
+    greedy = roll_out(parts, parts.policy, prompts, "greedy", answers.step, decoding=decoding)
     parts.run.record.log({"greedy_reward": float(greedy.scores.mean())})
-    baseline = shaped(greedy.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
-    gain = found.scores - baseline.repeat_interleave(spec.group)
-    return ops.over_tokens(gain, found.mask) - ops.returns_to_go(found.kl, found.mask)
+    baseline = shape_scores(greedy.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
+    gain = answers.scores - baseline.repeat_interleave(spec.group)
+    return ops.over_tokens(gain, answers.mask) - ops.returns_to_go(answers.kl, answers.mask)

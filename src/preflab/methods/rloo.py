@@ -7,41 +7,60 @@ a whole is the action. The authors take one REINFORCE step; so does the clipped 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from preflab import ops
 from preflab.fields import Count, Positive, Share
-from preflab.methods.base import Parts
+from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
-from preflab.methods.critic_free import Assessed, CriticFree, improve
+from preflab.methods.shared.advantage import Assessed, improve
+from preflab.methods.shared.rollout import count_groups
 from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
 
 
-class RLOO(CriticFree):
+class RLOO(Method):
     """The authors' values on TL;DR: 4 answers a prompt, beta .03, learning rate 1e-6, 512 answers a step in two updates.
-    `loss_average` constant: a sum over tokens, as the log-probability of an answer is, up to one factor."""
+    `loss_average` constant: a sum over tokens, as the log-probability of an answer is, up to one factor.
+
+    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["rloo"] = "rloo"
+    steps: Count = 100
+    rollouts: Count = 512
     mini_batches: Count = 2
-    group: int = Field(default=4, ge=2)
-    loss_average: ops.LossAverage = "constant"
+    epochs: Count = 1
+    decoding: Decoding = Decoding()
+    optim: Optim = Optim(learning_rate=1e-6)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: Positive | None = None
     kl_coefficient: float = Field(default=0.03, ge=0)
+    reward_scale: float = 1.0
+    reward_bias: float = 0.0
     reward_clip: Positive | None = None
     reference_ema: Share = 0.0
-    optim: Optim = Optim(learning_rate=1e-6)
+    ratio_guard: Positive | None = 5.0
+    group: int = Field(default=4, ge=2)
+    loss_average: ops.LossAverage = "constant"
+    truncated: Literal["score", "ignore"] = "score"
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        count_groups(self.rollouts, self.group)
+        return self
 
     def train(self, parts: Parts) -> LanguageModel:
-        return improve(self, parts, partial(left_out, self))
+        return improve(self, parts, partial(gain_over_others, self))
 
     def cost(self, size: DataSize) -> Cost:
         return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
-def left_out(spec: RLOO, found: Assessed) -> Tensor:
+def gain_over_others(spec: RLOO, answers: Assessed) -> Tensor:
     """The leave-one-out advantage of each answer, its whole KL in its reward, at each of its tokens: [B,T]."""
-    rewards = found.scores - ops.sequence_sum(found.kl, found.mask)
-    return ops.over_tokens(ops.leave_one_out(rewards, spec.group), found.mask)
+    rewards = answers.scores - ops.sequence_sum(answers.kl, answers.mask)
+    return ops.over_tokens(ops.leave_one_out(rewards, spec.group), answers.mask)

@@ -19,7 +19,7 @@ from preflab.fields import Count, CountOrAll
 from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, passes_over
-from preflab.methods.held_out import held_out_measures
+from preflab.methods.shared.held_out import measure_held_out
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
 from preflab.models.lm import LanguageModel
@@ -66,7 +66,7 @@ class RM(Method):
         state = {"reward_model": learner, "length": length}
 
         def validate(lm: LanguageModel) -> Mapping[str, float]:
-            return held_out_measures(lm, held_out, parts.token_budget)
+            return measure_held_out(lm, held_out, parts.token_budget)
 
         for step in run.steps(total, state, policy=scorer, validate=validate):
             # 3. One update on the step's pairs, of the model and of the length's weight.

@@ -19,7 +19,7 @@ from preflab.errors import UserError
 from preflab.fields import Count
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.held_out import held_out_measures
+from preflab.methods.shared.held_out import measure_held_out
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 
@@ -51,7 +51,7 @@ class Warm(Method):
         # 2. Validate it.
         rows = parts.testbed.preferences("validation")
         held_out = collate_pairs(rows, scorer.encode, limit=self.max_completion_tokens)
-        validate = partial(held_out_measures, pairs=held_out, token_budget=parts.token_budget)
+        validate = partial(measure_held_out, pairs=held_out, token_budget=parts.token_budget)
         for _ in run.steps(1, {}, policy=scorer, validate=validate):
             run.record.log({"models": len(self.models)})
         return scorer

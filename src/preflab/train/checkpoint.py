@@ -31,11 +31,11 @@ def save(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> N
         tensors, values = flatten(tree)
         plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
         save_file(plain, aside / "tensors.safetensors")
-        faults.point("checkpoint.writing")
+        faults.pass_point("checkpoint.writing")
         write_json(aside / "values.json", values)
         write_json(aside / "checksums.json", {file.name: sha256(file) for file in sorted(aside.iterdir())})
-        faults.point("checkpoint.before-rename")
-    faults.point("checkpoint.after-rename")
+        faults.pass_point("checkpoint.before-rename")
+    faults.pass_point("checkpoint.after-rename")
     kept = [path for path in found(directory) if path.name <= target.name][-keep:]
     for other in directory.glob("step-*"):
         if other not in kept:

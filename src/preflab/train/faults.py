@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-POINTS = (
+FAULT_POINTS = (
     "rollout.before",
     "rollout.after",
     "update.after",
@@ -25,12 +25,12 @@ POINTS = (
 _passed: dict[str, int] = {}
 
 
-def point(name: str) -> None:
+def pass_point(name: str) -> None:
     """Dies here if the environment asks for it."""
-    wanted = os.environ.get("PREFLAB_FAULT")
-    if wanted is None:
+    setting = os.environ.get("PREFLAB_FAULT")
+    if setting is None:
         return
-    target, _, count = wanted.partition(":")
+    target, _, count = setting.partition(":")
     if target == name:
         _passed[name] = _passed.get(name, 0) + 1
         if _passed[name] == int(count or 1):

@@ -28,7 +28,7 @@ class Labels:
 
     def left(self, reward: Reward | None = None) -> int | None:
         """How many labels the budget still allows: of the data, or of `reward`."""
-        free = reward is not None and not getattr(reward, "buys_labels", True)
+        free = reward is not None and not reward.buys_labels
         if self.budget is None or self.budget.unit != "labels" or free:
             return None
         return max(0, int(self.budget.own - self.meter.used("labels")))

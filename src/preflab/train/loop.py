@@ -84,7 +84,7 @@ class Run:
                 started = time.monotonic()
                 self.record.begin_step()
                 yield step
-                faults.point("update.after")
+                faults.pass_point("update.after")
                 step += 1
                 self._advance(step)
                 if validate is not None and self.selection.due(self.progress):
@@ -147,7 +147,7 @@ class Run:
             self.progress = self._share(step)
 
     def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
-        faults.point("validation")
+        faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
         if self.selection.seen(self.progress, step, measures["score"]):

@@ -63,7 +63,7 @@ class RunRecord:
         )
         for sample in self.samples:
             self._files["samples"].write({"step": step, **sample})
-        faults.point("metrics.written")
+        faults.pass_point("metrics.written")
         self.write_timing({"step": step, "seconds": round(seconds, 4)})
         self._view.show(step, progress, self.values, counts)
 

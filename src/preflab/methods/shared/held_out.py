@@ -12,9 +12,10 @@ from preflab.losses.reward import bradley_terry_loss
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 
-BINS = 10  # of stated probability
+CALIBRATION_BINS = 10
 MARGIN_BINS = 5
-Table = list[dict[str, float]]
+Bins = list[dict[str, float]]
+"""A row for each bin, empty ones left out."""
 
 
 class PairScores(NamedTuple):
@@ -33,7 +34,7 @@ class PairScores(NamedTuple):
         return (self.margin > 0).double() + 0.5 * (self.margin == 0).double()
 
 
-def pair_scores(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
+def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
     """What the reward model gives both answers of each pair."""
 
     def of(rows: TokenBatch) -> Tensor:
@@ -43,50 +44,50 @@ def pair_scores(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> P
     return PairScores(*(forward.by_micro_batch(scorer.model, of, side, token_budget) for side in sides))
 
 
-def held_out_measures(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """`measures` of a reward model on pairs: the validation of every method that makes a reward model."""
-    return measures(pair_scores(scorer, pairs, token_budget))
+def measure_held_out(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
+    """`measure_order` of a reward model on pairs: the validation of every method that makes a reward model."""
+    return measure_order(score_pairs(scorer, pairs, token_budget))
 
 
-def measures(found: PairScores) -> dict[str, float]:
+def measure_order(scores: PairScores) -> dict[str, float]:
     """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the scores' mean and spread.
 
     Calibration: the gap between the stated sigmoid(|margin|) and the share of pairs so ordered.
     The score that selects checkpoints is minus the log-loss, which an over-confident model pays for.
     """
-    loss = float(bradley_terry_loss(found.chosen, found.rejected).mean())
-    gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in reliability(found))
-    both = torch.cat([found.chosen, found.rejected])
+    loss = float(bradley_terry_loss(scores.chosen, scores.rejected).mean())
+    gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in calibration_bins(scores))
+    both = torch.cat([scores.chosen, scores.rejected])
     return {
         "score": -loss,
-        "accuracy": float(found.right.mean()),
+        "accuracy": float(scores.right.mean()),
         "loss": loss,
-        "calibration_error": gaps / len(found.margin),
+        "calibration_error": gaps / len(scores.margin),
         "score_mean": float(both.mean()),
         "score_std": float(both.std()),
     }
 
 
-def reliability(found: PairScores) -> Table:
+def calibration_bins(scores: PairScores) -> Bins:
     """Pairs by the stated probability of the order that the model prefers, in ten equal bins of [1/2, 1]: mean `stated`,
     share `right`, `count`. Empty bins are left out."""
-    stated = torch.sigmoid(found.margin.abs())
-    bins = ((stated - 0.5) * 2 * BINS).long().clamp(max=BINS - 1)
+    stated = torch.sigmoid(scores.margin.abs())
+    bins = ((stated - 0.5) * 2 * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     return [
-        {"stated": float(stated[rows].mean()), "right": float(found.right[rows].mean()), "count": int(rows.sum())}
-        for rows in (bins == number for number in range(BINS))
+        {"stated": float(stated[rows].mean()), "right": float(scores.right[rows].mean()), "count": int(rows.sum())}
+        for rows in (bins == number for number in range(CALIBRATION_BINS))
         if rows.any()
     ]
 
 
-def by_margin(found: PairScores) -> Table:
+def accuracy_by_margin(scores: PairScores) -> Bins:
     """Accuracy by the stated |margin|, in five bins of equally many pairs, small margins first."""
-    order = found.margin.abs().argsort(stable=True)
+    order = scores.margin.abs().argsort(stable=True)
     return [
         {
-            "low": float(found.margin[rows].abs().min()),
-            "high": float(found.margin[rows].abs().max()),
-            "accuracy": float(found.right[rows].mean()),
+            "low": float(scores.margin[rows].abs().min()),
+            "high": float(scores.margin[rows].abs().max()),
+            "accuracy": float(scores.right[rows].mean()),
             "count": len(rows),
         }
         for rows in order.tensor_split(MARGIN_BINS)

@@ -24,7 +24,7 @@ Data = TypeVar("Data", bound=Rows)
 
 
 @dataclass(frozen=True)
-class Plan(Generic[Data]):
+class RoundsPlan(Generic[Data]):
     """What a method's rounds are. `rounds` of them, `epochs` passes over each one's data in batches of `batch_size`.
 
     `draw(number)`: a round's draw as JSON; it logs nothing, since a resumed run does not call it. `read(drawn)`: it as a
@@ -43,7 +43,7 @@ class Plan(Generic[Data]):
 class Rounds(Generic[Data]):
     """Which round it is and which of its updates is next."""
 
-    def __init__(self, run: Run, plan: Plan[Data]) -> None:
+    def __init__(self, run: Run, plan: RoundsPlan[Data]) -> None:
         self.run = run
         self.plan = plan
         self.number = -1
@@ -94,10 +94,10 @@ class Rounds(Generic[Data]):
 
     def _load(self) -> None:
         self.drawn = self.run.journal.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
-        found = self.plan.read(self.drawn)
-        if found is not None:
-            self.data = found
-        self.updates = 0 if found is None else self.plan.epochs * -(-len(found) // self.plan.batch_size)
+        data = self.plan.read(self.drawn)
+        if data is not None:
+            self.data = data
+        self.updates = 0 if data is None else self.plan.epochs * -(-len(data) // self.plan.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         return {"number": self.number, "update": self.update, "fruitful": self.fruitful}

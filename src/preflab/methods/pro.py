@@ -1,0 +1,56 @@
+"""PRO: each answer against all that are worse, and the best one is imitated (Song et al. 2024).
+
+A softmax over log-probabilities a token, at temperatures that the gaps of the scores set, - beta log pi(best) (see
+`losses.ranking`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from preflab.fields import Count, CountOrAll, Positive
+from preflab.losses.ranking import RankedLogprobs, pro_loss
+from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize, passes_over
+from preflab.methods.shared.rankings import imitate_rankings
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim
+
+
+class PRO(Method):
+    """Song et al. 2024: learning rate 5e-6, 2 epochs, batches of 112 prompts, SFT weight .05 (K - 1)^2. `score_scale`
+    multiplies the scores, whose gaps are one over the contrast's temperatures.
+
+    `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps the rankings: K
+    answers cost the K - 1 comparisons that order them. Under a compute budget `epochs` gives way to it."""
+
+    kind: Literal["pro"] = "pro"
+    rankings: CountOrAll = 0
+    epochs: Count = 2
+    batch_size: Count = 112
+    max_completion_tokens: Count = 1024
+    optim: Optim = Optim(learning_rate=5e-6)
+    score_scale: Positive = 1.0
+    sft_coefficient: float = Field(default=0.05, ge=0)
+
+    def loss(self, ranked: RankedLogprobs) -> Tensor:
+        """The loss's terms [B]."""
+        return pro_loss(ranked, scale=self.score_scale, sft_coefficient=self.sft_coefficient)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        return imitate_rankings(
+            parts,
+            self.loss,
+            rankings=self.rankings,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            max_completion_tokens=self.max_completion_tokens,
+            optim=self.optim,
+        )
+
+    def cost(self, size: DataSize) -> Cost:
+        """Every answer of each ranking, in each epoch."""
+        return Cost(trained=size.answers * passes_over(size.pairs, self.rankings, self.epochs))

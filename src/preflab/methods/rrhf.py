@@ -1,0 +1,53 @@
+"""RRHF: an answer that scores higher should be likelier a token, and the best one is imitated (Yuan et al. 2023).
+
+L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best; p is the log-probability a token (see `losses.ranking`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from preflab.fields import Count, CountOrAll
+from preflab.losses.ranking import RankedLogprobs, rrhf_loss
+from preflab.methods.base import Method, Parts
+from preflab.methods.cost import Cost, DataSize, passes_over
+from preflab.methods.shared.rankings import imitate_rankings
+from preflab.models.lm import LanguageModel
+from preflab.train.learner import Optim
+
+
+class RRHF(Method):
+    """Yuan et al. 2023: learning rate 2e-5, 3 epochs, batches of 64 prompts, linear to 0 after 3% of warm-up, SFT weight 1.
+
+    `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps the rankings: K
+    answers cost the K - 1 comparisons that order them. Under a compute budget `epochs` gives way to it."""
+
+    kind: Literal["rrhf"] = "rrhf"
+    rankings: CountOrAll = 0
+    epochs: Count = 3
+    batch_size: Count = 64
+    max_completion_tokens: Count = 1024
+    optim: Optim = Optim(learning_rate=2e-5, schedule="linear", warmup=0.03)
+    sft_coefficient: float = Field(default=1.0, ge=0)
+
+    def loss(self, ranked: RankedLogprobs) -> Tensor:
+        """The loss's terms [B]."""
+        return rrhf_loss(ranked, sft_coefficient=self.sft_coefficient)
+
+    def train(self, parts: Parts) -> LanguageModel:
+        return imitate_rankings(
+            parts,
+            self.loss,
+            rankings=self.rankings,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            max_completion_tokens=self.max_completion_tokens,
+            optim=self.optim,
+        )
+
+    def cost(self, size: DataSize) -> Cost:
+        """Every answer of each ranking, in each epoch."""
+        return Cost(trained=size.answers * passes_over(size.pairs, self.rankings, self.epochs))

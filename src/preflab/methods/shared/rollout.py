@@ -1,0 +1,184 @@
+"""The rollout: sample, score. Every method that learns from its own samples calls it, and nothing else samples.
+
+The prompts of a step, its mini-batches and what its record says of the answers are shared here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from preflab.batch import KeptTokens, TokenBatch
+from preflab.errors import UserError
+from preflab.methods.base import Parts
+from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding, Samples
+from preflab.train import faults
+from preflab.train.loop import Run
+from preflab.types import Completion, Prompt
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """`group` answers to each prompt, those of one prompt side by side; B rows in all.
+
+    `prompts`: the prompt of each row. `scores[B]`: as the reward gave them.
+    """
+
+    group: int
+    prompts: Sequence[Prompt]
+    samples: Samples
+    completions: Sequence[Completion]
+    scores: Tensor
+
+    @property
+    def batch(self) -> TokenBatch:
+        return self.samples.batch
+
+    def groups(self) -> list[slice]:
+        """The rows of each prompt."""
+        return [slice(start, start + self.group) for start in range(0, len(self.prompts), self.group)]
+
+    def differing(self) -> Tensor:
+        """Bool[P]: whether the scores of a prompt's answers differ."""
+        rows = self.scores.view(-1, self.group)
+        return (rows != rows[:, :1]).any(dim=1)
+
+    def select(self, groups: Sequence[int]) -> Rollout:
+        """The groups of these prompts, trimmed to their longest prompt and completion."""
+        rows = [row for group in groups for row in range(group * self.group, (group + 1) * self.group)]
+        index, samples = torch.tensor(rows), self.samples
+        batch = samples.batch.select(index)
+        longest = batch.completion_ids.shape[1]
+        kept = None if samples.kept is None else samples.kept.select(index, longest)
+        chosen = Samples(batch, samples.logprobs[index, :longest], kept, samples.exact)
+        prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
+        return Rollout(self.group, prompts, chosen, completions, self.scores[index])
+
+
+def count_groups(rollouts: int, group: int) -> int:
+    """How many prompts the answers of a step belong to; raises `UserError` where `group` does not divide `rollouts`."""
+    if rollouts % group:
+        raise UserError(f"{rollouts} rollouts a step are no whole number of groups of {group}: make it a multiple.")
+    return rollouts // group
+
+
+def require_sampling(decoding: Decoding) -> None:
+    """Raises `UserError` for a policy that cannot sample."""
+    if decoding.temperature <= 0:
+        raise UserError("The method samples from its policy: decoding.temperature must be above 0.")
+
+
+def require_updates(updates: int) -> None:
+    """Raises `UserError` where no step of the run made an update."""
+    if not updates:
+        raise UserError(
+            "No step had anything to learn from: every prompt's answers score the same. Ask more answers a prompt, or "
+            "start from a policy that is right at times."
+        )
+
+
+def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, *, price: int) -> list[Prompt]:
+    """The step's prompts: `count` of an endless series of shuffled passes, or as many as a labels budget still pays for
+    at `price` scores each."""
+    run = parts.run
+    affordable = run.labels.cap_prompts(count, reward=parts.needed_reward(), price=price)
+    return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
+
+
+def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[list[int]]:
+    """The rows of each mini-batch: every epoch a new shuffle, cut into `count` parts that differ by one row at most."""
+    count = min(count, size)
+    for epoch in range(epochs):
+        order = run.seeds.permute(size, "mini-batches", step, epoch)
+        yield from (order[part * size // count : (part + 1) * size // count] for part in range(count))
+
+
+def roll_out(
+    parts: Parts,
+    policy: LanguageModel,
+    prompts: Sequence[Prompt],
+    *name: str | int,
+    decoding: Decoding,
+    group: int = 1,
+) -> Rollout:
+    """`group` answers of the policy to each prompt, scored by the run's reward. `name` names the draw, once in a run."""
+    run = parts.run
+    faults.pass_point("rollout.before")
+    rows = [prompt for prompt in prompts for _ in range(group)]
+    ids = [encoded for prompt in prompts for encoded in [policy.encode_prompt(prompt)] * group]
+    seeds = [run.seeds.derive(*name, row) for row in range(len(rows))]
+    samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=decoding)
+    completions = policy.completions(samples.batch)
+    scores = score_answers(parts, rows, completions, key="-".join(["scores", *map(str, name)]))
+    faults.pass_point("rollout.after")
+    return Rollout(group, rows, samples, completions, torch.tensor(scores, dtype=torch.float32))
+
+
+def score_answers(
+    parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool = True
+) -> list[float]:
+    """The reward's scores. The journal keeps them under `key` where asking again could answer differently.
+
+    `own`: the policy wrote the answers. Then the first few go into the step's samples, and the verdicts into its measures.
+    """
+    record, reward = parts.run.record, parts.needed_reward()
+
+    def ask() -> list[float]:
+        scores = reward.score(prompts, completions)
+        if own:
+            record.verdicts.update(reward.outcomes)
+        return scores
+
+    scores = ask() if reward.deterministic else parts.run.journal.replay(key, ask)
+    if own:
+        record.show(prompts, completions, scores)
+    return scores
+
+
+def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
+    """Several rollouts of one policy and group size as one, in their order."""
+    batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
+    kept = [sample.kept for sample in samples if sample.kept is not None]
+    batch = TokenBatch(
+        prompt_ids=_stack([batch.prompt_ids.flip(1) for batch in batches]).flip(1),  # padded on the left
+        prompt_lengths=torch.cat([batch.prompt_lengths for batch in batches]),
+        completion_ids=_stack([batch.completion_ids for batch in batches]),
+        completion_lengths=torch.cat([batch.completion_lengths for batch in batches]),
+        truncated=torch.cat([batch.truncated for batch in batches]),
+    )
+    together = Samples(
+        batch,
+        _stack([sample.logprobs for sample in samples]),
+        KeptTokens(_stack([each.ids for each in kept]), _stack([each.counts for each in kept])) if kept else None,
+        all(sample.exact for sample in samples),
+    )
+    return Rollout(
+        rollouts[0].group,
+        [prompt for rollout in rollouts for prompt in rollout.prompts],
+        together,
+        [completion for rollout in rollouts for completion in rollout.completions],
+        torch.cat([rollout.scores for rollout in rollouts]),
+    )
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other, each padded with 0 at the end to the widest."""
+    shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
+    out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
+    start = 0
+    for tensor in tensors:
+        out[(slice(start, start + len(tensor)), *(slice(size) for size in tensor.shape[1:]))] = tensor
+        start += len(tensor)
+    return out
+
+
+def share_without_variance(rollout: Rollout) -> float:
+    """The share of prompts whose answers all score the same, and teach nothing by their difference; where each prompt has
+    one answer, whether the whole rollout does."""
+    if rollout.group == 1:
+        return float((rollout.scores == rollout.scores[0]).all())
+    return 1.0 - float(rollout.differing().float().mean())
