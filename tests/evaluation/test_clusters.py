@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from preflab.errors import UserError
 from preflab.evaluation.base import Grade
-from preflab.evaluation.clusters import Cluster, behaviours, changed, check_inputs, clustered, grouped, inputs
+from preflab.evaluation.clusters import (
+    Cluster,
+    change_value,
+    check_inputs,
+    compute_cluster_chance,
+    find_behaviours,
+    group_by_behaviour,
+    make_inputs,
+)
 from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
 from preflab.sandbox.answer import Recipe
@@ -51,29 +59,31 @@ def test_the_chance_is_that_of_every_choice(clusters: list[tuple[int, int]]) -> 
     """Protects the closed form: ties in the last round, clusters that run out, more submissions than programs."""
     made = [Cluster(*each) for each in clusters]
     for k in range(1, sum(size for size, _ in clusters) + 2):
-        assert clustered(made, k) == pytest.approx(by_enumeration(made, k)), k
+        assert compute_cluster_chance(made, k) == pytest.approx(by_enumeration(made, k)), k
 
 
 def test_the_largest_cluster_goes_first() -> None:
     """60 of 100 alike and right, 40 each on its own and wrong: one submission is right for certain, where a choice at random
     would be so with .6; nothing to submit is never right."""
-    assert clustered([Cluster(60, 60), *[Cluster(1, 0)] * 40], 1) == 1.0
-    assert clustered([Cluster(60, 0), *[Cluster(1, 1)] * 40], 1) == 0.0
-    assert clustered([Cluster(60, 0), *[Cluster(1, 1)] * 20, *[Cluster(1, 0)] * 20], 2) == pytest.approx(0.5)
-    assert clustered([], 3) == 0.0
+    assert compute_cluster_chance([Cluster(60, 60), *[Cluster(1, 0)] * 40], 1) == 1.0
+    assert compute_cluster_chance([Cluster(60, 0), *[Cluster(1, 1)] * 40], 1) == 0.0
+    assert compute_cluster_chance([Cluster(60, 0), *[Cluster(1, 1)] * 20, *[Cluster(1, 0)] * 20], 2) == pytest.approx(
+        0.5
+    )
+    assert compute_cluster_chance([], 3) == 0.0
 
 
 def test_inputs_are_the_tests_with_small_changes() -> None:
     """Protects from inputs of another form, which all programs fail alike: lines and words stay as many, values keep their
     types; the same seed makes the same inputs; nothing is expected of them."""
     tests = [Test("3\n1 -2 30\nabc\n", "x"), Test([[1, 2], "ab", {"a": True}], 3)]
-    made = inputs(tests, 50, seed=4)
-    assert made == inputs(tests, 50, seed=4) != inputs(tests, 50, seed=5)
+    made = make_inputs(tests, 50, seed=4)
+    assert made == make_inputs(tests, 50, seed=4) != make_inputs(tests, 50, seed=5)
     assert {test.output for test in made} == {""}
     texts = [test.input for test in made if isinstance(test.input, str)]
     assert len(set(texts)) > 10
     assert all([len(line.split()) for line in text.splitlines()] == [1, 3, 1] for text in texts)
-    long = changed("1" * 5000, random.Random(0))  # more digits than Python reads as a number
+    long = change_value("1" * 5000, random.Random(0))  # more digits than Python reads as a number
     assert len(long) == 5000 and set(long) <= {"0", "1"}
     values = [test.input for test in made if isinstance(test.input, list)]
     assert all([type(part) for part in value] == [list, str, dict] and len(value[0]) == 2 for value in values)
@@ -81,9 +91,9 @@ def test_inputs_are_the_tests_with_small_changes() -> None:
 
 def test_what_has_no_value_stays_as_it_is() -> None:
     drawn = random.Random(0)
-    assert [changed(value, drawn) for value in (None, [], {}, "", "+")] == [None, [], {}, "", "+"]
-    assert changed(True, drawn) is False
-    assert changed((1,), drawn) in {(-1,), (0,), (2,), (3,)}
+    assert [change_value(value, drawn) for value in (None, [], {}, "", "+")] == [None, [], {}, "", "+"]
+    assert change_value(True, drawn) is False
+    assert change_value((1,), drawn) in {(-1,), (0,), (2,), (3,)}
 
 
 class DoublingJudge(Judge):
@@ -115,9 +125,9 @@ def test_alike_is_what_prints_the_same_on_made_inputs() -> None:
     """Protects what a cluster is: on the public test (2 gives 4) three of the programs agree; on others squaring parts from
     doubling. What a program writes when it breaks parts nobody."""
     bed, programs = Doubling(), ["twice", "square", "sum", "crash", "crash"]
-    behaved = behaviours(bed, programs, [Test("2", "4")], 8, seed=0)
+    behaved = find_behaviours(bed, programs, [Test("2", "4")], 8, seed=0)
     assert behaved[0] == behaved[2] != behaved[1] and behaved[3] == behaved[4] == ("runtime-error",) * 8
-    alike = grouped(behaved, [True, False, True, False, False])
+    alike = group_by_behaviour(behaved, [True, False, True, False, False])
     assert sorted(alike) == [(1, 0), (2, 0), (2, 2)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from preflab.errors import UserError
 from preflab.evaluation.base import GradedPrompt
-from preflab.evaluation.clusters import behaviours, check_inputs, clustered, grouped
+from preflab.evaluation.clusters import check_inputs, compute_cluster_chance, find_behaviours, group_by_behaviour
 from preflab.evaluation.measures import k_at_n, pass_at_k
 from preflab.evaluation.settings import CLUSTERED, Evaluation
 from preflab.testbeds.base import Testbed
@@ -58,9 +58,9 @@ def submitted(
 def _by_clusters(
     spec: Evaluation, testbed: Testbed, tests: Sequence[Test], kept: Sequence[tuple[str, bool]], seed: int
 ) -> dict[str, float]:
-    behaved = behaviours(testbed, [text for text, _ in kept], tests, spec.clusters, seed)
-    alike = grouped(behaved, [good for _, good in kept])
-    return {f"{k}@{n}{CLUSTERED}": clustered(alike, k) for k, n in spec.submissions}
+    behaved = find_behaviours(testbed, [text for text, _ in kept], tests, spec.clusters, seed)
+    alike = group_by_behaviour(behaved, [good for _, good in kept])
+    return {f"{k}@{n}{CLUSTERED}": compute_cluster_chance(alike, k) for k, n in spec.submissions}
 
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:

@@ -60,18 +60,5 @@ class Bare(Walls):
         words = [sys.executable if word == INNER_PYTHON else "SOURCE" if word == INNER_SOURCE else word for word in run]
         environment = [f"{name}={value}" for name, value in INNER_ENVIRONMENT.items() if name != "PATH"]
         numbers = map(str, (self.home.name, fds.source, fds.status, fds.hold, limits.disk_mb * MEGABYTE))
-        return StartCommand(
-            [
-                "/usr/bin/env",
-                "-i",
-                "PATH=/bin:/usr/bin",
-                *environment,
-                sys.executable,
-                "-I",
-                "-c",
-                _LAUNCHER,
-                *numbers,
-                *words,
-            ],
-            None,
-        )
+        clean = ("/usr/bin/env", "-i", "PATH=/bin:/usr/bin", *environment)
+        return StartCommand([*clean, sys.executable, "-I", "-c", _LAUNCHER, *numbers, *words], None)

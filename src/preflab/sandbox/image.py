@@ -27,16 +27,8 @@ from preflab.sandbox.walls import INNER_PYTHON
 SANDBOX_PACKAGES = ("sortedcontainers",)
 """What programs may import beside the standard library: pure Python that LeetCode has and reference solutions use."""
 _GUEST_FILES = ("guest.py", "checker.py", "line.py", "wire.py")
-_LEFT_OUT_NAMES = (
-    "site-packages",
-    "test",
-    "tests",
-    "idlelib",
-    "tkinter",
-    "turtledemo",
-    "ensurepip",
-    "lib2to3",
-    "__pycache__",
+_LEFT_OUT_NAMES = frozenset(
+    ["site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__"]
 )
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
