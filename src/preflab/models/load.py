@@ -19,15 +19,7 @@ if TYPE_CHECKING:
     from preflab.models.lm import LanguageModel
 
 HUB_PATIENCE = 8.0  # seconds to wait for a hub that does not answer
-MODEL_FILES: tuple[str, ...] = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.json",
-    "*.jinja",
-    "*.model",
-    "merges.txt",
-    "vocab.txt",
-)
+MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
 def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:

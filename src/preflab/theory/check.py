@@ -129,12 +129,8 @@ def _tabulate_responses(trials: Trials) -> FindingTable:
     return FindingTable(
         title="Mass moved onto each uncovered response",
         columns=(
-            "uncovered response",
-            "tried",
-            "DPO minimisers",
-            "outside PPO's class",
-            "inside",
-            "largest KL from pi_ref",
+            *("uncovered response", "tried", "DPO minimisers"),
+            *("outside PPO's class", "inside", "largest KL from pi_ref"),
         ),
         rows=(count("pi_ref = 0", zero), count("pi_ref > 0", trials.uncovered & ~zero)),
         note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its "
