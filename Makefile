@@ -49,6 +49,7 @@ check: install
 	@$(BIN)/pyright --project pyproject.toml
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/walk.py
+	@$(BIN)/python scripts/names.py
 
 docs: install
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -38,6 +38,7 @@ TITLES = {
 }
 
 ALIKE: Mapping[tuple[str, str], str] = {
+    ("arm/match.py:Match", "arm/spec.py:Arm"): "a match is opened on the testbed, seed and device of its arms",
     ("analysis/record/declared.py:PaperTable", "theory/finding.py:FindingTable"): "a theory's page knows no study",
     (
         "batch.py:Experience",

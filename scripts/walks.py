@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=50, files=19, lines=1990, hops=37, climbs=19),
+        limits=Counts(stops=48, files=19, lines=1970, hops=36, climbs=18),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -103,7 +103,7 @@ WALKS = (
         "rollout",
         "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
         before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
-        limits=Counts(stops=72, files=23, lines=2131, hops=56, climbs=35),
+        limits=Counts(stops=72, files=23, lines=2110, hops=56, climbs=34),
         visits="""
             methods/ppo.py: PPO.train
             methods/shared/rollout.py: require_sampling
@@ -168,7 +168,7 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=73, files=25, lines=2250, hops=55, climbs=31),
+        limits=Counts(stops=73, files=25, lines=2180, hops=55, climbs=31),
         visits="""
             arm/process.py: run_arm
             spec.py: read_spec, read_data, parse_spec
@@ -232,7 +232,7 @@ WALKS = (
         "study",
         "from a study file to its report (preflab study FILE)",
         before=Counts(stops=116, files=32, lines=3491, hops=78, climbs=47),
-        limits=Counts(stops=107, files=38, lines=3550, hops=75, climbs=38),
+        limits=Counts(stops=107, files=38, lines=3520, hops=75, climbs=38),
         visits="""
             cli/__init__.py: main, run_command, find_command
             cli/command.py: CliCommand.start, CliCommand.parser
@@ -316,7 +316,7 @@ WALKS = (
         "program",
         "from a completion to its verdict (evaluator hidden-tests, a program that reads standard input)",
         before=Counts(stops=28, files=8, lines=928, hops=10, climbs=3),
-        limits=Counts(stops=29, files=6, lines=900, hops=8, climbs=3),
+        limits=Counts(stops=29, files=6, lines=870, hops=8, climbs=3),
         visits="""
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
             sandbox/judging.py: Judge.__call__ as judge, SandboxJudge.judge_once

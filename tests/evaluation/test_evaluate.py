@@ -114,7 +114,7 @@ class Evaluator(EvaluatorBase):
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         self.given.append((split, [p.id for p in prompts], [c.text for c in completions]))
         liked = "0.2" if split == "validation" else "1.0"
-        return [Grade(float(c.text.startswith(liked)), outcome=c.text.split()[0]) for c in completions]
+        return [Grade(float(c.text.startswith(liked)), Verdict(c.text.split()[0], ())) for c in completions]
 
 
 def seed_for(*name: str | int) -> int:
@@ -438,7 +438,7 @@ def test_hidden_tests_decide() -> None:
     with HiddenTests().open(Context(testbed=bed)) as evaluator:
         prompts = bed.prompts("test")[:2]
         grades = evaluator.grade("test", prompts, [Completion("1.0 3"), Completion("1.0 4")])
-        assert [(grade.score, grade.outcome, grade.passed) for grade in grades] == [
+        assert [(grade.score, grade.verdict.outcome, grade.verdict.passed) for grade in grades] == [
             (1.0, "passed", (True,)),
             (0.0, "failed", (False,)),
         ]

@@ -15,7 +15,7 @@ from preflab.study.watch import Watch, progress
 
 
 def task(directory: Path) -> PlannedRun:
-    return PlannedRun("dpo", 3, cast("Any", None), directory, ())
+    return PlannedRun(name="dpo", seed=3, arm=cast("Any", None), directory=directory, needs=())
 
 
 def write(directory: Path, step: int) -> None:

@@ -41,7 +41,9 @@ def pairwise_result(
         names=(first, second),
         family=family,
     )
-    ends = {end: None if (value := getattr(difference, end)) is None else EVEN + value for end in ("low", "high")}
+    shifted = {"estimate": EVEN + difference.difference}
+    if difference.low is not None and difference.high is not None:
+        shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}
     outcomes = [each for result in results for row in result["problems"].values() for each in row["outcomes"]]
     return PairwiseResult(
         name=name,
@@ -49,10 +51,7 @@ def pairwise_result(
         measure=measure,
         first=first,
         second=second,
-        win_rate=Interval.model_validate(
-            {field: getattr(difference, field) for field in Interval.model_fields}
-            | {"estimate": EVEN + difference.difference, **ends}
-        ),
+        win_rate=Interval.model_validate(difference.model_dump(include=set(Interval.model_fields)) | shifted),
         ties=mean([float(each == EVEN) for each in outcomes]) if outcomes else None,
         p_value=difference.p_value,
         family=family,

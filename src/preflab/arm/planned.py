@@ -12,6 +12,7 @@ from preflab.arm.spec import Arm, stages_needed
 RESULT = "result.json"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Planned(ABC):
     """A run of a study. `needs`: the runs whose products it uses. `waits`: the evaluators' runs."""
 
@@ -19,7 +20,7 @@ class Planned(ABC):
     seed: int
     directory: Path
     needs: tuple[Path, ...]
-    waits: tuple[Path, ...]
+    waits: tuple[Path, ...] = ()
 
     @property
     @abstractmethod
@@ -44,19 +45,14 @@ class Planned(ABC):
         return f"{self.name} (seed {self.seed})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlannedRun(Planned):
     """An arm (without the budget's `charged`, which is known once its stages are done) and its directory.
 
     What it `needs` is charged to it; what it `waits` for is not.
     """
 
-    name: str
-    seed: int
     arm: Arm
-    directory: Path
-    needs: tuple[Path, ...]
-    waits: tuple[Path, ...] = ()
 
     @property
     def spec(self) -> Arm:
@@ -72,16 +68,11 @@ class PlannedRun(Planned):
         return {need for need in self.needs if need.name in direct} | set(self.waits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlannedMatch(Planned):
     """A match and its directory; it needs its two arms."""
 
-    name: str
-    seed: int
     match: Match
-    directory: Path
-    needs: tuple[Path, ...]
-    waits: tuple[Path, ...] = ()
 
     @property
     def spec(self) -> Match:

@@ -6,24 +6,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from preflab.errors import UserError
 from preflab.evaluation.measure import REWARD, Measure
 from preflab.evaluation.settings import Evaluation
 from preflab.spec import Context, HoldsModels
-from preflab.types import Completion, Prompt, Split
+from preflab.types import Completion, Prompt, Split, Verdict
+
+NOTHING_RUN = Verdict("", ())
+"""The verdict on an answer that is not a program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """One completion's `score`, its value of the evaluator's first measure; `values`: of the further ones, by name; for
-    programs the outcome, which tests passed, and the first that failed."""
+    """One completion's `score`, its value of the evaluator's first measure; `values`: of the further ones, by name; the judge's
+    `verdict` on a program."""
 
     score: float
-    outcome: str = ""
-    passed: tuple[bool, ...] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    verdict: Verdict = NOTHING_RUN
     values: Mapping[str, float] = field(default_factory=dict[str, float])
 
 

@@ -228,7 +228,7 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
     }
     outcomes: dict[str, int] = {}
     for grade in graded.grades:
-        outcomes[grade.outcome] = outcomes.get(grade.outcome, 0) + 1
+        outcomes[grade.verdict.outcome] = outcomes.get(grade.verdict.outcome, 0) + 1
     return {"measures": measures, "problems": problems, "outcomes": outcomes}
 
 
@@ -292,7 +292,7 @@ def shown(graded: Graded, index: int) -> dict[str, Any]:
         "text": answer.text,
         "truncated": answer.truncated,
         "score": grade.score,
-        "outcome": grade.outcome,
-        "passed": list(grade.passed),
-        "detail": dict(grade.detail),
+        "outcome": grade.verdict.outcome,
+        "passed": list(grade.verdict.passed),
+        "detail": dict(grade.verdict.detail),
     }

@@ -41,7 +41,7 @@ class HiddenTestsEvaluator(Evaluator):
             raise UserError(f"Problem {missing[0]!r} has no hidden tests in the split {split!r}.")
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         verdicts = self.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
-        return [Grade(float(v.correct), v.outcome, v.passed, v.detail) for v in verdicts]
+        return [Grade(float(verdict.correct), verdict) for verdict in verdicts]
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
         """pass@k, and k@n where the settings ask for it."""

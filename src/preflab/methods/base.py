@@ -28,7 +28,7 @@ from preflab.train.loop import Run
 from preflab.types import Preference, Prompt, Ranking, Rated, of_two
 
 Validate = Callable[[LanguageModel], Mapping[str, float]]
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Parts:
             return self.ranked()
         return [of_two(pair) for pair in self.preferences()]
 
-    def buy(self, rows: Sequence[Row], count: int, price: Callable[[Row], int] = lambda row: 1) -> list[Row]:
+    def buy(self, rows: Sequence[_Row], count: int, price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
         """`count` of the training rows, drawn once for the run (0: all), at `price(row)` labels each: under one seed every
         method draws the same. Rows cost nothing where the stage that made them has paid; a labels budget caps them."""
         chosen = self.run.seeds.draw(rows, count, "pairs")

@@ -53,7 +53,7 @@ class KTO(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Single answers as ids, each prompt with another's answer too; what the reference says of both, once.
-        answers = draw_answers(parts, self.pairs)
+        answers = draw_labelled(parts, self.pairs)
         data = add_answers_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
         partners = find_partners(answers, lambda size: run.seeds.permute(size, "mismatched"))
         others = add_answers_reference(parts, policy, mismatched(data, partners, context=policy.context))
@@ -103,7 +103,7 @@ class Labelled:
         return move_batch(self, device)
 
 
-def draw_answers(parts: Parts, count: int) -> list[Rated]:
+def draw_labelled(parts: Parts, count: int) -> list[Rated]:
     """The training answers, desirable ones first: the data's own, or `count` pairs taken apart. A pair, or an answer, costs a
     label. Raises `UserError` where there is nothing."""
     rated = parts.rated() if parts.rated is not None else ()

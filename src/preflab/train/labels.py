@@ -15,7 +15,7 @@ from preflab.meter import Meter
 from preflab.rewards.base import Reward
 from preflab.train.settings import Budget
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 class Labels:
@@ -33,7 +33,7 @@ class Labels:
             return None
         return max(0, int(self.budget.own - self.meter.used("labels")))
 
-    def buy(self, rows: Sequence[Row], price: Callable[[Row], int] = lambda row: 1) -> list[Row]:
+    def buy(self, rows: Sequence[_Row], price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
         """As many of the first rows as the budget pays for, at `price(row)` labels each; they are charged."""
         costs, left = list(accumulate(price(row) for row in rows)), self.left()
         count = len(costs) if left is None else sum(cost <= left for cost in costs)

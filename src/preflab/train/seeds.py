@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from preflab.errors import UserError
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 class Seeds:
@@ -37,7 +37,7 @@ class Seeds:
         self.generator(*name).shuffle(order)
         return order
 
-    def draw(self, rows: Sequence[Row], count: int, name: str) -> list[Row]:
+    def draw(self, rows: Sequence[_Row], count: int, name: str) -> list[_Row]:
         """`count` of the rows, drawn once for the run; all of them where `count` is 0. Raises `UserError` where there are
         fewer, because arms that are to learn from equally many would not."""
         if count > len(rows):
