@@ -202,20 +202,20 @@ WALKS = (
             methods/base.py: Parts
             methods/dpo.py: DPO.train
             train/loop.py: Run.steps, Run._restore
-            train/checkpoint.py: load_newest
+            train/checkpoint.py: read_newest_checkpoint
             train/loop.py: Run._look
             evaluation/evaluate.py: look, draw
             sampling/native.py: NativeSampler.sample
             models/lm.py: LanguageModel.completions
             evaluation/hidden_tests.py: HiddenTestsEvaluator.grade
             evaluation/evaluate.py: divergence
-            train/selection.py: Selection.seen
+            train/selection.py: Selection.note
             train/files.py: new_directory
             train/loop.py: Run._write
             train/record.py: RunRecord.write_step
             train/files.py: Lines.write
             train/loop.py: Run._keep, Run.checkpoint
-            train/checkpoint.py: save
+            train/checkpoint.py: write_checkpoint
             train/loop.py: Run._take_best
             arm/execute.py: save_product
             models/lm.py: LanguageModel.save

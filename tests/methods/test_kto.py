@@ -23,7 +23,7 @@ from preflab.methods.kto import (
     find_partners,
     labelled_terms,
     log_ratios,
-    mismatched,
+    mismatch,
     take_apart,
 )
 from preflab.models import forward
@@ -80,7 +80,7 @@ def test_reference_point_by_hand(tmp_path: Path) -> None:
     policy = untrained()
     partners = [*range(1, 8), 0, *range(9, 16), 8]
     with opened(tmp_path, policy) as parts:
-        others = add_answers_reference(parts, policy, mismatched(labelled(policy), partners, context=policy.context))
+        others = add_answers_reference(parts, policy, mismatch(labelled(policy), partners, context=policy.context))
         with torch.no_grad():
             before = forward.sequence_logprobs(policy.model, others.batch)
             for parameter in policy.model.parameters():
@@ -122,7 +122,7 @@ def test_mismatched_answers_fit_the_context() -> None:
     ]
     data = collate_labelled(take_apart(pairs), policy, limit=20)
     assert int(data.batch.prompt_lengths[0] + data.batch.completion_lengths[1]) > 20
-    others = mismatched(data, [1, 0, 3, 2], context=20)
+    others = mismatch(data, [1, 0, 3, 2], context=20)
     assert int(others.lengths.max()) == 20
     assert others.batch.truncated.tolist() == [True, False, False, False]
 

@@ -39,7 +39,7 @@ def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]
     """Protects from the known defect that optimizers and value normalisation are lost: both Adams, both schedules, the
     moments of the values, the KL coefficient and the moving reference are in the checkpoint, as they are at the end."""
     found = train(EVERYTHING, checkpoint_seconds=0)
-    tree = checkpoint.load_newest(found.directory / "checkpoints")
+    tree = checkpoint.read_newest_checkpoint(found.directory / "checkpoints")
     assert tree is not None and tree["step"] == 4
     for learner, name in zip(found.learners, ("policy", "critic"), strict=True):
         saved = tree[name]
@@ -58,7 +58,9 @@ def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]
 
 def test_a_frozen_reference_is_not_in_the_checkpoint(train: Callable[..., Any]) -> None:
     """At eta 0 it is the start itself, which a resumed run has."""
-    tree = checkpoint.load_newest(train(small(reference_ema=0.0), checkpoint_seconds=0).directory / "checkpoints")
+    tree = checkpoint.read_newest_checkpoint(
+        train(small(reference_ema=0.0), checkpoint_seconds=0).directory / "checkpoints"
+    )
     assert tree is not None and "reference" not in tree
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
-from preflab.methods.rm import RM, Length, bt
+from preflab.methods.rm import RM, LengthWeight, bradley_terry_terms
 from preflab.methods.shared.held_out import measure_held_out, score_pairs
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
@@ -29,7 +29,7 @@ def test_terms() -> None:
     toy = Toy()
     scorer = make_reward_model(policy, seed=0)
     pairs = collate_pairs(toy.preferences("train"), scorer.encode, limit=8)
-    terms = bt(scorer, pairs)
+    terms = bradley_terry_terms(scorer, pairs)
     margin = forward.scores(scorer.model, pairs.chosen) - forward.scores(scorer.model, pairs.rejected)
     assert terms.mask is None
     torch.testing.assert_close(terms.terms, torch.log1p(torch.exp(-margin)))
@@ -155,10 +155,10 @@ def test_the_lengths_weight_follows_the_gradient() -> None:
     scorer = make_reward_model(policy, seed=0)
     pairs = collate_pairs(Long().preferences("train"), scorer.encode, limit=16)
     pairs = replace(pairs, margins=torch.full((len(pairs),), 0.5), probabilities=torch.full((len(pairs),), 0.8))
-    length, losses = Length(pairs, on=True), []
+    length, losses = LengthWeight(pairs, on=True), []
     for weight in (0.699, 0.7, 0.701):
         length.load_state_dict({"weight": weight})
-        losses.append(bt(scorer, pairs, length=length, smoothing=0.1))
+        losses.append(bradley_terry_terms(scorer, pairs, length=length, smoothing=0.1))
     slope = (losses[2].terms - losses[0].terms) / 0.002
     torch.testing.assert_close(losses[1].stats["length_gradient"], slope, atol=2e-3, rtol=0)
     length.load_state_dict({"weight": 0.7})

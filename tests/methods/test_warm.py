@@ -12,7 +12,7 @@ from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.methods.rm import RM
 from preflab.methods.shared.held_out import measure_held_out
-from preflab.methods.warm import Warm, averaged
+from preflab.methods.warm import Warm, average_models
 from preflab.models import tiny
 from preflab.models.heads import load_reward_model, make_reward_model
 from preflab.train.learner import Optim
@@ -31,9 +31,9 @@ def test_the_mean_of_the_weights(tmp_path: Path) -> None:
     """Protects the formula: every weight, head included, is the plain mean over three models; one model is its own mean."""
     paths = saved(tmp_path, 0, 1, 2)
     members = [dict(load_reward_model(path).model.named_parameters()) for path in paths]
-    for name, weight in averaged(paths).model.named_parameters():
+    for name, weight in average_models(paths).model.named_parameters():
         torch.testing.assert_close(weight, torch.stack([member[name] for member in members]).mean(dim=0))
-    same = dict(averaged([paths[0], paths[0]]).model.named_parameters())
+    same = dict(average_models([paths[0], paths[0]]).model.named_parameters())
     assert all(torch.equal(weight, members[0][name]) for name, weight in same.items())
 
 
@@ -63,13 +63,13 @@ def test_models_that_have_no_mean(tmp_path: Path) -> None:
     make_reward_model(tiny.make_tiny(SHAPE.model_copy(update={"words": words}), seed=0), seed=0).save(other)
     for path in (wide, other):
         with pytest.raises(UserError, match="cannot be averaged"):
-            averaged([first, path])
+            average_models([first, path])
     apart = tmp_path / "apart"
     make_reward_model(tiny.make_tiny(SHAPE, seed=0), seed=1).save(apart)
     with pytest.raises(UserError, match="did not start from one head"):
-        averaged([first, apart])
+        average_models([first, apart])
     untrained().save(tmp_path / "policy")
     with pytest.raises(UserError, match="not a reward model"):
-        averaged([first, tmp_path / "policy"])
+        average_models([first, tmp_path / "policy"])
     with pytest.raises(ValueError, match="models"):
         Warm(models=("a",))

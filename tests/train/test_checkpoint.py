@@ -16,7 +16,7 @@ from torch import Tensor
 
 from preflab.errors import UserError
 from preflab.train import checkpoint, files
-from preflab.train.checkpoint import flatten, found, load_newest, save, unflatten
+from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_checkpoint, unflatten, write_checkpoint
 from preflab.train.directory import claim, clear, locked
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
 
@@ -53,8 +53,8 @@ def test_flatten_and_back(data: dict[str, Any]) -> None:
 def test_saved_and_loaded(tmp_path: Path) -> None:
     """Protects resume: dtypes, scalars and views survive the disk; an empty state leaves no trace."""
     odd = {"step": torch.tensor(3.0), "half": torch.ones(2, dtype=torch.bfloat16), "view": torch.arange(6).view(2, 3).T}
-    save(tmp_path, 5, {**tree(5), "odd": odd}, keep=1)
-    loaded = load_newest(tmp_path)
+    write_checkpoint(tmp_path, 5, {**tree(5), "odd": odd}, keep=1)
+    loaded = read_newest_checkpoint(tmp_path)
     assert loaded is not None
     assert same(loaded["odd"], odd)
     assert "adam" not in loaded["policy"] and loaded["best"] is None and loaded["step"] == 5
@@ -62,22 +62,22 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_nothing_saved_yet(tmp_path: Path) -> None:
     """Protects a fresh start: no directory, or one with a half-written checkpoint only, is no checkpoint."""
-    assert load_newest(tmp_path / "checkpoints") is None
+    assert read_newest_checkpoint(tmp_path / "checkpoints") is None
     (tmp_path / "step-00000001.tmp").mkdir()
-    assert load_newest(tmp_path) is None
+    assert read_newest_checkpoint(tmp_path) is None
 
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     """Protects the disk: the last k stay, and what a crash left half written goes."""
     (tmp_path / "step-00000001.tmp").mkdir()
     for step in (1, 5, 30, 200):
-        save(tmp_path, step, tree(step), keep=2)
+        write_checkpoint(tmp_path, step, tree(step), keep=2)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000030", "step-00000200"]
 
 
 def test_no_pickle_is_written(tmp_path: Path) -> None:
     """Protects whoever loads it: safetensors and JSON alone."""
-    save(tmp_path, 1, tree(1), keep=1)
+    write_checkpoint(tmp_path, 1, tree(1), keep=1)
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert names == {"tensors.safetensors", "values.json", "checksums.json"}
     for path in tmp_path.rglob("*.json"):
@@ -99,41 +99,41 @@ def test_damage_is_named_and_the_one_before_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Any
 ) -> None:
     """Protects a run whose last checkpoint was damaged: whichever file, however."""
-    save(tmp_path, 1, tree(1), keep=2)
-    save(tmp_path, 2, tree(2), keep=2)
+    write_checkpoint(tmp_path, 1, tree(1), keep=2)
+    write_checkpoint(tmp_path, 2, tree(2), keep=2)
     damage(tmp_path / "step-00000002" / name)
     with caplog.at_level(logging.WARNING, logger="preflab"):
-        loaded = load_newest(tmp_path)
+        loaded = read_newest_checkpoint(tmp_path)
     assert loaded is not None and loaded["step"] == 1
     assert "step-00000002 is damaged" in caplog.text
 
 
 def test_all_damaged(tmp_path: Path) -> None:
     """Protects from silently starting over where work was lost: say so, and the way out."""
-    save(tmp_path, 1, tree(1), keep=2)
+    write_checkpoint(tmp_path, 1, tree(1), keep=2)
     flip(tmp_path / "step-00000001" / "values.json")
     with pytest.raises(UserError, match="--fresh"):
-        load_newest(tmp_path)
+        read_newest_checkpoint(tmp_path)
 
 
 def test_a_damaged_one_does_not_crowd_out_an_intact_one(tmp_path: Path) -> None:
     """Protects the run after damage: it goes on from step 1, and its next checkpoint (2, of which one is kept) must not be
     removed in favour of the damaged one of step 3."""
-    save(tmp_path, 1, tree(1), keep=2)
-    save(tmp_path, 3, tree(3), keep=2)
+    write_checkpoint(tmp_path, 1, tree(1), keep=2)
+    write_checkpoint(tmp_path, 3, tree(3), keep=2)
     flip(tmp_path / "step-00000003" / "values.json")
-    save(tmp_path, 2, tree(2), keep=1)
-    assert [path.name for path in found(tmp_path)] == ["step-00000002"]
-    loaded = load_newest(tmp_path)
+    write_checkpoint(tmp_path, 2, tree(2), keep=1)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000002"]
+    loaded = read_newest_checkpoint(tmp_path)
     assert loaded is not None and loaded["step"] == 2
 
 
 def test_a_failed_save_leaves_the_old(tmp_path: Path) -> None:
     """Protects the last checkpoint from the next one's failure (a full disk, a value that JSON has no word for)."""
-    save(tmp_path, 1, tree(1), keep=1)
+    write_checkpoint(tmp_path, 1, tree(1), keep=1)
     with pytest.raises(ValueError, match=r"nan|JSON"):
-        save(tmp_path, 2, {**tree(2), "loss": float("nan")}, keep=1)
-    loaded = load_newest(tmp_path)
+        write_checkpoint(tmp_path, 2, {**tree(2), "loss": float("nan")}, keep=1)
+    loaded = read_newest_checkpoint(tmp_path)
     assert loaded is not None and loaded["step"] == 1
 
 
@@ -265,7 +265,7 @@ def test_what_a_run_would_overwrite_is_refused(tmp_path: Path, name: str) -> Non
         (path / "thesis.txt").write_text("mine")
     clear(tmp_path)
     assert path.exists()
-    with pytest.raises(UserError, match=f"{name} is no run's"):
+    with pytest.raises(UserError, match=f"{name} was not written by a run"):
         claim(tmp_path, MANIFEST)
     assert path.exists()
 

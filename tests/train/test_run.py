@@ -22,7 +22,7 @@ from preflab import cli
 from preflab.arm import execute as executing
 from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import explain_absence
-from preflab.train.directory import differences, locked, need_space
+from preflab.train.directory import differing_paths, locked, need_space
 from preflab.types import VERDICT
 
 from .conftest import EVERY_STEP, NEVER, Forks, Undisturbed, arm, outcome, records
@@ -114,8 +114,8 @@ def test_second_writer_is_refused(
 
 def test_differences_are_named_by_path() -> None:
     """A field that is missing on one side differs; equal trees do not."""
-    assert differences({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 1, "c": 3}}) == ["a.c", "d"]
-    assert differences({"a": [1]}, {"a": [1]}) == []
+    assert differing_paths({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 1, "c": 3}}) == ["a.c", "d"]
+    assert differing_paths({"a": [1]}, {"a": [1]}) == []
 
 
 # -- what no seed can repeat --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util.tensor_util import make_ndarray
 
 from preflab.errors import UserError
-from preflab.train.trackers import EVENTS, Trackers
+from preflab.train.trackers import EVENT_FILE, Trackers
 
 from .conftest import Forks, arm, records
 
@@ -23,7 +23,7 @@ from .conftest import Forks, arm, records
 def scalars(directory: Path) -> dict[tuple[int, str], float]:
     """(step, name) -> value, as TensorBoard reads its own files; a name written twice at a step fails."""
     found: dict[tuple[int, str], float] = {}
-    for event in EventFileLoader(str(directory / EVENTS)).Load():
+    for event in EventFileLoader(str(directory / EVENT_FILE)).Load():
         for value in event.summary.value:
             assert (event.step, value.tag) not in found
             found[event.step, value.tag] = float(make_ndarray(value.tensor))

@@ -1,7 +1,7 @@
-"""What a method is and what it gets.
+"""The base class of the methods, and the parts of a run that a method works with.
 
-A method's spec is its hyper-parameters; `train(parts)` runs it and returns what it trained. `Parts` are open and ready:
-the method imports no evaluation and loads nothing but models that its own spec names.
+The fields of a method's spec are its hyper-parameters. `train(parts)` runs it and returns what it trained. The parts are
+open: a method does not import evaluation, and loads no model but those that its own spec names.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Parts:
-    """The live things of one run.
+    """The open parts of one run.
 
     `policy` is the model to train; `validate` scores it on the validation split (its key `score` selects checkpoints).
-    `preferences` gives the training pairs, `ranked` the rankings and `rated` the single answers where the run has some.
-    `reward` and `reward_model` are there where the run names them. `located`: where a path of the method's own spec lies, a
-    stage's too.
+    `preferences` gives the training pairs, `ranked` the rankings and `rated` the single answers; the last two are None where
+    the run has none, as `reward` and `reward_model` are. `located` turns a path in the method's spec, such as `stage:NAME`,
+    into a directory. `labels_paid`: a stage has paid for the labels of the training data.
     """
 
     run: Run
@@ -61,20 +61,20 @@ class Parts:
 
     def prompts(self) -> list[Prompt]:
         """The training prompts; raises `UserError` where there is none."""
-        found = list(self.testbed.prompts("train"))
-        if not found:
+        prompts = list(self.testbed.prompts("train"))
+        if not prompts:
             raise UserError("The testbed has no prompts to train on.")
-        return found
+        return prompts
 
     def rankings(self) -> Sequence[Ranking]:
-        """The training rankings; where the run has none, its pairs, as two answers with scores 1 and 0."""
+        """The training rankings. Where the run has none: its pairs, as rankings of two answers with scores 1 and 0."""
         if self.ranked is not None:
             return self.ranked()
         return [of_two(pair) for pair in self.preferences()]
 
     def buy(self, rows: Sequence[_Row], count: int, price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
-        """`count` of the training rows, drawn once for the run (0: all), at `price(row)` labels each: under one seed every
-        method draws the same. Rows cost nothing where the stage that made them has paid; a labels budget caps them."""
+        """`count` of the training rows (0: all), drawn once for the run, at `price(row)` labels each. Under one seed every
+        method draws the same rows. A labels budget caps them, unless a stage has paid for them."""
         chosen = self.run.seeds.draw(rows, count, "pairs")
         return chosen if self.labels_paid else self.run.labels.buy(chosen, price)
 
@@ -86,7 +86,7 @@ class Parts:
 
 
 class Method(HoldsModels):
-    """Base of the methods' specs. `product` says what `train` returns and the run directory keeps."""
+    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     product: ClassVar[str] = "policy"
@@ -97,13 +97,13 @@ class Method(HoldsModels):
         return False
 
     def inference(self) -> Inference:
-        """How answers are made from what was trained: one sample, unless the method says otherwise."""
+        """How the trained policy answers a prompt: with one sample, unless the method overrides it."""
         return Inference()
 
     @abstractmethod
     def cost(self, size: DataSize) -> Cost:
-        """What a whole run takes on data of this size, without a budget."""
+        """The cost of a whole run on data of this size, without a budget."""
 
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
-        """Runs the method; what it returns is saved under `final/`."""
+        """Runs the method. What it returns is saved under `final/`."""

@@ -1,5 +1,7 @@
-"""Best-of-n: no training; n samples y_1..y_n at test time, of which argmax_i s(y_i) is submitted, s being a selector that is
-not the evaluator. KL from the policy: at most log n - (n-1)/n (Beirami et al. 2024)."""
+"""Best-of-n: draws n samples y_1..y_n of each prompt at test time and submits argmax_i s(y_i). Nothing is trained.
+
+The selector s is not the evaluator. The KL from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
+"""
 
 from __future__ import annotations
 
@@ -29,5 +31,5 @@ class BestOfN(Method):
         return parts.policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Nothing is trained; `inference` says how many answers each answer takes."""
+        """Nothing is trained. `inference` says how many samples each answer takes."""
         return Cost()

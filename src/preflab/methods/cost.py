@@ -1,4 +1,4 @@
-"""What a method costs, as it states it: counts of answers and rows, which `--plan` multiplies by measured speeds."""
+"""The cost that a method states: counts of answers and rows. `--plan` multiplies them by measured speeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much a run's method finds to learn from. `pairs` counts rankings and single answers too, where these are its data;
-    `answers`: those of a ranking."""
+    """The size of a run's training data. `pairs` counts the rankings or the single answers where these are the data;
+    `answers`: the answers of each ranking."""
 
     prompts: int
     demonstrations: int
@@ -18,8 +18,8 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole run takes without a budget: an upper bound where the method may find less to learn from (ties, no right
-    answer). Under a budget all of it grows or shrinks in proportion.
+    """The cost of a whole run without a budget. It is an upper bound where the method may find less to learn from (ties, no
+    right answer). Under a budget all counts grow or shrink in proportion.
 
     `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows of the policy, prompt and answer,
     through a forward and a backward pass; `critic_trained`: the same of the critic. `forward`: rows through a forward pass
@@ -33,7 +33,7 @@ class Cost:
     forward: float = 0.0
 
     def times(self, factor: float) -> Cost:
-        """So many times as much of everything."""
+        """Every count times `factor`."""
         return Cost(*(factor * value for value in astuple(self)))
 
 
@@ -43,6 +43,6 @@ def passes_over(size: int, count: int, epochs: int) -> int:
 
 
 def on_policy_cost(steps: int, rollouts: int, epochs: int) -> Cost:
-    """What policy gradients without a critic take: each answer is drawn, scored, read by the reference, and trained on."""
+    """The cost of policy gradients without a critic: each answer is drawn, scored, read by the reference, and trained on."""
     answers = steps * rollouts
     return Cost(drawn=answers, scored=answers, trained=epochs * answers, forward=answers)

@@ -1,4 +1,4 @@
-"""Direct preference optimisation and every loss of its shape: losses on the log-ratios of preference pairs.
+"""Direct preference optimisation, and the other losses on the log-ratios of preference pairs.
 
 L_DPO = -E log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (paper, Section 1).
 """
@@ -25,10 +25,9 @@ from preflab.train.learner import Optim, Terms
 class DPO(Method):
     """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
 
-    `loss`: a name of `losses.preference`, or `package.module:function`; `beta` None is that loss's own default,
+    `loss`: a name of `losses.preference`, or `package.module:function`. `beta` None is the default of that loss;
     `loss_settings` are its other hyper-parameters. `sft_coefficient`: the weight of -log pi(y_w) / |y_w| beside it (Pang et
-    al. 2024, eq. 2; theirs is 1). `pairs`: how many, drawn by the seed (0: all). Under a compute budget `epochs` gives way
-    to it."""
+    al. 2024, eq. 2; theirs is 1). `pairs`: how many, drawn by the seed (0: all). A compute budget overrides `epochs`."""
 
     kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
@@ -48,7 +47,7 @@ class DPO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Pairs as ids, with their log-probabilities under the reference (the policy as it is now): once, since it stays.
+        # 1. Pairs as ids, with their log-probabilities under the reference, which is the policy as it is now. It stays.
         pairs = parts.buy(parts.preferences(), self.pairs)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         if self.loss not in REFERENCE_FREE:
@@ -64,13 +63,13 @@ class DPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair: by the reference once, where the loss has one, and in each epoch."""
+        """Both answers of each pair: read once by the reference, where the loss has one, and trained on in each epoch."""
         forward = 0 if self.loss in REFERENCE_FREE else 2 * (self.pairs or size.pairs)
         return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs), forward=forward)
 
 
 def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]) -> None:
-    """Raises `UserError` on a loss or a setting that does not exist. A loss of the user's own is looked for by the run."""
+    """Raises `UserError` on a loss or a setting that does not exist. The run itself looks for a loss of the user's own."""
     if "beta" in settings:
         raise UserError("`beta` has a field of its own: set `beta`, not `loss_settings`.")
     if ":" not in loss:
@@ -90,8 +89,8 @@ def add_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> PairB
 
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
-    """The loss's terms [B]; logs both log-probabilities, the margin and the accuracy (against the reference where there
-    is one), and how far the chosen answer fell from it."""
+    """The loss's terms [B]. Logs both log-probabilities, the margin and the accuracy (against the reference where there
+    is one), and `chosen_fall`: how far the chosen answer's log-probability fell below the reference's."""
     logprobs = PairLogprobs(
         chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
         rejected=forward.sequence_logprobs(policy.model, pairs.rejected),

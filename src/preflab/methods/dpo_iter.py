@@ -1,4 +1,4 @@
-"""Iterative DPO: sample -> label -> pair -> DPO, and the newest policy is the next round's reference.
+"""Iterative DPO: in rounds, sample -> label -> pair -> DPO. The newest policy is the next round's reference.
 
 SafeRLHF: the samples are labelled by a learned reward, 4 rounds (paper, Section 3). APPS: 5 samples a prompt, labelled
 by the tests, a data-set solution as chosen where no sample is right (Section 6).
@@ -28,9 +28,10 @@ from preflab.types import Prompt, from_preference, to_preference
 
 
 class DPOIter(Method):
-    """The paper's values: 4 rounds, beta .1, learning rate 1e-6. `prompts` a round (0: all), each round's pairs are
-    passed over `epochs` times. Under a compute budget rounds go on until it is used. `loss`, `beta`, `loss_settings` and
-    `sft_coefficient`: see `DPO`."""
+    """The paper's values: 4 rounds, beta .1, learning rate 1e-6.
+
+    Each round asks `prompts` prompts (0: all) and passes `epochs` times over its pairs. A compute budget overrides `rounds`.
+    `draw`: see `PairDraw`. `loss`, `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
 
     kind: Literal["dpo-iter"] = "dpo-iter"
     loss: str = "sigmoid"
@@ -77,7 +78,7 @@ class DPOIter(Method):
 
 
 def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
-    """The rounds at their beginning. Raises `UserError` where the testbed has no prompts."""
+    """The rounds before the first one. Raises `UserError` where the testbed has no prompts."""
     prompts = parts.prompts()
     count = spec.prompts or len(prompts)  # of a round
     reward, price = parts.needed_reward(), spec.draw.samples
@@ -94,7 +95,7 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
 
 
 def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
-    """A round's pairs from the policy as it is, and what it says of them: it is their reference."""
+    """A round's pairs, drawn from the policy as it is, with their log-probabilities under it: it is their reference."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
     pairs = draw_pairs(spec.draw, parts, parts.policy, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}

@@ -1,7 +1,7 @@
-"""Expert iteration: of many answers to each prompt, imitate those that are right; then again from the better policy.
+"""Expert iteration: draw many answers to each prompt, imitate the right ones, and repeat with the better policy.
 
-Anthony et al. 2017; ReST-EM (Singh et al. 2023): E-step y ~ pi_k, kept where s(x, y) >= right; M-step
-L = -E_t log pi(y_t | x, y_<t) on what was kept, from the *starting* weights, so that rounds do not drift apart from it.
+Anthony et al. 2017; ReST-EM (Singh et al. 2023): E-step y ~ pi_k, kept where s(x, y) >= right. M-step:
+L = -E_t log pi(y_t | x, y_<t) on the kept answers, from the *starting* weights, so that rounds do not drift away from them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from preflab.types import Completion, Demonstration, Prompt
 
 
 class ExpertIteration(Method):
-    """ReST-EM's values: 32 samples a prompt at temperature .7 and top-k 40, 10 of the right ones at most, two rounds.
-    `right`: the score from which an answer is, the tests' full mark. `prompts` a round (0: all). `restart`: each round
-    learns from the starting weights with a schedule of its own; otherwise from the newest, the schedule spanning the run.
-    The optimizer's values are SFT's. Under a compute budget rounds go on until it is used."""
+    """ReST-EM's values: 32 samples a prompt at temperature .7 and top-k 40, at most 10 right ones of them, two rounds.
+
+    `right`: the score from which an answer is right; 10 is the tests' full mark. `most`: right answers to a prompt at most.
+    `prompts`: of a round (0: all). `restart`: each round learns from the starting weights, with a schedule of its own;
+    otherwise it learns from the newest weights, and the schedule spans the run. The optimizer's values are SFT's. A compute
+    budget overrides `rounds`."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
     rounds: Count = 2
@@ -61,7 +63,7 @@ class ExpertIteration(Method):
                     continue
                 if self.restart:
                     start_again(learner, start)
-            # 2. Imitate the step's.
+            # 2. Imitate the step's answers.
             progress = rounds.within if self.restart else run.progress
             batch = rounds.next_batch()
             count = float(batch.completion_lengths.sum())
@@ -77,13 +79,13 @@ class ExpertIteration(Method):
 
 
 def start_again(learner: Learner, start: Reference) -> None:
-    """The learner as it was at the run's start: weights, an Adam without moments, a schedule at 0. Its counts go on."""
+    """Sets the learner back to the run's start: weights, an Adam without moments, a schedule at 0. Its counts go on."""
     learner.optimizer.state.clear()
     learner.load_state_dict(learner.state_dict() | {"weights": start.tensors, "position": 0.0, "progress": 0.0})
 
 
 def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
-    """The rounds at their beginning. Raises `UserError` for a policy that cannot sample, and where there are no prompts."""
+    """The rounds before the first one. Raises `UserError` for a policy that cannot sample, and where there are no prompts."""
     prompts = parts.prompts()
     if spec.decoding.temperature <= 0 and spec.samples > 1:
         raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")

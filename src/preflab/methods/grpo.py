@@ -1,4 +1,4 @@
-"""GRPO: an answer is as good as it is above the mean of its group (Shao et al. 2024, DeepSeekMath, Section 4.1).
+"""GRPO: an answer's advantage is its score above the mean of its group (Shao et al. 2024, DeepSeekMath, Section 4.1).
 
 A_i = (s_i - mean) / std over the group; J = mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).
 """
@@ -73,7 +73,9 @@ class GRPO(Method):
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
         if self.overlong_window > self.decoding.max_new_tokens:
-            raise UserError(f"overlong_window is longer than an answer: {self.decoding.max_new_tokens} tokens at most.")
+            raise UserError(
+                f"overlong_window is longer than an answer, which has at most {self.decoding.max_new_tokens} tokens."
+            )
         return self
 
     def train(self, parts: Parts) -> LanguageModel:

@@ -1,12 +1,12 @@
 """Kahneman-Tversky optimisation: learns from single answers that are desirable or not (Ethayarajh et al. 2024, eq. 8).
 
 L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers, [ w_U (1 - sigmoid(beta (z0 - r))) ] over the others,
-r = log(pi/pi_ref)(y|x). Data of single answers are taken as they are; pairs are taken apart: the chosen answer is
+r = log(pi/pi_ref)(y|x). Data of single answers are taken as they are. Pairs are taken apart: the chosen answer is
 desirable, the rejected one is not, and a batch may hold either without the other.
 
-The reference point z0 belongs to the batch: the mean log-ratio of its prompts with other prompts' answers, at least 0.
-Which answer goes with which prompt is drawn once, so that the reference is asked once. The policy is asked before the
-update and over the whole batch, so that no cut into micro-batches moves z0.
+The reference point z0 is a number of the batch: the mean log-ratio of its prompts with answers to other prompts, at least
+0. Which answer goes with which prompt is drawn once, so that the reference reads each row once. The policy reads the whole
+batch before the update, so that the micro-batches do not change z0.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class KTO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Single answers as ids, each prompt with another's answer too; what the reference says of both, once.
-        answers = draw_labelled(parts, self.pairs)
+        # 1. Single answers as ids, and each prompt with another prompt's answer; the reference reads both once.
+        answers = buy_answers(parts, self.pairs)
         data = add_answers_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
         partners = find_partners(answers, lambda size: run.seeds.permute(size, "mismatched"))
-        others = add_answers_reference(parts, policy, mismatched(data, partners, context=policy.context))
+        others = add_answers_reference(parts, policy, mismatch(data, partners, context=policy.context))
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
@@ -70,15 +70,15 @@ class KTO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer (of a pair both): by the reference with its own prompt and with another one, and in each epoch trained
-        on with its own and read with the other."""
+        """Each answer (of a pair both) is read by the reference with its own prompt and with another one; in each epoch it is
+        trained on with its own prompt and read with the other one. Single answers count as pairs: they take half of it."""
         answers = 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers)
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Answers with a label each: `desirable` Bool[B]; `reference[B]`, their summed reference log-probabilities."""
+    """Answers with a label each. `desirable`: Bool[B]. `reference[B]`: their summed log-probabilities under the reference."""
 
     batch: TokenBatch
     desirable: Tensor
@@ -103,9 +103,9 @@ class Labelled:
         return move_batch(self, device)
 
 
-def draw_labelled(parts: Parts, count: int) -> list[Rated]:
-    """The training answers, desirable ones first: the data's own, or `count` pairs taken apart. A pair, or an answer, costs a
-    label. Raises `UserError` where there is nothing."""
+def buy_answers(parts: Parts, count: int) -> list[Rated]:
+    """The training answers, desirable ones first: `count` single answers of the data, or `count` pairs taken apart. A pair, or
+    a single answer, costs a label. Raises `UserError` where there are neither."""
     rated = parts.rated() if parts.rated is not None else ()
     if rated:
         return sorted(parts.buy(rated, count), key=lambda answer: not answer.desirable)
@@ -129,26 +129,26 @@ def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: 
     return Labelled(batch, desirable, torch.zeros(len(rows)))
 
 
-def find_partners(answers: Sequence[Rated], shuffled: Callable[[int], Sequence[int]]) -> list[int]:
-    """For each answer the next one of the same label, in a `shuffled` order of them, that has another prompt; `UserError`
-    where there is none."""
+def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[int]]) -> list[int]:
+    """For each answer the next one that has the same label and another prompt, in an order that `permute` gives. Raises
+    `UserError` where there is none."""
     partners = [0] * len(answers)
     for label in (True, False):
         rows = [row for row, answer in enumerate(answers) if answer.desirable == label]
-        order = [rows[place] for place in shuffled(len(rows))]
+        order = [rows[place] for place in permute(len(rows))]
         for place, row in enumerate(order):
             following = (order[(place + ahead) % len(order)] for ahead in range(1, len(order)))
             other = next((i for i in following if answers[i].prompt.turns != answers[row].prompt.turns), None)
             if other is None:
                 raise UserError(
-                    "KTO compares a prompt's answers with other prompts': each label needs two prompts at least."
+                    "KTO compares a prompt's answers with other prompts': each label needs at least two prompts."
                 )
             partners[row] = other
     return partners
 
 
-def mismatched(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
-    """Each prompt with its partner's answer of the same label, cut where the model's context ends; the reference is 0."""
+def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
+    """Each prompt with its partner's answer, cut where the model's context ends. The reference is 0."""
     batch = data.batch
     index = torch.tensor(partners)
     lengths = torch.minimum(batch.completion_lengths[index], context - batch.prompt_lengths)
@@ -158,23 +158,23 @@ def mismatched(data: Labelled, partners: Sequence[int], *, context: int) -> Labe
 
 
 def add_answers_reference(parts: Parts, policy: LanguageModel, data: Labelled) -> Labelled:
-    """The answers, whose reference is still 0, with the log-probabilities that `policy` gives them now; charged."""
+    """The answers, whose reference is 0 until now, with their log-probabilities under `policy`; charged."""
     return replace(data, reference=log_ratios(parts, policy, data))
 
 
 def log_ratios(parts: Parts, policy: LanguageModel, data: Labelled) -> Tensor:
-    """log(pi/pi_ref) of each answer: [B], no gradient; charged as a forward pass."""
+    """log(pi/pi_ref) of each answer: [B], without gradient; charged as a forward pass."""
 
-    def of(rows: Labelled) -> Tensor:
+    def ask(rows: Labelled) -> Tensor:
         return forward.sequence_logprobs(policy.model, rows.batch) - rows.reference
 
     parts.run.meter.forward(policy.size, data.tokens)
-    return forward.by_micro_batch(policy.model, of, data, parts.token_budget)
+    return forward.by_micro_batch(policy.model, ask, data, parts.token_budget)
 
 
 def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
-    """The loss's terms [B]; logs the log-ratio, its sign turned for undesirable answers (`signed_ratio`: rises as the policy
-    learns), and the share on its label's side of the reference point."""
+    """The loss's terms [B]. Logs `ratio`, the log-ratio; `signed_ratio`, which is minus the log-ratio for undesirable answers
+    and rises as the policy learns; `accuracy`, the share of answers on their label's side of the reference point."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
     terms = kto_loss(

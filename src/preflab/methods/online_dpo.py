@@ -1,7 +1,7 @@
-"""Online DPO: every step's pairs are the current policy's own answers, ordered by the run's reward (Guo et al. 2024).
+"""Online DPO: each step learns from pairs of the current policy's answers, ordered by the reward (Guo et al. 2024).
 
 L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), no gradient through the
-sampling; any loss of `losses.preference` in its place (theirs: DPO, IPO, SLiC).
+sampling. Any loss of `losses.preference` can take its place (theirs: DPO, IPO, SLiC).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from preflab.types import Preference
 class OnlineDPO(Method):
     """The authors' values: two answers a prompt, 128 prompts a step, temperature .9, beta .1, learning rate 5e-7.
 
-    `draw.samples` answers to each of `prompts` prompts, of which `draw.rule` makes pairs; an update for every `batch_size`
-    of them. The reference is the starting policy; `reference_ema` lets it follow. A step whose answers all score the
-    same has no pair and no update. Under a compute budget `steps` gives way to it. `loss`, `beta`, `loss_settings` and
-    `sft_coefficient`: see `DPO`."""
+    Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of them by `draw.rule`, and updates once
+    for every `batch_size` pairs. A step whose answers all score the same has no pair and no update. The reference is the
+    starting policy; `reference_ema` is the rate at which it follows the policy. A compute budget overrides `steps`. `loss`,
+    `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
     loss: str = "sigmoid"
@@ -55,13 +55,15 @@ class OnlineDPO(Method):
         return self
 
     @model_validator(mode="after")
-    def _refuse_what_gives_no_pair(self) -> Self:
+    def _makes_pairs(self) -> Self:
         if self.draw.samples < 2 or self.draw.decoding.temperature <= 0:
             raise UserError(
-                "Online DPO pairs its own samples: draw.samples must be 2 at least, the temperature above 0."
+                "Online DPO pairs its own samples: draw.samples must be 2 or more, and the temperature above 0."
             )
         if self.reference_ema and self.loss in REFERENCE_FREE:
-            raise UserError(f"The loss {self.loss!r} looks at no reference: reference_ema would move nothing.")
+            raise UserError(
+                f"The loss {self.loss!r} does not use a reference, so that reference_ema would change nothing."
+            )
         return self
 
     def train(self, parts: Parts) -> LanguageModel:
@@ -94,7 +96,7 @@ class OnlineDPO(Method):
         return policy
 
     def collate(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
-        """The pairs as ids, with the reference's log-probabilities where the loss looks at them."""
+        """The pairs as ids, with the reference's log-probabilities where the loss uses them."""
         data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
         if self.loss in REFERENCE_FREE:
             return data

@@ -26,9 +26,9 @@ PairRule = Literal["best-worst", "random", "all"]
 
 
 class PairDraw(Spec):
-    """How pairs are drawn: `samples` a prompt (the paper: 5 on APPS); `rule`: best against worst, one random right
-    against wrong, or all of them; `fill`: where no sample reaches `right`, a demonstration is the chosen answer (paper,
-    Section 6)."""
+    """How pairs are drawn. `samples`: answers to each prompt (the paper: 5 on APPS). `rule`: the best against the worst, one
+    random better against a worse one, or all of these. `right`: the score from which an answer is right. `fill`: where no
+    sample is right, a demonstration that is right becomes the chosen answer (paper, Section 6)."""
 
     samples: Count = 5
     rule: PairRule = "random"
@@ -38,8 +38,9 @@ class PairDraw(Spec):
 
 
 class Pairs(Method):
-    """A data stage: pairs from the initial policy, labelled by the run's reward. `levels`: only prompts of these (none
-    named: all). `flips`: the share of pairs whose label is wrong, exactly so many, drawn by the seed."""
+    """A data stage: pairs from the initial policy, labelled by the run's reward. `prompts`: how many (0: all). `levels`: the
+    levels of the prompts (empty: all). `flips`: the share of pairs whose label is turned round, exactly so many, drawn by
+    the seed."""
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
@@ -60,7 +61,7 @@ class Pairs(Method):
         chosen = [prompts[i] for i in order[: self.prompts or len(order)]][:affordable]
         pairs = draw_pairs(self.draw, parts, parts.policy, chosen, name="pairs")
         if not pairs:
-            raise UserError("No prompt gave two answers of different score: there are no pairs to learn from.")
+            raise UserError("No prompt has two answers of different score: there are no pairs to learn from.")
         wrong = set(run.seeds.permute(len(pairs), "flips")[: round(self.flips * len(pairs))])
         return [
             replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
@@ -68,7 +69,7 @@ class Pairs(Method):
         ]
 
     def cost(self, size: DataSize) -> Cost:
-        """Every sample is drawn and scored; where `draw.right` is given, a demonstration of a prompt may be scored too."""
+        """Every sample is drawn and scored; where `draw.right` is set, a demonstration of a prompt may be scored too."""
         drawn = (self.prompts or size.prompts) * self.draw.samples
         return Cost(drawn=drawn, scored=drawn)
 
@@ -76,7 +77,7 @@ class Pairs(Method):
 def draw_pairs(
     draw: PairDraw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
 ) -> list[Preference]:
-    """Samples of each prompt, scored by the run's reward and paired; ties are dropped, and prompts without a pair. A pair's
+    """Pairs of the policy's samples, ordered by the run's reward. Ties make no pair, so that a prompt may have none. A pair's
     margin is the gap of the scores that made it."""
     # 1. Sample and label.
     rollout = roll_out(parts, policy, prompts, name, decoding=draw.decoding, group=draw.samples)
@@ -96,8 +97,8 @@ def draw_pairs(
 def find_right_demonstrations(
     draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
-    """The testbed's answer to each prompt none of whose samples is right, by the prompt's id; a wrong one (by the same
-    reward, at a label each) is left out."""
+    """By prompt id, the testbed's answer to each prompt of which no sample is right. The same reward scores these answers, at
+    a label each; wrong ones are left out."""
     if not draw.fill or draw.right is None:
         return {}
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
@@ -119,9 +120,10 @@ def find_right_demonstrations(
 def pair_answers(
     draw: PairDraw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
 ) -> list[tuple[Completion, Completion, float]]:
-    """(chosen, rejected, gap of their scores) of one prompt's samples. Equal scores make no pair; equal texts neither.
+    """(chosen, rejected, gap of their scores) of one prompt's samples. Equal scores make no pair, nor do equal texts.
 
-    Where `right` is given, an answer is right when its score reaches it, and counts 1; otherwise any higher score is better.
+    Where `draw.right` is set, an answer counts 1 if its score reaches it, and 0 otherwise. Without it any higher score is
+    better.
     """
     answers = list(zip(completions, scores, strict=True))
     if draw.right is not None:

@@ -47,7 +47,7 @@ from preflab.train.loop import Stateful
 
 class PPO(Method):
     """The paper's values (Section 7), its library's where it is silent [ReaL]. Top-k is off; the paper's presets use 200.
-    None turns a clip, the guard or the KL target off. Under a compute budget `steps` gives way to it.
+    None turns a clip, the guard or the KL target off. A compute budget overrides `steps`.
 
     `rollouts`: responses a step, one to each prompt; they are learned from in `mini_batches` shuffled parts, `epochs` times.
     `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`.

@@ -25,7 +25,7 @@ class PRO(Method):
     multiplies the scores, whose gaps are one over the contrast's temperatures.
 
     `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps the rankings: K
-    answers cost the K - 1 comparisons that order them. Under a compute budget `epochs` gives way to it."""
+    answers cost the K - 1 comparisons that order them. A compute budget overrides `epochs`."""
 
     kind: Literal["pro"] = "pro"
     rankings: CountOrAll = 0

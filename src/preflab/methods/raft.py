@@ -1,4 +1,4 @@
-"""RAFT, best-of-n distillation: of K answers to each prompt, imitate the best (Dong et al. 2023).
+"""RAFT, best-of-n distillation: imitate the best of K answers to each prompt (Dong et al. 2023).
 
 y* = argmax_k r(x, y_k), y_k ~ pi; L = -E_t log pi(y*_t | x, y*_<t), averaged over all tokens of a mini-batch.
 """
@@ -30,10 +30,11 @@ from preflab.train.learner import Optim
 
 
 class RAFT(Method):
-    """The authors' largest K, 32, and learning rate, 2e-5. `rollouts` counts all answers, of which a `group`'s best is
-    learned from: rollouts / group answers a step, in `mini_batches`. Of equal scores the first is the best; a prompt whose
-    answers all score the same gives its first, or by `drop_ties` nothing. Under a compute budget `steps` gives way to it.
-    """
+    """The authors' largest K, 32, and learning rate, 2e-5.
+
+    `rollouts` counts all answers of a step, `group` to each prompt. The best of each group is learned from: rollouts / group
+    answers, in `mini_batches`, `epochs` times. Of equal scores the first is the best. `drop_ties`: a prompt whose answers
+    all score the same is left out. A compute budget overrides `steps`."""
 
     kind: Literal["raft"] = "raft"
     steps: Count = 100
@@ -75,14 +76,14 @@ class RAFT(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Of each group the best answer is trained on."""
+        """Every answer is drawn and scored; the best of each group is trained on."""
         answers = self.steps * self.rollouts
         return Cost(drawn=answers, scored=answers, trained=self.epochs * answers / self.group)
 
 
 def find_best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
-    """The row of each prompt's best answer, the first of equals; none of a prompt whose answers all score the same, where
-    these are dropped."""
+    """The row of each prompt's best answer, the first of equals. `drop_ties`: without prompts whose answers all score the
+    same."""
     scores = rollout.scores.view(-1, rollout.group)
     rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
     return (rows[rollout.differing()] if drop_ties else rows).tolist()

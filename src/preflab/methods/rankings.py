@@ -1,4 +1,4 @@
-"""Rankings from the policy's own samples: sample, score, keep all of them with their scores. A stage for RRHF and PRO."""
+"""Rankings of the policy's own samples: sample, score, keep all answers with their scores. A stage for RRHF and PRO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from preflab.types import Completion, Prompt, Ranking
 
 class Rankings(Method):
     """A data stage: `samples` answers of the initial policy to each of `prompts` prompts (0: all), scored by the run's
-    reward (RRHF: 4 samples). `demonstration`: the testbed's answer is a candidate too, scored by the same reward."""
+    reward (RRHF: 4 samples). `demonstration`: the testbed's answer is a candidate too, and the same reward scores it."""
 
     kind: Literal["rankings"] = "rankings"
     product = "rankings"
@@ -41,7 +41,7 @@ class Rankings(Method):
         rollout = roll_out(parts, parts.policy, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
         demonstrations = score_demonstrations(parts, chosen) if self.demonstration else {}
-        # 3. Rank; a prompt whose answers all score the same teaches no order.
+        # 3. Rank. A prompt whose answers all score the same is left out: it teaches no order.
         rankings: list[Ranking] = []
         for prompt, span in zip(chosen, rollout.groups(), strict=True):
             answers = [*zip(rollout.completions[span], scores[span], strict=True), *demonstrations.get(prompt.id, ())]
@@ -52,13 +52,13 @@ class Rankings(Method):
         return kept
 
     def cost(self, size: DataSize) -> Cost:
-        """Every sample is drawn and scored, and with `demonstration` an answer of the testbed is scored for each prompt."""
+        """Every sample is drawn and scored. With `demonstration` the testbed's answer to each prompt is scored too."""
         prompts = self.prompts or size.prompts
         return Cost(drawn=prompts * self.samples, scored=prompts * (self.samples + self.demonstration))
 
 
 def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
-    """The testbed's answer to each prompt that has one, with its score, by the prompt's id."""
+    """By prompt id, the testbed's answer to each prompt that has one, with its score."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
     completions = [answers[prompt.id] for prompt in answered]
@@ -67,7 +67,7 @@ def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, l
 
 
 def make_ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Ranking:
-    """The answers with their scores; one that was drawn twice stands once."""
+    """The answers with their scores. One that was drawn twice is in the ranking once."""
     distinct: dict[Completion, float] = {}
     for answer, score in answers:
         distinct.setdefault(answer, score)

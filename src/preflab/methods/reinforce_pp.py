@@ -1,4 +1,4 @@
-"""REINFORCE++: an answer is as good as it is above the whole batch, token by token (Hu 2025).
+"""REINFORCE++: a token's advantage is its return, normalised over the whole batch (Hu 2025).
 
 r_t = -beta [log pi - log ref](y_t), plus the score on the last token; A_t = sum of r_u over u >= t, normalised by mean and
 standard deviation over all tokens of the rollout.
@@ -59,7 +59,7 @@ class ReinforcePP(Method):
     @model_validator(mode="after")
     def _baseline_has_a_group(self) -> Self:
         if self.group_baseline and self.group < 2:
-            raise UserError("group_baseline takes the mean of a prompt's answers: make `group` 2 at least.")
+            raise UserError("group_baseline takes the mean of a prompt's answers: make `group` 2 or more.")
         return self
 
     def train(self, parts: Parts) -> LanguageModel:

@@ -1,4 +1,4 @@
-"""ReMax: an answer is as good as it is above the greedy answer to its prompt (Li et al. 2024).
+"""ReMax: an answer's advantage is its score above that of the greedy answer to its prompt (Li et al. 2024).
 
 A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is sampled and scored
 like any other, and charged: tokens and a label a prompt.

@@ -1,7 +1,7 @@
-"""RLOO: an answer is as good as it is above the mean of the *other* answers to its prompt (Ahmadian et al. 2024).
+"""RLOO: an answer's advantage is its score above the mean of the *other* answers to its prompt (Ahmadian et al. 2024).
 
-R_i = s_i - beta sum_t [log pi - log ref](y_it); A_i = R_i - mean_{j != i} R_j, at every token of the answer: the answer as
-a whole is the action. The authors take one REINFORCE step; so does the clipped surrogate in its first mini-batch.
+R_i = s_i - beta sum_t [log pi - log ref](y_it); A_i = R_i - mean_{j != i} R_j, at every token of the answer: the whole
+answer is the action. The authors take one REINFORCE step; so does the clipped surrogate in its first mini-batch.
 """
 
 from __future__ import annotations

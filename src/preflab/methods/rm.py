@@ -27,12 +27,13 @@ from preflab.train.learner import Optim, Terms
 
 
 class RM(Method):
-    """The paper gives no settings for the reward model; one epoch is the field's habit against over-fitting.
+    """The paper gives no settings for the reward model. One epoch is what the field usually takes, against over-fitting.
+
     `pairs`: how many, drawn by the seed (0: all). `margin`: the scores must differ by so many times the pair's own margin
     (Touvron et al. 2023). `soft_labels`: the pair's own probability instead of 1. `label_smoothing`: the share of labels
-    that is taken to be wrong. `length_debias`: what length explains is fitted apart and left out (Dubois et al. 2024).
-    `member`: each number has another data order and another head, for an ensemble; under `shared_head` the same head, for
-    an average of weights (`warm`).
+    that is taken to be wrong. `length_debias`: a covariate of its own is fitted to what length explains, and left out of the
+    model (Dubois et al. 2024). `member`: each number has another data order and another head, for an ensemble; under
+    `shared_head` all numbers have the same head, for an average of weights (`warm`).
     """
 
     kind: Literal["rm"] = "rm"
@@ -59,9 +60,9 @@ class RM(Method):
         pairs = parts.buy(parts.preferences(), self.pairs)
         if self.member:
             pairs = [pairs[row] for row in run.seeds.permute(len(pairs), "member", self.member)]
-        data = self.stated(collate_pairs(pairs, scorer.encode, limit=limit))
+        data = self.add_labels(collate_pairs(pairs, scorer.encode, limit=limit))
         held_out = collate_pairs(parts.testbed.preferences("validation"), scorer.encode, limit=limit)
-        learner, length = parts.learner(scorer.model, self.optim), Length(data, on=self.length_debias)
+        learner, length = parts.learner(scorer.model, self.optim), LengthWeight(data, on=self.length_debias)
         total = self.epochs * -(-len(data) // self.batch_size)
         state = {"reward_model": learner, "length": length}
 
@@ -71,18 +72,18 @@ class RM(Method):
         for step in run.steps(total, state, policy=scorer, validate=validate):
             # 3. One update on the step's pairs, of the model and of the length's weight.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
-            terms = partial(bt, scorer, length=length, smoothing=self.label_smoothing)
+            terms = partial(bradley_terry_terms, scorer, length=length, smoothing=self.label_smoothing)
             run.record.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
         return scorer
 
-    def stated(self, data: PairBatch) -> PairBatch:
-        """The pairs with their labels' margins, scaled, and probabilities where they are asked for; raises `UserError` where
-        no pair states any."""
-        for asked, found, name in (
+    def add_labels(self, data: PairBatch) -> PairBatch:
+        """The pairs with the scaled margins and the probabilities that the settings use. Raises `UserError` where no pair
+        states any."""
+        for setting, column, name in (
             (self.margin, data.margins, "margin"),
             (self.soft_labels, data.probabilities, "probability"),
         ):
-            if asked and found is None:
+            if setting and column is None:
                 raise UserError(f"No preference pair states a {name}: the method cannot use it.")
         margins = self.margin * data.margins if self.margin and data.margins is not None else None
         return PairBatch(
@@ -97,11 +98,11 @@ class RM(Method):
         return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs))
 
 
-class Length:
+class LengthWeight:
     """The weight phi of the length covariate in P(y_w over y_l) = sigmoid( r_w - r_l + phi x ); see `length_covariate`.
 
-    It learns beside the model, by plain gradient steps that are long against the model's: what length explains becomes
-    phi's before it is the model's. No part of what is saved. Switched off, it stays 0 and says nothing.
+    It learns beside the model, by plain gradient steps that are longer than the model's: phi learns what length explains
+    before the model does. The saved model does not hold it. Switched off, it stays 0 and is not logged.
     """
 
     RATE = 1.0  # stable: the curvature is at most E[x^2] / 4
@@ -109,19 +110,20 @@ class Length:
     def __init__(self, data: PairBatch, *, on: bool) -> None:
         self.on = on
         difference = (data.chosen.completion_lengths - data.rejected.completion_lengths).double()
-        self.spread = float(difference.std(correction=0)) or 1.0  # no spread: no covariate but 0 or a constant
+        self.spread = float(difference.std(correction=0)) or 1.0  # without spread the covariate is 0 or a constant
         self.weight = 0.0
 
     def covariate(self, pairs: PairBatch) -> torch.Tensor:
         return length_covariate(pairs.chosen.completion_lengths, pairs.rejected.completion_lengths, self.spread)
 
     def follow(self, stats: Mapping[str, float]) -> dict[str, float]:
-        """One step against the batch's mean gradient, which `bt` found; returns what is left to log."""
-        left = dict(stats)
+        """One step against the batch's mean gradient, which `bradley_terry_terms` logs. Returns the stats to log, with the
+        weight in its place."""
+        stats = dict(stats)
         if self.on:
-            self.weight -= self.RATE * left.pop("length_gradient")
-            left["length_weight"] = self.weight
-        return left
+            self.weight -= self.RATE * stats.pop("length_gradient")
+            stats["length_weight"] = self.weight
+        return stats
 
     def state_dict(self) -> dict[str, Any]:
         return {"weight": self.weight}
@@ -130,7 +132,9 @@ class Length:
         self.weight = state["weight"]
 
 
-def bt(scorer: LanguageModel, pairs: PairBatch, *, length: Length | None = None, smoothing: float = 0.0) -> Terms:
+def bradley_terry_terms(
+    scorer: LanguageModel, pairs: PairBatch, *, length: LengthWeight | None = None, smoothing: float = 0.0
+) -> Terms:
     """The loss's terms [B], with accuracy and margin of the scores alone."""
     chosen = forward.scores(scorer.model, pairs.chosen)
     rejected = forward.scores(scorer.model, pairs.rejected)

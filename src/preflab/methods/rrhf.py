@@ -23,7 +23,7 @@ class RRHF(Method):
     """Yuan et al. 2023: learning rate 2e-5, 3 epochs, batches of 64 prompts, linear to 0 after 3% of warm-up, SFT weight 1.
 
     `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps the rankings: K
-    answers cost the K - 1 comparisons that order them. Under a compute budget `epochs` gives way to it."""
+    answers cost the K - 1 comparisons that order them. A compute budget overrides `epochs`."""
 
     kind: Literal["rrhf"] = "rrhf"
     rankings: CountOrAll = 0

@@ -20,8 +20,8 @@ from preflab.types import Demonstration
 
 class SFT(Method):
     """The paper gives no settings for SFT. `source`: the testbed's demonstrations, or the chosen answers of the run's pairs
-    (paper, Section 4.3: SFT on the preference data first). `examples`: how many, drawn by the seed (0: all). Under a
-    compute budget `epochs` gives way to it."""
+    (paper, Section 4.3: SFT on the preference data first). `examples`: how many, drawn by the seed (0: all). A compute
+    budget overrides `epochs`."""
 
     kind: Literal["sft"] = "sft"
     source: Literal["demonstrations", "chosen"] = "demonstrations"
@@ -39,7 +39,7 @@ class SFT(Method):
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
-            # 2. The step's rows, of a fresh shuffle each epoch.
+            # 2. The step's rows; every epoch has a new shuffle.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             # 3. One update.
             count = float(batch.completion_lengths.sum())
@@ -47,7 +47,7 @@ class SFT(Method):
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:
-        """What to imitate; a chosen answer costs a label, as its pair does elsewhere."""
+        """The answers to imitate. A chosen answer costs a label, as its pair does in other methods."""
         if self.source == "demonstrations":
             return parts.run.seeds.draw(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
         pairs = parts.buy(parts.preferences(), self.examples)
@@ -60,6 +60,6 @@ class SFT(Method):
 
 
 def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:
-    """The loss's terms [B,T]."""
+    """The negative log-likelihood's terms [B,T]."""
     logprobs = forward.token_logprobs(policy.model, batch).logprobs
     return Terms(sft_loss(logprobs), batch.mask, {})

@@ -1,7 +1,8 @@
 """WARM: one reward model whose weights are the average of several (Rame et al. 2024): phi = (1/M) sum_m phi_m.
 
 The members must share their start, head included (`rm` with `shared_head` and different `member`s): weights that grew
-apart from one point average well, those of different heads do not. One forward pass a score, where an ensemble has M.
+apart from one point average well, but not those of different heads. A score takes one forward pass, where an ensemble
+takes M.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from preflab.methods.shared.held_out import measure_held_out
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
 
-HEAD = "score.weight"
-ALIKE = 0.5
-"""The cosine of two members' heads at least: heads drawn apart have one near 0, heads that grew apart one near 1."""
+HEAD_WEIGHT = "score.weight"
+LEAST_COSINE = 0.5
+"""Of two members' heads. Heads drawn by different seeds have a cosine near 0, heads that grew apart one near 1."""
 
 
 class Warm(Method):
-    """`models`: two or more saved reward models, of one shape and one vocabulary. Nothing is trained; the held-out pairs
-    are its validation, as a trained reward model's."""
+    """`models`: two or more saved reward models, of one shape and one vocabulary. Nothing is trained. The held-out pairs
+    validate the average, as they do a trained reward model."""
 
     kind: Literal["warm"] = "warm"
     product = "reward_model"
@@ -45,8 +46,8 @@ class Warm(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run = parts.run
-        # 1. The average.
-        scorer = averaged([parts.located(path) for path in self.models])
+        # 1. Average the weights.
+        scorer = average_models([parts.located(path) for path in self.models])
         scorer.model.to(next(parts.policy.model.parameters()).device)
         # 2. Validate it.
         rows = parts.testbed.preferences("validation")
@@ -62,26 +63,29 @@ class Warm(Method):
 
 
 @torch.no_grad()
-def averaged(paths: Sequence[Path]) -> LanguageModel:
-    """The reward model of the mean weights; two models are held at a time. Raises `UserError` where one does not fit."""
+def average_models(paths: Sequence[Path]) -> LanguageModel:
+    """The reward model of the mean weights. Holds two models at a time. Raises `UserError` for one that does not fit."""
     scorer = load_reward_model(paths[0])
     weights = dict(scorer.model.named_parameters())
     for number, path in enumerate(paths[1:], start=2):
         member = load_reward_model(path)
-        found = dict(member.model.named_parameters())
-        if shapes(found) != shapes(weights) or member.tokenizer.get_vocab() != scorer.tokenizer.get_vocab():
+        theirs = dict(member.model.named_parameters())
+        if (
+            weight_shapes(theirs) != weight_shapes(weights)
+            or member.tokenizer.get_vocab() != scorer.tokenizer.get_vocab()
+        ):
             raise UserError(
                 f"{path} has another shape or vocabulary than {paths[0]}: their weights cannot be averaged."
             )
-        if torch.cosine_similarity(found[HEAD].flatten(), weights[HEAD].flatten(), dim=0) < ALIKE:
+        if torch.cosine_similarity(theirs[HEAD_WEIGHT].flatten(), weights[HEAD_WEIGHT].flatten(), dim=0) < LEAST_COSINE:
             raise UserError(
-                f"{path} and {paths[0]} did not start from one head: the average of such weights means nothing. Train the "
-                "members with `shared_head: true` and a `member` each."
+                f"{path} and {paths[0]} did not start from one head, so that an average of their weights has no meaning. "
+                "Train the members with `shared_head: true` and a `member` each."
             )
         for name, weight in weights.items():
-            weight.lerp_(found[name], 1.0 / number)
+            weight.lerp_(theirs[name], 1.0 / number)
     return scorer
 
 
-def shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+def weight_shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in weights.items()}

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from preflab.arm.planned import Planned
 from preflab.train.log import logger
-from preflab.train.progress import SHOWN
+from preflab.train.progress import format_metrics
 
 _REFRESH_SECONDS = 1.0
 
@@ -67,7 +67,7 @@ class Watch:
         step = record.get("step")
         if step is not None and self.steps.get(task.directory) != step:
             self.steps[task.directory] = step
-            facts = "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in SHOWN if name in record)
+            facts = format_metrics(record)
             self._line(f"step {step}  {task.name} (seed {task.seed}) {min(record['progress'], 1.0):4.0%}  {facts}")
 
     def _draw(self, running: Sequence[Planned], waiting: int) -> None:

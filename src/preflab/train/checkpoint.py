@@ -21,10 +21,11 @@ from preflab.train.files import new_directory, read_json, sha256, write_json
 from preflab.train.log import logger
 
 
-def save(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
-    """Writes `directory/step-00000042` and keeps the newest `keep` up to there.
+def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
+    """Writes `directory/step-00000042`, keeps the newest `keep` checkpoints up to it, and removes the others.
 
-    What stands for a later step is damaged, or the run would have gone on from it; what is half written goes too.
+    A checkpoint of a later step goes too, since it is damaged: otherwise the run would have gone on from it. So does one
+    that is half written.
     """
     target = directory / f"step-{step:08d}"
     with new_directory(target) as aside:
@@ -36,23 +37,23 @@ def save(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> N
         write_json(aside / "checksums.json", {file.name: sha256(file) for file in sorted(aside.iterdir())})
         faults.pass_point("checkpoint.before-rename")
     faults.pass_point("checkpoint.after-rename")
-    kept = [path for path in found(directory) if path.name <= target.name][-keep:]
+    kept = [path for path in list_checkpoints(directory) if path.name <= target.name][-keep:]
     for other in directory.glob("step-*"):
         if other not in kept:
             shutil.rmtree(other)
 
 
-def found(directory: Path) -> list[Path]:
+def list_checkpoints(directory: Path) -> list[Path]:
     """The checkpoints, oldest first."""
     return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.suffix != ".tmp")
 
 
-def load_newest(directory: Path) -> dict[str, Any] | None:
-    """The newest checkpoint whose checksums hold; None where there is none at all."""
-    paths = found(directory)
+def read_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """The newest checkpoint whose checksums hold; None where there is no checkpoint."""
+    paths = list_checkpoints(directory)
     for path in reversed(paths):
         try:
-            return load(path)
+            return read_checkpoint(path)
         except UserError as error:
             logger.warning("checkpoint %s is damaged (%s); the one before it is used", path.name, error)
     if paths:
@@ -60,7 +61,7 @@ def load_newest(directory: Path) -> dict[str, Any] | None:
     return None
 
 
-def load(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's tree; raises `UserError` where a checksum does not hold."""
     for name, digest in read_json(path / "checksums.json").items():
         if not (path / name).exists() or sha256(path / name) != digest:
@@ -68,8 +69,8 @@ def load(path: Path) -> dict[str, Any]:
     return unflatten(load_file(path / "tensors.safetensors"), read_json(path / "values.json"))
 
 
-def size(tree: Mapping[str, Any]) -> int:
-    """Bytes of a checkpoint of this state, the two moments included that Adam holds from its first update on."""
+def checkpoint_bytes(tree: Mapping[str, Any]) -> int:
+    """The size of a checkpoint of this state. It includes the two moments that Adam holds from its first update on."""
     tensors, _ = flatten(tree)
     plain = {name: tensor.nbytes for name, tensor in tensors.items() if "/adam/" not in name}
     return sum(count * (3 if "/weights/" in name else 1) for name, count in plain.items())

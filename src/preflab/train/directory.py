@@ -1,4 +1,4 @@
-"""Whose a directory is: one manifest, one writer at a time. No torch."""
+"""Which run owns a directory: one manifest, and one writer at a time. Imports no torch."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 
 def clear(directory: Path) -> None:
-    """Removes what a run wrote, and nothing else: nothing at all where no manifest says that a run wrote it.
+    """Removes what a run wrote and nothing else. Without the manifest of a run it removes nothing.
 
-    The manifest goes last, so that what a crash leaves is still known to be a run's.
+    The manifest goes last, so that it still marks what a crash leaves.
     """
     path = directory / RUN_MANIFEST
     if not path.exists() or not is_manifest(read_json(path)):
@@ -56,7 +56,7 @@ def clear(directory: Path) -> None:
 
 
 def is_manifest(data: Any) -> bool:
-    """Whether a `manifest.json` is a run's: other programs use that name too."""
+    """Whether the data of a `manifest.json` are a run's: other programs use that name too."""
     return isinstance(data, dict) and "format" in data and "spec" in data
 
 
@@ -72,30 +72,30 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
         foreign = next((name for name in names if (directory / name).exists()), None)
         if foreign is not None:
             raise UserError(
-                f"{directory / foreign} is no run's, and a run would overwrite it. Choose another --output."
+                f"{directory / foreign} was not written by a run, and a run would overwrite it. Choose another --output."
             )
         write_json(path, manifest)
         return
     mine, theirs = manifest.get("spec", {}), known["spec"]
     if known["format"] != RUN_FORMAT or mine != theirs:
-        changed = differences(mine, theirs)
+        changed = differing_paths(mine, theirs)
         raise UserError(
             f"{directory} holds another run (it differs in {', '.join(changed) or 'its format'}). "
             "Choose another --output, or start this one with --fresh."
         )
     if known.get("versions") != manifest.get("versions"):
-        changed = differences(known.get("versions"), manifest.get("versions"))
+        changed = differing_paths(known.get("versions"), manifest.get("versions"))
         logger.warning(
             "%s was begun with other versions of %s: not repeatable bit by bit", directory, ", ".join(changed)
         )
 
 
-def differences(first: Any, second: Any, prefix: str = "") -> list[str]:
+def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
     """The dotted names at which two pieces of plain data differ."""
     if not (isinstance(first, dict) and isinstance(second, dict)):
         return [] if first == second else [prefix.rstrip(".")]
     names = sorted({*first, *second})
-    return [name for key in names for name in differences(first.get(key), second.get(key), f"{prefix}{key}.")]
+    return [name for key in names for name in differing_paths(first.get(key), second.get(key), f"{prefix}{key}.")]
 
 
 def need_space(directory: Path, size: int) -> None:

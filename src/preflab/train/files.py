@@ -1,6 +1,6 @@
-"""Writing so that a crash at any moment leaves either the old or the new, never half of one.
+"""Writing such that a crash at any moment leaves either the old file or the new one, never half of one.
 
-A directory that replaces another is gone between two renames; then neither is there, but never a part.
+Between the two renames that replace a directory, neither the old nor the new one is in its place; a part of one never is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preflab.errors import UserError
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replaces a JSON file in one step: written aside, fsynced, renamed."""
+    """Replaces a JSON file in one step: writes it aside, syncs it to the disk, renames it."""
     aside = path.with_name(path.name + ".tmp")
     with aside.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=1, sort_keys=True, allow_nan=False)
@@ -42,14 +42,14 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def new_directory(path: Path) -> Generator[Path]:
-    """A directory to fill that takes the place of `path` when the block ends, all at once."""
+    """A directory to fill. When the block ends, it takes the place of `path` in one step."""
     aside = path.with_name(path.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         yield aside
     except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True)  # what is half written must not fill the disk
+        shutil.rmtree(aside, ignore_errors=True)  # a part must not fill the disk
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has an exception of its own
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
@@ -68,7 +68,7 @@ def new_directory(path: Path) -> Generator[Path]:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes a rename in `path` durable."""
+    """Syncs a directory to the disk, so that a rename in it lasts."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -84,7 +84,7 @@ def sha256(path: Path) -> str:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON-lines file; none where there is no file. A last line that is half written is left out.
 
-    Raises `UserError` naming the line that is no record.
+    Raises `UserError` naming a line that is not a record.
     """
     if not path.exists():
         return []

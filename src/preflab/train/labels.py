@@ -1,6 +1,6 @@
 """The labels of a run: what it buys, and what a labels budget still pays for.
 
-A label is the order of a pair in the data, or one score of a reward. The scores of a model that learnt from labels are
+A label is the order of a pair in the data, or one score of a reward. The scores of a model that learned from labels are
 free. A reward charges the meter for its scores itself; the labels of the data are charged here.
 """
 
@@ -19,8 +19,8 @@ _Row = TypeVar("_Row")
 
 
 class Labels:
-    """`price` is what one prompt costs: the number of its answers that `reward` scores. None means that no
-    labels budget binds, or that the reward's scores are free."""
+    """`price` is what one prompt costs: the number of its answers that `reward` scores. A method that returns None means that
+    no labels budget binds, or that the reward's scores are free."""
 
     def __init__(self, budget: Budget | None, meter: Meter) -> None:
         self.budget = budget

@@ -136,10 +136,10 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Weights, both moments, update count and schedule: a tree for `checkpoint`."""
         moments = self.optimizer.state
-        seen = {name: moments[parameter] for name, parameter in self.parameters.items() if parameter in moments}
+        held = {name: moments[parameter] for name, parameter in self.parameters.items() if parameter in moments}
         return {
             "weights": {name: parameter.detach() for name, parameter in self.parameters.items()},
-            "adam": {name: dict(state) for name, state in seen.items()},
+            "adam": {name: dict(state) for name, state in held.items()},
             "position": self.position,
             "progress": self.progress,
             "skipped": self.skipped,

@@ -1,4 +1,4 @@
-"""A run's own log file: what the logger `preflab` says while the run is open."""
+"""The log file of a run: the messages of the logger `preflab` while the run is open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 logger = logging.getLogger("preflab")
-LOG = "run.log"
+RUN_LOG = "run.log"
 
 
 @contextmanager
@@ -19,10 +19,10 @@ def logged(directory: Path) -> Generator[None]:
 
     A study's arm has `run.log` as its standard error: there is one copy then, not two.
     """
-    path = directory / LOG
-    shown = logging.StreamHandler(sys.stderr)
-    shown.setLevel(logging.INFO if is_stderr(path) else logging.WARNING)
-    handlers: list[logging.Handler] = [] if logger.hasHandlers() else [shown]
+    path = directory / RUN_LOG
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.INFO if is_stderr(path) else logging.WARNING)
+    handlers: list[logging.Handler] = [] if logger.hasHandlers() else [terminal]
     if not is_stderr(path):
         handlers.append(logging.FileHandler(path, encoding="utf-8"))
     for handler in handlers:
@@ -40,7 +40,7 @@ def logged(directory: Path) -> Generator[None]:
 
 
 def is_stderr(path: Path) -> bool:
-    """Whether standard error is this very file."""
+    """Whether standard error writes to this file."""
     try:
         return path.exists() and os.path.samestat(os.fstat(2), path.stat())
     except OSError:  # there is no standard error

@@ -100,14 +100,14 @@ class Run:
         tree: dict[str, Any] = {name: part.state_dict() for name, part in state.items()}
         tree["step"] = step
         tree["sizes"] = self.record.sizes()
-        checkpoint.save(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
+        checkpoint.write_checkpoint(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
         self._checkpointed = time.monotonic()
         self.record.publish()
 
     # -- inside the loop --------------------------------------------------------------------------------------------
 
     def _restore(self, state: Mapping[str, Stateful]) -> int:
-        tree = checkpoint.load_newest(self.directory / "checkpoints")
+        tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints")
         if tree is None:
             self.record.cut({})
             return 0
@@ -120,7 +120,7 @@ class Run:
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
         """Bytes that the run will hold at most: one checkpoint more than are kept, the best weights and their
         successor, and the final model."""
-        held = checkpoint.size({name: part.state_dict() for name, part in state.items()})
+        held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
         return (self.keeping.checkpoints + 1) * held + 2 * best + final
@@ -150,7 +150,7 @@ class Run:
         faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
-        if self.selection.seen(self.progress, step, measures["score"]):
+        if self.selection.note(self.progress, step, measures["score"]):
             with new_directory(self.directory / "best") as aside:
                 weights = {name: part.detach().contiguous() for name, part in trainable(policy.model).items()}
                 save_file(weights, aside / "weights.safetensors")

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; a plain line every ten seconds elsewhere."""
+"""A progress bar on a terminal, and a plain line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from rich.progress import Progress as RichProgress
 
 from preflab.train.log import logger
 
-SHOWN = ("loss", "reward", "kl", "accuracy", "validation/score")
-INTERVAL = 10.0
+PROGRESS_METRICS = ("loss", "reward", "kl", "accuracy", "validation/score")
+LINE_SECONDS = 10.0
+
+
+def format_metrics(record: Mapping[str, float]) -> str:
+    """The metrics of a step that people watch, in one line."""
+    return "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in PROGRESS_METRICS if name in record)
 
 
 class Progress:
@@ -23,7 +28,7 @@ class Progress:
         self.label = label
         self.enabled = enabled
         self.console = Console(file=sys.stderr)
-        self.started = self.shown = time.monotonic()
+        self.printed = time.monotonic()
         self.first: tuple[float, float] | None = None
         self.bar: RichProgress | None = None
 
@@ -32,15 +37,14 @@ class Progress:
         if self.first is None:  # a resumed run starts with tokens that an earlier process handled
             self.first = (time.monotonic(), tokens)
         rate = (tokens - self.first[1]) / max(time.monotonic() - self.first[0], 1e-9)
-        facts = "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in SHOWN if name in record)
-        text = f"step {step}  {facts}  {rate:,.0f} tokens/s"
+        text = f"step {step}  {format_metrics(record)}  {rate:,.0f} tokens/s"
         logger.debug("%s: %3.0f%%  %s", self.label, 100 * min(progress, 1.0), text)
         if not self.enabled:
             return
         if self.console.is_terminal:
             self._draw(progress, text)
-        elif time.monotonic() - self.shown >= INTERVAL or progress >= 1.0:
-            self.shown = time.monotonic()
+        elif time.monotonic() - self.printed >= LINE_SECONDS or progress >= 1.0:
+            self.printed = time.monotonic()
             self.console.print(f"{self.label}: {min(progress, 1.0):4.0%}  {text}", markup=False, highlight=False)
 
     def close(self) -> None:

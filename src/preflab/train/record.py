@@ -20,7 +20,7 @@ SAMPLES_KEPT = 4  # of each scoring
 
 
 class RunRecord:
-    """The files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, and who else is shown what they hold.
+    """The files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, the trackers, and the progress on the terminal.
 
     `values`, `samples` and `verdicts` are the current step's. The first two files repeat bit by bit; the third holds what
     does not (seconds, process ids).

@@ -20,8 +20,8 @@ class Selection:
     def due(self, progress: float) -> bool:
         return self._looks(progress) > self.done
 
-    def seen(self, progress: float, step: int, score: float) -> bool:
-        """Takes note of a look; True where it is the best so far. Raises `FloatingPointError` where it is no number."""
+    def note(self, progress: float, step: int, score: float) -> bool:
+        """Notes the score of a look; True where it is the best so far. Raises `FloatingPointError` where it is not finite."""
         if not math.isfinite(score):
             raise FloatingPointError(f"The validation score is {score}.")
         self.done = self._looks(progress)

@@ -1,5 +1,5 @@
-"""What follows a run for people: TensorBoard's event files, and Weights & Biases where asked. Both are fed from
-`metrics.jsonl`, which is the record; a process that resumes rebuilds the event file from the beginning."""
+"""How people follow a run: TensorBoard's event files, and Weights & Biases where a project is named. Both get what
+`metrics.jsonl` holds, which is the record. A process that resumes writes the event file again from the beginning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from preflab.errors import UserError
 from preflab.train.files import read_json, write_json
 
-EVENTS = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads by this prefix
+EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads by this prefix
 
 
 class Tracker(Protocol):
@@ -24,17 +24,17 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """Feeds every tracker what has been added to the metrics since it was last asked."""
+    """Hands every tracker the metrics that are new since the last time."""
 
     def __init__(self, directory: Path, *, wandb: str | None, label: str) -> None:
         self.metrics = directory / "metrics.jsonl"
         self.position = 0
-        self.trackers: list[Tracker] = [TensorBoard(directory / EVENTS)]
+        self.trackers: list[Tracker] = [TensorBoard(directory / EVENT_FILE)]
         if wandb is not None:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
     def follow(self) -> None:
-        """Hands on the records that are new; asked at checkpoints, whose records are never taken back."""
+        """Hands on the records that are new. Called at checkpoints, since their records are never taken back."""
         with self.metrics.open("rb") as file:
             file.seek(self.position)
             for line in file:
@@ -51,7 +51,7 @@ class Trackers:
 
 
 class TensorBoard:
-    """An event file: framed protocol buffers, one an event, as TensorBoard's own writer makes them from a thread."""
+    """An event file: a framed protocol buffer for each event, as TensorBoard's own writer makes them in a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,9 +60,9 @@ class TensorBoard:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         from tensorboard.compat.proto import summary_pb2
 
-        made: Any = summary_pb2  # its classes are made at run time
-        summary = made.Summary(
-            value=[made.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        messages: Any = summary_pb2  # its classes are made at run time
+        summary = messages.Summary(
+            value=[messages.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         )
         self._event(step=step, summary=summary)
 
@@ -75,7 +75,7 @@ class TensorBoard:
             self.writer.close()
 
     def _event(self, **fields: Any) -> None:
-        """TensorBoard is imported with the first event: most of what a run does is no business of it."""
+        """Writes an event. TensorBoard is imported with the first one, since most of a run does not need it."""
         from tensorboard.compat.proto import event_pb2
 
         if self.writer is None:
@@ -85,12 +85,12 @@ class TensorBoard:
             self.path.parent.mkdir()
             self.writer = RecordWriter(self.path.open("wb"))
             self._event(file_version="brain.Event:2")
-        made: Any = event_pb2
-        self.writer.write(made.Event(wall_time=time.time(), **fields).SerializeToString())
+        messages: Any = event_pb2
+        self.writer.write(messages.Event(wall_time=time.time(), **fields).SerializeToString())
 
 
 class WeightsAndBiases:
-    """One run of a W&B project, which a resumed process goes on with: its id is kept in the run directory."""
+    """A run of a W&B project. The run directory keeps its id, so that a resumed process goes on with it."""
 
     def __init__(self, directory: Path, *, project: str, label: str) -> None:
         try:
@@ -110,7 +110,7 @@ class WeightsAndBiases:
         self.run.log(dict(values), step=step)
 
     def flush(self) -> None:
-        """W&B sends by itself."""
+        """Nothing to do: W&B sends by itself."""
 
     def close(self) -> None:
         self.run.finish()

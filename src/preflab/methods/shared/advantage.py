@@ -45,7 +45,7 @@ class CriticFree(Protocol):
     """The settings that the loop reads. Each of the four methods states them, with its authors' values.
 
     `rollouts`: responses a step, `group` of them to each prompt; they are learned from in `mini_batches` shuffled parts,
-    `epochs` times. Under a compute budget `steps` gives way to it. `clip`, `clip_high`: see `actor_terms`.
+    `epochs` times. A compute budget overrides `steps`. `clip`, `clip_high`: see `actor_terms`.
     `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which the reference
     follows the policy. `ratio_guard`: see `make_guard`. None turns a clip or the guard off. `loss_average`: see
     `ops.average_weights`; its constant is `decoding.max_new_tokens`.
@@ -74,8 +74,8 @@ class CriticFree(Protocol):
 
 
 class Assessed(NamedTuple):
-    """What an advantage is made of. `scores[B]`: shaped; `kl[B,T]`: the KL coefficient times log pi - log ref (k1), 0 where
-    the mask is False; `step`: which it is, to name a draw by."""
+    """A rollout with what its advantages are made of. `scores[B]`: shaped. `kl[B,T]`: the KL coefficient times log pi - log ref
+    (k1), 0 where the mask is False. `step`: its number, to name a draw by."""
 
     step: int
     rollout: Rollout
@@ -100,9 +100,11 @@ def improve(
     draw: RollOut | None = None,
     baselines: int = 0,
 ) -> LanguageModel:
-    """Trains the policy. `kl_in_loss`: the KL penalty is a term of the loss (k3), else `advantages` has it in its rewards.
-    `draw`: another way to a step's rollout, None where it found nothing to learn from. `baselines`: scores of each prompt
-    that `advantages` buys beside its group's own."""
+    """Trains the policy.
+
+    `kl_in_loss`: the KL penalty is a term of the loss (k3); otherwise `advantages` has it in its rewards. `draw`: another way
+    to draw a step's rollout; it returns None where there is nothing to learn from. `baselines`: how many scores of each
+    prompt `advantages` buys beside its group's own."""
     run, policy = parts.run, parts.policy
     require_sampling(spec.decoding)
     prompts, price = parts.prompts(), spec.group + baselines

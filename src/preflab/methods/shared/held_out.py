@@ -1,4 +1,4 @@
-"""What pairs that it did not train on say of a reward model: its order, its calibration, its scores' units."""
+"""Measures of a reward model on pairs that it did not train on: its order, its calibration, its scores' units."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class PairScores(NamedTuple):
 
 
 def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
-    """What the reward model gives both answers of each pair."""
+    """The reward model's scores of both answers of each pair."""
 
-    def of(rows: TokenBatch) -> Tensor:
+    def score(rows: TokenBatch) -> Tensor:
         return forward.scores(scorer.model, rows)
 
     sides = (pairs.chosen, pairs.rejected)
-    return PairScores(*(forward.by_micro_batch(scorer.model, of, side, token_budget) for side in sides))
+    return PairScores(*(forward.by_micro_batch(scorer.model, score, side, token_budget) for side in sides))
 
 
 def measure_held_out(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
@@ -53,7 +53,7 @@ def measure_order(scores: PairScores) -> dict[str, float]:
     """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the scores' mean and spread.
 
     Calibration: the gap between the stated sigmoid(|margin|) and the share of pairs so ordered.
-    The score that selects checkpoints is minus the log-loss, which an over-confident model pays for.
+    The score that selects checkpoints is minus the log-loss, which penalises an over-confident model.
     """
     loss = float(bradley_terry_loss(scores.chosen, scores.rejected).mean())
     gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in calibration_bins(scores))
@@ -69,8 +69,8 @@ def measure_order(scores: PairScores) -> dict[str, float]:
 
 
 def calibration_bins(scores: PairScores) -> Bins:
-    """Pairs by the stated probability of the order that the model prefers, in ten equal bins of [1/2, 1]: mean `stated`,
-    share `right`, `count`. Empty bins are left out."""
+    """Pairs by the probability that the model states for the order it prefers, in ten equal bins of [1/2, 1]: the mean
+    `stated`, the share `right`, and the `count`. Empty bins are left out."""
     stated = torch.sigmoid(scores.margin.abs())
     bins = ((stated - 0.5) * 2 * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     return [

@@ -62,12 +62,12 @@ class Rollout:
 def count_groups(rollouts: int, group: int) -> int:
     """How many prompts the answers of a step belong to; raises `UserError` where `group` does not divide `rollouts`."""
     if rollouts % group:
-        raise UserError(f"{rollouts} rollouts a step are no whole number of groups of {group}: make it a multiple.")
+        raise UserError(f"{rollouts} rollouts a step are not a whole number of groups of {group}: make it a multiple.")
     return rollouts // group
 
 
 def require_sampling(decoding: Decoding) -> None:
-    """Raises `UserError` for a policy that cannot sample."""
+    """Raises `UserError` where sampling is greedy: the method learns from differences between samples."""
     if decoding.temperature <= 0:
         raise UserError("The method samples from its policy: decoding.temperature must be above 0.")
 
@@ -76,7 +76,7 @@ def require_updates(updates: int) -> None:
     """Raises `UserError` where no step of the run made an update."""
     if not updates:
         raise UserError(
-            "No step had anything to learn from: every prompt's answers score the same. Ask more answers a prompt, or "
+            "No step had anything to learn from: every prompt's answers score the same. Draw more answers a prompt, or "
             "start from a policy that is right at times."
         )
 
@@ -177,8 +177,8 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def share_without_variance(rollout: Rollout) -> float:
-    """The share of prompts whose answers all score the same, and teach nothing by their difference; where each prompt has
-    one answer, whether the whole rollout does."""
+    """The share of prompts whose answers all score the same, so that their differences teach nothing. Where each prompt has
+    one answer: 1 where the whole rollout scores the same, else 0."""
     if rollout.group == 1:
         return float((rollout.scores == rollout.scores[0]).all())
     return 1.0 - float(rollout.differing().float().mean())

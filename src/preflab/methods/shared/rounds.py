@@ -1,7 +1,7 @@
-"""Rounds: draw from the newest policy, make data of it, pass over them; then again. DPO-Iter and expert iteration are such.
+"""Rounds, for DPO-Iter and expert iteration: draw from the newest policy, pass over what was drawn, repeat.
 
-A round's draw is journalled before it is learnt from: a resumed run reads it, and does not draw again from a policy that
-has moved on.
+The journal keeps a round's draw before the policy learns from it: a resumed run reads it, and does not draw again from a
+policy that has moved on.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Data = TypeVar("Data", bound=Rows)
 
 @dataclass(frozen=True)
 class RoundsPlan(Generic[Data]):
-    """What a method's rounds are. `rounds` of them, `epochs` passes over each one's data in batches of `batch_size`.
+    """The plan of a method's rounds: `rounds` of them, `epochs` passes over the data of each, in batches of `batch_size`.
 
-    `draw(number)`: a round's draw as JSON; it logs nothing, since a resumed run does not call it. `read(drawn)`: it as a
-    batch to select rows from, None where it holds nothing to learn from. `barren`: what to tell the user when no round held
-    anything.
+    `draw(number)` gives a round's draw as JSON; it logs nothing, since a resumed run does not call it. `read(drawn)` turns
+    the draw into a batch to select rows from, or None where it holds nothing to learn from. `barren`: the end of the message
+    for a run whose rounds all hold nothing.
     """
 
     rounds: int
@@ -41,7 +41,7 @@ class RoundsPlan(Generic[Data]):
 
 
 class Rounds(Generic[Data]):
-    """Which round it is and which of its updates is next."""
+    """The current round, and which of its updates is next."""
 
     def __init__(self, run: Run, plan: RoundsPlan[Data]) -> None:
         self.run = run
@@ -50,7 +50,7 @@ class Rounds(Generic[Data]):
         self.update = 0
         self.updates = 0
         self.fruitful = False  # whether any round had data
-        self.drawn: Any = None  # the round's draw, as it was journalled
+        self.drawn: Any = None  # the round's draw, as the journal has it
         self.data: Data | None = None
 
     @property
@@ -70,9 +70,9 @@ class Rounds(Generic[Data]):
         return self.update >= self.updates
 
     def begin(self) -> bool:
-        """The next round; False where its draw holds nothing to learn from.
+        """Begins the next round; False where its draw holds nothing to learn from.
 
-        Raises `UserError` where no round's did, after as many as the plan has.
+        Raises `UserError` where none of the plan's rounds held anything.
         """
         self.number += 1
         self.update = 0
@@ -83,7 +83,7 @@ class Rounds(Generic[Data]):
         return self.updates > 0
 
     def next_batch(self) -> Data:
-        """The next update's rows: shuffled passes over the round's."""
+        """The rows of the next update, from shuffled passes over the round's data."""
         assert self.data is not None
         size, batch = len(self.data), self.plan.batch_size
         per_pass = -(-size // batch)
