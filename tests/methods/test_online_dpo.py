@@ -103,7 +103,7 @@ def test_no_pair_ever(tmp_path: Path) -> None:
 @pytest.mark.parametrize("draw", [{"samples": 1}, {"decoding": Decoding(temperature=0.0)}])
 def test_what_cannot_give_a_pair_is_refused(draw: dict[str, Any]) -> None:
     """Protects the user: one sample, or the same one twice, never makes a pair."""
-    with pytest.raises(UserError, match=r"draw\.samples must be 2 at least, the temperature above 0"):
+    with pytest.raises(UserError, match=r"draw\.samples must be 2 or more, the temperature above 0"):
         OnlineDPO(draw=PairDraw(**{"samples": 2, **draw}))
 
 
@@ -160,6 +160,6 @@ def test_it_goes_on_exactly(train: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_a_reference_that_nobody_asks_is_refused() -> None:
-    """Protects from an option that moves nothing: SimPO looks at no reference, so that none can follow."""
-    with pytest.raises(UserError, match="looks at no reference"):
+    """Protects from an option that moves nothing: SimPO does not use a reference, so that none can follow."""
+    with pytest.raises(UserError, match="does not use a reference"):
         OnlineDPO(loss="simpo", reference_ema=0.1)

@@ -34,7 +34,7 @@ def test_the_groups_mean_first() -> None:
     found = normalise_returns(small(group=2, group_baseline=True), assessed(rollout))
     torch.testing.assert_close(found, torch.tensor([[-1.0], [1], [-1], [1]]))
     assert normalise_returns(small(group=2), assessed(rollout))[0, 0] > 0
-    with pytest.raises(UserError, match="make `group` 2 at least"):
+    with pytest.raises(UserError, match="make `group` 2 or more"):
         METHODS.parse({"kind": "reinforce++", "group_baseline": True})
 
 
