@@ -38,9 +38,9 @@ def assessed(rollout: Rollout, kl: Sequence[Sequence[float]] | None = None) -> A
     return Assessed(0, rollout, rollout.scores, penalty)
 
 
-def rows(found: Tensor) -> list[list[float]]:
+def rows(values: Tensor) -> list[list[float]]:
     """A tensor rounded to 4 digits, for golden values."""
-    return [[round(float(value), 4) + 0.0 for value in row] for row in found]
+    return [[round(float(value), 4) + 0.0 for value in row] for row in values]
 
 
 def share_of_numbers(text: str) -> float:

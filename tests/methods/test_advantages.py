@@ -40,8 +40,8 @@ def test_group_relative() -> None:
 @given(st.floats(-100, 100, width=32), st.integers(2, 9))
 def test_equal_scores_are_exactly_no_advantage(score: float, group: int) -> None:
     """Protects from rounding that the division by a std of nothing blows up to advantages of order one."""
-    found = ops.group_relative(torch.full((group,), score), group, normalise=True)
-    assert float(found.abs().max()) < 1e-6
+    advantages = ops.group_relative(torch.full((group,), score), group, normalise=True)
+    assert float(advantages.abs().max()) < 1e-6
 
 
 def test_leave_one_out() -> None:
@@ -68,14 +68,14 @@ def test_returns_to_go() -> None:
     """Rewards 1, 2, 4: 7, 6, 4; of the second row, two tokens long, 1 + 2 = 3 and 2, what stands in the padding is not
     looked at."""
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    found = ops.returns_to_go(torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 99.0]]), mask)
-    assert found.tolist() == [[7, 6, 4], [3, 2, 0]]
+    returns = ops.returns_to_go(torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 99.0]]), mask)
+    assert returns.tolist() == [[7, 6, 4], [3, 2, 0]]
 
 
 def test_overlong() -> None:
     """The last 4 of 10 tokens: 6 tokens reach 0, 7 a quarter, 10 all of it; 2 none."""
-    found = ops.overlong(torch.tensor([2, 6, 7, 10]), limit=10, window=4)
-    assert found.tolist() == [0, 0, 0.25, 1]
+    reach = ops.overlong(torch.tensor([2, 6, 7, 10]), limit=10, window=4)
+    assert reach.tolist() == [0, 0, 0.25, 1]
 
 
 # --- the loss's average
@@ -86,11 +86,11 @@ def test_average_weights() -> None:
     token: 9 / 5 = 1.8. sequence: (1 + 2) / 2 = 1.5. constant, limit 8: 9 / (2 x 8) = .5625."""
     lengths, terms = torch.tensor([1, 4]), torch.tensor([[1.0, 0, 0, 0], [2, 2, 2, 2]])
     averages: tuple[ops.LossAverage, ...] = ("token", "sequence", "constant")
-    found = [
+    means = [
         float((ops.average_weights(lengths, average, mean_length=2.5, limit=8)[:, None] * terms).sum() / 5)
         for average in averages
     ]
-    assert found == pytest.approx([1.8, 1.5, 0.5625])
+    assert means == pytest.approx([1.8, 1.5, 0.5625])
 
 
 SHAPE = TinyShape(width=8, inner=8, layers=1, heads=2, context=32, words=("a", "b"))
@@ -177,11 +177,11 @@ def test_the_share_of_a_labels_budget(amount: int, shares: list[float], tmp_path
     reward = Scored(len)
     budget = Budget(unit="labels", amount=amount)
     with opened(tmp_path, untrained(), budget=budget, reward=reward, testbed=Toy()) as parts:
-        share, found = parts.run.labels.share_of(10, reward=reward, price=4), []
+        share, progress = parts.run.labels.share_of(10, reward=reward, price=4), []
         for step in range(3):
-            found.append(share(step))
+            progress.append(share(step))
             parts.run.meter.labelled(4)
-        assert found == pytest.approx(shares)
+        assert progress == pytest.approx(shares)
     with (
         opened(tmp_path / "b", untrained(), budget=Budget(unit="labels", amount=3), reward=reward) as parts,
         pytest.raises(UserError, match="does not pay for one prompt's 4 scores"),
@@ -216,15 +216,15 @@ def test_truncated_answers_can_be_ignored(
 ) -> None:
     """Protects `truncated`: scored like any other by default; ignored, such an answer has advantage 0 and others keep
     theirs."""
-    seen: list[Experience] = []
+    experiences: list[Experience] = []
     assess = advantage.assess_rollout
-    monkeypatch.setattr(advantage, "assess_rollout", lambda *args: seen.append(assess(*args)) or seen[-1])
+    monkeypatch.setattr(advantage, "assess_rollout", lambda *args: experiences.append(assess(*args)) or experiences[-1])
     for choice in ("score", "ignore"):
         train(small(kind, steps=1, truncated=choice), policy=tiny(ends=70))
-    cut = seen[0].batch.truncated
+    cut = experiences[0].batch.truncated
     assert 0 < int(cut.sum()) < len(cut)
-    assert seen[0].advantages[cut].abs().sum() > 0 and not seen[1].advantages[cut].any()
-    assert torch.equal(seen[0].advantages[~cut], seen[1].advantages[~cut])
+    assert experiences[0].advantages[cut].abs().sum() > 0 and not experiences[1].advantages[cut].any()
+    assert torch.equal(experiences[0].advantages[~cut], experiences[1].advantages[~cut])
 
 
 @pytest.mark.parametrize("kind", KINDS)

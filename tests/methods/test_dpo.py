@@ -262,7 +262,7 @@ def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"loss_settings": {"beta": -1.0}}, "`beta` has a field of its own"),
         ({"loss": "chi-po", "loss_settings": {"r_max": -1.0}}, "`r_max` bounds the reward"),
@@ -271,9 +271,9 @@ def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"loss": "orpo", "loss_settings": {"lam": -0.5}}, "`lam` is the weight of a term"),
     ],
 )
-def test_settings_that_turn_a_loss_round_are_refused(settings: dict[str, Any], said: str) -> None:
+def test_settings_that_turn_a_loss_round_are_refused(settings: dict[str, Any], message: str) -> None:
     """Protects from a preference reversed, or a gradient that is zero for ever, by a sign."""
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         DPO(**settings)
 
 

@@ -32,14 +32,14 @@ def reads(tree: ast.AST) -> set[str]:
         for alias in node.names
         if alias.name[0].islower()
     }
-    found: set[str] = set()
+    attributes: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             if not (isinstance(node.value, ast.Name) and node.value.id in modules):
-                found.add(node.attr)
+                attributes.add(node.attr)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
-            found |= {argument.value for argument in node.args[1:2] if isinstance(argument, ast.Constant)}
-    return found
+            attributes |= {argument.value for argument in node.args[1:2] if isinstance(argument, ast.Constant)}
+    return attributes
 
 
 def names(tree: ast.AST) -> set[str]:
@@ -61,21 +61,25 @@ def specs() -> list[type[Spec]]:
     for module in pkgutil.walk_packages(preflab.__path__, "preflab."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    found: list[type[Spec]] = []
+    classes: list[type[Spec]] = []
     open_classes: list[type[Spec]] = [Spec]
     while open_classes:
         for cls in open_classes.pop().__subclasses__():
-            if cls not in found and cls.__module__.startswith("preflab.") and not cls.__module__.startswith(ELSEWHERE):
-                found.append(cls)
+            if (
+                cls not in classes
+                and cls.__module__.startswith("preflab.")
+                and not cls.__module__.startswith(ELSEWHERE)
+            ):
+                classes.append(cls)
                 open_classes.append(cls)
-    return sorted(found, key=lambda cls: (cls.__module__, cls.__name__))
+    return sorted(classes, key=lambda cls: (cls.__module__, cls.__name__))
 
 
 def unread(cls: type[Spec]) -> list[str]:
     classes = [base for base in cls.__mro__ if issubclass(base, Spec) and base is not Spec]
-    seen = set[str]().union(*(reads(TREES[path]) for base in classes for path in readers(base)))
-    seen |= set[str]().union(*(BY_NAME.get(base.__name__, set()) for base in classes)) | TAGS
-    return [name for name in cls.model_fields if name not in seen]
+    read = set[str]().union(*(reads(TREES[path]) for base in classes for path in readers(base)))
+    read |= set[str]().union(*(BY_NAME.get(base.__name__, set()) for base in classes)) | TAGS
+    return [name for name in cls.model_fields if name not in read]
 
 
 @pytest.mark.parametrize("cls", specs(), ids=lambda cls: f"{cls.__module__.removeprefix('preflab.')}.{cls.__name__}")

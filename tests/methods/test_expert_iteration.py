@@ -75,32 +75,32 @@ def test_a_restart_is_the_start(start: Any, tmp_path: Path) -> None:
         learner, origin = parts.learner(start.model, STEADY), Reference(start.model)
         rounds = open_answer_rounds(SMALL, parts)
         assert rounds.begin() and rounds.data is not None
-        found = []
+        starts = []
         for _ in range(2):
             start_again(learner, origin)
             assert not learner.optimizer.state and learner.position == 0
             for share in (0.0, 0.5):
                 loss = lambda rows: expert_iteration.nll(start, rows)  # noqa: E731 - a name for one line of the test
                 learner.step(rounds.data, loss, count=10.0, progress=share)
-            found.append({name: part.detach().clone() for name, part in trainable(start.model).items()})
-    assert all(torch.equal(part, found[1][name]) for name, part in found[0].items())
-    assert any(not torch.equal(part, origin.tensors[name]) for name, part in found[0].items())
+            starts.append({name: part.detach().clone() for name, part in trainable(start.model).items()})
+    assert all(torch.equal(part, starts[1][name]) for name, part in starts[0].items())
+    assert any(not torch.equal(part, origin.tensors[name]) for name, part in starts[0].items())
 
 
 def schedules(restart: bool, start: Any, directory: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The progress that each update was told."""
-    seen: list[float] = []
+    steps: list[float] = []
     step = Learner.step
 
     def watched(self: Learner, batch: Any, loss: Any, *, count: float, progress: float, **rest: Any) -> Any:
-        seen.append(round(progress, 3))
+        steps.append(round(progress, 3))
         return step(self, batch, loss, count=count, progress=progress, **rest)
 
     monkeypatch.setattr(Learner, "step", watched)
     with opened(directory, start, reward=Scored(green)) as parts:
         small(restart=restart, epochs=1, batch_size=100).train(parts)
     monkeypatch.undo()
-    return seen
+    return steps
 
 
 def test_a_restarted_round_has_a_schedule_of_its_own(

@@ -27,9 +27,9 @@ def small(**fields: Any) -> GRPO:
 
 def test_the_advantage_stands_at_every_token() -> None:
     """Scores 1 and 3: -+.7071 (see test_advantages), at each token of an answer and nowhere in its padding. Dr. GRPO: -+1."""
-    found = assessed(rolled([1, 3], group=2, lengths=[1, 3]))
-    assert rows(gain_over_group(SMALL, found)) == [[-0.7071, 0, 0], [0.7071, 0.7071, 0.7071]]
-    assert rows(gain_over_group(small(normalise_std=False), found)) == [[-1, 0, 0], [1, 1, 1]]
+    answers = assessed(rolled([1, 3], group=2, lengths=[1, 3]))
+    assert rows(gain_over_group(SMALL, answers)) == [[-0.7071, 0, 0], [0.7071, 0.7071, 0.7071]]
+    assert rows(gain_over_group(small(normalise_std=False), answers)) == [[-1, 0, 0], [1, 1, 1]]
 
 
 def test_overlong_answers_lose() -> None:
@@ -48,13 +48,13 @@ def test_the_kl_is_a_term_of_the_loss(tiny: Callable[..., Any]) -> None:
     with torch.no_grad():
         logprobs = forward.token_logprobs(lm.model, batch).logprobs
     zero = torch.zeros_like(logprobs)
-    found = Experience(batch, logprobs, logprobs - 0.1, zero)
+    experience = Experience(batch, logprobs, logprobs - 0.1, zero)
     spec = small(loss_average="token")
-    terms = advantage.weigh_terms(spec, lm, 3.0, 0.5, found).terms
+    terms = advantage.weigh_terms(spec, lm, 3.0, 0.5, experience).terms
     assert terms[batch.mask].tolist() == pytest.approx([0.5 * 0.0048374] * 6, rel=1e-3)
     terms[batch.mask].sum().backward()
     assert any(part.grad is not None and part.grad.abs().sum() > 0 for part in lm.model.parameters())
-    assert not advantage.weigh_terms(spec, lm, 3.0, 0.0, found).terms[batch.mask].abs().gt(1e-7).any()
+    assert not advantage.weigh_terms(spec, lm, 3.0, 0.0, experience).terms[batch.mask].abs().gt(1e-7).any()
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_clip_higher_lets_tokens_rise(tiny: Callable[..., Any]) -> None:
     with torch.no_grad():
         logprobs = forward.token_logprobs(lm.model, batch).logprobs
     old = logprobs - torch.tensor([[1.25], [0.75]]).log()
-    found = Experience(batch, old, logprobs, torch.tensor([[1.0], [-1.0]]).expand(2, 2))
+    experience = Experience(batch, old, logprobs, torch.tensor([[1.0], [-1.0]]).expand(2, 2))
     for high, loss in ((None, -1.2), (0.28, -1.25)):
-        terms = advantage.weigh_terms(small(loss_average="token", clip_high=high), lm, 2.0, 0.0, found).terms
+        terms = advantage.weigh_terms(small(loss_average="token", clip_high=high), lm, 2.0, 0.0, experience).terms
         assert terms[0].tolist() == pytest.approx([loss] * 2, rel=1e-4)
         assert terms[1].tolist() == pytest.approx([0.8] * 2, rel=1e-4)
 
@@ -110,15 +110,15 @@ def test_dynamic_sampling_fills_the_step(
 ) -> None:
     """Protects DAPO's filter: whatever is learnt from has variance in each group; draws go on until the step is full, ask
     no more prompts than are missing, and are paid for; the policy's own mean score is logged beside the kept groups'."""
-    seen: list[Experience] = []
+    experiences: list[Experience] = []
     assess = advantage.assess_rollout
-    monkeypatch.setattr(advantage, "assess_rollout", lambda *args: seen.append(assess(*args)) or seen[-1])
-    found = train(small(rollouts=8, steps=3, dynamic_sampling=True, most_draws=40), policy=tiny(), reward=uneven)
-    assert len(seen) == 3 and all(len(experience) == 8 for experience in seen)
-    for experience in seen:
+    monkeypatch.setattr(advantage, "assess_rollout", lambda *args: experiences.append(assess(*args)) or experiences[-1])
+    trained = train(small(rollouts=8, steps=3, dynamic_sampling=True, most_draws=40), policy=tiny(), reward=uneven)
+    assert len(experiences) == 3 and all(len(experience) == 8 for experience in experiences)
+    for experience in experiences:
         assert (experience.advantages[:, 0].view(-1, 2).abs() > 0.5).all()
-    assert found.meter.used("labels") > 24  # more than what was learnt from
-    for record in found.metrics:
+    assert trained.meter.used("labels") > 24  # more than what was learnt from
+    for record in trained.metrics:
         assert 0 < record["no_variance"] < 1 and record["drawn_reward"] < 0.5
         assert record["reward"] == 0.5  # one of two in every group that is kept
 

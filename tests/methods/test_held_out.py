@@ -47,8 +47,8 @@ def test_held_out_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "scores", first_id)
     pairs = scored_pairs([3, 1, 2, 3], [1, 2, 2, 1])
     for budget in (2, 1000):
-        found = measure_held_out(make_reward_model(policy, seed=0), pairs, budget)
-        wanted = {
+        measures = measure_held_out(make_reward_model(policy, seed=0), pairs, budget)
+        expected = {
             "score": -0.565066,
             "accuracy": 0.625,
             "loss": 0.565066,
@@ -56,7 +56,7 @@ def test_held_out_measures(monkeypatch: pytest.MonkeyPatch) -> None:
             "score_mean": 1.875,
             "score_std": 0.834523,
         }
-        assert found == pytest.approx(wanted, abs=1e-5)
+        assert measures == pytest.approx(expected, abs=1e-5)
 
 
 def test_certain_and_right_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,12 +77,12 @@ def test_bins_by_hand() -> None:
     Stated .880797 twice (bin 7, both right), .731059 (bin 4, wrong), .5 (bin 0, a tie: half right). Four pairs in five bins
     of |margin| 0, 1, 2, 2: one each, the last empty and left out.
     """
-    found = PairScores(torch.tensor([3.0, 1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 2.0, 1.0]))
-    table = calibration_bins(found)
+    scores = PairScores(torch.tensor([3.0, 1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 2.0, 1.0]))
+    table = calibration_bins(scores)
     assert [row["count"] for row in table] == [1, 1, 2]
     assert [row["right"] for row in table] == [0.5, 0.0, 1.0]
     assert [row["stated"] for row in table] == pytest.approx([0.5, 0.731059, 0.880797], abs=1e-6)
-    assert accuracy_by_margin(found) == [
+    assert accuracy_by_margin(scores) == [
         {"low": low, "high": low, "accuracy": right, "count": 1}
         for low, right in ((0, 0.5), (1, 0.0), (2, 1.0), (2, 1.0))
     ]
@@ -92,12 +92,12 @@ def test_bins_by_hand() -> None:
 def test_bins_hold_every_pair_once(scores: list[tuple[int, int]]) -> None:
     """Protects the tables from losing pairs: both hold all of them and average to the accuracy; margins rise, bins of margin
     differ by one pair at most."""
-    found = PairScores(*(torch.tensor(side, dtype=torch.float32) / 4 for side in zip(*scores, strict=True)))
-    accuracy = measure_order(found)["accuracy"]
-    for table, name in ((calibration_bins(found), "right"), (accuracy_by_margin(found), "accuracy")):
+    pairs = PairScores(*(torch.tensor(side, dtype=torch.float32) / 4 for side in zip(*scores, strict=True)))
+    accuracy = measure_order(pairs)["accuracy"]
+    for table, name in ((calibration_bins(pairs), "right"), (accuracy_by_margin(pairs), "accuracy")):
         assert sum(row["count"] for row in table) == len(scores)
         assert sum(row["count"] * row[name] for row in table) / len(scores) == pytest.approx(accuracy)
-    margins = accuracy_by_margin(found)
+    margins = accuracy_by_margin(pairs)
     assert all(row["low"] <= row["high"] for row in margins)
     assert all(a["high"] <= b["low"] for a, b in pairwise(margins))
     counts = [row["count"] for row in margins]

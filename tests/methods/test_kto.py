@@ -86,9 +86,9 @@ def test_reference_point_by_hand(tmp_path: Path) -> None:
             for parameter in policy.model.parameters():
                 parameter.mul_(1.1)
             after = forward.sequence_logprobs(policy.model, others.batch)
-        found = log_ratios(parts, policy, others)
-    torch.testing.assert_close(found, after - before, atol=1e-4, rtol=1e-4)
-    assert float(kto_reference_point(found)) == pytest.approx(max(0.0, float((after - before).mean())), abs=1e-4)
+        ratios = log_ratios(parts, policy, others)
+    torch.testing.assert_close(ratios, after - before, atol=1e-4, rtol=1e-4)
+    assert float(kto_reference_point(ratios)) == pytest.approx(max(0.0, float((after - before).mean())), abs=1e-4)
     words = [answer.text for answer in policy.completions(others.batch)]
     assert words[:8] == [*COLOURS[1:], COLOURS[0]]  # the partner's right answer
     assert words[8:] == [*COLOURS[2:], *COLOURS[:2]]  # the partner's wrong one

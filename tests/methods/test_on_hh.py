@@ -75,5 +75,5 @@ def test_a_reward_model_learns_their_order(pairs: Sequence[Preference], tmp_path
     """Protects reward models on real pairs: the training pairs' accuracy climbs from a coin's to nearly all."""
     with opened(tmp_path, tiny.make_tiny(SHAPE, seed=0), preferences=lambda: pairs, token_budget=2048) as parts:
         RM(epochs=12, batch_size=8, optim=FAST).train(parts)
-    found = [row["accuracy"] for row in read(tmp_path)]
-    assert sum(found[-2:]) / 2 >= 0.9 > sum(found[:2]) / 2
+    accuracies = [row["accuracy"] for row in read(tmp_path)]
+    assert sum(accuracies[-2:]) / 2 >= 0.9 > sum(accuracies[:2]) / 2

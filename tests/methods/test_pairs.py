@@ -26,14 +26,14 @@ def texts(
     draw: PairDraw, answers: Sequence[tuple[str, float]], fill: str | None = None, seed: int = 0
 ) -> list[tuple[str, str]]:
     """(chosen, rejected) texts."""
-    found = pair_answers(
+    pairs = pair_answers(
         draw,
         [Completion(text) for text, _ in answers],
         [score for _, score in answers],
         None if fill is None else Completion(fill),
         random.Random(seed),
     )
-    return [(chosen.text, rejected.text) for chosen, rejected, _ in found]
+    return [(chosen.text, rejected.text) for chosen, rejected, _ in pairs]
 
 
 ANSWERS = [("c", 2.0), ("a", 1.0), ("d", 3.0), ("b", 1.5)]
@@ -57,17 +57,17 @@ def test_the_gap_of_the_scores_goes_with_the_pair() -> None:
 
 def test_all_pairs() -> None:
     """Protects the rule: of four different scores all six, each in order."""
-    found = texts(PairDraw(rule="all"), ANSWERS)
-    assert sorted(found) == [("b", "a"), ("c", "a"), ("c", "b"), ("d", "a"), ("d", "b"), ("d", "c")]
+    pairs = texts(PairDraw(rule="all"), ANSWERS)
+    assert sorted(pairs) == [("b", "a"), ("c", "a"), ("c", "b"), ("d", "a"), ("d", "b"), ("d", "c")]
 
 
 def test_one_random_pair() -> None:
     """Protects the rule: one of all pairs, by the given random state, each of them at some seed."""
     draw = PairDraw(rule="random")
-    found = [texts(draw, ANSWERS, seed=seed) for seed in range(60)]
-    assert all(len(pairs) == 1 for pairs in found)
-    assert texts(draw, ANSWERS, seed=3) == found[3]
-    assert {pairs[0] for pairs in found} == set(texts(PairDraw(rule="all"), ANSWERS))
+    draws = [texts(draw, ANSWERS, seed=seed) for seed in range(60)]
+    assert all(len(pairs) == 1 for pairs in draws)
+    assert texts(draw, ANSWERS, seed=3) == draws[3]
+    assert {pairs[0] for pairs in draws} == set(texts(PairDraw(rule="all"), ANSWERS))
 
 
 @pytest.mark.parametrize("rule", ["best-worst", "random", "all"])
@@ -76,10 +76,10 @@ def test_ties_and_equal_texts_make_no_pair(rule: PairRule) -> None:
     preference. Where the best and the worst are one text, the widest gap between two texts is taken."""
     assert texts(PairDraw(rule=rule), [("a", 1.0), ("b", 1.0)]) == []
     assert texts(PairDraw(rule=rule), [("a", 1.0), ("a", 2.0)]) == []
-    found = texts(PairDraw(rule=rule), [("a", 1.0), ("a", 5.0), ("b", 2.0)])
-    assert found and set(found) <= {("a", "b"), ("b", "a")}
+    pairs = texts(PairDraw(rule=rule), [("a", 1.0), ("a", 5.0), ("b", 2.0)])
+    assert pairs and set(pairs) <= {("a", "b"), ("b", "a")}
     if rule == "best-worst":
-        assert found == [("a", "b")]  # a gap of 3, not of 1
+        assert pairs == [("a", "b")]  # a gap of 3, not of 1
 
 
 def test_right_is_a_threshold() -> None:
@@ -99,8 +99,8 @@ def test_right_is_a_threshold() -> None:
 def test_a_demonstration_where_none_is_right(rule: PairRule) -> None:
     """Protects the paper's rule for APPS: only where no sample is right, over a wrong sample that says something else."""
     draw = PairDraw(rule=rule, right=10.0)
-    found = texts(draw, [("a", 0.0), ("b", 3.0)], fill="good")
-    assert found and {chosen for chosen, _ in found} == {"good"} and {rejected for _, rejected in found} <= {"a", "b"}
+    pairs = texts(draw, [("a", 0.0), ("b", 3.0)], fill="good")
+    assert pairs and {chosen for chosen, _ in pairs} == {"good"} and {rejected for _, rejected in pairs} <= {"a", "b"}
     assert {chosen for chosen, _ in texts(draw, [("a", 10.0), ("b", 3.0)], fill="good")} == {"a"}
     assert texts(draw, [("a", 10.0), ("b", 10.0)], fill="good") == []
     assert texts(draw, [("good", 0.0)], fill="good") == []
@@ -114,9 +114,9 @@ def test_a_demonstration_where_none_is_right(rule: PairRule) -> None:
 def test_a_pair_is_always_in_order(answers: list[tuple[str, float]], rule: PairRule) -> None:
     """Protects from a label turned round: the chosen had a higher score than the rejected, and another text."""
     every = set(texts(PairDraw(rule="all"), answers))
-    found = texts(PairDraw(rule=rule), answers)
-    assert set(found) <= every and bool(found) == bool(every)
-    for chosen, rejected in found:
+    pairs = texts(PairDraw(rule=rule), answers)
+    assert set(pairs) <= every and bool(pairs) == bool(every)
+    for chosen, rejected in pairs:
         assert chosen != rejected
         assert max(s for t, s in answers if t == chosen) > min(s for t, s in answers if t == rejected)
 
@@ -126,18 +126,18 @@ def test_drawn_from_the_policy(tmp_path: Path) -> None:
     pairs, another name others; what is longer is preferred, as the reward says."""
     policy = untrained()
     toy = Toy()
-    seen: list[list[str]] = []
+    prompt_ids: list[list[str]] = []
 
     class Spy(Scored):
         def score(self, prompts: Any, completions: Any) -> list[float]:
-            seen.append([prompt.id for prompt in prompts])
+            prompt_ids.append([prompt.id for prompt in prompts])
             return super().score(prompts, completions)
 
     draw = PairDraw(samples=3, rule="best-worst", decoding=SHORT)
     prompts = toy.prompts("train")[:4]
     with opened(tmp_path, policy, reward=Spy(lambda text: float(len(text)))) as parts:
         first, again, other = (draw_pairs(draw, parts, policy, prompts, name=name) for name in ("a", "a", "b"))
-    assert seen[0] == [prompt.id for prompt in prompts for _ in range(3)]
+    assert prompt_ids[0] == [prompt.id for prompt in prompts for _ in range(3)]
     assert first and first == again != other
     assert all(len(pair.chosen.text) > len(pair.rejected.text) for pair in first)
     assert [pair.prompt.id for pair in first] == sorted({p.prompt.id for p in first}, key=[p.id for p in prompts].index)
@@ -163,8 +163,8 @@ def test_the_stage(tmp_path: Path) -> None:
     """Protects `prompts` from being an option that nobody reads; and says so where there is nothing to learn from."""
     policy = untrained()
     with opened(tmp_path, policy, reward=Scored(lambda text: float(len(text)))) as parts:
-        found = Pairs(prompts=2, draw=PairDraw(samples=4, rule="all", decoding=SHORT)).train(parts)
-        assert len({pair.prompt.id for pair in found}) == 2
+        pairs = Pairs(prompts=2, draw=PairDraw(samples=4, rule="all", decoding=SHORT)).train(parts)
+        assert len({pair.prompt.id for pair in pairs}) == 2
     with opened(tmp_path, policy, reward=Scored(lambda text: 1.0)) as parts, pytest.raises(UserError, match="no pairs"):
         Pairs(draw=PairDraw(samples=2, decoding=SHORT)).train(parts)
     with opened(tmp_path, policy) as parts, pytest.raises(UserError, match="--reward"):

@@ -74,18 +74,18 @@ def test_a_finished_and_a_truncated_response(
 ) -> None:
     """Values 2 everywhere, scores 3. Finished: deltas 0, 0, 3 + 0 - 2 = 1 (V after the end token is 0), so that
     A = .95^2, .95, 1. Truncated: no score, and V = 2 goes on behind it: deltas 0. By choice it is scored as if finished."""
-    found = assessed(tiny(), small(normalise_advantages=False, **fields), [3, 3], value=2.0)
-    torch.testing.assert_close(found.advantages, torch.tensor(advantages, dtype=torch.float32))
-    torch.testing.assert_close(found.returns, torch.tensor(returns, dtype=torch.float32))
+    experience = assessed(tiny(), small(normalise_advantages=False, **fields), [3, 3], value=2.0)
+    torch.testing.assert_close(experience.advantages, torch.tensor(advantages, dtype=torch.float32))
+    torch.testing.assert_close(experience.returns, torch.tensor(returns, dtype=torch.float32))
 
 
 def test_the_score_stands_on_the_end_token(tiny: Callable[..., Any]) -> None:
     """The score 3 comes after the end token itself, the last *counted* one, and not behind it; the KL of .1 nats costs
     .5 x .1 at every token; nothing stands in the padding, whatever lies there. At gamma 0 the returns are the rewards."""
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
-    found = assessed(tiny(), small(kl_coefficient=0.5, gamma=0.0), [3, 4], above=0.1, batch=batch)
+    experience = assessed(tiny(), small(kl_coefficient=0.5, gamma=0.0), [3, 4], above=0.1, batch=batch)
     expected = torch.tensor([[-0.05, 2.95, 0, 0], [-0.05, -0.05, -0.05, 3.95]])
-    torch.testing.assert_close(found.returns, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(experience.returns, expected, atol=1e-5, rtol=0)
     assert batch.completion_ids[0, 1] == END and batch.completion_ids[1, 3] == END
 
 
@@ -93,10 +93,10 @@ def test_scores_are_shifted_scaled_and_clipped(tiny: Callable[..., Any]) -> None
     """(score - bias) x scale, then the clip: (9 - 1) x .5 = 4 -> 3, (-7 - 1) x .5 = -4 -> -3, (2 - 1) x .5 = .5.
     Without a clip any score stays. One token each: the return is the score."""
     batch = collate([[5]] * 3, [[END]] * 3)
-    found = assessed(tiny(), small(reward_bias=1.0, reward_scale=0.5, reward_clip=3.0), [9, -7, 2], batch=batch)
-    torch.testing.assert_close(found.returns, torch.tensor([[3], [-3], [0.5]]), atol=1e-5, rtol=0)
-    found = assessed(tiny(), small(reward_clip=None), [90, -70, 2], batch=batch)
-    torch.testing.assert_close(found.returns, torch.tensor([[90.0], [-70], [2]]), atol=1e-5, rtol=0)
+    experience = assessed(tiny(), small(reward_bias=1.0, reward_scale=0.5, reward_clip=3.0), [9, -7, 2], batch=batch)
+    torch.testing.assert_close(experience.returns, torch.tensor([[3], [-3], [0.5]]), atol=1e-5, rtol=0)
+    experience = assessed(tiny(), small(reward_clip=None), [90, -70, 2], batch=batch)
+    torch.testing.assert_close(experience.returns, torch.tensor([[90.0], [-70], [2]]), atol=1e-5, rtol=0)
 
 
 def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., Any]) -> None:
@@ -104,13 +104,13 @@ def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., An
     counted tokens, 0 in the padding; a mini-batch's own mean is whatever it is, and the loss takes it as it is."""
     lm = tiny()
     batch = collate([[5]] * 4, [[10, END], [10, 11, 12, END], [11, END], [12, 12, 12, 12]])
-    found = assessed(lm, small(truncated="score"), [9, 1, 4, -3], batch=batch)
-    kept = found.advantages[batch.mask].double()
+    experience = assessed(lm, small(truncated="score"), [9, 1, 4, -3], batch=batch)
+    kept = experience.advantages[batch.mask].double()
     assert float(kept.mean()) == pytest.approx(0, abs=1e-6) and float(kept.std(correction=0)) == pytest.approx(
         1, abs=1e-5
     )
-    assert not found.advantages[~batch.mask].any()
-    half = found.select([0, 1])
+    assert not experience.advantages[~batch.mask].any()
+    half = experience.select([0, 1])
     assert abs(float(half.advantages[half.batch.mask].mean())) > 0.05
     terms = actor_terms(lm, half, clip=SMALL.clip, clip_high=None, temperature=1.0).terms
     torch.testing.assert_close(terms, -half.advantages, atol=1e-5, rtol=0)  # the ratio is 1
@@ -134,12 +134,12 @@ def test_kl_is_in_nats_summed_over_tokens(tiny: Callable[..., Any]) -> None:
     """.1 nats at each of 2 and 4 tokens: .2 and .4 a response, .3 in the mean: no coefficient, no sign turned, and the
     padding's garbage left out. k3 = exp(-.1) - 1 + .1 at each token: never negative."""
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
-    found = assessed(tiny(), small(kl_coefficient=7.0, kl_estimator="k2"), [0, 0], above=0.1, batch=batch)
-    rollout = Rollout(1, [], Samples(batch, found.logprobs), [], torch.tensor([5.0, 7.0]))
-    seen = measure_rollout(rollout, found.logprobs, found.reference_logprobs)
+    experience = assessed(tiny(), small(kl_coefficient=7.0, kl_estimator="k2"), [0, 0], above=0.1, batch=batch)
+    rollout = Rollout(1, [], Samples(batch, experience.logprobs), [], torch.tensor([5.0, 7.0]))
+    measures = measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
     k3 = 3 * (torch.tensor(-0.1).exp() - 0.9)
-    assert seen["kl"] == pytest.approx(0.3, abs=1e-5) and seen["kl_k3"] == pytest.approx(float(k3), abs=1e-5)
-    assert (seen["reward"], seen["reward_spread"], seen["length"], seen["truncated"]) == (6, 1, 3, 0)
+    assert measures["kl"] == pytest.approx(0.3, abs=1e-5) and measures["kl_k3"] == pytest.approx(float(k3), abs=1e-5)
+    assert (measures["reward"], measures["reward_spread"], measures["length"], measures["truncated"]) == (6, 1, 3, 0)
 
 
 # --- the switches' own arithmetic
@@ -168,9 +168,12 @@ def test_predictions_survive_the_values_rescaling(tiny: Callable[..., Any]) -> N
         before = moments.restore(forward.values(made, batch))
     returns = torch.tensor([[9.0, -7.0, 2.0], [4.0, 4.0, 1.0]])
     empty = torch.zeros(2, 3)
-    found = Experience(batch, empty, empty, empty, values=before, returns=returns)
-    assert ppo.rescale_values(small(normalise_values=False), found, made, moments) is found and moments.std == 1.0
-    scaled = ppo.rescale_values(SMALL, found, made, moments)
+    experience = Experience(batch, empty, empty, empty, values=before, returns=returns)
+    assert (
+        ppo.rescale_values(small(normalise_values=False), experience, made, moments) is experience
+        and moments.std == 1.0
+    )
+    scaled = ppo.rescale_values(SMALL, experience, made, moments)
     with torch.no_grad():
         own = forward.values(made, batch)
     assert moments.std > 3
@@ -182,16 +185,16 @@ def test_predictions_survive_the_values_rescaling(tiny: Callable[..., Any]) -> N
 
 def orders(train: Callable[..., Any], spec: PPO, monkeypatch: pytest.MonkeyPatch) -> list[list[list[int]]]:
     """The mini-batches of each step."""
-    seen: list[list[list[int]]] = []
+    steps: list[list[list[int]]] = []
     cut = ppo.cut_mini_batches
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        seen.append(list(cut(*args, **kwargs)))
-        return seen[-1]
+        steps.append(list(cut(*args, **kwargs)))
+        return steps[-1]
 
     monkeypatch.setattr(ppo, "cut_mini_batches", watched)
     train(spec)
-    return seen
+    return steps
 
 
 def test_mini_batches_are_shuffled(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,27 +220,29 @@ def test_fewer_rows_than_mini_batches(train: Callable[..., Any], monkeypatch: py
 def test_every_step_has_its_rollouts(rollouts: int, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the batch size: 8 prompts are passed over in shuffled passes; no step is short at a pass's end, or where it
     asks for more than there are. After 40 answers each prompt was asked 5 times."""
-    asked: list[str] = []
+    prompt_ids: list[str] = []
 
     def watched(parts: Any, prompts: Any, completions: Any, *, key: str) -> list[float]:
         assert len(prompts) == rollouts
-        asked.extend(prompt.id for prompt in prompts)
+        prompt_ids.extend(prompt.id for prompt in prompts)
         return score_answers(parts, prompts, completions, key=key)
 
     monkeypatch.setattr("preflab.methods.shared.rollout.score_answers", watched)
     train(small(rollouts=rollouts, steps=40 // rollouts), prompts=8)
-    assert len(asked) == 40 and all(asked.count(name) == 5 for name in set(asked))
-    assert all(len(set(asked[start : start + 8])) == 8 for start in range(0, 40, 8))
+    assert len(prompt_ids) == 40 and all(prompt_ids.count(name) == 5 for name in set(prompt_ids))
+    assert all(len(set(prompt_ids[start : start + 8])) == 8 for start in range(0, 40, 8))
 
 
 def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[str, float]]:
     """One actor update on two rows (2 and 4 tokens) whose old log-probabilities are the policy's own plus `old`."""
     batch = collate([[5], [6]], [[10, END], [10, 11, 12, END]])
-    found = assessed(lm, small(truncated="score"), [1, 2], batch=batch)
-    found = Experience(**{**vars(found), "logprobs": torch.where(batch.mask, found.reference_logprobs, 0) + old})
+    experience = assessed(lm, small(truncated="score"), [1, 2], batch=batch)
+    experience = Experience(
+        **{**vars(experience), "logprobs": torch.where(batch.mask, experience.reference_logprobs, 0) + old}
+    )
     learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]  # all that is asked of it
     terms = partial(actor_terms, lm, clip=SMALL.clip, clip_high=SMALL.clip_high, temperature=1.0)
-    return learner, learner.step(found, terms, count=6, progress=0.5, guard=make_guard(guard))
+    return learner, learner.step(experience, terms, count=6, progress=0.5, guard=make_guard(guard))
 
 
 def test_the_guard_skips_a_mini_batch_that_went_too_far(tiny: Callable[..., Any]) -> None:
@@ -274,11 +279,11 @@ def test_critic_warm_up(train: Callable[..., Any], tiny: Callable[..., Any]) -> 
     """For two steps the critic learns alone: nothing of the policy is logged or moved, so that its KL stays 0; the
     policy's schedule waits too, and stands at one step's share, 1/3, after its first step."""
     policy = tiny()
-    found = train(small(steps=3, critic_warmup=2), policy=policy)
-    assert ["policy/loss" in record for record in found.metrics] == [False, False, True]
-    assert all("critic/loss" in record for record in found.metrics)
-    assert [record["kl"] for record in found.metrics] == [pytest.approx(0, abs=1e-5)] * 3
-    actor, value = found.learners
+    trained = train(small(steps=3, critic_warmup=2), policy=policy)
+    assert ["policy/loss" in record for record in trained.metrics] == [False, False, True]
+    assert all("critic/loss" in record for record in trained.metrics)
+    assert [record["kl"] for record in trained.metrics] == [pytest.approx(0, abs=1e-5)] * 3
+    actor, value = trained.learners
     assert actor.position == pytest.approx(1 / 3) and value.position == pytest.approx(2 / 3)
 
 
@@ -319,8 +324,8 @@ def test_the_reference_follows(
     for rate in (0.25, 0.0):
         policy = tiny(lora=lora)
         start = {name: part.detach().clone() for name, part in trainable(policy.model).items()}
-        found = train(small(steps=1, reference_ema=rate, truncated="score"), policy=policy)
-        assert found.metrics[0]["kl"] == pytest.approx(0, abs=1e-5)
+        trained = train(small(steps=1, reference_ema=rate, truncated="score"), policy=policy)
+        assert trained.metrics[0]["kl"] == pytest.approx(0, abs=1e-5)
         assert lora is None or all(".lora_" in name for name in start)
         assert made[-1].tensors.keys() == start.keys()
         for name, part in trainable(policy.model).items():

@@ -38,10 +38,10 @@ EVERYTHING = small(
 def test_a_checkpoint_holds_all_that_ppo_carries_along(train: Callable[..., Any]) -> None:
     """Protects from the known defect that optimizers and value normalisation are lost: both Adams, both schedules, the
     moments of the values, the KL coefficient and the moving reference are in the checkpoint, as they are at the end."""
-    found = train(EVERYTHING, checkpoint_seconds=0)
-    tree = checkpoint.read_newest_checkpoint(found.directory / "checkpoints")
+    trained = train(EVERYTHING, checkpoint_seconds=0)
+    tree = checkpoint.read_newest_checkpoint(trained.directory / "checkpoints")
     assert tree is not None and tree["step"] == 4
-    for learner, name in zip(found.learners, ("policy", "critic"), strict=True):
+    for learner, name in zip(trained.learners, ("policy", "critic"), strict=True):
         saved = tree[name]
         assert saved["position"] == learner.position > 0 and saved["weights"].keys() == learner.parameters.keys()
         for parameter_name, parameter in learner.parameters.items():
@@ -97,8 +97,8 @@ def test_compute_and_labels_of_a_step(
     batches: list[Any] = []
     assess = ppo.assess_with_critic
     monkeypatch.setattr(ppo, "assess_with_critic", lambda *args: batches.append(args[2].batch) or assess(*args))
-    found = train(spec, policy=policy)
-    actor, value = found.learners
+    trained = train(spec, policy=policy)
+    actor, value = trained.learners
     batch, n, c = batches[-1], actor.size, value.size
     rows = zip(batch.prompt_ids.tolist(), batch.prompt_lengths.tolist(), strict=True)
     prompts = {tuple(ids[-length:]) for ids, length in rows}
@@ -111,7 +111,7 @@ def test_compute_and_labels_of_a_step(
     )  # tied embeddings; a head of 16 + 1
     flops = 2 * n * (p + drawn) + 2 * n * t + 2 * c * t + 2 * (6 * n * t + 6 * c * t)
     counts = {"flops": flops, "labels": 8, "sampled_tokens": drawn, "forward_tokens": 2 * t, "trained_tokens": 4 * t}
-    assert found.meter.counts == counts
+    assert trained.meter.counts == counts
 
     scorer = make_reward_model(tiny(), seed=0)
     scorer.save(tmp_path / "scorer")
@@ -119,11 +119,11 @@ def test_compute_and_labels_of_a_step(
     completions = type(policy).completions
     monkeypatch.setattr(type(policy), "completions", lambda *args: answers.extend(completions(*args)) or answers)
     learned = Learned(path=str(tmp_path / "scorer"))
-    found = train(spec, policy=tiny(), open_reward=lambda run: learned.open(Context(meter=run.meter)).__enter__())
+    trained = train(spec, policy=tiny(), open_reward=lambda run: learned.open(Context(meter=run.meter)).__enter__())
     read = int(batches[-1].prompt_lengths.sum()) + sum(
         len(scorer.encode_completion(answer) or [END]) for answer in answers
     )
-    assert found.meter.counts["flops"] == flops + 2 * scorer.size * read and found.meter.used("labels") == 0
+    assert trained.meter.counts["flops"] == flops + 2 * scorer.size * read and trained.meter.used("labels") == 0
 
 
 # --- it learns
@@ -145,6 +145,6 @@ def test_ppo_learns(train: Callable[..., Any], tiny: Callable[..., Any]) -> None
         optim=Optim(learning_rate=0.01),
         critic_optim=Optim(learning_rate=0.01),
     )
-    found = train(spec, policy=tiny(32), reward=share_of_numbers, token_budget=2048)
-    rewards = [record["reward"] for record in found.metrics]
+    trained = train(spec, policy=tiny(32), reward=share_of_numbers, token_budget=2048)
+    rewards = [record["reward"] for record in trained.metrics]
     assert rewards[0] < 0.35 and sum(rewards[-3:]) / 3 > 0.8

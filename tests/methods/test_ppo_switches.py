@@ -66,7 +66,7 @@ def equal(a: Any, b: Any) -> bool:
 def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trace]:
     """`trace(spec)`: the parts of the first step. Reference and critic stand beside where PPO would start them, so that
     the KL penalty and the values count from the first step on; answers end early or are cut, some of each."""
-    seen: dict[str, Any] = {}
+    noted: dict[str, Any] = {}
 
     class Beside(Reference):
         def __init__(self, model: Any) -> None:
@@ -74,7 +74,7 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
             random = torch.Generator().manual_seed(1)
             for tensor in self.tensors.values():
                 tensor.add_(torch.empty(tensor.shape).normal_(std=0.05, generator=random))
-            seen["follower"] = self
+            noted["follower"] = self
 
     make, cut, assess, rescale = ppo.make_critic, ppo.cut_mini_batches, ppo.assess_with_critic, ppo.rescale_values
     shape, token_rewards = ppo.shape_scores, ops.token_rewards
@@ -85,31 +85,31 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
         return made
 
     def scores(*args: Any, **kwargs: Any) -> Tensor:
-        seen["scores"] = shape(*args, **kwargs)
-        return seen["scores"]
+        noted["scores"] = shape(*args, **kwargs)
+        return noted["scores"]
 
     def rewards(*args: Any, **kwargs: Any) -> Tensor:
-        seen["rewards"] = token_rewards(*args, **kwargs)
-        return seen["rewards"]
+        noted["rewards"] = token_rewards(*args, **kwargs)
+        return noted["rewards"]
 
     def assessed(spec: PPO, parts: Any, rollout: Any, *rest: Any) -> Any:
         experience = assess(spec, parts, rollout, *rest)
-        seen["samples"] = [rollout.batch.completion_ids, rollout.samples.logprobs]
-        seen["reference"] = experience.reference_logprobs
-        seen["truncated"] = rollout.batch.truncated
+        noted["samples"] = [rollout.batch.completion_ids, rollout.samples.logprobs]
+        noted["reference"] = experience.reference_logprobs
+        noted["truncated"] = rollout.batch.truncated
         for name in ("values", "advantages", "returns"):
-            seen[name] = getattr(experience, name)
-        seen["coefficient"] = rest[-1]
+            noted[name] = getattr(experience, name)
+        noted["coefficient"] = rest[-1]
         return experience
 
     def rescaled(*args: Any) -> Any:
         experience = rescale(*args)
-        seen["targets"] = [experience.values, experience.returns]
+        noted["targets"] = [experience.values, experience.returns]
         return experience
 
     def mini_batches(*args: Any, **kwargs: Any) -> Iterator[list[int]]:
-        seen["order"] = list(cut(*args, **kwargs))
-        yield from seen["order"]
+        noted["order"] = list(cut(*args, **kwargs))
+        yield from noted["order"]
 
     patches = {"Reference": Beside, "make_critic": critic, "assess_with_critic": assessed, "rescale_values": rescaled}
     for name, patch in {**patches, "cut_mini_batches": mini_batches, "shape_scores": scores}.items():
@@ -119,12 +119,12 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
     def run(spec: PPO, **kwargs: Any) -> Trace:
         trained = train(spec, policy=tiny(ends=70), **kwargs)
         actor, critic = trained.learners
-        parts = {name: seen[name] for name in (*ROLLOUT, "order")}
+        parts = {name: noted[name] for name in (*ROLLOUT, "order")}
         parts["actor"] = [part.detach().clone() for part in trainable(actor.model).values()]
         parts["critic"] = [part.detach().clone() for part in trainable(critic.model).values()]
-        parts["follower"] = list(seen["follower"].tensors.values())
-        parts["coefficient"] = seen["coefficient"].coefficient
-        assert 0 < int(seen["truncated"].sum()) < spec.rollouts
+        parts["follower"] = list(noted["follower"].tensors.values())
+        parts["coefficient"] = noted["coefficient"].coefficient
+        assert 0 < int(noted["truncated"].sum()) < spec.rollouts
         return Trace(parts)
 
     return run
@@ -170,8 +170,8 @@ def test_a_switch_changes_what_it_should_and_nothing_else(name: str, trace: Call
     must not touch the policy; `value_clip` is the critic's alone; the decay of the values' moments shows from the second
     step on only, since they are debiased; the guard at .5 skips every mini-batch, whose ratio is about 1."""
     flip, expected = FLIPS[name]
-    found = trace(BASE).differs(trace(BASE.model_copy(update=flip)))
-    assert found == expected
+    differing = trace(BASE).differs(trace(BASE.model_copy(update=flip)))
+    assert differing == expected
 
 
 def test_value_decay_counts_from_the_second_step(trace: Callable[..., Trace]) -> None:
@@ -184,8 +184,8 @@ def test_value_decay_counts_from_the_second_step(trace: Callable[..., Trace]) ->
 def test_kl_above_its_target_raises_the_coefficient(target: float, factor: float, trace: Callable[..., Trace]) -> None:
     """Protects from the known defect that the controller only decays. The KL, far above or below the target, is clipped to
     an error of +-.2; with 12 responses and a horizon of 12 the coefficient .1 becomes .1 (1 +- .2)."""
-    found = trace(BASE.model_copy(update={"kl_target": target, "kl_horizon": 12}))
-    assert found.parts["coefficient"] == pytest.approx(0.1 * factor)
+    traced = trace(BASE.model_copy(update={"kl_target": target, "kl_horizon": 12}))
+    assert traced.parts["coefficient"] == pytest.approx(0.1 * factor)
 
 
 def test_critic_from_the_reward_model(trace: Callable[..., Trace], tiny: Callable[..., Any]) -> None:

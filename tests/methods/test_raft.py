@@ -31,18 +31,18 @@ def test_the_best_of_each_group() -> None:
 
 def imitated(train: Callable[..., Any], spec: RAFT, monkeypatch: pytest.MonkeyPatch, **how: Any) -> list[TokenBatch]:
     """The mini-batches that were learnt from."""
-    seen: list[TokenBatch] = []
+    batches: list[TokenBatch] = []
     nll = raft.nll
-    monkeypatch.setattr(raft, "nll", lambda policy, rows: seen.append(rows) or nll(policy, rows))
+    monkeypatch.setattr(raft, "nll", lambda policy, rows: batches.append(rows) or nll(policy, rows))
     train(spec, token_budget=10_000, **how)
     monkeypatch.undo()
-    return seen
+    return batches
 
 
 def test_what_is_imitated(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 16 answers to 4 prompts the four longest, in two mini-batches, every epoch each once; the loss is SFT's."""
-    seen = imitated(train, small(rollouts=16, steps=1, epochs=2), monkeypatch, policy=tiny(ends=70))
-    assert [len(rows) for rows in seen] == [2] * 4
+    batches = imitated(train, small(rollouts=16, steps=1, epochs=2), monkeypatch, policy=tiny(ends=70))
+    assert [len(rows) for rows in batches] == [2] * 4
     record = train(small(rollouts=16, steps=1, mini_batches=1), policy=tiny(ends=70)).metrics[0]
     assert record["kept"] == 4 and record["best_reward"] > record["reward"]
     first = imitated(train, small(rollouts=16, steps=1, mini_batches=1), monkeypatch, policy=tiny(ends=70))[0]

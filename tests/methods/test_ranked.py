@@ -27,11 +27,11 @@ METHODS = (RRHF, PRO)
 
 def rankings() -> list[Ranking]:
     """The right colour, the next, and at every other prompt the one after that, from best to worst."""
-    found: list[Ranking] = []
+    rows: list[Ranking] = []
     for row, prompt in enumerate(Toy().prompts("train")):
         answers = tuple(Completion(COLOURS[(row + place) % 8]) for place in range(2 + row % 2))
-        found.append(Ranking(prompt, answers, tuple(float(-place) for place in range(len(answers)))))
-    return found
+        rows.append(Ranking(prompt, answers, tuple(float(-place) for place in range(len(answers)))))
+    return rows
 
 
 def orders(policy: LanguageModel) -> float:
@@ -65,11 +65,11 @@ def test_terms(method: type[PRO | RRHF], loss: Any) -> None:
     data = collate_rankings(rankings(), policy.encode, limit=8)
     terms = ranking_terms(policy, spec.loss, data)
     extra = {"scale": 2.0} if method is PRO else {}
-    for row, found in enumerate(rankings()):
-        alone = collate_rankings([found], policy.encode, limit=8).candidates
+    for row, ranking in enumerate(rankings()):
+        alone = collate_rankings([ranking], policy.encode, limit=8).candidates
         sums = forward.sequence_logprobs(policy.model, alone)[None, :]
         lengths = alone.completion_lengths[None, :]
-        one = RankedLogprobs(sums, lengths, torch.tensor([found.scores]), lengths > 0)
+        one = RankedLogprobs(sums, lengths, torch.tensor([ranking.scores]), lengths > 0)
         assert terms.terms[row].item() == pytest.approx(loss(one, sft_coefficient=0.3, **extra).item(), abs=1e-4)
     assert terms.mask is None and terms.stats["accuracy"].shape == (8,)
 
@@ -89,10 +89,10 @@ def test_the_micro_batch_changes_nothing(tmp_path: Path, method: type[PRO | RRHF
 def test_pairs_are_rankings_of_two(tmp_path: Path) -> None:
     """Protects what a run without rankings learns from: its pairs, chosen before rejected, the rows that DPO would draw."""
     with opened(tmp_path, untrained()) as parts:
-        found = parts.buy(parts.rankings(), 3, count_comparisons)
+        drawn = parts.buy(parts.rankings(), 3, count_comparisons)
         same = parts.buy(parts.preferences(), 3)
-    assert [(row.prompt, *row.completions) for row in found] == [(row.prompt, row.chosen, row.rejected) for row in same]
-    assert all(row.scores == (1.0, 0.0) for row in found)
+    assert [(row.prompt, *row.completions) for row in drawn] == [(row.prompt, row.chosen, row.rejected) for row in same]
+    assert all(row.scores == (1.0, 0.0) for row in drawn)
 
 
 @pytest.mark.parametrize(("amount", "paid"), [(100, False), (6, False), (5, False), (6, True)])
@@ -104,14 +104,14 @@ def test_labels(tmp_path: Path, amount: int, paid: bool) -> None:
         assert len(order) == 8 and parts.run.meter.used("labels") == 12
     budget = Budget(unit="labels", amount=amount)
     with opened(tmp_path / "some", untrained(), ranked=rankings, budget=budget, labels_paid=paid) as parts:
-        found = parts.buy(parts.rankings(), 0, count_comparisons)
+        bought = parts.buy(parts.rankings(), 0, count_comparisons)
         used = parts.run.meter.used("labels")
-    assert found == order[: len(found)]
+    assert bought == order[: len(bought)]
     if paid or amount == 100:
-        assert found == order and used == (0 if paid else 12)
+        assert bought == order and used == (0 if paid else 12)
     else:
         costs = [len(row.completions) - 1 for row in order]
-        assert used == sum(costs[: len(found)]) <= amount < sum(costs[: len(found) + 1])
+        assert used == sum(costs[: len(bought)]) <= amount < sum(costs[: len(bought) + 1])
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:

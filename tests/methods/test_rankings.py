@@ -24,10 +24,10 @@ def made(directory: Path, reward: Any = None, **fields: Any) -> list[Ranking]:
 
 def test_samples_are_ranked(tmp_path: Path) -> None:
     """Protects the stage: distinct answers of each prompt with the reward's own scores, the same each time."""
-    found = made(tmp_path / "a")
-    assert found == made(tmp_path / "b")
-    assert len({row.prompt.id for row in found}) == len(found) > 0
-    for row in found:
+    rows = made(tmp_path / "a")
+    assert rows == made(tmp_path / "b")
+    assert len({row.prompt.id for row in rows}) == len(rows) > 0
+    for row in rows:
         assert 2 <= len(row.completions) <= 3 and len({answer.text for answer in row.completions}) > 1
         assert row.scores == tuple(float(len(answer.text)) for answer in row.completions)
         assert len(set(row.scores)) > 1
@@ -37,9 +37,9 @@ def test_samples_are_ranked(tmp_path: Path) -> None:
 def test_the_demonstration_is_a_candidate(tmp_path: Path) -> None:
     """Protects `demonstration`: the testbed's answer stands with the samples, scored by the same reward, not put on top."""
     reward = Scored(lambda text: 1.0 if len(text.split()) == 1 else 2.0)
-    found = made(tmp_path, reward, demonstration=True)
-    assert found
-    for row in found:
+    rows = made(tmp_path, reward, demonstration=True)
+    assert rows
+    for row in rows:
         colour = row.prompt.id.removeprefix("say-")
         assert (Completion(colour), 1.0) in zip(row.completions, row.scores, strict=True)
 

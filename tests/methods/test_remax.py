@@ -24,26 +24,26 @@ def test_the_greedy_answers_score_is_the_baseline(monkeypatch: pytest.MonkeyPatc
     """Two prompts of two answers, scores 3, 1, 6, 6, greedy ones 2 and 7: gains 1, -1, -1, -1. KL .1 at each token: an
     answer of two tokens has .2 and .1 still to come. The baseline is shaped as the scores are: at scale 10 it counts ten
     times."""
-    asked: list[Any] = []
+    requests: list[Any] = []
 
     def greedy(parts: Any, policy: Any, prompts: Any, *name: Any, decoding: Any) -> Any:
-        asked.append(([prompt.id for prompt in prompts], name, decoding.temperature))
+        requests.append(([prompt.id for prompt in prompts], name, decoding.temperature))
         return rolled([2, 7])
 
     monkeypatch.setattr(remax, "roll_out", greedy)
     parts: Any = SimpleNamespace(policy=None, run=SimpleNamespace(record=SimpleNamespace(log=lambda values: None)))
-    found = assessed(rolled([3, 1, 6, 6], group=2, lengths=[1, 1, 1, 2]), [[0.1, 9], [0.1, 9], [0.1, 9], [0.1, 0.1]])
-    assert rows(gain_over_greedy(small(group=2), parts, found)) == [[0.9, 0], [-1.1, 0], [-1.1, 0], [-1.2, -1.1]]
-    assert asked == [(["p0", "p1"], ("greedy", 0), 0.0)]
-    assert rows(gain_over_greedy(small(group=2, reward_scale=10.0), parts, found))[0][0] == 3 - 20 - 0.1
+    answers = assessed(rolled([3, 1, 6, 6], group=2, lengths=[1, 1, 1, 2]), [[0.1, 9], [0.1, 9], [0.1, 9], [0.1, 0.1]])
+    assert rows(gain_over_greedy(small(group=2), parts, answers)) == [[0.9, 0], [-1.1, 0], [-1.1, 0], [-1.2, -1.1]]
+    assert requests == [(["p0", "p1"], ("greedy", 0), 0.0)]
+    assert rows(gain_over_greedy(small(group=2, reward_scale=10.0), parts, answers))[0][0] == 3 - 20 - 0.1
 
 
 def test_the_greedy_answer_is_charged(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
     """8 answers and 8 greedy ones a step: 16 labels, and the tokens of both. A policy that is certain writes the greedy
     answer itself: no gain, no gradient beyond the decay of the weights."""
-    found = train(small(steps=1), policy=tiny())
-    assert found.meter.used("labels") == 16 and found.meter.counts["sampled_tokens"] == 16 * 4
-    assert "greedy_reward" in found.metrics[0]
+    trained = train(small(steps=1), policy=tiny())
+    assert trained.meter.used("labels") == 16 and trained.meter.counts["sampled_tokens"] == 16 * 4
+    assert "greedy_reward" in trained.metrics[0]
     certain = small(steps=1, decoding={"max_new_tokens": 4, "top_k": 1}, kl_coefficient=0.0)
     record = train(certain, policy=tiny()).metrics[0]
     assert record["reward"] == record["greedy_reward"] and record["policy/loss"] == pytest.approx(0, abs=1e-6)
@@ -51,9 +51,9 @@ def test_the_greedy_answer_is_charged(train: Callable[..., Any], tiny: Callable[
 
 def test_greedy_answers_do_not_depend_on_the_seed(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:
     """One prompt asked eight times has one greedy answer: the baseline is a number a prompt."""
-    found = train(small(steps=1), policy=tiny(), prompts=1)
-    shown = [json.loads(line)["text"] for line in (found.directory / "samples.jsonl").read_text().splitlines()]
-    sampled, greedy = shown[:4], shown[4:]
+    trained = train(small(steps=1), policy=tiny(), prompts=1)
+    texts = [json.loads(line)["text"] for line in (trained.directory / "samples.jsonl").read_text().splitlines()]
+    sampled, greedy = texts[:4], texts[4:]
     assert len(set(sampled)) > 1 and len(greedy) == 4 and len(set(greedy)) == 1
 
 

@@ -20,8 +20,8 @@ def small(**fields: Any) -> RLOO:
 def test_the_kl_is_in_the_reward() -> None:
     """Scores 3 and 1; KL .1 at one token and .2 at each of two: rewards 2.9 and 1 - .4 = .6; each less the other: 2.3 and
     -2.3, at every token. What stands in the padding is not looked at."""
-    found = assessed(rolled([3, 1], group=2, lengths=[1, 2]), [[0.1, 99.0], [0.2, 0.2]])
-    assert rows(gain_over_others(SMALL, found)) == [[2.3, 0], [-2.3, -2.3]]
+    answers = assessed(rolled([3, 1], group=2, lengths=[1, 2]), [[0.1, 99.0], [0.2, 0.2]])
+    assert rows(gain_over_others(SMALL, answers)) == [[2.3, 0], [-2.3, -2.3]]
 
 
 def test_the_first_updates_gradient_is_reinforces(train: Callable[..., Any], tiny: Callable[..., Any]) -> None:

@@ -97,14 +97,14 @@ def test_what_the_labels_say_enters_the_loss(tmp_path: Path) -> None:
         start = make_reward_model(parts.policy, seed=parts.run.seeds.derive("head"))
     d = margins(start, Toy().preferences("train")).float()
     softplus = torch.nn.functional.softplus
-    for fields, wanted in (
+    for fields, expected in (
         ({"margin": 0.5}, softplus(1 - d)),
         ({"soft_labels": True}, 0.75 * softplus(-d) + 0.25 * softplus(d)),
         ({"label_smoothing": 0.1}, 0.9 * softplus(-d) + 0.1 * softplus(d)),
     ):
         directory = tmp_path / next(iter(fields))
         trained(directory, Stated(), epochs=1, **fields)
-        assert read(directory)[0]["loss"] == pytest.approx(float(wanted.mean()), abs=1e-5)
+        assert read(directory)[0]["loss"] == pytest.approx(float(expected.mean()), abs=1e-5)
 
 
 @pytest.mark.parametrize(("field", "value", "name"), [("margin", 1.0, "margin"), ("soft_labels", True, "probability")])
@@ -118,16 +118,16 @@ class Long(Toy):
     """A third of the pairs are decided by a word; in two thirds the longer answer wins three times of four."""
 
     def preferences(self, split: Split) -> list[Preference]:
-        found: list[Preference] = []
+        pairs: list[Preference] = []
         for row, (prompt, colour) in enumerate(zip(self.prompts(split), COLOURS, strict=True)):
             short = Completion(f"good {colour}")
-            found.append(Preference(prompt, short, Completion(f"bad {colour}")))
+            pairs.append(Preference(prompt, short, Completion(f"bad {colour}")))
             for words in (3, 4):
                 long = Completion(" ".join(["good", *[colour] * words]))
-                found.append(
+                pairs.append(
                     Preference(prompt, short, long) if row % 4 == words - 3 else Preference(prompt, long, short)
                 )
-        return found
+        return pairs
 
 
 def test_length_is_learnt_apart(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def test_logged_loss_is_the_mean_over_tokens(tmp_path: Path) -> None:
     toy = Toy()
     batch = collate_demonstrations(toy.demonstrations("train"), policy.encode, limit=8)
     with torch.no_grad():
-        wanted = float(nll(policy, batch).terms[batch.mask].mean())
+        expected = float(nll(policy, batch).terms[batch.mask].mean())
     with opened(tmp_path, policy, token_budget=5) as parts:
         SFT(epochs=1, batch_size=8, optim=FAST).train(parts)
-    assert read(tmp_path)[0]["loss"] == pytest.approx(wanted, abs=1e-5)
+    assert read(tmp_path)[0]["loss"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_examples_limits_the_data(tmp_path: Path) -> None:

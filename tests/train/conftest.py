@@ -222,9 +222,9 @@ class Forks:
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    found = Forks(tmp_path_factory.mktemp("members"))
-    yield found
-    found.close()
+    forks = Forks(tmp_path_factory.mktemp("members"))
+    yield forks
+    forks.close()
 
 
 class Undisturbed:

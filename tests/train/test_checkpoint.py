@@ -192,17 +192,17 @@ def test_a_directory_is_never_half_gone(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "best"
     with new_directory(path) as aside:
         (aside / "one").write_text("1")
-    seen: list[bool] = []
+    half_gone: list[bool] = []
     remove = files.shutil.rmtree
 
     def spy(target: Path, **kwargs: Any) -> None:
-        seen.append(Path(target) == path)
+        half_gone.append(Path(target) == path)
         remove(target, **kwargs)
 
     monkeypatch.setattr(files.shutil, "rmtree", spy)
     with new_directory(path) as aside:
         (aside / "two").write_text("2")
-    assert seen and not any(seen)
+    assert half_gone and not any(half_gone)
 
 
 def test_lines_are_cut_back(tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def test_gradient_is_no_mean_of_means(lm: LanguageModel) -> None:
 
     split = gradients(lm, batch, lambda part: nll(lm, part), 10.0, 1)[0]
     short, long = rows_gradient([0], 1.0), rows_gradient([1], 9.0)
-    for found, one, other in zip(split, short, long, strict=True):
-        torch.testing.assert_close(found, 0.1 * one + 0.9 * other, atol=1e-5, rtol=1e-5)
+    for whole, one, other in zip(split, short, long, strict=True):
+        torch.testing.assert_close(whole, 0.1 * one + 0.9 * other, atol=1e-5, rtol=1e-5)
     assert any(not torch.allclose(f, (a + b) / 2, atol=1e-3) for f, a, b in zip(split, short, long, strict=True))
 
 
@@ -185,14 +185,14 @@ def test_a_skipped_update_moves_nothing() -> None:
     made = learner(lm, Optim(learning_rate=1e-2, warmup=0.0, schedule="linear"))
     step(made, lm, batch, 0.2)
     before, state = weights(lm), copy.deepcopy(made.state_dict())
-    seen: list[Mapping[str, float]] = []
+    guarded: list[Mapping[str, float]] = []
 
     def guard(stats: Mapping[str, float]) -> bool:
-        seen.append(stats)
+        guarded.append(stats)
         return True
 
-    found = step(made, lm, batch, 0.4, guard=guard)
-    assert seen[0]["loss"] == found["loss"] and "learning_rate" not in found
+    stats = step(made, lm, batch, 0.4, guard=guard)
+    assert guarded[0]["loss"] == stats["loss"] and "learning_rate" not in stats
     assert made.skipped == 1 and made.position == 0.2
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(lm).items())
     for name, moments in made.state_dict()["adam"].items():
@@ -304,8 +304,8 @@ def test_learning_rate_reaches_adam() -> None:
     """Protects from a schedule that nobody reads: with a factor of 0 no weight moves, weight decay included."""
     lm, batch = fresh(), token_rows([(3, 4, 1)])
     made, before = learner(lm, Optim(learning_rate=1.0, warmup=0.0)), weights(lm)
-    found = step(made, lm, batch, 1.0)
-    assert found["learning_rate"] == 0.0
+    stats = step(made, lm, batch, 1.0)
+    assert stats["learning_rate"] == 0.0
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(lm).items())
 
 
@@ -317,10 +317,10 @@ def test_gradient_is_clipped(lm: LanguageModel) -> None:
         own = LanguageModel(copy.deepcopy(lm.model), lm.tokenizer, lm.end_ids, lm.pad_id, lm.context)
         made = learner(own, Optim(learning_rate=0.0, clip_norm=clip, warmup=0.0))
         norm = step(made, own, batch, 0.1)["gradient_norm"]
-        seen = (
+        moment = (
             torch.stack([state["exp_avg"].square().sum() for state in made.state_dict()["adam"].values()]).sum().sqrt()
         )
-        moments[clip] = (norm, float(seen) / (1 - made.optim.beta1))
+        moments[clip] = (norm, float(moment) / (1 - made.optim.beta1))
     assert moments[1e-3] == pytest.approx((moments[0.0][0], 1e-3), rel=1e-3)
     assert moments[0.0][1] == pytest.approx(moments[0.0][0], rel=1e-3)
 

@@ -160,8 +160,8 @@ def test_verdicts_of_the_sandbox_are_journalled(forks: Forks, tmp_path: Path) ->
     for step, row in enumerate(records(rough / "metrics.jsonl")):
         shares = {name: value for name, value in row.items() if name.startswith(VERDICT)}
         assert sum(shares.values()) == pytest.approx(1.0)
-        told = json.loads((rough / f"journal/scores-rollout-{step}.json").read_text())["verdicts"]
-        assert shares == {f"{VERDICT}{name}": count / 8 for name, count in told.items()}
+        verdicts = json.loads((rough / f"journal/scores-rollout-{step}.json").read_text())["verdicts"]
+        assert shares == {f"{VERDICT}{name}": count / 8 for name, count in verdicts.items()}
 
 
 def test_journal_within_a_journal(forks: Forks, tmp_path: Path) -> None:
@@ -277,9 +277,9 @@ def test_disk_full(forks: Forks, undisturbed: Undisturbed, small_disk: Path) -> 
     directory, filler = small_disk, small_disk / "filler"
     assert forks.run(arm("ppo"), directory, environment={"PREFLAB_TEST_FILL": f"{filler}:3"}) == 1
     filler.unlink()
-    said = Path(f"{directory}.log").read_text().splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("preflab: the disk is full (")
+    lines = Path(f"{directory}.log").read_text().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("preflab: the disk is full (")
     assert {path.name for path in (directory / "checkpoints").iterdir()} == {"step-00000001", "step-00000002"}
     assert forks.run(arm("ppo"), directory) == 0, log(directory)
     assert outcome(directory) == undisturbed("ppo")
@@ -293,9 +293,9 @@ def test_out_of_memory_has_advice(
     with pytest.raises(SystemExit) as stopped:
         cli.main(["train", "sft", "--output", str(tmp_path / "sft")])
     assert stopped.value.code == 1
-    said = capsys.readouterr().err
-    assert said.startswith("preflab: out of memory.")
-    assert "token_budget" in said
+    message = capsys.readouterr().err
+    assert message.startswith("preflab: out of memory.")
+    assert "token_budget" in message
 
 
 # -- diverged -----------------------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_divergence_fails_the_command(forks: Forks, tmp_path: Path) -> None:
     command = ["train", "sft", "--output", str(directory), "--no-evaluate", "-q", "--device", "cpu", *settings]
     forks.command(command, log=Path(f"{directory}.log"))
     assert forks.wait() == 1
-    said = Path(f"{directory}.log").read_text().splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("sft diverged: The ")
-    assert "Lower the learning rate" in said[0]
+    lines = Path(f"{directory}.log").read_text().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("sft diverged: The ")
+    assert "Lower the learning rate" in lines[0]

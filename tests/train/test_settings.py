@@ -19,11 +19,11 @@ def test_progress_spans_what_the_stages_left(tmp_path: Path) -> None:
     budget = Budget(amount=100, charged=60)
     policy = make_tiny(TinyShape(width=8, inner=8, layers=1, heads=2), seed=0)
     with open_run(tmp_path, {"spec": {}}, seed=0, budget=budget, keeping=Keeping(progress=False)) as run:
-        seen = []
+        progress = []
         for _ in run.steps(1000, {}, policy=policy, validate=None):
-            seen.append(run.progress)
+            progress.append(run.progress)
             run.meter.forward(1, 5)
-    assert seen == [0, 0.25, 0.5, 0.75] and run.progress == 1
+    assert progress == [0, 0.25, 0.5, 0.75] and run.progress == 1
 
 
 def test_stages_that_use_it_up_are_told() -> None:

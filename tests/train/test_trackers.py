@@ -22,12 +22,12 @@ from .conftest import Forks, arm, records
 
 def scalars(directory: Path) -> dict[tuple[int, str], float]:
     """(step, name) -> value, as TensorBoard reads its own files; a name written twice at a step fails."""
-    found: dict[tuple[int, str], float] = {}
+    values: dict[tuple[int, str], float] = {}
     for event in EventFileLoader(str(directory / EVENT_FILE)).Load():
         for value in event.summary.value:
-            assert (event.step, value.tag) not in found
-            found[event.step, value.tag] = float(make_ndarray(value.tensor))
-    return found
+            assert (event.step, value.tag) not in values
+            values[event.step, value.tag] = float(make_ndarray(value.tensor))
+    return values
 
 
 def expected(directory: Path) -> dict[tuple[int, str], float]:
