@@ -221,11 +221,11 @@ WALKS = (
             models/lm.py: LanguageModel.save
             arm/execute.py: last_record
             train/files.py: read_lines
-            evaluation/evaluate.py: evaluate, validated, summary, prompt_values
+            evaluation/evaluate.py: evaluate, score_temperatures, summarise_answers, prompt_values
             evaluation/hidden_tests.py: HiddenTestsEvaluator.summarise
             evaluation/programs.py: rates
             evaluation/measures.py: pass_at_k
-            evaluation/evaluate.py: shown
+            evaluation/evaluate.py: first_answer
         """,
     ),
     Walk(

@@ -7,6 +7,7 @@ can be compared problem by problem.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -58,8 +59,9 @@ class Bench:
     token_budget: int = 8192
 
     def prompts(self, split: Split, limit: int) -> list[Prompt]:
-        found = list(self.testbed.prompts(split))
-        return found[:limit] if limit else found
+        """The first `limit` prompts of a split; 0: all."""
+        prompts = list(self.testbed.prompts(split))
+        return prompts[:limit] if limit else prompts
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,19 @@ class Graded:
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
 
-    def of(self, index: int) -> Sequence[Grade]:
-        return self.grades[index * self.samples : (index + 1) * self.samples]
-
     @property
-    def asked(self) -> list[Prompt]:
+    def prompt_rows(self) -> list[Prompt]:
         """The prompt of each row."""
         return [prompt for prompt in self.prompts for _ in range(self.samples)]
 
-    def by_prompt(self, grades: Sequence[Grade]) -> list[GradedPrompt]:
-        """The answers with these grades, prompt by prompt."""
+    def by_prompt(self, grades: Sequence[Grade] | None = None) -> list[GradedPrompt]:
+        """The answers, prompt by prompt, with their own grades or with another evaluator's."""
+        grades = self.grades if grades is None else grades
         rows = range(0, len(grades), self.samples)
         return [
             GradedPrompt(prompt, self.completions[row : row + self.samples], grades[row : row + self.samples])
             for prompt, row in zip(self.prompts, rows, strict=True)
         ]
-
-    def answers(self, index: int) -> Sequence[Completion]:
-        return self.completions[index * self.samples : (index + 1) * self.samples]
 
 
 def check_splits(bench: Bench, measure: Literal["test", "validation", "none"]) -> None:
@@ -113,13 +110,13 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
     """A quick look while training: the mean score on the first validation prompts, at temperature 1."""
     spec = bench.spec
     graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
-    found = {
+    measures = {
         "score": graded.score(),
         "length": float(graded.drawn.batch.completion_lengths.float().mean()),
         "truncated": truncated_share(graded.completions),
     }
     kl = divergence(bench, policy, graded, Inference())["estimate"]
-    return found if kl is None else found | {"kl": kl}
+    return measures if kl is None else measures | {"kl": kl}
 
 
 def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test: bool = True) -> dict[str, Any]:
@@ -128,30 +125,34 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     Without `test` the test split is left alone: the validation split's scores are all that a tuning trial may see.
     """
     spec = bench.spec
-    grid = validated(bench, policy, inference)
+    grid = score_temperatures(bench, policy, inference)
     faults.pass_point("evaluation")
     temperature = max(grid, key=lambda key: grid[key]) if grid else spec.temperatures[0]
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
-    at_unit = draw(bench, policy, "test", spec.prompts, spec.samples, 1.0, inference)
-    same = temperature == 1.0
-    at_best = at_unit if same else draw(bench, policy, "test", spec.prompts, spec.samples, temperature, inference)
+    unit = draw(bench, policy, "test", spec.prompts, spec.samples, 1.0, inference)
+    unit_summary = summarise_answers(bench, unit)
+    chosen, chosen_summary = unit, unit_summary
+    if temperature != 1.0:
+        chosen = draw(bench, policy, "test", spec.prompts, spec.samples, temperature, inference)
+        chosen_summary = summarise_answers(bench, chosen)
+    rows = chosen.by_prompt()
     return {
         **choice,
         "inference": inference.model_dump(),
-        "chosen": summary(bench, at_best),
-        "unit": summary(bench, at_unit) | {"kl": divergence(bench, policy, at_unit, inference)},
+        "chosen": chosen_summary,
+        "unit": unit_summary | {"kl": divergence(bench, policy, unit, inference)},
         "answers": [
             {"problem": row.prompt.id, "text": answer.text, "truncated": answer.truncated}
-            for row in at_best.by_prompt(at_best.grades)
+            for row in rows
             for answer in row.answers[:KEPT_ANSWERS]
         ],
-        "samples": [shown(at_best, index) for index in range(min(spec.shown, len(at_best.prompts)))],
+        "samples": [first_answer(row) for row in rows[: spec.shown]],
     }
 
 
-def validated(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
+def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
     """The validation split's score at each temperature; empty where the data have no such split."""
     spec = bench.spec
     if not bench.prompts("validation", 1):
@@ -176,18 +177,18 @@ def draw(
     """Samples of a split's prompts, graded. A sample's seed depends on split, temperature, prompt and number alone."""
     prompts = bench.prompts(split, limit)
     count = samples * inference.n
-    asked = [prompt for prompt in prompts for _ in range(count)]
+    rows = [prompt for prompt in prompts for _ in range(count)]
     ids = {prompt.id: policy.encode_prompt(prompt) for prompt in prompts}
-    seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(asked))]
+    seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(rows))]
     decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
-    drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in asked], seeds=seeds, decoding=decoding)
+    drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in rows], seeds=seeds, decoding=decoding)
     completions = policy.completions(drawn.batch)
     if inference.n > 1:
-        kept = select(bench, asked, completions, inference)
+        kept = select(bench, rows, completions, inference)
         batch = drawn.batch.select(kept)
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
-        completions, asked = [completions[row] for row in kept], [asked[row] for row in kept]
-    return Graded(prompts, samples, drawn, completions, bench.evaluators[0].evaluator.grade(split, asked, completions))
+        completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
+    return Graded(prompts, samples, drawn, completions, bench.evaluators[0].evaluator.grade(split, rows, completions))
 
 
 def select(
@@ -207,7 +208,7 @@ def select(
     return [max(range(start, start + inference.n), key=lambda row: (scores[row], -row)) for start in groups]
 
 
-def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
+def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
     """The measures of graded samples, and each problem's own scores."""
     texts = [completion.text for completion in graded.completions]
     measures = {
@@ -218,18 +219,16 @@ def summary(bench: Bench, graded: Graded) -> dict[str, Any]:
     }
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
     for place, each in enumerate(bench.evaluators):
-        grades = each.evaluator.grade("test", graded.asked, graded.completions) if place else graded.grades
+        grades = each.evaluator.grade("test", graded.prompt_rows, graded.completions) if place else graded.grades
         for kept, values in zip(own, prompt_values(bench, each, graded.by_prompt(grades)), strict=True):
             kept |= values
     measures |= {name: sum(values[name] for values in own) / len(own) for name in own[0]}
     problems = {
-        prompt.id: {"level": prompt.level, "scores": [grade.score for grade in graded.of(row)], "measures": own[row]}
-        for row, prompt in enumerate(graded.prompts)
+        row.prompt.id: {"level": row.prompt.level, "scores": [grade.score for grade in row.grades], "measures": values}
+        for row, values in zip(graded.by_prompt(), own, strict=True)
     }
-    outcomes: dict[str, int] = {}
-    for grade in graded.grades:
-        outcomes[grade.verdict.outcome] = outcomes.get(grade.verdict.outcome, 0) + 1
-    return {"measures": measures, "problems": problems, "outcomes": outcomes}
+    outcomes = Counter(grade.verdict.outcome for grade in graded.grades)
+    return {"measures": measures, "problems": problems, "outcomes": dict(outcomes)}
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
@@ -268,9 +267,9 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
         return ops.sequence_sum(ops.kl_estimate(mine, theirs, "k3"), rows.mask)
 
     def entropy(rows: Any) -> Any:
-        found = forward.token_logprobs(policy.model, rows, entropy=True).entropy
-        assert found is not None
-        return ops.sequence_sum(found, rows.mask)
+        terms = forward.token_logprobs(policy.model, rows, entropy=True).entropy
+        assert terms is not None
+        return ops.sequence_sum(terms, rows.mask)
 
     estimate = forward.by_micro_batch(policy.model, kl, batch, bench.token_budget).mean()
     steps = float(batch.completion_lengths.sum())
@@ -281,10 +280,9 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     }
 
 
-def shown(graded: Graded, index: int) -> dict[str, Any]:
-    """The first sample of a problem, for people to read."""
-    prompt, grade = graded.prompts[index], graded.of(index)[0]
-    answer = graded.answers(index)[0]
+def first_answer(row: GradedPrompt) -> dict[str, Any]:
+    """A problem's first answer, for people to read."""
+    prompt, answer, grade = row.prompt, row.answers[0], row.grades[0]
     return {
         "problem": prompt.id,
         "prompt": "\n\n".join(turn.content for turn in prompt.turns),

@@ -16,30 +16,30 @@ from preflab.types import Problem, Prompt, Test
 def rates(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """Each problem's value of every measure, by the measure's name. Raises `UserError` where one is asked for that the
-    problem's public tests do not allow."""
-    found = [
+    """Each problem's value of every measure, by the measure's name. Raises `UserError` where the settings
+    want one that the problem's public tests do not allow."""
+    values = [
         {
             f"pass@{k}": pass_at_k(len(grades), sum(grade.score > 0 for grade in grades), k)
             for k in dict.fromkeys((1, *spec.k))
         }
         for _, _, grades in groups
     ]
-    if spec.submissions:
-        for row, each in enumerate(submitted(spec, testbed, groups, seed_for)):
-            found[row] |= each
-    return found
+    if not spec.submissions:
+        return values
+    submitted = rate_submissions(spec, testbed, groups, seed_for)
+    return [first | second for first, second in zip(values, submitted, strict=True)]
 
 
-def submitted(
+def rate_submissions(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """k@n, for each pair of the settings, and the same by clusters where they ask for it."""
+    """k@n, for each pair of the settings, and the same by clusters where the settings want them."""
     tests = {prompt.id: _public(prompt) for prompt, _, _ in groups}
     rows = [(prompt.id, answer.text) for prompt, answers, _ in groups for answer in answers]
     verdicts = testbed.judge([(text, tests[name]) for name, text in rows], problems=[name for name, _ in rows])
     passes = iter(verdicts)
-    found: list[dict[str, float]] = []
+    rated: list[dict[str, float]] = []
     for prompt, answers, grades in groups:
         kept = [
             (answer.text, grade.score > 0)
@@ -51,21 +51,21 @@ def submitted(
         if spec.clusters:
             seed = seed_for("clusters", prompt.id)
             values |= _by_clusters(spec, testbed, tests[prompt.id], kept, seed)
-        found.append(values)
-    return found
+        rated.append(values)
+    return rated
 
 
 def _by_clusters(
     spec: Evaluation, testbed: Testbed, tests: Sequence[Test], kept: Sequence[tuple[str, bool]], seed: int
 ) -> dict[str, float]:
-    behaved = find_behaviours(testbed, [text for text, _ in kept], tests, spec.clusters, seed)
-    alike = group_by_behaviour(behaved, [good for _, good in kept])
-    return {f"{k}@{n}{CLUSTERED}": compute_cluster_chance(alike, k) for k, n in spec.submissions}
+    behaviours = find_behaviours(testbed, [text for text, _ in kept], tests, spec.clusters, seed)
+    clusters = group_by_behaviour(behaviours, [good for _, good in kept])
+    return {f"{k}@{n}{CLUSTERED}": compute_cluster_chance(clusters, k) for k, n in spec.submissions}
 
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:
-    """Raises `UserError` before anything is trained or sampled, where k@n is asked for and a problem has no public tests, or
-    clusters and these are code."""
+    """Raises `UserError` before anything is trained or sampled, where the settings want k@n and a problem has no public
+    tests, or want clusters and these tests are code."""
     if spec.submissions:
         for prompt in testbed.prompts("test"):
             tests = _public(prompt)
@@ -74,10 +74,10 @@ def check_public(spec: Evaluation, testbed: Testbed) -> None:
 
 
 def _public(prompt: Prompt) -> Sequence[Test]:
-    found = prompt.public_tests if isinstance(prompt, Problem) else ()
-    if not found:
+    tests = prompt.public_tests if isinstance(prompt, Problem) else ()
+    if not tests:
         raise UserError(
             f"k@n filters by public tests, and problem {prompt.id!r} has none. Let the testbed make the first N hidden "
             "ones public (`public_first: N`, `--public-first N`), or leave `submissions` out."
         )
-    return found
+    return tests
