@@ -46,13 +46,13 @@ class Board:
         """An arm's values of a measure, seeds x problems (of one level, where one is named): each cell is one problem's.
         The measure is the mean score where none is named."""
         measure = "" if measure == self.score else measure
-        worst = worst_values(self.tables, measure, lower=measure in self.lower)
         names = tuple(name for name, its_level in self.levels.items() if level in ("", its_level))
+        diverged = tuple(run.seed for run in runs if run.diverged)
+        worst = worst_values(self.tables, measure, lower=measure in self.lower) if diverged else {}
         rows = [
             [worst[name] if run.diverged else problem_value(run.problems(decoding)[name], measure) for name in names]
             for run in runs
         ]
-        diverged = tuple(run.seed for run in runs if run.diverged)
         return Scores(np.array(rows), tuple(run.seed for run in runs), names, diverged)
 
 
