@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.analysis.record import Timing
-from preflab.arm.planned import PlannedRun
+from preflab.arm.planned import RESULT, PlannedRun
 from preflab.meter import Unit
 from preflab.train.directory import RUN_MANIFEST
 from preflab.train.files import read_json, read_lines
@@ -77,7 +77,7 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
     """What a run and the stages that it needs used."""
     totals = dict(result["counts"])
     for need in run.needs:
-        for name, count in read_json(need / "result.json")["counts"].items():
+        for name, count in read_json(need / RESULT)["counts"].items():
             totals[name] += count
     return totals
 

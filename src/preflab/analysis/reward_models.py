@@ -8,6 +8,7 @@ from typing import Any
 
 from preflab.analysis.gather import mean
 from preflab.analysis.record import Interval, MarginBin, ReliabilityBin, RewardModelResult
+from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGES
 from preflab.train.files import read_json
 
@@ -16,7 +17,7 @@ Bin = Mapping[str, Any]
 
 def stage_results(directory: Path, stage: str, seeds: int) -> list[dict[str, Any]]:
     """What a stage's finished runs wrote, by seed."""
-    paths = [directory / f"seed-{seed}" / STAGES / stage / "result.json" for seed in range(seeds)]
+    paths = [directory / f"seed-{seed}" / STAGES / stage / RESULT for seed in range(seeds)]
     return [read_json(path) for path in paths if path.exists()]
 
 

@@ -174,9 +174,7 @@ def spent_by(study: Study, run: FinishedRun) -> Spent:
     if job.policy is not None and not all_stages_needed(study, job):
         return Spent()
     labels = [(job, run.result["counts"]["labels"])]
-    labels += [
-        (study.stages[need.name], read_json(need / "result.json")["counts"]["labels"]) for need in run.planned.needs
-    ]
+    labels += [(study.stages[need.name], read_json(need / RESULT)["counts"]["labels"]) for need in run.planned.needs]
     calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
     return Spent(
         labels=run.used["labels"] - calls,

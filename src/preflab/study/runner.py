@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from preflab.arm.planned import Planned
+from preflab.arm.planned import RESULT, Planned
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, Process, last_log_lines, launch
 from preflab.study.watch import Watch
@@ -103,7 +103,7 @@ def charged_spec(run: Planned) -> dict[str, Any]:
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
-        spec["budget"]["charged"] = sum(read_json(need / "result.json")["counts"][count] for need in run.needs)
+        spec["budget"]["charged"] = sum(read_json(need / RESULT)["counts"][count] for need in run.needs)
     return spec
 
 

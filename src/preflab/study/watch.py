@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from preflab.arm.planned import Planned
+from preflab.arm.planned import RESULT, Planned
 from preflab.train.log import logger
 from preflab.train.progress import format_metrics
 
@@ -114,7 +114,7 @@ def newest(directory: Path) -> dict[str, Any]:
 def last_score(directory: Path) -> str:
     """The chosen decoding's score, where the run was measured."""
     try:
-        result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
         return f": {result['evaluation']['chosen']['measures']['score']:.3f}"
     except (OSError, KeyError, ValueError):
         return ""
