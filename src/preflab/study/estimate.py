@@ -6,11 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import STAGE, Arm, saved_models
-from preflab.errors import UserError
 from preflab.evaluation.programs import check_public
 from preflab.methods.cost import Cost, DataSize
 from preflab.models.spec import ModelSpec
@@ -18,7 +16,8 @@ from preflab.spec import Context
 from preflab.study.plan import plan_run
 from preflab.study.spec import Study
 from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
-from preflab.testbeds.base import SPLITS, Testbed, require_testbed
+from preflab.testbeds.base import SPLITS, require_testbed
+from preflab.testbeds.counts import count_rows
 from preflab.types import Split
 
 FORK_SECONDS = 0.5
@@ -52,10 +51,10 @@ class Estimate:
             for arm in arms:
                 check_public(arm.evaluation, testbed)
             prompts: dict[Split, int] = {split: len(testbed.prompts(split)) for split in SPLITS}
-            demonstrations = rows_of(testbed, "demonstrations")
+            demonstrations = count_rows(testbed.demonstrations, "train") or 0
             opening = time.perf_counter() - started
-            examples = Examples.of(testbed, demonstrations)
-            size = DataSize(prompts["train"], len(demonstrations), len(rows_of(testbed, "preferences")))
+            size = DataSize(prompts["train"], demonstrations, count_rows(testbed.preferences, "train") or 0)
+            examples = Examples.of(testbed, with_answers=demonstrations > 0)
             judging = judging_seconds(testbed, examples) * at_once
         models = [arm.model for arm in arms]
         speeds = {model: measure_speed(model, examples, study) for model in set(models)}
@@ -151,14 +150,6 @@ class Estimate:
         """Seconds that grading an answer takes each evaluator, the main one first: a learned one reads it, a judge runs it."""
         evaluators = arm.evaluators_in_turn.values()
         return [speed.forward if saved_models(evaluator) else self.judging for evaluator in evaluators]
-
-
-def rows_of(testbed: Testbed, kind: str) -> Sequence[Any]:
-    """The training records of a kind; none where the testbed has none."""
-    try:
-        return {"demonstrations": testbed.demonstrations, "preferences": testbed.preferences}[kind]("train")
-    except UserError:
-        return ()
 
 
 def count_lines(path: Path) -> int:

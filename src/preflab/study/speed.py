@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -63,14 +62,21 @@ class Examples:
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, testbed: Testbed, demonstrations: Sequence[Any]) -> Examples:
-        by_prompt = {row.prompt.id: row for row in demonstrations}
-        rows = list(by_prompt.values())
-        chosen = rows[:: max(1, len(rows) // TIMED_ROWS)][:TIMED_ROWS]  # of all lengths
-        if chosen:
-            return cls([row.prompt for row in chosen], [row.completion for row in chosen], testbed.words())
-        prompts = list(testbed.prompts("train"))[:TIMED_ROWS]
-        return cls(prompts, [None] * len(prompts), testbed.words())
+    def of(cls, testbed: Testbed, *, with_answers: bool) -> Examples:
+        """A testbed's, spread over its training records; `with_answers`: those of its demonstrations."""
+        if not with_answers:
+            prompts = list(testbed.prompts("train"))
+            prompts = prompts[spread(len(prompts))]
+            return cls(prompts, [None] * len(prompts), testbed.words())
+        rows = list({row.prompt.id: row for row in testbed.demonstrations("train")}.values())
+        rows = rows[spread(len(rows))]
+        return cls([row.prompt for row in rows], [row.completion for row in rows], testbed.words())
+
+
+def spread(count: int) -> slice:
+    """`TIMED_ROWS` of the rows at most, from all over them: records may stand in order of length."""
+    step = max(1, count // TIMED_ROWS)
+    return slice(0, step * TIMED_ROWS, step)
 
 
 def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
