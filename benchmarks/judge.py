@@ -61,13 +61,13 @@ def measure(programs: int, workers: int, repeats: int) -> dict[str, float]:
             "bare python/s": lambda: bare(workers, programs),
         }
         rounds = [{name: run() for name, run in runs.items()} for _ in range(repeats)]
-        found = {name: max(done[name] for done in rounds) for name in runs}
-        found["judge MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        figures = {name: max(done[name] for done in rounds) for name in runs}
+        figures["judge MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         held = b"1" * (TRAINS << 20)
-        found[f"scripts/s beside {len(held) >> 20} MB"] = max(runs["scripts/s"]() for _ in range(repeats))
-    found["calls/s"] = CALLS * found["modules/s"]
-    found["scripts/bare"] = found["scripts/s"] / found["bare python/s"]
-    return {name: round(value, 3) for name, value in found.items()}
+        figures[f"scripts/s beside {len(held) >> 20} MB"] = max(runs["scripts/s"]() for _ in range(repeats))
+    figures["calls/s"] = CALLS * figures["modules/s"]
+    figures["scripts/bare"] = figures["scripts/s"] / figures["bare python/s"]
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def main() -> None:

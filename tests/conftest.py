@@ -77,7 +77,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a headless-capable browser."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    require_feature("browser", found is not None, "needs a browser: apt-get install chromium")
-    assert found is not None
-    return found
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    require_feature("browser", browser is not None, "needs a browser: apt-get install chromium")
+    assert browser is not None
+    return browser

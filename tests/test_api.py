@@ -15,23 +15,23 @@ def ran(seed: int, scores: dict[str, list[float]] | None, name: str = "ppo") -> 
     """A finished run; None: it diverged."""
     result: dict[str, Any] = {"name": name, "seed": seed, "diverged": "The loss is nan." if scores is None else None}
     if scores is not None:
-        result["evaluation"] = {"chosen": {"problems": {key: {"scores": found} for key, found in scores.items()}}}
+        result["evaluation"] = {"chosen": {"problems": {key: {"scores": values} for key, values in scores.items()}}}
     return Trained(Path(f"{name}-{seed}"), result)
 
 
 def test_a_diverged_run_scores_nothing() -> None:
     """Where scores are 0 or 1 a diverged run gets 0: means .5 and 0 against .5 and .5 over two seeds differ by -.25."""
     half = {"a": [1.0, 0.0], "b": [0.0, 1.0]}
-    found = compare([ran(0, half), ran(1, None)], [ran(0, half, "dpo"), ran(1, half, "dpo")])
-    assert found.difference == pytest.approx(-0.25)
+    comparison = compare([ran(0, half), ran(1, None)], [ran(0, half, "dpo"), ran(1, half, "dpo")])
+    assert comparison.difference == pytest.approx(-0.25)
 
 
 def test_a_diverged_run_gets_the_worst_where_scores_have_no_zero() -> None:
     """A reward model's scores: the diverged run gets -3 on `a`, the worst of any run, and 0 at the most (`b`):
     (-3 + 0) / 2 - (-3 + 4) / 2 = -2 on seed 1, nothing on seed 0."""
     other = {"a": [-3.0], "b": [4.0]}
-    found = compare([ran(0, other), ran(1, None)], [ran(0, other, "dpo"), ran(1, other, "dpo")])
-    assert found.difference == pytest.approx(-1.0)
+    comparison = compare([ran(0, other), ran(1, None)], [ran(0, other, "dpo"), ran(1, other, "dpo")])
+    assert comparison.difference == pytest.approx(-1.0)
 
 
 def test_what_cannot_be_compared() -> None:

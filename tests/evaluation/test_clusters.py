@@ -30,7 +30,7 @@ from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdic
 
 def by_enumeration(clusters: list[Cluster], k: int) -> float:
     """Every order of the clusters (of equal sizes the first goes first) and every order within each."""
-    found: list[bool] = []
+    hits: list[bool] = []
     for order in permutations(range(len(clusters))):
         rows = sorted(order, key=lambda row: -clusters[row].size)
         for members in product(*(permutations(range(each.size)) for each in clusters)):
@@ -40,8 +40,8 @@ def by_enumeration(clusters: list[Cluster], k: int) -> float:
                 for row in rows
                 if place < clusters[row].size
             ]
-            found.append(any(line[:k]))
-    return sum(found) / len(found)
+            hits.append(any(line[:k]))
+    return sum(hits) / len(hits)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_k_at_n_by_clusters() -> None:
     texts = ["twice", "square", "sum", "square", "twice", "crash"]
     prompt = Problem("p", (Turn("user", "?"),), "", (Test("2", "4"),), (Test("3", "6"),))
     group = prompt, [Completion(text) for text in texts], [Grade(float(text in ("twice", "sum"))) for text in texts]
-    found = rates(spec, Doubling(), [group], lambda *names: 7)
-    assert found == [{"pass@1": 0.5, "1@6": pytest.approx(0.6), "1@6, clustered": 1.0}]
+    values = rates(spec, Doubling(), [group], lambda *names: 7)
+    assert values == [{"pass@1": 0.5, "1@6": pytest.approx(0.6), "1@6, clustered": 1.0}]
 
 
 def test_tests_that_are_code_have_no_input_to_change() -> None:

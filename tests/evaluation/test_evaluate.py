@@ -140,10 +140,10 @@ def test_temperature_is_chosen_on_validation() -> None:
     """Protects from tuning on the test split, where T = 1 would win: .2 is chosen, and T = 1 is shown too. Samples: 3 of 4
     problems on validation at each of three temperatures, then 2 of 4 on test at 1 and at the chosen one."""
     made = bench()
-    found = evaluate(made, POLICY, Inference())
-    assert found["temperature"] == 0.2
-    assert found["validation"] == {"0.2": 1.0, "0.6": 0.0, "1.0": 0.0}
-    assert found["chosen"]["measures"]["score"] == 0.0 and found["unit"]["measures"]["score"] == 1.0
+    report = evaluate(made, POLICY, Inference())
+    assert report["temperature"] == 0.2
+    assert report["validation"] == {"0.2": 1.0, "0.6": 0.0, "1.0": 0.0}
+    assert report["chosen"]["measures"]["score"] == 0.0 and report["unit"]["measures"]["score"] == 1.0
     assert made.sampler.calls == [(0.2, 12), (0.6, 12), (1.0, 12), (1.0, 8), (0.2, 8)]
     splits = [split for split, _, _ in noted(made)]
     assert splits == ["validation"] * 3 + ["test"] * 2
@@ -152,34 +152,34 @@ def test_temperature_is_chosen_on_validation() -> None:
 def test_a_chosen_temperature_of_1_is_not_drawn_twice() -> None:
     """Protects the cost, and that both columns are then one measurement."""
     made = bench(spec=SPEC.model_copy(update={"temperatures": (1.0,)}))
-    found = evaluate(made, POLICY, Inference())
+    report = evaluate(made, POLICY, Inference())
     assert made.sampler.calls == [(1.0, 12), (1.0, 8)]
-    assert found["chosen"] == {key: value for key, value in found["unit"].items() if key != "kl"}
+    assert report["chosen"] == {key: value for key, value in report["unit"].items() if key != "kl"}
 
 
 def test_without_test_the_test_split_is_left_alone() -> None:
     """Protects tuning trials from the test split: neither its prompts nor the evaluator's test part are touched."""
     made = bench()
-    found = evaluate(made, POLICY, Inference(), test=False)
+    report = evaluate(made, POLICY, Inference(), test=False)
     assert set(made.testbed.asked) == {"validation"}
     assert {split for split, _, _ in noted(made)} == {"validation"}
-    assert set(found) == {"temperature", "validation"}
+    assert set(report) == {"temperature", "validation"}
 
 
 def test_each_problem_is_kept() -> None:
     """Protects comparisons problem by problem: every problem's scores, in the samples' order, with its level; row i answers
     prompt i // samples; what the table shows is their mean."""
     made = bench()
-    found = evaluate(made, POLICY, Inference())["unit"]
-    assert {name: row["level"] for name, row in found["problems"].items()} == {
+    report = evaluate(made, POLICY, Inference())["unit"]
+    assert {name: row["level"] for name, row in report["problems"].items()} == {
         f"test-{i}": "ab"[i % 2] for i in range(4)
     }
-    assert all(row["scores"] == [1.0, 1.0] for row in found["problems"].values())
+    assert all(row["scores"] == [1.0, 1.0] for row in report["problems"].values())
     _, ids, _ = noted(made)[3]
     assert ids == [f"test-{i}" for i in range(4) for _ in range(2)]
-    assert found["outcomes"] == {"1.0": 8}
+    assert report["outcomes"] == {"1.0": 8}
     lengths = [2 + int(text.split()[1]) % 2 for text in noted(made)[3][2]]
-    assert found["measures"]["length"] == pytest.approx(sum(lengths) / 8)
+    assert report["measures"]["length"] == pytest.approx(sum(lengths) / 8)
 
 
 def test_pass_at_k_where_scores_are_binary() -> None:
@@ -274,9 +274,9 @@ def test_best_of_n_by_a_reward() -> None:
 def test_looks_are_short_and_on_validation() -> None:
     """Protects training's cost: the first `look_prompts` prompts, `look_samples` each, at T = 1, on validation."""
     made = bench()
-    found = look(made, POLICY)
+    report = look(made, POLICY)
     assert made.sampler.calls == [(1.0, 4)] and set(made.testbed.asked) == {"validation"}
-    assert found["score"] == 0.0 and "kl" not in found
+    assert report["score"] == 0.0 and "kl" not in report
     assert noted(made)[0][1] == ["validation-0", "validation-0", "validation-1", "validation-1"]
 
 
@@ -365,9 +365,9 @@ def measured(policy: LanguageModel, start: LanguageModel | None, inference: Infe
 
 def test_kl_to_itself_is_exactly_0(policy: LanguageModel) -> None:
     """Protects the SFT row of every table: 0, not rounding."""
-    found = measured(policy, policy, Inference())
-    assert found["estimate"] == 0.0
-    assert "full-vocabulary" in found["estimator"]
+    report = measured(policy, policy, Inference())
+    assert report["estimate"] == 0.0
+    assert "full-vocabulary" in report["estimator"]
 
 
 def test_kl_by_full_sums_and_by_k3_agree(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,7 +389,7 @@ def test_kl_is_a_sum_over_a_response(policy: LanguageModel) -> None:
     with Native().open(Context()) as sampler:
         made = bench(sampler=sampler, start=start, spec=SPEC.model_copy(update={"max_new_tokens": 5}))
         graded = draw(made, policy, "test", 0, 2, 1.0, Inference())
-        found = divergence(made, policy, graded, Inference())
+        report = divergence(made, policy, graded, Inference())
     total, entropy, batch = 0.0, 0.0, graded.drawn.batch
     for b in range(len(batch)):
         p, n = int(batch.prompt_lengths[b]), int(batch.completion_lengths[b])
@@ -400,8 +400,8 @@ def test_kl_is_a_sum_over_a_response(policy: LanguageModel) -> None:
             )
         total += float((mine.exp() * (mine - theirs)).sum())
         entropy -= float((mine.exp() * mine).sum())
-    assert found["estimate"] == pytest.approx(total / len(batch), rel=1e-4)
-    assert found["entropy"] == pytest.approx(entropy / int(batch.completion_lengths.sum()), rel=1e-4)
+    assert report["estimate"] == pytest.approx(total / len(batch), rel=1e-4)
+    assert report["entropy"] == pytest.approx(entropy / int(batch.completion_lengths.sum()), rel=1e-4)
 
 
 def test_kl_rows_are_spread_over_the_problems(policy: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.parity import comparisons as of
 from tests.parity import rollouts
-from tests.parity.comparisons import Case, Comparison, Found
+from tests.parity.comparisons import Case, Comparison, OutputPairs
 
 from preflab.losses import preference
 
@@ -196,10 +196,10 @@ def recorded(folder: Path = GOLDENS) -> dict[str, dict[str, Any]]:
     return cases
 
 
-def differences(found: Found) -> dict[str, float]:
+def differences(pairs: OutputPairs) -> dict[str, float]:
     """The largest absolute difference under each name; an infinity or NaN on either side is one too."""
     result: dict[str, float] = {}
-    for name, (ours, theirs) in found.items():
+    for name, (ours, theirs) in pairs.items():
         assert ours.shape == theirs.shape and ours.numel(), f"{name}: {tuple(ours.shape)} against {tuple(theirs.shape)}"
         result[name] = (ours.detach() - theirs).abs().nan_to_num(nan=float("inf")).max().item()
     return result

@@ -19,7 +19,7 @@ from preflab.losses import kto, policy, preference, reward
 from preflab.losses.preference import PairLogprobs
 
 Case = Mapping[str, Any]
-Found = dict[str, tuple[Tensor, Tensor]]
+OutputPairs = dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Comparison:
     method: str
     cases: tuple[str, ...]
     ours: str
-    of: Callable[[Case], Found]
+    of: Callable[[Case], OutputPairs]
     differs: str = ""
 
 
@@ -61,7 +61,7 @@ def pairs_of(case: Case) -> PairLogprobs:
     )
 
 
-def beside(case: Case, terms: Tensor, chosen: Tensor, rejected: Tensor) -> Found:
+def beside(case: Case, terms: Tensor, chosen: Tensor, rejected: Tensor) -> OutputPairs:
     """The terms and their slopes beside TRL's."""
     _, theirs, _ = opened(case)
     slopes = slopes_of(terms, chosen, rejected)
@@ -72,10 +72,10 @@ def beside(case: Case, terms: Tensor, chosen: Tensor, rejected: Tensor) -> Found
     }
 
 
-def pair(loss: Callable[..., Tensor], **names: str) -> Callable[[Case], Found]:
+def pair(loss: Callable[..., Tensor], **names: str) -> Callable[[Case], OutputPairs]:
     """A loss of `losses.preference` as it stands; `names`: which of TRL's settings each of its own is."""
 
-    def of(case: Case) -> Found:
+    def of(case: Case) -> OutputPairs:
         pairs = pairs_of(case)
         terms = loss(pairs, **{ours: case["settings"][theirs] for ours, theirs in names.items()})
         return beside(case, terms, pairs.chosen, pairs.rejected)
@@ -83,7 +83,7 @@ def pair(loss: Callable[..., Tensor], **names: str) -> Callable[[Case], Found]:
     return of
 
 
-def ipo_of_means(case: Case) -> Found:
+def ipo_of_means(case: Case) -> OutputPairs:
     """TRL's DPOTrainer takes the mean a token: the same function, of each answer's mean."""
     pairs = pairs_of(case)
     means = PairLogprobs(
@@ -103,15 +103,15 @@ def likelihood(pairs: PairLogprobs) -> Tensor:
     return policy.sft_loss(pairs.chosen) / pairs.chosen_lengths
 
 
-def sft_term(case: Case) -> Found:
+def sft_term(case: Case) -> OutputPairs:
     pairs = pairs_of(case)
     return beside(case, likelihood(pairs), pairs.chosen, pairs.rejected)
 
 
-def sigmoid_and_sft(case: Case) -> Found:
-    pairs, told = pairs_of(case), case["settings"]
-    dpo, sft = told["loss_weights"]
-    terms = dpo * preference.dpo_loss(pairs, beta=told["beta"]) + sft * likelihood(pairs)
+def sigmoid_and_sft(case: Case) -> OutputPairs:
+    pairs, settings = pairs_of(case), case["settings"]
+    dpo, sft = settings["loss_weights"]
+    terms = dpo * preference.dpo_loss(pairs, beta=settings["beta"]) + sft * likelihood(pairs)
     return beside(case, terms, pairs.chosen, pairs.rejected)
 
 
@@ -120,65 +120,65 @@ def logits(loss: Tensor) -> Tensor:
     return -torch.log(torch.expm1(loss.double()))
 
 
-def chi_po(case: Case) -> Found:
+def chi_po(case: Case) -> OutputPairs:
     """TRL has no chi-squared PO, but both halves of its link phi(rho) = rho + log rho: the divergence alpha = 2 (rho - 1)
     and reverse KL (log rho). What preflab's logit has beyond the second half is compared with the first."""
-    pairs, told = pairs_of(case), case["settings"]
+    pairs, settings = pairs_of(case), case["settings"]
     _, theirs, _ = opened(case)
-    whole = logits(preference.chi_po_loss(pairs, beta=told["beta"]))
-    log_half = logits(preference.dpo_loss(pairs, beta=told["beta"]))
+    whole = logits(preference.chi_po_loss(pairs, beta=settings["beta"]))
+    log_half = logits(preference.dpo_loss(pairs, beta=settings["beta"]))
     return {"loss": (-F.logsigmoid(whole - log_half).float(), theirs["loss"])}
 
 
-def cpo(case: Case) -> Found:
+def cpo(case: Case) -> OutputPairs:
     """The slopes are those of the preference term: TRL's likelihood term reaches the weights by another way."""
-    pairs, told = pairs_of(case), case["settings"]
+    pairs, settings = pairs_of(case), case["settings"]
     _, theirs, _ = opened(case)
-    part = preference.cpo_loss(pairs, beta=told["beta"], nll=0.0)
-    whole = preference.cpo_loss(pairs, beta=told["beta"], nll=told["cpo_alpha"])
+    part = preference.cpo_loss(pairs, beta=settings["beta"], nll=0.0)
+    whole = preference.cpo_loss(pairs, beta=settings["beta"], nll=settings["cpo_alpha"])
     return beside(case, part, pairs.chosen, pairs.rejected) | {"loss": (whole, theirs["loss"])}
 
 
-def orpo(case: Case) -> Found:
+def orpo(case: Case) -> OutputPairs:
     """The preference term: both losses less their likelihood terms, which are of different tokens."""
-    pairs, told = pairs_of(case), case["settings"]
+    pairs, settings = pairs_of(case), case["settings"]
     _, theirs, _ = opened(case)
-    part = preference.orpo_loss(pairs, lam=told["beta"]) - preference.orpo_loss(pairs, lam=0.0)
-    found = beside(case, part, pairs.chosen, pairs.rejected)
-    return found | {"loss": (part, theirs["loss"] - theirs["likelihood"])}
+    part = preference.orpo_loss(pairs, lam=settings["beta"]) - preference.orpo_loss(pairs, lam=0.0)
+    compared = beside(case, part, pairs.chosen, pairs.rejected)
+    return compared | {"loss": (part, theirs["loss"] - theirs["likelihood"])}
 
 
-def online(loss: Callable[..., Tensor]) -> Callable[[Case], Found]:
+def online(loss: Callable[..., Tensor]) -> Callable[[Case], OutputPairs]:
     """Each row's two answers, the better one first; a tie keeps the order in which they were drawn, as in TRL."""
 
-    def of(case: Case) -> Found:
-        given, theirs, told = opened(case)
+    def of(case: Case) -> OutputPairs:
+        given, theirs, settings = opened(case)
         first = given["rewards"][:, 0] >= given["rewards"][:, 1]
         order = torch.stack([(~first).long(), first.long()], dim=1)
         by_rank = {name: values.gather(1, order) for name, values in (given | theirs).items() if values.dim() == 2}
         chosen, rejected = by_rank["logprobs"].clone().requires_grad_().unbind(1)
         pairs = PairLogprobs(chosen, rejected, *by_rank["reference"].unbind(1), *by_rank["lengths"].unbind(1))
-        terms = loss(pairs, beta=told["beta"])
+        terms = loss(pairs, beta=settings["beta"])
         slopes = torch.stack(slopes_of(terms, chosen, rejected), dim=1)
         return {"loss": (terms, theirs["loss"]), "slopes": (slopes, by_rank["slopes"])}
 
     return of
 
 
-def sft(case: Case) -> Found:
+def sft(case: Case) -> OutputPairs:
     given, theirs, _ = opened(case)
     logprobs, mask = given["logprobs"].requires_grad_(), given["mask"]
     loss = ops.reduce(policy.sft_loss(logprobs), mask, float(mask.sum()))
     return {"loss": (loss, theirs["loss"]), "slopes": (slopes_of(loss, logprobs)[0], theirs["slopes"])}
 
 
-def kahneman_tversky(case: Case) -> Found:
-    given, theirs, told = opened(case)
+def kahneman_tversky(case: Case) -> OutputPairs:
+    given, theirs, settings = opened(case)
     logprobs = given["logprobs"].requires_grad_()
     point = kto.kto_reference_point(given["mismatched"] - given["mismatched_reference"])
-    weights = {name: told[name] for name in ("desirable_weight", "undesirable_weight")}
+    weights = {name: settings[name] for name in ("desirable_weight", "undesirable_weight")}
     ratios = logprobs - given["reference"]
-    terms = kto.kto_loss(ratios, given["desirable"], point, beta=told["beta"], **weights)
+    terms = kto.kto_loss(ratios, given["desirable"], point, beta=settings["beta"], **weights)
     loss = ops.reduce(terms, None, len(terms))
     return {
         "kl": (point, theirs["kl"]),
@@ -187,7 +187,7 @@ def kahneman_tversky(case: Case) -> Found:
     }
 
 
-def bradley_terry(case: Case) -> Found:
+def bradley_terry(case: Case) -> OutputPairs:
     given, _, _ = opened(case)
     chosen, rejected = given["chosen"].requires_grad_(), given["rejected"].requires_grad_()
     shift = -given["margin"] if "margin" in given else None

@@ -36,24 +36,24 @@ def recording() -> dict[str, Any]:
     return {"versions": versions, "cases": cases}
 
 
-def as_text(found: dict[str, Any]) -> str:
+def as_text(recorded: dict[str, Any]) -> str:
     """JSON with one entry of a case a line, so that a difference can be read."""
     parts = []
-    for case in found["cases"]:
+    for case in recorded["cases"]:
         lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in case.items()]
         parts.append("{\n" + ",\n".join(lines) + "\n}")
-    return f'{{"versions": {json.dumps(found["versions"])}, "cases": [\n' + ",\n".join(parts) + "\n]}\n"
+    return f'{{"versions": {json.dumps(recorded["versions"])}, "cases": [\n' + ",\n".join(parts) + "\n]}\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Records what TRL computes.")
     parser.add_argument("--output", type=Path)
     output = parser.parse_args().output
-    found = recording()
-    target = output or GOLDENS / f"trl-{found['versions']['trl']}.json"
+    recorded = recording()
+    target = output or GOLDENS / f"trl-{recorded['versions']['trl']}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(as_text(found), encoding="utf-8")
-    print(f"{len(found['cases'])} cases: {target}")
+    target.write_text(as_text(recorded), encoding="utf-8")
+    print(f"{len(recorded['cases'])} cases: {target}")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def row(comparison: Comparison, cases: Mapping[str, Case]) -> str:
     """Method, TRL's version and code, preflab's functions, and the largest differences of values and of gradients."""
     values, slopes = list[float](), list[float]()
     for name in comparison.cases:
-        for output, found in difference(comparison, cases[name]).items():
-            (slopes if "slope" in output else values).append(found)
+        for output, distance in difference(comparison, cases[name]).items():
+            (slopes if "slope" in output else values).append(distance)
     versions = {cases[name]["version"] for name in comparison.cases}
     paths = dict.fromkeys(".".join(cases[name]["path"].split(".")[-2:]) for name in comparison.cases)
     ours = ", ".join(f"`{name.strip()}`" for name in comparison.ours.split(","))

@@ -59,17 +59,21 @@ def test_recording_again_gives_the_goldens(fresh: dict[str, dict[str, Any]]) -> 
         for part in ("inputs", "outputs"):
             assert list(fresh[name][part]) == list(case[part])
             for key, values in case[part].items():
-                now, then = (numpy.asarray(found, dtype=float) for found in (fresh[name][part][key], values))
+                now, then = (
+                    numpy.asarray(part_values, dtype=float) for part_values in (fresh[name][part][key], values)
+                )
                 numpy.testing.assert_allclose(now, then, rtol=0, atol=TOLERANCE, err_msg=f"{name}: {key}")
 
 
 def test_preflab_agrees_with_trl_now(fresh: dict[str, dict[str, Any]]) -> None:
     """The comparison of test_recorded on numbers that no file holds."""
-    found = {
+    distances = {
         name: difference(comparison, fresh[name])
         for comparison in COMPARISONS
         for name in comparison.cases
         if name in fresh
     }
-    assert len(found) == len(fresh)
-    assert {name: values for name, values in found.items() if max(values.values()) > TOLERANCE} == {}, json.dumps(found)
+    assert len(distances) == len(fresh)
+    assert {name: values for name, values in distances.items() if max(values.values()) > TOLERANCE} == {}, json.dumps(
+        distances
+    )

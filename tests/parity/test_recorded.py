@@ -37,8 +37,8 @@ class Read(Mapping[str, Any]):
 @pytest.mark.parametrize(("comparison", "name"), PAIRED, ids=[name for _, name in PAIRED])
 def test_preflab_agrees_with_trl(comparison: Comparison, name: str) -> None:
     """Values and gradients lie within 1e-5 of what TRL's own trainer computed from the same inputs."""
-    found = difference(comparison, CASES[name])
-    assert found and max(found.values()) <= TOLERANCE, found
+    distances = difference(comparison, CASES[name])
+    assert distances and max(distances.values()) <= TOLERANCE, distances
 
 
 @pytest.mark.parametrize(("comparison", "name"), PAIRED, ids=[name for _, name in PAIRED])
@@ -56,10 +56,10 @@ def test_a_setting_that_is_off_shows(comparison: Comparison, name: str) -> None:
             continue
         off: Case = {**case, "settings": {**case["settings"], setting: 1.02 * value}}
         try:
-            found = difference(comparison, off)
+            distances = difference(comparison, off)
         except UserError:
             continue
-        assert max(found.values()) > TOLERANCE, f"{setting}: {found}"
+        assert max(distances.values()) > TOLERANCE, f"{setting}: {distances}"
 
 
 def test_every_recorded_case_is_compared_once() -> None:
@@ -82,8 +82,8 @@ def test_recordings_name_what_the_environments_install(repository: Path) -> None
 def test_the_page_is_what_the_recordings_say(repository: Path) -> None:
     """docs/parity.md holds the generated table and notes; the last digits of a figure may be another machine's."""
     page = (repository / "docs" / "parity.md").read_text(encoding="utf-8")
-    found = GENERATED.search(page)
-    assert found is not None
+    block = GENERATED.search(page)
+    assert block is not None
     figures = re.compile(r"\d\.\de-\d\d|(?<=\| )0(?= \|)")
-    assert figures.sub("#", found.group()) == figures.sub("#", generated()), "python -m tests.parity.table --write"
-    assert all(float(figure) <= TOLERANCE for figure in figures.findall(found.group()))
+    assert figures.sub("#", block.group()) == figures.sub("#", generated()), "python -m tests.parity.table --write"
+    assert all(float(figure) <= TOLERANCE for figure in figures.findall(block.group()))

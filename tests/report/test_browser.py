@@ -47,9 +47,9 @@ def look(chromium: str, folder: Path, *pages: str) -> tuple[list[dict[str, Any]]
     (folder / "harness.html").write_text(HARNESS.format(frames="".join(frames)), encoding="utf-8")
     command = [chromium, *FLAGS.split(), f"--user-data-dir={folder / 'profile'}", f"file://{folder / 'harness.html'}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = re.search(r'<pre id="out">(.*?)</pre>', result.stdout, re.DOTALL)
-    assert found is not None and found.group(1), result.stderr[-2000:]
-    return json.loads(html.unescape(found.group(1))), [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+    match = re.search(r'<pre id="out">(.*?)</pre>', result.stdout, re.DOTALL)
+    assert match is not None and match.group(1), result.stderr[-2000:]
+    return json.loads(html.unescape(match.group(1))), [line for line in result.stderr.splitlines() if "CONSOLE" in line]
 
 
 def with_long_words(results: Results) -> Results:

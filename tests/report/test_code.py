@@ -16,19 +16,19 @@ def plain(markup: str) -> str:
 
 def test_tokens_have_classes_and_characters_stay() -> None:
     """Protects the reader: what is shown is what was written, blanks and last line too."""
-    shown = highlighted(PROGRAM, "python")
+    page = highlighted(PROGRAM, "python")
     for kind, words in (("keyword", "def"), ("comment", "# &lt;b&gt;"), ("builtin", "len"), ("number", "3")):
-        assert f'<span class="{kind}">{words}</span>' in shown
-    assert plain(shown) == PROGRAM
-    assert "<b>" not in shown
+        assert f'<span class="{kind}">{words}</span>' in page
+    assert plain(page) == PROGRAM
+    assert "<b>" not in page
 
 
 def test_an_answer_with_fences_is_text_with_a_program_in_it() -> None:
     """Protects prose from being read as Python: `for` is a word before the fence and a keyword inside."""
     answer = "This is for you:\n```python\nfor i in x: pass\n```\n"
-    shown = highlighted(answer, "python")
-    assert shown.count('<span class="keyword">for</span>') == 1
-    assert plain(shown) == answer
+    page = highlighted(answer, "python")
+    assert page.count('<span class="keyword">for</span>') == 1
+    assert plain(page) == answer
 
 
 def test_without_a_known_language_it_is_plain() -> None:

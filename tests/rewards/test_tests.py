@@ -191,12 +191,12 @@ def reachable(root: object) -> Iterator[object]:
     seen = {id(root)}
     stack = [root]
     while stack:
-        found = stack.pop()
-        yield found
-        if isinstance(found, FunctionType):
-            held: list[object] = [found.__closure__, found.__defaults__, found.__kwdefaults__, found.__dict__]
+        holder = stack.pop()
+        yield holder
+        if isinstance(holder, FunctionType):
+            held: list[object] = [holder.__closure__, holder.__defaults__, holder.__kwdefaults__, holder.__dict__]
         else:
-            held = list(gc.get_referents(found))
+            held = list(gc.get_referents(holder))
         for item in held:
             if id(item) not in seen and not isinstance(item, (ModuleType, type)):
                 seen.add(id(item))
@@ -207,7 +207,7 @@ def test_the_walk_finds_what_is_held() -> None:
     """The walk below proves something: it does find the hidden tests when the testbed itself is within reach."""
     bed = make_testbed()
     hidden = bed.hidden_tests("test")["d"]
-    assert any(found is hidden for found in reachable(lambda: bed))
+    assert any(item is hidden for item in reachable(lambda: bed))
 
 
 def test_evaluations_tests_cannot_be_reached_from_the_reward() -> None:
@@ -216,9 +216,9 @@ def test_evaluations_tests_cannot_be_reached_from_the_reward() -> None:
     held = {
         id(test) for split in ("validation", "test") for tests in bed.hidden_tests(split).values() for test in tests
     }
-    found = list(reachable(reward))
-    assert any(isinstance(item, Test) for item in found)
-    assert not any(id(item) in held or item is bed for item in found)
+    items = list(reachable(reward))
+    assert any(isinstance(item, Test) for item in items)
+    assert not any(id(item) in held or item is bed for item in items)
 
 
 def test_minicodes_evaluation_cannot_be_reached_either() -> None:
@@ -232,7 +232,7 @@ def test_minicodes_evaluation_cannot_be_reached_either() -> None:
                 0.0,
                 10.0,
             }
-            found = list(reachable(reward))
+            items = list(reachable(reward))
     assert len(held) == 10
-    assert not any(id(item) in held or item is bed for item in found)
-    assert not names & {item for item in found if isinstance(item, str)}
+    assert not any(id(item) in held or item is bed for item in items)
+    assert not names & {item for item in items if isinstance(item, str)}

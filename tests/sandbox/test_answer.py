@@ -98,9 +98,9 @@ def test_a_function_may_be_a_method_of_solution() -> None:
 @given(st.text(), st.sampled_from(["", OPENING]), st.sampled_from(["", "add"]))
 def test_any_text_has_a_program(text: str, opening: str, function: str) -> None:
     """Protects training from what a policy writes: extraction never raises, and what is Python by itself stays whole."""
-    found = extract_program(text, opening=opening, function=function)
+    extracted = extract_program(text, opening=opening, function=function)
     if not opening and "```" not in text and "~~~" not in text and "\r" not in text and parses(text):
-        assert found == text
+        assert extracted == text
 
 
 def test_imports_from_the_future_stay_first() -> None:

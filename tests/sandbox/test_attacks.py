@@ -72,8 +72,8 @@ def test_what_a_run_leaves_charged_is_not_the_next_ones(kind: str, walls: Bubble
     try:
         for _ in range(3):
             worker.judge(SHARED[kind], FIVE._replace(limits=LIMITS._replace(memory_mb=512)))
-            found = worker.judge("print(5)", FIVE._replace(limits=LIMITS._replace(memory_mb=64)))
-            assert found.outcome == "passed"
+            answer = worker.judge("print(5)", FIVE._replace(limits=LIMITS._replace(memory_mb=64)))
+            assert answer.outcome == "passed"
     finally:
         for group in filter(None, pair):
             group.close()
@@ -144,8 +144,8 @@ def test_a_source_too_large_for_its_place_is_no_failure_of_the_machine(worker: W
 def test_reading_an_answer_costs_the_judge_little(data: str, worker: Worker) -> None:
     """Protects the judge's process: a huge answer is not read at all, whatever is in it."""
     before = time.process_time()
-    found = worker.judge(WRITE + f"def f(x):\n    send({data})\n", call([1], 1))
-    assert found.outcome == "output-limit"
+    answer = worker.judge(WRITE + f"def f(x):\n    send({data})\n", call([1], 1))
+    assert answer.outcome == "output-limit"
     assert time.process_time() - before < 2.0 and VALUE_BYTES < 15 << 20
 
 
@@ -157,8 +157,8 @@ def test_dripping_output_does_not_keep_the_judge_busy(worker: Worker) -> None:
     ):
         task = FIVE if "def f" not in source else call(1, 1)
         before, started = time.process_time(), time.monotonic()
-        found = worker.judge(source, task._replace(limits=LIMITS._replace(cpu_s=2.0, wall_s=3.0)))
-        assert found.outcome == "timeout"
+        answer = worker.judge(source, task._replace(limits=LIMITS._replace(cpu_s=2.0, wall_s=3.0)))
+        assert answer.outcome == "timeout"
         assert time.process_time() - before < 0.5 * (time.monotonic() - started)
 
 

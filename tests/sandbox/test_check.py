@@ -13,7 +13,7 @@ from preflab.types import Test
 
 def test_every_attack_is_held(walls: Bubblewrap) -> None:
     """Protects what the command promises."""
-    assert [(found.attack, found.end) for found in attack_walls(walls) if not found.held] == []
+    assert [(trial.attack, trial.end) for trial in attack_walls(walls) if not trial.held] == []
     assert {name for name, _ in describe_walls(walls)} == {"walls", "system calls", "user id", "limits", "not stopped"}
 
 
@@ -31,7 +31,7 @@ def test_an_attack_that_gets_through_is_seen(walls: Bubblewrap, monkeypatch: pyt
     monkeypatch.setattr(
         check, "VERDICT_ATTACKS", {"knows": knows + f"  # {check.EXPECTED_MARK}{'f' * 32}", "guesses": "def f(): pass"}
     )
-    assert [found.held for found in attack_walls(walls)] == [False, False, False, True, False, True]
+    assert [trial.held for trial in attack_walls(walls)] == [False, False, False, True, False, True]
     assert len({one.name for one in ATTACKS}) == len(ATTACKS)
 
 

@@ -18,10 +18,10 @@ def test_the_corpus_passes_whole(walls: Bubblewrap, repository: Path, tmp_path: 
     corpus = repository.parent / "shared" / "attacks"
     require_feature("shared", corpus.is_dir(), "needs the corpus in ../shared/attacks beside the repository")
     preflab = f"{sys.executable} -m preflab judge --problems {{problems}} --programs {{programs}} --out {{out}}"
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(corpus / "run_corpus.py"), "--corpus", str(corpus), "--judge", preflab],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]

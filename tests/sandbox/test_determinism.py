@@ -41,14 +41,14 @@ def test_a_hundred_repetitions_on_a_busy_machine(walls: Bubblewrap) -> None:
     for process in busy:
         process.start()
     try:
-        found: dict[str, Counter[str]] = {name: Counter() for name in PROGRAMS}
+        outcomes: dict[str, Counter[str]] = {name: Counter() for name in PROGRAMS}
         asked = (Program(f"{name}#{turn}", source, SUM) for turn in range(100) for name, source in PROGRAMS.items())
         with open_pool() as pool:
             for program, verdict in pool.judge(asked):
                 detail = verdict.detail.get("got", "") if verdict.outcome == "failed" else ""
-                found[program.id.rpartition("#")[0]][f"{verdict.outcome} {detail}"] += 1
+                outcomes[program.id.rpartition("#")[0]][f"{verdict.outcome} {detail}"] += 1
     finally:
         for process in busy:
             process.terminate()
-    assert all(list(seen.values()) == [100] for seen in found.values()), found
-    assert all(name.startswith(next(iter(seen)).split()[0]) for name, seen in found.items())
+    assert all(list(seen.values()) == [100] for seen in outcomes.values()), outcomes
+    assert all(name.startswith(next(iter(seen)).split()[0]) for name, seen in outcomes.items())

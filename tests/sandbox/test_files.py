@@ -57,9 +57,9 @@ def program(name: str, source: str, problem: str = "sum") -> dict[str, str]:
 
 def test_a_line_for_each_program(walls: Bubblewrap, tmp_path: Path) -> None:
     """Protects the count: one line each, with verdict, tests passed and the first failing test."""
-    code, found = judge(tmp_path, [program(f"p{n}", RIGHT if n % 3 else WRONG) for n in range(12)])
-    assert code == 0 and sorted(record["program_id"] for record in found) == sorted(f"p{n}" for n in range(12))
-    by_name = {record["program_id"]: record for record in found}
+    code, rows = judge(tmp_path, [program(f"p{n}", RIGHT if n % 3 else WRONG) for n in range(12)])
+    assert code == 0 and sorted(record["program_id"] for record in rows) == sorted(f"p{n}" for n in range(12))
+    by_name = {record["program_id"]: record for record in rows}
     assert by_name["p1"] == {
         "program_id": "p1",
         "verdict": "passed",
@@ -77,8 +77,8 @@ def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
     out = tmp_path / "out" / "verdicts.jsonl"
     out.parent.mkdir()
     out.write_text('{"program_id": "a", "verdict": "kept"}\n{"program_id": "b", "verd')
-    code, found = judge(tmp_path, [program("a", WRONG), program("b", RIGHT), program("c", RIGHT)])
-    assert code == 0 and {record["program_id"]: record["verdict"] for record in found} == {
+    code, rows = judge(tmp_path, [program("a", WRONG), program("b", RIGHT), program("c", RIGHT)])
+    assert code == 0 and {record["program_id"]: record["verdict"] for record in rows} == {
         "a": "kept",
         "b": "passed",
         "c": "passed",
@@ -133,8 +133,8 @@ def test_errors_and_changed_programs_are_judged_again(walls: Bubblewrap, tmp_pat
     out = tmp_path / "out" / "verdicts.jsonl"
     lines(out, [row | ({"verdict": "error"} if row["program_id"] == "c" else {}) for row in first])
     out.write_text(out.read_text() + "\n")  # a blank line is nobody's
-    code, found = judge(tmp_path, [program("a", RIGHT), program("b", RIGHT), program("c", RIGHT)])
-    assert code == 0 and sorted((row["program_id"], row["verdict"]) for row in found) == [
+    code, rows = judge(tmp_path, [program("a", RIGHT), program("b", RIGHT), program("c", RIGHT)])
+    assert code == 0 and sorted((row["program_id"], row["verdict"]) for row in rows) == [
         (name, "passed") for name in "abc"
     ]
 
@@ -143,8 +143,8 @@ def test_a_changed_problem_is_judged_again(walls: Bubblewrap, tmp_path: Path) ->
     """Protects who mends a test from the verdicts of the old one."""
     judge(tmp_path, [program("a", RIGHT)])
     mended = PROBLEM | {"hidden_tests": [{"input": "2 2", "output": "5"}]}
-    _, found = judge(tmp_path, [program("a", RIGHT)], [mended])
-    assert [row["verdict"] for row in found] == ["failed"]
+    _, rows = judge(tmp_path, [program("a", RIGHT)], [mended])
+    assert [row["verdict"] for row in rows] == ["failed"]
 
 
 def test_what_is_read_is_not_written(tmp_path: Path) -> None:
@@ -179,12 +179,12 @@ def test_comparison_and_a_judge_of_the_problems_own(walls: Bubblewrap, tmp_path:
     ways: dict[str, dict[str, Any]] = {"lines": {}, "tokens": {"compare": "tokens"}, "any": {"special": special}}
     problems = [PROBLEM | tests | {"problem_id": name} | way for name, way in ways.items()]
     programs = [program(f"{name} {text}", f"print({text!r})", name) for name in ways for text in ("1  2", "2 1")]
-    _, found = judge(tmp_path, programs, problems)
-    passed = {row["program_id"] for row in found if row["verdict"] == "passed"}
+    _, rows = judge(tmp_path, programs, problems)
+    passed = {row["program_id"] for row in rows if row["verdict"] == "passed"}
     assert passed == {"tokens 1  2", "any 1  2", "any 2 1"}
 
 
 def test_blank_lines_at_the_end_do_not_count_however_many(walls: Bubblewrap, tmp_path: Path) -> None:
     """Protects a rule from another: who prints far more than expected is wrong without being read; blank lines are not more."""
-    code, found = judge(tmp_path, [program("a", "print(sum(map(int, input().split())), end='\\n' * 40000)")])
-    assert code == 0 and found[0]["verdict"] == "passed"
+    code, rows = judge(tmp_path, [program("a", "print(sum(map(int, input().split())), end='\\n' * 40000)")])
+    assert code == 0 and rows[0]["verdict"] == "passed"

@@ -23,8 +23,8 @@ def test_programs_are_read_no_further_ahead_than_needed(walls: Bubblewrap) -> No
             yield Program(str(number), "print(input())" if number % 2 else "print(8)", ECHO)
 
     with open_pool(2) as pool:
-        found: dict[str, str] = {}
+        outcomes: dict[str, str] = {}
         for program, verdict in pool.judge(programs()):
-            found[program.id] = verdict.outcome
-            assert len(read) <= len(found) + AHEAD * 2
-    assert found == {str(number): "passed" if number % 2 else "failed" for number in range(150)}
+            outcomes[program.id] = verdict.outcome
+            assert len(read) <= len(outcomes) + AHEAD * 2
+    assert outcomes == {str(number): "passed" if number % 2 else "failed" for number in range(150)}

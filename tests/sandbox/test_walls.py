@@ -31,15 +31,15 @@ LIMIT = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC)[0])"
 
 def test_input_output_and_status(run: Run) -> None:
     """Protects the plain case: bytes in, bytes out, the program's own status."""
-    found = run("import sys\nprint(input()[::-1]); print('e', file=sys.stderr); sys.exit(3)", "été\n")
-    assert found == ("", 3, "été\n", "e\n")
+    result = run("import sys\nprint(input()[::-1]); print('e', file=sys.stderr); sys.exit(3)", "été\n")
+    assert result == ("", 3, "été\n", "e\n")
 
 
 def test_the_environment_is_fixed(run: Run) -> None:
     """Protects determinism and secrets: hash seed, zone, locale and encoding are fixed, and nothing of ours is there."""
     os.environ["PREFLAB_SECRET"] = "seen"
     try:
-        found = run(
+        result = run(
             "import os, time; print(sorted(os.environ), hash('a'), time.tzname[0], open('/dev/stdin').encoding)"
         )
     finally:
@@ -54,7 +54,7 @@ def test_the_environment_is_fixed(run: Run) -> None:
         "PYTHONHASHSEED",
         "PYTHONINTMAXSTRDIGITS",
     }
-    assert found.output.startswith(str(sorted({*names, "PYTHONIOENCODING", "TZ"}))) and found.output.endswith(
+    assert result.output.startswith(str(sorted({*names, "PYTHONIOENCODING", "TZ"}))) and result.output.endswith(
         "UTC utf-8\n"
     )
     assert run("print(hash('a'))").output == run("print(hash('a'))").output
@@ -62,12 +62,12 @@ def test_the_environment_is_fixed(run: Run) -> None:
 
 def test_nothing_of_the_machine_is_in_sight(run: Run) -> None:
     """Protects files, processes, descriptors and users: an image, two processes, the three standard descriptors, nobody."""
-    found = run(
+    result = run(
         "import os\nprint(sorted(os.listdir('/')))\nprint([p for p in os.listdir('/proc') if p.isdigit()])\n"
         "print(sorted(int(f) for f in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + f)))\n"
         "print(os.getuid(), os.getgid(), os.uname().nodename)"
     )
-    root, processes, descriptors, user = found.output.splitlines()
+    root, processes, descriptors, user = result.output.splitlines()
     assert {"home", "etc", "var", "work", "sys", "run"}.isdisjoint(eval(root))
     assert processes == "['1', '2']" and eval(descriptors)[:3] == [0, 1, 2] and len(eval(descriptors)) <= 4
     assert user == "65534 65534 sandbox"
@@ -75,7 +75,7 @@ def test_nothing_of_the_machine_is_in_sight(run: Run) -> None:
 
 def test_only_tmp_can_be_written(run: Run) -> None:
     """Protects the image, which every run shares, and the bound of what is written."""
-    found = run(
+    result = run(
         "import os\nfor d, _, files in os.walk('/'):\n"
         "    if d.startswith('/proc'): continue\n"
         "    try: open(d + '/x', 'w').close(); print(d)\n"
@@ -84,7 +84,7 @@ def test_only_tmp_can_be_written(run: Run) -> None:
         "    try: open(f, 'r+'); print(f)\n"
         "    except OSError: pass"
     )
-    assert found.output.split() == ["/tmp"]
+    assert result.output.split() == ["/tmp"]
     assert "No space left" in run("open('/tmp/x', 'wb').write(bytes(40 << 20))").errors
     assert "OSError" in run("for n in range(10):\n    open(f'/tmp/{n}', 'wb').write(bytes(8 << 20))").errors
 
@@ -110,7 +110,7 @@ def test_there_is_no_network(run: Run) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        found = run(
+        result = run(
             "import socket\nfor host in ('127.0.0.1', '10.0.0.1', '8.8.8.8'):\n"
             f"    try: socket.create_connection((host, {port}), 1); print('reached')\n"
             "    except OSError as e: print(type(e).__name__)\n"
@@ -118,7 +118,7 @@ def test_there_is_no_network(run: Run) -> None:
             "    try: socket.socket(family, socket.SOCK_DGRAM); print('made')\n"
             "    except OSError: pass"
         )
-    assert found.output.split() == ["ConnectionRefusedError", "OSError", "OSError"]
+    assert result.output.split() == ["ConnectionRefusedError", "OSError", "OSError"]
 
 
 KILLED = {
@@ -139,28 +139,28 @@ def test_hostile_system_calls_end_the_program(call: str, run: Run) -> None:
     """Protects the kernel: status 31 is the signal of the filter, whatever a handler would say."""
     source = "import ctypes, platform, signal\nx86 = platform.machine() == 'x86_64'\nl = ctypes.CDLL(None)\n"
     source += f"signal.signal(31, signal.SIG_IGN)\n{KILLED[call]}\nprint('went on')"
-    found = run(source)
-    assert (found.code, found.output) == (-31, "")
+    result = run(source)
+    assert (result.code, result.output) == (-31, "")
 
 
 def test_calls_that_libraries_do_without_are_absent(run: Run) -> None:
     """Protects honest programs: clone3, io_uring and what is newer than the filter fail as on an old kernel."""
-    found = run(
+    result = run(
         "import ctypes\nl = ctypes.CDLL(None, use_errno=True)\nfor n in (435, 425, 463, 1 << 30 | 1):\n"
         "    print(l.syscall(n, 0, 0, 0), ctypes.get_errno())"
     )
-    assert found.output.split("\n")[:4] == ["-1 38"] * 4
+    assert result.output.split("\n")[:4] == ["-1 38"] * 4
 
 
 def test_threads_processes_and_pools_work(run: Run) -> None:
     """Protects honest programs that use what the standard library offers."""
-    found = run(
+    result = run(
         "import subprocess, sys, threading\nfrom concurrent.futures import ProcessPoolExecutor\nimport math\n"
         "t = threading.Thread(target=print, args=('thread',)); t.start(); t.join()\n"
         "print(subprocess.run([sys.executable, '-c', 'print(7)'], capture_output=True, text=True).stdout.strip(), flush=True)\n"
         "if __name__ == '__main__':\n    with ProcessPoolExecutor(2) as pool: print(sum(pool.map(math.sqrt, [4, 9])))"
     )
-    assert found.output.split() == ["thread", "7", "5.0"], found.errors
+    assert result.output.split() == ["thread", "7", "5.0"], result.errors
 
 
 LIMITS = {
@@ -204,12 +204,12 @@ def test_shared_pages_are_counted_once(run: Run) -> None:
 
 def test_a_fork_bomb_stays_small(run: Run) -> None:
     """Protects the process table: some sixty processes at most."""
-    found = run(
+    result = run(
         "import os, time\nn = 0\ntry:\n    while True:\n        if os.fork() == 0: time.sleep(20); os._exit(0)\n"
         "        n += 1\n"
         "except OSError: print(n)"
     )
-    assert 20 < int(found.output) <= 64
+    assert 20 < int(result.output) <= 64
 
 
 def test_what_is_left_behind_dies(run: Run) -> None:
@@ -248,8 +248,8 @@ def test_walls_that_cannot_stand_are_no_verdict(walls: Bubblewrap, monkeypatch: 
 
 def test_a_program_cannot_pretend_that_the_walls_fell(run: Run) -> None:
     """Protects the study from a policy that asks for another try: what bubblewrap would say, said by the program."""
-    found = run("import sys; print('bwrap: Can\\'t mount proc', file=sys.stderr); sys.exit(1)")
-    assert (found.over, found.code) == ("", 1)
+    result = run("import sys; print('bwrap: Can\\'t mount proc', file=sys.stderr); sys.exit(1)")
+    assert (result.over, result.code) == ("", 1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may take another user's id")

@@ -105,8 +105,8 @@ def test_keys_that_collide_cost_the_judge_nothing() -> None:
 
 def test_iterators_ranges_and_exact_numbers_cross() -> None:
     """Protects tests that are code: an iterator is one there too, what it yields the same; exact numbers stay exact."""
-    found = rebuild(decode(encode([(n for n in (1, 2)), map(str, [3])])))
-    assert [list(part) for part in found] == [[1, 2], ["3"]] and next(iter(found[0]), None) is None
+    rebuilt = rebuild(decode(encode([(n for n in (1, 2)), map(str, [3])])))
+    assert [list(part) for part in rebuilt] == [[1, 2], ["3"]] and next(iter(rebuilt[0]), None) is None
     for value in (range(1, 9, 2), Fraction(1, 3), Decimal("0.30"), int):
         assert rebuild(decode(encode(value))) == value
 
@@ -165,11 +165,11 @@ def test_graphs_of_nodes_come_back_as_they_were(drawn: tuple[int, list[tuple[int
         vars(node).update(val=number, out=[])
     for source, target in arrows:
         vars(nodes[source % size])["out"].append(nodes[target % size])
-    found = rebuild(decode(encode(nodes, {"Node": Node})), {"Node": Node})
-    assert [vars(node)["val"] for node in found] == list(range(size))
-    for before, after in zip(nodes, found, strict=True):
+    rebuilt = rebuild(decode(encode(nodes, {"Node": Node})), {"Node": Node})
+    assert [vars(node)["val"] for node in rebuilt] == list(range(size))
+    for before, after in zip(nodes, rebuilt, strict=True):
         places = [vars(node)["val"] for node in vars(before)["out"]]
-        assert [found.index(node) for node in vars(after)["out"]] == places
+        assert [rebuilt.index(node) for node in vars(after)["out"]] == places
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,14 @@ class Place:
         """The process of an arm, once it has trained a step of its own."""
         timing = self.study / f"seed-0/{arm}/timing.jsonl"
 
-        def found() -> psutil.Process | None:
+        def find_arm() -> psutil.Process | None:
             for child in psutil.Process(study.pid).children():
                 lines = timing.read_text().splitlines() if timing.exists() else []
                 if any(json.loads(line).get("pid") == child.pid for line in lines):
                     return child
             return None
 
-        return wait_for(found)
+        return wait_for(find_arm)
 
     def results(self) -> dict[str, Any]:
         """Without the clocks, which no two runs share."""
@@ -77,9 +77,9 @@ class Place:
 def wait_for(look: Callable[[], psutil.Process | None]) -> psutil.Process:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
+        value = look()
+        if value is not None:
+            return value
         time.sleep(0.01)
     raise AssertionError("nothing happened in 300 s")
 

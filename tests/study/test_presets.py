@@ -61,8 +61,8 @@ def small_run(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def shrunk(name: str) -> Study:
-    found = load_study(name).model_dump(mode="json")
-    found |= {
+    content = load_study(name).model_dump(mode="json")
+    content |= {
         "testbed": {"kind": "minicode", "train": 32, "validation": 8, "test": 8},
         "model": {"name": "tiny", "tiny": {"width": 16, "inner": 16, "layers": 1, "heads": 2}},
         "evaluation": EVALUATION,
@@ -71,9 +71,9 @@ def shrunk(name: str) -> Study:
         "budget": None,
         "tuning": None,
     }
-    for runs in (found["stages"], found["arms"]):
+    for runs in (content["stages"], content["arms"]):
         runs |= {label: small_run(run) for label, run in runs.items()}
-    return parse_spec(Study, found, where=name)
+    return parse_spec(Study, content, where=name)
 
 
 @pytest.mark.slow

@@ -82,10 +82,10 @@ class Bare(Testbed):
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PlannedRun]:
     """The study's runs, done in this process, by name."""
-    found = {task.name: task for task in planned_runs(study(), tmp_path_factory.mktemp("ranked"))}
-    for task in found.values():
+    tasks = {task.name: task for task in planned_runs(study(), tmp_path_factory.mktemp("ranked"))}
+    for task in tasks.values():
         execute(task.arm, task.directory)
-    return found
+    return tasks
 
 
 def study() -> Study:
@@ -129,9 +129,9 @@ def test_rankings_are_handed_on(ran: dict[str, PlannedRun]) -> None:
 
 def test_members_differ_and_are_measured(ran: dict[str, PlannedRun]) -> None:
     """Protects the reward models' record: measures with both tables of the kept weights, members that are not one model."""
-    found = {name: result(ran[name]) for name in ("rm-0", "rm-1", "warm")}
-    assert len({row["validation"]["loss"] for row in found.values()}) == 3
-    for row in found.values():
+    results = {name: result(ran[name]) for name in ("rm-0", "rm-1", "warm")}
+    assert len({row["validation"]["loss"] for row in results.values()}) == 3
+    for row in results.values():
         assert (
             row["product"] == "reward_model" and row["held_out"] is None
         )  # this testbed has no pairs in its test split
@@ -191,10 +191,10 @@ def test_pairs_and_rankings_stand_for_each_other(tmp_path: Path) -> None:
     job = {"name": "x", "testbed": {"kind": "jsonl", "data": str(tmp_path / "data.jsonl")}}
     own, named = Arm.model_validate(job), Arm.model_validate({**job, "preferences": str(file)})
     with own.testbed.open(Context()) as data:
-        found = rankings_of(own, tmp_path, data)
-        assert found is not None and {row.scores for row in found()} == {(2.0, 1.0, 0.0)}
-        found = rankings_of(named, tmp_path, data)
-        assert found is not None and found() == [three, Ranking(prompt, (pair.chosen, pair.rejected), (1.0, 0.0))]
+        rankings = rankings_of(own, tmp_path, data)
+        assert rankings is not None and {row.scores for row in rankings()} == {(2.0, 1.0, 0.0)}
+        rankings = rankings_of(named, tmp_path, data)
+        assert rankings is not None and rankings() == [three, Ranking(prompt, (pair.chosen, pair.rejected), (1.0, 0.0))]
         pairs = preferences_of(named, tmp_path, data)()
     assert pairs == [Preference(prompt, Completion("c"), Completion("d"), margin=4.0), pair]
     assert rankings_of(own, tmp_path, Bare()) is None

@@ -135,7 +135,7 @@ def runs(
             )
 
 
-def found(tmp_path: Path, spec: Study | None = None, **changes: Any) -> Results:
+def results_of(tmp_path: Path, spec: Study | None = None, **changes: Any) -> Results:
     runs(tmp_path, {"ppo": 0.8, "dpo": 0.3, "sft": 0.3}, **changes)
     return study_results(spec or study(), tmp_path, command="preflab study made-up")
 
@@ -143,7 +143,7 @@ def found(tmp_path: Path, spec: Study | None = None, **changes: Any) -> Results:
 def test_a_clear_winner(tmp_path: Path) -> None:
     """Protects the verdict: .8 against .3 on every problem and seed is won; the sentence has figure, lead and interval;
     the winner used no more labels than the other, so that it holds under that budget too. The baseline cannot win."""
-    outcome = found(tmp_path)
+    outcome = results_of(tmp_path)
     assert outcome.verdict.winner == "ppo"
     assert "ppo won under equal compute: pass@1 85.0%" in outcome.verdict.sentence
     assert "50.0 points (95% interval" in outcome.verdict.sentence
@@ -157,7 +157,7 @@ def test_another_measure_may_decide(tmp_path: Path) -> None:
     """Protects the paper's tables: under `headline: pass@5` each cell is the problem's own pass@5. With 3 of 10 right (half of
     the problems; 4 in the others) it is 1 - C(7,5)/C(10,5) = 11/12, or 1 - C(6,5)/C(10,5) = 41/42: the arms lie closer than
     by pass@1, 85 against 35. Both have intervals, overall and by level; curves and the frontier stay the mean score's."""
-    outcome = found(tmp_path, study(evaluation={"samples": 10}, headline="pass@5"))
+    outcome = results_of(tmp_path, study(evaluation={"samples": 10}, headline="pass@5"))
     assert outcome.headline == "pass@5" == outcome.metrics[0].name
     ppo, dpo, _ = outcome.arms
     by_name = {(row.metric, row.level): row.value for row in dpo.measures if row.decoding == "chosen"}
@@ -179,7 +179,7 @@ def test_a_failing_test_is_said_in_lines() -> None:
 
 def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
     """Protects honesty: a winner that used more labels is not said to win under equal labels."""
-    outcome = found(tmp_path, labels=500.0)
+    outcome = results_of(tmp_path, labels=500.0)
     assert outcome.verdict.winner == "ppo"
     assert outcome.verdict.holds_under_other_budget == "unknown"
     assert "more labels" in outcome.verdict.other_budget
@@ -214,7 +214,7 @@ def test_where_nobody_solves_anything_nobody_leads(tmp_path: Path) -> None:
 def test_versions_are_those_of_the_runs(tmp_path: Path) -> None:
     """Protects the way back from a number to the code that made it: a report written anew by other code names the runs', and
     both where a study was continued by a second one."""
-    outcome = found(tmp_path)
+    outcome = results_of(tmp_path)
     assert outcome.versions == {"python": "3.11", "revision": "commit-0, commit-1"}
 
 
@@ -232,7 +232,7 @@ def test_a_headline_counts_many(tmp_path: Path) -> None:
 def test_a_diverged_run_counts_as_nothing_solved(tmp_path: Path) -> None:
     """Protects from dropping failures: one of five runs diverged, so that the mean is 4/5 of the others', and the report
     says so."""
-    outcome = found(tmp_path, diverged=("ppo", 0))
+    outcome = results_of(tmp_path, diverged=("ppo", 0))
     arm = next(arm for arm in outcome.arms if arm.name == "ppo")
     values = [row for row in arm.measures if row.metric == "pass@1" and not row.level and row.decoding == "chosen"]
     assert values[0].value.estimate == pytest.approx(0.85 * 4 / 5, abs=0.01)
@@ -252,7 +252,7 @@ def test_an_arm_that_always_diverges_does_not_take_the_report_with_it(tmp_path: 
 
 def test_stages_are_part_of_what_an_arm_spent(tmp_path: Path) -> None:
     """Protects the cost columns: 100 FLOP of its own and 1000 of the SFT stage that it needs."""
-    outcome = found(tmp_path)
+    outcome = results_of(tmp_path)
     arm = next(arm for arm in outcome.arms if arm.name == "dpo")
     assert {run.spent.flops for run in arm.runs} == {1100.0}
     assert {run.spent.trained_tokens for run in arm.runs} == {10.0}
@@ -288,7 +288,7 @@ def test_an_evaluator_no_better_than_a_coin_cannot_rank(tmp_path: Path) -> None:
         place = tmp_path / f"seed-{seed}" / "stages" / "rm"
         place.mkdir(parents=True)
         write_json(place / "result.json", {"held_out": {"accuracy": 0.55, "pairs": 100}, "counts": {}})
-    outcome = found(tmp_path, spec)
+    outcome = results_of(tmp_path, spec)
     assert outcome.verdict.winner is None
     assert outcome.verdict.sentence.startswith("Cannot rank: the evaluator orders 55.0%")
     assert not outcome.evaluators[0].can_rank
@@ -316,9 +316,9 @@ def test_an_arm_that_never_saw_a_reward_is_said_first(tmp_path: Path) -> None:
         shares = {"verdict/failed": 1.0} if seed else {"verdict/failed": 0.9, "verdict/passed": 0.1}
         rows = [json.loads(line) | shares for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = study_results(study(caveats=["another"]), tmp_path, command="c")
-    assert found.unrewarded == ("ppo never saw a reward: in 4 of 5 runs no sample passed its tests while training.",)
-    assert "another" in found.caveats
+    outcome = study_results(study(caveats=["another"]), tmp_path, command="c")
+    assert outcome.unrewarded == ("ppo never saw a reward: in 4 of 5 runs no sample passed its tests while training.",)
+    assert "another" in outcome.caveats
     assert "What the judge said" in write_reports_of(tmp_path)
 
 

@@ -63,9 +63,9 @@ class Driver:
         command = [sys.executable, str(HERE / "drive.py"), str(self.file), str(self.directory)]
         if cores is not None:
             command = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores])), *command]
-        found = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.started.append(found)
-        return found
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
 
     def run(self, content: dict[str, Any], cores: int | None = None) -> tuple[int, str]:
         """Exit code and output of the study, to its end."""
@@ -76,8 +76,8 @@ class Driver:
     def events(self, what: str | None = None) -> list[Event]:
         path = self.directory / "events"
         lines = path.read_text().splitlines() if path.exists() else []
-        found = [Event(word, run, int(pid)) for word, run, pid in map(str.split, lines)]
-        return [event for event in found if what in (None, event.what)]
+        events = [Event(word, run, int(pid)) for word, run, pid in map(str.split, lines)]
+        return [event for event in events if what in (None, event.what)]
 
     def began(self) -> list[str]:
         return [event.run for event in self.events("begin")]
@@ -88,9 +88,9 @@ class Driver:
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:
-    found = Driver(tmp_path)
-    yield found
-    for running in found.started:
+    driver = Driver(tmp_path)
+    yield driver
+    for running in driver.started:
         running.kill()
         running.wait()
 

@@ -140,9 +140,9 @@ def test_zipped_or_not_in_any_order(tmp_path: Path) -> None:
 def test_chosen_answers_are_the_demonstrations(tmp_path: Path) -> None:
     """SFT imitates chosen answers, each once; prompts are unique though two pairs share each."""
     with spec(write(tmp_path, GOOD + GOOD[:2])).open(Context()) as testbed:
-        prompts, shown = testbed.prompts("train"), testbed.demonstrations("train")
-        assert len({prompt.id for prompt in prompts}) == len(prompts) == len(shown) / 2
-        assert all(record.completion.text.startswith("Good") for record in shown)
+        prompts, demonstrations = testbed.prompts("train"), testbed.demonstrations("train")
+        assert len({prompt.id for prompt in prompts}) == len(prompts) == len(demonstrations) / 2
+        assert all(record.completion.text.startswith("Good") for record in demonstrations)
 
 
 def test_hub_rows_equal_folder_rows(tmp_path: Path) -> None:

@@ -104,6 +104,6 @@ def test_the_testbed_hands_them_on(tmp_path: Path) -> None:
         one, two = testbed.preferences("train")
         assert (one.margin, one.probability) == (2.5, None)
         assert two == Preference(two.prompt, Completion("2"), Completion("3"), 2.0, 0.75)
-        (found,) = testbed.rankings("train")
-        assert found == Ranking(one.prompt, (Completion("2"), Completion("two"), Completion("3")), (2.5, 1.0, 0.0))
+        (ranking,) = testbed.rankings("train")
+        assert ranking == Ranking(one.prompt, (Completion("2"), Completion("two"), Completion("3")), (2.5, 1.0, 0.0))
         assert testbed.rankings("test") == []

@@ -83,14 +83,14 @@ def test_checksum(bed: OpenMinicode, split: Split) -> None:
 
 def test_sizes_levels_and_ids(bed: OpenMinicode) -> None:
     """Sizes are the spec's, levels come in turn, ids are unique over the splits."""
-    found = {split: bed.prompts(split) for split in SPLITS}
-    assert {split: len(problems) for split, problems in found.items()} == {
+    problems_of = {split: bed.prompts(split) for split in SPLITS}
+    assert {split: len(problems) for split, problems in problems_of.items()} == {
         "train": 3000,
         "validation": 200,
         "test": 300,
     }
-    assert [problem.level for problem in found["test"][:3]] == list(LEVELS)
-    ids = [problem.id for problems in found.values() for problem in problems]
+    assert [problem.level for problem in problems_of["test"][:3]] == list(LEVELS)
+    ids = [problem.id for problems in problems_of.values() for problem in problems]
     assert len(set(ids)) == len(ids)
 
 
@@ -170,17 +170,17 @@ def test_wrong_share_is_exact(bed: OpenMinicode) -> None:
     """1,110 of 3,000 demonstrations (37%) fail a hidden test, 74 of 200 in validation; all are programs."""
     for split, wrong in (("train", 1110), ("validation", 74)):
         hidden = bed.hidden_tests(split)
-        found = bed.judge([(item.completion.text, hidden[item.prompt.id]) for item in bed.demonstrations(split)])
-        assert sum(not verdict.correct for verdict in found) == wrong
-        assert all(verdict.outcome != "compile-error" for verdict in found)
+        verdicts = bed.judge([(item.completion.text, hidden[item.prompt.id]) for item in bed.demonstrations(split)])
+        assert sum(not verdict.correct for verdict in verdicts) == wrong
+        assert all(verdict.outcome != "compile-error" for verdict in verdicts)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_wrong_share_at_its_ends(share: float) -> None:
     bed = opened(Minicode(train=60, wrong_share=share), 3)
     hidden = bed.hidden_tests("train")
-    found = bed.judge([(item.completion.text, hidden[item.prompt.id]) for item in bed.demonstrations("train")])
-    assert {verdict.correct for verdict in found} == {share == 0.0}
+    verdicts = bed.judge([(item.completion.text, hidden[item.prompt.id]) for item in bed.demonstrations("train")])
+    assert {verdict.correct for verdict in verdicts} == {share == 0.0}
 
 
 def test_pairs_are_right_over_wrong(bed: OpenMinicode) -> None:
@@ -189,8 +189,8 @@ def test_pairs_are_right_over_wrong(bed: OpenMinicode) -> None:
     assert [pair.prompt.id for pair in pairs] == [problem.id for problem in bed.prompts("train")]
     hidden = bed.hidden_tests("train")
     for wanted, side in ((True, "chosen"), (False, "rejected")):
-        found = bed.judge([(getattr(pair, side).text, hidden[pair.prompt.id]) for pair in pairs])
-        assert {verdict.correct for verdict in found} == {wanted}
+        verdicts = bed.judge([(getattr(pair, side).text, hidden[pair.prompt.id]) for pair in pairs])
+        assert {verdict.correct for verdict in verdicts} == {wanted}
 
 
 def test_reworded_steps_mean_the_same() -> None:

@@ -28,10 +28,10 @@ def value(program: str, given: MinicodeValue) -> MinicodeValue | None:
     space: dict[str, Any] = {}
     exec(OPENING + translate_program(program), space)
     try:
-        found = space["f"](list(given))
+        returned = space["f"](list(given))
     except (IndexError, ValueError, TypeError, ZeroDivisionError):
         return None
-    return found if isinstance(found, int) else tuple(found)
+    return returned if isinstance(returned, int) else tuple(returned)
 
 
 @pytest.mark.parametrize("step", [text for texts in STEPS.values() for text in texts])
@@ -78,8 +78,8 @@ def test_answers_run_in_the_sandbox() -> None:
             "return f ( x )": "runtime-error",
             ")": "compile-error",
         }
-        found = testbed.judge([(trick, tests[pairs[0].prompt.id]) for trick in tricks])
-        assert [verdict.outcome for verdict in found] == list(tricks.values())
+        verdicts = testbed.judge([(trick, tests[pairs[0].prompt.id]) for trick in tricks])
+        assert [verdict.outcome for verdict in verdicts] == list(tricks.values())
         assert not any(problem.hidden_tests for problem in testbed.prompts("test"))
         assert all(testbed.hidden_tests("test").values())
 

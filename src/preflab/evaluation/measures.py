@@ -29,11 +29,11 @@ def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
     if not 0 < k <= n <= samples:
         raise ValueError(f"{k}@{n} needs at least {n} samples a problem, and k no larger than n; there are {samples}.")
     failing, ways = samples - passing, comb(samples, n)
-    found = 0.0
+    rate = 0.0
     for some in range(max(0, n - failing), min(passing, n) + 1):
         chance = comb(passing, some) * comb(failing, n - some) / ways
-        found += chance * pass_at_k(passing, correct, min(k, some))
-    return min(found, 1.0)
+        rate += chance * pass_at_k(passing, correct, min(k, some))
+    return min(rate, 1.0)
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:

@@ -70,17 +70,17 @@ def rloo_advantages() -> Iterator[dict[str, Any]]:
         spy = trainer._get_per_token_logps_and_entropies = tiny.Spy(
             trainer._get_per_token_logps_and_entropies, lambda result: result[0]
         )
-        found = rollout(trainer)
+        drawn = rollout(trainer)
         inputs: dict[str, Any] = {"rewards": REWARDS}
         if trainer.ref_model is not None:
             logprobs, reference = spy.seen
-            inputs |= {"logprobs": logprobs, "reference": reference, "mask": found["completion_mask"].bool()}
+            inputs |= {"logprobs": logprobs, "reference": reference, "mask": drawn["completion_mask"].bool()}
         yield tiny.case(
             name,
             "trl.trainer.rloo_trainer.RLOOTrainer._generate_and_score_completions",
             settings={"num_generations": GROUP, **fields},
             inputs=inputs,
-            outputs={"advantages": found["advantages"]},
+            outputs={"advantages": drawn["advantages"]},
         )
 
 

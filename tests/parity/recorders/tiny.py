@@ -142,7 +142,7 @@ def numbers(values: Any) -> Any:
 
 
 def case(name: str, path: str, *, settings: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]):
-    """One record: `path` is the code that ran, `settings` what it was told, `inputs` and `outputs` plain numbers."""
+    """One record: `path` is the code that ran, `settings` what it was given, `inputs` and `outputs` plain numbers."""
     return {
         "name": name,
         "path": path,

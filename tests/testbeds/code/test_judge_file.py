@@ -36,8 +36,8 @@ def test_judge_takes_the_data_sets_records(tmp_path: Path) -> None:
     programs = write(tmp_path / "programs.jsonl", *rows, {"program_id": "no", "problem_id": "mbpp/11", "source": "x"})
     out = tmp_path / "out.jsonl"
     assert run_command(["judge", "--problems", problems, "--programs", programs, "--out", str(out)]) == 0
-    found = {row["program_id"]: row["verdict"] for row in map(json.loads, out.read_text().splitlines())}
-    assert found == {**dict.fromkeys(answers, "passed"), "no": "runtime-error"}
+    verdicts = {row["program_id"]: row["verdict"] for row in map(json.loads, out.read_text().splitlines())}
+    assert verdicts == {**dict.fromkeys(answers, "passed"), "no": "runtime-error"}
 
 
 def test_judge_marks_what_cannot_be_judged(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_judge_marks_what_cannot_be_judged(tmp_path: Path) -> None:
     rows = [{"program_id": name, "problem_id": name, "source": SUM} for name in (CONTEST["name"], "several")]
     programs, out = write(tmp_path / "programs.jsonl", *rows), tmp_path / "out.jsonl"
     assert run_command(["judge", "--problems", problems, "--programs", programs, "--out", str(out)]) == 1
-    found = {row["program_id"]: row for row in map(json.loads, out.read_text().splitlines())}
-    assert found[CONTEST["name"]]["verdict"] == "passed" and found["several"]["verdict"] == "error"
-    assert "several answers are right" in found["several"]["detail"]["got"]
+    rows = {row["program_id"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert rows[CONTEST["name"]]["verdict"] == "passed" and rows["several"]["verdict"] == "error"
+    assert "several answers are right" in rows["several"]["detail"]["got"]
 
 
 def test_judge_names_records_of_no_data_set(tmp_path: Path) -> None:

@@ -53,11 +53,11 @@ RECORDS = [
 def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec: Callable[..., Code]) -> None:
     """Protects every form of record: its right programs pass, as they are and in a chat model's fence; nothing else does."""
     require_feature("sandbox", not explain_absence(), explain_absence())
-    found = spec(kind, record)
-    [exercise] = list(found.read_exercises())
+    testbed_spec = spec(kind, record)
+    [exercise] = list(testbed_spec.read_exercises())
     split, tests = exercise.split, (*exercise.public, *exercise.hidden)
     assert split is not None and len(tests) >= 1 and exercise.right and not exercise.unjudged
-    with found.open(Context()) as testbed:
+    with testbed_spec.open(Context()) as testbed:
         [prompt] = testbed.prompts(split)
         assert prompt.id == exercise.name and exercise.statement == prompt.turns[-1].content
         programs = [*exercise.right, *(f"Sure!\n```python\n{text}\n```" for text in exercise.right)]
@@ -70,8 +70,8 @@ def test_the_datas_own_programs_pass(kind: str, record: Mapping[str, Any], spec:
 
 def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> None:
     """Protects what a pair is made of: Python 3 alone, right over wrong; public tests apart; the stated limits, scaled."""
-    found = spec("code_contests", CONTEST, name="train.jsonl", slack=2.0)
-    [exercise] = found.read_exercises()
+    testbed_spec = spec("code_contests", CONTEST, name="train.jsonl", slack=2.0)
+    [exercise] = testbed_spec.read_exercises()
     assert [test.input for test in exercise.public] == ["1 2\n"]
     assert [test.input for test in exercise.hidden] == ["2 2\n", "5 5\n"]
     assert len(exercise.right) == 2 and len(exercise.wrong) == 1
@@ -79,7 +79,7 @@ def test_contests_keep_tests_programs_and_limits(spec: Callable[..., Code]) -> N
     assert exercise.recipe.task.limits.memory_mb == 1024  # at least the testbed's own
     split = exercise.split
     assert split is not None
-    with found.open(Context()) as testbed:
+    with testbed_spec.open(Context()) as testbed:
         [pair] = testbed.preferences(split)
         assert pair.chosen.text == SUM and "3" in pair.rejected.text
         assert len(testbed.demonstrations(split)) == 2
@@ -108,8 +108,8 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
         {**CONTEST, "name": name, "description": CONTEST["description"] + more}
         for name, more in (("a", ""), ("b", text))
     ]
-    found = spec("code_contests", *records)
-    with found.open(Context()) as testbed:
+    testbed_spec = spec("code_contests", *records)
+    with testbed_spec.open(Context()) as testbed:
         ids = [prompt.id for split in ("train", "validation", "test") for prompt in testbed.prompts(split)]
         assert ids == ["a"] and any("1 problem left out" in note and reason in note for note in testbed.notes)
     with spec("code_contests", *records, several="keep").open(Context()) as testbed:
@@ -120,8 +120,8 @@ def test_what_cannot_be_judged_is_marked(text: str, reason: str, spec: Callable[
 
 def test_programs_that_read_a_file_are_marked(spec: Callable[..., Code]) -> None:
     """Protects right programs: the file is not there, and they would fail."""
-    [found] = spec("code_contests", {**CONTEST, "input_file": "input.txt", "output_file": ""}).read_exercises()
-    assert "file of its own" in found.unjudged
+    [exercise] = spec("code_contests", {**CONTEST, "input_file": "input.txt", "output_file": ""}).read_exercises()
+    assert "file of its own" in exercise.unjudged
 
 
 def test_apps_header_stands_before_scripts_too(spec: Callable[..., Code]) -> None:
@@ -129,7 +129,7 @@ def test_apps_header_stands_before_scripts_too(spec: Callable[..., Code]) -> Non
     require_feature("sandbox", not explain_absence(), explain_absence())
     tests = json.dumps({"inputs": ["16\n"], "outputs": ["4\n"]})
     with spec("apps", {**APPS_STDIN, "input_output": tests}).open(Context()) as testbed:
-        [problem] = [found for split in ("train", "validation", "test") for found in testbed.prompts(split)]
+        [problem] = [row for split in ("train", "validation", "test") for row in testbed.prompts(split)]
         [verdict] = testbed.judge([("print(int(sqrt(int(input()))))", problem.hidden_tests)])
     assert verdict.correct
 
@@ -148,8 +148,8 @@ def test_apps_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (tmp_path / f"{split}.jsonl").write_text(json.dumps({**APPS_STDIN, "question": split}) + "\n")
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file, repo_type: str(tmp_path / file))
     monkeypatch.setattr("preflab.testbeds.code.testbed.check_on_hub", lambda name: None)
-    found = list(TESTBEDS.parse({"kind": "apps"}).read_exercises())
-    assert [(each.name, each.split) for each in found] == [("train/1", "train"), ("test/1", "test")]
+    exercises = list(TESTBEDS.parse({"kind": "apps"}).read_exercises())
+    assert [(each.name, each.split) for each in exercises] == [("train/1", "train"), ("test/1", "test")]
 
 
 def test_functions_of_several_answers_are_marked_too(spec: Callable[..., Code]) -> None:
@@ -183,11 +183,11 @@ def test_upper_and_lower_case(text: str, compare: str, spec: Callable[..., Code]
 
 def test_keys_that_are_integers(spec: Callable[..., Code]) -> None:
     """Protects APPS' functions of dictionaries, whose keys JSON makes text; a key that is a word keeps its neighbours text."""
-    told = {"fn_name": "prime", "inputs": [[{"1": [{"-2": 3}]}]], "outputs": [{"1": 1, "a": 2}]}
-    [exercise] = spec("apps", {**APPS, "input_output": json.dumps(told)}).read_exercises()
+    content = {"fn_name": "prime", "inputs": [[{"1": [{"-2": 3}]}]], "outputs": [{"1": 1, "a": 2}]}
+    [exercise] = spec("apps", {**APPS, "input_output": json.dumps(content)}).read_exercises()
     [test] = exercise.hidden
     assert test.input == [{1: [{-2: 3}]}] and test.output == {"1": 1, "a": 2}
-    [broken] = spec("apps", {**APPS, "input_output": json.dumps({**told, "inputs": ["12"]})}).read_exercises()
+    [broken] = spec("apps", {**APPS, "input_output": json.dumps({**content, "inputs": ["12"]})}).read_exercises()
     assert "not a list of arguments" in broken.unjudged
 
 

@@ -34,20 +34,20 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found.json"
     verify = ["testbed", "verify", "code_contests", "--data", data, "--compare", "--out", str(out)]
     assert run_command(verify) == 1
-    told = capsys.readouterr().out
-    assert "bad#0: failed; NO REASON KNOWN" in told
-    assert "breaks#0: runtime-error; NO REASON KNOWN" in told  # several answers explain a wrong one alone
+    printed = capsys.readouterr().out
+    assert "bad#0: failed; NO REASON KNOWN" in printed
+    assert "breaks#0: runtime-error; NO REASON KNOWN" in printed  # several answers explain a wrong one alone
     reasons = tmp_path / "reasons.json"
     reasons.write_text('{"bad": "its solution is wrong", "breaks": "it divides by 0"}')
     assert run_command([*verify, "--reasons", str(reasons)]) == 0
-    found = json.loads(out.read_text())
-    assert found["right programs"] == {"passed": 2, "failed": 2, "runtime-error": 2}
-    assert found["wrong programs"] == {"failed": 5, "passed": 1}
-    assert found["wrong programs that pass"] == ["lucky#0"]
-    assert found["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
-    assert "several answers" in found["exceptions"]["several#0"][1]
-    assert "file of its own" in found["exceptions"]["by file#0"][1]
-    assert found["compared without walls"] == 6 and found["differ without walls"] == {}
+    report = json.loads(out.read_text())
+    assert report["right programs"] == {"passed": 2, "failed": 2, "runtime-error": 2}
+    assert report["wrong programs"] == {"failed": 5, "passed": 1}
+    assert report["wrong programs that pass"] == ["lucky#0"]
+    assert report["exceptions"]["bad#0"] == ["failed", "its solution is wrong"]
+    assert "several answers" in report["exceptions"]["several#0"][1]
+    assert "file of its own" in report["exceptions"]["by file#0"][1]
+    assert report["compared without walls"] == 6 and report["differ without walls"] == {}
     assert "print" not in out.read_text()
 
 

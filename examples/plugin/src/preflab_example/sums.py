@@ -68,11 +68,11 @@ class OpenSums(Testbed):
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
         """Each problem with its sum."""
-        return [Demonstration(shown, answer(item)) for shown, item in self._pairs(split)]
+        return [Demonstration(prompt, answer(item)) for prompt, item in self._pairs(split)]
 
     def preferences(self, split: Split) -> list[Preference]:
         """The sum, preferred to the number after it."""
-        return [Preference(shown, answer(item), answer(item, 1)) for shown, item in self._pairs(split)]
+        return [Preference(prompt, answer(item), answer(item, 1)) for prompt, item in self._pairs(split)]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         """The tests, for evaluation alone."""
