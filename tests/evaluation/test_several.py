@@ -35,7 +35,7 @@ class Longer(EvaluatorSpec):
         return (Measure(name="words", better="lower"),)
 
     def open(self, context: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("only its measures are read")
 
 
 class Clash(Longer):

@@ -88,8 +88,10 @@ def test_scripts(source: str, expected: str, worker: Worker) -> None:
 )  # fmt: skip
 def test_calls(source: str, expected: str, worker: Worker) -> None:
     """Protects the channel: it can be garbled, flooded and spoken on too early, and none of that passes."""
-    found = outcome(worker, source, UNIQUE)
-    assert found == expected or (expected == "memory" and found == "runtime-error")  # a stack may end before the memory
+    actual = outcome(worker, source, UNIQUE)
+    assert actual == expected or (
+        expected == "memory" and actual == "runtime-error"
+    )  # a stack may end before the memory
 
 
 def test_expected_values_are_not_in_reach(worker: Worker) -> None:

@@ -47,7 +47,9 @@ def study_verdict(
             f"{metric}, {value}."
         )
     elif not winner.comparisons:
-        sentence = f"There is one arm, {winner.leader}, at {metric} {value}: nothing to compare."
+        sentence = (
+            f"{winner.leader} is the only arm that competes, at {metric} {value}. Baselines are compared, not ranked."
+        )
     elif is_decided:
         nearest = min(winner.comparisons, key=lambda comparison: comparison.difference)
         sentence = (
