@@ -22,8 +22,9 @@ from preflab.types import Split
 
 FORK_SECONDS = 0.5
 """Seconds until a forked arm begins its work, and from its result to its end."""
-SHARING = 1.25
-"""How much longer work takes where other runs share the machine's memory and caches; measured on two cores."""
+SHARING = 1.3
+"""How much longer work takes where other runs share the machine: the mean of sampling (1.50), training (1.24) and forward
+passes (1.18), measured on two cores by benchmarks/sharing.py."""
 KL_READS = 3
 """Forward passes over a sample that KL and entropy take: the policy's, the start's, and the entropy's."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -24,12 +26,20 @@ from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim, Terms
 from preflab.types import Completion, Problem, Prompt
 
+Result = TypeVar("Result")
+
 TIMED_ROWS = 64
 """Rows of a timed batch, programs of a timed judgement."""
 TIMED_TOKENS = 4096
 """Tokens of a timed batch at most: a paper's micro-batch may be more than this machine holds."""
+TIMED_SAMPLES = 4
+"""Answers that are sampled to each prompt: rollouts, pairs and measurements draw several, which share the prompt's work."""
 UPDATE_ROWS = 32
 """Rows of a timed update: a mini-batch of middle size."""
+TIMED_CALLS = 5
+"""Calls of a timed piece of work at most, behind the first."""
+LONG_SECONDS = 5.0
+"""No further call is made after so many seconds."""
 ANSWER_TOKENS = 16
 """Tokens of an answer where the data have none."""
 
@@ -82,15 +92,7 @@ def spread(count: int) -> slice:
 def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
     """Times a model on the examples as a run of the study would use it: its device, precision, threads and adapters."""
     torch.set_num_threads(study.threads)
-    started = time.perf_counter()
-    shape = model.tiny.model_copy(update={"words": examples.words})
-    plain = model.model_copy(update={"lora": None, "tiny": shape})
-    lm = load_model(plain, seed=0, device=pick_device(study.device))
-    if model.lora is not None:
-        lm = lm.with_model(lora.attach(lm.model, model.lora, seed=0))
-    if study.precision == "bf16":
-        forward.use_bf16(lm.model)
-    loading = time.perf_counter() - started
+    loading, lm = timed(partial(load_as_run, model, examples, study))
     prompts, answers = encode_examples(lm, examples)
     batch = collate(prompts, answers)
     mean_length = max(1, round(sum(map(len, answers)) / len(answers)))
@@ -98,16 +100,29 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
     learner = Learner(lm.model, Optim(), token_budget=min(study.token_budget, TIMED_TOKENS), meter=Meter())
     update = batch.select(range(min(UPDATE_ROWS, len(batch))))
     with study.sampler.open(Context()) as sampler:
-        sample = partial(sampler.sample, lm, prompts, seeds=range(len(prompts)), decoding=decoding)
-        sampling = seconds_of(sample) / len(batch)
+        repeated = [prompt for prompt in prompts for _ in range(TIMED_SAMPLES)]
+        sample = partial(sampler.sample, lm, repeated, seeds=range(len(repeated)), decoding=decoding)
+        sampling = timed(sample)[0] / len(repeated)
     return Speed(
         sampling=sampling,
-        training=seconds_of(partial(train_once, lm, learner, update)) / len(update),
-        forward=seconds_of(partial(read_once, lm, batch)) / len(batch),
+        training=timed(partial(train_once, lm, learner, update))[0] / len(update),
+        forward=timed(partial(read_once, lm, batch))[0] / len(batch),
         tokens=batch.tokens / len(batch),
         parameters=lm.size,
         loading=loading,
     )
+
+
+def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageModel:
+    """The model on the study's device, with its precision, its adapters and, if it is tiny, the testbed's words."""
+    shape = model.tiny.model_copy(update={"words": examples.words})
+    plain = model.model_copy(update={"lora": None, "tiny": shape})
+    lm = load_model(plain, seed=0, device=pick_device(study.device))
+    if model.lora is not None:
+        lm = lm.with_model(lora.attach(lm.model, model.lora, seed=0))
+    if study.precision == "bf16":
+        forward.use_bf16(lm.model)
+    return lm
 
 
 def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
@@ -138,16 +153,16 @@ def read_once(lm: LanguageModel, batch: TokenBatch) -> None:
     forward.by_micro_batch(lm.model, terms, batch, TIMED_TOKENS).sum().item()  # waits for the device
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Seconds of a call; the first call, which allocates, is not timed unless it is long."""
-    started = time.perf_counter()
-    work()
-    first = time.perf_counter() - started
-    if first > 5.0:
-        return first
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds of a call, and its result: the median of a few calls. The first, which imports and allocates, is not counted
+    unless it is long."""
+    seconds: list[float] = []
+    while True:
+        started = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - started)
+        if sum(seconds) > LONG_SECONDS or len(seconds) > TIMED_CALLS:
+            return statistics.median(seconds[1:] or seconds), result
 
 
 def judging_seconds(testbed: Testbed, examples: Examples) -> float:
