@@ -107,15 +107,16 @@ def by_hand(**changes: Any) -> dict[str, float]:
 
 
 def test_seconds_by_hand() -> None:
-    """Sampling .01 s, training .006 s, reading .002 s a row, judging .003 s a program.
+    """Sampling .01 s, training .006 s, reading .002 s a row, judging .003 s a program, .0018 s a graded answer, since 6 of
+    10 are judged.
 
-    sft: 2 x 100 rows trained 1.2; 2 looks x 10 answers, drawn and judged 20 x .013 = .26, KL 20 x 3 x .002 = .12: 1.58.
+    sft: 2 x 100 rows trained 1.2; 2 looks x 10 answers, drawn and graded 20 x .0118 = .236, KL 20 x 3 x .002 = .12: 1.556.
     ppo: 24 answers drawn .24, judged .072; trained by actor and critic 2 x 48 x .006 = .576; read by reference and critic
-    48 x .002 = .096; looks .38; validation 20 x 2 x 2 = 80 answers and test 40 x 2 x 5 = 400: 480 x .013 = 6.24; KL 400 x 3 x
-    .002 = 2.4: 10.004.
-    four: 480 answers of 4 samples each: 1920 drawn 19.2 and judged by public tests 5.76, 480 judged 1.44, KL 2.4: 28.8.
+    48 x .002 = .096; looks .356; validation 20 x 2 x 2 = 80 answers and test 40 x 2 x 5 = 400: 480 x .0118 = 5.664; KL 400 x 3
+    x .002 = 2.4: 9.404.
+    four: 480 answers of 4 samples each: 1920 drawn 19.2 and judged by public tests 5.76, 480 graded .864, KL 2.4: 28.224.
     """
-    assert by_hand() == pytest.approx({"sft": 1.58, "ppo": 10.004, "four": 28.8})
+    assert by_hand() == pytest.approx({"sft": 1.556, "ppo": 9.404, "four": 28.224})
 
 
 def test_a_compute_budget_is_shared_with_the_stages() -> None:

@@ -25,6 +25,9 @@ FORK_SECONDS = 0.5
 SHARING = 1.3
 """How much longer work takes where other runs share the machine: the mean of sampling (1.50), training (1.24) and forward
 passes (1.18), measured on two cores by benchmarks/sharing.py."""
+DISTINCT = 0.6
+"""Share of measured answers that are judged, since equal answers to a problem are judged once: .28 to .79 at six samples a
+problem and temperatures .2 to 1, .62 to .91 at two, by the policies of `quickstart`."""
 KL_READS = 3
 """Forward passes over a sample that KL and entropy take: the policy's, the start's, and the entropy's."""
 
@@ -44,8 +47,8 @@ class Estimate:
 
     @classmethod
     def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
-        """Times the study's models, data and judge. `at_once`: how many runs share the machine, and so the judge. Raises
-        `UserError` where the testbed lacks what an arm's evaluation asks for."""
+        """Times the study's models, data and judge. `at_once`: how many runs share the machine. Raises `UserError` where the
+        testbed lacks what an arm's evaluation asks for."""
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
             testbed = require_testbed(opened)
@@ -56,7 +59,7 @@ class Estimate:
             opening = time.perf_counter() - started
             size = DataSize(prompts["train"], demonstrations, count_rows(testbed.preferences, "train") or 0)
             examples = Examples.of(testbed, with_answers=demonstrations > 0)
-            judging = judging_seconds(testbed, examples) * at_once
+            judging = judging_seconds(testbed, examples)
         models = [arm.model for arm in arms]
         speeds = {model: measure_speed(model, examples, study) for model in set(models)}
         return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
@@ -149,8 +152,9 @@ class Estimate:
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
         """Seconds that grading an answer takes each evaluator, the main one first: a learned one reads it, a judge runs it."""
+        judging = DISTINCT * self.judging
         evaluators = arm.evaluators_in_turn.values()
-        return [speed.forward if saved_models(evaluator) else self.judging for evaluator in evaluators]
+        return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
 
 
 def count_lines(path: Path) -> int:
