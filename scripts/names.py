@@ -117,13 +117,12 @@ ALLOWED: Allowed = {
     },
     "objects of the standard library and of pydantic's input, of several types": {
         "rewards/http.py": ("getattr(error, 'reason', error)",),
-        "testbeds/code/mbpp.py": ("getattr(node, 'names', [])",),
     },
     "PEP 562: a package's names are loaded when they are first used": {
         "__init__.py": ("getattr(importlib.import_module(module), name)",),
     },
     "the declared fields of a record, one after another": {
-        "batch.py": ("getattr(batch, field.name)",),
+        "batch.py": ("getattr(self, field.name)",),
     },
 }
 
