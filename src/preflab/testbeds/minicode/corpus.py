@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from preflab.testbeds.minicode.behaviour import MinicodeProgram, list_near_misses, make_stream
+from preflab.testbeds.minicode.behaviour import OPPOSITES, MinicodeProgram, list_near_misses, make_stream
 from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.types import Completion
 
@@ -51,10 +51,9 @@ def reword_step(text: str) -> MinicodeProgram:
     match text.split():
         case ["keep" | "reject" as name, "even" | "odd" as parity]:
             return (f"{_OTHER[name]} {_OTHER[parity]}",)
-        case ["keep" | "reject" as name, ">" as sign, number]:
-            return (f"{_OTHER[name]} {_OTHER[sign]} {int(number) + 1}",)
-        case ["keep" | "reject" as name, "<" as sign, number]:
-            return (f"{_OTHER[name]} {_OTHER[sign]} {int(number) - 1}",)
+        case ["keep" | "reject" as name, ">" | "<" as sign, number]:
+            bound = int(number) + (1 if sign == ">" else -1)
+            return (f"{_OTHER[name]} {_OTHER[sign]} {bound}",)
         case ["add" | "sub" as name, number]:
             return (f"{_OTHER[name]} {-int(number)}",)
         case ["count", *condition]:
@@ -63,16 +62,7 @@ def reword_step(text: str) -> MinicodeProgram:
             return _WRITTEN.get(text, (text,))
 
 
-_OTHER = {
-    "keep": "reject",
-    "reject": "keep",
-    "even": "odd",
-    "odd": "even",
-    ">": "<",
-    "<": ">",
-    "add": "sub",
-    "sub": "add",
-}
+_OTHER = {**OPPOSITES, "keep": "reject", "reject": "keep", "add": "sub", "sub": "add"}
 _WRITTEN: dict[str, MinicodeProgram] = {
     "neg": ("mul -1",),
     "down": ("sort", "reverse"),
