@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.types import Prompt
+from preflab.types import Prompt, Split
 
 SKETCH_SIZE = 1024
 _HEX_DIGITS = 16  # of a sketched key: enough that no two different keys agree
@@ -31,6 +31,14 @@ def make_turn_key(prompt: Prompt) -> str:
 def place_key(key: str, salt: str) -> float:
     """The place of a key in [0, 1): uniform over keys, independent between salts, the same on every machine."""
     return int(hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+def place_split(key: str, validation: float, test: float) -> Split:
+    """The split that a key falls into by the shares of validation and test."""
+    place = place_key(key, "part")
+    if place < test:
+        return "test"
+    return "validation" if place < test + validation else "train"
 
 
 def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
