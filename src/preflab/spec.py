@@ -116,7 +116,7 @@ class Registry:
             raise UserError(f"A {self.noun} needs a `kind`: one of {', '.join(self.names())}.")
         kind = str(value["kind"])
         cls = self.load(kind)
-        fields = {str(key): item for key, item in value.items() if key != "kind" or "kind" in cls.model_fields}
+        fields = {str(key): item for key, item in value.items() if key != "kind"}
         if "kind" in cls.model_fields:  # a plugin's class is named by its path but keeps its own tag
             fields["kind"] = cls.model_fields["kind"].default
         return parse_spec(cls, fields, where=f"{self.noun} {kind}")
