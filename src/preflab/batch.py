@@ -105,6 +105,17 @@ class TokenBatch(Batch):
 
 
 @dataclass(frozen=True)
+class AnswerBatch(Batch):
+    """Answers with something about each of them."""
+
+    batch: TokenBatch
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.batch.lengths
+
+
+@dataclass(frozen=True)
 class KeptTokens(Tensors):
     """The token ids that top-k / top-p kept at each step: `ids[B,T,K]`, of which the first `counts[B,T]` are valid."""
 
@@ -116,15 +127,10 @@ class KeptTokens(Tensors):
 
 
 @dataclass(frozen=True)
-class SampledBatch(Batch):
+class SampledBatch(AnswerBatch):
     """Completions with the ids that the sampler kept when it drew them; `kept` is None where sampling was unrestricted."""
 
-    batch: TokenBatch
     kept: KeptTokens | None = None
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.batch.lengths
 
     def select(self, rows: Sequence[int] | Tensor) -> SampledBatch:
         index = torch.as_tensor(rows)
@@ -193,21 +199,16 @@ class RankedBatch(Batch):
 
 
 @dataclass(frozen=True)
-class Experience(Batch):
+class Experience(AnswerBatch):
     """The batch that a rollout makes. `logprobs`, `reference_logprobs`, `advantages` and `returns` are [B,T], `values` [B,T+1].
     A method without a critic has neither `values` nor `returns`."""
 
-    batch: TokenBatch
     logprobs: Tensor
     reference_logprobs: Tensor
     advantages: Tensor
     values: Tensor | None = None
     returns: Tensor | None = None
     kept: KeptTokens | None = None
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.batch.lengths
 
     def select(self, rows: Sequence[int] | Tensor) -> Experience:
         index = torch.as_tensor(rows)

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from preflab.batch import Batch, TokenBatch, collate
+from preflab.batch import AnswerBatch, collate
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.kto import kto_loss, kto_reference_point
@@ -77,16 +77,11 @@ class KTO(Method):
 
 
 @dataclass(frozen=True)
-class Labelled(Batch):
+class Labelled(AnswerBatch):
     """Answers with a label each. `desirable`: Bool[B]. `reference[B]`: their summed log-probabilities under the reference."""
 
-    batch: TokenBatch
     desirable: Tensor
     reference: Tensor
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.batch.lengths
 
     def select(self, rows: Sequence[int] | Tensor) -> Labelled:
         index = torch.as_tensor(rows)
