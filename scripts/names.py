@@ -88,7 +88,6 @@ ALLOWED: Allowed = {
         "sampling/support.py": ("getattr(base.config, '_attn_implementation', None)",),
     },
     "a module of the user or of a plugin has the names that its author gave it": {
-        "spec.py": ("getattr(importlib.import_module(module_name), attribute)",),
         "targets.py": ("hasattr(loaded, part)", "vars(loaded)", "getattr(loaded, part)"),
     },
     "what the user's function returned, or the user's record held, may be anything": {
