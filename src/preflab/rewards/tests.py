@@ -104,10 +104,9 @@ class TestReward(Reward):
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """One verdict a completion; raises `UserError` for a prompt that is not a training problem, and where the judge fails
         too often."""
-        unknown = next((prompt.id for prompt in prompts if prompt.id not in self.tests), None)
-        if unknown is not None:
+        if unknown := [prompt.id for prompt in prompts if prompt.id not in self.tests]:
             raise UserError(
-                f"The reward `tests` knows no problem {unknown!r}: it scores training problems only. Measure "
+                f"The reward `tests` knows no problem {unknown[0]!r}: it scores training problems only. Measure "
                 "others with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]

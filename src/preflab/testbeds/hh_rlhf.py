@@ -79,8 +79,7 @@ class HH(TestbedSpec):
                 dropped[row] += 1
             elif (split := self.choose_split(row.prompt)) is not None:
                 rows[split].append(row)
-        empty = [split for split in SPLITS if not rows[split]]
-        if empty:
+        if empty := [split for split in SPLITS if not rows[split]]:
             raise UserError(
                 f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped) none falls into {', '.join(empty)}. "
                 "Give it more data or other `fractions`."

@@ -45,14 +45,9 @@ def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity
     """The provenance of a model trained (or chosen) on the dialogues behind `keys`; plain JSON of 20 kB at most."""
     unique = sorted(set(keys))
     sketch = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
-    return {
-        "testbed": testbed,
-        "part": part,
-        **identity,
-        "first_turns": len(unique),
-        "sha256": hashlib.sha256("\n".join(unique).encode()).hexdigest(),
-        "sketch": sketch[:SKETCH_SIZE],
-    }
+    digest = hashlib.sha256("\n".join(unique).encode()).hexdigest()
+    summary = {"first_turns": len(unique), "sha256": digest, "sketch": sketch[:SKETCH_SIZE]}
+    return {"testbed": testbed, "part": part, **identity, **summary}
 
 
 def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -70,8 +65,7 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
 def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
     """Raises `UserError` when the evaluator saw data that another model saw: a policy, a reward model, their SFT model."""
     for other in others:
-        share = estimate_shared_fraction(evaluator, other)
-        if share > 0:
+        if (share := estimate_shared_fraction(evaluator, other)) > 0:
             raise UserError(
                 f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of the first human turns there "
                 f"stand in {_format_name(other)}, on which another model was trained: its verdict would be worthless. "

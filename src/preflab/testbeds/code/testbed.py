@@ -80,8 +80,7 @@ class Code(Sandboxed):
         """The problems, with public tests as the spec asks for them. Their split is the one that the data state, else train."""
         for split, where, record in self.read_raw_records():
             exercise = self.read_exercise(record, where).with_public(self.public_first)
-            hidden = exercise.hidden[: self.max_tests]
-            yield replace(exercise, split=exercise.split or split or "train", hidden=hidden)
+            yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
 
     def read_raw_records(self) -> Iterator[RawRecord]:
         """The raw records of the file, the folder or the hub. Raises `UserError` where there are none."""

@@ -27,7 +27,6 @@ _NUMBERS = {
     **dict.fromkeys(("take", "drop", "tail", "rotate"), range(1, 5)),
 }
 OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
-_THRESHOLDS = range(-3, 5)
 
 
 def make_stream(seed: int, *names: object) -> random.Random:
@@ -46,7 +45,7 @@ PROBES = tuple(draw_integers(make_stream(0, "probes", index), index % 8 + 1) for
 
 def _list_arguments(operator: str) -> list[str]:
     if OPERATORS[operator].argument == "condition":
-        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in _THRESHOLDS)]
+        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in range(-3, 5))]
     return [str(number) for number in _NUMBERS.get(operator, ())]
 
 

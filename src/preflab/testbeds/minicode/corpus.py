@@ -20,10 +20,8 @@ def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed
     """One program a task. Exactly `wrong_share` of them (rounded) are wrong, at random places."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
-    return [
-        write_wrong_answer(rng, task) if index in wrong else write_right_answer(rng, task)
-        for index, task in enumerate(tasks)
-    ]
+    writers = [write_wrong_answer if index in wrong else write_right_answer for index in range(len(tasks))]
+    return [write(rng, task) for write, task in zip(writers, tasks, strict=True)]
 
 
 def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tuple[Completion, Completion]]:

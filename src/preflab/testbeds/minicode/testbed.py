@@ -22,7 +22,6 @@ from preflab.testbeds.minicode import corpus, language
 from preflab.testbeds.minicode.problems import MinicodeTask, make_tasks
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
 
-_TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few: 2,785 in train, 951, 939
 _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
@@ -32,7 +31,7 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: _TrainSize = 3000
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # two-step behaviours are few: 2,785 in train, 951, 939
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
