@@ -88,7 +88,6 @@ ALLOWED: Allowed = {
         "sampling/support.py": ("getattr(base.config, '_attn_implementation', None)",),
     },
     "a module of the user or of a plugin has the names that its author gave it": {
-        "spec.py": ("getattr(importlib.import_module(module_name), attribute)",),
         "targets.py": ("hasattr(loaded, part)", "vars(loaded)", "getattr(loaded, part)"),
     },
     "what the user's function returned, or the user's record held, may be anything": {
@@ -117,13 +116,12 @@ ALLOWED: Allowed = {
     },
     "objects of the standard library and of pydantic's input, of several types": {
         "rewards/http.py": ("getattr(error, 'reason', error)",),
-        "testbeds/code/mbpp.py": ("getattr(node, 'names', [])",),
     },
     "PEP 562: a package's names are loaded when they are first used": {
         "__init__.py": ("getattr(importlib.import_module(module), name)",),
     },
     "the declared fields of a record, one after another": {
-        "batch.py": ("getattr(batch, field.name)",),
+        "batch.py": ("getattr(self, field.name)",),
     },
 }
 

@@ -68,7 +68,7 @@ WALKS = (
             testbeds/lines.py: check_text
             testbeds/formats.py: _read_answer
             testbeds/dialogues.py: make_prompt_id
-            testbeds/provenance.py: make_turn_key, place_key
+            testbeds/provenance.py: make_turn_key, place_split
             testbeds/jsonl.py: _part_splits
             testbeds/dialogues.py: Dialogues.__init__
             arm/execute.py: train_and_measure, method_parts

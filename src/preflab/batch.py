@@ -19,17 +19,17 @@ All of them `select` rows, trimmed to the longest.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from preflab.errors import UserError
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking
-
-_Batch = TypeVar("_Batch", bound=Any)
 
 
 class Encoded(NamedTuple):
@@ -45,7 +45,39 @@ Encode = Callable[[Prompt, Completion, int], Encoded]
 
 
 @dataclass(frozen=True)
-class TokenBatch:
+class Tensors:
+    """A record of tensors, of such records, and of None."""
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same on another device. Batches stay on the CPU; a micro-batch moves to its model."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: None if part is None else part.to(device) for name, part in parts.items()})
+
+
+@dataclass(frozen=True)
+class Batch(Tensors, ABC):
+    """Rows of which some can be selected."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    @abstractmethod
+    def lengths(self) -> Tensor:
+        """Int[B]: the tokens of each row, its prompts included, for the budget of micro-batches."""
+
+    @property
+    def tokens(self) -> int:
+        """The counted tokens of the whole batch, prompts included: the tokens for which a forward pass is charged."""
+        return int(self.lengths.sum())
+
+    @abstractmethod
+    def select(self, rows: Sequence[int] | Tensor) -> Self:
+        """These rows, trimmed to their longest prompt and completion."""
+
+
+@dataclass(frozen=True)
+class TokenBatch(Batch):
     """Prompts with completions as ids. `prompt_ids[B,P]` ends at column P, `completion_ids[B,T]` starts at column 0."""
 
     prompt_ids: Tensor
@@ -53,9 +85,6 @@ class TokenBatch:
     completion_ids: Tensor
     completion_lengths: Tensor
     truncated: Tensor
-
-    def __len__(self) -> int:
-        return self.prompt_ids.shape[0]
 
     @property
     def mask(self) -> Tensor:
@@ -65,34 +94,29 @@ class TokenBatch:
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: prompt and completion tokens of each row."""
         return self.prompt_lengths + self.completion_lengths
 
-    @property
-    def tokens(self) -> int:
-        """The counted tokens of the whole batch, prompts included: the tokens for which a forward pass is charged."""
-        return int(self.lengths.sum())
-
     def select(self, rows: Sequence[int] | Tensor) -> TokenBatch:
-        """These rows, trimmed to their longest prompt and completion."""
         index = torch.as_tensor(rows, device=self.prompt_ids.device)
         prompt_lengths, completion_lengths = self.prompt_lengths[index], self.completion_lengths[index]
-        width = self.prompt_ids.shape[1] - int(prompt_lengths.max())
-        longest = int(completion_lengths.max())
-        return TokenBatch(
-            self.prompt_ids[index, width:],
-            prompt_lengths,
-            self.completion_ids[index, :longest],
-            completion_lengths,
-            self.truncated[index],
-        )
-
-    def to(self, device: str | torch.device) -> TokenBatch:
-        return move_batch(self, device)
+        prompt_ids = self.prompt_ids[index, self.prompt_ids.shape[1] - int(prompt_lengths.max()) :]
+        completion_ids = self.completion_ids[index, : int(completion_lengths.max())]
+        return TokenBatch(prompt_ids, prompt_lengths, completion_ids, completion_lengths, self.truncated[index])
 
 
 @dataclass(frozen=True)
-class KeptTokens:
+class AnswerBatch(Batch):
+    """Answers with something about each of them."""
+
+    batch: TokenBatch
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.batch.lengths
+
+
+@dataclass(frozen=True)
+class KeptTokens(Tensors):
     """The token ids that top-k / top-p kept at each step: `ids[B,T,K]`, of which the first `counts[B,T]` are valid."""
 
     ids: Tensor
@@ -101,37 +125,22 @@ class KeptTokens:
     def select(self, index: Tensor, longest: int) -> KeptTokens:
         return KeptTokens(self.ids[index, :longest], self.counts[index, :longest])
 
-    def to(self, device: str | torch.device) -> KeptTokens:
-        return move_batch(self, device)
-
 
 @dataclass(frozen=True)
-class SampledBatch:
+class SampledBatch(AnswerBatch):
     """Completions with the ids that the sampler kept when it drew them; `kept` is None where sampling was unrestricted."""
 
-    batch: TokenBatch
     kept: KeptTokens | None = None
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.batch.lengths
 
     def select(self, rows: Sequence[int] | Tensor) -> SampledBatch:
         index = torch.as_tensor(rows)
         batch = self.batch.select(index)
-        return SampledBatch(
-            batch, None if self.kept is None else self.kept.select(index, batch.completion_ids.shape[1])
-        )
-
-    def to(self, device: str | torch.device) -> SampledBatch:
-        return move_batch(self, device)
+        kept = None if self.kept is None else self.kept.select(index, batch.completion_ids.shape[1])
+        return SampledBatch(batch, kept)
 
 
 @dataclass(frozen=True)
-class PairBatch:
+class PairBatch(Batch):
     """Preference pairs: row b of `chosen` and row b of `rejected` answer the same prompt.
 
     `reference_chosen[B]`, `reference_rejected[B]`: summed log-probabilities of the reference, where a method uses them.
@@ -145,17 +154,10 @@ class PairBatch:
     margins: Tensor | None = None
     probabilities: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.chosen)
-
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of both sides, for the budget of micro-batches."""
+        """Int[B]: the tokens of both sides."""
         return self.chosen.lengths + self.rejected.lengths
-
-    @property
-    def tokens(self) -> int:
-        return self.chosen.tokens + self.rejected.tokens
 
     def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
         index = torch.as_tensor(rows)
@@ -163,12 +165,9 @@ class PairBatch:
         kept = (None if column is None else column[index] for column in columns)
         return PairBatch(self.chosen.select(index), self.rejected.select(index), *kept)
 
-    def to(self, device: str | torch.device) -> PairBatch:
-        return move_batch(self, device)
-
 
 @dataclass(frozen=True)
-class RankedBatch:
+class RankedBatch(Batch):
     """B prompts with `counts[b]` = K_b answers each. `candidates` holds the R = sum K_b answers, those of a prompt side by
     side, and `scores[R]` their scores. A row is a prompt: selecting rows keeps its answers together."""
 
@@ -176,17 +175,10 @@ class RankedBatch:
     scores: Tensor
     counts: Tensor
 
-    def __len__(self) -> int:
-        return self.counts.shape[0]
-
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of all answers of a prompt, for the budget of micro-batches."""
+        """Int[B]: the tokens of all answers of a prompt."""
         return self.table(self.candidates.lengths).sum(dim=1)
-
-    @property
-    def tokens(self) -> int:
-        return self.candidates.tokens
 
     @property
     def mask(self) -> Tensor:
@@ -205,16 +197,12 @@ class RankedBatch:
         answers = places[self.mask[index]]
         return RankedBatch(self.candidates.select(answers), self.scores[answers], self.counts[index])
 
-    def to(self, device: str | torch.device) -> RankedBatch:
-        return move_batch(self, device)
-
 
 @dataclass(frozen=True)
-class Experience:
+class Experience(AnswerBatch):
     """The batch that a rollout makes. `logprobs`, `reference_logprobs`, `advantages` and `returns` are [B,T], `values` [B,T+1].
     A method without a critic has neither `values` nor `returns`."""
 
-    batch: TokenBatch
     logprobs: Tensor
     reference_logprobs: Tensor
     advantages: Tensor
@@ -222,40 +210,16 @@ class Experience:
     returns: Tensor | None = None
     kept: KeptTokens | None = None
 
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.batch.lengths
-
-    @property
-    def tokens(self) -> int:
-        return self.batch.tokens
-
-    def select(self, rows: Sequence[int] | Tensor) -> Self:
+    def select(self, rows: Sequence[int] | Tensor) -> Experience:
         index = torch.as_tensor(rows)
         batch = self.batch.select(index)
         longest = batch.completion_ids.shape[1]
-        return replace(
-            self,
-            batch=batch,
-            logprobs=self.logprobs[index, :longest],
-            reference_logprobs=self.reference_logprobs[index, :longest],
-            advantages=self.advantages[index, :longest],
-            values=None if self.values is None else self.values[index, : longest + 1],
-            returns=None if self.returns is None else self.returns[index, :longest],
-            kept=None if self.kept is None else self.kept.select(index, longest),
-        )
-
-    def to(self, device: str | torch.device) -> Experience:
-        return move_batch(self, device)
-
-
-def move_batch(batch: _Batch, device: str | torch.device) -> _Batch:
-    """The same batch with all its tensors on another device. Batches stay on the CPU; a micro-batch moves to its model."""
-    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: None if part is None else part.to(device) for name, part in parts.items()})
+        logprobs, reference = self.logprobs[index, :longest], self.reference_logprobs[index, :longest]
+        advantages = self.advantages[index, :longest]
+        values = None if self.values is None else self.values[index, : longest + 1]
+        returns = None if self.returns is None else self.returns[index, :longest]
+        kept = None if self.kept is None else self.kept.select(index, longest)
+        return Experience(batch, logprobs, reference, advantages, values, returns, kept)
 
 
 def collate(
@@ -265,17 +229,14 @@ def collate(
 
     `truncated`: which completions have no end-of-turn token; None means that all have one.
     """
-    if not prompts or any(not row for row in prompts) or any(not row for row in completions):
+    if not prompts or any(not all(row) for row in zip(prompts, completions, strict=True)):
         raise ValueError(
             "A batch needs at least one row, and each row a prompt and a completion of at least one token."
         )
     prompt_lengths = torch.tensor([len(row) for row in prompts])
     completion_lengths = torch.tensor([len(row) for row in completions])
-    prompt_ids = torch.zeros(len(prompts), int(prompt_lengths.max()), dtype=torch.long)
-    completion_ids = torch.zeros(len(prompts), int(completion_lengths.max()), dtype=torch.long)
-    for b, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        prompt_ids[b, -len(prompt) :] = torch.tensor(prompt)
-        completion_ids[b, : len(completion)] = torch.tensor(completion)
+    prompt_ids = pad_sequence([torch.tensor(row) for row in prompts], batch_first=True, padding_side="left")
+    completion_ids = pad_sequence([torch.tensor(row) for row in completions], batch_first=True)
     flags = torch.tensor(truncated if truncated is not None else [False] * len(prompts))
     return TokenBatch(prompt_ids, prompt_lengths, completion_ids, completion_lengths, flags)
 
@@ -301,9 +262,8 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
     chosen = collate(*_columns([encode(row.prompt, row.chosen, limit) for row in rows]))
     rejected = collate(*_columns([encode(row.prompt, row.rejected, limit) for row in rows]))
     margins = _label_column([row.margin for row in rows], otherwise=0.0)
-    return PairBatch(
-        chosen, rejected, margins=margins, probabilities=_label_column([row.probability for row in rows], otherwise=1.0)
-    )
+    probabilities = _label_column([row.probability for row in rows], otherwise=1.0)
+    return PairBatch(chosen, rejected, margins=margins, probabilities=probabilities)
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
@@ -332,12 +292,10 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:
     """The numbers of the rows, longest first, cut so that rows x longest <= `budget` tokens (a longer row stands alone)."""
     sizes = [int(n) for n in lengths]
-    order = sorted(range(len(sizes)), key=lambda row: (-sizes[row], row))
     batches: list[list[int]] = []
-    for row in order:
-        current = batches[-1] if batches else None
-        if current is not None and (len(current) + 1) * sizes[current[0]] <= budget:
-            current.append(row)
+    for row in sorted(range(len(sizes)), key=lambda row: -sizes[row]):
+        if batches and (len(batches[-1]) + 1) * sizes[batches[-1][0]] <= budget:
+            batches[-1].append(row)
         else:
             batches.append([row])
     return batches

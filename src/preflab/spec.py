@@ -8,9 +8,9 @@ instead. A `Registry` maps each `kind` to `module:Class` without importing it, s
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
+import pkgutil
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +85,10 @@ class Registry:
         """The spec class behind a name; raises `UserError` with the nearest right name."""
         target = self.known.get(name) or next((p.value for p in entry_points(group=self.group, name=name)), None)
         if target is not None:
-            spec_class = self._load_installed(name, target)
+            try:
+                spec_class = pkgutil.resolve_name(target)
+            except Exception as error:  # the import of a plugin may raise anything
+                raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
         elif ":" in name:  # the user's own, which may lie in the current directory
             spec_class = load_object(name, self.noun)
         else:
@@ -95,13 +98,6 @@ class Registry:
         if inspect.isabstract(spec_class):
             raise UserError(f"The {self.noun} {name!r} must define `{min(spec_class.__abstractmethods__)}`.")
         return spec_class
-
-    def _load_installed(self, name: str, target: str) -> Any:
-        module_name, _, attribute = target.partition(":")
-        try:
-            return getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:  # the import of a plugin may raise anything
-            raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
 
     def parse(self, value: Any) -> Any:
         """A spec of the layer from a spec (returned as it is), from a bare name, or from a mapping with a `kind`.
@@ -116,7 +112,7 @@ class Registry:
             raise UserError(f"A {self.noun} needs a `kind`: one of {', '.join(self.names())}.")
         kind = str(value["kind"])
         cls = self.load(kind)
-        fields = {str(key): item for key, item in value.items() if key != "kind" or "kind" in cls.model_fields}
+        fields = {str(key): item for key, item in value.items() if key != "kind"}
         if "kind" in cls.model_fields:  # a plugin's class is named by its path but keeps its own tag
             fields["kind"] = cls.model_fields["kind"].default
         return parse_spec(cls, fields, where=f"{self.noun} {kind}")

@@ -120,13 +120,9 @@ class Verdict:
 
 def from_preference(pair: Preference) -> dict[str, Any]:
     """A preference as plain data (JSON), without the tests of its prompt."""
+    answers = {"chosen": _from_answer(pair.chosen), "rejected": _from_answer(pair.rejected)}
     labels = {"margin": pair.margin, "probability": pair.probability}
-    return {
-        **_from_prompt(pair.prompt),
-        "chosen": [pair.chosen.text, pair.chosen.truncated],
-        "rejected": [pair.rejected.text, pair.rejected.truncated],
-        **{name: value for name, value in labels.items() if value is not None},
-    }
+    return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
 
 
 def to_preference(data: Mapping[str, Any]) -> Preference:
@@ -137,11 +133,8 @@ def to_preference(data: Mapping[str, Any]) -> Preference:
 
 def from_ranking(ranking: Ranking) -> dict[str, Any]:
     """A ranking as plain data (JSON), without the tests of its prompt."""
-    return {
-        **_from_prompt(ranking.prompt),
-        "completions": [[answer.text, answer.truncated] for answer in ranking.completions],
-        "scores": list(ranking.scores),
-    }
+    answers = [_from_answer(answer) for answer in ranking.completions]
+    return _from_prompt(ranking.prompt) | {"completions": answers, "scores": list(ranking.scores)}
 
 
 def to_ranking(data: Mapping[str, Any]) -> Ranking:
@@ -162,11 +155,11 @@ def of_two(pair: Preference) -> Ranking:
 
 
 def _from_prompt(prompt: Prompt) -> dict[str, Any]:
-    return {
-        "id": prompt.id,
-        "level": prompt.level,
-        "turns": [[turn.role, turn.content] for turn in prompt.turns],
-    }
+    return {"id": prompt.id, "level": prompt.level, "turns": [[turn.role, turn.content] for turn in prompt.turns]}
+
+
+def _from_answer(answer: Completion) -> list[Any]:
+    return [answer.text, answer.truncated]
 
 
 def _to_prompt(data: Mapping[str, Any]) -> Prompt:

@@ -53,8 +53,7 @@ def bed() -> Iterator[OpenMinicode]:
 
 
 def tasks_of(spec: Minicode, split: Split) -> Sequence[MinicodeTask]:
-    phrasing = generation.Phrasing(spec.vague_share, spec.inverted_share)
-    return generation.make_tasks(spec.seed, split, getattr(spec, split), phrasing)
+    return generation.make_tasks(spec.seed, split, getattr(spec, split), spec.vague_share, spec.inverted_share)
 
 
 def opened(spec: Minicode, seed: int) -> OpenMinicode:

@@ -17,7 +17,6 @@ from preflab.testbeds.minicode import problems
 from preflab.testbeds.minicode.behaviour import PROBES, STEPS, evaluate_program, list_near_misses
 from preflab.testbeds.minicode.corpus import write_right_answer
 from preflab.testbeds.minicode.language import MinicodeValue
-from preflab.testbeds.minicode.problems import Phrasing
 from preflab.testbeds.minicode.python import OPENING, translate_program
 
 SMALL = {"kind": "minicode-py", "train": 30, "validation": 6, "test": 6}
@@ -50,7 +49,7 @@ def test_programs_and_their_near_misses() -> None:
     """Protects demonstrations and pairs: on the tests, targets, their other wordings and their near misses keep their values
     (where minicode has one)."""
     rng = random.Random(0)
-    for task in problems.make_tasks(0, "train", 60, Phrasing(0.25, 0.1)):
+    for task in problems.make_tasks(0, "train", 60, 0.25, 0.1):
         tests = (*task.problem.public_tests, *task.problem.hidden_tests)
         assert all(value(write_right_answer(rng, task).text, test.input) == test.output for test in tests)
         for program in list(list_near_misses(task.target))[:10]:

@@ -21,8 +21,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.text import Text
 
     from preflab.spec import Context
-    from preflab.testbeds.base import require_testbed
-    from preflab.testbeds.counts import RECORD_KINDS, count_records
+    from preflab.testbeds.base import RECORD_KINDS, count_records, require_testbed
     from preflab.text import visible
 
     if options.show < 0:

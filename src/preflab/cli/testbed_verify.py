@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     verification = verify_testbed(
         testbed,
         programs=options.programs,
-        reasons=None if options.reasons is None else read_reasons(options.reasons),
+        reasons={} if options.reasons is None else read_reasons(options.reasons),
         compare=options.compare,
         workers=read_workers(options),
         backend=options.backend,

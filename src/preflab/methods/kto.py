@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from preflab.batch import TokenBatch, collate, move_batch
+from preflab.batch import AnswerBatch, collate
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.kto import kto_loss, kto_reference_point
@@ -77,30 +77,15 @@ class KTO(Method):
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(AnswerBatch):
     """Answers with a label each. `desirable`: Bool[B]. `reference[B]`: their summed log-probabilities under the reference."""
 
-    batch: TokenBatch
     desirable: Tensor
     reference: Tensor
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.batch.lengths
-
-    @property
-    def tokens(self) -> int:
-        return self.batch.tokens
 
     def select(self, rows: Sequence[int] | Tensor) -> Labelled:
         index = torch.as_tensor(rows)
         return Labelled(self.batch.select(index), self.desirable[index], self.reference[index])
-
-    def to(self, device: str | torch.device) -> Labelled:
-        return move_batch(self, device)
 
 
 def buy_answers(parts: Parts, count: int) -> list[Rated]:

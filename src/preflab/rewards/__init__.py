@@ -9,19 +9,15 @@ from preflab.rewards.base import RewardSpec
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 
-REWARDS = Registry(
-    "reward",
-    "preflab.rewards",
-    {
-        "tests": "preflab.rewards.tests:Tests",
-        "learned": "preflab.rewards.learned:Learned",
-        "ensemble": "preflab.rewards.ensemble:Ensemble",
-        "function": "preflab.rewards.function:Function",
-        "command": "preflab.rewards.command:Command",
-        "http": "preflab.rewards.http:Http",
-    },
-    RewardSpec,
-)
+_CLASSES = {
+    "tests": "preflab.rewards.tests:Tests",
+    "learned": "preflab.rewards.learned:Learned",
+    "ensemble": "preflab.rewards.ensemble:Ensemble",
+    "function": "preflab.rewards.function:Function",
+    "command": "preflab.rewards.command:Command",
+    "http": "preflab.rewards.http:Http",
+}
+REWARDS = Registry("reward", "preflab.rewards", _CLASSES, RewardSpec)
 
 
 def parse_reward(text: str) -> Spec:

@@ -69,9 +69,5 @@ def check_score(score: Any, source: str) -> float:
 
 def answer_to_json(prompt: Prompt, completion: Completion) -> dict[str, Any]:
     """A completion as programs outside preflab receive it."""
-    return {
-        "id": prompt.id,
-        "prompt": [{"role": turn.role, "content": turn.content} for turn in prompt.turns],
-        "completion": completion.text,
-        "truncated": completion.truncated,
-    }
+    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+    return {"id": prompt.id, "prompt": turns, "completion": completion.text, "truncated": completion.truncated}

@@ -12,11 +12,11 @@ import os
 import queue
 import shlex
 import signal
-import subprocess
 import tempfile
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from subprocess import PIPE, Popen, TimeoutExpired
 from typing import IO, Any, Literal
 
 from pydantic import Field
@@ -42,11 +42,8 @@ class Command(RewardSpec):
     @contextmanager
     def open(self, context: Context) -> Generator[CommandReward]:
         """Starts the program, and ends it in the end; raises `UserError` when it does not start."""
-        reward = CommandReward(self, context.meter)
-        try:
+        with closing(CommandReward(self, context.meter)) as reward:
             yield reward
-        finally:
-            reward.close()
 
 
 class _ProcessFailed(Exception):
@@ -64,9 +61,8 @@ class CommandReward(Reward):
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """One line out, one line in, for each. A program that dies is started once more; then `UserError`."""
-        scores = [
-            self._ask(answer_to_json(prompt, answer)) for prompt, answer in zip(prompts, completions, strict=True)
-        ]
+        pairs = zip(prompts, completions, strict=True)
+        scores = [self._ask(answer_to_json(prompt, answer)) for prompt, answer in pairs]
         self._meter.labelled(len(scores))
         return scores
 
@@ -99,14 +95,9 @@ class RewardProcess:
     def __init__(self, command: str) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the program)
         try:
-            self._process = subprocess.Popen(
-                shlex.split(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,
+            words = shlex.split(command)
+            self._process = Popen(
+                words, stdin=PIPE, stdout=PIPE, stderr=self._errors, encoding="utf-8", start_new_session=True
             )
         except (OSError, ValueError, IndexError) as error:
             self._errors.close()
@@ -126,9 +117,8 @@ class RewardProcess:
         try:
             reply = self._lines.get(timeout=timeout)
         except queue.Empty as error:
-            raise _ProcessFailed(
-                f"gave no answer within {timeout:g} s. Does it flush each line? Else raise `timeout`.{self._quote_errors()}"
-            ) from error
+            advice = f"Does it flush each line? Else raise `timeout`.{self._quote_errors()}"
+            raise _ProcessFailed(f"gave no answer within {timeout:g} s. {advice}") from error
         if not reply:
             raise _ProcessFailed(self._explain_end())
         return reply
@@ -137,7 +127,7 @@ class RewardProcess:
         """Lets the program end, then kills its whole group."""
         with suppress(OSError):
             self._input.close()
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(TimeoutExpired):
             self._process.wait(_PATIENCE)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -152,7 +142,7 @@ class RewardProcess:
     def _explain_end(self) -> str:
         try:
             code = self._process.wait(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             return f"closed its output.{self._quote_errors()}"
         return f"ended with exit code {code}.{self._quote_errors()}"
 

@@ -54,9 +54,8 @@ class Ensemble(RewardSpec):
     def open(self, context: Context) -> Generator[EnsembleReward]:
         """Opens every member; each charges its own work to the meter."""
         with ExitStack() as stack:
-            yield EnsembleReward(
-                self, [require_base(stack.enter_context(spec.open(context)), Reward) for spec in self.models]
-            )
+            members = [require_base(stack.enter_context(spec.open(context)), Reward) for spec in self.models]
+            yield EnsembleReward(self, members)
 
 
 class EnsembleReward(Reward):

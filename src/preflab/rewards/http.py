@@ -12,7 +12,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -75,18 +75,17 @@ class HttpReward(Reward):
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The endpoint's scores, batch by batch; raises `UserError` when it does not answer, or answers wrongly."""
         rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
+        names = {"ids": "id", "prompts": "prompt", "completions": "completion", "truncated": "truncated"}
         scores: list[float] = []
         for start in range(0, len(rows), self.spec.batch):
             part = rows[start : start + self.spec.batch]
-            names = {"id": "ids", "prompt": "prompts", "completion": "completions", "truncated": "truncated"}
-            body = {plural: [row[name] for row in part] for name, plural in names.items()}
-            answer = self._post(json.dumps(body).encode())
-            scores += check_scores(answer.get("scores"), len(part), f"The reward {self.spec.url}")
+            answer = self._post({plural: [row[name] for row in part] for plural, name in names.items()})
+            scores += check_scores(answer["scores"], len(part), f"The reward {self.spec.url}")
         self.meter.labelled(len(scores))
         return scores
 
-    def _post(self, body: bytes) -> dict[str, Any]:
-        request = urllib.request.Request(self.spec.url, data=body, headers=self.headers, method="POST")
+    def _post(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(self.spec.url, json.dumps(body).encode(), self.headers, method="POST")
         opener = urllib.request.build_opener(_NoRedirects)
         trouble = ""
         for attempt in range(self.spec.retries + 1):

@@ -63,8 +63,7 @@ class LearnedReward(Reward):
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """The normalised scores. Raises `UserError` when a dialogue exceeds the model's context."""
-        model = self._lm.model
-        batch = self._batch(prompts, completions)
+        model, batch = self._lm.model, self._batch(prompts, completions)
         raw = forward.by_micro_batch(model, partial(forward.scores, model), batch, self._spec.tokens)
         self._meter.forward(self._lm.size, batch.tokens)
         normalised = (raw.double() - self._spec.mean) / self._spec.std
@@ -72,8 +71,8 @@ class LearnedReward(Reward):
 
     def _batch(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> TokenBatch:
         prompt_ids = [self._lm.encode_prompt(prompt) for prompt in prompts]
-        answers = [self._lm.encode_completion(completion) for completion in completions]
-        answer_ids = [ids or [self._lm.end_ids[0]] for ids in answers]  # a truncated answer may have no text at all
+        end = [self._lm.end_ids[0]]  # for a truncated answer without any text
+        answer_ids = [self._lm.encode_completion(completion) or end for completion in completions]
         for prompt, ids, answer in zip(prompts, prompt_ids, answer_ids, strict=True):
             self._lm.check_fits(prompt, ids, len(answer))
         return collate(prompt_ids, answer_ids, [completion.truncated for completion in completions])

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -19,12 +20,9 @@ from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.rewards.base import Reward, RewardSpec
 from preflab.sandbox.judging import UNJUDGED, Judge
-from preflab.sandbox.verdict import ProgramOutcome
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, require_testbed
 from preflab.types import Completion, Problem, Prompt, Test, Verdict
-
-_UNCOMPILED: ProgramOutcome = "compile-error"
 
 
 class Tests(RewardSpec):
@@ -106,10 +104,9 @@ class TestReward(Reward):
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
         """One verdict a completion; raises `UserError` for a prompt that is not a training problem, and where the judge fails
         too often."""
-        unknown = next((prompt.id for prompt in prompts if prompt.id not in self.tests), None)
-        if unknown is not None:
+        if unknown := [prompt.id for prompt in prompts if prompt.id not in self.tests]:
             raise UserError(
-                f"The reward `tests` knows no problem {unknown!r}: it scores training problems only. Measure "
+                f"The reward `tests` knows no problem {unknown[0]!r}: it scores training problems only. Measure "
                 "others with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
@@ -117,12 +114,7 @@ class TestReward(Reward):
 
     def _score_verdict(self, verdict: Verdict, answer: Completion) -> float:
         spec = self.spec
+        share = fmean(verdict.passed) if spec.partial and verdict.passed else float(verdict.correct)
         formed = not answer.truncated and re.fullmatch(spec.format, answer.text, re.DOTALL)
-        bonus = 0.0 if verdict.outcome == _UNCOMPILED else spec.compile_bonus
-        share = spec.wrong + (spec.correct - spec.wrong) * self._share(verdict)
-        return share + bonus - (0.0 if formed else spec.format_penalty)
-
-    def _share(self, verdict: Verdict) -> float:
-        if self.spec.partial and verdict.passed:
-            return sum(verdict.passed) / len(verdict.passed)
-        return float(verdict.correct)
+        bonus = 0.0 if verdict.outcome == "compile-error" else spec.compile_bonus
+        return spec.wrong + (spec.correct - spec.wrong) * share + bonus - (0.0 if formed else spec.format_penalty)

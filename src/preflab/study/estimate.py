@@ -16,8 +16,7 @@ from preflab.spec import Context
 from preflab.study.plan import plan_run
 from preflab.study.spec import Study
 from preflab.study.speed import Examples, Speed, judging_seconds, measure_speed
-from preflab.testbeds.base import SPLITS, require_testbed
-from preflab.testbeds.counts import count_rows
+from preflab.testbeds.base import SPLITS, count_rows, require_testbed
 from preflab.types import Split
 
 FORK_SECONDS = 0.5

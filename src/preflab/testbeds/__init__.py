@@ -5,19 +5,15 @@ from __future__ import annotations
 from preflab.spec import Registry
 from preflab.testbeds.base import TestbedSpec
 
-TESTBEDS = Registry(
-    "testbed",
-    "preflab.testbeds",
-    {
-        "minicode": "preflab.testbeds.minicode:Minicode",
-        "minicode-py": "preflab.testbeds.minicode.written:MinicodePy",
-        "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
-        "jsonl": "preflab.testbeds.jsonl:Jsonl",
-        "apps": "preflab.testbeds.code.apps:APPS",
-        "code_contests": "preflab.testbeds.code.code_contests:CodeContests",
-        "humaneval": "preflab.testbeds.code.humaneval:HumanEval",
-        "mbpp": "preflab.testbeds.code.mbpp:MBPP",
-        "leetcode": "preflab.testbeds.code.leetcode:LeetCode",
-    },
-    TestbedSpec,
-)
+_CLASSES = {
+    "minicode": "preflab.testbeds.minicode:Minicode",
+    "minicode-py": "preflab.testbeds.minicode.written:MinicodePy",
+    "hh_rlhf": "preflab.testbeds.hh_rlhf:HH",
+    "jsonl": "preflab.testbeds.jsonl:Jsonl",
+    "apps": "preflab.testbeds.code.apps:APPS",
+    "code_contests": "preflab.testbeds.code.code_contests:CodeContests",
+    "humaneval": "preflab.testbeds.code.humaneval:HumanEval",
+    "mbpp": "preflab.testbeds.code.mbpp:MBPP",
+    "leetcode": "preflab.testbeds.code.leetcode:LeetCode",
+}
+TESTBEDS = Registry("testbed", "preflab.testbeds", _CLASSES, TestbedSpec)

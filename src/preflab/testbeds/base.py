@@ -6,7 +6,7 @@ Both are base classes with a default for all but the prompts, so that preflab as
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, cast
 
@@ -16,6 +16,7 @@ from preflab.spec import Context, Spec, name_class, require_base
 from preflab.types import Demonstration, Preference, Prompt, Ranking, Rated, Split, Test, Verdict
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+RECORD_KINDS = ("prompts", "demonstrations", "preferences")
 
 
 class NoJudge(Judge):
@@ -107,3 +108,17 @@ def require_testbed(opened: object) -> Testbed:
             "tests of evaluation."
         )
     return testbed
+
+
+def count_records(testbed: Testbed) -> dict[Split, list[int | None]]:
+    """For each split the number of records of each of `RECORD_KINDS`; None where the testbed has none of a kind there."""
+    readers = (testbed.prompts, testbed.demonstrations, testbed.preferences)
+    return {split: [count_rows(read, split) for read in readers] for split in SPLITS}
+
+
+def count_rows(read: Callable[[Split], Sequence[object]], split: Split) -> int | None:
+    """How many records a testbed's method reads of a split; None where the testbed has none of its kind there."""
+    try:
+        return len(read(split))
+    except UserError:
+        return None

@@ -6,25 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from preflab.sandbox.judging import Judge
 from preflab.testbeds.base import SPLITS, NoJudge, Testbed
 from preflab.testbeds.provenance import describe_provenance, make_turn_key
-from preflab.types import (
-    Completion,
-    Demonstration,
-    Preference,
-    Problem,
-    Prompt,
-    Ranking,
-    Rated,
-    Split,
-    Test,
-    Turn,
-)
-
-_Kind = TypeVar("_Kind")
+from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Rated, Split, Test, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +69,9 @@ class Dialogues(Testbed):
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
         """Each prompt with its answer (the chosen one of a pair), once where pairs repeat it."""
         pairs = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
-        demonstrations = [Demonstration(prompt, answer) for prompt, answer in pairs.values()]
-        return self._require(demonstrations, split, "answers to imitate (`completion` or `chosen`)")
+        if not pairs:
+            raise self.lacks("answers to imitate (`completion` or `chosen`)", split)
+        return [Demonstration(prompt, answer) for prompt, answer in pairs.values()]
 
     def preferences(self, split: Split) -> Sequence[Preference]:
         """The data's own pairs."""
@@ -92,7 +80,9 @@ class Dialogues(Testbed):
             for row in self._rows[split]
             if row.answer and row.rejected
         ]
-        return self._require(pairs, split, "pairs (`chosen` and `rejected`)")
+        if not pairs:
+            raise self.lacks("pairs (`chosen` and `rejected`)", split)
+        return pairs
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
         """The data's own rankings of unequal scores; empty where it has none."""
@@ -112,11 +102,6 @@ class Dialogues(Testbed):
         """What a model trained here has seen: training data, and validation data, by which it was chosen."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
-
-    def _require(self, records: list[_Kind], split: Split, what: str) -> list[_Kind]:
-        if not records:
-            raise self.lacks(what, split)
-        return records
 
 
 def _hide_tests(prompt: Prompt) -> Prompt:

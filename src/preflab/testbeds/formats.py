@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from preflab.errors import UserError
 from preflab.testbeds.dialogues import DialogueRow, make_prompt_id
@@ -49,11 +49,8 @@ def parse_record(record: _Record, where: str) -> DialogueRow:
     if margin is not None and margin < 0:
         raise UserError(f"{where}: `margin` says by how much the chosen answer is better: at least 0, not {margin:g}.")
     if "completion" in record and record.get("label") in (True, False):  # 1 and 0 are equal to them
-        return (
-            DialogueRow(prompt, answer, rated=True)
-            if record["label"]
-            else DialogueRow(prompt, rejected=answer, rated=True)
-        )
+        good, bad = (answer, None) if record["label"] else (None, answer)
+        return DialogueRow(prompt, good, bad, rated=True)
     if "completions" not in record or "scores" not in record:
         return DialogueRow(prompt, answer, rejected, margin, probability)
     if answer is not None:
@@ -104,19 +101,19 @@ def _read_turns(value: Any, role: Role, where: str) -> _Turns:
     """Text as one turn of `role`, or a list of messages."""
     if not isinstance(value, list):
         return (Turn(role, check_text(value, where)),)
-    turns = tuple(_read_turn(message, f"{where}[{number}]") for number, message in enumerate(cast(list[Any], value)))
+    turns = tuple(_read_turn(message, f"{where}[{number}]") for number, message in enumerate(value))
     if not turns:
         raise UserError(f"{where} is an empty list.")
     return turns
 
 
 def _read_turn(message: Any, where: str) -> Turn:
-    if not isinstance(message, dict) or not {"role", "content"} <= set(cast(_Record, message)):
+    if not isinstance(message, dict) or not {"role", "content"} <= set(message):
         raise UserError(f'{where} must be {{"role": ..., "content": ...}}, not {json.dumps(message)[:60]}.')
-    turn = cast(_Record, message)
-    if turn["role"] not in _ROLES:
-        raise UserError(f"{where}: the role must be one of {', '.join(_ROLES)}, not {turn['role']!r}.")
-    return Turn(_ROLES[turn["role"]], check_text(turn["content"], f"{where}.content"))
+    role: Any = message["role"]
+    if role not in _ROLES:
+        raise UserError(f"{where}: the role must be one of {', '.join(_ROLES)}, not {role!r}.")
+    return Turn(_ROLES[role], check_text(message["content"], f"{where}.content"))
 
 
 def _read_ranking(prompt: Prompt, record: _Record, where: str) -> DialogueRow:
@@ -124,8 +121,8 @@ def _read_ranking(prompt: Prompt, record: _Record, where: str) -> DialogueRow:
     texts, scores = record["completions"], record["scores"]
     if not (isinstance(texts, list) and isinstance(scores, list)) or len(texts) != len(scores) or len(texts) < 2:
         raise UserError(f"{where}: `completions` and `scores` must be two lists of one length, two or more.")
-    answers = [_read_answer(text, prompt.turns, f"{where}: `completions`") for text in cast(list[Any], texts)]
-    numbers = [_require_finite(score, f"{where}: `scores`") for score in cast(list[Any], scores)]
+    answers = [_read_answer(text, prompt.turns, f"{where}: `completions`") for text in texts]
+    numbers = [_require_finite(score, f"{where}: `scores`") for score in scores]
     ranked = sorted(zip(answers, numbers, strict=True), key=lambda row: -row[1])
     (best, high), (worst, low) = ranked[0], ranked[-1]
     apart = high > low
@@ -145,9 +142,9 @@ def _require_finite(value: Any, where: str) -> float:
 
 def _read_tests(record: _Record, field: str, where: str) -> tuple[Test, ...]:
     value = record.get(field) or []
-    tests = cast(list[Any], value) if isinstance(value, list) else [value]
+    tests: list[Any] = value if isinstance(value, list) else [value]
     for number, test in enumerate(tests):
-        if not isinstance(test, dict) or set(cast(_Record, test)) != {"input", "output"}:
+        if not isinstance(test, dict) or set(test) != {"input", "output"}:
             raise UserError(
                 f'{where}: `{field}`[{number}] must be {{"input": ..., "output": ...}}, not {json.dumps(test)[:60]}.'
             )

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import AfterValidator
 
 from preflab.errors import UserError
 from preflab.spec import Context
@@ -27,7 +27,27 @@ from preflab.testbeds.provenance import make_turn_key, place_key
 from preflab.types import Completion, Prompt, Split, Turn
 
 _MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 _FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
+
+
+def _refuse(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
+    """Refuses the values of a setting that are wrong."""
+
+    def check(value: Any) -> Any:
+        if is_wrong(value):
+            raise ValueError(reason)
+        return value
+
+    return AfterValidator(check)
+
+
+_NAMES = _refuse(lambda names: not names or len(set(names)) < len(names), "name at least one subset, and each once")
+_SHARES = _refuse(
+    lambda shares: min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6,
+    "the shares of policy, evaluator and test must be positive and sum to 1",
+)
+_SHARE = _refuse(lambda share: not 0 < share < 1, "the share of validation must lie between 0 and 1")
 
 
 class HH(TestbedSpec):
@@ -40,40 +60,18 @@ class HH(TestbedSpec):
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
     data: str = "Anthropic/hh-rlhf"
-    subsets: tuple[str, ...] = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
+    subsets: Annotated[tuple[str, ...], _NAMES] = _SUBSETS
     part: Literal["policy", "evaluator"] = "policy"
-    fractions: tuple[float, float, float] = (0.5, 0.3, 0.2)
-    validation: float = 0.1
+    fractions: Annotated[tuple[float, float, float], _SHARES] = (0.5, 0.3, 0.2)
+    validation: Annotated[float, _SHARE] = 0.1
     max_prompt_chars: int | None = None
     max_answer_chars: int | None = None
-
-    @field_validator("fractions")
-    @classmethod
-    def _whole(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-            raise ValueError("the shares of policy, evaluator and test must be positive and sum to 1")
-        return fractions
-
-    @field_validator("validation")
-    @classmethod
-    def _share(cls, validation: float) -> float:
-        if not 0 < validation < 1:
-            raise ValueError("the share of validation must lie between 0 and 1")
-        return validation
-
-    @field_validator("subsets")
-    @classmethod
-    def _some(cls, subsets: tuple[str, ...]) -> tuple[str, ...]:
-        if not subsets or len(set(subsets)) < len(subsets):
-            raise ValueError("name at least one subset, and each once")
-        return subsets
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
-        dropped: Counter[str] = Counter()
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
-        total = 0
+        total, dropped = 0, Counter[str]()
         for where, record in self.read_raw_records():
             total += 1
             row = self.parse_pair(record, where)
@@ -81,14 +79,15 @@ class HH(TestbedSpec):
                 dropped[row] += 1
             elif (split := self.choose_split(row.prompt)) is not None:
                 rows[split].append(row)
-        empty = [split for split in SPLITS if not rows[split]]
-        if empty:
+        if empty := [split for split in SPLITS if not rows[split]]:
             raise UserError(
                 f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped) none falls into {', '.join(empty)}. "
                 "Give it more data or other `fractions`."
             )
+        notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
+        notes.append("HH-RLHF: the official test pairs are pooled with the rest and split anew by first human turn.")
         identity = {"source": self.data, "subsets": list(self.subsets)}
-        yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=_write_notes(total, dropped))
+        yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
 
     def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The raw records of the folder, or of the hub where there is no such folder, each with its place."""
@@ -122,9 +121,9 @@ class HH(TestbedSpec):
         better, worse = (Completion(dialogue[-1].content) for dialogue in (chosen, rejected))
         if not (better.text and worse.text):
             return "an answer is empty"
-        if _is_longer(sum(len(turn.content) for turn in turns), self.max_prompt_chars):
+        if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
             return f"the prompt has more than {self.max_prompt_chars} characters"
-        if _is_longer(max(len(better.text), len(worse.text)), self.max_answer_chars):
+        if self.max_answer_chars is not None and max(len(better.text), len(worse.text)) > self.max_answer_chars:
             return f"an answer has more than {self.max_answer_chars} characters"
         return DialogueRow(Prompt(make_prompt_id(turns), turns), better, worse)
 
@@ -172,12 +171,3 @@ def _read_folder(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, 
             )
         for path in paths:
             yield from read_records(path)
-
-
-def _is_longer(length: int, limit: int | None) -> bool:
-    return limit is not None and length > limit
-
-
-def _write_notes(total: int, dropped: Counter[str]) -> list[str]:
-    notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
-    return [*notes, "HH-RLHF: the official test pairs are pooled with the rest and split anew by first human turn."]

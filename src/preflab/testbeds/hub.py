@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from preflab.errors import UserError
 from preflab.models.hub import call_in_time, first_line
@@ -29,14 +29,13 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
     """
     import datasets
 
+    place = "/".join(filter(None, (name, folder)))
     try:
         rows: Any = datasets.load_dataset(name, data_dir=folder, split=split)
     except Exception as error:
-        raise UserError(
-            f"{'/'.join(filter(None, (name, folder)))} ({split}) does not load: {first_line(error)}"
-        ) from error
+        raise UserError(f"{place} ({split}) does not load: {first_line(error)}") from error
     for number, record in enumerate(rows, start=1):
-        yield f"{'/'.join(filter(None, (name, folder, split)))}:{number}", cast(Mapping[str, Any], record)
+        yield f"{place}/{split}:{number}", record
 
 
 def fetch_hub_file(name: str, file: str) -> Path:

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from preflab.errors import UserError
 
@@ -42,14 +42,11 @@ def _parse_record_line(text: str, where: str) -> dict[str, Any]:
         raise UserError(
             f"{where} is not JSON: {error.msg} at column {error.colno}. Mend or remove the line."
         ) from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number with more digits, or lists nested more deeply, than Python reads
+    except (ValueError, RecursionError) as error:  # more digits, or lists nested more deeply, than Python reads
         raise UserError(f"{where} cannot be read: {error}. Mend or remove the line.") from error
     if not isinstance(record, dict):
         raise UserError(f"{where} is a JSON {type(record).__name__}; each line must be an object {{...}}.")
-    return cast(dict[str, Any], record)
+    return record
 
 
 def read_text_field(record: Mapping[str, Any], name: str, where: str) -> str:

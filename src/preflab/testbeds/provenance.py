@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.types import Prompt
+from preflab.types import Prompt, Split
 
 SKETCH_SIZE = 1024
 _HEX_DIGITS = 16  # of a sketched key: enough that no two different keys agree
@@ -33,18 +33,21 @@ def place_key(key: str, salt: str) -> float:
     return int(hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()[:13], 16) / 16**13
 
 
+def place_split(key: str, validation: float, test: float) -> Split:
+    """The split that a key falls into by the shares of validation and test."""
+    place = place_key(key, "part")
+    if place < test:
+        return "test"
+    return "validation" if place < test + validation else "train"
+
+
 def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
     """The provenance of a model trained (or chosen) on the dialogues behind `keys`; plain JSON of 20 kB at most."""
     unique = sorted(set(keys))
     sketch = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
-    return {
-        "testbed": testbed,
-        "part": part,
-        **identity,
-        "first_turns": len(unique),
-        "sha256": hashlib.sha256("\n".join(unique).encode()).hexdigest(),
-        "sketch": sketch[:SKETCH_SIZE],
-    }
+    digest = hashlib.sha256("\n".join(unique).encode()).hexdigest()
+    summary = {"first_turns": len(unique), "sha256": digest, "sketch": sketch[:SKETCH_SIZE]}
+    return {"testbed": testbed, "part": part, **identity, **summary}
 
 
 def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -62,8 +65,7 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
 def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
     """Raises `UserError` when the evaluator saw data that another model saw: a policy, a reward model, their SFT model."""
     for other in others:
-        share = estimate_shared_fraction(evaluator, other)
-        if share > 0:
+        if (share := estimate_shared_fraction(evaluator, other)) > 0:
             raise UserError(
                 f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of the first human turns there "
                 f"stand in {_format_name(other)}, on which another model was trained: its verdict would be worthless. "

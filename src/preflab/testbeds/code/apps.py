@@ -35,6 +35,7 @@ from typing import *
 from heapq import *
 """
 """What the official judge puts before every program, without numpy, which the sandbox lacks."""
+_Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"
 _UNLISTED = "an input is not a list of arguments"
 
@@ -73,18 +74,15 @@ class APPS(Code):
         """A record of the official form."""
         cases = _parse_json_field(record, "input_output", where) or {}
         inputs, outputs = cases.get("inputs", []), cases.get("outputs", [])
-        name, problem = str(cases.get("fn_name") or ""), str(record["problem_id"])
+        function, problem = str(cases.get("fn_name") or ""), str(record["problem_id"])
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
-        tests = list(zip(inputs, outputs, strict=True))
-        if not name:
-            tests = [(_join_lines(case), _join_lines(output)) for case, output in tests]
-        elif all(isinstance(case, list) for case in inputs):
-            tests = [(_restore_integer_keys(case), _restore_integer_keys(output)) for case, output in tests]
-        else:
+        if function and not all(isinstance(case, list) for case in inputs):
             return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
-        return self._make_exercise(record, where, problem, text, name, tests)
+        restore = _restore_integer_keys if function else _join_lines
+        tests = [(restore(case), restore(output)) for case, output in zip(inputs, outputs, strict=True)]
+        return self._make_exercise(record, where, problem, text, function, [], tests)
 
     def read_reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
         """A record with `test_list`, whose tests are text."""
@@ -95,45 +93,26 @@ class APPS(Code):
         if function:
             return Exercise(str(record["id"]), text, Recipe(ProgramTask("call")), unjudged=_UNTYPED)
         hidden = [test for test in tests if test not in public]
-        public = public if hidden else []
-        return self._make_exercise(record, where, str(record["id"]), text, "", hidden or tests, public)
+        public, hidden = (public, hidden) if hidden else ([], tests)
+        return self._make_exercise(record, where, str(record["id"]), text, "", public, hidden)
 
     def _make_exercise(
-        self,
-        record: Mapping[str, Any],
-        where: str,
-        name: str,
-        text: str,
-        function: str,
-        hidden: Sequence[tuple[Any, Any]],
-        public: Sequence[tuple[Any, Any]] = (),
+        self, record: Mapping[str, Any], where: str, name: str, text: str, function: str, public: _Cases, hidden: _Cases
     ) -> Exercise:
-        starter = str(record.get("starter_code") or "")
-        mode = "call" if function else "stdin"
-        task = ProgramTask(
-            mode, entry_point=function, limits=self.make_limits(), compare=choose_comparison(text), unwrap=True
-        )
+        mode, compare = "call" if function else "stdin", choose_comparison(text)
+        task = ProgramTask(mode, entry_point=function, limits=self.make_limits(), compare=compare, unwrap=True)
         recipe = Recipe(task, prefix=_IMPORTS, function=function)
-        return Exercise(
-            name=name,
-            statement=_STATEMENT.format(text, starter, _FORMATS[mode]),
-            recipe=recipe,
-            public=tuple(Test(case, output, recipe) for case, output in public),
-            hidden=tuple(Test(case, output, recipe) for case, output in hidden),
-            right=tuple(_parse_json_field(record, "solutions", where) or []),
-            level=str(record.get("difficulty") or ""),
-            unjudged=explain_several(text) if hidden else TESTLESS,
-        )
+        statement = _STATEMENT.format(text, record.get("starter_code") or "", _FORMATS[mode])
+        tests = (tuple(Test(case, output, recipe) for case, output in cases) for cases in (public, hidden))
+        right = tuple(_parse_json_field(record, "solutions", where) or [])
+        level, unjudged = str(record.get("difficulty") or ""), explain_several(text) if hidden else TESTLESS
+        return Exercise(name, statement, recipe, *tests, right=right, level=level, unjudged=unjudged)
 
 
 def read_official_folder(folder: Path) -> dict[str, Any]:
     """A problem's folder as a record of the hub."""
-    record: dict[str, Any] = {"problem_id": folder.name}
-    texts = {"question": "question.txt", "input_output": "input_output.json", "solutions": "solutions.json"}
-    for field, name in {**texts, "starter_code": "starter_code.py"}.items():
-        path = folder / name
-        if path.is_file():
-            record[field] = _read_text_file(path)
+    paths = [folder / name for name in ("question.txt", "input_output.json", "solutions.json", "starter_code.py")]
+    record = {"problem_id": folder.name, **{path.stem: _read_text_file(path) for path in paths if path.is_file()}}
     meta = folder / "metadata.json"
     if not meta.is_file():
         return record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Literal
 
 from preflab.errors import UserError
@@ -18,8 +19,7 @@ from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
-_PYTHON_3 = 3
-"""The language's number in the data: 1 is Python 2, 2 is C++, 4 is Java."""
+_PYTHON_3 = 3  # the language's number in the data: 1 is Python 2, 2 is C++, 4 is Java
 _SEVERAL_RIGHT = ("407_a",)
 """Beginnings of the names of problems with several right answers, of which the statement says nothing."""
 _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
@@ -36,28 +36,17 @@ class CodeContests(Code):
         name = record.get("id", record.get("name"))
         if not isinstance(text, str) or name is None:
             raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
-        memory = int(record.get("memory_limit_bytes") or 0) >> 20
-        stated = _read_seconds(record)
-        limits = self.make_limits(self.slack * stated if stated else None, memory)
-        task = ProgramTask("stdin", limits=limits, compare=choose_comparison(text))
-        recipe = Recipe(task)
+        seconds, memory = _read_seconds(record), int(record.get("memory_limit_bytes") or 0) >> 20
+        limits = self.make_limits(self.slack * seconds, memory)
+        recipe = Recipe(ProgramTask("stdin", limits=limits, compare=choose_comparison(text)))
+        lists = [_make_tests(record, field, recipe) for field in ("private_tests", "generated_tests", "tests")]
+        hidden = tuple(chain(*lists, _make_extracted_tests(record, recipe)))
         public = _make_tests(record, "public_tests", recipe)
-        hidden = [
-            test
-            for field in ("private_tests", "generated_tests", "tests")
-            for test in _make_tests(record, field, recipe)
-        ]
-        hidden += _make_extracted_tests(record, recipe)
+        right, wrong = (_choose_programs(record, field) for field in ("solutions", "incorrect_solutions"))
+        level = _name_level(record.get("difficulty"))
+        unjudged = _explain_unjudged(str(name), text, record) if hidden else TESTLESS
         return Exercise(
-            name=str(name),
-            statement=_STATEMENT.format(text),
-            recipe=recipe,
-            public=tuple(public),
-            hidden=tuple(hidden),
-            right=_choose_programs(record, "solutions"),
-            wrong=_choose_programs(record, "incorrect_solutions"),
-            level=_name_level(record.get("difficulty")),
-            unjudged=_explain_unjudged(str(name), text, record) if hidden else TESTLESS,
+            str(name), _STATEMENT.format(text), recipe, public, hidden, right, wrong, level, unjudged=unjudged
         )
 
 
@@ -67,8 +56,8 @@ def _explain_unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
     return UNSAID if name.lower().startswith(_SEVERAL_RIGHT) else explain_several(text)
 
 
-def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> list[Test]:
-    return [Test(case, output, recipe) for case, output in _zip_field(record, field, "input", "output")]
+def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> tuple[Test, ...]:
+    return tuple(Test(case, output, recipe) for case, output in _zip_field(record, field, "input", "output"))
 
 
 def _make_extracted_tests(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
@@ -98,7 +87,7 @@ def _name_level(number: int | None) -> str:
     return _OTHER_LEVELS[number - 1] if contest <= 0 else chr(ord("A") + contest - 1)
 
 
-def _read_seconds(record: Mapping[str, Any]) -> float | None:
-    """The time limit that the problem states, if it does."""
-    limit = record.get("time_limit")
+def _read_seconds(record: Mapping[str, Any]) -> float:
+    """The time limit that the problem states; 0 where it states none."""
+    limit = record.get("time_limit") or 0
     return limit.get("seconds", 0) + limit.get("nanos", 0) * 1e-9 if isinstance(limit, Mapping) else limit

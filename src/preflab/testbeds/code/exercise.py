@@ -55,6 +55,10 @@ class Exercise:
     split: Split | None = None
     unjudged: str = ""
 
+    @property
+    def tests(self) -> tuple[Test, ...]:
+        return (*self.public, *self.hidden)
+
     def with_public(self, count: int) -> Exercise:
         """Makes the first `count` hidden tests public, where none is; where that leaves none hidden, it is `unjudged`."""
         if self.public or not count:
@@ -64,14 +68,14 @@ class Exercise:
         return replace(self, public=self.hidden[:count], hidden=self.hidden[count:])
 
 
-def split_checks(source: str, call: str) -> tuple[str, ...]:
+def split_checks(source: str) -> tuple[str, ...]:
     """Tests that are code. Where the function `check` holds nothing but assertions, each of them is a test, behind what stands
-    beside that function; otherwise the whole source is one test, with `call` at its end."""
+    beside that function; otherwise the whole source is one test, with a call of that function at its end."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     body = [node for node in checks[0].body if not isinstance(node, ast.Pass)] if len(checks) == 1 else []
     if not body or not all(isinstance(node, ast.Assert) for node in body):
-        return (f"{source}\n{call}",)
+        return (f"{source}\ncheck(candidate)",)
     beside = "".join(f"{ast.unparse(node)}\n" for node in top if node is not checks[0])
     return tuple(beside + (ast.get_source_segment(source, node) or "") for node in body)
 

@@ -23,17 +23,12 @@ class HumanEval(Code):
     completion: bool = False
 
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        prompt, test, name = (read_text_field(record, field, where) for field in ("prompt", "test", "entry_point"))
-        task = ProgramTask(
-            "check", limits=self.make_limits(), prelude=prompt, functions={"candidate": name, name: name}
-        )
+        fields = ("prompt", "test", "entry_point", "task_id", "canonical_solution")
+        prompt, test, name, problem, solution = (read_text_field(record, field, where) for field in fields)
+        functions = {"candidate": name, name: name}
+        task = ProgramTask("check", limits=self.make_limits(), prelude=prompt, functions=functions)
         stub = f"{prompt}\n    pass\n\n"  # an answer that does not go on from the prompt may use what it defines
         recipe = Recipe(task, prefix=stub, opening=prompt, function=name)
-        return Exercise(
-            name=read_text_field(record, "task_id", where),
-            statement=prompt if self.completion else _STATEMENT.format(prompt),
-            recipe=recipe,
-            hidden=make_code_tests(split_checks(test, "check(candidate)"), recipe),
-            right=(read_text_field(record, "canonical_solution", where),),
-            split="test",
-        )
+        statement = prompt if self.completion else _STATEMENT.format(prompt)
+        tests = make_code_tests(split_checks(test), recipe)
+        return Exercise(problem, statement, recipe, hidden=tests, right=(solution,), split="test")

@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from preflab.errors import UserError
-from preflab.sandbox.files import (
-    JudgeProblem,
-    digest_texts,
-    drop_verdicts,
-    format_verdict,
-    read_judge_problem,
-    read_programs,
-    read_verdicts,
-)
+from preflab.sandbox import files
+from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Program, open_pool
-from preflab.testbeds.code.known import read_exercise
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds import TESTBEDS
 from preflab.testbeds.lines import read_records
 from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
 Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
 """Passes verdicts on while it shows their progress; takes the verdicts, a label and their number."""
+_RECORD_FIELDS: Mapping[str, tuple[set[str], ...]] = {
+    "humaneval": ({"canonical_solution", "entry_point", "test"},),
+    "mbpp": ({"test_list", "test_setup_code", "code"},),
+    "leetcode": ({"completion", "entry_point", "query", "test"},),
+    "apps": ({"input_output", "question"}, {"test_list", "starter_code", "description"}),
+    "code_contests": ({"description", "tests"}, {"description", "public_tests"}, {"content", "test"}),
+}
 
 
-def show_nothing(verdicts: JudgedPrograms, label: str, total: int) -> JudgedPrograms:
-    """Shows no progress."""
-    return verdicts
-
-
-def judge_file(
-    problems: Path,
-    programs: Path,
-    out: Path,
-    *,
-    workers: int = 0,
-    backend: str = "bubblewrap",
-    track: Track = show_nothing,
-) -> Counter[str]:
+def judge_file(problems: Path, programs: Path, out: Path, *, workers: int, backend: str, track: Track) -> Counter[str]:
     """Judges the programs that have no verdict in `out`, adds their verdicts as they come, and counts the outcomes.
 
     `workers`: programs at once, 0 for one a core. Raises `UserError` before anything is judged where a file cannot be read or
@@ -52,35 +40,55 @@ def judge_file(
     known = _read_problems(problems)
     if out.resolve() in (problems.resolve(), programs.resolve()):
         raise UserError(f"--out {out} is a file to be read: name another file.")
-    done = read_verdicts(out)
-    left = {program.id for program in read_programs(read_records(programs), known, done)}  # every line is read
+    done = files.read_verdicts(out)
+    left = {program.id for program in files.read_programs(read_records(programs), known, done)}  # every line is read
     counts: Counter[str] = Counter()
-    with _open_verdicts(out, lambda: drop_verdicts(out, left)) as file, open_pool(workers, backend) as pool:
-        verdicts = pool.judge(read_programs(read_records(programs), known, done))
+    with _open_verdicts(out, left) as file, open_pool(workers, backend) as pool:
+        verdicts = pool.judge(files.read_programs(read_records(programs), known, done))
         for program, verdict in track(verdicts, "judging", len(left)):
-            file.write(format_verdict(program, verdict))
+            file.write(files.format_verdict(program, verdict))
             file.flush()
             counts[verdict.outcome] += 1
     return counts
 
 
-def _read_problems(path: Path) -> dict[str, JudgeProblem]:
+def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
     """The problems of a file by their id: in the judge's own form, or records of a data set."""
-    problems: dict[str, JudgeProblem] = {}
+    problems: dict[str, files.JudgeProblem] = {}
     for where, record in read_records(path):
         own = "problem_id" in record and "mode" in record
-        name, prepare = (read_judge_problem if own else read_exercise)(record, where)
+        name, prepare = (files.read_judge_problem if own else _read_exercise)(record, where)
         if name in problems:
             raise UserError(f"{where}: the problem {name!r} is there twice.")
-        problems[name] = JudgeProblem(prepare, digest_texts(json.dumps(record, sort_keys=True)))
+        problems[name] = files.JudgeProblem(prepare, files.digest_texts(json.dumps(record, sort_keys=True)))
     return problems
 
 
-def _open_verdicts(path: Path, prepare: Callable[[], None]) -> TextIO:
-    """The file, open to be added to; raises `UserError` where it cannot be written."""
+def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.PrepareProgram]:
+    """A record's id, and what makes an answer to it the program that is run. The record's fields say which data set it belongs
+    to. Raises `UserError` where no data set has such records."""
+    kind = next((kind for kind, forms in _RECORD_FIELDS.items() if any(form <= set(record) for form in forms)), None)
+    if kind is None:
+        raise UserError(
+            f"{where}: neither a problem in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
+            f"{', '.join(_RECORD_FIELDS)} (present: {', '.join(record)})."
+        )
+    exercise = TESTBEDS.parse({"kind": kind}).read_exercise(record, where)
+
+    def prepare(answer: str) -> tuple[str, ProgramTask]:
+        if exercise.unjudged:
+            return answer, ProgramTask("stdin", unjudged=f"the problem cannot be judged: {exercise.unjudged}")
+        return build_program(answer, exercise.tests)
+
+    return exercise.name, prepare
+
+
+def _open_verdicts(path: Path, left: set[str]) -> TextIO:
+    """The file, without the verdicts of what is left to judge, open to be added to. Raises `UserError` where it cannot be
+    written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        prepare()
+        files.drop_verdicts(path, left)
         return path.open("a", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error

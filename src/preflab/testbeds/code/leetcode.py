@@ -12,8 +12,7 @@ from preflab.testbeds.code.exercise import Exercise, explain_several, make_code_
 from preflab.testbeds.code.testbed import Code
 from preflab.testbeds.lines import read_text_field
 
-_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")
-"""What tests call when they take an answer in any order."""
+_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # what tests call when they take an answer in any order
 _NODES = ("ListNode", "TreeNode", "Node")
 
 
@@ -24,21 +23,14 @@ class LeetCode(Code):
     data: str = "newfacade/LeetCodeDataset"
 
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        prelude, test = read_text_field(record, "prompt", where), read_text_field(record, "test", where)
-        # `Solution().name`: a method of a fresh object
-        name = read_text_field(record, "entry_point", where).replace("()", "")
+        fields = ("prompt", "test", "entry_point", "query", "task_id", "completion")
+        prelude, test, name, query, problem, solution = (read_text_field(record, field, where) for field in fields)
         nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
-        task = ProgramTask(
-            "check", limits=self.make_limits(), prelude=prelude, functions={"candidate": name}, nodes=nodes
-        )
+        functions = {"candidate": name.replace("()", "")}  # `Solution().name`: a method of a fresh object
+        task = ProgramTask("check", limits=self.make_limits(), prelude=prelude, functions=functions, nodes=nodes)
         recipe = Recipe(task, prefix=prelude, function="Solution")
-        meta, query = record.get("meta") or {}, read_text_field(record, "query", where)
-        return Exercise(
-            name=read_text_field(record, "task_id", where),
-            statement=query,
-            recipe=recipe,
-            hidden=make_code_tests(split_checks(test, "check(candidate)"), recipe),
-            right=(read_text_field(record, "completion", where),),
-            level=str(record.get("difficulty") or meta.get("difficulty", "")).lower(),
-            unjudged="" if _ORDERLESS.search(test) else explain_several(query),
-        )
+        tests = make_code_tests(split_checks(test), recipe)
+        meta = record.get("meta") or {}
+        level = str(record.get("difficulty") or meta.get("difficulty", "")).lower()
+        unjudged = "" if _ORDERLESS.search(test) else explain_several(query)
+        return Exercise(problem, query, recipe, hidden=tests, right=(solution,), level=level, unjudged=unjudged)

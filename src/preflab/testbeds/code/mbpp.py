@@ -35,27 +35,16 @@ class MBPP(Code):
         imports, classes = _read_prelude(code)
         names = _find_unknown_names([setup, *tests], imports)
         nodes = tuple(name for name in names if name in classes)
-        functions = tuple(name for name in names if name not in classes)
+        functions = {name: name for name in names if name not in classes}
         if not functions:
             raise UserError(f"{where}: no assertion calls a function of the program.")
-        task = ProgramTask(
-            "check",
-            limits=self.make_limits(),
-            prelude=imports,
-            functions={name: name for name in functions},
-            nodes=nodes,
-        )
-        recipe = Recipe(task, function=functions[0])
+        task = ProgramTask("check", limits=self.make_limits(), prelude=imports, functions=functions, nodes=nodes)
+        recipe = Recipe(task, function=next(iter(functions)))
         asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
         public = tests[: self.public_first or len(record["test_list"])]
-        return Exercise(
-            name=f"mbpp/{number}",
-            statement=_STATEMENT.format(read_text_field(record, "text", where), "\n".join(public)),
-            recipe=recipe,
-            hidden=make_code_tests(asserted, recipe),
-            right=(code,),
-            split=_official_split(number),
-        )
+        statement = _STATEMENT.format(read_text_field(record, "text", where), "\n".join(public))
+        tests, split = make_code_tests(asserted, recipe), _official_split(number)
+        return Exercise(f"mbpp/{number}", statement, recipe, hidden=tests, right=(code,), split=split)
 
 
 def _official_split(number: int) -> Split:
@@ -71,10 +60,8 @@ def _read_prelude(code: str) -> tuple[str, set[str]]:
 
 def _find_unknown_names(sources: Sequence[str], imports: str) -> tuple[str, ...]:
     """The names that the sources use and that neither they, the imports nor Python define: those of the program."""
-    known = set(dir(builtins))
-    known |= {
-        alias.asname or alias.name for node in ast.walk(ast.parse(imports)) for alias in getattr(node, "names", [])
-    }
+    aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
+    known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)}
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
     known |= {node.id for node in used if isinstance(node.ctx, ast.Store)}
     return tuple(dict.fromkeys(node.id for node in used if node.id not in known))

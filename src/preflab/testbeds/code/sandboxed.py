@@ -25,12 +25,14 @@ class Sandboxed(TestbedSpec):
     backend: str = "bubblewrap"
     every: bool = False
 
-    def make_limits(self, seconds: float | None = None, memory_mb: int | None = None) -> Limits:
-        """The limits of a test. A problem may state another time, and more memory."""
+    @property
+    def language(self) -> str:
+        return "python"
+
+    def make_limits(self, seconds: float = 0.0, memory_mb: int = 0) -> Limits:
+        """The limits of a test. A problem may state another time, and more memory; 0 where it does not."""
         seconds = (seconds or self.time_limit_s) * measure_machine_factor()
-        return Limits(
-            cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb or 0)
-        )
+        return Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb))
 
     def list_caveats(self) -> list[str]:
         """What every report on these programs must say."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,12 @@ from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.dialogues import DialogueRow, Dialogues
 from preflab.testbeds.hub import check_on_hub, list_hub_splits, load_hub_records
 from preflab.testbeds.lines import check_text, read_records
-from preflab.testbeds.provenance import place_key
+from preflab.testbeds.provenance import place_key, place_split
 from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split that the name of a record's file states, the place of the record (file and line), and the record."""
-_SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
 class Code(Sandboxed):
@@ -56,10 +55,6 @@ class Code(Sandboxed):
         return self
 
     @property
-    def language(self) -> str:
-        return "python"
-
-    @property
     def title(self) -> str:
         """The tag of the data set's own class."""
         return str(type(self).model_fields["kind"].default)
@@ -85,8 +80,7 @@ class Code(Sandboxed):
         """The problems, with public tests as the spec asks for them. Their split is the one that the data state, else train."""
         for split, where, record in self.read_raw_records():
             exercise = self.read_exercise(record, where).with_public(self.public_first)
-            hidden = exercise.hidden[: self.max_tests]
-            yield replace(exercise, split=exercise.split or split or "train", hidden=hidden)
+            yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
 
     def read_raw_records(self) -> Iterator[RawRecord]:
         """The raw records of the file, the folder or the hub. Raises `UserError` where there are none."""
@@ -109,18 +103,11 @@ class Code(Sandboxed):
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
         """The records of every file of JSON lines in a folder."""
-        files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
+        files = sorted(file for file in path.iterdir() if file.name.endswith((".jsonl", ".jsonl.gz")))
         if not files:
             raise UserError(f"{path} holds no file of JSON lines (.jsonl, .jsonl.gz).")
         for file in files:
             yield from read_split_file(file)
-
-    def choose_split(self, name: str, present: Set[str | None]) -> Split:
-        """The split that a training problem goes to: one that the data lack, by its share, or else train. `present`: the splits
-        that the data have."""
-        at = place_key(name, "part")
-        split: Split = "test" if at < self.test else "validation" if at < self.test + self.validation else "train"
-        return "train" if split in present else split
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
@@ -134,18 +121,18 @@ class Code(Sandboxed):
             else:
                 kept += one_of_several
                 rows[exercise.split or "train"] += self.make_rows(exercise)
-        present: set[str | None] = {split for split in SPLITS if rows[split]}
+        present = {split for split in SPLITS if rows[split]}
         train, rows["train"] = rows["train"], []
-        for row in train:
-            rows[self.choose_split(row.prompt.id, present)].append(row)
+        for row in train:  # a split that the data lack takes its share
+            split = place_split(row.prompt.id, self.validation, self.test)
+            rows["train" if split in present else split].append(row)
         notes = self.write_notes(dropped, kept)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
         for split_rows in rows.values():  # data come in the order of their levels, and the first few must stand for all
             split_rows.sort(key=lambda row: place_key(row.prompt.id, "order"))
         examples = _choose_examples(rows["train"], self.shots)
-        for split in SPLITS:
-            rows[split] = [_prepend_examples(examples, row) for row in rows[split]]
+        rows = {split: [_prepend_examples(examples, row) for row in rows[split]] for split in SPLITS}
         with self.open_judge() as judge:
             yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
@@ -162,25 +149,24 @@ class Code(Sandboxed):
     def write_notes(self, dropped: Counter[str], kept: int) -> list[str]:
         """What every report on these data must say. `dropped`: how many problems were left out, by reason; `kept`: how many
         problems with several right answers were not."""
-        notes = [
-            f"{self.title}: {_count_problems(count)} left out because {why}." for why, count in dropped.most_common()
-        ]
+        title = self.title
+        notes = [f"{title}: {_count_problems(count)} left out because {why}." for why, count in dropped.most_common()]
         notes += self.list_caveats()
         if kept:
             notes.append(
-                f"{self.title}: {_count_problems(kept)} with several right answers judged by the one that is there."
+                f"{title}: {_count_problems(kept)} with several right answers judged by the one that is there."
             )
         if self.public_first:
-            notes.append(f"{self.title}: where no test was public, the first {self.public_first} counted as public.")
+            notes.append(f"{title}: where no test was public, the first {self.public_first} counted as public.")
         if self.max_tests:
-            notes.append(f"{self.title}: of a problem's hidden tests the first {self.max_tests} decide.")
+            notes.append(f"{title}: of a problem's hidden tests the first {self.max_tests} decide.")
         return notes
 
 
 def _check_exercise(exercise: Exercise, where: str) -> None:
     """Raises `UserError` where a test or a program is not text that can be judged."""
     printed = exercise.recipe.task.mode == "stdin"
-    for test in (*exercise.public, *exercise.hidden):
+    for test in exercise.tests:
         if printed and not (isinstance(test.input, str) and isinstance(test.output, str)):
             raise UserError(
                 f"{where}: input and output of a test must be text, and are {test.input!r}, {test.output!r}."
@@ -204,24 +190,18 @@ def read_split_file(path: Path) -> Iterator[RawRecord]:
         yield split, where, record
 
 
-def _choose_examples(rows: Sequence[DialogueRow], count: int) -> list[DialogueRow]:
-    """The `count` solved problems with the fewest characters; raises `UserError` where there are fewer."""
-    solved = {row.prompt.id: row for row in reversed(rows) if row.answer is not None}
+def _choose_examples(rows: Sequence[DialogueRow], count: int) -> dict[str, tuple[Turn, ...]]:
+    """The `count` solved problems with the fewest characters, as dialogues; raises `UserError` where there are fewer."""
+    solved: dict[str, tuple[Turn, ...]] = {}
+    for row in reversed(rows):
+        if row.answer is not None:
+            solved[row.prompt.id] = (*row.prompt.turns, Turn("assistant", row.answer.text))
     if len(solved) < count:
         raise UserError(f"`shots`: this asks for {count} solved training problems, and there are {len(solved)}.")
-    return sorted(solved.values(), key=_count_characters)[:count]
+    return dict(sorted(solved.items(), key=lambda item: sum(len(turn.content) for turn in item[1]))[:count])
 
 
-def _prepend_examples(examples: Sequence[DialogueRow], row: DialogueRow) -> DialogueRow:
+def _prepend_examples(examples: Mapping[str, Sequence[Turn]], row: DialogueRow) -> DialogueRow:
     """The row with the examples before its statement; a problem is not its own example."""
-    turns = [
-        turn
-        for example in examples
-        if example.prompt.id != row.prompt.id and example.answer is not None
-        for turn in (*example.prompt.turns, Turn("assistant", example.answer.text))
-    ]
+    turns = [turn for name, dialogue in examples.items() if name != row.prompt.id for turn in dialogue]
     return replace(row, prompt=replace(row.prompt, turns=(*turns, *row.prompt.turns))) if turns else row
-
-
-def _count_characters(row: DialogueRow) -> int:
-    return len(row.prompt.turns[-1].content) + len(row.answer.text if row.answer else "")

@@ -16,11 +16,10 @@ from preflab.errors import UserError
 from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Program, open_pool
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
-from preflab.testbeds.code.judge_file import Track, show_nothing
+from preflab.testbeds.code.judge_file import Track
 from preflab.testbeds.code.testbed import Code
 
-OutcomeByName = dict[str, str]
-"""The outcomes of programs, which are named `problem#number`."""
+OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `problem#number`
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,7 @@ class Verification:
 
 
 def verify_testbed(
-    testbed: Code,
-    *,
-    programs: int = 1,
-    reasons: Mapping[str, str] | None = None,
-    compare: bool = False,
-    workers: int = 0,
-    backend: str = "bubblewrap",
-    track: Track = show_nothing,
+    testbed: Code, *, programs: int, reasons: Mapping[str, str], compare: bool, workers: int, backend: str, track: Track
 ) -> Verification:
     """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
     programs again without walls. Raises `UserError` where the data cannot be read."""
@@ -80,7 +72,7 @@ def verify_testbed(
     for name, outcome in right.items():
         if outcome != "passed":
             problem = name.rpartition("#")[0]
-            exceptions[name] = outcome, (reasons or {}).get(problem) or explain_failure(problems[problem], outcome)
+            exceptions[name] = outcome, reasons.get(problem) or explain_failure(problems[problem], outcome)
     return Verification(exercises, right, wrong, bare, exceptions)
 
 
@@ -101,20 +93,14 @@ def read_reasons(path: Path) -> dict[str, str]:
 
 
 def judge_programs(
-    exercises: Sequence[Exercise],
-    kind: Literal["right", "wrong"],
-    count: int,
-    workers: int,
-    backend: str,
-    track: Track,
+    exercises: Sequence[Exercise], kind: Literal["right", "wrong"], count: int, workers: int, backend: str, track: Track
 ) -> OutcomeByName:
     """The outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
     programs: list[Program] = []
     for each in exercises:
-        tests = (*each.public, *each.hidden)
         texts = each.right if kind == "right" else each.wrong
-        for number, text in enumerate(texts[:count] if tests else ()):
-            programs.append(Program(f"{each.name}#{number}", *build_program(text, tests)))
+        for number, text in enumerate(texts[:count] if each.tests else ()):
+            programs.append(Program(f"{each.name}#{number}", *build_program(text, each.tests)))
     with open_pool(workers, backend) as pool:
         verdicts = track(pool.judge(programs), kind, len(programs))
         outcomes = {program.id: verdict.outcome for program, verdict in verdicts}

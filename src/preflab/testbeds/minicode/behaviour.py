@@ -11,34 +11,22 @@ import random
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from preflab.testbeds.minicode.language import (
-    OPERATORS,
-    MinicodeStep,
-    MinicodeValue,
-    RuntimeFault,
-    apply_step,
-    compile_program,
-)
+from preflab.testbeds.minicode import language
+from preflab.testbeds.minicode.language import OPERATORS, MinicodeValue
 from preflab.types import Split
 
 MinicodeProgram = tuple[str, ...]  # step texts: ("keep even", "sum")
 Behaviour = tuple[MinicodeValue | None, ...]  # one value a probe, None where the program has no value
 
-_COUNTS = range(1, 5)
 _NUMBERS = {
-    "add": range(1, 6),
-    "sub": range(1, 6),
-    "mul": range(2, 5),
-    "div": range(2, 5),
+    **dict.fromkeys(("add", "sub"), range(1, 6)),
+    **dict.fromkeys(("mul", "div"), range(2, 5)),
     "mod": range(2, 6),
     "cap": range(7),
     "floor": range(-3, 4),
-    "take": _COUNTS,
-    "drop": _COUNTS,
-    "tail": _COUNTS,
-    "rotate": _COUNTS,
+    **dict.fromkeys(("take", "drop", "tail", "rotate"), range(1, 5)),
 }
-_THRESHOLDS = range(-3, 5)
+OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
 
 
 def make_stream(seed: int, *names: object) -> random.Random:
@@ -57,7 +45,7 @@ PROBES = tuple(draw_integers(make_stream(0, "probes", index), index % 8 + 1) for
 
 def _list_arguments(operator: str) -> list[str]:
     if OPERATORS[operator].argument == "condition":
-        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in _THRESHOLDS)]
+        return ["even", "odd", *(f"{sign} {number}" for sign in "><" for number in range(-3, 5))]
     return [str(number) for number in _NUMBERS.get(operator, ())]
 
 
@@ -68,20 +56,16 @@ STEPS: dict[str, list[str]] = {
 
 
 @cache
-def compile_step(text: str) -> MinicodeStep:
-    """Compiles a step text."""
-    return compile_program(text)[0]
+def _compile_step(text: str) -> language.MinicodeStep:
+    return language.compile_program(text)[0]
 
 
 def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> MinicodeValue | None:
     """The program's value on an input; None where it has no value."""
     try:
-        for text in program:
-            operator, argument = compile_step(text)
-            value = apply_step(operator, argument, value)
-    except RuntimeFault:
+        return language.run_program(map(_compile_step, program), value)
+    except language.RuntimeFault:
         return None
-    return value
 
 
 def find_behaviour(program: MinicodeProgram) -> Behaviour:
@@ -95,9 +79,7 @@ def assign_split(values: Behaviour) -> Split:
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 
 
-def agrees_on(
-    program: MinicodeProgram, inputs: Sequence[MinicodeValue], values: Sequence[MinicodeValue | None]
-) -> bool:
+def agrees_on(program: MinicodeProgram, inputs: Sequence[MinicodeValue], values: Behaviour) -> bool:
     """Whether the program has these values on these inputs (stops at the first difference)."""
     return all(evaluate_program(program, case) == value for case, value in zip(inputs, values, strict=True))
 
@@ -123,13 +105,10 @@ def _list_slips(text: str) -> tuple[str, ...]:
         for other in OPERATORS.values()
         if other is not operator and (other.shape, other.argument) == (operator.shape, operator.argument)
     ]
-    if words and words[0] in _OPPOSITE:
-        texts.append(" ".join((name, _OPPOSITE[words[0]], *words[1:])))
-    if words and words[-1] not in _OPPOSITE:
-        least = {"count": 0, "divisor": 1}.get(operator.argument, -99)
+    if words and words[0] in OPPOSITES:
+        texts.append(" ".join((name, OPPOSITES[words[0]], *words[1:])))
+    if words and words[-1] not in OPPOSITES:
+        least = language.LEAST.get(operator.argument, -99)
         near = [int(words[-1]) + change for change in (-1, 1)]
         texts += [" ".join((name, *words[:-1], str(number))) for number in near if number >= least]
     return tuple(texts)
-
-
-_OPPOSITE = {"even": "odd", "odd": "even", ">": "<", "<": ">"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from preflab.testbeds.minicode.behaviour import MinicodeProgram, list_near_misses, make_stream
+from preflab.testbeds.minicode.behaviour import OPPOSITES, MinicodeProgram, list_near_misses, make_stream
 from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.types import Completion
 
@@ -20,10 +20,8 @@ def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed
     """One program a task. Exactly `wrong_share` of them (rounded) are wrong, at random places."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
-    return [
-        write_wrong_answer(rng, task) if index in wrong else write_right_answer(rng, task)
-        for index, task in enumerate(tasks)
-    ]
+    writers = [write_wrong_answer if index in wrong else write_right_answer for index in range(len(tasks))]
+    return [write(rng, task) for write, task in zip(writers, tasks, strict=True)]
 
 
 def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tuple[Completion, Completion]]:
@@ -51,10 +49,9 @@ def reword_step(text: str) -> MinicodeProgram:
     match text.split():
         case ["keep" | "reject" as name, "even" | "odd" as parity]:
             return (f"{_OTHER[name]} {_OTHER[parity]}",)
-        case ["keep" | "reject" as name, ">" as sign, number]:
-            return (f"{_OTHER[name]} {_OTHER[sign]} {int(number) + 1}",)
-        case ["keep" | "reject" as name, "<" as sign, number]:
-            return (f"{_OTHER[name]} {_OTHER[sign]} {int(number) - 1}",)
+        case ["keep" | "reject" as name, ">" | "<" as sign, number]:
+            bound = int(number) + (1 if sign == ">" else -1)
+            return (f"{_OTHER[name]} {_OTHER[sign]} {bound}",)
         case ["add" | "sub" as name, number]:
             return (f"{_OTHER[name]} {-int(number)}",)
         case ["count", *condition]:
@@ -63,16 +60,7 @@ def reword_step(text: str) -> MinicodeProgram:
             return _WRITTEN.get(text, (text,))
 
 
-_OTHER = {
-    "keep": "reject",
-    "reject": "keep",
-    "even": "odd",
-    "odd": "even",
-    ">": "<",
-    "<": ">",
-    "add": "sub",
-    "sub": "add",
-}
+_OTHER = {**OPPOSITES, "keep": "reject", "reject": "keep", "add": "sub", "sub": "add"}
 _WRITTEN: dict[str, MinicodeProgram] = {
     "neg": ("mul -1",),
     "down": ("sort", "reverse"),

@@ -6,16 +6,18 @@ holds everything about an operator: its name, its meaning, and the phrases by wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 MinicodeValue = int | tuple[int, ...]
+ArgumentKind = Literal["", "number", "count", "divisor", "condition"]
 
 MAX_STEPS = 16  # of a program
 MAX_VALUE = 9999  # of an integer in absolute value, at any moment
 
+LEAST = {"number": -99, "count": 0, "divisor": 1}  # of an argument
 INTEGERS = {str(number): number for number in range(-99, 100)}
 
 
@@ -37,7 +39,7 @@ class Operator:
 
     name: str
     shape: Literal["each", "list", "fold"]
-    argument: Literal["", "number", "count", "divisor", "condition"]
+    argument: ArgumentKind
     apply: Callable[[Any, Any], Any]
     phrases: tuple[str, ...]
     vague: str = ""
@@ -83,7 +85,7 @@ OPERATORS = {
     )
 }
 
-CONDITIONS: dict[str, Callable[[int], Callable[[int], bool]]] = {
+CONDITIONS: dict[str, Callable[[Any], Callable[[int], bool]]] = {
     "even": lambda _: lambda x: x % 2 == 0,
     "odd": lambda _: lambda x: x % 2 == 1,
     ">": lambda k: lambda x: x > k,
@@ -115,36 +117,27 @@ def _compile_words(words: Sequence[str]) -> MinicodeStep:
     operator = OPERATORS.get(words[0])
     if operator is None:
         raise CompileError(f"no operator is called {words[0][:20]!r}")
-    rest = list(words[1:])
-    if operator.argument == "condition":
-        return operator, _take_condition(operator.name, rest)
-    if operator.argument == "":
-        return operator, _take_nothing(operator.name, rest)
-    return operator, _take_number(operator.name, rest, {"number": -99, "count": 0, "divisor": 1}[operator.argument])
+    return operator, _compile_argument(operator.name, operator.argument, words[1:])
 
 
-def _take_nothing(name: str, words: list[str]) -> None:
-    if words:
-        raise CompileError(f"{name} takes no argument")
-
-
-def _take_number(name: str, words: list[str], least: int) -> int:
+def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> Any:
+    """The argument that stands behind a name. A condition is a name with an argument of its own."""
+    if kind == "":
+        if words:
+            raise CompileError(f"{name} takes no argument")
+        return None
+    if kind == "condition":
+        if not words or words[0] not in CONDITIONS:
+            raise CompileError(f"{name} takes a condition: {', '.join(CONDITIONS)}")
+        own_kind = "number" if words[0] in COMPARISONS else ""
+        return CONDITIONS[words[0]](_compile_argument(f"{name} {words[0]}", own_kind, words[1:]))
     number = INTEGERS.get(words[0]) if len(words) == 1 else None
-    if number is None or number < least:
-        raise CompileError(f"{name} takes one number from {least} to 99")
+    if number is None or number < LEAST[kind]:
+        raise CompileError(f"{name} takes one number from {LEAST[kind]} to 99")
     return number
 
 
-def _take_condition(name: str, words: list[str]) -> Callable[[int], bool]:
-    if not words or words[0] not in CONDITIONS:
-        raise CompileError(f"{name} takes a condition: {', '.join(CONDITIONS)}")
-    if words[0] in COMPARISONS:
-        return CONDITIONS[words[0]](_take_number(f"{name} {words[0]}", words[1:], -99))
-    _take_nothing(f"{name} {words[0]}", words[1:])
-    return CONDITIONS[words[0]](0)
-
-
-def run_program(program: Sequence[MinicodeStep], value: MinicodeValue) -> MinicodeValue:
+def run_program(program: Iterable[MinicodeStep], value: MinicodeValue) -> MinicodeValue:
     """The value of a program on an input. Raises `RuntimeFault` where it has no value."""
     for operator, argument in program:
         value = apply_step(operator, argument, value)
@@ -156,28 +149,19 @@ def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> Minic
     if isinstance(value, int):
         if operator.shape != "each":
             raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
-        return _check_bound(operator.apply(value, argument))
-    if operator.shape == "each":
-        function = operator.apply
-        return _check_bounds([function(item, argument) for item in value])
-    if operator.shape == "list":
-        return _check_bounds(operator.apply(value, argument))
-    if not value and not operator.empty:
+    elif not value and not operator.empty:
         raise RuntimeFault(f"{operator.name} of an empty list")
-    return _check_bound(operator.apply(value, argument))
+    elif operator.shape == "each":
+        return _check_bounds(tuple([operator.apply(item, argument) for item in value]))
+    return _check_bounds(operator.apply(value, argument))
 
 
-def _check_bound(number: int) -> int:
-    """Returns the number. Raises `RuntimeFault` beyond `MAX_VALUE`."""
-    if -MAX_VALUE <= number <= MAX_VALUE:
-        return number
-    raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
-
-
-def _check_bounds(items: Sequence[int]) -> tuple[int, ...]:
-    if items and (max(items) > MAX_VALUE or min(items) < -MAX_VALUE):
+def _check_bounds(value: MinicodeValue) -> MinicodeValue:
+    """Returns the value. Raises `RuntimeFault` beyond `MAX_VALUE`."""
+    largest = abs(value) if isinstance(value, int) else max(map(abs, value), default=0)
+    if largest > MAX_VALUE:
         raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
-    return tuple(items)
+    return value
 
 
 def _collect_words() -> tuple[str, ...]:

@@ -13,19 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
 
-from preflab.testbeds.minicode.behaviour import (
-    PROBES,
-    STEPS,
-    Behaviour,
-    MinicodeProgram,
-    agrees_on,
-    assign_split,
-    draw_integers,
-    evaluate_program,
-    find_behaviour,
-    list_near_misses,
-    make_stream,
-)
+from preflab.testbeds.minicode import behaviour
+from preflab.testbeds.minicode.behaviour import PROBES, STEPS, MinicodeProgram, evaluate_program, list_near_misses
 from preflab.testbeds.minicode.language import COMPARISONS, OPERATORS, MinicodeValue
 from preflab.types import Problem, Split, Test, Turn
 
@@ -43,27 +32,20 @@ class MinicodeTask:
     target: MinicodeProgram
 
 
-@dataclass(frozen=True, slots=True)
-class Phrasing:
-    """How statements are worded: the shares of steps named vaguely and of statements inside out."""
-
-    vague: float
-    inverted: float
-
-
 @lru_cache(maxsize=8)
-def make_tasks(seed: int, split: Split, count: int, phrasing: Phrasing) -> tuple[MinicodeTask, ...]:
-    """The first `count` tasks of a split, levels in turn. No two tasks, in any split, have the same behaviour."""
-    rng = make_stream(seed, split)
+def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: float) -> tuple[MinicodeTask, ...]:
+    """The first `count` tasks of a split, levels in turn. No two tasks, in any split, have the same behaviour. `vague`,
+    `inverted`: the shares of steps that statements name vaguely, and of statements inside out."""
+    rng = behaviour.make_stream(seed, split)
     tasks: list[MinicodeTask] = []
-    behaviours: set[Behaviour] = set()
+    behaviours: set[behaviour.Behaviour] = set()
     while len(tasks) < count:
         level = list(LEVELS)[len(tasks) % len(LEVELS)]
         target = _draw_target(rng, LEVELS[level])
-        values = find_behaviour(target)
-        if values in behaviours or assign_split(values) != split or not _is_interesting(target, values):
+        values = behaviour.find_behaviour(target)
+        if values in behaviours or behaviour.assign_split(values) != split or not _is_interesting(target, values):
             continue
-        problem = _make_problem(rng, target, f"{split}-{len(tasks):05d}", level, phrasing)
+        problem = _make_problem(rng, target, f"{split}-{len(tasks):05d}", level, vague, inverted)
         if problem is not None:
             behaviours.add(values)
             tasks.append(MinicodeTask(problem, target))
@@ -78,13 +60,13 @@ def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
     return tuple([rng.choice(STEPS[name]) for name in names])
 
 
-def _is_interesting(target: MinicodeProgram, values: Behaviour) -> bool:
+def _is_interesting(target: MinicodeProgram, values: behaviour.Behaviour) -> bool:
     """Whether a target is defined and small on most probes, is neither constant nor the identity, and needs all its steps."""
     small = [value for value in values if _is_small(value)]
-    if len(small) < len(PROBES) * 3 // 4 or len(set(small)) < 4 or agrees_on(target, PROBES, PROBES):
+    if len(small) < len(PROBES) * 3 // 4 or len(set(small)) < 4 or values == PROBES:
         return False
     shorter = (target[:index] + target[index + 1 :] for index in range(len(target)))
-    return not any(agrees_on(program, PROBES, values) for program in shorter)
+    return not any(behaviour.agrees_on(program, PROBES, values) for program in shorter)
 
 
 def _is_small(value: MinicodeValue | None) -> bool:
@@ -94,15 +76,14 @@ def _is_small(value: MinicodeValue | None) -> bool:
 
 
 def _make_problem(
-    rng: random.Random, target: MinicodeProgram, name: str, level: str, phrasing: Phrasing
+    rng: random.Random, target: MinicodeProgram, name: str, level: str, vague: float, inverted: float
 ) -> Problem | None:
     """A problem for a target; None where there are too few tests, or where they do not decide what the statement means."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None
-    phrases = [_choose_phrase(rng, text, phrasing.vague) for text in target]
-    inverted = rng.random() < phrasing.inverted
-    words = " of ".join(reversed(phrases)) if inverted else " then ".join(phrases)
+    phrases = [_choose_phrase(rng, text, vague) for text in target]
+    words = " of ".join(reversed(phrases)) if rng.random() < inverted else " then ".join(phrases)
     others = [program for program in list_readings(phrases, target) if not passes_tests(program, hidden)]
     for _ in range(10):
         public = _draw_public_tests(rng, target)
@@ -121,12 +102,11 @@ def list_phrases(text: str) -> tuple[list[str], str]:
     """The phrases that state a step in full, and the vague one ('' when there is none)."""
     name, *words = text.split()
     operator = OPERATORS[name]
+    argument, loose = " ".join(words), operator.vague
     if words and words[0] in COMPARISONS:
-        full, loose = COMPARISONS[words[0]]
-        argument = full.format(words[1])
-        return [phrase.format(argument) for phrase in operator.phrases], operator.phrases[0].format(loose)
-    argument = " ".join(words)
-    return [phrase.format(argument) for phrase in operator.phrases], operator.vague
+        full, vague = COMPARISONS[words[0]]
+        argument, loose = full.format(words[1]), operator.phrases[0].format(vague)
+    return [phrase.format(argument) for phrase in operator.phrases], loose
 
 
 def _collect_vague_steps() -> dict[str, list[str]]:
@@ -154,7 +134,7 @@ def passes_tests(program: MinicodeProgram, tests: Sequence[Test]) -> bool:
 
 def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: int) -> Iterator[Test]:
     for _ in range(16):
-        case = draw_integers(rng, rng.randrange(least, most + 1))
+        case = behaviour.draw_integers(rng, rng.randrange(least, most + 1))
         value = evaluate_program(target, case)
         if value is not None and _is_small(value):
             yield Test(case, value)

@@ -7,12 +7,12 @@ of the suite checks this); elsewhere it may have a value where minicode has none
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from preflab.testbeds.minicode.language import OPERATORS
 
 OPENING = "def f ( x ) : "
-_EACH: Mapping[str, str] = {
+_VALUES: Mapping[str, str] = {
     "add": "{i} + {k}",
     "sub": "{i} - {k}",
     "mul": "{i} * {k}",
@@ -23,8 +23,6 @@ _EACH: Mapping[str, str] = {
     "abs": "abs ( {i} )",
     "neg": "- {i}",
     "square": "{i} * {i}",
-}
-_WHOLE: Mapping[str, str] = {
     "sort": "sorted ( x )",
     "down": "sorted ( x ) [ : : -1 ]",
     "reverse": "x [ : : -1 ]",
@@ -47,14 +45,8 @@ _WHOLE: Mapping[str, str] = {
     "last": "x [ -1 ]",
 }
 _CONDITIONS: Mapping[str, str] = {"even": "i % 2 == 0", "odd": "i % 2 == 1", ">": "i > {k}", "<": "i < {k}"}
-PYTHON_WORDS = tuple(
-    dict.fromkeys(
-        word
-        for text in (OPENING, "x = ; return [ for i in x ]", *_EACH.values(), *_WHOLE.values(), *_CONDITIONS.values())
-        for word in text.split()
-        if "{" not in word
-    )
-)
+_TEXTS = (OPENING, "x = ; return [ for i in x ]", *_VALUES.values(), *_CONDITIONS.values())
+PYTHON_WORDS = tuple(dict.fromkeys(word for text in _TEXTS for word in text.split() if "{" not in word))
 """Every word of such programs that is not an integer."""
 
 
@@ -65,14 +57,9 @@ def translate_program(program: str) -> str:
     for text in program.split(" | "):
         name, *words = text.split()
         operator = OPERATORS[name]
-        if operator.shape == "each":
-            value = _EACH[name].format(i="x" if alone else "i", k=words[-1] if words else "")
-            steps.append(f"x = {value}" if alone else f"x = [ {value} for i in x ]")
-        else:
-            steps.append(f"x = {_WHOLE[name].format(k=words[-1] if words else '', c=_translate_condition(words))}")
-            alone = alone or operator.shape == "fold"
+        number = words[-1] if words else ""
+        condition = _CONDITIONS[words[0]].format(k=number) if operator.argument == "condition" else ""
+        value = _VALUES[name].format(i="x" if alone else "i", k=number, c=condition)
+        steps.append(f"x = [ {value} for i in x ]" if operator.shape == "each" and not alone else f"x = {value}")
+        alone = alone or operator.shape == "fold"
     return " ; ".join([*steps, "return x"])
-
-
-def _translate_condition(words: Sequence[str]) -> str:
-    return _CONDITIONS[words[0]].format(k=words[-1]) if words and words[0] in _CONDITIONS else ""

@@ -18,20 +18,10 @@ from preflab.fields import Share
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, TestbedSpec
-from preflab.testbeds.minicode import corpus
-from preflab.testbeds.minicode.language import (
-    MINICODE_WORDS,
-    CompileError,
-    MinicodeStep,
-    MinicodeValue,
-    RuntimeFault,
-    compile_program,
-    run_program,
-)
-from preflab.testbeds.minicode.problems import MinicodeTask, Phrasing, make_tasks
+from preflab.testbeds.minicode import corpus, language
+from preflab.testbeds.minicode.problems import MinicodeTask, make_tasks
 from preflab.types import Demonstration, Preference, Problem, Split, Test, Verdict
 
-_TrainSize = Annotated[int, Field(ge=1, le=6000)]  # two-step behaviours are few: 2,785 in train, 951, 939
 _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
@@ -41,7 +31,7 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: _TrainSize = 3000
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # two-step behaviours are few: 2,785 in train, 951, 939
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
@@ -94,12 +84,12 @@ class OpenMinicode(Testbed):
 
     def words(self) -> tuple[str, ...]:
         """Every word that statements and programs are made of: one token each for a model with a word vocabulary."""
-        return MINICODE_WORDS
+        return language.MINICODE_WORDS
 
     def _tasks(self, split: Split) -> tuple[MinicodeTask, ...]:
         spec = self._spec
         count = {"train": spec.train, "validation": spec.validation, "test": spec.test}[split]
-        return make_tasks(spec.seed, split, count, Phrasing(spec.vague_share, spec.inverted_share))
+        return make_tasks(spec.seed, split, count, spec.vague_share, spec.inverted_share)
 
     def _trainable(self, split: Split) -> tuple[MinicodeTask, ...]:
         if split == "test":
@@ -119,24 +109,24 @@ def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
             "A program was to be judged without tests. Outside train, hidden tests are with the evaluation only."
         )
     try:
-        program = compile_program(text)
-    except CompileError as error:
+        program = language.compile_program(text)
+    except language.CompileError as error:
         return Verdict("compile-error", (False,) * len(tests), {"error": str(error)})
     results = [_judge_test(program, test) for test in tests]
-    outcome, detail = next(((outcome, detail) for outcome, detail in results if outcome != "passed"), ("passed", {}))
+    outcome, detail = next((result for result in results if result[0] != "passed"), ("passed", {}))
     return Verdict(outcome, tuple(outcome == "passed" for outcome, _ in results), detail)
 
 
-def _judge_test(program: Sequence[MinicodeStep], test: Test) -> tuple[str, dict[str, Any]]:
+def _judge_test(program: Sequence[language.MinicodeStep], test: Test) -> tuple[str, dict[str, Any]]:
     expected = _to_value(test.output)
     detail = {"input": test.input, "expected": expected}
     try:
-        got = run_program(program, _to_value(test.input))
-    except RuntimeFault as fault:
+        got = language.run_program(program, _to_value(test.input))
+    except language.RuntimeFault as fault:
         return "runtime-error", {**detail, "error": str(fault)}
     return ("passed", {}) if got == expected else ("failed", {**detail, "got": got})
 
 
-def _to_value(data: Any) -> MinicodeValue:
+def _to_value(data: Any) -> language.MinicodeValue:
     """A value from a test's data: JSON has lists where values are tuples."""
     return data if isinstance(data, int) else tuple(data)

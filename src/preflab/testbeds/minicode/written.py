@@ -19,8 +19,7 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.testbeds.code.sandboxed import Sandboxed
 from preflab.testbeds.minicode.language import MINICODE_WORDS
-from preflab.testbeds.minicode.python import OPENING, translate_program
-from preflab.testbeds.minicode.python import PYTHON_WORDS as PYTHON
+from preflab.testbeds.minicode.python import OPENING, PYTHON_WORDS, translate_program
 from preflab.testbeds.minicode.testbed import Minicode, OpenMinicode
 from preflab.types import Completion, Demonstration, Preference, Problem, Split, Test
 
@@ -31,10 +30,6 @@ class MinicodePy(Sandboxed, Minicode):
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
     time_limit_s: Annotated[float, Field(gt=0)] = 1.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 128
-
-    @property
-    def language(self) -> str:
-        return "python"
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicodePy]:
@@ -55,14 +50,7 @@ class OpenMinicodePy(OpenMinicode):
         self._known: dict[int, Test] = {}  # each test stays the same object, which is how the judge recognises it
 
     def prompts(self, split: Split) -> list[Problem]:
-        return [
-            replace(
-                problem,
-                public_tests=self._to_calls(problem.public_tests),
-                hidden_tests=self._to_calls(problem.hidden_tests),
-            )
-            for problem in super().prompts(split)
-        ]
+        return [self._call_tests(problem) for problem in super().prompts(split)]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
         return {name: self._to_calls(tests) for name, tests in super().hidden_tests(split).items()}
@@ -71,13 +59,15 @@ class OpenMinicodePy(OpenMinicode):
         return [replace(each, completion=_to_python(each.completion)) for each in super().demonstrations(split)]
 
     def preferences(self, split: Split) -> list[Preference]:
-        return [
-            replace(each, chosen=_to_python(each.chosen), rejected=_to_python(each.rejected))
-            for each in super().preferences(split)
-        ]
+        pairs = super().preferences(split)
+        return [replace(each, chosen=_to_python(each.chosen), rejected=_to_python(each.rejected)) for each in pairs]
 
     def words(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*MINICODE_WORDS, *PYTHON)))
+        return tuple(dict.fromkeys((*MINICODE_WORDS, *PYTHON_WORDS)))
+
+    def _call_tests(self, problem: Problem) -> Problem:
+        public, hidden = self._to_calls(problem.public_tests), self._to_calls(problem.hidden_tests)
+        return replace(problem, public_tests=public, hidden_tests=hidden)
 
     def _to_calls(self, tests: Sequence[Test]) -> tuple[Test, ...]:
         return tuple(self._known.setdefault(id(test), _make_call_test(test, self._recipe)) for test in tests)
