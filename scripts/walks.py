@@ -214,7 +214,7 @@ WALKS = (
             train/loop.py: Run._write
             train/record.py: RunRecord.write_step
             train/files.py: Lines.write
-            train/loop.py: Run._keep, Run.checkpoint
+            train/loop.py: Run._keep
             train/checkpoint.py: write_checkpoint
             train/loop.py: Run._take_best
             arm/execute.py: save_product
