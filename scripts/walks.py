@@ -106,7 +106,6 @@ WALKS = (
         limits=Counts(stops=72, files=23, lines=2110, hops=56, climbs=34),
         visits="""
             methods/ppo.py: PPO.train
-            methods/shared/rollout.py: require_sampling
             methods/base.py: Parts.prompts
             testbeds/dialogues.py: Dialogues.prompts
             methods/ppo.py: open_critic
@@ -116,7 +115,7 @@ WALKS = (
             models/reference.py: Reference.__init__
             train/labels.py: Labels.share_of
             train/loop.py: Run.steps
-            methods/shared/rollout.py: take_prompts
+            methods/shared/rollout.py: draw_rollout, take_prompts
             train/labels.py: Labels.cap_prompts
             train/seeds.py: Seeds.take_exactly
             methods/shared/rollout.py: roll_out
@@ -214,7 +213,7 @@ WALKS = (
             train/loop.py: Run._write
             train/record.py: RunRecord.write_step
             train/files.py: Lines.write
-            train/loop.py: Run._keep, Run.checkpoint
+            train/loop.py: Run._keep
             train/checkpoint.py: write_checkpoint
             train/loop.py: Run._take_best
             arm/execute.py: save_product

@@ -18,7 +18,7 @@ from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.methods import METHODS
 from preflab.methods.shared import advantage
-from preflab.methods.shared.rollout import join_rollouts, share_without_variance
+from preflab.methods.shared.rollout import Rollout
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec, TinyShape
 from preflab.train.learner import Learner
@@ -136,8 +136,8 @@ def test_which_groups_tell_something() -> None:
     rollout is one group."""
     rollout = rolled([1, 1, 1, 2, 3, 3], group=2)
     assert rollout.differing().tolist() == [False, True, False]
-    assert share_without_variance(rollout) == pytest.approx(2 / 3)
-    assert (share_without_variance(rolled([1, 1])), share_without_variance(rolled([1, 2]))) == (1, 0)
+    assert rollout.share_without_variance() == pytest.approx(2 / 3)
+    assert [rolled(scores).share_without_variance() for scores in ([1, 1], [1, 2])] == [1, 0]
 
 
 def test_rollouts_are_joined_and_cut_by_their_groups() -> None:
@@ -149,7 +149,7 @@ def test_rollouts_are_joined_and_cut_by_their_groups() -> None:
         steps = rollout.batch.completion_ids.shape
         kept = KeptTokens(torch.ones(*steps, width, dtype=torch.int32), torch.full(steps, width))
         object.__setattr__(rollout.samples, "kept", kept)
-    whole = join_rollouts([first, second])
+    whole = Rollout.join([first, second])
     assert whole.batch.prompt_ids.tolist() == [[1, 2, 3], [1, 2, 3], [0, 0, 4], [0, 0, 4], [0, 0, 2], [0, 0, 2]]
     assert whole.batch.completion_ids.tolist()[4:] == [[1, 2, 3, 4], [5, 0, 0, 0]]
     assert whole.samples.kept is not None and whole.samples.kept.ids.shape == (6, 4, 3)

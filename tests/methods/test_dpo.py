@@ -64,7 +64,7 @@ def test_terms_to_the_bit(tmp_path: Path) -> None:
     policy = untrained()
     toy = Toy()
     with opened(tmp_path, policy, token_budget=10_000) as parts:
-        data = add_reference(parts, policy, pairs_of(policy, toy))
+        data = add_reference(parts, pairs_of(policy, toy))
     order = sorted(range(8), key=lambda row: -int(data.chosen.lengths[row]))
     assert order == list(range(8))  # one length: the reference saw these rows in this order
     with torch.no_grad():
@@ -214,7 +214,7 @@ def test_beta_multiplies_the_gradient(tmp_path: Path) -> None:
     policy = untrained()
     toy = Toy()
     with opened(tmp_path, policy) as parts:
-        data = add_reference(parts, policy, pairs_of(policy, toy))
+        data = add_reference(parts, pairs_of(policy, toy))
     norms = []
     for beta in (0.1, 0.2):
         policy.model.zero_grad()

@@ -80,13 +80,13 @@ def test_reference_point_by_hand(tmp_path: Path) -> None:
     policy = untrained()
     partners = [*range(1, 8), 0, *range(9, 16), 8]
     with opened(tmp_path, policy) as parts:
-        others = add_answers_reference(parts, policy, mismatch(labelled(policy), partners, context=policy.context))
+        others = add_answers_reference(parts, mismatch(labelled(policy), partners, context=policy.context))
         with torch.no_grad():
             before = forward.sequence_logprobs(policy.model, others.batch)
             for parameter in policy.model.parameters():
                 parameter.mul_(1.1)
             after = forward.sequence_logprobs(policy.model, others.batch)
-        ratios = log_ratios(parts, policy, others)
+        ratios = log_ratios(parts, others)
     torch.testing.assert_close(ratios, after - before, atol=1e-4, rtol=1e-4)
     assert float(kto_reference_point(ratios)) == pytest.approx(max(0.0, float((after - before).mean())), abs=1e-4)
     words = [answer.text for answer in policy.completions(others.batch)]

@@ -136,7 +136,7 @@ def test_drawn_from_the_policy(tmp_path: Path) -> None:
     draw = PairDraw(samples=3, rule="best-worst", decoding=SHORT)
     prompts = toy.prompts("train")[:4]
     with opened(tmp_path, policy, reward=Spy(lambda text: float(len(text)))) as parts:
-        first, again, other = (draw_pairs(draw, parts, policy, prompts, name=name) for name in ("a", "a", "b"))
+        first, again, other = (draw_pairs(draw, parts, prompts, name=name) for name in ("a", "a", "b"))
     assert prompt_ids[0] == [prompt.id for prompt in prompts for _ in range(3)]
     assert first and first == again != other
     assert all(len(pair.chosen.text) > len(pair.rejected.text) for pair in first)
@@ -150,13 +150,13 @@ def test_fill_is_read_only_where_it_can_matter(tmp_path: Path) -> None:
     toy = Toy()
     draw = PairDraw(samples=2, rule="all", right=1.0, decoding=SHORT)
     with opened(tmp_path, policy, reward=Scored(lambda text: float(text in COLOURS[:4]))) as parts:
-        pairs = draw_pairs(draw, parts, policy, toy.prompts("train"), name="a")
+        pairs = draw_pairs(draw, parts, toy.prompts("train"), name="a")
         assert {p.prompt.id for p in pairs} == {f"say-{colour}" for colour in COLOURS[:4]}
         assert all(p.prompt.id == f"say-{p.chosen.text}" for p in pairs)
-        assert draw_pairs(draw.model_copy(update={"fill": False}), parts, policy, toy.prompts("train"), name="a") == []
+        assert draw_pairs(draw.model_copy(update={"fill": False}), parts, toy.prompts("train"), name="a") == []
     toy.demonstrations = lambda split: pytest.fail("nobody asked")
     with opened(tmp_path, policy, testbed=toy, reward=Scored(lambda text: float(len(text)))) as parts:
-        assert draw_pairs(PairDraw(samples=2, decoding=SHORT), parts, policy, toy.prompts("train"), name="a")
+        assert draw_pairs(PairDraw(samples=2, decoding=SHORT), parts, toy.prompts("train"), name="a")
 
 
 def test_the_stage(tmp_path: Path) -> None:

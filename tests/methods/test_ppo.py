@@ -112,7 +112,7 @@ def test_advantages_are_normalised_over_the_whole_rollout(tiny: Callable[..., An
     assert not experience.advantages[~batch.mask].any()
     half = experience.select([0, 1])
     assert abs(float(half.advantages[half.batch.mask].mean())) > 0.05
-    terms = actor_terms(lm, half, clip=SMALL.clip, clip_high=None, temperature=1.0).terms
+    terms = actor_terms(SMALL, lm, half).terms
     torch.testing.assert_close(terms, -half.advantages, atol=1e-5, rtol=0)  # the ratio is 1
 
 
@@ -241,7 +241,7 @@ def guarded(lm: Any, old: Tensor, guard: float | None) -> tuple[Learner, dict[st
         **{**vars(experience), "logprobs": torch.where(batch.mask, experience.reference_logprobs, 0) + old}
     )
     learner = Learner(lm.model, STEADY, token_budget=64, meter=SimpleNamespace(trained=lambda *_: None))  # type: ignore[arg-type]  # all that is asked of it
-    terms = partial(actor_terms, lm, clip=SMALL.clip, clip_high=SMALL.clip_high, temperature=1.0)
+    terms = partial(actor_terms, SMALL, lm)
     return learner, learner.step(experience, terms, count=6, progress=0.5, guard=make_guard(guard))
 
 

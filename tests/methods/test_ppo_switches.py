@@ -19,6 +19,7 @@ from torch import Tensor
 from preflab import ops
 from preflab.methods import ppo
 from preflab.methods.ppo import PPO
+from preflab.methods.shared import surrogate
 from preflab.models.heads import Critic, make_reward_model
 from preflab.models.reference import Reference, trainable
 from preflab.sampling.base import Decoding
@@ -77,7 +78,7 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
             noted["follower"] = self
 
     make, cut, assess, rescale = ppo.make_critic, ppo.cut_mini_batches, ppo.assess_with_critic, ppo.rescale_values
-    shape, token_rewards = ppo.shape_scores, ops.token_rewards
+    shape, token_rewards = surrogate.shape_scores, ops.token_rewards
 
     def critic(lm: Any, *, seed: int) -> Critic:
         made = make(lm, seed=seed)
@@ -112,8 +113,9 @@ def trace(train: Callable[..., Any], tiny: Callable[..., Any], monkeypatch: pyte
         yield from noted["order"]
 
     patches = {"Reference": Beside, "make_critic": critic, "assess_with_critic": assessed, "rescale_values": rescaled}
-    for name, patch in {**patches, "cut_mini_batches": mini_batches, "shape_scores": scores}.items():
+    for name, patch in {**patches, "cut_mini_batches": mini_batches}.items():
         monkeypatch.setattr(ppo, name, patch)
+    monkeypatch.setattr(surrogate, "shape_scores", scores)
     monkeypatch.setattr(ops, "token_rewards", rewards)
 
     def run(spec: PPO, **kwargs: Any) -> Trace:

@@ -26,7 +26,7 @@ def test_the_greedy_answers_score_is_the_baseline(monkeypatch: pytest.MonkeyPatc
     times."""
     requests: list[Any] = []
 
-    def greedy(parts: Any, policy: Any, prompts: Any, *name: Any, decoding: Any) -> Any:
+    def greedy(parts: Any, prompts: Any, *name: Any, decoding: Any) -> Any:
         requests.append(([prompt.id for prompt in prompts], name, decoding.temperature))
         return rolled([2, 7])
 

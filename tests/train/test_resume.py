@@ -6,6 +6,7 @@ Weights, metrics, samples and results are then compared byte by byte with those 
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,15 @@ from pathlib import Path
 
 import pytest
 
+import preflab
 from preflab import methods as registry
-from preflab.train import faults
 
 from .conftest import EVERY_STEP, METHODS, NEVER, Forks, Undisturbed, arm, outcome, records
 
+SOURCE = Path(preflab.__file__).parent
+FAULT_POINTS = sorted(
+    {point for path in SOURCE.rglob("*.py") for point in re.findall(r'pass_point\("(.+?)"\)', path.read_text())}
+)
 ROLLOUT = ("rollout.before", "rollout.after")
 STEP = ("update.after", "metrics.written", "validation")
 CHECKPOINT = ("checkpoint.writing", "checkpoint.before-rename", "checkpoint.after-rename")
@@ -87,8 +92,8 @@ def killed_and_resumed(forks: Forks, method: str, fault: str, directory: Path, k
 
 
 def test_every_point_is_passed_by_some_method() -> None:
-    """No point of `faults.FAULT_POINTS` is a name that nothing stands behind, and every method is killed at some."""
-    assert {point for points in PASSED.values() for point in points} == set(faults.FAULT_POINTS)
+    """No point of the source is passed by no method, and every method is killed at some."""
+    assert {point for points in PASSED.values() for point in points} == set(FAULT_POINTS)
     assert set(PASSED) == set(METHODS) == set(registry.METHODS.known)
     assert all(set(points) <= set(PASSED[method]) for method, points in FEW.items())
 
@@ -186,7 +191,7 @@ def test_resume_under_a_labels_budget(forks: Forks, tmp_path: Path, method: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keeping", [EVERY_STEP, NEVER], ids=["every-step", "no-checkpoint"])
-@pytest.mark.parametrize("point", faults.FAULT_POINTS)
+@pytest.mark.parametrize("point", FAULT_POINTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_full_matrix(
     forks: Forks, undisturbed: Undisturbed, tmp_path: Path, method: str, point: str, keeping: dict[str, float]

@@ -37,11 +37,6 @@ class Cost:
         return Cost(*(factor * value for value in astuple(self)))
 
 
-def passes_over(size: int, count: int, epochs: int) -> int:
-    """Rows of `epochs` passes over `count` of `size` rows (0: all)."""
-    return epochs * (count or size)
-
-
 def on_policy_cost(steps: int, rollouts: int, epochs: int) -> Cost:
     """The cost of policy gradients without a critic: each answer is drawn, scored, read by the reference, and trained on."""
     answers = steps * rollouts

@@ -16,7 +16,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
 from preflab.methods.base import Method, Parts
-from preflab.methods.cost import Cost, DataSize, passes_over
+from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -51,7 +51,7 @@ class DPO(Method):
         pairs = parts.buy(parts.preferences(), self.pairs)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         if self.loss not in REFERENCE_FREE:
-            data = add_reference(parts, policy, data)
+            data = add_reference(parts, data)
         learner = parts.learner(policy.model, self.optim)
         loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
         terms = partial(pair_terms, policy, loss, self.sft_coefficient)
@@ -64,8 +64,8 @@ class DPO(Method):
 
     def cost(self, size: DataSize) -> Cost:
         """Both answers of each pair: read once by the reference, where the loss has one, and trained on in each epoch."""
-        forward = 0 if self.loss in REFERENCE_FREE else 2 * (self.pairs or size.pairs)
-        return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs), forward=forward)
+        answers = 2 * (self.pairs or size.pairs)
+        return Cost(trained=self.epochs * answers, forward=0 if self.loss in REFERENCE_FREE else answers)
 
 
 def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]) -> None:
@@ -76,16 +76,13 @@ def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]
         preference_loss(loss, beta=beta, settings=settings)
 
 
-def add_reference(parts: Parts, policy: LanguageModel, data: PairBatch) -> PairBatch:
-    """The pairs with the summed log-probabilities that `policy` gives them now; charged as two forward passes."""
-    sides = [
-        forward.by_micro_batch(
-            policy.model, lambda rows: forward.sequence_logprobs(policy.model, rows), side, parts.token_budget
-        )
-        for side in (data.chosen, data.rejected)
-    ]
-    parts.run.meter.forward(policy.size, data.tokens)
-    return replace(data, reference_chosen=sides[0], reference_rejected=sides[1])
+def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
+    """The pairs with the summed log-probabilities that the policy gives them now; charged as two forward passes."""
+    model, sides = parts.policy.model, (data.chosen, data.rejected)
+    ask = partial(forward.sequence_logprobs, model)
+    chosen, rejected = (forward.by_micro_batch(model, ask, side, parts.token_budget) for side in sides)
+    parts.run.meter.forward(parts.policy.size, data.tokens)
+    return replace(data, reference_chosen=chosen, reference_rejected=rejected)
 
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
@@ -103,12 +100,8 @@ def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: flo
     if sft_coefficient:
         terms = terms - sft_coefficient * logprobs.chosen / logprobs.chosen_lengths
     margin = logprobs.chosen - logprobs.rejected if pairs.reference_chosen is None else logprobs.margin
-    stats = {
-        "chosen_logprob": logprobs.chosen,
-        "rejected_logprob": logprobs.rejected,
-        "margin": margin,
-        "accuracy": (margin > 0).float(),
-    }
+    stats = {"chosen_logprob": logprobs.chosen, "rejected_logprob": logprobs.rejected}
+    stats |= {"margin": margin, "accuracy": (margin > 0).float()}
     if pairs.reference_chosen is not None:
         stats["chosen_fall"] = -logprobs.chosen_ratio
     return Terms(terms, None, stats)

@@ -21,7 +21,7 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.methods.dpo import add_reference, check_pair_loss, pair_terms
 from preflab.methods.pairs import PairDraw, draw_pairs
 from preflab.methods.shared.rollout import take_prompts
-from preflab.methods.shared.rounds import Rounds, RoundsPlan
+from preflab.methods.shared.rounds import Rounds
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
 from preflab.types import Prompt, from_preference, to_preference
@@ -82,7 +82,8 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
     prompts = parts.prompts()
     count = spec.prompts or len(prompts)  # of a round
     reward, price = parts.needed_reward(), spec.draw.samples
-    plan = RoundsPlan(
+    return Rounds(
+        parts.run,
         rounds=parts.run.labels.cap_rounds(spec.rounds, prompts=count, reward=reward, price=price),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
@@ -91,23 +92,18 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
         barren="no pair: every prompt's samples score the same. "
         "Draw more samples a prompt, or start from a policy that is right at times.",
     )
-    return Rounds(parts.run, plan)
 
 
 def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
     """A round's pairs, drawn from the policy as it is, with their log-probabilities under it: it is their reference."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
-    pairs = draw_pairs(spec.draw, parts, parts.policy, chosen, name=f"round-{number:04d}")
+    pairs = draw_pairs(spec.draw, parts, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
     if not pairs or spec.loss in REFERENCE_FREE:
         return drawn
-    data = collate_pairs(pairs, parts.policy.encode, limit=spec.max_completion_tokens)
-    data = add_reference(parts, parts.policy, data)
-    assert data.reference_chosen is not None and data.reference_rejected is not None
-    return drawn | {
-        "reference_chosen": data.reference_chosen.tolist(),
-        "reference_rejected": data.reference_rejected.tolist(),
-    }
+    data = add_reference(parts, collate_pairs(pairs, parts.policy.encode, limit=spec.max_completion_tokens))
+    columns = {"reference_chosen": data.reference_chosen, "reference_rejected": data.reference_rejected}
+    return drawn | {name: column.tolist() for name, column in columns.items() if column is not None}
 
 
 def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:

@@ -19,7 +19,7 @@ from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.sft import nll
 from preflab.methods.shared.rollout import roll_out, take_prompts
-from preflab.methods.shared.rounds import Rounds, RoundsPlan
+from preflab.methods.shared.rounds import Rounds
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
@@ -57,8 +57,7 @@ class ExpertIteration(Method):
             # 1. A new round: right answers of the newest policy.
             if rounds.finished():
                 has_answers = rounds.begin()
-                kept = rounds.size if has_answers else 0
-                run.record.log({"round": rounds.number, "kept": kept, "reward": rounds.drawn["reward"]})
+                run.record.log({"round": rounds.number, "kept": rounds.size, "reward": rounds.drawn["reward"]})
                 if not has_answers:
                     continue
                 if self.restart:
@@ -91,7 +90,8 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
         raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
     count = spec.prompts or len(prompts)  # of a round
     reward, price = parts.needed_reward(), spec.samples
-    plan = RoundsPlan(
+    return Rounds(
+        parts.run,
         rounds=parts.run.labels.cap_rounds(spec.rounds, prompts=count, reward=reward, price=price),
         epochs=spec.epochs,
         batch_size=spec.batch_size,
@@ -100,7 +100,6 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
         barren=f"no right answer: none scores {spec.right:g}. "
         "Draw more samples a prompt, lower `right`, or start from a policy that is right at times.",
     )
-    return Rounds(parts.run, plan)
 
 
 def draw_round_of_answers(
@@ -109,7 +108,7 @@ def draw_round_of_answers(
     """A round's right answers, `answers`: [prompt's id, text, truncated] each, and the mean score of all its answers."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
-    rollout = roll_out(parts, parts.policy, chosen, name, decoding=spec.decoding, group=spec.samples)
+    rollout = roll_out(parts, chosen, name, decoding=spec.decoding, group=spec.samples)
     answers = [
         [prompt.id, answer.text, answer.truncated]
         for prompt, rows in zip(chosen, rollout.groups(), strict=True)

@@ -17,14 +17,7 @@ from preflab.fields import Count, CountOrAll, Positive, Share
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.shared.advantage import Assessed, improve
-from preflab.methods.shared.rollout import (
-    Rollout,
-    count_groups,
-    join_rollouts,
-    roll_out,
-    share_without_variance,
-    take_prompts,
-)
+from preflab.methods.shared.rollout import Rollout, require_whole_groups, roll_out, take_prompts
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
@@ -65,10 +58,7 @@ class GRPO(Method):
     overlong_window: CountOrAll = 0
     overlong_penalty: float = Field(default=1.0, ge=0)
 
-    @model_validator(mode="after")
-    def _groups_are_whole(self) -> Self:
-        count_groups(self.rollouts, self.group)
-        return self
+    _groups_are_whole = model_validator(mode="after")(require_whole_groups)
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:
@@ -106,19 +96,17 @@ def draw_differing(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -
     """
     affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
     kept, drawn = list[Rollout](), list[Rollout]()
-    needed = missing = count_groups(spec.rollouts, spec.group)
+    needed = missing = spec.rollouts // spec.group
     while missing and len(drawn) < spec.most_draws and affordable() != 0:
         number = len(drawn)
         chosen = take_prompts(parts, prompts, step * spec.most_draws + number, needed, price=spec.group)[:missing]
-        rollout = roll_out(
-            parts, parts.policy, chosen, "rollout", step, number, decoding=spec.decoding, group=spec.group
-        )
+        rollout = roll_out(parts, chosen, "rollout", step, number, decoding=spec.decoding, group=spec.group)
         drawn.append(rollout)
         differing = rollout.differing().nonzero().flatten().tolist()
         if differing:
             kept.append(rollout.select(differing))
         missing -= len(differing)
-    everything = join_rollouts(drawn)
+    everything = Rollout.join(drawn)
     mean = float(everything.scores.mean())
-    parts.run.record.log({"no_variance": share_without_variance(everything), "drawn_reward": mean})
-    return join_rollouts(kept) if kept else None
+    parts.run.record.log({"no_variance": everything.share_without_variance(), "drawn_reward": mean})
+    return Rollout.join(kept) if kept else None

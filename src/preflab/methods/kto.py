@@ -54,15 +54,15 @@ class KTO(Method):
         run, policy = parts.run, parts.policy
         # 1. Single answers as ids, and each prompt with another prompt's answer; the reference reads both once.
         answers = buy_answers(parts, self.pairs)
-        data = add_answers_reference(parts, policy, collate_labelled(answers, policy, limit=self.max_completion_tokens))
+        data = add_answers_reference(parts, collate_labelled(answers, policy, limit=self.max_completion_tokens))
         partners = find_partners(answers, lambda size: run.seeds.permute(size, "mismatched"))
-        others = add_answers_reference(parts, policy, mismatch(data, partners, context=policy.context))
+        others = add_answers_reference(parts, mismatch(data, partners, context=policy.context))
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             rows = run.seeds.take_batch(step, len(data), self.batch_size)
             # 2. The reference point, from the mismatched answers of the whole batch.
-            point = kto_reference_point(log_ratios(parts, policy, others.select(rows)))
+            point = kto_reference_point(log_ratios(parts, others.select(rows)))
             # 3. One update on the step's answers.
             terms = partial(labelled_terms, self, policy, point)
             run.record.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
@@ -142,13 +142,14 @@ def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labell
     return replace(data, batch=others, reference=torch.zeros(len(data)))
 
 
-def add_answers_reference(parts: Parts, policy: LanguageModel, data: Labelled) -> Labelled:
-    """The answers, whose reference is 0 until now, with their log-probabilities under `policy`; charged."""
-    return replace(data, reference=log_ratios(parts, policy, data))
+def add_answers_reference(parts: Parts, data: Labelled) -> Labelled:
+    """The answers, whose reference is 0 until now, with their log-probabilities under the policy; charged."""
+    return replace(data, reference=log_ratios(parts, data))
 
 
-def log_ratios(parts: Parts, policy: LanguageModel, data: Labelled) -> Tensor:
+def log_ratios(parts: Parts, data: Labelled) -> Tensor:
     """log(pi/pi_ref) of each answer: [B], without gradient; charged as a forward pass."""
+    policy = parts.policy
 
     def ask(rows: Labelled) -> Tensor:
         return forward.sequence_logprobs(policy.model, rows.batch) - rows.reference
@@ -162,14 +163,8 @@ def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labell
     and rises as the policy learns; `accuracy`, the share of answers on their label's side of the reference point."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
-    terms = kto_loss(
-        ratios,
-        rows.desirable,
-        point,
-        beta=spec.beta,
-        desirable_weight=spec.desirable_weight,
-        undesirable_weight=spec.undesirable_weight,
-    )
+    weights = {"desirable_weight": spec.desirable_weight, "undesirable_weight": spec.undesirable_weight}
+    terms = kto_loss(ratios, rows.desirable, point, beta=spec.beta, **weights)
     if spec.sft_coefficient:
         likelihood = logprobs / rows.batch.completion_lengths
         terms = terms - spec.sft_coefficient * torch.where(rows.desirable, likelihood, torch.zeros_like(likelihood))

@@ -79,7 +79,7 @@ class OnlineDPO(Method):
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Pairs of the current policy's answers to the step's prompts.
             chosen = take_prompts(parts, prompts, step, self.prompts, price=self.draw.samples)
-            pairs = draw_pairs(self.draw, parts, policy, chosen, name=f"step-{step:06d}")
+            pairs = draw_pairs(self.draw, parts, chosen, name=f"step-{step:06d}")
             run.record.log({"pairs": len(pairs)})
             if not pairs:
                 continue
@@ -101,7 +101,7 @@ class OnlineDPO(Method):
         if self.loss in REFERENCE_FREE:
             return data
         with reference.active():
-            return add_reference(parts, parts.policy, data)
+            return add_reference(parts, data)
 
     def cost(self, size: DataSize) -> Cost:
         """At most one pair of each prompt (all pairs of a prompt's samples under the rule `all` are not counted)."""

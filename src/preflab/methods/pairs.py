@@ -17,7 +17,6 @@ from preflab.fields import Count, CountOrAll
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared.rollout import roll_out, score_answers
-from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.spec import Spec
 from preflab.types import Completion, Preference, Prompt
@@ -59,7 +58,7 @@ class Pairs(Method):
         order = run.seeds.permute(len(prompts), "prompts")
         affordable = run.labels.require(reward=parts.needed_reward(), price=self.draw.samples)
         chosen = [prompts[i] for i in order[: self.prompts or len(order)]][:affordable]
-        pairs = draw_pairs(self.draw, parts, parts.policy, chosen, name="pairs")
+        pairs = draw_pairs(self.draw, parts, chosen, name="pairs")
         if not pairs:
             raise UserError("No prompt has two answers of different score: there are no pairs to learn from.")
         wrong = set(run.seeds.permute(len(pairs), "flips")[: round(self.flips * len(pairs))])
@@ -74,23 +73,19 @@ class Pairs(Method):
         return Cost(drawn=drawn, scored=drawn)
 
 
-def draw_pairs(
-    draw: PairDraw, parts: Parts, policy: LanguageModel, prompts: Sequence[Prompt], name: str
-) -> list[Preference]:
+def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: str) -> list[Preference]:
     """Pairs of the policy's samples, ordered by the run's reward. Ties make no pair, so that a prompt may have none. A pair's
     margin is the gap of the scores that made it."""
     # 1. Sample and label.
-    rollout = roll_out(parts, policy, prompts, name, decoding=draw.decoding, group=draw.samples)
+    rollout = roll_out(parts, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
     # 2. Pair.
     fills = find_right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
     for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
         rng = parts.run.seeds.generator(name, "pair", i)
-        for chosen, rejected, gap in pair_answers(
-            draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng
-        ):
-            pairs.append(Preference(prompt, chosen, rejected, margin=gap))
+        rows = pair_answers(draw, rollout.completions[span], scores[span], fills.get(prompt.id), rng)
+        pairs += [Preference(prompt, chosen, rejected, margin=gap) for chosen, rejected, gap in rows]
     return pairs
 
 

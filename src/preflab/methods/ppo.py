@@ -21,21 +21,8 @@ from preflab.fields import Count, Positive, Share
 from preflab.losses.policy import ppo_value_loss
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.shared.rollout import (
-    Rollout,
-    cut_mini_batches,
-    require_sampling,
-    roll_out,
-    share_without_variance,
-    take_prompts,
-)
-from preflab.methods.shared.surrogate import (
-    actor_terms,
-    ask_old_and_reference,
-    make_guard,
-    measure_rollout,
-    shape_scores,
-)
+from preflab.methods.shared import surrogate
+from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollout, require_sampling
 from preflab.models import forward
 from preflab.models.heads import Critic, make_critic
 from preflab.models.lm import LanguageModel
@@ -97,13 +84,11 @@ class PPO(Method):
         state: dict[str, Stateful] = {"policy": actor, "critic": critic, "moments": moments, "kl": kl}
         if self.reference_ema:
             state["reference"] = reference
-        temperature, guard = self.decoding.temperature, make_guard(self.ratio_guard)
-        terms = partial(actor_terms, policy, clip=self.clip, clip_high=self.clip_high, temperature=temperature)
+        terms, guard = partial(surrogate.actor_terms, self, policy), surrogate.make_guard(self.ratio_guard)
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=1)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
             # 1. Roll out: one response to each of the step's prompts, and its score.
-            chosen = take_prompts(parts, prompts, step, self.rollouts, price=1)
-            rollout = roll_out(parts, policy, chosen, "rollout", step, decoding=self.decoding)
+            rollout = draw_rollout(parts, prompts, step, count=self.rollouts, price=1, decoding=self.decoding)
             # 2. The reference's log-probabilities and the critic's values; per-token rewards, advantages and returns.
             experience = assess_with_critic(self, parts, rollout, reference, value_model, moments, kl)
             run.meter.forward(critic.size, rollout.batch.tokens)
@@ -120,9 +105,8 @@ class PPO(Method):
                 loss = partial(critic_terms, self, value_model)
                 run.record.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
             # 4. The KL coefficient adapts to the rollout's KL; the reference follows the policy.
-            measures = measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
-            run.record.log(measures | {"no_variance": share_without_variance(rollout)})
-            run.record.log({"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
+            measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
+            run.record.log(measures | {"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
             kl.update(measures["kl"], len(experience))
             if self.reference_ema:
                 reference.follow(self.reference_ema)
@@ -189,27 +173,17 @@ def assess_with_critic(
     A truncated response gets no score and bootstraps the value, or by choice counts as finished and is scored.
     """
     batch = rollout.batch
-    logprobs, reference_logprobs = ask_old_and_reference(
-        parts, parts.policy, reference, rollout.samples, temperature=spec.decoding.temperature
-    )
+    logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
     raw = forward.by_micro_batch(critic, lambda rows: forward.values(critic, rows), batch, parts.token_budget)
     values = moments.restore(raw)
     bootstrapped = batch.truncated if spec.truncated == "bootstrap" else torch.zeros_like(batch.truncated)
-    scores = shape_scores(rollout.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
-    scores = torch.where(bootstrapped, torch.zeros_like(scores), scores)
+    scores = surrogate.shape_scores(spec, rollout.scores).masked_fill(bootstrapped, 0.0)
     penalty = ops.kl_estimate(logprobs, reference_logprobs, spec.kl_estimator)
     rewards = ops.token_rewards(scores, penalty, batch.mask, coefficient=kl.coefficient)
     estimate = ops.gae(rewards, values, batch.mask, bootstrapped, gamma=spec.gamma, lam=spec.lam)
     advantages = ops.whiten(estimate.advantages, batch.mask) if spec.normalise_advantages else estimate.advantages
-    return Experience(
-        batch=batch,
-        logprobs=logprobs,
-        reference_logprobs=reference_logprobs,
-        advantages=advantages,
-        values=values,
-        returns=estimate.returns,
-        kept=rollout.samples.kept,
-    )
+    kept = rollout.samples.kept
+    return Experience(batch, logprobs, reference_logprobs, advantages, values, estimate.returns, kept)
 
 
 def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: ops.RunningMoments) -> Experience:

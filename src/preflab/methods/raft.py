@@ -5,7 +5,7 @@ y* = argmax_k r(x, y_k), y_k ~ pi; L = -E_t log pi(y*_t | x, y*_<t), averaged ov
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -16,13 +16,11 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.methods.sft import nll
 from preflab.methods.shared.rollout import (
     Rollout,
-    count_groups,
     cut_mini_batches,
+    draw_rollout,
     require_sampling,
     require_updates,
-    roll_out,
-    share_without_variance,
-    take_prompts,
+    require_whole_groups,
 )
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
@@ -46,31 +44,29 @@ class RAFT(Method):
     group: int = Field(default=32, ge=2)
     drop_ties: bool = False
 
-    @model_validator(mode="after")
-    def _groups_are_whole(self) -> Self:
-        count_groups(self.rollouts, self.group)
-        return self
+    _groups_are_whole = model_validator(mode="after")(require_whole_groups)
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         require_sampling(self.decoding)
         prompts, learner = parts.prompts(), parts.learner(policy.model, self.optim)
-        share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.group)
+        count, group = self.rollouts // self.group, self.group
+        share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=group)
         for step in run.steps(share, {"policy": learner}, policy=policy, validate=parts.validate):
             # 1. Roll out: a group of answers to each of the step's prompts, and their scores.
-            chosen = take_prompts(parts, prompts, step, count_groups(self.rollouts, self.group), price=self.group)
-            rollout = roll_out(parts, policy, chosen, "rollout", step, decoding=self.decoding, group=self.group)
+            rollout = draw_rollout(parts, prompts, step, count=count, group=group, price=group, decoding=self.decoding)
             # 2. The best of each group.
             best = find_best(rollout, drop_ties=self.drop_ties)
-            run.record.log(measure_groups(rollout) | {"kept": len(best)})
+            best_reward = float(rollout.scores.view(-1, group).max(dim=1).values.mean())
+            run.record.log(rollout.measure() | {"best_reward": best_reward, "kept": len(best)})
             if not best:
                 continue
             # 3. Imitate them, in shuffled mini-batches.
             data = rollout.batch.select(best)
             for rows in cut_mini_batches(run, step, len(data), count=self.mini_batches, epochs=self.epochs):
                 batch = data.select(rows)
-                count = float(batch.completion_lengths.sum())
-                update = learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress)
+                tokens = float(batch.completion_lengths.sum())
+                update = learner.step(batch, lambda rows: nll(policy, rows), count=tokens, progress=run.progress)
                 run.record.log(update, "policy/")
         require_updates(learner.updates)
         return policy
@@ -87,15 +83,3 @@ def find_best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
     scores = rollout.scores.view(-1, rollout.group)
     rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
     return (rows[rollout.differing()] if drop_ties else rows).tolist()
-
-
-def measure_groups(rollout: Rollout) -> dict[str, float]:
-    """`reward`: the mean score of all answers; `best_reward`: that of the best ones."""
-    lengths, truncated = rollout.batch.completion_lengths.float(), rollout.batch.truncated.float()
-    return {
-        "reward": float(rollout.scores.mean()),
-        "best_reward": float(rollout.scores.view(-1, rollout.group).max(dim=1).values.mean()),
-        "no_variance": share_without_variance(rollout),
-        "length": float(lengths.mean()),
-        "truncated": float(truncated.mean()),
-    }

@@ -38,7 +38,7 @@ class Rankings(Method):
         affordable = run.labels.require(reward=parts.needed_reward(), price=price)
         chosen = [prompts[i] for i in order[:affordable]]
         # 2. Sample and score.
-        rollout = roll_out(parts, parts.policy, chosen, "rankings", decoding=self.decoding, group=self.samples)
+        rollout = roll_out(parts, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
         demonstrations = score_demonstrations(parts, chosen) if self.demonstration else {}
         # 3. Rank. A prompt whose answers all score the same is left out: it teaches no order.

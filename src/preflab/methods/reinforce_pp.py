@@ -18,7 +18,7 @@ from preflab.fields import Count, Positive, Share
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.shared.advantage import Assessed, improve
-from preflab.methods.shared.rollout import count_groups
+from preflab.methods.shared.rollout import require_whole_groups
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
@@ -51,10 +51,7 @@ class ReinforcePP(Method):
     truncated: Literal["score", "ignore"] = "score"
     group_baseline: bool = False
 
-    @model_validator(mode="after")
-    def _groups_are_whole(self) -> Self:
-        count_groups(self.rollouts, self.group)
-        return self
+    _groups_are_whole = model_validator(mode="after")(require_whole_groups)
 
     @model_validator(mode="after")
     def _baseline_has_a_group(self) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -18,7 +18,7 @@ from preflab.fields import Count, Positive, Share
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.shared.advantage import Assessed, improve
-from preflab.methods.shared.rollout import count_groups, roll_out
+from preflab.methods.shared.rollout import require_whole_groups, roll_out
 from preflab.methods.shared.surrogate import shape_scores
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
@@ -51,10 +51,7 @@ class ReMax(Method):
     loss_average: ops.LossAverage = "token"
     truncated: Literal["score", "ignore"] = "score"
 
-    @model_validator(mode="after")
-    def _groups_are_whole(self) -> Self:
-        count_groups(self.rollouts, self.group)
-        return self
+    _groups_are_whole = model_validator(mode="after")(require_whole_groups)
 
     def train(self, parts: Parts) -> LanguageModel:
         return improve(self, parts, partial(gain_over_greedy, self, parts), baselines=1)
@@ -70,8 +67,8 @@ def gain_over_greedy(spec: ReMax, parts: Parts, answers: Assessed) -> Tensor:
     """Each answer's score less that of its prompt's greedy answer, less the KL from each token on: [B,T]."""
     prompts = answers.rollout.prompts[:: spec.group]
     decoding = spec.decoding.model_copy(update={"temperature": 0.0})
-    greedy = roll_out(parts, parts.policy, prompts, "greedy", answers.step, decoding=decoding)
+    greedy = roll_out(parts, prompts, "greedy", answers.step, decoding=decoding)
     parts.run.record.log({"greedy_reward": float(greedy.scores.mean())})
-    baseline = shape_scores(greedy.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
+    baseline = shape_scores(spec, greedy.scores)
     gain = answers.scores - baseline.repeat_interleave(spec.group)
     return ops.over_tokens(gain, answers.mask) - ops.returns_to_go(answers.kl, answers.mask)

@@ -7,7 +7,7 @@ answer is the action. The authors take one REINFORCE step; so does the clipped s
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -17,7 +17,7 @@ from preflab.fields import Count, Positive, Share
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize, on_policy_cost
 from preflab.methods.shared.advantage import Assessed, improve
-from preflab.methods.shared.rollout import count_groups
+from preflab.methods.shared.rollout import require_whole_groups
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Optim
@@ -48,10 +48,7 @@ class RLOO(Method):
     loss_average: ops.LossAverage = "constant"
     truncated: Literal["score", "ignore"] = "score"
 
-    @model_validator(mode="after")
-    def _groups_are_whole(self) -> Self:
-        count_groups(self.rollouts, self.group)
-        return self
+    _groups_are_whole = model_validator(mode="after")(require_whole_groups)
 
     def train(self, parts: Parts) -> LanguageModel:
         return improve(self, parts, partial(gain_over_others, self))

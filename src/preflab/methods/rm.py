@@ -7,6 +7,7 @@ soft labels, label smoothing and a length covariate change the one loss (`losses
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
 from preflab.methods.base import Method, Parts
-from preflab.methods.cost import Cost, DataSize, passes_over
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared.held_out import measure_held_out
 from preflab.models import forward
 from preflab.models.heads import make_reward_model
@@ -65,10 +66,7 @@ class RM(Method):
         learner, length = parts.learner(scorer.model, self.optim), LengthWeight(data, on=self.length_debias)
         total = self.epochs * -(-len(data) // self.batch_size)
         state = {"reward_model": learner, "length": length}
-
-        def validate(lm: LanguageModel) -> Mapping[str, float]:
-            return measure_held_out(lm, held_out, parts.token_budget)
-
+        validate = partial(measure_held_out, pairs=held_out, token_budget=parts.token_budget)
         for step in run.steps(total, state, policy=scorer, validate=validate):
             # 3. One update on the step's pairs, of the model and of the length's weight.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
@@ -79,23 +77,16 @@ class RM(Method):
     def add_labels(self, data: PairBatch) -> PairBatch:
         """The pairs with the scaled margins and the probabilities that the settings use. Raises `UserError` where no pair
         states any."""
-        for setting, column, name in (
-            (self.margin, data.margins, "margin"),
-            (self.soft_labels, data.probabilities, "probability"),
-        ):
+        columns = {"margin": (self.margin, data.margins), "probability": (self.soft_labels, data.probabilities)}
+        for name, (setting, column) in columns.items():
             if setting and column is None:
                 raise UserError(f"No preference pair states a {name}: the method cannot use it.")
         margins = self.margin * data.margins if self.margin and data.margins is not None else None
-        return PairBatch(
-            data.chosen,
-            data.rejected,
-            margins=margins,
-            probabilities=data.probabilities if self.soft_labels else None,
-        )
+        return replace(data, margins=margins, probabilities=data.probabilities if self.soft_labels else None)
 
     def cost(self, size: DataSize) -> Cost:
         """Both answers of each pair, in each epoch."""
-        return Cost(trained=2 * passes_over(size.pairs, self.pairs, self.epochs))
+        return Cost(trained=2 * self.epochs * (self.pairs or size.pairs))
 
 
 class LengthWeight:

@@ -13,7 +13,7 @@ from torch import Tensor
 from preflab.fields import Count, CountOrAll
 from preflab.losses.ranking import RankedLogprobs, rrhf_loss
 from preflab.methods.base import Method, Parts
-from preflab.methods.cost import Cost, DataSize, passes_over
+from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared.rankings import imitate_rankings
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim
@@ -38,16 +38,8 @@ class RRHF(Method):
         return rrhf_loss(ranked, sft_coefficient=self.sft_coefficient)
 
     def train(self, parts: Parts) -> LanguageModel:
-        return imitate_rankings(
-            parts,
-            self.loss,
-            rankings=self.rankings,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            max_completion_tokens=self.max_completion_tokens,
-            optim=self.optim,
-        )
+        return imitate_rankings(self, parts)
 
     def cost(self, size: DataSize) -> Cost:
         """Every answer of each ranking, in each epoch."""
-        return Cost(trained=size.answers * passes_over(size.pairs, self.rankings, self.epochs))
+        return Cost(trained=size.answers * self.epochs * (self.rankings or size.pairs))

@@ -11,7 +11,7 @@ from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.fields import Count, CountOrAll
 from preflab.losses.policy import sft_loss
 from preflab.methods.base import Method, Parts
-from preflab.methods.cost import Cost, DataSize, passes_over
+from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
@@ -56,7 +56,7 @@ class SFT(Method):
     def cost(self, size: DataSize) -> Cost:
         """Each answer, in each epoch."""
         rows = size.demonstrations if self.source == "demonstrations" else size.pairs
-        return Cost(trained=passes_over(rows, self.examples, self.epochs))
+        return Cost(trained=self.epochs * (self.examples or rows))
 
 
 def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:

@@ -70,10 +70,8 @@ def average_models(paths: Sequence[Path]) -> LanguageModel:
     for number, path in enumerate(paths[1:], start=2):
         member = load_reward_model(path)
         theirs = dict(member.model.named_parameters())
-        if (
-            weight_shapes(theirs) != weight_shapes(weights)
-            or member.tokenizer.get_vocab() != scorer.tokenizer.get_vocab()
-        ):
+        same_words = member.tokenizer.get_vocab() == scorer.tokenizer.get_vocab()
+        if not same_words or weight_shapes(theirs) != weight_shapes(weights):
             raise UserError(
                 f"{path} has another shape or vocabulary than {paths[0]}: their weights cannot be averaged."
             )

@@ -7,11 +7,10 @@ renamed. A damaged one is named in the log, and the one before it is used.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -76,21 +75,19 @@ def checkpoint_bytes(tree: Mapping[str, Any]) -> int:
     return sum(count * (3 if "/weights/" in name else 1) for name, count in plain.items())
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and JSON values of a tree, by path `a/b/c`."""
-    tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
+    leaves = dict(_leaves(tree))
+    tensors = {path: item for path, item in leaves.items() if isinstance(item, Tensor)}
+    return tensors, {path: item for path, item in leaves.items() if path not in tensors}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, item in tree.items():
-        path = f"{prefix}{key}"
-        if isinstance(item, torch.Tensor):
-            tensors[path] = item
-        elif isinstance(item, Mapping):
-            inner_tensors, inner_values = flatten(item, path + "/")
-            tensors |= inner_tensors
-            values |= inner_values
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{prefix}{key}/")
         else:
-            values[path] = item
-    return tensors, values
+            yield prefix + key, item
 
 
 def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,10 @@ from preflab.errors import UserError
 def write_json(path: Path, data: Any) -> None:
     """Replaces a JSON file in one step: writes it aside, syncs it to the disk, renames it."""
     aside = path.with_name(path.name + ".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1, sort_keys=True, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    aside.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    sync(aside)
     os.replace(aside, path)
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def read_json(path: Path) -> Any:
@@ -53,22 +50,19 @@ def new_directory(path: Path) -> Generator[Path]:
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has an exception of its own
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
-    for file in aside.iterdir():
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-    sync_directory(aside)
+    for written in (*aside.iterdir(), aside):
+        sync(written)
     replaced = path.with_name(path.name + ".old.tmp")
     shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():
         os.replace(path, replaced)
     os.replace(aside, path)
-    sync_directory(path.parent)
+    sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def sync_directory(path: Path) -> None:
-    """Syncs a directory to the disk, so that a rename in it lasts."""
+def sync(path: Path) -> None:
+    """Syncs a file to the disk, or a directory, so that a rename in it lasts."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -109,7 +103,6 @@ class Lines:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         self.file = path.open("ab")
         self.cut(whole)

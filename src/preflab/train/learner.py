@@ -56,6 +56,10 @@ class Terms(NamedTuple):
     stats: Mapping[str, Tensor]
 
 
+Guard = Callable[[Mapping[str, float]], bool]
+"""Whether an update must be skipped, from its averaged stats."""
+
+
 class Learner:
     """AdamW on the trainable parameters of a model."""
 
@@ -67,13 +71,9 @@ class Learner:
         self.parameters = trainable(model)
         self.device = next(model.parameters()).device
         self.size = sum(parameter.numel() for parameter in model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()),
-            lr=optim.learning_rate,
-            betas=(optim.beta1, optim.beta2),
-            eps=optim.eps,
-            weight_decay=optim.weight_decay,
-            fused=True,
+        betas = (optim.beta1, optim.beta2)
+        self.optimizer = torch.optim.AdamW(  # `_update` sets the learning rate
+            self.parameters.values(), betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, fused=True
         )
         self.position = 0.0  # where the schedule stands: progress, less what skipped updates did not use
         self.progress = 0.0
@@ -81,13 +81,7 @@ class Learner:
         self.updates = 0
 
     def step(
-        self,
-        batch: Any,
-        loss: Callable[[Any], Terms],
-        *,
-        count: float,
-        progress: float,
-        guard: Callable[[Mapping[str, float]], bool] | None = None,
+        self, batch: Any, loss: Callable[[Any], Terms], *, count: float, progress: float, guard: Guard | None = None
     ) -> dict[str, float]:
         """One update from `batch`; returns the averaged loss and stats, gradient norm and learning rate.
 
@@ -136,15 +130,10 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Weights, both moments, update count and schedule: a tree for `checkpoint`."""
         moments = self.optimizer.state
-        held = {name: moments[parameter] for name, parameter in self.parameters.items() if parameter in moments}
-        return {
-            "weights": {name: parameter.detach() for name, parameter in self.parameters.items()},
-            "adam": {name: dict(state) for name, state in held.items()},
-            "position": self.position,
-            "progress": self.progress,
-            "skipped": self.skipped,
-            "updates": self.updates,
-        }
+        weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        adam = {name: dict(moments[part]) for name, part in self.parameters.items() if part in moments}
+        schedule = {"position": self.position, "progress": self.progress}
+        return {"weights": weights, "adam": adam, **schedule, "skipped": self.skipped, "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():

@@ -56,7 +56,6 @@ class Run:
         self.progress = 0.0
         self.stop_signal: int | None = None
         self.stepping = False
-        self._share: Callable[[int], float] = lambda step: 0.0
         self._checkpointed = time.monotonic()
 
     def steps(
@@ -74,19 +73,19 @@ class Run:
         After each step its record is written, and the validation split is looked at and a checkpoint made where
         due. At the end the policy holds the best checkpoint's weights.
         """
-        self._share = total if callable(total) else lambda step: step / total
+        share = total if callable(total) else lambda step: step / total
         state = {**state, "meter": self.meter, "selection": self.selection}
         need_space(self.directory, self._disk_need(state, policy))
         step = self._restore(state)
-        self._advance(step)
+        self._advance(step, share)
         with self._stopping_between_steps():
-            while self.progress < 1.0:
+            while self.progress < 1.0 and self.stop_signal is None:
                 started = time.monotonic()
                 self.record.begin_step()
                 yield step
                 faults.pass_point("update.after")
                 step += 1
-                self._advance(step)
+                self._advance(step, share)
                 if validate is not None and self.selection.due(self.progress):
                     self._look(step, policy, validate)
                 self._write(step, time.monotonic() - started, state.get("policy"))
@@ -94,15 +93,6 @@ class Run:
         self.record.publish()
         if validate is not None:
             self._take_best(policy)
-
-    def checkpoint(self, step: int, state: Mapping[str, Stateful]) -> None:
-        """Writes the state after `step` steps."""
-        tree: dict[str, Any] = {name: part.state_dict() for name, part in state.items()}
-        tree["step"] = step
-        tree["sizes"] = self.record.sizes()
-        checkpoint.write_checkpoint(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
-        self._checkpointed = time.monotonic()
-        self.record.publish()
 
     # -- inside the loop --------------------------------------------------------------------------------------------
 
@@ -134,17 +124,14 @@ class Run:
             yield
         finally:
             self.stepping = False
-        self._leave_if_asked()
-
-    def _leave_if_asked(self) -> None:
         if self.stop_signal is not None:
             raise SystemExit(128 + self.stop_signal)
 
-    def _advance(self, step: int) -> None:
+    def _advance(self, step: int, share: Callable[[int], float]) -> None:
         if self.budget is not None and self.budget.unit == "compute":
             self.progress = self.meter.used("compute") / self.budget.own
         else:
-            self.progress = self._share(step)
+            self.progress = share(step)
 
     def _look(self, step: int, policy: LanguageModel, validate: Callable[[LanguageModel], Mapping[str, float]]) -> None:
         faults.pass_point("validation")
@@ -163,13 +150,18 @@ class Run:
 
     def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
         updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step may hold many, or none
-        counts = self.meter.state_dict()
-        self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts, updates=updates)
+        counts = self.meter.state_dict() | updates
+        self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
     def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
-        if self.stop_signal is not None or time.monotonic() - self._checkpointed >= self.keeping.checkpoint_seconds:
-            self.checkpoint(step, state)
-        self._leave_if_asked()
+        """Writes the state after `step` steps where a checkpoint is due, or a stop was asked for."""
+        if self.stop_signal is None and time.monotonic() - self._checkpointed < self.keeping.checkpoint_seconds:
+            return
+        parts = {name: part.state_dict() for name, part in state.items()}
+        tree = {**parts, "step": step, "sizes": self.record.sizes()}
+        checkpoint.write_checkpoint(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
+        self._checkpointed = time.monotonic()
+        self.record.publish()
 
 
 @contextmanager
@@ -194,14 +186,8 @@ def open_run(
             clear(directory)
         claim(directory, {"format": RUN_FORMAT, **manifest})
         with logged(directory):
-            run = Run(
-                directory,
-                seed=seed,
-                budget=budget,
-                evaluations=evaluations,
-                keeping=keeping or Keeping(),
-                label=label or directory.name,
-            )
+            keeping, label = keeping or Keeping(), label or directory.name
+            run = Run(directory, seed=seed, budget=budget, evaluations=evaluations, keeping=keeping, label=label)
             with closing(run.record), stopping(run):
                 yield run
 

@@ -53,12 +53,8 @@ class Progress:
 
     def _draw(self, progress: float, text: str) -> None:
         if self.bar is None:
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.fields[facts]}", markup=False),
-            )
-            self.bar = RichProgress(*columns, TimeRemainingColumn(), console=self.console)
+            label, facts = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[facts]}"))
+            self.bar = RichProgress(label, BarColumn(), facts, TimeRemainingColumn(), console=self.console)
             self.bar.add_task(self.label, total=1.0, facts="")
             self.bar.start()
         self.bar.update(self.bar.task_ids[0], completed=min(progress, 1.0), facts=text)

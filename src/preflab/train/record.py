@@ -51,16 +51,11 @@ class RunRecord:
             text, truncated = answer.text, answer.truncated
             self.samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
 
-    def write_step(
-        self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float], updates: Mapping[str, float]
-    ) -> None:
-        """Writes the step's record and prints it. `counts`: the meter's; `updates`: their numbers so far, by what was
-        updated."""
+    def write_step(self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float]) -> None:
+        """Writes the step's record and prints it. `counts`: the meter's, and the number of updates so far."""
         total = self.verdicts.total()
         verdicts = {f"{VERDICT}{name}": count / total for name, count in sorted(self.verdicts.items())}
-        self._files["metrics"].write(
-            {"step": step, "progress": progress, **self.values, **verdicts, **counts, **updates}
-        )
+        self._files["metrics"].write({"step": step, "progress": progress, **self.values, **verdicts, **counts})
         for sample in self.samples:
             self._files["samples"].write({"step": step, **sample})
         faults.pass_point("metrics.written")

@@ -9,18 +9,12 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from preflab.errors import UserError
 from preflab.train.files import read_json, write_json
 
 EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads by this prefix
-
-
-class Tracker(Protocol):
-    def write(self, step: int, values: Mapping[str, float]) -> None: ...
-    def flush(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class Trackers:
@@ -29,7 +23,7 @@ class Trackers:
     def __init__(self, directory: Path, *, wandb: str | None, label: str) -> None:
         self.metrics = directory / "metrics.jsonl"
         self.position = 0
-        self.trackers: list[Tracker] = [TensorBoard(directory / EVENT_FILE)]
+        self.trackers: list[TensorBoard | WeightsAndBiases] = [TensorBoard(directory / EVENT_FILE)]
         if wandb is not None:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
@@ -58,13 +52,8 @@ class TensorBoard:
         self.writer: Any = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto import summary_pb2
-
-        messages: Any = summary_pb2  # its classes are made at run time
-        summary = messages.Summary(
-            value=[messages.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        )
-        self._event(step=step, summary=summary)
+        tagged = [{"tag": name, "simple_value": value} for name, value in values.items()]
+        self._event(step=step, summary={"value": tagged})
 
     def flush(self) -> None:
         if self.writer is not None:
@@ -85,7 +74,7 @@ class TensorBoard:
             self.path.parent.mkdir()
             self.writer = RecordWriter(self.path.open("wb"))
             self._event(file_version="brain.Event:2")
-        messages: Any = event_pb2
+        messages: Any = event_pb2  # its classes are made at run time
         self.writer.write(messages.Event(wall_time=time.time(), **fields).SerializeToString())
 
 
@@ -101,10 +90,9 @@ class WeightsAndBiases:
         if not kept.exists():
             write_json(kept, {"id": secrets.token_hex(8)})
         config = read_json(directory / "manifest.json")
-        tracked: Any = wandb.init(
+        self.run: Any = wandb.init(
             project=project, name=label, id=read_json(kept)["id"], resume="allow", dir=str(directory), config=config
         )
-        self.run = tracked
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)

@@ -16,58 +16,24 @@ from torch import Tensor
 from preflab import dist, ops
 from preflab.batch import Experience
 from preflab.methods.base import Parts
-from preflab.methods.shared.rollout import (
-    Rollout,
-    count_groups,
-    cut_mini_batches,
-    require_sampling,
-    require_updates,
-    roll_out,
-    share_without_variance,
-    take_prompts,
-)
-from preflab.methods.shared.surrogate import (
-    actor_terms,
-    ask_old_and_reference,
-    make_guard,
-    measure_rollout,
-    shape_scores,
-)
+from preflab.methods.shared import surrogate
+from preflab.methods.shared.rollout import Rollout, cut_mini_batches, draw_rollout, require_sampling, require_updates
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
-from preflab.sampling.base import Decoding
-from preflab.train.learner import Optim, Terms
+from preflab.train.learner import Terms
 from preflab.train.loop import Stateful
 from preflab.types import Prompt
 
 
-class CriticFree(Protocol):
-    """The settings that the loop reads. Each of the four methods states them, with its authors' values.
+class CriticFree(surrogate.Surrogate, Protocol):
+    """The settings that the loop reads: those of `Surrogate`, and three more. Each of the four methods states them.
 
-    `rollouts`: responses a step, `group` of them to each prompt; they are learned from in `mini_batches` shuffled parts,
-    `epochs` times. A compute budget overrides `steps`. `clip`, `clip_high`: see `actor_terms`.
-    `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which the reference
-    follows the policy. `ratio_guard`: see `make_guard`. None turns a clip or the guard off. `loss_average`: see
-    `ops.average_weights`; its constant is `decoding.max_new_tokens`.
+    `group`: responses to each prompt. `loss_average`: see `ops.average_weights`; its constant is `decoding.max_new_tokens`.
 
     No critic can say what a truncated answer would have come to. `truncated` score: it is scored as it stands. Ignore: its
     advantage is 0; it still counts as a row, and a KL term of the loss still holds it.
     """
 
-    steps: int
-    rollouts: int
-    mini_batches: int
-    epochs: int
-    decoding: Decoding
-    optim: Optim
-    clip: float
-    clip_high: float | None
-    kl_coefficient: float
-    reward_scale: float
-    reward_bias: float
-    reward_clip: float | None
-    reference_ema: float
-    ratio_guard: float | None
     group: int
     loss_average: ops.LossAverage
     truncated: Literal["score", "ignore"]
@@ -108,7 +74,8 @@ def improve(
     run, policy = parts.run, parts.policy
     require_sampling(spec.decoding)
     prompts, price = parts.prompts(), spec.group + baselines
-    draw = draw or partial(draw_groups, spec, parts, price)
+    count, group = spec.rollouts // spec.group, spec.group
+    draw = draw or partial(draw_rollout, parts, count=count, group=group, price=price, decoding=spec.decoding)
     learner, reference = parts.learner(policy.model, spec.optim), Reference(policy.model)
     state: dict[str, Stateful] = {"policy": learner}
     if spec.reference_ema:
@@ -127,10 +94,10 @@ def improve(
             tokens = float(batch.batch.completion_lengths.sum())
             mean_length = dist.all_count(tokens) / dist.all_count(len(batch))
             loss = partial(weigh_terms, spec, policy, mean_length, spec.kl_coefficient if kl_in_loss else 0.0)
-            guard = make_guard(spec.ratio_guard)
+            guard = surrogate.make_guard(spec.ratio_guard)
             run.record.log(learner.step(batch, loss, count=tokens, progress=run.progress, guard=guard), "policy/")
         # 4. Log the rollout's measures; the reference follows the policy.
-        measures = measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
+        measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
         run.record.log(measures | {"skipped": learner.skipped})
         if spec.reference_ema:
             reference.follow(spec.reference_ema)
@@ -138,42 +105,23 @@ def improve(
     return policy
 
 
-def draw_groups(spec: CriticFree, parts: Parts, price: int, prompts: list[Prompt], step: int) -> Rollout:
-    """The step's rollout: `group` answers to each of the next prompts; `price`: the scores that a prompt costs."""
-    chosen = take_prompts(parts, prompts, step, count_groups(spec.rollouts, spec.group), price=price)
-    rollout = roll_out(parts, parts.policy, chosen, "rollout", step, decoding=spec.decoding, group=spec.group)
-    parts.run.record.log({"no_variance": share_without_variance(rollout)})
-    return rollout
-
-
 def assess_rollout(
     spec: CriticFree, parts: Parts, step: int, rollout: Rollout, reference: Reference, advantages: Advantage
 ) -> Experience:
     """The experience of a rollout: the method's advantages, without a critic's values and returns."""
     batch = rollout.batch
-    logprobs, reference_logprobs = ask_old_and_reference(
-        parts, parts.policy, reference, rollout.samples, temperature=spec.decoding.temperature
-    )
-    scores = shape_scores(rollout.scores, bias=spec.reward_bias, scale=spec.reward_scale, clip=spec.reward_clip)
+    logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
+    scores = surrogate.shape_scores(spec, rollout.scores)
     kl = spec.kl_coefficient * ops.kl_estimate(logprobs, reference_logprobs, "k1")
     values = advantages(Assessed(step, rollout, scores, torch.where(batch.mask, kl, torch.zeros_like(kl))))
     if spec.truncated == "ignore":
         values = torch.where(batch.truncated[:, None], torch.zeros_like(values), values)
-    return Experience(
-        batch=batch,
-        logprobs=logprobs,
-        reference_logprobs=reference_logprobs,
-        advantages=values,
-        kept=rollout.samples.kept,
-    )
+    return Experience(batch, logprobs, reference_logprobs, values, kept=rollout.samples.kept)
 
 
 def weigh_terms(spec: CriticFree, policy: LanguageModel, mean_length: float, kl_loss: float, rows: Experience) -> Terms:
     """The surrogate's terms [B,T], weighted so that their mean over the mini-batch's tokens is the spec's average."""
-    temperature = spec.decoding.temperature
-    actor = actor_terms(
-        policy, rows, clip=spec.clip, clip_high=spec.clip_high, temperature=temperature, kl_loss=kl_loss
-    )
+    actor = surrogate.actor_terms(spec, policy, rows, kl_loss=kl_loss)
     lengths, limit = rows.batch.completion_lengths, spec.decoding.max_new_tokens
     weights = ops.average_weights(lengths, spec.loss_average, mean_length=mean_length, limit=limit)
     return actor._replace(terms=actor.terms * weights[:, None])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from preflab.batch import PairBatch, TokenBatch
+from preflab.batch import PairBatch
 from preflab.losses.reward import bradley_terry_loss
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -36,11 +37,7 @@ class PairScores(NamedTuple):
 
 def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
     """The reward model's scores of both answers of each pair."""
-
-    def score(rows: TokenBatch) -> Tensor:
-        return forward.scores(scorer.model, rows)
-
-    sides = (pairs.chosen, pairs.rejected)
+    score, sides = partial(forward.scores, scorer.model), (pairs.chosen, pairs.rejected)
     return PairScores(*(forward.by_micro_batch(scorer.model, score, side, token_budget) for side in sides))
 
 

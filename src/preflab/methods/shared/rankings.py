@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from torch import Tensor
 
@@ -15,31 +16,33 @@ from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
 from preflab.types import Ranking
 
-RankingLoss = Callable[[RankedLogprobs], Tensor]
-"""A loss's terms [B], one a prompt."""
+
+class LearnsRankings(Protocol):
+    """The settings that the loop reads, and the method's loss. `rankings`: how many, drawn by the seed (0: all). `batch_size`
+    counts prompts."""
+
+    rankings: int
+    epochs: int
+    batch_size: int
+    max_completion_tokens: int
+    optim: Optim
+
+    def loss(self, ranked: RankedLogprobs) -> Tensor:
+        """The loss's terms [B], one a prompt."""
+        ...
 
 
-def imitate_rankings(
-    parts: Parts,
-    loss: RankingLoss,
-    *,
-    rankings: int,
-    epochs: int,
-    batch_size: int,
-    max_completion_tokens: int,
-    optim: Optim,
-) -> LanguageModel:
-    """Trains the policy. `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps
-    the rankings: K answers cost the K - 1 comparisons that order them."""
+def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
+    """Trains the policy. A labels budget caps the rankings: K answers cost the K - 1 comparisons that order them."""
     run, policy = parts.run, parts.policy
     # 1. Every ranking's answers as ids, with their scores.
-    rows = parts.buy(parts.rankings(), rankings, price=count_comparisons)
-    data = collate_rankings(rows, policy.encode, limit=max_completion_tokens)
-    learner, terms = parts.learner(policy.model, optim), partial(ranking_terms, policy, loss)
-    total = epochs * -(-len(data) // batch_size)
+    rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
+    data = collate_rankings(rows, policy.encode, limit=spec.max_completion_tokens)
+    learner, terms = parts.learner(policy.model, spec.optim), partial(ranking_terms, policy, spec.loss)
+    total = spec.epochs * -(-len(data) // spec.batch_size)
     for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
         # 2. One update on the step's prompts, each with all its answers.
-        batch = data.select(run.seeds.take_batch(step, len(data), batch_size))
+        batch = data.select(run.seeds.take_batch(step, len(data), spec.batch_size))
         run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
     return policy
 
@@ -49,16 +52,13 @@ def count_comparisons(ranking: Ranking) -> int:
     return len(ranking.completions) - 1
 
 
-def ranking_terms(policy: LanguageModel, loss: RankingLoss, batch: RankedBatch) -> Terms:
+def ranking_terms(policy: LanguageModel, loss: Callable[[RankedLogprobs], Tensor], batch: RankedBatch) -> Terms:
     """The loss's terms [B]; logs the best answer's log-probability a token, and the share of the contrasts of unequal score
     that the policy orders as the scores do."""
     answers = batch.candidates
-    ranked = RankedLogprobs(
-        sums=batch.table(forward.sequence_logprobs(policy.model, answers)),
-        lengths=batch.table(answers.completion_lengths),
-        scores=batch.table(batch.scores),
-        mask=batch.mask,
-    )
+    sums = batch.table(forward.sequence_logprobs(policy.model, answers))
+    lengths, scores = batch.table(answers.completion_lengths), batch.table(batch.scores)
+    ranked = RankedLogprobs(sums, lengths, scores, batch.mask)
     p, unequal = ranked.means, ranked.gaps > 0
     right = ((p[:, :, None] > p[:, None, :]) & unequal).sum(dim=(1, 2)) / unequal.sum(dim=(1, 2)).clamp(min=1)
     return Terms(loss(ranked), None, {"accuracy": right, "best_logprob": ranked.of_best(p)})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +15,6 @@ from torch import Tensor
 from preflab.batch import KeptTokens, TokenBatch
 from preflab.errors import UserError
 from preflab.methods.base import Parts
-from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding, Samples
 from preflab.train import faults
 from preflab.train.loop import Run
@@ -47,6 +47,21 @@ class Rollout:
         rows = self.scores.view(-1, self.group)
         return (rows != rows[:, :1]).any(dim=1)
 
+    def share_without_variance(self) -> float:
+        """The share of prompts whose answers all score the same, so that their differences teach nothing. Where each prompt
+        has one answer: 1 where the whole rollout scores the same, else 0."""
+        if self.group == 1:
+            return float((self.scores == self.scores[0]).all())
+        return 1.0 - float(self.differing().float().mean())
+
+    def measure(self) -> dict[str, float]:
+        """`reward`: the mean score as the reward gave it; `length`: the mean of the answers' tokens; `truncated`: the share."""
+        return {
+            "reward": float(self.scores.mean()),
+            "length": float(self.batch.completion_lengths.float().mean()),
+            "truncated": float(self.batch.truncated.float().mean()),
+        }
+
     def select(self, groups: Sequence[int]) -> Rollout:
         """The groups of these prompts, trimmed to their longest prompt and completion."""
         rows = [row for group in groups for row in range(group * self.group, (group + 1) * self.group)]
@@ -58,12 +73,49 @@ class Rollout:
         prompts, completions = [self.prompts[row] for row in rows], [self.completions[row] for row in rows]
         return Rollout(self.group, prompts, chosen, completions, self.scores[index])
 
+    @staticmethod
+    def join(rollouts: Sequence[Rollout]) -> Rollout:
+        """Several rollouts of one policy and group size as one, in their order."""
+        batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
+        kept = [sample.kept for sample in samples if sample.kept is not None]
+        batch = TokenBatch(
+            prompt_ids=_stack([batch.prompt_ids.flip(1) for batch in batches]).flip(1),  # padded on the left
+            prompt_lengths=torch.cat([batch.prompt_lengths for batch in batches]),
+            completion_ids=_stack([batch.completion_ids for batch in batches]),
+            completion_lengths=torch.cat([batch.completion_lengths for batch in batches]),
+            truncated=torch.cat([batch.truncated for batch in batches]),
+        )
+        together = Samples(
+            batch,
+            _stack([sample.logprobs for sample in samples]),
+            KeptTokens(_stack([each.ids for each in kept]), _stack([each.counts for each in kept])) if kept else None,
+            all(sample.exact for sample in samples),
+        )
+        return Rollout(
+            rollouts[0].group,
+            [prompt for rollout in rollouts for prompt in rollout.prompts],
+            together,
+            [completion for rollout in rollouts for completion in rollout.completions],
+            torch.cat([rollout.scores for rollout in rollouts]),
+        )
 
-def count_groups(rollouts: int, group: int) -> int:
-    """How many prompts the answers of a step belong to; raises `UserError` where `group` does not divide `rollouts`."""
+
+class Grouped(Protocol):
+    """The settings of a method that draws `rollouts` answers a step, `group` of them to each prompt."""
+
+    rollouts: int
+    group: int
+
+
+_Grouped = TypeVar("_Grouped", bound=Grouped)
+
+
+def require_whole_groups(spec: _Grouped) -> _Grouped:
+    """A validator of methods with groups: raises `UserError` where `group` does not divide `rollouts`."""
+    rollouts, group = spec.rollouts, spec.group
     if rollouts % group:
         raise UserError(f"{rollouts} rollouts a step are not a whole number of groups of {group}: make it a multiple.")
-    return rollouts // group
+    return spec
 
 
 def require_sampling(decoding: Decoding) -> None:
@@ -97,16 +149,19 @@ def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int)
         yield from (order[part * size // count : (part + 1) * size // count] for part in range(count))
 
 
-def roll_out(
-    parts: Parts,
-    policy: LanguageModel,
-    prompts: Sequence[Prompt],
-    *name: str | int,
-    decoding: Decoding,
-    group: int = 1,
+def draw_rollout(
+    parts: Parts, prompts: Sequence[Prompt], step: int, *, count: int, group: int = 1, price: int, decoding: Decoding
 ) -> Rollout:
+    """The step's rollout: `group` answers to each of the next `count` prompts; `price`: the scores that a prompt costs."""
+    chosen = take_prompts(parts, prompts, step, count, price=price)
+    rollout = roll_out(parts, chosen, "rollout", step, decoding=decoding, group=group)
+    parts.run.record.log({"no_variance": rollout.share_without_variance()})
+    return rollout
+
+
+def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding: Decoding, group: int = 1) -> Rollout:
     """`group` answers of the policy to each prompt, scored by the run's reward. `name` names the draw, once in a run."""
-    run = parts.run
+    run, policy = parts.run, parts.policy
     faults.pass_point("rollout.before")
     rows = [prompt for prompt in prompts for _ in range(group)]
     ids = [encoded for prompt in prompts for encoded in [policy.encode_prompt(prompt)] * group]
@@ -139,32 +194,6 @@ def score_answers(
     return scores
 
 
-def join_rollouts(rollouts: Sequence[Rollout]) -> Rollout:
-    """Several rollouts of one policy and group size as one, in their order."""
-    batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
-    kept = [sample.kept for sample in samples if sample.kept is not None]
-    batch = TokenBatch(
-        prompt_ids=_stack([batch.prompt_ids.flip(1) for batch in batches]).flip(1),  # padded on the left
-        prompt_lengths=torch.cat([batch.prompt_lengths for batch in batches]),
-        completion_ids=_stack([batch.completion_ids for batch in batches]),
-        completion_lengths=torch.cat([batch.completion_lengths for batch in batches]),
-        truncated=torch.cat([batch.truncated for batch in batches]),
-    )
-    together = Samples(
-        batch,
-        _stack([sample.logprobs for sample in samples]),
-        KeptTokens(_stack([each.ids for each in kept]), _stack([each.counts for each in kept])) if kept else None,
-        all(sample.exact for sample in samples),
-    )
-    return Rollout(
-        rollouts[0].group,
-        [prompt for rollout in rollouts for prompt in rollout.prompts],
-        together,
-        [completion for rollout in rollouts for completion in rollout.completions],
-        torch.cat([rollout.scores for rollout in rollouts]),
-    )
-
-
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors one below the other, each padded with 0 at the end to the widest."""
     shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
@@ -174,11 +203,3 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
         out[(slice(start, start + len(tensor)), *(slice(size) for size in tensor.shape[1:]))] = tensor
         start += len(tensor)
     return out
-
-
-def share_without_variance(rollout: Rollout) -> float:
-    """The share of prompts whose answers all score the same, so that their differences teach nothing. Where each prompt has
-    one answer: 1 where the whole rollout scores the same, else 0."""
-    if rollout.group == 1:
-        return float((rollout.scores == rollout.scores[0]).all())
-    return 1.0 - float(rollout.differing().float().mean())

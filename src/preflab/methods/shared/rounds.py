@@ -23,35 +23,30 @@ class Rows(Protocol):
 Data = TypeVar("Data", bound=Rows)
 
 
-@dataclass(frozen=True)
-class RoundsPlan(Generic[Data]):
-    """The plan of a method's rounds: `rounds` of them, `epochs` passes over the data of each, in batches of `batch_size`.
+@dataclass
+class Rounds(Generic[Data]):
+    """A method's rounds: `rounds` of them, `epochs` passes over the data of each, in batches of `batch_size`; the current one
+    and which of its updates is next.
 
     `draw(number)` gives a round's draw as JSON; it logs nothing, since a resumed run does not call it. `read(drawn)` turns
     the draw into a batch to select rows from, or None where it holds nothing to learn from. `barren`: the end of the message
-    for a run whose rounds all hold nothing.
+    for a run whose rounds all hold nothing. `fruitful`: whether any round had data. `drawn`: the round's draw, as the journal
+    has it.
     """
 
+    run: Run
     rounds: int
     epochs: int
     batch_size: int
     draw: Callable[[int], Any]
     read: Callable[[Any], Data | None]
     barren: str
-
-
-class Rounds(Generic[Data]):
-    """The current round, and which of its updates is next."""
-
-    def __init__(self, run: Run, plan: RoundsPlan[Data]) -> None:
-        self.run = run
-        self.plan = plan
-        self.number = -1
-        self.update = 0
-        self.updates = 0
-        self.fruitful = False  # whether any round had data
-        self.drawn: Any = None  # the round's draw, as the journal has it
-        self.data: Data | None = None
+    number: int = -1
+    update: int = 0
+    updates: int = 0
+    fruitful: bool = False
+    drawn: Any = None
+    data: Data | None = None
 
     @property
     def size(self) -> int:
@@ -64,7 +59,7 @@ class Rounds(Generic[Data]):
 
     def share(self, step: int) -> float:
         """The share of the rounds that is done (used without a compute budget)."""
-        return (self.number + self.within) / self.plan.rounds
+        return (self.number + self.within) / self.rounds
 
     def finished(self) -> bool:
         return self.update >= self.updates
@@ -78,14 +73,14 @@ class Rounds(Generic[Data]):
         self.update = 0
         self._load()
         self.fruitful |= self.updates > 0
-        if not self.fruitful and self.number + 1 >= self.plan.rounds:
-            raise UserError(f"{self.plan.rounds} rounds of samples gave {self.plan.barren}")
+        if not self.fruitful and self.number + 1 >= self.rounds:
+            raise UserError(f"{self.rounds} rounds of samples gave {self.barren}")
         return self.updates > 0
 
     def next_batch(self) -> Data:
         """The rows of the next update, from shuffled passes over the round's data."""
         assert self.data is not None
-        size, batch = len(self.data), self.plan.batch_size
+        size, batch = len(self.data), self.batch_size
         per_pass = -(-size // batch)
         order = self.run.seeds.permute(size, "round", self.number, "pass", self.update // per_pass)
         place = self.update % per_pass
@@ -93,11 +88,9 @@ class Rounds(Generic[Data]):
         return self.data.select(order[place * batch : (place + 1) * batch])
 
     def _load(self) -> None:
-        self.drawn = self.run.journal.replay(f"round-{self.number:04d}", partial(self.plan.draw, self.number))
-        data = self.plan.read(self.drawn)
-        if data is not None:
-            self.data = data
-        self.updates = 0 if data is None else self.plan.epochs * -(-len(data) // self.plan.batch_size)
+        self.drawn = self.run.journal.replay(f"round-{self.number:04d}", partial(self.draw, self.number))
+        self.data = self.read(self.drawn)
+        self.updates = self.epochs * -(-self.size // self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         return {"number": self.number, "update": self.update, "fruitful": self.fruitful}
