@@ -36,14 +36,13 @@ def environment(written: Callable[[str], str] = text.visible) -> Environment:
     def finalize(value: Any) -> Any:
         return value if isinstance(value, Markup) or not isinstance(value, str) else written(value)
 
-    loader = PackageLoader("preflab.report")
     templates: Any = Environment(
+        loader=PackageLoader("preflab.report"),
         autoescape=True,
         finalize=finalize,
-        loader=loader,
-        lstrip_blocks=True,
-        trim_blocks=True,
         undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     templates.globals.update(numbers=numbers, views=views)
     return templates
