@@ -298,14 +298,11 @@ WALKS = (
             analysis/record/results.py: dump_results
             report/table.py: render_csv
             report/markdown.py: render_markdown
+            report/html.py: environment
             report/page.py: render_html
             report/html.py: style_sheet
-            report/page.py: forest_column
-            report/views.py: measure
-            report/forest.py: scale, row, axis
-            report/page.py: claims_column
-            report/html.py: environment
-            report/views.py: main_measures
+            report/views.py: measure, main_measures
+            report/forest.py: scale
             report/page.py: comparison_groups
             report/figures.py: curves
             report/panels.py: panel

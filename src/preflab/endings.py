@@ -8,14 +8,14 @@ import select
 import sys
 
 from preflab.errors import UserError
+from preflab.text import visible
 
 
 def report_error(error: BaseException) -> int:
     """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 130 stopped by Ctrl-C, 141 nobody reads the
     output any more. Raises any other error again."""
     if isinstance(error, UserError):
-        print_error(f"{error}")
-        return 2
+        return print_error(f"{error}", code=2)
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, BrokenPipeError) and reader_is_gone():
@@ -23,16 +23,14 @@ def report_error(error: BaseException) -> int:
         return 141
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or "while writing"
-        print_error(
+        return print_error(
             f"the disk is full ({place}). Make room and repeat the command; it goes on from its last checkpoint."
         )
-        return 1
     if is_out_of_memory(error):
-        print_error(
+        return print_error(
             "out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
             "--precision bf16, or a smaller model. Nothing is lost: the same command goes on from the last checkpoint."
         )
-        return 1
     raise error
 
 
@@ -51,8 +49,7 @@ def reader_is_gone() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def print_error(text: str) -> None:
-    """Prints a message on standard error; nothing in it acts on the terminal."""
-    from preflab.text import visible
-
+def print_error(text: str, *, code: int = 1) -> int:
+    """Prints a message on standard error, where nothing in it acts on the terminal; returns the exit code."""
     print(visible(f"preflab: {text}"), file=sys.stderr)
+    return code

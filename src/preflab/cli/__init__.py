@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+from preflab import __version__
 from preflab.cli.command import CliCommand
 from preflab.cli.data_show import DATA_SHOW_COMMAND
 from preflab.cli.evaluate import EVALUATE_COMMAND
@@ -78,8 +79,6 @@ def run_command(arguments: Sequence[str]) -> int:
         print(OVERVIEW.format(commands=list_commands(COMMANDS.values())))
         return 0
     if first == "--version":
-        from preflab import __version__
-
         print(f"preflab {__version__}")
         return 0
     if (group := find_group(first)) and arguments[1:2] and arguments[1] in HELP:

@@ -12,7 +12,7 @@ from preflab.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class CliCommand:
-    """`name`: what is typed after `preflab`, one word or two (`theory check`). `run` returns the exit code.
+    """`name`: what is typed after `preflab`, one word or two (`theory check`). `run` returns the exit code, None for 0.
 
     `run` finds the whole command line in `options.words`. With `takes_more`, options that the parser does not know, `--help`
     among them, are left to `run` in `options.more`; without, they are the user's mistakes.
@@ -21,14 +21,12 @@ class CliCommand:
     name: str
     summary: str
     add_options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    run: Callable[[argparse.Namespace], int | None]
     takes_more: bool = False
 
     def parser(self) -> CliParser:
-        description = f"{self.summary[0].upper()}{self.summary[1:]}."
-        parser = CliParser(
-            prog=f"preflab {self.name}", description=description, add_help=not self.takes_more, allow_abbrev=False
-        )
+        parser = CliParser(prog=f"preflab {self.name}", add_help=not self.takes_more, allow_abbrev=False)
+        parser.description = f"{self.summary[0].upper()}{self.summary[1:]}."
         self.add_options(parser)
         return parser
 
@@ -42,7 +40,7 @@ class CliCommand:
             parser.refuse_unknown(arguments)
             options = parser.parse_args(arguments)
         options.words = [*words]
-        return self.run(options)
+        return self.run(options) or 0
 
 
 class CliParser(argparse.ArgumentParser):

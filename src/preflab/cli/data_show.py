@@ -15,7 +15,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -39,7 +39,6 @@ def _run(options: argparse.Namespace) -> int:
             console.rule(Text(f"{prompt.id}  {prompt.level}"))
             for turn in prompt.turns:
                 console.print(Text(f"{turn.role}: {visible(turn.content)}"))
-    return 0
 
 
 DATA_SHOW_COMMAND = CliCommand("data show", "print what a testbed holds, with prompts to read", _add_options, _run)

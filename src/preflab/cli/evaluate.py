@@ -17,7 +17,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_arm_options(parser)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import evaluation_arm
     from preflab.cli.run_summary import summarize_run
@@ -25,7 +25,6 @@ def _run(options: argparse.Namespace) -> int:
     directory = options.output or Path("runs") / "evaluate"
     result = execute(evaluation_arm(options), directory, fresh=options.fresh)
     print(summarize_run(result, directory))
-    return 0
 
 
 EVALUATE_COMMAND = CliCommand("evaluate", "measure a policy on unseen prompts", _add_options, _run)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_sandbox_options, read_workers
+from preflab.cli.options import add_sandbox_options, judging_settings
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,17 +18,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Returns 1 where a program could not be judged."""
-    from preflab.cli.progress import track_verdicts
     from preflab.testbeds.code.judge_file import judge_file
 
-    counts = judge_file(
-        options.problems,
-        options.programs,
-        options.out,
-        workers=read_workers(options),
-        backend=options.backend,
-        track=track_verdicts,
-    )
+    counts = judge_file(options.problems, options.programs, options.out, **judging_settings(options))
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) or "nothing left to judge")
     return 1 if counts["error"] else 0
 

@@ -12,7 +12,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", default="smollm2", help="smollm2 (the default)")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from preflab.models import smollm2
 
     if options.name != "smollm2":
@@ -20,7 +20,6 @@ def _run(options: argparse.Namespace) -> int:
             f"preflab fetches only smollm2 by name. {options.name!r} is loaded where it is used: give it to --model."
         )
     print(smollm2.fetch())
-    return 0
 
 
 MODELS_FETCH_COMMAND = CliCommand("models fetch", "fetch a model into the cache", _add_options, _run)

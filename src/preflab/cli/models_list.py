@@ -16,9 +16,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     """There are none."""
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     print(MODELS)
-    return 0
 
 
 MODELS_LIST_COMMAND = CliCommand("models list", "list the models that --model takes", _add_options, _run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
 
@@ -14,28 +14,21 @@ if TYPE_CHECKING:
 
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """The options that `train` and `evaluate` share."""
-    parser.add_argument("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
-    parser.add_argument("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
-    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
-    parser.add_argument(
-        "--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
-    parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
-    measuring = parser.add_argument_group("measuring")
-    measuring.add_argument(
-        "--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class"
-    )
-    measuring.add_argument(
-        "--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)"
-    )
-    measuring.add_argument(
-        "--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own"
-    )
-    measuring.add_argument("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
-    measuring.add_argument("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
+    add = parser.add_argument
+    add("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
+    add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
+    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
+    add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
+    add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
+    add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
+    add = parser.add_argument_group("measuring").add_argument
+    add("--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class")
+    add("--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)")
+    add("--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own")
+    add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
+    add("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
@@ -50,17 +43,18 @@ def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
-    parser.add_argument(
-        "--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)"
-    )
+    add = parser.add_argument
+    add("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
+    add("--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)")
 
 
-def read_workers(options: argparse.Namespace) -> int:
-    """The value of --workers. Raises `UserError` where it is negative."""
+def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of judging, with a bar that shows its progress. Raises `UserError` where --workers is negative."""
+    from preflab.cli.progress import track_verdicts
+
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
-    return options.workers
+    return {"workers": options.workers, "backend": options.backend, "track": track_verdicts}
 
 
 def add_verbosity_options(parser: argparse.ArgumentParser, *, quiet: str, verbose: str) -> None:

@@ -13,12 +13,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-samples", action="store_true", help="leave texts out, for data that may not be passed on")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from preflab.api import report_study
 
     _, page = report_study(options.directory, samples=not options.no_samples)
     print(page)
-    return 0
 
 
 REPORT_COMMAND = CliCommand("report", "write a study's report again", _add_options, _run)

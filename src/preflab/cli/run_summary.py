@@ -9,10 +9,8 @@ from typing import Any
 def summarize_run(result: dict[str, Any], directory: Path) -> str:
     """The end of a run in a few lines: `result` is what its `result.json` holds."""
     if result["diverged"]:
-        return (
-            f"{result['name']} diverged: {result['diverged']} Lower the learning rate, or check the data. "
-            f"See {directory}."
-        )
+        advice = f"Lower the learning rate, or check the data. See {directory}."
+        return f"{result['name']} diverged: {result['diverged']} {advice}"
     lines = [f"{result['name']}: done, in {directory}"]
     evaluation = result.get("evaluation")
     if evaluation is not None and "chosen" in evaluation:
@@ -23,12 +21,10 @@ def summarize_run(result: dict[str, Any], directory: Path) -> str:
         if kl["estimate"] is not None:
             lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
     else:
-        last = {
-            name.removeprefix("validation/"): value for name, value in result["last"].items() if "validation/" in name
-        }
+        last = {name: value for name, value in result["last"].items() if "validation/" in name}
         lines += [f"  {_join(last)}"] if last else []
     return "\n".join(lines)
 
 
 def _join(measures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in measures.items())
+    return "  ".join(f"{name.removeprefix('validation/')} {value:.3f}" for name, value in measures.items())

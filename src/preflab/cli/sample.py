@@ -12,24 +12,24 @@ from preflab.types import Prompt, Turn
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="NAME|DIR", help="smollm2, a directory or a hub name")
-    parser.add_argument("--prompt", metavar="TEXT", help="a prompt (without one: a chat)")
-    parser.add_argument("-k", metavar="N", type=int, default=1, help="number of answers to the prompt (default: 1)")
-    parser.add_argument("--temperature", metavar="T", type=float, default=1.0, help="0 is greedy (default: 1)")
-    parser.add_argument("--top-p", metavar="P", type=float, default=1.0, help="mass of the tokens kept (default: 1)")
-    parser.add_argument(
-        "--max-new-tokens", metavar="N", type=int, default=256, help="tokens of the longest answer (default: 256)"
-    )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the seed of the draws (default: 0)")
+    add = parser.add_argument
+    add("model", metavar="NAME|DIR", help="smollm2, a directory or a hub name")
+    add("--prompt", metavar="TEXT", help="a prompt (without one: a chat)")
+    add("-k", metavar="N", type=int, default=1, help="number of answers to the prompt (default: 1)")
+    add("--temperature", metavar="T", type=float, default=1.0, help="0 is greedy (default: 1)")
+    add("--top-p", metavar="P", type=float, default=1.0, help="mass of the tokens kept (default: 1)")
+    add("--max-new-tokens", metavar="N", type=int, default=256, help="tokens of the longest answer (default: 256)")
+    add("--seed", metavar="N", type=int, default=0, help="the seed of the draws (default: 0)")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from functools import partial
+
+    from rich.console import Console
 
     from preflab.models.load import load_directory, load_model
     from preflab.models.spec import ModelSpec
     from preflab.sampling import SAMPLERS
-    from preflab.sampling.answers import draw_answers
     from preflab.sampling.base import Decoding
     from preflab.spec import Context, parse_spec
 
@@ -42,40 +42,34 @@ def _run(options: argparse.Namespace) -> int:
     path = Path(options.model)
     lm = load_directory(path) if path.is_dir() else load_model(ModelSpec(name=options.model), seed=options.seed)
     with SAMPLERS.parse("native").open(Context()) as sampler:
-        draw = partial(draw_answers, lm, sampler, decoding=decoding)
+        draw = partial(sampler.answer, lm, decoding=decoding)
         if options.prompt is None:
             chat(lambda prompt, turn: draw(prompt, count=1, seed=options.seed + turn)[0])
         else:
             prompt = Prompt("prompt", (Turn("user", options.prompt),))
-            print_answers(draw(prompt, count=options.k, seed=options.seed))
-    return 0
-
-
-def print_answers(answers: list[str]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    for number, answer in enumerate(answers, start=1):
-        if len(answers) > 1:
-            console.rule(f"{number}")
-        print_text(answer)
+            for number, answer in enumerate(draw(prompt, count=options.k, seed=options.seed), start=1):
+                if options.k > 1:
+                    Console().rule(f"{number}")
+                print_text(answer)
 
 
 def chat(answer: Callable[[Prompt, int], str]) -> None:
     """A dialogue on the terminal; an empty line or the end of input ends it. `answer` takes the prompt and the number of its
     turns."""
     turns: list[Turn] = []
-    while True:
-        try:
-            line = input("you: ").strip()
-        except EOFError:
-            return
-        if not line:
-            return
+    while line := read_line():
         turns.append(Turn("user", line))
         reply = answer(Prompt("chat", tuple(turns)), len(turns))
         turns.append(Turn("assistant", reply))
         print_text(f"model: {reply}")
+
+
+def read_line() -> str:
+    """A line of the user's; '' at the end of input."""
+    try:
+        return input("you: ").strip()
+    except EOFError:
+        return ""
 
 
 def print_text(text: str) -> None:

@@ -11,17 +11,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a study file instead")
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     if options.schema:
         from preflab.study.schema import study_schema
 
         print(study_schema())
-        return 0
+        return
     from preflab.study.load import preset_names, preset_summary
 
     for name in preset_names():
         print(f"{name:<14} {preset_summary(name)}")
-    return 0
 
 
 STUDIES_COMMAND = CliCommand("studies", "list the studies that come with preflab", _add_options, _run)

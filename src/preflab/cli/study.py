@@ -12,22 +12,19 @@ from preflab.cli.options import add_verbosity_options, log_to_terminal
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where the study runs (default: runs/NAME)")
-    parser.add_argument(
-        "--size", metavar="NAME", help="a size that the study offers (default: paper on a GPU, else smoke)"
-    )
-    parser.add_argument("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
-    parser.add_argument("--arms", metavar="ARM", nargs="+", help="only these arms")
-    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
-    parser.add_argument(
-        "--public-first", metavar="N", type=int, help="makes the first N tests public where no test is public"
-    )
-    parser.add_argument("--model", metavar="NAME|DIR", help="another base model")
-    parser.add_argument("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
-    parser.add_argument("--tune", action="store_true", help="run the tuning stage even where tuned values are shipped")
-    parser.add_argument("--fresh", action="store_true", help="delete the study's earlier runs and start again")
-    parser.add_argument("--no-samples", action="store_true", help="leave texts out of the report")
+    add = parser.add_argument
+    add("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
+    add("--output", metavar="DIR", type=Path, help="where the study runs (default: runs/NAME)")
+    add("--size", metavar="NAME", help="a size that the study offers (default: paper on a GPU, else smoke)")
+    add("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
+    add("--arms", metavar="ARM", nargs="+", help="only these arms")
+    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add("--public-first", metavar="N", type=int, help="makes the first N tests public where no test is public")
+    add("--model", metavar="NAME|DIR", help="another base model")
+    add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
+    add("--tune", action="store_true", help="run the tuning stage even where tuned values are shipped")
+    add("--fresh", action="store_true", help="delete the study's earlier runs and start again")
+    add("--no-samples", dest="samples", action="store_false", help="leave texts out of the report")
     add_verbosity_options(parser, quiet="print only the verdict and failures", verbose="print each arm's steps too")
 
 
@@ -45,8 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verbose:
         log_to_terminal()
     study = load_study(options.study, options.size or choose_size(options.study))
-    changes = {"data": options.data, "public_first": options.public_first}
-    for name, value in changes.items():
+    for name, value in (("data", options.data), ("public_first", options.public_first)):
         if value is not None:
             study = study.with_testbed(**{name: value})
     if options.model is not None:
@@ -56,15 +52,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.plan:
         print(format_plan(study, plan_study(study, directory, fresh=options.fresh)))
         return 0
-    outcome = run_study(
-        study,
-        directory,
-        command=shlex.join(word for word in options.words if word != "--fresh"),
-        tune=options.tune,
-        fresh=options.fresh,
-        samples=not options.no_samples,
-        quiet=options.quiet,
-    )
+    command = shlex.join(word for word in options.words if word != "--fresh")
+    settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
+    outcome = run_study(study, directory, command=command, **settings)
     print_summary(outcome.results, Console())
     print(f"Report: {outcome.page}")
     for failure in outcome.failures:

@@ -7,27 +7,23 @@ import json
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_sandbox_options, read_workers, testbed_from_options
+from preflab.cli.options import add_sandbox_options, judging_settings, testbed_from_options
 from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode or mbpp")
-    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
-    parser.add_argument("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
-    parser.add_argument("--compare", action="store_true", help="judge right programs again without walls, and compare")
-    parser.add_argument(
-        "--reasons", metavar="FILE", type=Path, help="why programs do not pass, by problem (a JSON object)"
-    )
-    parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="a file for figures and ids (JSON), no text of the data"
-    )
+    add = parser.add_argument
+    add("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode or mbpp")
+    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
+    add("--compare", action="store_true", help="judge right programs again without walls, and compare")
+    add("--reasons", metavar="FILE", type=Path, help="why programs do not pass, by problem (a JSON object)")
+    add("--out", metavar="FILE", type=Path, help="a file for figures and ids (JSON), no text of the data")
     add_sandbox_options(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
     """Returns 1 where a right program fails without a known reason, or a verdict changes without walls."""
-    from preflab.cli.progress import track_verdicts
     from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
     from preflab.text import visible
@@ -44,14 +40,9 @@ def _run(options: argparse.Namespace) -> int:
             options.out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {options.out} cannot be written: {error.strerror}.") from error
+    reasons = {} if options.reasons is None else read_reasons(options.reasons)
     verification = verify_testbed(
-        testbed,
-        programs=options.programs,
-        reasons={} if options.reasons is None else read_reasons(options.reasons),
-        compare=options.compare,
-        workers=read_workers(options),
-        backend=options.backend,
-        track=track_verdicts,
+        testbed, programs=options.programs, reasons=reasons, compare=options.compare, **judging_settings(options)
     )
     record = {"testbed": options.testbed, **verification.record()}
     if options.out is not None:

@@ -10,21 +10,16 @@ from preflab.cli.theory_finding import add_output_option, make_output, show_find
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trials", metavar="N", type=int, default=10000, help="random problems (default: 10000)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--trials", metavar="N", type=int, default=10000, help="random problems (default: 10000)")
+    add(
         "--seed", metavar="N", type=int, default=0, help="the seed; problem i of a seed is always the same (default: 0)"
     )
-    parser.add_argument("--prompts", metavar="N", type=int, default=3, help="prompts a problem, 1 to 8 (default: 3)")
-    parser.add_argument(
-        "--responses", metavar="N", type=int, default=6, help="responses a prompt, 2 to 12 (default: 6)"
-    )
-    parser.add_argument(
-        "--coverage", metavar="SHARE", type=float, default=0.7, help="share of responses in pairs (default: 0.7)"
-    )
-    parser.add_argument(
-        "--beta", metavar="B", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)"
-    )
-    parser.add_argument("--replay", metavar="FILE", type=Path, help="only this problem, as a failing trial prints it")
+    add("--prompts", metavar="N", type=int, default=3, help="prompts a problem, 1 to 8 (default: 3)")
+    add("--responses", metavar="N", type=int, default=6, help="responses a prompt, 2 to 12 (default: 6)")
+    add("--coverage", metavar="SHARE", type=float, default=0.7, help="share of responses in pairs (default: 0.7)")
+    add("--beta", metavar="B", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)")
+    add("--replay", metavar="FILE", type=Path, help="only this problem, as a failing trial prints it")
     add_output_option(parser)
 
 

@@ -10,10 +10,9 @@ from preflab.cli.theory_finding import add_output_option, make_output, show_find
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--beta", metavar="B", type=float, default=0.1, help="beta of both methods, 0.001 to 1000 (default: 0.1)"
-    )
-    parser.add_argument("--figure", metavar="FILE", type=Path, help="a file for the figure (SVG)")
+    add = parser.add_argument
+    add("--beta", metavar="B", type=float, default=0.1, help="beta of both methods, 0.001 to 1000 (default: 0.1)")
+    add("--figure", metavar="FILE", type=Path, help="a file for the figure (SVG)")
     add_output_option(parser)
 
 

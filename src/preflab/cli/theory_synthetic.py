@@ -9,15 +9,12 @@ from preflab.cli.theory_finding import add_output_option, make_output, show_find
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", metavar="N", type=int, default=32, help="number of seeds (default: 32)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="the first seed (default: 0)")
-    parser.add_argument("--beta", metavar="B", type=float, default=0.1, help="beta of every method (default: 0.1)")
-    parser.add_argument(
-        "--coverage", metavar="SHARE", type=float, default=0.5, help="share of responses in pairs (default: 0.5)"
-    )
-    parser.add_argument(
-        "--steps", metavar="N", type=int, default=1000, help="optimizer steps of every network (default: 1000)"
-    )
+    add = parser.add_argument
+    add("--seeds", metavar="N", type=int, default=32, help="number of seeds (default: 32)")
+    add("--seed", metavar="N", type=int, default=0, help="the first seed (default: 0)")
+    add("--beta", metavar="B", type=float, default=0.1, help="beta of every method (default: 0.1)")
+    add("--coverage", metavar="SHARE", type=float, default=0.5, help="share of responses in pairs (default: 0.5)")
+    add("--steps", metavar="N", type=int, default=1000, help="optimizer steps of every network (default: 1000)")
     add_output_option(parser)
 
 

@@ -10,19 +10,18 @@ from preflab.cli.options import add_arm_options, add_verbosity_options, log_to_t
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", metavar="METHOD", nargs="?", help="sft, rm, dpo, ... or package.module:Method")
-    parser.add_argument("-h", "--help", action="store_true", help="this help; with METHOD its hyper-parameters too")
-    parser.add_argument("--run", metavar="FILE", type=Path, help="a run file, instead of METHOD and the options below")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/METHOD)")
-    parser.add_argument("--fresh", action="store_true", help="delete the earlier run and start again")
+    add = parser.add_argument
+    add("method", metavar="METHOD", nargs="?", help="sft, rm, dpo, ... or package.module:Method")
+    add("-h", "--help", action="store_true", help="this help; with METHOD its hyper-parameters too")
+    add("--run", metavar="FILE", type=Path, help="a run file, instead of METHOD and the options below")
+    add("--output", metavar="DIR", type=Path, help="the run directory (default: runs/METHOD)")
+    add("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)
-    parser.add_argument(
-        "--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…"
-    )
-    parser.add_argument("--init", metavar="DIR", help="the policy to start from")
-    parser.add_argument("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
-    parser.add_argument("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
-    parser.add_argument("--no-evaluate", action="store_true", help="train only")
+    add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")
+    add("--init", metavar="DIR", help="the policy to start from")
+    add("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
+    add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
+    add("--no-evaluate", action="store_true", help="train only")
     add_verbosity_options(parser, quiet="show no progress", verbose="one line a step, on the terminal and in run.log")
 
 
@@ -54,8 +53,9 @@ def print_help(method: str | None) -> None:
     if method is not None:
         print_method_help(method)
     else:
-        names = ", ".join(METHODS.names())
-        print(f"\nmethods: {names}\n`preflab train METHOD --help` lists the hyper-parameters of a method.")
+        print(
+            f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists the hyper-parameters of a method."
+        )
 
 
 TRAIN_COMMAND = CliCommand("train", "train one model with one method", _add_options, _run, takes_more=True)

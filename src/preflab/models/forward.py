@@ -97,12 +97,8 @@ def token_logprobs(
     head = Head(unwrap(model), temperature)
     rows = max(1, LOGITS_BUDGET // head.vocabulary)
     kept_rows = None if kept is None else (kept.ids[mask], kept.counts[mask])
-    pieces = [
-        _chunk(
-            head, hidden[i : i + rows], targets[i : i + rows], _rows(kept_rows, i, rows), entropy, rows < len(targets)
-        )
-        for i in range(0, len(targets), rows)
-    ]
+    parts = [slice(start, start + rows) for start in range(0, len(targets), rows)]
+    pieces = [_chunk(head, hidden, targets, kept_rows, part, entropy) for part in parts]
     flat = torch.cat([piece[0] for piece in pieces])
     logprobs = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
     if not entropy:
@@ -185,19 +181,16 @@ def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
     return logits.gather(1, ids.long()).masked_fill(places >= counts[:, None], float("-inf"))
 
 
-def _rows(kept: tuple[Tensor, Tensor] | None, start: int, rows: int) -> tuple[Tensor, Tensor] | None:
-    return None if kept is None else (kept[0][start : start + rows], kept[1][start : start + rows])
-
-
 def _chunk(
-    head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, entropy: bool, recompute: bool
+    head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, part: slice, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    """log pi of `targets` [N] from the states [N,D], and the entropy of each step (without `entropy`: of no meaning)."""
+    """log pi of `targets` [N] from the states [N,D], of a part of the rows, and the entropy of each step (without `entropy`: of
+    no meaning)."""
 
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)
-        chosen = logits.gather(1, targets[:, None]).squeeze(1)
-        support = logits if kept is None else restrict(logits, *kept)
+        chosen = logits.gather(1, targets[part, None]).squeeze(1)
+        support = logits if kept is None else restrict(logits, kept[0][part], kept[1][part])
         total = support.logsumexp(dim=-1)
         if not entropy:
             return chosen - total, total
@@ -206,6 +199,6 @@ def _chunk(
             spread = -(logs.exp() * logs.clamp(min=-1e4)).sum(-1)
         return chosen - total, spread
 
-    if recompute and torch.is_grad_enabled():
-        return checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
-    return run(hidden)
+    if len(hidden[part]) < len(hidden) and torch.is_grad_enabled():
+        return checkpoint(run, hidden[part], use_reentrant=False, preserve_rng_state=False)
+    return run(hidden[part])

@@ -88,9 +88,8 @@ class LanguageModel:
 
     def completions(self, batch: TokenBatch) -> list[Completion]:
         """The completion of every row as text."""
-        rows = zip(
-            batch.completion_ids.tolist(), batch.completion_lengths.tolist(), batch.truncated.tolist(), strict=True
-        )
+        completions, lengths = batch.completion_ids.tolist(), batch.completion_lengths.tolist()
+        rows = zip(completions, lengths, batch.truncated.tolist(), strict=True)
         return [self.decode(ids[:length], truncated=truncated) for ids, length, truncated in rows]
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
 from preflab.models.hub import call_in_time, first_line
-from preflab.models.spec import LoRA, ModelSpec, TinyShape
+from preflab.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +35,7 @@ def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.
         lm = load_directory(smollm2.fetch())
     else:
         local = Path(spec.name).expanduser()
-        if not local.is_dir():
-            local = fetch_from_hub(spec)
-        lm = load_directory(local, trust_remote_code=spec.trust_remote_code)
+        lm = load_directory(local if local.is_dir() else fetch_from_hub(spec), trust_remote_code=spec.trust_remote_code)
     model = lm.model.to(device=device, dtype=dtype)
     if spec.lora is not None:
         model = lora.attach(model, spec.lora, seed=seed)
@@ -78,15 +76,9 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -
         raise UserError(f"{path}: the tokenizer has more tokens than the model. They do not belong together.")
     pad = tokens.pad_id(tokenizer, model, ends)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return LanguageModel(
-        model=model.to(torch.float32),
-        tokenizer=tokenizer,
-        end_ids=ends,
-        pad_id=pad,
-        context=int(longest or min(tokenizer.model_max_length, 1 << 20)),
-        notices=read_notices(path),
-        answer_prefix=tokens.answer_prefix(tokenizer),
-    )
+    context = int(longest or min(tokenizer.model_max_length, 1 << 20))
+    prefix = tokens.answer_prefix(tokenizer)
+    return LanguageModel(model.to(torch.float32), tokenizer, ends, pad, context, read_notices(path), prefix)
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:
@@ -94,11 +86,9 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
-        hint = (
-            " It holds LoRA adapters alone: merge them into their base model first (peft: merge_and_unload)."
-            if (path / "adapter_config.json").exists()
-            else " Name a directory that `save_pretrained` of transformers has written."
-        )
+        hint = " Name a directory that `save_pretrained` of transformers has written."
+        if (path / "adapter_config.json").exists():
+            hint = " It holds LoRA adapters alone: merge them into their base model first (peft: merge_and_unload)."
         raise UserError(f"{path} is not a model: it has no config.json.{hint}")
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
@@ -140,11 +130,7 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = getattr(transformers, auto).from_pretrained(
-                path,
-                dtype="auto",
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
+                path, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code, output_loading_info=True
             )
     except Exception as error:  # the libraries may raise anything on a damaged file
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
@@ -204,7 +190,7 @@ def fetch_from_hub(spec: ModelSpec) -> Path:
 def ask_hub(spec: ModelSpec) -> str:
     """Asks the hub for this model: '' where it answers, else why it does not. Raises `UserError` where it has no such model."""
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     error = call_in_time(
         lambda: HfApi().model_info(spec.name, revision=spec.revision, timeout=HUB_PATIENCE - 1), HUB_PATIENCE
@@ -216,9 +202,4 @@ def ask_hub(spec: ModelSpec) -> str:
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         at = f" at revision {spec.revision!r}" if isinstance(error, RevisionNotFoundError) else ""
         raise UserError(f"There is no directory {spec.name!r}, and the hub knows no such model{at}.") from error
-    if isinstance(error, HFValidationError):
-        raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
     return "" if error is None else f"{constants.ENDPOINT} does not answer: {first_line(error)}"
-
-
-__all__ = ["LoRA", "ModelSpec", "TinyShape", "load_directory", "load_model"]

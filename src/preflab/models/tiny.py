@@ -19,6 +19,7 @@ from preflab.models.spec import TinyShape
 
 PAD, END, SEPARATOR = "<pad>", "</s>", "<sep>"
 SPECIAL = (PAD, END, SEPARATOR)
+PAD_ID, END_ID = 0, 1
 _SPELLED_NAME = "<(?=0x[0-9A-F]{2}>|pad>|/s>|sep>)"
 TINY_INTEGERS = tuple(str(number) for number in range(-99, 100))
 TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assistant' else '<sep>' }}{% endfor %}"
@@ -27,15 +28,9 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assist
 def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
     """A model of that shape, its weights drawn from the seed, in fp32 on the CPU."""
     tokenizer = wrap_tokenizer(make_tokenizer(shape.words))
-    model = make_network(shape, len(tokenizer), pad=SPECIAL.index(PAD), end=SPECIAL.index(END))
+    model = make_network(shape, len(tokenizer))
     draw_weights(model, seed)
-    return LanguageModel(
-        model=model.eval(),
-        tokenizer=tokenizer,
-        end_ids=(SPECIAL.index(END),),
-        pad_id=SPECIAL.index(PAD),
-        context=shape.context,
-    )
+    return LanguageModel(model.eval(), tokenizer, end_ids=(END_ID,), pad_id=PAD_ID, context=shape.context)
 
 
 def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
@@ -47,7 +42,7 @@ def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
     pieces += [(f" {word}", -1.0) for word in dict.fromkeys((*TINY_INTEGERS, *words))]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index(PAD), byte_fallback=True))
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=PAD_ID, byte_fallback=True))
     tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]  # its stubs declare a base class
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_SPELLED_NAME), "isolated")  # type: ignore[assignment]  # as above
     tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]  # as above
@@ -73,7 +68,7 @@ def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
     return wrapped
 
 
-def make_network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> Any:
+def make_network(shape: TinyShape, vocabulary: int) -> Any:
     """A Llama of that shape with arbitrary weights; the global random state does not change."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -85,9 +80,9 @@ def make_network(shape: TinyShape, vocabulary: int, *, pad: int, end: int) -> An
         num_attention_heads=shape.heads,
         max_position_embeddings=shape.context,
         tie_word_embeddings=True,
-        pad_token_id=pad,
+        pad_token_id=PAD_ID,
         bos_token_id=None,
-        eos_token_id=end,
+        eos_token_id=END_ID,
     )
     with torch.random.fork_rng(devices=[]):
         return LlamaForCausalLM(config)

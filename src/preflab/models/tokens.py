@@ -88,11 +88,10 @@ def answer_prefix(tokenizer: Any) -> str:
 
 def render_exchange(tokenizer: Any, *, answered: bool) -> str:
     """A short exchange, with or without its answer, through the chat template; '' where the template refuses it."""
-    turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
+    turns = [{"role": "user", "content": _QUESTION}]
+    turns += [{"role": "assistant", "content": _ANSWER}] if answered else []
     try:
-        return tokenizer.apply_chat_template(
-            turns if answered else turns[:1], tokenize=False, add_generation_prompt=not answered
-        )
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered)
     except (TemplateError, ValueError):
         return ""
 
@@ -119,9 +118,8 @@ def _enlarge_embeddings(model: Any, rows: int) -> None:
     with torch.random.fork_rng(devices=[]):
         model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            if layer is None:  # a sequence classifier has no vocabulary head
-                continue
+        layers = (model.get_input_embeddings(), model.get_output_embeddings())
+        for layer in filter(None, layers):  # a sequence classifier has no vocabulary head
             layer.weight[old:] = layer.weight[:old].mean(0)
             if getattr(layer, "bias", None) is not None:
                 layer.bias[old:] = layer.bias[:old].mean()

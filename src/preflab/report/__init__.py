@@ -7,13 +7,10 @@ matplotlib is imported only when figures are drawn.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from preflab.analysis.record import Results, dump_results, known_measure, read_results
 from preflab.errors import UserError
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from preflab.report.summary import print_summary
 
 __all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_results", "write_report"]
 
@@ -44,10 +41,3 @@ def write_report(results: Results, directory: Path, *, samples: bool = True) -> 
     except OSError as error:
         raise UserError(f"The report cannot be written to {directory}: {error.strerror or error}.") from error
     return directory / "report.html"
-
-
-def print_summary(results: Results, console: Console) -> None:
-    """The verdict and the table in the terminal."""
-    from preflab.report.summary import print_results
-
-    print_results(results, console)

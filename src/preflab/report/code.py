@@ -25,10 +25,9 @@ FENCE = "```"
 def highlighted(answer: str, language: str) -> Markup:
     """The answer as markup, nothing hidden in it. Fences make it a text with programs in it; an unknown language is plain."""
     visible = text.visible(answer)
+    name = "markdown" if language and FENCE in answer else language
     try:
-        lexer = get_lexer_by_name(
-            "markdown" if language and FENCE in answer else language, stripnl=False, ensurenl=False
-        )
+        lexer = get_lexer_by_name(name, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return escape(visible)
     return Markup("").join(

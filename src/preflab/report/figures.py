@@ -15,46 +15,42 @@ from preflab.report.svg import COLOURS, INK, MUTED, SURFACE, arm_colour
 from preflab.types import VERDICT
 
 MARKERS = "osD^vPX*"
+Places = Sequence[tuple[int, float, float]]
+"""(step, x, y) in the order of the steps."""
 
 
 class Line(NamedTuple):
-    """One seed's curve: (step, x, y) in order, and whether it ended in divergence."""
+    """One seed's curve, and whether it ended in divergence."""
 
-    places: Sequence[tuple[int, float, float]]
+    places: Places
     diverged: bool
 
 
 class Against(NamedTuple):
     """An x axis of the training curves."""
 
-    key: str
     label: str
     get: Callable[[CurvePoint], Number]
 
 
-AGAINST = {
-    "steps": Against("steps", "optimizer steps", lambda point: point.step),
-    "labels": Against("labels", "labels and reward calls", lambda point: point.labels),
-    "compute": Against("compute", "FLOP, shared stages included", lambda point: point.flops),
-}
+AGAINST = (
+    Against("optimizer steps", lambda point: point.step),
+    Against("labels and reward calls", lambda point: point.labels),
+    Against("FLOP, shared stages included", lambda point: point.flops),
+)
 
 
 def curves(results: Results) -> list[Markup]:
     """Every curve's metric against steps; the first also against both budgets."""
+    points = (point for arm in results.arms for run in arm.runs for point in run.curve)
+    names = dict.fromkeys(name for point in points for name in point.metrics if not name.startswith(VERDICT))
     drawn: list[Markup] = []
-    for order, name in enumerate(curve_metrics(results)):
+    for order, name in enumerate(names):
         metric = views.measure_of(results, name)
-        for against in AGAINST.values() if order == 0 else (AGAINST["steps"],):
+        for against in AGAINST if order == 0 else AGAINST[:1]:
             svg = _curve(results, metric, against, f"curve{len(drawn)}")
             drawn += [svg] if svg else []
     return drawn
-
-
-def curve_metrics(results: Results) -> list[str]:
-    """Names of the metrics on the curves, in order of appearance."""
-    points = (point for arm in results.arms for run in arm.runs for point in run.curve)
-    names = dict.fromkeys(name for point in points for name in point.metrics)
-    return [name for name in names if not name.startswith(VERDICT)]
 
 
 def _curve(results: Results, metric: Measure, against: Against, name: str) -> Markup | None:
@@ -65,13 +61,7 @@ def _curve(results: Results, metric: Measure, against: Against, name: str) -> Ma
     label = metric.label
     alt = f"{label} against {against.label}: a thin line for each seed, a thick one for their mean, for each arm."
     with panel(name=name, title=label, x=against.label, alt=alt) as drawn:
-        labels: list[Label] = []
-        for index, arm, lines in series:
-            labels += [_draw_lines(drawn, index, arm, lines)]
-        drawn.axis_numbers("x", share=False)
-        drawn.axis_numbers("y", share=metric.share)
-        drawn.axes.margins(x=0.02, y=0.08)
-        drawn.end_labels(labels)
+        drawn.finish_lines([_draw_lines(drawn, *row) for row in series], share=metric.share)
     return drawn.svg
 
 
@@ -79,11 +69,8 @@ def _lines(arm: ArmResult, metric: str, against: Against) -> list[Line]:
     """For each seed that has them: (step, x, y) along the curve."""
     lines: list[Line] = []
     for run in arm.runs:
-        places: list[tuple[int, float, float]] = []
-        for point in run.curve:
-            x, y = against.get(point), point.metrics.get(metric)
-            if x is not None and y is not None:
-                places.append((point.step, x, y))
+        points = [(point.step, against.get(point), point.metrics.get(metric)) for point in run.curve]
+        places = [(step, x, y) for step, x, y in points if x is not None and y is not None]
         lines += [Line(places, run.diverged)] if places else []
     return lines
 
@@ -92,18 +79,22 @@ def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line])
     """Seeds thin, their mean thick; returns the label that belongs at the mean's end."""
     style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
     for line in lines:
-        drawn.axes.plot(
-            [x for _, x, _ in line.places], [y for _, _, y in line.places], linewidth=0.9, alpha=0.4, **style
-        )
+        _, x, y = zip(*line.places, strict=True)
+        drawn.axes.plot(x, y, linewidth=0.9, alpha=0.4, **style)
         if line.diverged:
-            drawn.axes.plot(*line.places[-1][1:], marker="x", markersize=8, markeredgewidth=2, **style)
-    mean = _mean_line([line.places for line in lines])
-    drawn.axes.plot([x for x, _ in mean], [y for _, y in mean], linewidth=2.2, **style)
+            drawn.axes.plot(x[-1], y[-1], marker="x", markersize=8, markeredgewidth=2, **style)
+    return Label(_draw_mean(drawn, [line.places for line in lines], linewidth=2.2, **style), arm.name, index)
+
+
+def _draw_mean(drawn: Panel, lines: Sequence[Places], linewidth: float, **style: str) -> float:
+    """Draws the mean of lines with a mark at its end, which is seen where it is alone; returns the end's height."""
+    mean = _mean_line(lines)
+    drawn.axes.plot(*zip(*mean, strict=True), linewidth=linewidth, **style)
     drawn.axes.plot(*mean[-1], marker="o", markersize=4.5, **style)
-    return Label(mean[-1][1], arm.name, index)
+    return mean[-1][1]
 
 
-def _mean_line(lines: Sequence[Sequence[tuple[int, float, float]]]) -> list[tuple[float, float]]:
+def _mean_line(lines: Sequence[Places]) -> list[tuple[float, float]]:
     """Mean x and y over seeds at the steps that all seeds reached (at those of the longest where none is common)."""
     by_step = [{step: (x, y) for step, x, y in line} for line in lines]
     common = set(by_step[0]).intersection(*by_step[1:])
@@ -116,9 +107,8 @@ def verdicts(results: Results) -> list[Markup]:
     """For each arm that was rewarded by tests: the share of each verdict at each step, the mean over its seeds."""
     drawn: list[Markup] = []
     for arm in results.arms:
-        names = sorted(
-            {name for run in arm.runs for point in run.curve for name in point.metrics if name.startswith(VERDICT)}
-        )
+        points = [point for run in arm.runs for point in run.curve]
+        names = sorted({name for point in points for name in point.metrics if name.startswith(VERDICT)})
         if names:
             drawn.append(_verdicts(arm, names, f"verdicts{len(drawn)}"))
     return drawn
@@ -126,30 +116,18 @@ def verdicts(results: Results) -> list[Markup]:
 
 def _verdicts(arm: ArmResult, names: Sequence[str], name: str) -> Markup:
     alt = f"Shares of the judge's verdicts on {arm.name}'s samples, against steps."
+    judged = [[point for point in run.curve if not point.metrics.keys().isdisjoint(names)] for run in arm.runs]
     with panel(name=name, title=arm.name, x="optimizer steps", alt=alt) as drawn:
         labels: list[Label] = []
         for order, verdict in enumerate(names):
             lines = [
-                [
-                    (point.step, float(point.step), point.metrics.get(verdict) or 0.0)
-                    for point in run.curve
-                    if _judged(point)
-                ]
-                for run in arm.runs
+                [(point.step, float(point.step), point.metrics.get(verdict) or 0.0) for point in points]
+                for points in filter(None, judged)
             ]
-            mean = _mean_line([line for line in lines if line])
-            drawn.axes.plot([x for x, _ in mean], [y for _, y in mean], linewidth=2, color=arm_colour(order))
-            drawn.axes.plot(*mean[-1], marker="o", markersize=4.5, color=arm_colour(order))  # seen where it is alone
-            labels.append(Label(mean[-1][1], verdict.removeprefix(VERDICT), order))
-        drawn.axis_numbers("x", share=False)
-        drawn.axis_numbers("y", share=True)
-        drawn.axes.margins(x=0.02, y=0.08)
-        drawn.end_labels(labels)
+            end = _draw_mean(drawn, lines, linewidth=2, color=arm_colour(order))
+            labels.append(Label(end, verdict.removeprefix(VERDICT), order))
+        drawn.finish_lines(labels, share=True)
     return drawn.svg
-
-
-def _judged(point: CurvePoint) -> bool:
-    return any(name.startswith(VERDICT) for name in point.metrics)
 
 
 def draw_frontier(results: Results) -> Markup | None:
@@ -163,23 +141,19 @@ def draw_frontier(results: Results) -> Markup | None:
         for index, arm in enumerate(results.arms):
             ends = [end for run in arm.runs if (end := _draw_path(drawn, index, run.frontier)) is not None]
             labels += [Label(fmean(ends), arm.name, index)] if ends else []
-        drawn.axis_numbers("x", share=False)
-        drawn.axis_numbers("y", share=metric.share)
-        drawn.axes.margins(x=0.04, y=0.08)
-        drawn.end_labels(labels)
+        drawn.finish_lines(labels, share=metric.share, margin=0.04)
     return drawn.svg
 
 
 def _draw_path(drawn: Panel, index: int, points: Sequence[FrontierPoint]) -> float | None:
     """The path of one seed through its checkpoints, the last one large; returns the last score."""
-    known = [(point.kl, point.score, point.bound) for point in points if point.kl is not None]
-    path = [(kl, score, bound) for kl, score, bound in known if score is not None]
+    path = [(at.kl, at.score, at.bound) for at in points if at.kl is not None and at.score is not None]
     if not path:
         return None
     colour, marker = arm_colour(index), MARKERS[index % len(MARKERS)]
     drawn.axes.plot([kl for kl, _, _ in path], [score for _, score, _ in path], color=colour, linewidth=0.9, alpha=0.5)
-    for order, (kl, score, bound) in enumerate(path):
-        last = order == len(path) - 1
+    for order, (kl, score, bound) in enumerate(path, start=1):
+        last = order == len(path)
         drawn.axes.plot(
             kl, score, marker=marker, markersize=7 if last else 4, color=colour, alpha=1.0 if last else 0.6,
             markerfacecolor=SURFACE if bound else colour, markeredgewidth=1.4 if bound else 0, linestyle="none",
@@ -238,31 +212,22 @@ def levels(results: Results) -> list[Markup]:
     items = [item for row in rows.values() for item in row]
     ends = [end for item in items for end in (item.low, item.estimate, item.high) if end is not None]
     low, high = min([0.0, *ends]), max([0.0, *ends]) or 1.0
-    limits = (low, high + 0.18 * (high - low))  # one scale for all levels, with room for the numbers
-    return [
-        _level(results, metric, level, row, name=f"level{order}", limits=limits)
-        for order, (level, row) in enumerate(rows.items())
-    ]
-
-
-def _level(
-    results: Results, metric: Measure, level: str, row: Sequence[Interval], *, name: str, limits: tuple[float, float]
-) -> Markup:
-    count = len(results.arms)
-    alt = f"{metric.label} on level {level}: a bar with its interval for each arm."
-    height = 84 + 22 * count
-    with panel(name=name, title=level, x=metric.label, alt=alt, left=0.26, right=0.97, height=height) as drawn:
-        axes = drawn.axes
-        axes.grid(visible=False, axis="y")
-        axes.set_xlim(*limits)
-        axes.set_ylim(count - 0.5, -0.5)
-        drawn.axis_numbers("x", share=metric.share)
-        axes.set_yticks(range(count), [shortened(arm.name, 13) for arm in results.arms])
-        for index, item in enumerate(row):
-            axes.get_yticklabels()[index].set_color(INK)
-            if item.estimate is not None:
-                _draw_bar(drawn, index, metric, item)
-    return drawn.svg
+    drawn: list[Markup] = []
+    for order, (level, row) in enumerate(rows.items()):
+        alt = f"{metric.label} on level {level}: a bar with its interval for each arm."
+        name, height = f"level{order}", 84 + 22 * len(row)
+        with panel(name=name, title=level, x=metric.label, alt=alt, left=0.26, right=0.97, height=height) as chart:
+            chart.axes.grid(visible=False, axis="y")
+            chart.axes.set_xlim(low, high + 0.18 * (high - low))  # one scale for all levels, with room for the numbers
+            chart.axes.set_ylim(len(row) - 0.5, -0.5)
+            chart.axis_numbers("x", share=metric.share)
+            chart.axes.set_yticks(range(len(row)), [shortened(arm.name, 13) for arm in results.arms])
+            for index, item in enumerate(row):
+                chart.axes.get_yticklabels()[index].set_color(INK)
+                if item.estimate is not None:
+                    _draw_bar(chart, index, metric, item)
+        drawn.append(chart.svg)
+    return drawn
 
 
 def _draw_bar(drawn: Panel, index: int, metric: Measure, item: Interval) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from preflab import text
+from preflab.report import numbers, views
 
 
 def style_sheet(*names: str) -> Markup:
@@ -25,18 +27,22 @@ def content_policy(style: Markup) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def environment() -> Environment:
-    """Templates of `report/templates`: all is escaped, and an unknown name is an error."""
-    return Environment(
+def environment(written: Callable[[str], str] = text.visible) -> Environment:
+    """Templates of `report/templates`, which find `numbers` and `views`: all is escaped, and an unknown name is an error.
+
+    `written`: how a text stands on the page, with nothing hidden in it. The page's own markup stands as it is.
+    """
+
+    def finalize(value: Any) -> Any:
+        return value if isinstance(value, Markup) or not isinstance(value, str) else written(value)
+
+    templates: Any = Environment(
         loader=PackageLoader("preflab.report"),
         autoescape=True,
-        finalize=_seen,
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _seen(value: Any) -> Any:
-    """What the template writes: text with nothing hidden in it; the page's own markup as it is."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else text.visible(value)
+    templates.globals.update(numbers=numbers, views=views)
+    return templates

@@ -66,12 +66,18 @@ class Panel:
 
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
 
+    def finish_lines(self, labels: Sequence[Label], *, share: bool, margin: float = 0.02) -> None:
+        """Numbers on both axes, room around the lines, and their names at their ends."""
+        self.axis_numbers("x", share=False)
+        self.axis_numbers("y", share=share)
+        self.axes.margins(x=margin, y=0.08)
+        self.end_labels(labels)
+
     def end_labels(self, labels: Sequence[Label]) -> None:
         """Writes names beside the right edge, moved apart where they would overlap."""
         low, high = self.axes.get_ylim()
-        places = spread_apart(
-            [(label.y - low) / (high - low) for label in labels], gap=SIZE * 1.15 / (PANEL_HEIGHT * 0.72)
-        )
+        heights = [(label.y - low) / (high - low) for label in labels]
+        places = spread_apart(heights, gap=SIZE * 1.15 / (PANEL_HEIGHT * 0.72))
         for label, place in zip(labels, places, strict=True):
             self.axes.annotate(
                 shortened(label.name, 13), (1.0, place), xycoords="axes fraction", xytext=(7, 0),
@@ -113,8 +119,7 @@ def panel(
         axes = figure.add_axes((left, 46 / height, right - left, 1 - (46 + 30) / height))
         figure.patch.set_visible(False)
         axes.patch.set_visible(False)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
+        axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(MUTED)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.tick_params(colors=MUTED, length=0, labelsize=SIZE - 0.5)

@@ -11,14 +11,13 @@ from preflab.analysis.record import DecidedClaim, Measure, Results
 from preflab.report import numbers, views
 
 
-def print_results(results: Results, console: Console) -> None:
+def print_summary(results: Results, console: Console) -> None:
     """Prints the verdict and the arms. Names are shown as text: neither rich's markup nor escape sequences act."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
-    for warning in filter(None, (results.unfinished, *results.unrewarded)):
+    weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
+    warnings = [results.unfinished, *results.unrewarded, *(f"The evaluator {name} cannot rank." for name in weak)]
+    for warning in filter(None, warnings):
         console.print(Text(text.one_line(warning), style="yellow"))
-    for evaluator in results.evaluators:
-        if not evaluator.can_rank:
-            console.print(Text(f"The evaluator {text.one_line(evaluator.name)} cannot rank.", style="yellow"))
     other = f"At equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
     console.print(Text(f"{views.certainty_words(results)}. Equal: {views.budget_words(results)}. {other}"))
     for decided in results.claims:
@@ -46,16 +45,14 @@ def _table(results: Results) -> Table:
     metrics = views.main_measures(results)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm")
-    for metric in metrics:
-        table.add_column(Text(text.one_line(metric.label)), justify="right")
-    for name in ("labels, calls", "FLOP", "time"):
-        table.add_column(name, justify="right")
+    for name in (*(metric.label for metric in metrics), "labels, calls", "FLOP", "time"):
+        table.add_column(Text(text.one_line(name)), justify="right")
     for arm in results.arms:
         style = "bold green" if arm.name == results.verdict.winner else ""
         first = [(metric, views.reported_value(arm, metric.name)) for metric in metrics]
-        cells = [f"{numbers.format_quantity(metric, value.estimate)}" for metric, value in first]
+        cells = [numbers.format_quantity(metric, value.estimate) for metric, value in first]
         cells[0] = f"{cells[0]} {numbers.format_bounds(*first[0])}".strip()
         cells += [numbers.format_number(views.labels(arm)), numbers.format_scaled(views.spent(arm, "flops"))]
         cells += [numbers.format_duration(views.wall_seconds(results, arm))]
-        table.add_row(Text(text.one_line(arm.name), style=style), *(Text(cell, style=style) for cell in cells))
+        table.add_row(*(Text(cell, style=style) for cell in (text.one_line(arm.name), *cells)))
     return table

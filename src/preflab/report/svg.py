@@ -23,6 +23,7 @@ INK, MUTED, GRID, SURFACE = "#010001", "#010002", "#010003", "#010004"
 _CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "paper"}
 _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
 _FONT = re.compile(r"(\d+(?:\.\d+)?)px")
+_REFERENCE = re.compile(r"^(url\()?#?")
 _LONG = re.compile(r"\d+\.\d{3,}")
 _DROPPED = {"metadata", "style", "title"}
 
@@ -78,18 +79,11 @@ def _rewrite(element: ElementTree.Element, name: str) -> None:
         del attributes["id"]  # groups are never referred to
     for key in attributes.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
         attributes[key] = _LONG.sub(lambda match: f"{float(match.group()):.2f}", attributes[key].strip())
-    for key in ("id", "href", "clip-path"):
-        if key in attributes:
-            attributes[key] = _prefixed(attributes[key], name)
+    for key in attributes.keys() & {"id", "href", "clip-path"}:
+        attributes[key] = _REFERENCE.sub(rf"\g<0>{name}-", attributes[key])
     if classes:
         attributes["class"] = " ".join(classes)
     element.attrib = attributes
-
-
-def _prefixed(value: str, name: str) -> str:
-    if value.startswith("url(#"):
-        return f"url(#{name}-{value[5:]}"
-    return f"#{name}-{value[1:]}" if value.startswith("#") else f"{name}-{value}"
 
 
 def _local(tag: str) -> str:

@@ -13,7 +13,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from preflab.analysis.record import ArmResult, DecodingChoice, Number, Results, RunResult
+from preflab.analysis.record import ArmResult, Interval, Results
 from preflab.report.views import claim_name, contrast_words
 from preflab.text import visible
 
@@ -29,51 +29,42 @@ def render_csv(results: Results) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
+    writer.writerows([_safe(cell) for cell in (results.study, *row)] for row in _rows(results))
+    return buffer.getvalue()
+
+
+def _rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
     for arm in results.arms:
         for row in (*_run_rows(arm), *_summary_rows(arm)):
-            writer.writerow([_safe(cell) for cell in (results.study, arm.name, arm.method, *row, "")])
-    for row in _claim_rows(results):
-        writer.writerow([_safe(cell) for cell in (results.study, *row)])
-    for row in _pairwise_rows(results):
-        writer.writerow([_safe(cell) for cell in (results.study, *row)])
-    return buffer.getvalue()
+            yield arm.name, arm.method, *row, ""
+    for decided in results.claims:
+        contrast, name = contrast_words(decided.claim), claim_name(decided.claim)
+        yield contrast, "claim", "all", name, "", "chosen", *_ends(decided.value), "", decided.outcome
+    for pair in results.pairwise:
+        names, quantity = f"{pair.first} against {pair.second}", f"{pair.name}/{pair.measure.name}"
+        yield names, "pairwise", "all", quantity, "", "chosen", *_ends(pair.win_rate), "", pair.verdict
 
 
 def _run_rows(arm: ArmResult) -> Iterator[tuple[_Cell, ...]]:
     for run in arm.runs:
-        for quantity, decoding, value in _run_values(run):
+        values = [(name, "chosen", value) for name, value in run.metrics.items()]
+        values += [(name, "unit", value) for name, value in run.metrics_unit.items()]
+        values += [(name, "", value) for name, value in run.spent]
+        values += [("temperature", "", run.temperature), ("checkpoint", "", run.checkpoint)]
+        values += [("diverged", "", float(run.diverged))]
+        for quantity, decoding, value in values:
             if value is not None:
                 yield run.seed, quantity, "", decoding, value, None, None, run.directory
 
 
-def _run_values(run: RunResult) -> Iterator[tuple[str, DecodingChoice | str, Number]]:
-    yield from ((name, "chosen", value) for name, value in run.metrics.items())
-    yield from ((name, "unit", value) for name, value in run.metrics_unit.items())
-    yield from ((name, "", value) for name, value in run.spent)
-    yield "temperature", "", run.temperature
-    yield "checkpoint", "", run.checkpoint
-    yield "diverged", "", float(run.diverged)
-
-
 def _summary_rows(arm: ArmResult) -> Iterator[tuple[_Cell, ...]]:
     for item in arm.measures:
-        value = item.value
-        if value.estimate is not None:
-            yield "all", item.metric, item.level, item.decoding, value.estimate, value.low, value.high, ""
+        if item.value.estimate is not None:
+            yield "all", item.metric, item.level, item.decoding, *_ends(item.value), ""
 
 
-def _claim_rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
-    for decided in results.claims:
-        value, contrast, name = decided.value, contrast_words(decided.claim), claim_name(decided.claim)
-        estimate = (value.estimate, value.low, value.high)
-        yield contrast, "claim", "all", name, "", "chosen", *estimate, "", decided.outcome
-
-
-def _pairwise_rows(results: Results) -> Iterator[tuple[_Cell, ...]]:
-    for pair in results.pairwise:
-        rate = (pair.win_rate.estimate, pair.win_rate.low, pair.win_rate.high)
-        quantity = f"{pair.name}/{pair.measure.name}"
-        yield f"{pair.first} against {pair.second}", "pairwise", "all", quantity, "", "chosen", *rate, "", pair.verdict
+def _ends(value: Interval) -> tuple[_Cell, ...]:
+    return value.estimate, value.low, value.high
 
 
 def _safe(cell: _Cell) -> _Cell:

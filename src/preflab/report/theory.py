@@ -36,15 +36,9 @@ def write_page(directory: Path) -> Path:
 def render_page(findings: Sequence[Finding]) -> str:
     """The page: no script, no remote source. The same findings give the same bytes."""
     style = style_sheet("style.css", "theory.css")
+    functions = {"cell_words": cell_words, "numeric": numeric, "data_uri": data_uri}
     page = environment().get_template("theory.html.j2")
-    return page.render(
-        findings=findings,
-        style=style,
-        policy=content_policy(style),
-        cell_words=cell_words,
-        numeric=numeric,
-        data_uri=data_uri,
-    )
+    return page.render(functions, findings=findings, style=style, policy=content_policy(style))
 
 
 def data_uri(svg: str) -> str:

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from statistics import fmean
 
 from pydantic import JsonValue
 
 from preflab import text
-from preflab.analysis.record import (
-    ArmResult,
-    Claim,
-    Comparison,
-    DecidedClaim,
-    DecodingChoice,
-    Interval,
-    Measure,
-    Number,
-    PairwiseResult,
-    Results,
-    RunResult,
-    known_measure,
-)
+from preflab.analysis import record
+from preflab.analysis.record import ArmResult, Claim, Interval, Measure, Number, Results
 from preflab.report import numbers
 
 MAIN_MEASURES = 4
@@ -36,12 +24,9 @@ def measure_of(results: Results, name: str) -> Measure:
     """
     if name in ("score", "validation"):
         score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
-        return (
-            score
-            if name == "score"
-            else score.model_copy(update={"name": name, "label": f"{score.label} on validation"})
-        )
-    return next((metric for metric in results.metrics if metric.name == name), known_measure(name))
+        validation = {"name": name, "label": f"{score.label} on validation"}
+        return score if name == "score" else score.model_copy(update=validation)
+    return next((metric for metric in results.metrics if metric.name == name), record.known_measure(name))
 
 
 def main_measures(results: Results) -> tuple[Measure, ...]:
@@ -58,7 +43,7 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
     return (headline, *(metric for metric in results.metrics if metric.name != results.headline))
 
 
-def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: DecodingChoice = "chosen") -> Interval:
+def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.DecodingChoice = "chosen") -> Interval:
     """An arm's value of a metric; an empty interval where it was not measured."""
     for item in arm.measures:
         if (item.metric, item.level, item.decoding) == (metric, level, decoding):
@@ -72,7 +57,7 @@ def reported_value(arm: ArmResult, metric: str) -> Interval:
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
 
 
-def per_seed(arm: ArmResult, get: Callable[[RunResult], Number]) -> float | None:
+def per_seed(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float | None:
     """Mean over seeds; None where it is unknown for any seed, as a mean over some would flatter or slander."""
     values = [get(run) for run in arm.runs]
     known = [value for value in values if value is not None]
@@ -81,7 +66,7 @@ def per_seed(arm: ArmResult, get: Callable[[RunResult], Number]) -> float | None
 
 def labels(arm: ArmResult) -> float | None:
     """Preference labels and reward calls together, mean over seeds."""
-    return per_seed(arm, lambda run: total((run.spent.labels, run.spent.reward_calls)))
+    return per_seed(arm, lambda run: _total(run.spent.labels, run.spent.reward_calls))
 
 
 def spent(arm: ArmResult, field: str) -> float | None:
@@ -89,24 +74,21 @@ def spent(arm: ArmResult, field: str) -> float | None:
     return per_seed(arm, lambda run: dict(run.spent)[field])
 
 
-def total(parts: Iterable[Number]) -> float | None:
+def _total(*parts: Number) -> float | None:
     """Sum of what is known; None where nothing is."""
     known = [part for part in parts if part is not None]
     return sum(known) if known else None
 
 
 def wall_seconds(results: Results, arm: ArmResult) -> float | None:
-    return _mean(timing.wall_seconds for timing in results.timing if timing.arm == arm.name)
+    times = [timing.wall_seconds for timing in results.timing if timing.arm == arm.name]
+    known = [seconds for seconds in times if seconds is not None]
+    return fmean(known) if known else None
 
 
 def peak_memory(results: Results, arm: ArmResult) -> float | None:
     known = [timing.peak_memory for timing in results.timing if timing.arm == arm.name]
     return max((value for value in known if value is not None), default=None)
-
-
-def _mean(values: Iterable[Number]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
 
 
 def budget_words(results: Results) -> str:
@@ -144,19 +126,15 @@ def tied_words(results: Results) -> str:
     return "no other arm" if results.verdict.winner is not None else numbers.DASH
 
 
-def outcome_words(pair: Comparison) -> str:
+def outcome_words(pair: record.Comparison | record.PairwiseResult) -> str:
     """'ppo is better', or 'not decided'."""
-    if pair.verdict == "not decided":
-        return pair.verdict
-    return f"{pair.first if pair.verdict == 'better' else pair.second} is better"
-
-
-def pairwise_words(pair: PairwiseResult) -> str:
-    """'ppo is better', 'not decided', or why nothing can be decided."""
-    if not pair.evaluator.can_rank:
-        return "not decided: the evaluator cannot rank"
     better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
     return "not decided" if better is None else f"{better} is better"
+
+
+def pairwise_words(pair: record.PairwiseResult) -> str:
+    """'ppo is better', 'not decided', or why nothing can be decided."""
+    return outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
 
 
 def claim_name(claim: Claim) -> str:
@@ -166,10 +144,9 @@ def claim_name(claim: Claim) -> str:
 
 def contrast_words(claim: Claim) -> str:
     """The weighted sum as people write it, what is added first: 'a − b', '2 a − b − c'."""
-    known = [(arm, weight) for arm, weight in claim.contrast.items() if weight]
-    ordered = [*(row for row in known if row[1] > 0), *(row for row in known if row[1] < 0)]
     words = ""
-    for arm, weight in ordered:
+    weights = [(arm, weight) for arm, weight in claim.contrast.items() if weight]
+    for arm, weight in sorted(weights, key=lambda row: row[1] < 0):
         sign = " − " if weight < 0 else " + " if words else ""
         words += f"{sign}{'' if abs(weight) == 1 else numbers.format_tick(abs(weight)) + ' '}{arm}"
     return words
@@ -182,7 +159,7 @@ def rule_words(claim: Claim, metric: Measure) -> str:
     return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
 
 
-def doubt_words(decided: DecidedClaim) -> str:
+def doubt_words(decided: record.DecidedClaim) -> str:
     """What a claim's outcome has to be read with: why nothing was decided, few seeds, runs that diverged."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []

@@ -16,6 +16,7 @@ from torch import Tensor
 from preflab.batch import KeptTokens, TokenBatch
 from preflab.models.lm import LanguageModel
 from preflab.spec import Spec
+from preflab.types import Prompt
 
 
 class Decoding(Spec):
@@ -57,3 +58,12 @@ class Sampler(ABC):
 
         Raises `UserError` for a prompt that does not fit the context, and for settings that the sampler does not have.
         """
+
+    def answer(self, lm: LanguageModel, prompt: Prompt, decoding: Decoding, *, count: int, seed: int) -> list[str]:
+        """`count` answers to one prompt as text, each with a seed of its own. Raises `UserError` where the prompt leaves no
+        room for one."""
+        ids = lm.encode_prompt(prompt)
+        lm.check_fits(prompt, ids, 1)
+        seeds = [seed * 1_000_003 + i for i in range(count)]
+        samples = self.sample(lm, [ids] * count, seeds=seeds, decoding=decoding)
+        return [completion.text for completion in lm.completions(samples.batch)]

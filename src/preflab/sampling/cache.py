@@ -77,9 +77,7 @@ class InPlaceLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return self.place.columns
 
-    def get_max_cache_shape(self) -> int:
-        """`get_max_length` as earlier releases of transformers 5 call it."""
-        return self.place.columns
+    get_max_cache_shape = get_max_length  # the name in earlier releases of transformers 5
 
     def _holds(self, states: Tensor | None, new: Tensor) -> bool:
         """Whether allocated states have room for the batch, in the type and shape of new ones."""

@@ -31,10 +31,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
     """
     base = unwrap(lm.model)
     config = GenerationConfig(
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=False,
-        eos_token_id=list(lm.end_ids),
-        pad_token_id=lm.pad_id,
+        max_new_tokens=decoding.max_new_tokens, do_sample=False, eos_token_id=list(lm.end_ids), pad_token_id=lm.pad_id
     )
     by_length = sorted(rows, key=lambda row: len(results.prompts[row]))
     with _plain_generation(base):

@@ -77,7 +77,9 @@ class NativeSampler(Sampler):
         stream = uniforms(seeds, decoding.max_new_tokens).to(results.device)
         base = unwrap(lm.model)
         with _evaluating(base), _weights_in(base, torch.bfloat16 if self.spec.precision == "bf16" else None):
-            support = self._examined(base)
+            if base not in self._support:
+                self._support[base] = examine(base)
+            support = self._support[base]
             cache, self._cache = self._cache, None
             if cache is None or len(cache.blocks) != support.layers:
                 cache = InPlaceCache(support.layers)
@@ -92,11 +94,6 @@ class NativeSampler(Sampler):
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
-
-    def _examined(self, base: nn.Module) -> Support:
-        if base not in self._support:
-            self._support[base] = examine(base)
-        return self._support[base]
 
     def _budget(self, base: Any, support: Support) -> int:
         """The number of tokens that the cache may hold; for a model that needs no cache there is practically no limit."""

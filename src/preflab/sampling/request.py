@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -49,17 +48,11 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
     return cut
 
 
-@dataclass(frozen=True)
-class _Step:
-    """The ids that were kept for some rows at one column."""
-
-    rows: Tensor
-    column: int
-    kept: KeptTokens
-
-
 class DrawnRows:
-    """The drawn tokens and their log-probabilities, by the number of the row in the request."""
+    """The drawn tokens and their log-probabilities, by the number of the row in the request.
+
+    `steps`: some rows, their column, and the ids that were kept for them there.
+    """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
         self.prompts = prompts
@@ -69,7 +62,7 @@ class DrawnRows:
         self.logprobs = torch.zeros(len(prompts), new_tokens, device=self.device)
         self.lengths = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
         self.truncated = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
-        self.steps: list[_Step] = []
+        self.steps: list[tuple[Tensor, int, KeptTokens]] = []
 
     def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
         """Records the new token of each of `rows[N]`; returns which rows go on, Bool[N].
@@ -88,7 +81,7 @@ class DrawnRows:
         self.logprobs[rows, column] = drawn.logprobs.float()
         self.lengths[rows] = column + 1
         if drawn.kept is not None:
-            self.steps.append(_Step(rows, column, drawn.kept))
+            self.steps.append((rows, column, drawn.kept))
         ended = torch.isin(drawn.tokens, self.ends)
         self.truncated[rows] = ~ended
         return ~ended
@@ -103,10 +96,10 @@ class DrawnRows:
     def _kept(self, longest: int) -> KeptTokens | None:
         if not self.steps:
             return None
-        widest = max(step.kept.ids.shape[1] for step in self.steps)
+        widest = max(kept.ids.shape[1] for _, _, kept in self.steps)
         ids = torch.zeros(len(self.prompts), longest, widest, dtype=torch.int32, device=self.device)
         counts = torch.zeros(len(self.prompts), longest, dtype=torch.int32, device=self.device)
-        for step in self.steps:
-            ids[step.rows, step.column, : step.kept.ids.shape[1]] = step.kept.ids
-            counts[step.rows, step.column] = step.kept.counts
+        for rows, column, kept in self.steps:
+            ids[rows, column, : kept.ids.shape[1]] = kept.ids
+            counts[rows, column] = kept.counts
         return KeptTokens(ids, counts).to("cpu")
