@@ -318,12 +318,12 @@ WALKS = (
             sandbox/judging.py: Judge.__call__ as judge, SandboxJudge.judge_once
             sandbox/answer.py: build_program, extract_program, _fenced_blocks, _cut_to_python, prepend
             sandbox/judging.py: SandboxJudge._run, Pool.judge, Pool._judge_one
-            sandbox/verdict.py: Worker.judge, Worker._run_tests, Worker._run_script, Worker._open_program
+            sandbox/verdict.py: Worker.judge, Worker._run_tests, Worker._run_script, Worker._open_box
             sandbox/process.py: open_box, Pipes.__init__, _make_memory_file, _start_process, Box.__init__, Box.finish
             sandbox/process.py: Box._watch, Box._read, Box._reap
-            sandbox/verdict.py: _decode_output, _explain_end, Worker._compare_output
+            sandbox/verdict.py: _explain_end, Worker._compare_output
             sandbox/compare.py: same_text
-            sandbox/verdict.py: _failing_verdict
+            sandbox/verdict.py: _shorten
         """,
     ),
 )

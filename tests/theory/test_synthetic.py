@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -147,7 +148,9 @@ def test_ppo_reaches_its_optimum(beta: float) -> None:
     """Protects the algorithm's sign and its KL: clip and normalised advantages change the path, not the end. At these
     betas 500 steps go nine tenths of the way to it."""
     prepared = prepare(Setting(seeds=2, steps=500), [500])
-    policies = train(prepared, {"PPO": objectives.ppo_objective(beta=beta)}, beta=beta, steps=500, checkpoints=[500])
+    policies = train(
+        prepared, {"PPO": partial(objectives.ppo_objective, beta=beta)}, beta=beta, steps=500, checkpoints=[500]
+    )
     ppo, exact, start = policies["PPO"][500].exp(), policies[EXACT][500].exp(), prepared.known.reference.exp()
     assert float((ppo - exact).abs().max()) < 0.1 * float((exact - start).abs().max())
 
@@ -156,9 +159,8 @@ def test_grpo_rests_where_its_gradient_is_zero() -> None:
     """Protects GRPO's penalty: d/d log pi of E_old[A ratio - beta k3] is pi A - beta (pi - pi_ref), zero at the end."""
     beta = 5.0
     prepared = prepare(Setting(seeds=2, steps=500), [500])
-    end = fit_all(
-        prepared.policies, objectives.grpo_objective(beta=beta), prepared.known, steps=500, checkpoints=[500]
-    ).tables[500]
+    objective = partial(objectives.grpo_objective, beta=beta)
+    end = fit_all(prepared.policies, objective, prepared.known, steps=500, checkpoints=[500]).tables[500]
     policy, reward = end.exp(), prepared.known.reward
     centred = reward - (policy * reward).sum(-1, keepdim=True)
     standardised = centred / (policy * centred.square()).sum(-1, keepdim=True).sqrt()
@@ -177,7 +179,7 @@ def test_dpo_leaks_where_the_chosen_response_is_unlikely_and_a_wrong_sign_does_n
     def trained(chosen: int, rejected: int) -> Tensor:
         parameter = logits.clone().requires_grad_()
         pair = ComparedPairs(torch.tensor([0]), torch.tensor([chosen]), torch.tensor([rejected]))
-        objective = objectives.preference_objective(dpo_loss, beta=0.1)
+        objective = partial(objectives.preference_objective, loss=dpo_loss, beta=0.1)
         optimizer = torch.optim.SGD([parameter], lr=10.0)
         for _ in range(5):
             table = parameter.log_softmax(-1)
@@ -195,7 +197,8 @@ def test_the_explicit_penalty_is_zero_at_the_reference() -> None:
     reference = one_row(0.25, 0.25, 0.5)
     pair = ComparedPairs(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))
     known, moved = Known(pair, reference, torch.zeros_like(reference)), one_row(0.5, 0.25, 0.25)
-    penalised, plain = objectives.dpo_with_kl_objective(beta=0.3), objectives.preference_objective(dpo_loss, beta=0.3)
+    penalised = partial(objectives.dpo_with_kl_objective, beta=0.3)
+    plain = partial(objectives.preference_objective, loss=dpo_loss, beta=0.3)
     assert float(penalised(reference, reference, known)) == pytest.approx(0.6931471805599453)
     extra = 0.3 * (0.5 * torch.tensor(2.0).log() - 0.25 * torch.tensor(2.0).log())
     assert float(penalised(moved, moved, known) - plain(moved, moved, known)) == pytest.approx(float(extra))

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from preflab.theory import theorem
 from preflab.theory.bradley_terry import Graph, Infimum, approach, graph_of, minimise
+from preflab.theory.check import verify_all
 from preflab.theory.problems import Problems, ProblemShape, draw_problems
 from preflab.theory.tabular import optimum
 from preflab.theory.theorem import REWARD_GAPS, is_minimal, is_ppo_optimum, make_minimiser, verify_theorem
-from preflab.theory.trials import verify_all
 
 (DRAWN,) = draw_problems(300, 11, ProblemShape())
 """Enough for every case."""
@@ -99,13 +99,13 @@ def test_groups_make_families_and_connected_graphs_one_policy() -> None:
 def test_every_case_is_drawn_and_holds() -> None:
     """Protects the draw: support full or not, graph connected or not, preferences mixed, partly and wholly separable: twelve
     cases, and the theorem in each."""
-    trials = verify_all([DRAWN]).trials
-    cases = (6 * trials.support + 3 * trials.graph + trials.preferences).bincount(minlength=12)
+    trials, _ = verify_all([DRAWN])
+    cases = (trials.cases @ torch.tensor([6, 3, 1])).bincount(minlength=12)
     assert cases.min() >= 5 and cases.sum() == 300
     assert bool(trials.holds.all())
     strict = trials.moved.outside.any(-1).any(-1)
-    assert torch.equal(strict, trials.support == 1)
-    assert float(trials.width.max()) < 1e-11
+    assert torch.equal(strict, trials.cases[:, 0] == 1)
+    assert float(trials.infimum.gap.max()) < 1e-11
 
 
 def test_a_problem_is_the_same_however_many_are_drawn() -> None:
@@ -211,9 +211,8 @@ def test_an_unsolved_problem_is_not_certified(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(theorem, "minimise", lambda wins, graph: 0.9 * right(wins, graph))
     certificates = verify_theorem(DRAWN)
     inside = certificates.infimum.limit < 1
-    moved = inside & ((DRAWN.wins * certificates.graph.part) != (DRAWN.wins * certificates.graph.part).mT).any(-1).any(
-        -1
-    ).any(-1)
+    within = DRAWN.wins * graph_of(DRAWN.wins).part
+    moved = inside & (within != within.mT).any(-1).any(-1).any(-1)
     assert moved.sum() > 100
     assert not certificates.solved[moved].any()
     assert not certificates.holds[moved].any()
@@ -231,7 +230,7 @@ def test_wrong_coverage_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(theorem, "graph_of", forgets)
     certificates = verify_theorem(DRAWN)
-    wrongly = covered & ~certificates.graph.covered & MIXED_ONES[:, None, None]
+    wrongly = covered & ~certificates.covered & MIXED_ONES[:, None, None]
     assert wrongly.sum() > 200 and not (certificates.moved.minimal & wrongly).any()
     assert not certificates.exact[wrongly.any(-1).any(-1)].any()
 

@@ -162,10 +162,8 @@ def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Ten
 
     Returns: [B].
     """
-    return (
-        -F.logsigmoid(beta * (pairs.chosen - pairs.rejected))
-        - _weight("nll", nll) * pairs.chosen / pairs.chosen_lengths
-    )
+    likelihood = _weight("nll", nll) * pairs.chosen / pairs.chosen_lengths
+    return -F.logsigmoid(beta * (pairs.chosen - pairs.rejected)) - likelihood
 
 
 def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
@@ -203,18 +201,9 @@ def _share(noise: float) -> float:
 
 
 PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
-    "sigmoid": dpo_loss,
-    "ipo": ipo_loss,
-    "hinge": hinge_loss,
-    "conservative": conservative_loss,
-    "robust": robust_loss,
-    "dpop": dpop_loss,
-    "r-dpo": r_dpo_loss,
-    "chi-po": chi_po_loss,
-    "simpo": simpo_loss,
-    "cpo": cpo_loss,
-    "orpo": orpo_loss,
-}
+    "sigmoid": dpo_loss, "ipo": ipo_loss, "hinge": hinge_loss, "conservative": conservative_loss, "robust": robust_loss,
+    "dpop": dpop_loss, "r-dpo": r_dpo_loss, "chi-po": chi_po_loss, "simpo": simpo_loss, "cpo": cpo_loss, "orpo": orpo_loss,
+}  # fmt: skip
 REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
 """The losses that use no reference: for them none is computed or charged."""
 
@@ -232,7 +221,7 @@ def preference_loss(
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")
     loss = PREFERENCE_LOSSES.get(name) or load_function(name, "preference loss")
     values = dict(settings or {}) if beta is None else {**(settings or {}), "beta": beta}
-    fields = {field.name: field for field in inspect.signature(loss).parameters.values()}
+    fields = inspect.signature(loss).parameters
     known = [field.name for field in fields.values() if field.kind == field.KEYWORD_ONLY]
     for field in values:
         if field not in known:

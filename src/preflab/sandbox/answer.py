@@ -19,19 +19,15 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
 _FENCE = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
-_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)
-"""A fence of Python that opens behind words on the same line."""
+_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)  # opens behind words
 _BEGIN_MARK = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
 _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 """MBPP's own marks around an answer, each on a line of its own."""
-_DOCUMENTS = ("markdown", "md")
-"""Fences of texts that may hold fences of programs."""
-_MOST_FENCES = 8
-"""How many fences are tried as the end of a block."""
-_MOST_DROPPED = 60
-"""How many lines are dropped, one after another, to find the end of a program."""
-_MOST_WORDS = 5
-"""How many lines of words may stand before a program without fences."""
+_DOCUMENTS = ("markdown", "md")  # fences of texts that may hold fences of programs
+_MOST_FENCES = 8  # that are tried as the end of a block
+_MOST_DROPPED = 60  # lines that are dropped, one after another, to find the end of a program
+_MOST_WORDS = 5  # lines of words that may stand before a program without fences
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `ast.parse` may raise
 
 
 class Recipe(NamedTuple):
@@ -71,14 +67,10 @@ def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
 
 def prepend(prefix: str, program: str) -> str:
     """The program with the prefix before it; the program's imports from `__future__` still stand first."""
-    if not prefix or "__future__" not in program:
+    if not prefix or "__future__" not in program or not parses(program):
         return prefix + program
-    try:
-        nodes = [
-            node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        ]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return prefix + program
+    imports = [node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node in imports if node.module == "__future__"]
     lines = program.splitlines(keepends=True)
     for node in nodes:
         for number in range(node.lineno - 1, node.end_lineno or node.lineno):
@@ -123,11 +115,9 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tu
 
 def _is_program(source: str) -> bool:
     """Whether the source is Python that does something: the output of an example may be Python too, but of values alone."""
-    if not parses(source):
-        return False
-    top = ast.parse(source).body
-    return any(
-        not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node)) for node in top
+    return parses(source) and any(
+        not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node))
+        for node in ast.parse(source).body
     )
 
 
@@ -159,10 +149,8 @@ def _count_good_lines(source: str) -> int:
     """How many lines stand before the one in which Python finds a fault; 0 where it does not say which."""
     try:
         ast.parse(source)
-    except SyntaxError as error:
-        return max(0, (error.lineno or 1) - 1)
-    except (ValueError, RecursionError, MemoryError):
-        pass
+    except _UNPARSABLE as error:
+        return max(0, (error.lineno or 1) - 1) if isinstance(error, SyntaxError) else 0
     return 0
 
 
@@ -177,6 +165,6 @@ def _defines(source: str, function: str) -> bool:
 def parses(source: str) -> bool:
     try:
         ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except _UNPARSABLE:
         return False
     return True

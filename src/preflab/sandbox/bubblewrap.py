@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from preflab.errors import UserError
 from preflab.sandbox import seccomp
@@ -21,8 +20,9 @@ from preflab.sandbox.image import DEVICES, find_image
 from preflab.sandbox.limits import MEGABYTE, Limits
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
 
-_INNER_USER = 65534  # the user id inside: nobody's
+_INNER_USER = "65534"  # the user id inside: nobody's
 _OUTER_USERS = range(0x40000000, 0x60000000)  # outer user ids, far from every real one
+_NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
 _users = itertools.count(random.SystemRandom().randrange(len(_OUTER_USERS)))
 
 
@@ -32,16 +32,10 @@ def explain_absence() -> str:
         return "it needs Linux; elsewhere run preflab in a Linux container or virtual machine"
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap)"
-    walls = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--proc", "/proc")
+    command = ["bwrap", "--ro-bind", "/", "/", *_NAMESPACES, "--proc", "/proc", "true"]
     user = _make_user()
-    trial = subprocess.run(
-        ["bwrap", "--ro-bind", "/", "/", *walls, "true"],
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        capture_output=True,
-        text=True,
-    )
+    groups = None if user is None else []
+    trial = subprocess.run(command, user=user, group=user, extra_groups=groups, capture_output=True, text=True)
     if trial.returncode == 0:
         return ""
     return (
@@ -59,10 +53,9 @@ class Bubblewrap(Walls):
     """Needs the kernel's unprivileged user namespaces. Opened once, it serves any number of runs from any number of threads."""
 
     def __init__(self) -> None:
-        trouble = explain_absence()
-        if trouble:
+        if trouble := explain_absence():
             raise UserError(f"The sandbox cannot be built: {trouble}.")
-        self.image: Path = find_image()
+        self.image = find_image()
         self.version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout.split()[-1]
         self.filter = seccomp.build_filter()
 
@@ -70,15 +63,13 @@ class Bubblewrap(Walls):
         devices = [word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
         environment = [word for name, value in INNER_ENVIRONMENT.items() for word in ("--setenv", name, value)]
         command = [
-            *("bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
-            *("--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"),
-            *("--uid", str(_INNER_USER), "--gid", str(_INNER_USER), "--hostname", "sandbox", *environment),
-            *("--ro-bind", str(self.image), "/", *devices, "--proc", "/proc"),
-            *("--tmpfs", "/proc/1", "--remount-ro", "/proc/1"),
+            *("bwrap", *_NAMESPACES, "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+            *("--clearenv", "--uid", _INNER_USER, "--gid", _INNER_USER, "--hostname", "sandbox", *environment),
+            *("--ro-bind", str(self.image), "/", *devices),
+            *("--proc", "/proc", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"),
             *("--size", str(limits.disk_mb * MEGABYTE), "--tmpfs", "/tmp", "--file", str(fds.source), INNER_SOURCE),
             *("--chdir", "/tmp", "--json-status-fd", str(fds.status), "--block-fd", str(fds.hold)),
-            *("--seccomp", str(fds.filter), "--"),
-            *("/bin/sh", "-c", _format_limits(limits), "sh", *run),
+            *("--seccomp", str(fds.filter), "--", "/bin/sh", "-c", _format_limits(limits), "sh", *run),
         ]
         return StartCommand(command, _make_user())
 
@@ -87,6 +78,6 @@ def _format_limits(limits: Limits) -> str:
     """The bounds of each process, beside the judge's over all of them: file size in blocks of 512 bytes, open files, no core
     dump, processes of this user (`-u` in bash, where `-p` means another thing, and `-p` in dash). CPU time is not among them:
     its limit is for a test, and a process may serve many."""
-    bounds = {"f": limits.disk_mb * MEGABYTE // 512, "n": 256, "c": 0}
-    processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }} && "
-    return "".join(f"ulimit -{letter} {bound} && " for letter, bound in bounds.items()) + processes + 'exec "$@"'
+    processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }}"
+    bounds = f"ulimit -f {limits.disk_mb * MEGABYTE // 512} && ulimit -n 256 && ulimit -c 0"
+    return f'{bounds} && {processes} && exec "$@"'

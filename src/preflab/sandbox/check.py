@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import secrets
@@ -41,29 +42,22 @@ class AttackResult(NamedTuple):
 
 def _write_attempts(*tries: str) -> str:
     """A program that tries each line and reports the ones that work."""
-    return "import os, socket, sys\n" + "".join(
-        f"try:\n    {line}\n    print('{_REACHED}', {line!r})\nexcept (OSError, AttributeError): pass\n"
-        for line in tries
-    )
+    attempt = "try:\n    {0}\n    print('reached', {0!r})\nexcept (OSError, AttributeError): pass\n"
+    return "import os, socket, sys\n" + "".join(map(attempt.format, tries))
 
 
 _CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
 _FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
 _LEFT_FILES = ("/tmp/kept", "/dev/shm/kept")
+_ATTEMPTS = {
+    "reads files of the machine": ("open('/etc/passwd')", "os.listdir('/home')", "os.listdir('/sys')"),
+    "writes outside its folder": ("open('/x', 'w')", "open('/python/x', 'w')", "open('/dev/x', 'w')"),
+    "sees other processes": ("os.kill(3, 0)", "os.stat('/proc/3')"),
+    "reaches a network": [f"socket.create_connection(('{host}', 53), 1)" for host in _HOSTS],
+    "speaks to the kernel's sockets": ("socket.socket(16, 3)", "socket.socket(17, 3)", "socket.socket(40, 1)"),
+}
 ATTACKS = (
-    Attack(
-        "reads files of the machine",
-        _write_attempts("open('/etc/passwd')", "os.listdir('/home')", "os.listdir('/sys')"),
-    ),
-    Attack(
-        "writes outside its folder", _write_attempts("open('/x', 'w')", "open('/python/x', 'w')", "open('/dev/x', 'w')")
-    ),
-    Attack("sees other processes", _write_attempts("os.kill(3, 0)", "os.stat('/proc/3')")),
-    Attack("reaches a network", _write_attempts(*(f"socket.create_connection(('{host}', 53), 1)" for host in _HOSTS))),
-    Attack(
-        "speaks to the kernel's sockets",
-        _write_attempts("socket.socket(16, 3)", "socket.socket(17, 3)", "socket.socket(40, 1)"),
-    ),
+    *(Attack(name, _write_attempts(*tries)) for name, tries in _ATTEMPTS.items()),
     Attack("mounts", _CALL.format("mount(b'x', b'/tmp', b'tmpfs', 0, None)"), code=-31),
     Attack("makes a namespace", _CALL.format("unshare(0x10000000)"), code=-31),
     Attack("traces a process", _CALL.format("ptrace(16, 1, 0, 0)"), code=-31),
@@ -76,8 +70,7 @@ ATTACKS = (
     Attack("leaves a file", f"for path in {_LEFT_FILES}: open(path, 'w').close()", code=0),
     Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
-EXPECTED_MARK = "preflab-expects-"
-"""The beginning of the value that the programs below must return and cannot know."""
+EXPECTED_MARK = "preflab-expects-"  # begins the value that the programs below must return and cannot know
 _FORGERY = """
 import os, sys
 def f():
@@ -111,51 +104,35 @@ VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _
 
 def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
     """The parts of the walls by name, and how to get what is missing."""
-    root = os.geteuid() == 0
-    yield (
-        "walls",
-        f"bubblewrap {walls.version}: fresh user, process, mount, network, ipc and host-name namespaces for each run",
-    )
+    namespaces = "fresh user, process, mount, network, ipc and host-name namespaces for each run"
+    yield "walls", f"bubblewrap {walls.version}: {namespaces}"
     yield "system calls", f"filtered ({platform.machine()})"
-    yield (
-        "user id",
-        "a fresh one for each run"
-        if root
-        else "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with everything else "
-        "that you run; as root each run has an id of its own",
+    own_user = (
+        "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with everything else that "
+        "you run; as root each run has an id of its own"
     )
-    yield (
-        "limits",
-        "measured by a control group: memory of all processes, exactly"
-        if find_group_kind()
-        else "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; as root, where "
-        "control groups can be made, they measure exactly",
+    yield "user id", "a fresh one for each run" if os.geteuid() == 0 else own_user
+    sampling = (
+        "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; as root, where "
+        "control groups can be made, they measure exactly"
     )
-    yield (
-        "not stopped",
-        "holes in the kernel itself: for those run preflab in a virtual machine, or bubblewrap under gVisor",
-    )
+    yield "limits", "measured by a control group: memory of all processes, exactly" if find_group_kind() else sampling
+    holes = "holes in the kernel itself: for those run preflab in a virtual machine, or bubblewrap under gVisor"
+    yield "not stopped", holes
 
 
 def attack_walls(walls: Bubblewrap) -> Iterator[AttackResult]:
     """Makes every attack, one after the other."""
     group = make_group()
-    try:
+    with contextlib.closing(group) if group else contextlib.nullcontext():
         for attack in ATTACKS:
             with open_box(walls, RUN_SCRIPT, attack.source.encode(), QUICK_LIMITS, group=group, stdin=b"") as box:
                 box.finish()
             text = box.output.decode(errors="replace")
             held = _REACHED not in text and box.over == attack.over and attack.code in (None, box.code)
             yield AttackResult(attack.name, held, box.over or f"status {box.code}")
-        yield from _attack_verdicts(Worker(walls, (group, None)))
-    finally:
-        if group is not None:
-            group.close()
-
-
-def _attack_verdicts(worker: Worker) -> Iterator[AttackResult]:
-    """Runs programs that try to pass without knowing the answer, which is drawn anew."""
-    expected = EXPECTED_MARK + secrets.token_hex(16)
-    for name, source in VERDICT_ATTACKS.items():
-        outcome = worker.judge(source, ProgramTask("call", [Test([], expected)], "f", QUICK_LIMITS)).outcome
-        yield AttackResult(name, outcome not in ("passed", "error"), outcome)
+        expected = EXPECTED_MARK + secrets.token_hex(16)
+        for name, source in VERDICT_ATTACKS.items():  # they try to pass without knowing the answer, which is drawn anew
+            task = ProgramTask("call", [Test([], expected)], "f", QUICK_LIMITS)
+            outcome = Worker(walls, (group, None)).judge(source, task).outcome
+            yield AttackResult(name, outcome not in ("passed", "error"), outcome)

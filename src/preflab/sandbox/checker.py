@@ -26,8 +26,7 @@ def run_tests(path: str) -> None:
     space: dict[str, Any] = {"__name__": "tests"}
     exec(compile(job["prelude"], "prelude", "exec"), space)
     classes = {name: space.setdefault(name, _make_stand_in(name)) for name in job["nodes"]}
-    ask = _make_caller(line, classes)
-    space |= {name: ask(function) for name, function in job["functions"].items()}
+    space |= {name: _make_caller(function, line, classes) for name, function in job["functions"].items()}
     next(iter(line))
     for test in job["tests"]:
         try:
@@ -39,22 +38,19 @@ def run_tests(path: str) -> None:
         next(iter(line))
 
 
-def _make_caller(line: JudgeLine, classes: dict[str, type]) -> Callable[[str], Callable[..., Any]]:
-    """What makes the stand-in of a function by its name."""
+def _make_caller(function: str, line: JudgeLine, classes: dict[str, type]) -> Callable[..., Any]:
+    """The stand-in of a function."""
 
-    def ask(function: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
-            answer = next(iter(line))
-            try:
-                return wire.rebuild(wire.decode(answer), classes)
-            except Exception as error:  # a test that expects an exception must not take this one for the program's
-                os.write(2, f"{type(error).__name__}: {error}".encode())
-                os._exit(1)
+    def call(*arguments: Any, **named: Any) -> Any:
+        line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
+        answer = next(iter(line))
+        try:
+            return wire.rebuild(wire.decode(answer), classes)
+        except Exception as error:  # a test that expects an exception must not take this one for the program's
+            os.write(2, f"{type(error).__name__}: {error}".encode())
+            os._exit(1)
 
-        return call
-
-    return ask
+    return call
 
 
 def _make_stand_in(name: str) -> type:

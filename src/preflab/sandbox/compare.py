@@ -26,8 +26,7 @@ _BLANK = " \t\r\f\v"
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-_LONGEST_NUMBER = 400
-"""A longer token is compared as text: nobody prints such a number."""
+_LONGEST_NUMBER = 400  # a longer token is compared as text: nobody prints such a number
 _PIECES = re.compile(r"(\s+)")
 
 
@@ -66,10 +65,7 @@ def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
 
 
 def _split_lines(text: str) -> list[str]:
-    lines = [line.rstrip(_BLANK) for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    return [line.rstrip(_BLANK) for line in text.rstrip(_BLANK + "\n").split("\n")]
 
 
 def _same_line(expected: str, got: str) -> bool:
@@ -81,31 +77,33 @@ def _same_line(expected: str, got: str) -> bool:
 
 def _same_token(expected: str, got: str) -> bool:
     """By `lines`."""
-    if expected == got:
-        return True
-    if max(len(expected), len(got)) > _LONGEST_NUMBER or not (_DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(got)):
-        return False
-    return _close(float(expected), float(got))
+    return expected == got or _same_number(expected, got, TOLERANCE)
 
 
 def _like_token(expected: str, got: str) -> bool:
     """By `tokens`."""
-    if expected == got:
-        return True
-    if max(len(expected), len(got)) > _LONGEST_NUMBER or not _NUMBER.fullmatch(got):
-        return False
-    if _DECIMAL.fullmatch(expected):
-        return _close(float(expected), float(got), TOKEN_TOLERANCE)
-    if not (_WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
-        return False
-    whole = int(expected)
-    return str(whole) == expected and _near_whole(whole, got)
+    return expected == got or _same_number(expected, got, TOKEN_TOLERANCE) or _near_whole(expected, got)
 
 
-def _near_whole(expected: int, got: str) -> bool:
-    """Whether a decimal number is the integer, rounding aside; in decimals, since floats do not hold large integers exactly."""
-    _, _, exponent = got.lower().partition("e")
-    return len(exponent) <= 4 and abs(Decimal(got) - expected) <= Decimal(TOKEN_TOLERANCE)
+def _same_number(expected: str, got: str, tolerance: float) -> bool:
+    """Whether a decimal number was expected, and a number within the tolerance came."""
+    if not (_are_short(expected, got) and _DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(got)):
+        return False
+    return _close(float(expected), float(got), tolerance)
+
+
+def _near_whole(expected: str, got: str) -> bool:
+    """Whether an integer was expected, and a decimal number that is it, rounding aside, came. It is compared in decimals, since
+    floats do not hold large integers exactly."""
+    if not (_are_short(expected, got) and _WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
+        return False
+    whole, exponent = int(expected), got.lower().partition("e")[2]
+    near = len(exponent) <= 4 and abs(Decimal(got) - whole) <= Decimal(TOKEN_TOLERANCE)
+    return near and str(whole) == expected
+
+
+def _are_short(*tokens: str) -> bool:
+    return max(map(len, tokens)) <= _LONGEST_NUMBER
 
 
 def _close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:

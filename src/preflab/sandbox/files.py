@@ -23,8 +23,7 @@ from preflab.sandbox.limits import Limits, derive_wall_limit
 from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test, Verdict
 
-_VERDICT_START = b'{"program_id": '
-"""How the line of a verdict begins."""
+_VERDICT_START = b'{"program_id": '  # of its line
 PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
@@ -100,8 +99,7 @@ def read_programs(
         problem_id = _require_field(record, "problem_id", str, where)
         if problem_id not in problems:
             raise UserError(f"{where}: there is no problem {problem_id!r}.")
-        source = _require_field(record, "source", str, where)
-        problem = problems[problem_id]
+        source, problem = _require_field(record, "source", str, where), problems[problem_id]
         program = Program(name, *problem.prepare(source), digest_texts(problem.digest, source))
         if name not in done or done[name] not in ("", program.digest):
             yield program
@@ -141,14 +139,9 @@ def drop_verdicts(path: Path, names: Container[str]) -> None:
 
 
 def format_verdict(program: Program, verdict: Verdict) -> str:
-    record = {
-        "program_id": program.id,
-        "verdict": verdict.outcome,
-        "passed": sum(verdict.passed),
-        "tests": len(verdict.passed),
-        "digest": program.digest,
-    }
-    return json.dumps({**record, "detail": dict(verdict.detail)}) + "\n"
+    record: dict[str, Any] = {"program_id": program.id, "verdict": verdict.outcome, "passed": sum(verdict.passed)}
+    record |= {"tests": len(verdict.passed), "digest": program.digest, "detail": dict(verdict.detail)}
+    return json.dumps(record) + "\n"
 
 
 def _require_field(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any:

@@ -7,9 +7,9 @@ quickly would be refused a fork.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
-import threading
 from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
@@ -20,17 +20,20 @@ from preflab.sandbox.usage import Usage
 GROUPS_ROOT = Path("/sys/fs/cgroup")
 GROUP_OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
 _PREFIX = "preflab"
+_names = itertools.count()
 
 
 class ControlGroup(ABC):
     """A control group, made afresh for each run: what a run leaves charged for a while, such as shared memory, is not charged
-    to the next. `hierarchies`: the folders below the root in which it must be made."""
+    to the next. `hierarchies`: the folders below the root in which it must be made, that of memory first; `limit_file` and
+    `swap_file`: what limits its memory there."""
 
     hierarchies: tuple[str, ...]
+    limit_file: str
+    swap_file: str
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.runs = 0
+        self.name, self.runs = name, 0
         self.folders: dict[str, Path] = {}
 
     def open(self, memory: int) -> None:
@@ -40,7 +43,10 @@ class ControlGroup(ABC):
         self.folders = {part: GROUPS_ROOT / part / f"{self.name}-{self.runs}" for part in self.hierarchies}
         for folder in self.folders.values():
             folder.mkdir()
-        self.limit(memory + GROUP_OVERHEAD)
+        memory_folder = self.folders[self.hierarchies[0]]
+        (memory_folder / self.limit_file).write_text(str(memory + GROUP_OVERHEAD))
+        with contextlib.suppress(OSError):  # there may be no swap to account for
+            (memory_folder / self.swap_file).write_text("0")
 
     def add(self, pid: int) -> None:
         for folder in self.folders.values():
@@ -54,21 +60,13 @@ class ControlGroup(ABC):
         self.folders = {}
 
     @abstractmethod
-    def limit(self, memory: int) -> None: ...
-
-    @abstractmethod
     def usage(self) -> Usage:
         """What the group has used. Its memory counts as 0: the kernel limits it, and what the group holds is partly cache,
         which the kernel takes back before it kills a process."""
 
 
 class GroupVersion1(ControlGroup):
-    hierarchies = ("memory", "cpuacct")
-
-    def limit(self, memory: int) -> None:
-        (self.folders["memory"] / "memory.limit_in_bytes").write_text(str(memory))
-        with contextlib.suppress(OSError):
-            (self.folders["memory"] / "memory.swappiness").write_text("0")
+    hierarchies, limit_file, swap_file = ("memory", "cpuacct"), "memory.limit_in_bytes", "memory.swappiness"
 
     def usage(self) -> Usage:
         cpu = int((self.folders["cpuacct"] / "cpuacct.usage").read_text()) * 1e-9
@@ -77,30 +75,18 @@ class GroupVersion1(ControlGroup):
 
 
 class GroupVersion2(ControlGroup):
-    hierarchies = ("",)
-
-    def limit(self, memory: int) -> None:
-        (self.folders[""] / "memory.max").write_text(str(memory))
-        with contextlib.suppress(OSError):  # there may be no swap to account for
-            (self.folders[""] / "memory.swap.max").write_text("0")
+    hierarchies, limit_file, swap_file = ("",), "memory.max", "memory.swap.max"
 
     def usage(self) -> Usage:
-        counts = {
-            line.split()[0]: int(line.split()[1])
-            for file in ("cpu.stat", "memory.events")
-            for line in self._read_lines(file)
-        }
-        return Usage(counts["usage_usec"] * 1e-6, 0, counts["oom_kill"] > 0)
-
-    def _read_lines(self, file: str) -> list[str]:
-        return (self.folders[""] / file).read_text().splitlines()
+        texts = [(self.folders[""] / file).read_text() for file in ("cpu.stat", "memory.events")]
+        counts = dict(line.split() for text in texts for line in text.splitlines())
+        return Usage(int(counts["usage_usec"]) * 1e-6, 0, int(counts["oom_kill"]) > 0)
 
 
 def make_group() -> ControlGroup | None:
     """A group under a name that nobody else has; None where this process may not make one."""
     kind = find_group_kind()
-    with _lock:
-        return kind and kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}")
+    return kind and kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}")
 
 
 @cache
@@ -134,7 +120,3 @@ def sweep_groups() -> None:
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
                 folder.rmdir()
-
-
-_names = iter(range(1 << 62))
-_lock = threading.Lock()

@@ -24,11 +24,11 @@ from pathlib import Path
 from preflab.errors import UserError
 from preflab.sandbox.walls import INNER_PYTHON
 
-SANDBOX_PACKAGES = ("sortedcontainers",)
-"""What programs may import beside the standard library: pure Python that LeetCode has and reference solutions use."""
+SANDBOX_PACKAGES = ("sortedcontainers",)  # pure Python that LeetCode has and reference solutions use
 _GUEST_FILES = ("guest.py", "checker.py", "line.py", "wire.py")
-_LEFT_OUT_NAMES = frozenset(
-    ["site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__"]
+_ignore_unneeded = shutil.ignore_patterns(
+    *("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__"),
+    *("config-*", "_tkinter*", "*.a"),
 )
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
@@ -64,20 +64,15 @@ def _image_key() -> str:
     here = Path(__file__).parent
     shell = Path(os.path.realpath("/bin/sh")).stat()
     versions = [importlib.metadata.version(name) for name in SANDBOX_PACKAGES]
-    parts = [
-        sys.version,
-        sys.base_prefix,
-        f"{shell.st_size} {shell.st_mtime_ns}",
-        *versions,
-        *((here / name).read_text() for name in (*_GUEST_FILES, Path(__file__).name)),
-    ]
+    sources = [(here / name).read_text() for name in (*_GUEST_FILES, Path(__file__).name)]
+    parts = [sys.version, sys.base_prefix, f"{shell.st_size} {shell.st_mtime_ns}", *versions, *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _build(root: Path) -> None:
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
     inside = root / "python" / "lib" / library.name
-    shutil.copytree(library, inside, ignore=_choose_left_out, symlinks=False)
+    shutil.copytree(library, inside, ignore=_ignore_unneeded)
     programs = {INNER_PYTHON: Path(os.path.realpath(sys.executable)), "/bin/sh": Path(os.path.realpath("/bin/sh"))}
     copy_with_libraries(root, programs, extensions=(inside / "lib-dynload").glob("*.so"))
     ours = inside / "preflab"  # beside the standard library: each build of Python looks for packages elsewhere
@@ -86,7 +81,7 @@ def _build(root: Path) -> None:
     for name in SANDBOX_PACKAGES:
         package = importlib.util.find_spec(name)
         assert package is not None and package.origin is not None
-        shutil.copytree(Path(package.origin).parent, inside / name, ignore=_choose_left_out)
+        shutil.copytree(Path(package.origin).parent, inside / name, ignore=_ignore_unneeded)
     for folder in (ours, ours / "sandbox"):
         (folder / "__init__.py").touch()
     compileall.compile_dir(root, quiet=2, invalidation_mode=_UNCHECKED, stripdir=str(root), prependdir="/")
@@ -101,17 +96,10 @@ def _build(root: Path) -> None:
 def copy_with_libraries(root: Path, programs: Mapping[str, Path], *, extensions: Iterable[Path] = ()) -> None:
     """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load."""
     needed = _find_libraries([*programs.values(), *extensions])
-    libraries = {str(path): path for path in needed | _find_late_libraries(needed)}
-    for place, file in {**libraries, **programs}.items():
+    # Without libgcc, which the C library loads late, a program with daemon threads cannot end.
+    late = {path for each in needed if (path := each.with_name("libgcc_s.so.1")).exists()}
+    for place, file in {**{str(path): path for path in needed | late}, **programs}.items():
         _copy(file, root / place.lstrip("/"))
-
-
-def _choose_left_out(folder: str, names: list[str]) -> set[str]:
-    return {
-        name
-        for name in names
-        if name in _LEFT_OUT_NAMES or name.startswith(("config-", "_tkinter")) or name.endswith(".a")
-    }
 
 
 def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
@@ -120,19 +108,12 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
     target.chmod(mode)
 
 
-def _find_late_libraries(needed: Iterable[Path]) -> set[Path]:
-    """What the C library loads while a program runs: without libgcc a program with daemon threads cannot end."""
-    return {path for each in needed if (path := each.with_name("libgcc_s.so.1")).exists()}
-
-
 def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
     """The shared libraries that the loader would take, under the names by which it asks for them."""
     libraries: set[Path] = set()
     for binary in binaries:
-        listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False)
-        for line in listing.stdout.splitlines():
-            words = line.replace("=>", " ").split()
-            libraries |= {Path(word) for word in words if word.startswith("/")}
+        listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout
+        libraries |= {Path(word) for word in listing.replace("=>", " ").split() if word.startswith("/")}
     if not libraries:
         raise UserError(
             "`ldd` finds no shared library of this Python: the sandbox cannot be furnished. Install libc-bin."

@@ -27,14 +27,10 @@ from preflab.sandbox.verdict import ProgramOutcome, ProgramTask, Worker
 from preflab.types import Test, Verdict
 
 _logger = logging.getLogger("preflab")
-TestedAnswers = Sequence[tuple[str, Sequence[Test]]]
-"""Answers as text, each with the tests that decide."""
-UNJUDGED: ProgramOutcome = "error"
-"""The outcome by which a judge says that it could not judge."""
-_MOST_VERDICTS = 20_000
-"""How many verdicts are kept: policies repeat themselves."""
-AHEAD = 4
-"""How many programs for each worker are read before they are judged, so that a file of any length needs little memory."""
+TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that decide
+UNJUDGED: ProgramOutcome = "error"  # the outcome by which a judge says that it could not judge
+_MOST_VERDICTS = 20_000  # that are kept: policies repeat themselves
+AHEAD = 4  # programs for each worker that are read before they are judged: a file of any length needs little memory
 
 
 class Judge(ABC):
@@ -91,15 +87,12 @@ class SandboxJudge(Judge):
         Tests are told apart by their identity, not by what is in them. A verdict therefore keeps its tests: if they were gone,
         others could get the same identity."""
         programs = [build_program(text, tests) for text, tests in answers]
-        keys = [
-            (hashlib.sha256(source.encode(errors="surrogatepass")).digest(), tuple(map(id, task.tests)))
-            for source, task in programs
-        ]
+        digests = [hashlib.sha256(source.encode(errors="surrogatepass")).digest() for source, _ in programs]
+        keys = [(digest, tuple(map(id, task.tests))) for digest, (_, task) in zip(digests, programs, strict=True)]
         new = {key: program for key, program in zip(keys, programs, strict=True) if key not in self.verdicts}
         fresh = dict(zip(new, self._run(list(new.values())), strict=True))
-        self.verdicts |= {
-            key: (verdict, new[key][1].tests) for key, verdict in fresh.items() if verdict.outcome != UNJUDGED
-        }
+        kept = {key: verdict for key, verdict in fresh.items() if verdict.outcome != UNJUDGED}
+        self.verdicts |= {key: (verdict, new[key][1].tests) for key, verdict in kept.items()}
         verdicts = [self.verdicts[key][0] if key in self.verdicts else fresh[key] for key in keys]
         for key in [*self.verdicts][: max(0, len(self.verdicts) - _MOST_VERDICTS)]:
             del self.verdicts[key]
@@ -109,12 +102,10 @@ class SandboxJudge(Judge):
         if not programs:
             return []
         self.pool = self.pool or self.stack.enter_context(open_pool(self.workers, self.backend))
-        named = (
-            Program(str(number), source, task._replace(every=self.every or task.every))
-            for number, (source, task) in enumerate(programs)
-        )
+        tasks = [(source, task._replace(every=self.every or task.every)) for source, task in programs]
+        named = [Program(str(number), *program) for number, program in enumerate(tasks)]
         verdicts = {program.id: verdict for program, verdict in self.pool.judge(named)}
-        return [verdicts[str(number)] for number in range(len(programs))]
+        return [verdicts[program.id] for program in named]
 
     def close(self) -> None:
         self.stack.close()
@@ -174,12 +165,9 @@ def open_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
             "`preflab sandbox check`."
         )
     with contextlib.ExitStack() as stack:
-        opened: list[Worker] = []
-        for _ in range(workers):
-            pair = make_group(), make_group()
-            for group in filter(None, pair):
-                stack.callback(group.close)
-            opened.append(Worker(walls, pair))
+        opened = [Worker(walls, (make_group(), make_group())) for _ in range(workers)]
+        for group in (group for worker in opened for group in worker.groups if group):
+            stack.callback(group.close)
         threads = stack.enter_context(ThreadPoolExecutor(workers))
         stack.callback(threads.shutdown, cancel_futures=True)
         yield Pool(opened, threads)

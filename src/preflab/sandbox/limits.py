@@ -7,10 +7,8 @@ import time
 from typing import NamedTuple
 
 MEGABYTE = 1 << 20
-BUSY = 5.0
-"""Seconds of wall time that a second of CPU time may take, so that no honest program fails on a busy machine."""
-_NOMINAL = 0.0175
-"""CPU seconds of `_time_loop` on the machine that the default limits were chosen on (3 GHz, CPython 3.11)."""
+BUSY = 5.0  # seconds of wall time that a second of CPU time may take: no honest program is to fail on a busy machine
+_NOMINAL = 0.0175  # CPU seconds of `_time_loop` where the default limits were chosen (3 GHz, CPython 3.11)
 
 
 class Limits(NamedTuple):

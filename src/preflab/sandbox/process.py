@@ -6,7 +6,6 @@ first limit that is passed. When a box is closed, nothing of it is left.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -15,19 +14,21 @@ import signal
 import subprocess
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from preflab.sandbox.groups import ControlGroup
 from preflab.sandbox.limits import BUSY, MEGABYTE, Limits
 from preflab.sandbox.usage import Tree, Usage
 from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 
+_Process = subprocess.Popen[bytes]
 PassedLimit = Literal["", "timeout", "memory", "output-limit"]
 _GLANCE_SECONDS = 0.02  # between two looks at what is used
 _SMALL_READ = 4096  # bytes: after a read of fewer, the next one waits a little
 _ERROR_BYTES = 4096  # the last bytes of standard error, which are kept
+_ENVIRONMENT = {"PATH": os.defpath}
 _STARTING_SECONDS = 10.0  # that the walls may take
 
 
@@ -40,13 +41,7 @@ class Box:
     it runs, and where it was killed for a limit."""
 
     def __init__(
-        self,
-        stack: contextlib.ExitStack,
-        process: subprocess.Popen[bytes],
-        limits: Limits,
-        meter: ControlGroup | Tree,
-        pipes: Pipes,
-        first: int,
+        self, stack: ExitStack, process: _Process, limits: Limits, meter: ControlGroup | Tree, pipes: Pipes, first: int
     ) -> None:
         self.process, self.limits, self.meter, self.pipes, self.first = process, limits, meter, pipes, first
         self.ended = os.pidfd_open(process.pid)
@@ -59,13 +54,10 @@ class Box:
         self.code: int | None = None
         self.began = self.glanced = time.monotonic()
         self.spent = meter.usage().cpu_s  # by the walls, before the program
-        assert process.stdout is not None and process.stderr is not None
-        for stream in (process.stdout, process.stderr):
+        for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
             os.set_blocking(stream.fileno(), False)
-            self.selector.register(stream, selectors.EVENT_READ)
-        if process.stdin is not None:
-            os.set_blocking(process.stdin.fileno(), False)
-        self.selector.register(self.ended, selectors.EVENT_READ)
+        for source in filter(None, (process.stdout, process.stderr, self.ended)):
+            self.selector.register(source, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
         """Writes a line and reads the line that answers it; None where none came. `fresh`: the limits of time begin anew. A
@@ -98,7 +90,7 @@ class Box:
     def kill(self) -> None:
         """Ends everything in the sandbox, and waits until it has ended."""
         for descriptor in (self.first, self.ended):
-            with contextlib.suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
         _wait_readable(self.first)  # the namespace's first process ends when all others have
@@ -118,7 +110,8 @@ class Box:
             ready = {key.fileobj for key, _ in self.selector.select(_GLANCE_SECONDS)}
             if self.unsent and self._stdin in ready:
                 self._send()
-            counts = [self._read(stream) for stream in (self.process.stdout, self.process.stderr) if stream in ready]
+            streams = filter(None, (self.process.stdout, self.process.stderr))
+            counts = [self._read(stream) for stream in streams if stream in ready]
             if not self._keeps_limits():
                 return
             if self.ended in ready and not any(counts):
@@ -139,9 +132,8 @@ class Box:
         if not self.unsent:
             self.selector.unregister(self._stdin)
 
-    def _read(self, stream: IO[bytes] | None) -> int:
+    def _read(self, stream: IO[bytes]) -> int:
         """Reads what a stream holds; returns how many bytes."""
-        assert stream is not None
         try:
             data = os.read(stream.fileno(), MEGABYTE)
         except BlockingIOError:
@@ -186,14 +178,9 @@ class Pipes:
     """The pipes to the walls: they report in `status`, and begin the program when something can be read in `hold`.
     `descriptors`: their ends of these and of what they read."""
 
-    def __init__(self, ours: contextlib.ExitStack, theirs: contextlib.ExitStack, source: bytes, calls: bytes) -> None:
-        self.status, status = os.pipe()
-        _close_later(ours, self.status)
-        _close_later(theirs, status)
-        hold, self.hold = os.pipe()
-        _close_later(ours, self.hold)
-        _close_later(theirs, hold)
-        program, filters = (_close_later(theirs, _make_memory_file(content)) for content in (source, calls))
+    def __init__(self, ours: ExitStack, theirs: ExitStack, source: bytes, calls: bytes) -> None:
+        (self.status, status), (hold, self.hold) = _make_pipe(ours, theirs), _make_pipe(theirs, ours)
+        program, filters = (_make_memory_file(theirs, content) for content in (source, calls))
         self.descriptors = Descriptors(program, filters, status, hold)
         self.report = b""
 
@@ -216,7 +203,13 @@ class Pipes:
         return b"exit-code" in self.report
 
 
-def _close_later(stack: contextlib.ExitStack, descriptor: int) -> int:
+def _make_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """A pipe whose ends are closed with these stacks."""
+    read, write = os.pipe()
+    return _close_later(reader, read), _close_later(writer, write)
+
+
+def _close_later(stack: ExitStack, descriptor: int) -> int:
     """Returns the descriptor, which is closed with the stack."""
     stack.callback(os.close, descriptor)
     return descriptor
@@ -229,17 +222,12 @@ def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
-def _make_memory_file(content: bytes) -> int:
-    """A descriptor to read the content from."""
-    descriptor = os.memfd_create("preflab")
-    try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    except OSError:
-        os.close(descriptor)
-        raise
+def _make_memory_file(stack: ExitStack, content: bytes) -> int:
+    """A descriptor to read the content from, which is closed with the stack."""
+    descriptor = _close_later(stack, os.memfd_create("preflab"))
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
 
@@ -249,13 +237,13 @@ def open_box(
 ) -> Generator[Box]:
     """Starts `run` with the program's source in place. `stdin`: all of its input, or None where `ask` will write it. Raises
     `NotStarted` where the walls could not be built."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.ExitStack() as theirs:
+    with ExitStack() as stack:
+        with ExitStack() as theirs:
             pipes = Pipes(stack, theirs, source, walls.filter)
-            feed = subprocess.PIPE if stdin is None else _close_later(theirs, _make_memory_file(stdin))
+            feed = subprocess.PIPE if stdin is None else _make_memory_file(theirs, stdin)
             start = walls.start(run, limits, pipes.descriptors)
-            process = _start_process(start, feed, pipes.descriptors)
-        stack.callback(_end_process, process)
+            process = stack.enter_context(_start_process(start, feed, pipes.descriptors))
+            stack.callback(process.kill)
         try:
             inside = pipes.await_first_process()
             first = os.pidfd_open(inside)
@@ -266,14 +254,15 @@ def open_box(
                 for pid in (process.pid, inside):
                     group.add(pid)
         except OSError as error:
-            raise NotStarted(f"{error} {_read_last_words(process)}".strip()) from None
+            last_words = b"" if process.poll() is None else process.communicate()[1]  # of walls that have ended
+            raise NotStarted(f"{error} {last_words.decode(errors='replace')}".strip()) from None
         box = Box(stack, process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
-        with contextlib.suppress(BrokenPipeError):  # the walls ended at once, which `finish` will find
+        with suppress(BrokenPipeError):  # the walls ended at once, which `finish` will find
             os.write(pipes.hold, b"1")
         yield box
 
 
-def _hand_over_streams(process: subprocess.Popen[bytes], user: int | None) -> None:
+def _hand_over_streams(process: _Process, user: int | None) -> None:
     """Gives what the program reads and writes to its user, so that the program may open it by name."""
     for stream in (process.stdin, process.stdout, process.stderr):
         if user is not None and stream is not None:
@@ -282,36 +271,24 @@ def _hand_over_streams(process: subprocess.Popen[bytes], user: int | None) -> No
 
 def _end_first_process(first: int) -> None:
     """Ends the sandbox's first process, whatever happened before, and reaps it where it has become a child of this one."""
-    with contextlib.suppress(ProcessLookupError):
+    with suppress(ProcessLookupError):
         signal.pidfd_send_signal(first, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
+    with suppress(ChildProcessError):
         os.waitid(os.P_PIDFD, first, os.WEXITED | os.WNOHANG)
     os.close(first)
 
 
-def _read_last_words(process: subprocess.Popen[bytes]) -> str:
-    """What the walls wrote before they ended, where they have ended."""
-    return "" if process.poll() is None else process.communicate()[1].decode(errors="replace")
-
-
-def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> subprocess.Popen[bytes]:
+def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> _Process:
     """Starts the command as its user. Where possible another program changes the user: if this process did it, the kernel
     would first copy all its tables of memory, which in a process that trains costs more than the whole sandbox."""
-    changed = start.user is not None and _can_set_user()
-    user = None if changed else start.user
-    words = ["setpriv", f"--reuid={start.user}", f"--regid={start.user}", "--clear-groups", "--"] if changed else []
+    settings: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = start.command
+    if start.user is not None and _can_set_user():
+        command = ["setpriv", f"--reuid={start.user}", f"--regid={start.user}", "--clear-groups", "--", *command]
+    elif start.user is not None:
+        settings |= {"user": start.user, "group": start.user, "extra_groups": []}
     try:
-        return subprocess.Popen(
-            [*words, *start.command],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=descriptors,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else [],
-            env={"PATH": os.defpath},
-        )
+        return _Process(command, pass_fds=descriptors, env=_ENVIRONMENT, **settings)
     except OSError as error:
         raise NotStarted(str(error)) from error
 
@@ -321,16 +298,6 @@ def _can_set_user() -> bool:
     """Whether there is a `setpriv` that changes users (util-linux; busybox has a lesser one)."""
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
     try:
-        return subprocess.run(command, capture_output=True, check=False, env={"PATH": os.defpath}).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False, env=_ENVIRONMENT).returncode == 0
     except OSError:
         return False
-
-
-def _end_process(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process of the walls, whatever happened before they stood."""
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()

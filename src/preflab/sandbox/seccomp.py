@@ -11,25 +11,18 @@ from __future__ import annotations
 import platform
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from preflab.errors import UserError
 
-_LOAD, _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
-_CALL_NUMBER, _ARCHITECTURE, _ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; an argument's lower half
+_Instruction = tuple[int, int, int, int]  # its code, how many lines to skip when true, when false, and its operand
+_EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x15, 0x25, 0x45, 0x06
+_LOAD_NUMBER, _LOAD_ARCHITECTURE, _LOAD_ARGUMENT = (0x20, 0, 0, 0), (0x20, 0, 0, 4), (0x20, 0, 0, 16)  # its lower half
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
-_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_ENOSYS, _EAFNOSUPPORT = 38, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
 _NEWEST = 462
-
-
-class _Machine(NamedTuple):
-    """An architecture: its audit number, and the numbers of its calls by name."""
-
-    audit: int
-    calls: dict[str, int]
 
 
 _COMMON = {
@@ -38,8 +31,8 @@ _COMMON = {
     "fspick": 433, "process_madvise": 440, "mount_setattr": 442, "landlock_create_ruleset": 444,
     "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448,
 }  # fmt: skip
-_MACHINES = {
-    "x86_64": _Machine(0xC000003E, _COMMON | {
+_MACHINES = {  # the audit number of each architecture, and the numbers of its calls by name
+    "x86_64": (0xC000003E, _COMMON | {
         "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "unshare": 272, "setns": 308,
         "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "swapon": 167, "swapoff": 168, "reboot": 169,
         "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173, "init_module": 175, "delete_module": 176,
@@ -50,7 +43,7 @@ _MACHINES = {
         "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
         "socketpair": 53, "memfd_create": 319, "shmget": 29, "semget": 64, "msgget": 68, "sync": 162, "syncfs": 306,
     }),
-    "aarch64": _Machine(0xC00000B7, _COMMON | {
+    "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
         "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "swapon": 224, "swapoff": 225, "reboot": 142,
         "sethostname": 161, "setdomainname": 162, "init_module": 105, "delete_module": 106, "finit_module": 273,
@@ -70,12 +63,7 @@ _ABSENT = (
 )  # fmt: skip
 """clone3 hides its flags from the filter, and the C library falls back on clone. Shared memory that no process has mapped could
 not be counted (Python's own lies in files)."""
-_INSPECTED = (
-    "clone",
-    "socket",
-    "socketpair",
-    "pidfd_open",
-)  # programs may make these calls, the first three as the filter says
+_INSPECTED = ("clone", "socket", "socketpair", "pidfd_open")  # are allowed, the first three as the filter says
 
 
 def build_filter(machine: str = platform.machine()) -> bytes:
@@ -83,46 +71,24 @@ def build_filter(machine: str = platform.machine()) -> bytes:
     if machine not in _MACHINES:
         raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
-    forbidden = [number for name, number in calls.items() if name not in _ABSENT and name not in _INSPECTED]
-    code = [
-        *_load(_ARCHITECTURE),
-        *_unless(_EQUAL, audit, _KILL),
-        *_load(_CALL_NUMBER),
-        *_when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS),  # x32's numbers begin at 2^30: they are above, too
-    ]
-    for number in sorted(forbidden):
-        code += _when(_EQUAL, number, _KILL)
-    for name in _ABSENT:
-        if name in calls:
-            code += _when(_EQUAL, calls[name], _ERRNO | _ENOSYS)
-    code += _inspect_call(calls["clone"], [*_load(_ARGUMENT), *_when(_ANY_BIT, _NAMESPACES, _KILL)])
+    forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _INSPECTED)
+    absent = [calls[name] for name in _ABSENT if name in calls]
+    code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
+    code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # x32's numbers begin at 2^30: they are above, too
+    for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS)):
+        code += [line for number in numbers for line in _when(_EQUAL, number, answer)]
+    code += _inspect_call(calls["clone"], _when(_ANY_BIT, _NAMESPACES, _KILL))
+    allowed = [line for family in _FAMILIES for line in _when(_EQUAL, family, _ALLOW)]
     for name in ("socket", "socketpair"):
-        allowed = [line for family in _FAMILIES for line in _when(_EQUAL, family, _ALLOW)]
-        code += _inspect_call(calls[name], [*_load(_ARGUMENT), *allowed, *_answer_with(_ERRNO | _EAFNOSUPPORT)])
-    code += _answer_with(_ALLOW)
+        code += _inspect_call(calls[name], [*allowed, (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)])
+    code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
 
-_Instruction = tuple[int, int, int, int]
-"""An instruction: its code, how many lines to skip when true, when false, and its operand."""
-
-
-def _load(offset: int) -> list[_Instruction]:
-    return [(_LOAD, 0, 0, offset)]
-
-
-def _answer_with(answer: int) -> list[_Instruction]:
-    return [(_RETURN, 0, 0, answer)]
-
-
 def _when(test: int, operand: int, answer: int) -> list[_Instruction]:
-    return [(test, 0, 1, operand), *_answer_with(answer)]
-
-
-def _unless(test: int, operand: int, answer: int) -> list[_Instruction]:
-    return [(test, 1, 0, operand), *_answer_with(answer)]
+    return [(test, 0, 1, operand), (_RETURN, 0, 0, answer)]
 
 
 def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instruction]:
-    """The lines that look at one call; where they do not answer, the call's number is loaded again."""
-    return [(_EQUAL, 0, len(lines) + 1, number), *lines, *_load(_CALL_NUMBER)]
+    """The lines that look at one call's argument; where they do not answer, the call's number is loaded again."""
+    return [(_EQUAL, 0, len(lines) + 2, number), _LOAD_ARGUMENT, *lines, _LOAD_NUMBER]

@@ -28,9 +28,7 @@ class Tree:
     """
 
     def __init__(self, root: int, memory: int) -> None:
-        self.root = root
-        self.memory = memory
-        self.most = 0.0
+        self.root, self.memory, self.most = root, memory, 0.0
 
     def usage(self) -> Usage:
         cpu, memory, pids = 0.0, 0, list(_list_descendants(self.root))

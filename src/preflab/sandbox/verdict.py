@@ -14,7 +14,8 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Literal, NamedTuple
 
 from preflab.sandbox import wire
 from preflab.sandbox.compare import OutputComparison, same_text, same_value
@@ -25,30 +26,16 @@ from preflab.sandbox.walls import RUN_CHECKER, RUN_MODULE, RUN_SCRIPT, Walls
 from preflab.types import Test, Verdict
 
 ProgramOutcome = Literal[
-    "passed",
-    "failed",
-    "timeout",
-    "memory",
-    "output-limit",
-    "runtime-error",
-    "compile-error",
-    "forbidden",
-    "error",
+    "passed", "failed", "timeout", "memory", "output-limit", "runtime-error", "compile-error", "forbidden", "error"
 ]
 _TRIES = 3
-_PAUSE_SECONDS = 0.1
-"""Seconds before the machine is tried again."""
-_IDLE_SECONDS = 0.2
-"""Seconds that each test of a program may wait beside others; all of them together may also wait as long as one may."""
-_DETAIL_CHARACTERS = 2000
-"""Characters of an answer that a verdict keeps for people to read."""
+_PAUSE_SECONDS = 0.1  # before the machine is tried again
+_IDLE_SECONDS = 0.2  # that each test may wait beside others; all of them together may also wait as long as one may
+_DETAIL_CHARACTERS = 2000  # of an answer that a verdict keeps for people to read
 _SOURCE_BYTES = 1 << 20
-VALUE_BYTES = 4 << 20
-"""Bytes of a returned value at most, and how many lists, tuples, sets and dictionaries may be in it: reading it is the judge's
-own work."""
-_VALUE_CONTAINERS = 200_000
-_OUTPUT_RATIO = 16
-"""An output longer than so many times the expected one is wrong, and is not compared: that would take long."""
+VALUE_BYTES = 4 << 20  # of a returned value at most: reading it is the judge's own work
+_VALUE_CONTAINERS = 200_000  # lists, tuples, sets and dictionaries in it at most
+_OUTPUT_RATIO = 16  # an output so many times longer than the expected one is not compared: that would take long
 _FILTERED_CALL = -31  # the signal that ends a program after a filtered system call
 _COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
 
@@ -96,16 +83,14 @@ class Worker:
 
     def judge(self, source: str, task: ProgramTask) -> Verdict:
         """The verdict. `passed` says for each test whether it was passed; a test that was not run was not."""
-        nothing = [False] * len(task.tests)
         try:
             code = source.encode()
         except UnicodeEncodeError:
-            return _failing_verdict(TestResult("compile-error", "the source is not UTF-8 text"), nothing)
+            return _refuse(task, "compile-error", "the source is not UTF-8 text")
         if len(code) > _SOURCE_BYTES:
-            too_long = TestResult("compile-error", f"the source has more than {_SOURCE_BYTES:,} bytes")
-            return _failing_verdict(too_long, nothing)
+            return _refuse(task, "compile-error", f"the source has more than {_SOURCE_BYTES:,} bytes")
         if task.unjudged:
-            return _failing_verdict(TestResult("error", task.unjudged), nothing)
+            return _refuse(task, "error", task.unjudged)
         trouble = ""
         for _ in range(_TRIES):
             try:
@@ -113,7 +98,7 @@ class Worker:
             except (NotStarted, OSError) as error:  # the machine's failure: what the program does never raises here
                 trouble = str(error)
                 time.sleep(_PAUSE_SECONDS)
-        return _failing_verdict(TestResult("error", trouble), nothing)
+        return _refuse(task, "error", trouble)
 
     def _run_tests(self, code: bytes, task: ProgramTask) -> Verdict:
         run = {"stdin": self._run_script, "call": self._run_calls, "check": self._run_checks}[task.mode]
@@ -131,17 +116,22 @@ class Worker:
         if first_failure is None:
             return Verdict("passed", tuple(passed))
         number, result = first_failure
-        return _failing_verdict(result, passed, number, task.tests[number])
+        test = task.tests[number]
+        detail = {"test": number, "input": test.input, "expected": test.output, "got": _shorten(result.got)}
+        return Verdict(result.outcome, tuple(passed), detail)
 
     def _run_script(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
         for test in task.tests:
-            with self._open_program(RUN_SCRIPT, code, task.limits, test.input.encode()) as box:
+            with self._open_box(RUN_SCRIPT, code, task, stdin=test.input.encode()) as box:
                 box.finish()
-                text, idle = _decode_output(box), box.idle()
-            result = text if isinstance(text, TestResult) else self._compare_output(text, test, task)
-            yield result._replace(idle=idle)
+                idle = box.idle()
+            yield (_explain_end(box) or self._compare_output(box.output, test, task))._replace(idle=idle)
 
-    def _compare_output(self, text: str, test: Test, task: ProgramTask) -> TestResult:
+    def _compare_output(self, output: bytes | bytearray, test: Test, task: ProgramTask) -> TestResult:
+        try:
+            text = output.decode()
+        except UnicodeDecodeError:
+            return TestResult("failed", "the output is not UTF-8 text")
         if not task.special:
             compared = text if task.compare == "exact" else text.rstrip()
             if len(compared) > _OUTPUT_RATIO * (len(test.output) + _DETAIL_CHARACTERS):
@@ -156,14 +146,12 @@ class Worker:
     def _ask_special_judge(self, text: str, test: Test, task: ProgramTask) -> bytes:
         """What the problem's own judge prints of an output."""
         case = json.dumps({"input": test.input, "expected": test.output, "output": text}).encode()
-        with open_box(
-            self.walls, RUN_SCRIPT, task.special.encode(), task.limits, group=self.groups[1], stdin=case
-        ) as box:
+        with self._open_box(RUN_SCRIPT, task.special.encode(), task, group=1, stdin=case) as box:
             box.finish()
         return bytes(box.output).strip()
 
     def _run_calls(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
-        with self._open_program(RUN_MODULE, code, task.limits, None) as box:
+        with self._open_box(RUN_MODULE, code, task) as box:
             for test in task.tests:
                 answer = _ask(box, wire.encode([task.entry_point, test.input, {}]).encode("ascii"))
                 if isinstance(answer, TestResult):
@@ -172,48 +160,42 @@ class Worker:
                 yield _compare_value(answer, test, task)._replace(idle=box.idle())
 
     def _run_checks(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
-        job = {
-            "prelude": task.prelude,
-            "functions": dict(task.functions),
-            "nodes": list(task.nodes),
-            "tests": [test.input for test in task.tests],
-        }
         run = (*RUN_MODULE, *task.nodes)
-        with self._open_checker(job, task) as checker, self._open_program(run, code, task.limits, None) as program:
+        with self._open_checker(task) as checker, self._open_box(run, code, task) as program:
             for number, result in enumerate(_relay(checker, program, len(task.tests))):
                 if result.outcome != "error":
                     yield result
-                elif number and self._runs_alone({**job, "tests": [task.tests[number].input]}, task):
+                elif number and self._runs_alone(task._replace(tests=[task.tests[number]])):
                     yield TestResult("failed", result.got)  # the values that the program gave earlier tests broke it
                 else:
                     raise NotStarted(f"the problem's tests do not run: {result.got}")
 
-    def _runs_alone(self, job: Mapping[str, Any], task: ProgramTask) -> bool:
-        """Whether the job's first test comes as far as to ask for a value."""
-        with self._open_checker(job, task) as checker:
+    def _runs_alone(self, task: ProgramTask) -> bool:
+        """Whether the first test comes as far as to ask for a value."""
+        with self._open_checker(task) as checker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 
-    def _open_checker(self, job: Mapping[str, Any], task: ProgramTask) -> Any:
-        return open_box(
-            self.walls, RUN_CHECKER, json.dumps(job).encode(), task.limits, group=self.groups[1], stdin=None
-        )
+    def _open_checker(self, task: ProgramTask) -> AbstractContextManager[Box]:
+        job = {"prelude": task.prelude, "functions": dict(task.functions), "nodes": list(task.nodes)}
+        tests = [test.input for test in task.tests]
+        return self._open_box(RUN_CHECKER, json.dumps({**job, "tests": tests}).encode(), task, group=1)
 
-    def _open_program(self, run: Sequence[str], code: bytes, limits: Limits, stdin: bytes | None) -> Any:
-        return open_box(self.walls, run, code, limits, group=self.groups[0], stdin=stdin)
+    def _open_box(
+        self, run: Sequence[str], source: bytes, task: ProgramTask, *, group: int = 0, stdin: bytes | None = None
+    ) -> AbstractContextManager[Box]:
+        return open_box(self.walls, run, source, task.limits, group=self.groups[group], stdin=stdin)
 
 
 def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
     """Passes the tests' calls to the program and its values back, until each test has ended."""
     for _ in range(tests):
-        line, first, value = checker.ask(b"\n"), True, b""
+        line, value = checker.ask(b"\n"), b""
         while line is not None and line.startswith(b"call "):
-            answer = _ask(program, line[len(b"call ") :], fresh=first)
-            if not answer:
-                answer = TestResult("failed", "no value, or a line before it was asked")
-            if isinstance(answer, TestResult):
-                yield answer
+            answer = _ask(program, line.removeprefix(b"call "), fresh=not value)
+            value = answer or TestResult("failed", "no value, or a line before it was asked")
+            if isinstance(value, TestResult):
+                yield value
                 return
-            value, first = answer, False
             line = checker.ask(value + b"\n", fresh=False)
         yield _read_result(checker, line, value)._replace(idle=checker.idle(program))
         if checker.over or checker.code is not None:
@@ -225,24 +207,14 @@ def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
     if line == b"passed":
         return TestResult("passed")
     if line is not None and line.startswith(b"failed "):
-        why = TestResult("failed", str(wire.decode(line[len(b"failed ") :])))
+        why = TestResult("failed", str(wire.decode(line.removeprefix(b"failed "))))
     else:
         checker.finish()
         why = _explain_end(checker) or TestResult("failed", "the tests ended")
     if not value:
         return TestResult("error", why.got or why.outcome)
-    return TestResult("timeout" if checker.over == "timeout" else "failed", f"{_readable(value)}\n{why.got}")
-
-
-def _decode_output(box: Box) -> str | TestResult:
-    """The text of a script that has ended, or what kept it from printing any."""
-    stopped = _explain_end(box)
-    if stopped is not None:
-        return stopped
-    try:
-        return box.output.decode()
-    except UnicodeDecodeError:
-        return TestResult("failed", "the output is not UTF-8 text")
+    outcome = "timeout" if checker.over == "timeout" else "failed"
+    return TestResult(outcome, f"{value.decode(errors='replace')}\n{why.got}")
 
 
 def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
@@ -265,11 +237,8 @@ def _compare_value(answer: bytes, test: Test, task: ProgramTask) -> TestResult:
     expected = [test.output]
     if task.unwrap and isinstance(test.output, list) and len(test.output) == 1:
         expected += test.output
-    return TestResult("passed" if any(same_value(one, value) for one in expected) else "failed", _readable(answer))
-
-
-def _readable(answer: bytes) -> str:
-    return answer.decode(errors="replace")
+    passed = any(same_value(one, value) for one in expected)
+    return TestResult("passed" if passed else "failed", answer.decode(errors="replace"))
 
 
 def _explain_end(box: Box) -> TestResult | None:
@@ -296,9 +265,6 @@ def _shorten(text: str) -> str:
     return f"{text[:_DETAIL_CHARACTERS]}… ({len(text):,} characters, sha256 {digest[:16]})"
 
 
-def _failing_verdict(result: TestResult, passed: Sequence[bool], number: int = 0, test: Test | None = None) -> Verdict:
-    """The verdict of a program whose first failing test was `number`."""
-    detail: dict[str, Any] = {"got": _shorten(result.got)}
-    if test is not None:
-        detail = {"test": number, "input": test.input, "expected": test.output, **detail}
-    return Verdict(result.outcome, tuple(passed), detail)
+def _refuse(task: ProgramTask, outcome: ProgramOutcome, why: str) -> Verdict:
+    """The verdict of a program of which no test was run."""
+    return Verdict(outcome, (False,) * len(task.tests), {"got": _shorten(why)})

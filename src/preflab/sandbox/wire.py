@@ -19,12 +19,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-_DEPTH = 200
-"""How deep a value may be nested."""
-_SMALL = 2**53
-"""Integers that are smaller, in absolute value, are JSON numbers."""
-NODE_ARGUMENTS = "_arguments"
-"""The attribute in which a node keeps the arguments that made it, if it keeps them."""
+_DEPTH = 200  # of nesting at most
+_SMALL = 2**53  # integers that are smaller, in absolute value, are JSON numbers
+NODE_ARGUMENTS = "_arguments"  # the attribute in which a node keeps the arguments that made it, if it keeps them
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
 }
@@ -211,13 +208,7 @@ def _require_type(content: Any, kind: type) -> Any:
 
 
 _MAKERS: Mapping[str, Callable[[list[Any]], Any]] = {
-    "t": tuple,
-    "s": set,
-    "z": frozenset,
-    "d": dict,
-    "c": lambda parts: complex(*parts),
-    "q": _make_from_module("fractions", "Fraction"),
-    "m": _make_from_module("decimal", "Decimal"),
-    "x": lambda parts: range(*parts),
-    "g": iter,
-}
+    "t": tuple, "s": set, "z": frozenset, "d": dict, "g": iter,
+    "c": lambda parts: complex(*parts), "x": lambda parts: range(*parts),
+    "q": _make_from_module("fractions", "Fraction"), "m": _make_from_module("decimal", "Decimal"),
+}  # fmt: skip

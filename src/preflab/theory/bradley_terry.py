@@ -24,14 +24,10 @@ from preflab.theory.tabular import reward_objective
 class Graph(NamedTuple):
     """The comparisons of T x P prompts, from `wins`."""
 
-    covered: Tensor
-    """Bool [T,P,K]: some pair holds the response."""
-    part: Tensor
-    """Bool [T,P,K,K]: i and j lead to each other (they are strongly connected, or equal)."""
-    component: Tensor
-    """Long [T,P,K]: the smallest index of the responses that comparisons link to i, in either direction."""
-    level: Tensor
-    """[T,P,K]: how many responses i leads to; larger in the winner of a one-way pair."""
+    covered: Tensor  # Bool [T,P,K]: some pair holds the response
+    part: Tensor  # Bool [T,P,K,K]: i and j lead to each other (they are strongly connected, or equal)
+    component: Tensor  # Long [T,P,K]: the smallest index of the responses that comparisons link to i, either way
+    level: Tensor  # [T,P,K]: how many responses i leads to; larger in the winner of a one-way pair
 
 
 def graph_of(wins: Tensor) -> Graph:
@@ -39,12 +35,8 @@ def graph_of(wins: Tensor) -> Graph:
     beats = wins > 0
     leads = _closure(beats)
     linked = _closure(beats | beats.mT)
-    return Graph(
-        covered=(beats | beats.mT).any(-1),
-        part=leads & leads.mT,
-        component=linked.to(torch.uint8).argmax(-1),
-        level=leads.sum(-1).to(wins.dtype),
-    )
+    component, level = linked.to(torch.uint8).argmax(-1), leads.sum(-1).to(wins.dtype)
+    return Graph((beats | beats.mT).any(-1), part=leads & leads.mT, component=component, level=level)
 
 
 def _closure(edges: Tensor) -> Tensor:
@@ -59,12 +51,9 @@ def _closure(edges: Tensor) -> Tensor:
 class Infimum(NamedTuple):
     """inf L lies in [lower, lower + gap]. The share `limit` of the pairs is one-way; their loss vanishes only in the limit."""
 
-    lower: Tensor
-    """[T]: no reward has a smaller loss."""
-    gap: Tensor
-    """[T]: the most by which the loss of `rewards`, without the one-way pairs, can exceed inf L."""
-    limit: Tensor
-    """[T]: the share of pairs between parts; 0 where the minimum is attained."""
+    lower: Tensor  # [T]: no reward has a smaller loss
+    gap: Tensor  # [T]: the most by which the loss of `rewards`, without the one-way pairs, can exceed inf L
+    limit: Tensor  # [T]: the share of pairs between parts; 0 where the minimum is attained
 
 
 def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from preflab.theory.check_figures import draw_bound, draw_reach
 from preflab.theory.finding import Finding, FindingTable, TheoryVerdict
-from preflab.theory.problems import ProblemShape, read_tabular_problem
-from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS
-from preflab.theory.trials import GRAPHS, PREFERENCES, SUPPORTS, Trials, TrialsRun, run_trials, verify_all
+from preflab.theory.problems import Problems, ProblemShape, draw_problems, problem_as_json, read_tabular_problem
+from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS, TheoremCertificates, verify_theorem
 
+_CASES = (("full", "not full"), ("connected", "not connected"), ("mixed", "partly separable", "separable"))
 _CLAIM = (
     "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of those that minimise "
     "the DPO loss. Tested as two statements: (a) every PPO optimum has the minimal DPO loss; (b) a DPO minimiser that PPO "
@@ -40,44 +42,62 @@ def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
     """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
     beta = "" if shape.beta is None else f" --beta {shape.beta:g}"
     options = f"--trials {count} --seed {seed} --prompts {shape.prompts} --responses {shape.responses}"
-    return _finding_of(run_trials(count, seed, shape), f"{options} --coverage {shape.coverage:g}{beta}")
+    options = f"{options} --coverage {shape.coverage:g}{beta}"
+    return _make_finding(*verify_all(draw_problems(count, seed, shape)), options)
 
 
 def replay_problem(file: Path) -> Finding:
     """Verifies the one problem of a file. Raises `UserError` where the file holds no problem."""
-    return _finding_of(verify_all([read_tabular_problem(file)]), f"--replay {file}")
+    return _make_finding(*verify_all([read_tabular_problem(file)]), f"--replay {file}")
 
 
-def _finding_of(trials_run: TrialsRun, options: str) -> Finding:
+def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[str, Any] | None]:
+    """Verifies every problem of every chunk: the certificates, and the first problem that failed, for `--replay`."""
+    parts: list[TheoremCertificates] = []
+    failing: dict[str, Any] | None = None
+    for problems in chunks:
+        parts.append(verify_theorem(problems))
+        wrong = (~parts[-1].holds).nonzero()
+        if failing is None and len(wrong):
+            failing = problem_as_json(problems, int(wrong[0]))
+    return _join(parts), failing
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    """The certificates of all chunks, tensor by tensor one after the other."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat([*parts])
+    return type(parts[0])(*map(_join, zip(*parts, strict=True)))
+
+
+def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
     """The trials as a finding. A contradiction refutes; a problem that was not solved leaves the claim undecided."""
-    trials = trials_run.trials
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",
         claim=_CLAIM,
         command=f"preflab theory check {options}",
         verdict=_decide(trials),
-        sentence=_state(trials_run),
+        sentence=_state(trials),
         tables=(_tabulate_cases(trials), _tabulate_responses(trials), _tabulate_bound(trials)),
         figures=(draw_bound(trials), draw_reach(trials)),
         notes=_NOTES,
-        failure=trials_run.problem,
+        failure=failing,
     )
 
 
-def _decide(trials: Trials) -> TheoryVerdict:
+def _decide(trials: TheoremCertificates) -> TheoryVerdict:
     """A trial whose interval around inf L is too wide decides nothing; any other trial that fails is a counter-example."""
     if bool((~trials.holds & trials.solved).any()):
         return "refuted"
     return "holds" if bool(trials.holds.all()) else "not decided"
 
 
-def _state(trials_run: TrialsRun) -> str:
+def _state(trials: TheoremCertificates) -> str:
     """The verdict in words, with its numbers."""
-    trials, failed = trials_run.trials, trials_run.failed
-    count = len(trials.holds)
-    if failed is not None:
-        wrong = int((~trials.holds).sum())
+    count, wrong = len(trials.holds), int((~trials.holds).sum())
+    if wrong:
+        failed = int((~trials.holds).nonzero()[0])
         checks = {"solved": trials.solved, "attained": trials.attained, "exact": trials.exact}
         parts = [name for name, passed in checks.items() if not bool(passed[failed])]
         return (
@@ -86,22 +106,22 @@ def _state(trials_run: TrialsRun) -> str:
         )
     problems = "one problem" if count == 1 else f"{count:,} random problems"
     strict = int(trials.moved.outside.any(-1).any(-1).sum())
-    full = int((trials.support == 0).sum())
+    full = int((trials.cases[:, 0] == 0).sum())
     return (
-        f"On {problems} every PPO optimum has the minimal DPO loss, certified to {float(trials.width.max()):.1e}. "
+        f"On {problems} every PPO optimum has the minimal DPO loss, certified to {float(trials.infimum.gap.max()):.1e}. "
         f"PPO cannot return some DPO minimiser in {strict:,} of them, which are those where an uncovered response has "
         f"pi_ref = 0. In the other {full:,}, with full support, the classes coincide."
     )
 
 
-def _tabulate_cases(trials: Trials) -> FindingTable:
+def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
     """One row for each case, so that a reader sees that all cases were drawn."""
     rows: list[tuple[str | int | float, ...]] = []
-    for s, g, p in product(range(2), range(2), range(3)):
-        case = (trials.support == s) & (trials.graph == g) & (trials.preferences == p)
-        names = (SUPPORTS[s], GRAPHS[g], PREFERENCES[p])
+    for numbers in product(*(range(len(names)) for names in _CASES)):
+        case = (trials.cases == torch.tensor(numbers)).all(-1)
+        names = [names[number] for names, number in zip(_CASES, numbers, strict=True)]
         strict = int(trials.moved.outside[case].any(-1).any(-1).sum())
-        width = float(trials.width[case].max()) if bool(case.any()) else "not drawn"
+        width = float(trials.infimum.gap[case].max()) if bool(case.any()) else "not drawn"
         drawn, attained = int(case.sum()), int(trials.attained[case].sum())
         rows.append((*names, drawn, attained, strict, width, drawn - int(trials.holds[case].sum())))
     return FindingTable(
@@ -116,7 +136,7 @@ def _tabulate_cases(trials: Trials) -> FindingTable:
     )
 
 
-def _tabulate_responses(trials: Trials) -> FindingTable:
+def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
     """(b), response by response: mass is moved onto every uncovered response of every trial."""
 
     def count(name: str, here: Tensor) -> tuple[str | int | float, ...]:
@@ -125,22 +145,22 @@ def _tabulate_responses(trials: Trials) -> FindingTable:
         largest = float(moved.kl[here].max()) if bool(here.any()) else "not drawn"
         return (name, int(here.sum()), *counts, largest)
 
-    zero = trials.uncovered & (trials.reference == 0)
+    uncovered, zero = ~trials.covered, ~trials.covered & trials.predicted
     return FindingTable(
         title="Mass moved onto each uncovered response",
         columns=(
             *("uncovered response", "tried", "DPO minimisers"),
             *("outside PPO's class", "inside", "largest KL from pi_ref"),
         ),
-        rows=(count("pi_ref = 0", zero), count("pi_ref > 0", trials.uncovered & ~zero)),
+        rows=(count("pi_ref = 0", zero), count("pi_ref > 0", uncovered & ~zero)),
         note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its "
         "optimum. Inside: beta log(pi/pi_ref) is an optimal reward, and its optimum is the policy again.",
     )
 
 
-def _tabulate_bound(trials: Trials) -> FindingTable:
+def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
     """(a) along the sequence: the largest excess over the certified lower bound, beside what theory allows."""
-    limit = trials.preferences > 0
+    limit = trials.infimum.limit > 0
     rows: list[tuple[str | int | float, ...]] = []
     for index, gap in enumerate(REWARD_GAPS):
         excess = [float(trials.excess[c, index].max()) if bool(c.any()) else "not drawn" for c in (~limit, limit)]

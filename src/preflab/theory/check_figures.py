@@ -6,21 +6,18 @@ import math
 
 from preflab.theory.drawing import BLACK, BLUE, GREY, ORANGE, axes_for, svg_text
 from preflab.theory.finding import FindingFigure
-from preflab.theory.theorem import REWARD_GAPS
-from preflab.theory.trials import Trials
+from preflab.theory.theorem import REWARD_GAPS, TheoremCertificates
 
-_FLOOR = 1e-17
-"""Where a difference of zero is drawn on a logarithmic axis."""
-_POINTS = 500
-"""The number of responses that are drawn: enough to see the shape."""
+_FLOOR = 1e-17  # where a difference of zero is drawn on a logarithmic axis
+_POINTS = 500  # responses that are drawn: enough to see the shape
 
 
-def draw_bound(trials: Trials) -> FindingFigure:
+def draw_bound(trials: TheoremCertificates) -> FindingFigure:
     """The largest excess at each reward gap, with the bound; attained minima and limits apart."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")
-    limit = trials.preferences > 0
+    limit = trials.infimum.limit > 0
     for case, colour, marker, name in (
         (limit, ORANGE, "o", "largest, preferences separable (in part)"),
         (~limit, BLUE, "s", "largest, mixed: minimum attained"),
@@ -28,9 +25,7 @@ def draw_bound(trials: Trials) -> FindingFigure:
         if bool(case.any()):
             values = trials.excess[case].amax(0).clamp(min=_FLOOR).tolist()
             axes.plot(REWARD_GAPS, values, color=colour, marker=marker, linestyle="", markersize=6, label=name)
-    axes.set_yscale("log")
-    axes.set_ylim(_FLOOR / 3, 10)
-    axes.set_xlabel("reward gap g of the sequence")
+    axes.set(yscale="log", ylim=(_FLOOR / 3, 10), xlabel="reward gap g of the sequence")
     axes.legend(frameon=False, fontsize=9, loc="lower left")
     return FindingFigure(
         file="check-bound.svg",
@@ -41,7 +36,7 @@ def draw_bound(trials: Trials) -> FindingFigure:
     )
 
 
-def draw_reach(trials: Trials) -> FindingFigure:
+def draw_reach(trials: TheoremCertificates) -> FindingFigure:
     """KL(minimiser || pi_ref) against pi_ref of the response onto which mass was moved."""
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
     moved = trials.moved
@@ -49,19 +44,15 @@ def draw_reach(trials: Trials) -> FindingFigure:
     top, left = float(y.max()) if len(y) else 1.0, float(x.min()) if len(x) else 1e-3
     decades = [10.0**power for power in range(math.ceil(math.log10(left)), 1)]
     axes.plot(x, y, color=BLUE, marker="o", linestyle="", markersize=3.5, alpha=0.45, label="inside PPO's class")
-    outside = int(moved.outside.sum())
-    if outside:
+    if outside := int(moved.outside.sum()):
         axes.plot(left / 4, 1.15 * top, color=ORANGE, marker="D", linestyle="", markersize=9, label="outside")
-        axes.annotate(
-            f"all {outside:,} at pi_ref = 0, KL = inf",
-            (left / 2, 1.15 * top), xytext=(8, -4), textcoords="offset points", color=BLACK, fontsize=9,
-        )  # fmt: skip
+        place, words = (left / 2, 1.15 * top), f"all {outside:,} at pi_ref = 0, KL = inf"
+        axes.annotate(words, place, xytext=(8, -4), textcoords="offset points", color=BLACK, fontsize=9)
     axes.set_xscale("log")
     axes.set_xticks([left / 4, *decades], ["0", *(f"{decade:g}" for decade in decades)])
     axes.minorticks_off()
-    axes.set_xlim(left / 8, 2)
     axes.axvline(left / 2, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_ylim(0, 1.35 * top)
+    axes.set(xlim=(left / 8, 2), ylim=(0, 1.35 * top))
     axes.set_xlabel("pi_ref of the uncovered response that mass is moved onto")
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     return FindingFigure(

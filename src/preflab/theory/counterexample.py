@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
 
 from preflab.errors import UserError
 from preflab.theory import table1
 from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, axes_for, svg_text
 from preflab.theory.finding import Finding, FindingFigure, FindingTable
-from preflab.theory.problems import BETA_RANGE
+from preflab.theory.problems import check_beta
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
-
-_TOP, _BANDS = 1.4, 28
+_TOP, _BANDS = 1.4, 28  # the figure's shades: bands of equal loss up to _TOP; the last band holds every loss above
 _BAND = _TOP / _BANDS
-"""The figure's shades: bands of equal loss up to _TOP; the last band holds every loss above."""
 
 _CLAIM = (
     "Theorem 4.1 (b), Table 1: with pi_ref = (0.5, 0.5, 0) and y1 preferred to y2, the DPO loss has a minimiser that puts "
@@ -36,8 +36,7 @@ _NOTES = (
 
 def compute_counterexample(beta: float) -> Finding:
     """Computes Table 1 and its certificates. Raises `UserError` for a beta out of range."""
-    if not BETA_RANGE[0] <= beta <= BETA_RANGE[1]:
-        raise UserError(f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}; double precision ends there.")
+    check_beta(beta)
     certificates = table1.certify_table1(beta)
     broken = [certificate.name for certificate in certificates if not certificate.holds]
     return Finding(
@@ -70,8 +69,8 @@ def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
 def _tabulate_paper(beta: float) -> FindingTable:
     """The paper's Table 1, with the DPO loss and the KL of each policy in it."""
     minimiser, limit = table1.PAPER_MINIMISER, table1.PPO_LIMIT
-    losses = table1.dpo_losses([table1.PAPER_REFERENCE, minimiser, limit], beta)
-    kls = table1.divergences([table1.PAPER_REFERENCE, minimiser, limit])
+    policies = [table1.PAPER_REFERENCE, minimiser, limit]
+    losses, kls = table1.dpo_losses(policies, beta), table1.divergences(policies)
     return FindingTable(
         title="Table 1, computed",
         columns=("", "y1", "y2", "y3", "L_DPO", "KL from pi_ref"),
@@ -108,10 +107,10 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
 def _tabulate_sequence(beta: float) -> FindingTable:
     """The PPO optima of growing reward gaps, with the largest mass on y3 over all rewards of y3 in `UNSEEN`."""
     sequences = [table1.compute_sequence(beta, unseen) for unseen in table1.UNSEEN]
+    masses = [max(step.policy[2] for step in steps) for steps in zip(*sequences, strict=True)]
     rows = [
-        (f"{step.gap:g}", step.policy[0], step.policy[1], max(other[index].policy[2] for other in sequences))
-        + (step.dpo_loss, math.exp(-step.gap), step.slope, step.kl)
-        for index, step in enumerate(table1.compute_sequence(beta))
+        (f"{step.gap:g}", *step.policy[:2], mass, step.dpo_loss, math.exp(-step.gap), step.slope, step.kl)
+        for step, mass in zip(table1.compute_sequence(beta), masses, strict=True)
     ]
     return FindingTable(
         title="PPO optima along the sequence of rewards",
@@ -123,11 +122,8 @@ def _tabulate_sequence(beta: float) -> FindingTable:
 
 
 def _tabulate_certificates(certificates: list[table1.Certificate]) -> FindingTable:
-    return FindingTable(
-        title="Certificates",
-        columns=("what is computed", "value", "must be", "holds"),
-        rows=tuple((item.name, item.value, item.bound, "yes" if item.holds else "NO") for item in certificates),
-    )
+    rows = tuple((item.name, item.value, item.bound, "yes" if item.holds else "NO") for item in certificates)
+    return FindingTable(title="Certificates", columns=("what is computed", "value", "must be", "holds"), rows=rows)
 
 
 def _draw_loss(beta: float) -> FindingFigure:
@@ -150,9 +146,7 @@ def _draw_loss(beta: float) -> FindingFigure:
         ("DPO minimisers: all of b = 0 < a", (0.24, 0.025), ORANGE),
     ):
         axes.annotate(text, place, color=colour, fontsize=9.5, fontweight="bold", annotation_clip=False, zorder=9)
-    axes.set_xlim(0, 1.15)
-    axes.set_ylim(0, 1)
-    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.set(xlim=(0, 1.15), ylim=(0, 1), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_xlabel("a = pi(y1), chosen; the rest, 1 − a − b, is on y3")
     axes.grid(visible=False)
     return FindingFigure(
@@ -165,11 +159,8 @@ def _draw_loss(beta: float) -> FindingFigure:
     )
 
 
-def _shade_loss(figure: Drawing, axes: Any, beta: float) -> None:
+def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
     """Shades L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
-
     colours, scale = LinearSegmentedColormap.from_list("loss", [WHITE, "#8a8d93"]), Normalize(0.0, _TOP)
     logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
     rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 BLACK, GREY, PALE, WHITE = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
 """The colours of the report's light style; a figure brings its own background."""
@@ -17,16 +17,13 @@ _TAG, _LONG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}"), re.com
 
 def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
     """A figure of one frame without its upper and right sides; `label` names the y axis."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_facecolor(WHITE)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=GREY)
     axes.grid(color=PALE, linewidth=0.7)
-    axes.set_axisbelow(True)
+    axes.set(facecolor=WHITE, axisbelow=True)
     axes.set_ylabel(label, color=BLACK)
     axes.xaxis.label.set_color(BLACK)
     return figure, axes
@@ -34,8 +31,6 @@ def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Fi
 
 def svg_text(figure: Figure, *, name: str) -> str:
     """A matplotlib figure as SVG text. `name` seeds its ids, so that the text depends on the drawing alone."""
-    from matplotlib import rc_context
-
     buffer = io.StringIO()
     figure.patch.set_facecolor(WHITE)
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):

@@ -10,14 +10,13 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec, read_data
 
 TheoryVerdict = Literal["holds", "refuted", "not decided"]
-FINDINGS = ("counterexample", "check", "synthetic")
-"""The names of the findings, in the page's order."""
+FINDINGS = ("counterexample", "check", "synthetic")  # in the page's order
 
 
 def _written(value: Any) -> Any:
@@ -28,11 +27,7 @@ def _written(value: Any) -> Any:
 FindingCell = Annotated[str | int | float, BeforeValidator(_written)]
 
 
-class _FindingPart(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FindingTable(_FindingPart):
+class FindingTable(BaseModel, extra="forbid", frozen=True):
     """Rows of text and numbers; `inf` is kept as text. The first column names the row."""
 
     title: str
@@ -41,7 +36,7 @@ class FindingTable(_FindingPart):
     note: str = ""
 
 
-class FindingFigure(_FindingPart):
+class FindingFigure(BaseModel, extra="forbid", frozen=True):
     """A drawing. `svg` lies in a file of its own beside the JSON."""
 
     file: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.svg$")]
@@ -51,7 +46,7 @@ class FindingFigure(_FindingPart):
     svg: Annotated[str, Field(exclude=True)] = ""
 
 
-class Finding(_FindingPart):
+class Finding(BaseModel, extra="forbid", frozen=True):
     """One claim, tested. `sentence` is the verdict in words; `failure` is a failing case for `--replay`, if any."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]

@@ -12,37 +12,42 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, Field, NonNegativeFloat
 from torch import Tensor
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec, read_data
 
-_CHUNK = 1000
-"""Problems are drawn in chunks of this size, so that problem i of a seed does not depend on the number of problems."""
+_CHUNK = 1000  # problems are drawn at once, so that problem i of a seed does not depend on the number of problems
+MOST_TRIALS = 1_000_000  # some ten minutes
+BETA_RANGE = (
+    0.001,
+    1000.0,
+)  # beyond it the rounding of large rewards or log-ratios exceeds the certificates' tolerances
+_MOST_WINS = 1e6  # in a problem from a file, for the same reason; so are its free constants and the mass that is moved
 
-BETA_RANGE = (0.001, 1000.0)
-"""Outside this range rewards or log-ratios grow so large that double precision exceeds the certificates' tolerances."""
-_SHARE_RANGE = (0.05, 0.95)
-_FREE_LIMIT = 100.0
-_MOST_WINS = 1e6
-"""For the same reason a problem from a file is limited in the share of mass that is moved, the free constants and the
-counts."""
+
+def require(*conditions: tuple[bool, str]) -> None:
+    """Raises `UserError` with the message of the first condition that is not kept."""
+    for kept, message in conditions:
+        if not kept:
+            raise UserError(message)
+
+
+def check_beta(beta: float) -> None:
+    """Raises `UserError` for a beta out of range."""
+    low, high = BETA_RANGE
+    require((low <= beta <= high, f"--beta {beta:g}: give {low:g} to {high:g}; double precision ends there."))
 
 
 class Problems(NamedTuple):
     """T problems of P prompts and K responses, in float64."""
 
-    reference: Tensor
-    """pi_ref [T,P,K], rows sum to 1."""
-    wins: Tensor
-    """[T,P,K,K]: how often i was preferred to j."""
-    beta: Tensor
-    """[T]."""
-    free: Tensor
-    """[T,P,K]: the choice that the data leave open, one number for each group of linked responses: the first one's counts."""
-    share: Tensor
-    """[T]: the mass that is moved onto an uncovered response."""
+    reference: Tensor  # pi_ref [T,P,K], rows sum to 1
+    wins: Tensor  # [T,P,K,K]: how often i was preferred to j
+    beta: Tensor  # [T]
+    free: Tensor  # [T,P,K]: what the data leave open, one number for each group of linked responses: the first one's
+    share: Tensor  # [T]: the mass that is moved onto an uncovered response
 
 
 class ProblemShape(NamedTuple):
@@ -55,14 +60,22 @@ class ProblemShape(NamedTuple):
 
 
 def draw_problems(trials: int, seed: int, shape: ProblemShape) -> Iterator[Problems]:
-    """Yields `trials` problems in chunks.
+    """Yields `trials` problems in chunks. Raises `UserError` for a number out of its range.
 
     Of each there are some with and without: full support, a single group of compared responses, pairs won both ways.
     """
+    require(
+        (1 <= trials <= MOST_TRIALS, f"--trials {trials}: give a whole number, 1 to {MOST_TRIALS:,}."),
+        (0 <= seed < 2**63, f"--seed {seed}: give a whole number from 0 to 2^63 - 1."),
+        (1 <= shape.prompts <= 8, f"--prompts {shape.prompts}: give 1 to 8; more prompts are more trials."),
+        (2 <= shape.responses <= 12, f"--responses {shape.responses}: give 2 to 12."),
+        (0 <= shape.coverage <= 1, f"--coverage {shape.coverage:g}: give a share from 0 to 1."),
+    )
+    if shape.beta is not None:
+        check_beta(shape.beta)
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, trials, _CHUNK):
-        chunk = _draw_chunk(generator, shape)
-        yield Problems(*(values[: trials - start] for values in chunk))
+        yield Problems(*(values[: trials - start] for values in _draw_chunk(generator, shape)))
 
 
 def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
@@ -72,14 +85,11 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
     dropped = uncovered & (_uniform(generator, _CHUNK, 1, 1) < 0.5) & (_uniform(generator, *size) < 0.6)
     dropped &= ~dropped.all(-1, keepdim=True)  # a reference must write something
     logits = 2.0 * torch.randn(size, generator=generator, dtype=torch.float64)
-    beta = 0.05 * 40.0 ** _uniform(generator, _CHUNK)
-    return Problems(
-        reference=torch.softmax(torch.where(dropped, -torch.inf, logits), dim=-1),
-        wins=wins,
-        beta=beta if shape.beta is None else torch.full_like(beta, shape.beta),
-        free=3.0 * torch.randn(size, generator=generator, dtype=torch.float64),
-        share=0.05 + 0.9 * _uniform(generator, _CHUNK),
-    )
+    reference = torch.softmax(torch.where(dropped, -torch.inf, logits), dim=-1)
+    drawn = 0.05 * 40.0 ** _uniform(generator, _CHUNK)
+    beta = drawn if shape.beta is None else torch.full_like(drawn, shape.beta)
+    free = 3.0 * torch.randn(size, generator=generator, dtype=torch.float64)
+    return Problems(reference, wins, beta, free, share=0.05 + 0.9 * _uniform(generator, _CHUNK))
 
 
 def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
@@ -117,15 +127,14 @@ def _symmetric(flags: Tensor) -> Tensor:
 # -- one problem as plain data ------------------------------------------------------------------------------------------
 
 
-class TabularProblem(BaseModel):
+class TabularProblem(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The fields of `Problems` for one problem, as nested lists."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     reference: list[list[NonNegativeFloat]]
     wins: list[list[list[Annotated[float, Field(ge=0.0, le=_MOST_WINS)]]]]
     beta: Annotated[float, Field(ge=BETA_RANGE[0], le=BETA_RANGE[1])]
-    free: list[list[Annotated[float, Field(ge=-_FREE_LIMIT, le=_FREE_LIMIT)]]]
-    share: Annotated[float, Field(ge=_SHARE_RANGE[0], le=_SHARE_RANGE[1])]
+    free: list[list[Annotated[float, Field(ge=-100.0, le=100.0)]]]
+    share: Annotated[float, Field(ge=0.05, le=0.95)]
 
 
 def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:

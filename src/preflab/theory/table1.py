@@ -24,12 +24,9 @@ Policy = tuple[float, float, float]
 PAPER_REFERENCE: Policy = (0.5, 0.5, 0.0)
 PAPER_MINIMISER: Policy = (0.1, 0.0, 0.9)
 PPO_LIMIT: Policy = (1.0, 0.0, 0.0)
-SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
-"""Reward gaps of the sequence."""
-UNSEEN = (-1000.0, 0.0, 1000.0)
-"""Rewards of y3 to try: the data say nothing about it."""
-_GRID = 50
-"""Steps of the grid over the policies."""
+SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # the reward gaps of the sequence
+UNSEEN = (-1000.0, 0.0, 1000.0)  # rewards of y3 to try: the data say nothing about it
+_GRID = 50  # steps of the grid over the policies
 _ROUNDING = 1e-12
 
 
@@ -48,11 +45,9 @@ class PolicyAtGap(NamedTuple):
     gap: float
     policy: Policy
     reward_loss: float
-    slope: float
-    """d L_R / d g = -sigma(-g): never 0, so no finite gap is a minimum."""
+    slope: float  # d L_R / d g = -sigma(-g): never 0, so no finite gap is a minimum
     dpo_loss: float
-    kl: float
-    """KL(pi || pi_ref)."""
+    kl: float  # KL(pi || pi_ref)
 
 
 def log_policies(policies: Sequence[Policy]) -> Tensor:
@@ -104,11 +99,7 @@ def certify_table1(
 ) -> list[Certificate]:
     """Certificates of all that Table 1 claims about `minimiser` and the sequence `steps` (default: the PPO optima)."""
     steps = compute_sequence(beta) if steps is None else steps
-    return [
-        *_certify_minimiser(beta, minimiser),
-        *_certify_sequence(beta, steps),
-        *_certify_difference(minimiser, steps),
-    ]
+    return _certify_minimiser(beta, minimiser) + _certify_sequence(beta, steps) + _certify_difference(minimiser, steps)
 
 
 def _certify_minimiser(beta: float, minimiser: Policy) -> list[Certificate]:
@@ -135,9 +126,8 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
     away = max(1.0 - step.policy[0] - math.exp(-step.gap / beta) for step in steps)
     flattest = max(step.slope for step in steps)
     others = [(a / _GRID, 1.0 - a / _GRID, 0.0) for a in range(_GRID + 1)]
-    least = min(
-        objectives([step.policy], step.gap, beta)[0] - max(objectives(others, step.gap, beta)) for step in steps
-    )
+    bests = (max(objectives(others, step.gap, beta)) for step in steps)
+    least = min(objectives([step.policy], step.gap, beta)[0] - best for step, best in zip(steps, bests, strict=True))
     scale = _ROUNDING * max(1.0, beta, SEQUENCE_GAPS[-1])
     return [
         Certificate("largest |L_DPO(pi_g) - L_R(g)|", apart, "= 0", apart <= _ROUNDING),

@@ -39,14 +39,8 @@ def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor)
     """
     scale = beta[:, None, None]  # the loss takes one beta for all problems, and here each problem has its own
     policy, reference = scale * policy, scale * reference
-    pairs = PairLogprobs(
-        chosen=policy[..., :, None],
-        rejected=policy[..., None, :],
-        reference_chosen=reference[..., :, None],
-        reference_rejected=reference[..., None, :],
-        chosen_lengths=torch.ones(()),
-        rejected_lengths=torch.ones(()),
-    )
+    sides = [side for values in (policy, reference) for side in (values[..., :, None], values[..., None, :])]
+    pairs = PairLogprobs(*sides, chosen_lengths=torch.ones(()), rejected_lengths=torch.ones(()))
     return _mean(dpo_loss(pairs, beta=1.0), wins)
 
 

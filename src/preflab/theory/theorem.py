@@ -13,6 +13,7 @@ lower <= inf L <= lower + gap from `bradley_terry.certify`:
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -26,39 +27,48 @@ REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
 """The reward gaps of the sequence; at the last the rest is log(1 + exp(-40)) = 4e-18."""
 LOSS_ROUNDING = 1e-10
 """The rounding error that a loss may have in double precision: log-ratios reach 1e4 here, and 1e4 times 2e-16 is 2e-12."""
-CERTIFIED = 1e-9
-"""A problem counts as solved where the interval around inf L is at most this wide."""
-SAME = 1e-9
-"""Two probabilities count as the same where they differ by no more."""
+CERTIFIED = 1e-9  # a problem counts as solved where the interval around inf L is at most this wide
+SAME = 1e-9  # two probabilities count as the same where they differ by no more
 
 
 class MovedMass(NamedTuple):
     """The policies with mass moved onto each uncovered response: [T,P,K] each, False (`kl`: nan) at covered responses."""
 
-    minimal: Tensor
-    """The policy has the minimal DPO loss."""
-    outside: Tensor
-    """The policy has mass where pi_ref = 0: no reward gives it."""
-    inside: Tensor
-    """The reward beta log(pi/pi_ref) is optimal, and its optimum is the policy."""
-    kl: Tensor
-    """KL(pi || pi_ref) of the prompt's policy."""
+    minimal: Tensor  # the policy has the minimal DPO loss
+    outside: Tensor  # the policy has mass where pi_ref = 0: no reward gives it
+    inside: Tensor  # the reward beta log(pi/pi_ref) is optimal, and its optimum is the policy
+    kl: Tensor  # KL(pi || pi_ref) of the prompt's policy
 
 
 class TheoremCertificates(NamedTuple):
     """What was computed for each of T problems."""
 
-    graph: Graph
+    reference: Tensor  # [T,P,K]: pi_ref
+    covered: Tensor  # Bool [T,P,K]: some pair holds the response
+    parted: Tensor  # Bool [T]: the compared responses of some prompt are not all linked
     infimum: Infimum
-    excess: Tensor
-    """[T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound."""
-    slack: Tensor
-    """[T, len(REWARD_GAPS)]: the excess minus what theory allows; a value above LOSS_ROUNDING contradicts the theorem."""
-    returned: Tensor
-    """Bool [T]: a DPO minimiser with the reference's support is the optimum of an optimal reward."""
+    excess: Tensor  # [T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound
+    slack: Tensor  # [T, len(REWARD_GAPS)]: the excess minus what theory allows; above LOSS_ROUNDING it contradicts
+    returned: Tensor  # Bool [T]: a DPO minimiser with the reference's support is the optimum of an optimal reward
     moved: MovedMass
-    predicted: Tensor
-    """Bool [T,P,K]: uncovered and pi_ref = 0."""
+
+    @property
+    def predicted(self) -> Tensor:
+        """Bool [T,P,K]: uncovered and pi_ref = 0, since a compared response has pi_ref > 0, else the loss is undefined."""
+        return self.reference == 0
+
+    @property
+    def cases(self) -> Tensor:
+        """Long [T,3]. 0: pi_ref > 0 everywhere; 1: not. 0: the compared responses of every prompt are linked; 1: not. 0: every
+        group of linked responses is strongly connected (the minimum is attained); 2: no cycle at all; 1: between."""
+        limit = self.infimum.limit
+        separable = (limit > 0).long() + (limit == 1).long()
+        return torch.stack([self.predicted.any(-1).any(-1).long(), self.parted.long(), separable], -1)
+
+    @property
+    def allowed(self) -> Tensor:
+        """[T, len(REWARD_GAPS)]: the excess that theory allows."""
+        return self.excess - self.slack
 
     @property
     def solved(self) -> Tensor:
@@ -73,8 +83,7 @@ class TheoremCertificates(NamedTuple):
     @property
     def exact(self) -> Tensor:
         """Bool [T]: (b): each uncovered response gives a minimiser, outside exactly where predicted and inside elsewhere."""
-        uncovered = ~self.graph.covered
-        moved = self.moved
+        uncovered, moved = ~self.covered, self.moved
         elsewhere = uncovered & ~self.predicted
         right = (moved.minimal == uncovered) & (moved.outside == self.predicted) & (moved.inside == elsewhere)
         return right.all(-1).all(-1) & self.returned
@@ -91,21 +100,21 @@ def verify_theorem(problems: Problems) -> TheoremCertificates:
     infimum = certify(rewards, problems.wins, graph)
     reference = problems.reference.log()
     constants = problems.free.gather(-1, graph.component)
-    excess: list[Tensor] = []
-    slack: list[Tensor] = []
-    for gap in REWARD_GAPS:
-        policy = optimum(approach(rewards, graph, gap) + constants, reference, problems.beta)
-        excess.append(dpo_objective(policy, reference, problems.wins, problems.beta) - infimum.lower)
-        slack.append(excess[-1] - allowed_excess(infimum, gap))
-    minimiser = make_minimiser(approach(rewards, graph, REWARD_GAPS[-1]), problems, graph)
+    rewards_by_gap = [approach(rewards, graph, gap) for gap in REWARD_GAPS]
+    policies = [optimum(each + constants, reference, problems.beta) for each in rewards_by_gap]
+    losses = [dpo_objective(policy, reference, problems.wins, problems.beta) for policy in policies]
+    excess = torch.stack(losses, -1) - infimum.lower[:, None]
+    minimiser = make_minimiser(rewards_by_gap[-1], problems, graph)
+    groups = graph.covered & (graph.component == torch.arange(graph.component.shape[-1]))
     return TheoremCertificates(
-        graph=graph,
+        reference=problems.reference,
+        covered=graph.covered,
+        parted=(groups.sum(-1) > 1).any(-1),
         infimum=infimum,
-        excess=torch.stack(excess, -1),
-        slack=torch.stack(slack, -1),
+        excess=excess,
+        slack=excess - torch.stack([allowed_excess(infimum, gap) for gap in REWARD_GAPS], -1),
         returned=is_minimal(minimiser, problems, infimum) & is_ppo_optimum(minimiser, problems, infimum).all(-1),
         moved=move_everywhere(minimiser, problems, graph, infimum),
-        predicted=problems.reference == 0,  # a compared response has pi_ref > 0, else the loss is undefined
     )
 
 
@@ -133,7 +142,10 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
     """Bool [T]: does L_DPO equal inf L within what is allowed at the last of REWARD_GAPS? policy [T,P,K]."""
-    loss = dpo_objective(policy, problems.reference.log(), problems.wins, problems.beta)
+    return _is_lowest(dpo_objective(policy, problems.reference.log(), problems.wins, problems.beta), infimum)
+
+
+def _is_lowest(loss: Tensor, infimum: Infimum) -> Tensor:
     return (loss - infimum.lower).abs() <= allowed_excess(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
 
 
@@ -143,8 +155,7 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
     rewards = implied_reward(policy, reference, problems.beta)
     finite = torch.isfinite(rewards).all(-1)
     rewards = torch.where(finite[..., None], rewards, 0.0)
-    loss = reward_objective(rewards, problems.wins)
-    optimal = (loss - infimum.lower).abs() <= allowed_excess(infimum, REWARD_GAPS[-1]) + LOSS_ROUNDING
+    optimal = _is_lowest(reward_objective(rewards, problems.wins), infimum)
     again = optimum(rewards, reference, problems.beta)
     return finite & optimal[:, None] & ((again.exp() - policy.exp()).abs() <= SAME).all(-1)
 
@@ -155,17 +166,15 @@ def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: I
     All T problems move at once; the other prompts of a problem keep their policy. policy: log pi [T,P,K].
     """
     reference = problems.reference.log()
-    minimal, outside, inside = (torch.zeros_like(graph.covered) for _ in range(3))
-    moved = MovedMass(minimal, outside, inside, kl=torch.full_like(policy, torch.nan))
-    for prompt in range(policy.shape[1]):
-        for response in range(policy.shape[2]):
-            onto = torch.zeros_like(graph.covered)
-            at = (slice(None), prompt, response)
-            onto[at] = uncovered = ~graph.covered[at]
-            changed = move_mass(policy, problems.share, onto)
-            mass = (problems.reference[:, prompt] == 0) & (changed[:, prompt].exp() > SAME)
-            moved.minimal[at] = uncovered & is_minimal(changed, problems, infimum)
-            moved.outside[at] = uncovered & mass.any(-1)
-            moved.inside[at] = uncovered & is_ppo_optimum(changed, problems, infimum).all(-1)
-            moved.kl[at] = torch.where(uncovered, tabular_kl(changed, reference)[:, prompt], torch.nan)
+    moved = MovedMass(*(torch.zeros_like(graph.covered) for _ in range(3)), kl=torch.full_like(policy, torch.nan))
+    for prompt, response in product(range(policy.shape[1]), range(policy.shape[2])):
+        onto = torch.zeros_like(graph.covered)
+        at = (slice(None), prompt, response)
+        onto[at] = uncovered = ~graph.covered[at]
+        changed = move_mass(policy, problems.share, onto)
+        mass = (problems.reference[:, prompt] == 0) & (changed[:, prompt].exp() > SAME)
+        moved.minimal[at] = uncovered & is_minimal(changed, problems, infimum)
+        moved.outside[at] = uncovered & mass.any(-1)
+        moved.inside[at] = uncovered & is_ppo_optimum(changed, problems, infimum).all(-1)
+        moved.kl[at] = torch.where(uncovered, tabular_kl(changed, reference)[:, prompt], torch.nan)
     return moved

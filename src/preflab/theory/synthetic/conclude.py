@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from preflab.theory.finding import FindingTable, TheoryVerdict
@@ -10,10 +11,8 @@ from preflab.theory.synthetic.measures import Measured, Numbers, SeedInterval, s
 from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint, Variation
 
 SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
-LEAK_MARGIN = 0.01
-"""The total mass that a method must move to uncovered responses before it counts."""
-RISE_MARGIN = 0.10
-"""The rise of a single uncovered response that counts; the paper shows one of 0.12."""
+LEAK_MARGIN = 0.01  # the total mass that a method must move to uncovered responses before it counts
+RISE_MARGIN = 0.10  # the rise of a single uncovered response that counts; the paper shows one of 0.12
 
 
 class Reading(NamedTuple):
@@ -56,18 +55,17 @@ def read_claim(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers]) -> tu
 
 
 def _both_readings(leaks: dict[str, SeedInterval], rises: dict[str, SeedInterval]) -> tuple[Reading, Reading]:
-    return (
-        Reading("mass of all uncovered responses", LEAK_MARGIN, leaks),
-        Reading("single response that rose most", RISE_MARGIN, rises),
-    )
+    by_mass = Reading("mass of all uncovered responses", LEAK_MARGIN, leaks)
+    return by_mass, Reading("single response that rose most", RISE_MARGIN, rises)
 
 
 def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[SweepPoint]) -> str:
     """The verdict in words, with its numbers."""
     sentences: list[str] = []
+    words = {"holds": "leaks", "refuted": "does not leak", "not decided": "is not decided"}
     for reading in readings:
         methods = ", ".join(
-            f"{name} {_leak_in_words(interval, reading.margin)} ({_interval_text(interval)})"
+            f"{name} {words[_verdict_on_part(interval, reading.margin, leaks=True)]} ({_interval_text(interval)})"
             for name, interval in reading.intervals.items()
         )
         sentences.append(f"By the {reading.label}, margin {reading.margin:g}, over {seeds} seeds: {methods}.")
@@ -83,19 +81,13 @@ def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[Swee
 
 def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
     """The claim read at every place of the sweep."""
-    places = dict.fromkeys((point.coverage, point.beta, point.steps) for point in points)
-    at = {(point.coverage, point.beta, point.steps, point.method): point for point in points}
-    return [
-        _both_readings(
-            {name: at[*place, name].leak for name in COMPARED}, {name: at[*place, name].rise for name in COMPARED}
-        )
-        for place in places
-    ]
-
-
-def _leak_in_words(interval: SeedInterval, margin: float) -> str:
-    words = {"holds": "leaks", "refuted": "does not leak", "not decided": "is not decided"}
-    return words[_verdict_on_part(interval, margin, leaks=True)]
+    leaks: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
+    rises: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
+    for point in points:
+        place = (point.coverage, point.beta, point.steps)
+        leaks.setdefault(place, {})[point.method] = point.leak
+        rises.setdefault(place, {})[point.method] = point.rise
+    return [_both_readings(leaks[place], rises[place]) for place in leaks]
 
 
 def _leaking(points: Sequence[SweepPoint], method: str) -> list[SweepPoint]:
@@ -111,15 +103,10 @@ def _interval_text(interval: SeedInterval) -> str:
 def tabulate_methods(measured: Measured) -> FindingTable:
     """A row for pi_ref and every method."""
     mass, leaks, rises, best = measured
-    rows = [
-        (
-            name,
-            f"{mass[name].mean():.3f}",
-            *(_interval_text(seed_interval(by[name])) if name in by else "" for by in (leaks, rises)),
-            f"{best[name].mean():.3f}",
-        )
-        for name in mass
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name in mass:
+        changes = (_interval_text(seed_interval(by[name])) if name in by else "" for by in (leaks, rises))
+        rows.append((name, f"{mass[name].mean():.3f}", *changes, f"{best[name].mean():.3f}"))
     return FindingTable(
         title="Every method, from the same pi_ref and the same pairs",
         columns=("policy", "uncovered mass", "change against pi_ref", "largest single rise", "best response"),
@@ -130,13 +117,10 @@ def tabulate_methods(measured: Measured) -> FindingTable:
 
 def tabulate_differences(measured: Measured) -> FindingTable:
     """DPO minus PPO, seed by seed."""
-    rows = [
-        (
-            f"DPO − {other}",
-            *(_interval_text(seed_interval(by["DPO"] - by[other])) for by in (measured.leaks, measured.rises)),
-        )
-        for other in COMPARED[1:]
-    ]
+    rows: list[tuple[str, ...]] = []
+    for other in COMPARED[1:]:
+        gaps = (seed_interval(by["DPO"] - by[other]) for by in (measured.leaks, measured.rises))
+        rows.append((f"DPO − {other}", *map(_interval_text, gaps)))
     return FindingTable(
         title="DPO against PPO, paired by seed",
         columns=("difference", "uncovered mass", "largest single rise"),
@@ -163,13 +147,10 @@ def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
     rows: list[tuple[str, ...]] = []
-    for coverage in SWEEP_COVERAGES:
-        for beta in SWEEP_BETAS:
-            here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
-            cells = [
-                f"{_interval_text(at[coverage, beta, name].leak)}{_when(_leaking(here, name))}" for name in COMPARED
-            ]
-            rows.append((f"{8 * coverage:.0f} of 8, β = {beta:g}", *cells))
+    for coverage, beta in product(SWEEP_COVERAGES, SWEEP_BETAS):
+        here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
+        cells = (f"{_interval_text(at[coverage, beta, name].leak)}{_when(_leaking(here, name))}" for name in COMPARED)
+        rows.append((f"{8 * coverage:.0f} of 8, β = {beta:g}", *cells))
     return FindingTable(
         title=f"Change of the uncovered mass after {last} steps",
         columns=("covered", *COMPARED),
@@ -184,14 +165,10 @@ def _when(points: Sequence[SweepPoint]) -> str:
 
 def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
     """The same claim under other choices where the paper leaves one open."""
-    rows = [
-        (
-            variation.label,
-            f"{variation.reference_mass:.3f}",
-            *(f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points),
-        )
-        for variation in variations
-    ]
+    rows: list[tuple[str, ...]] = []
+    for variation in variations:
+        changes = (f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points)
+        rows.append((variation.label, f"{variation.reference_mass:.3f}", *changes))
     return FindingTable(
         title="The same under other networks and another pi_ref",
         columns=("variation", "uncovered mass of pi_ref", *COMPARED),

@@ -14,8 +14,7 @@ from preflab.theory.synthetic.networks import Networks, Objective, fit_all, make
 from preflab.theory.synthetic.objectives import Known, exact_optimum
 from preflab.theory.synthetic.scenario import Scenario, draw_scenario
 
-EXACT = "PPO, exact"
-"""The name of the closed-form optimum of the learned reward."""
+EXACT = "PPO, exact"  # the closed-form optimum of the learned reward
 SFT_STEPS = 300
 
 
@@ -50,9 +49,8 @@ def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
         policies = fit_all(policies, objectives.sft_objective, known, steps=SFT_STEPS, checkpoints=()).networks
     known = Known(scenario.pairs, policies.table(), unknown)
     models = make_rewards(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
-    rewards = fit_all(
-        models, objectives.reward_model_objective, known, steps=setting.steps, checkpoints={*checkpoints, setting.steps}
-    ).tables
+    objective, lengths = objectives.reward_model_objective, {*checkpoints, setting.steps}
+    rewards = fit_all(models, objective, known, steps=setting.steps, checkpoints=lengths).tables
     return Prepared(scenario, policies, known._replace(reward=rewards[setting.steps]), rewards)
 
 
@@ -63,10 +61,9 @@ def train(
 
     `EXACT` is the optimum of the reward that was learned in as many steps.
     """
-    reference = prepared.known.reference
-    policies = {EXACT: {step: exact_optimum(reference, prepared.rewards[step], beta=beta) for step in checkpoints}}
+    start, known = prepared.policies, prepared.known
+    exact = {step: exact_optimum(known.reference, prepared.rewards[step], beta=beta) for step in checkpoints}
+    policies = {EXACT: exact}
     for name, objective in methods.items():
-        policies[name] = fit_all(
-            prepared.policies, objective, prepared.known, steps=steps, checkpoints=checkpoints
-        ).tables
+        policies[name] = fit_all(start, objective, known, steps=steps, checkpoints=checkpoints).tables
     return policies

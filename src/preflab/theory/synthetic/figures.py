@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,9 @@ from preflab.theory.synthetic.sweep import SWEEP_BETAS, SWEEP_COVERAGES, SweepPo
 
 _COLOURS = {"DPO": BLUE, "PPO": ORANGE, EXACT: GREEN}
 _STYLE: dict[Any, Any] = {
-    "axes.facecolor": WHITE,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "text.color": BLACK,
-    "axes.labelcolor": GREY,
-    "text.parse_math": False,
-}
+    "axes.facecolor": WHITE, "text.color": BLACK, "axes.labelcolor": GREY,
+    "font.size": 10, "axes.titlesize": 11, "text.parse_math": False,
+}  # fmt: skip
 SweepMeasure = Callable[[SweepPoint], SeedInterval]
 _CORNER = [(0, 0), (-1, 0), (0, -1)]
 _SHARES = LinearSegmentedColormap.from_list("shares", [WHITE, "#bcdcfb", BLUE, "#0a3a6b"])
@@ -37,14 +34,14 @@ def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, poli
         drawing = Drawing(figsize=(9.6, 6.7))
         grid = drawing.subplots(2, 3).flatten()
         drawing.subplots_adjust(left=0.05, right=0.99, top=0.93, bottom=0.09, wspace=0.14, hspace=0.3)
-        most = float(appearances.max())
-        _draw_cells(
-            grid[0], appearances / most, covered, "Pairs that hold the response", _SHARES, appearances, "{:.0f}"
-        )
-        size = float(np.abs(reward).max()) or 1.0
-        _draw_cells(grid[1], (reward / size + 1) / 2, covered, "Learned reward", _REWARDS, reward, "{:.1f}")
-        for axes, (name, policy) in zip(grid[2:], policies.items(), strict=True):
-            _draw_cells(axes, policy, covered, name, _SHARES, policy, "{:.2f}")
+        most, size = float(appearances.max()), float(np.abs(reward).max()) or 1.0
+        panels = [
+            ("Pairs that hold the response", appearances, appearances / most, _SHARES, "{:.0f}"),
+            ("Learned reward", reward, (reward / size + 1) / 2, _REWARDS, "{:.1f}"),
+            *((name, policy, policy, _SHARES, "{:.2f}") for name, policy in policies.items()),
+        ]
+        for axes, panel in zip(grid, panels, strict=True):
+            _draw_cells(axes, covered, *panel)
         for axes in grid[3:]:
             axes.set_xlabel("response")
         for axes in grid[::3]:
@@ -53,7 +50,7 @@ def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, poli
 
 
 def _draw_cells(
-    axes: Any, shade: Numbers, covered: Numbers, title: str, colours: Any, numbers: Numbers, form: str
+    axes: Any, covered: Numbers, title: str, numbers: Numbers, shade: Numbers, colours: Any, form: str
 ) -> None:
     """`shade` in [0, 1] colours the cells; `numbers` are written in them by `form`, zeros left out. All [X,Y]."""
     axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=PALE, linewidth=0.6)
@@ -64,17 +61,15 @@ def _draw_cells(
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
             axes.text(y + 0.5, x + 0.52, text, ha="center", va="center", fontsize=8, color=WHITE if dark else BLACK)
     rows, columns = np.nonzero(np.logical_not(covered))
-    axes.plot(
-        columns + 0.97, rows + 0.03, linestyle="none", marker=_CORNER, markersize=14, color=ORANGE, markeredgewidth=0
-    )
+    corner = {"marker": _CORNER, "markersize": 14, "markeredgewidth": 0, "color": ORANGE}
+    axes.plot(columns + 0.97, rows + 0.03, linestyle="none", **corner)
     axes.set_title(title, loc="left", color=BLACK, fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.set_xticks(np.arange(8) + 0.5, range(1, 9))
     axes.set_yticks(np.arange(8) + 0.5, range(1, 9))
     axes.tick_params(length=0, colors=GREY, labelsize=8.5)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def draw_forest(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers], margins: tuple[float, float]) -> str:
@@ -83,10 +78,9 @@ def draw_forest(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers], marg
         drawing = Drawing(figsize=(9.6, 3.6))
         left, right = drawing.subplots(1, 2, sharey=True)
         drawing.subplots_adjust(left=0.115, right=0.985, top=0.88, bottom=0.15, wspace=0.06)
-        _draw_seeds(
-            left, leaks, margins[0], "All uncovered responses together", "change of their mass, percentage points"
-        )
-        _draw_seeds(right, rises, margins[1], "The uncovered response that rose most", "its rise, percentage points")
+        labels = ("change of their mass, percentage points", "its rise, percentage points")
+        _draw_seeds(left, leaks, margins[0], "All uncovered responses together", labels[0])
+        _draw_seeds(right, rises, margins[1], "The uncovered response that rose most", labels[1])
         left.set_yticks(range(len(leaks)), leaks)
         left.invert_yaxis()
         return svg_text(drawing, name="synthetic-leak")
@@ -111,26 +105,17 @@ def draw_panels(points: Sequence[SweepPoint], measure: SweepMeasure, margin: flo
         drawing = Drawing(figsize=(9.6, 6.6))
         grid = drawing.subplots(len(SWEEP_COVERAGES), len(SWEEP_BETAS), sharex=True, sharey=True)
         drawing.subplots_adjust(left=0.085, right=0.985, top=0.87, bottom=0.085, wspace=0.08, hspace=0.12)
-        for row, coverage in enumerate(SWEEP_COVERAGES):
-            for column, beta in enumerate(SWEEP_BETAS):
-                axes = grid[row, column]
-                here = [point for point in points if (point.coverage, point.beta) == (coverage, beta)]
-                _draw_curves(axes, here, measure, margin)
-                if row == 0:
-                    axes.set_title(f"β = {beta:g}", color=BLACK, fontweight="bold")
-                axes.spines["bottom"].set_visible(row == len(SWEEP_COVERAGES) - 1)
-            grid[row, 0].set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=BLACK)
+        for axes, place in zip(grid.flat, product(SWEEP_COVERAGES, SWEEP_BETAS), strict=True):
+            _draw_curves(axes, [point for point in points if (point.coverage, point.beta) == place], measure, margin)
+            axes.spines["bottom"].set_visible(place[0] == SWEEP_COVERAGES[-1])
+        for axes, beta in zip(grid[0], SWEEP_BETAS, strict=True):
+            axes.set_title(f"β = {beta:g}", color=BLACK, fontweight="bold")
+        for axes, coverage in zip(grid[:, 0], SWEEP_COVERAGES, strict=True):
+            axes.set_ylabel(f"{8 * coverage:.0f} of 8 covered", color=BLACK)
         drawing.supxlabel("optimizer steps", x=0.985, ha="right", color=GREY, fontsize=10)
         drawing.text(0.012, 0.955, f"{label}, percentage points", fontsize=11, fontweight="bold", color=BLACK)
         handles = grid[0, 0].get_lines()[1:]
-        drawing.legend(
-            handles=handles,
-            labels=list(_COLOURS),
-            loc="upper right",
-            ncols=3,
-            frameon=False,
-            bbox_to_anchor=(0.99, 1.0),
-        )
+        drawing.legend(handles, [*_COLOURS], loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.99, 1.0))
         return svg_text(drawing, name=name)
 
 
@@ -139,9 +124,8 @@ def _draw_curves(axes: Any, points: Sequence[SweepPoint], measure: SweepMeasure,
     axes.axhline(0, color=GREY, linewidth=0.8)
     for method, colour in _COLOURS.items():
         own = [point for point in points if point.method == method]
-        intervals = [measure(point) for point in own]
         steps = [point.steps for point in own]
-        means, lows, highs = zip(*intervals, strict=True)
+        means, lows, highs = zip(*map(measure, own), strict=True)
         axes.fill_between(steps, lows, highs, color=colour, alpha=0.18, linewidth=0)
         axes.plot(steps, means, color=colour, linewidth=1.8)
     axes.set_xscale("log")
@@ -155,8 +139,7 @@ def _style_axes(axes: Any) -> None:
         return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
 
     axes.tick_params(length=0, colors=GREY)
-    for which in (axes.xaxis,) if axes.get_xscale() == "linear" else (axes.yaxis,):
-        which.set_major_formatter(FuncFormatter(in_points))
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    measured = axes.xaxis if axes.get_xscale() == "linear" else axes.yaxis
+    measured.set_major_formatter(FuncFormatter(in_points))
+    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GREY)

@@ -17,11 +17,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from preflab.theory.synthetic.scenario import PROMPTS, RESPONSES
 
 HIDDEN = 64
-SHARPNESS = 3.0
-"""The factor on the last layer of a fresh policy: pi_ref varies by about 4 points around 1/8, as in Figure 1."""
+SHARPNESS = 3.0  # of a fresh policy's last layer: pi_ref varies by about 4 points around 1/8, as in Figure 1
 LEARNING_RATE = 1e-3
-ROLLOUT_STEPS = 4
-"""Optimizer steps on one rollout: pi_old follows pi every fourth step, as with the paper's four mini-batches."""
+ROLLOUT_STEPS = 4  # of the optimizer on one rollout; then pi_old follows pi, as with the paper's four mini-batches
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
@@ -64,8 +62,8 @@ def fit_all(
     learners = Networks(networks.shape, parameters)
     optimizer = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE)
     losses = vmap(objective)
-    tables: dict[int, Tensor] = {0: networks.table().detach()} if 0 in checkpoints else {}
     old = networks.table().detach()
+    tables = {0: old} if 0 in checkpoints else {}
     for step in range(steps):
         table = learners.table()
         if step % ROLLOUT_STEPS == 0:

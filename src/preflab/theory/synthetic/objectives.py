@@ -8,6 +8,7 @@ need no critic, since V(x) = E_{y~pi_old}[reward] is known.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -45,51 +46,37 @@ def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
     return sft_loss(table[known.pairs.prompt, known.pairs.better]).mean()
 
 
-def preference_objective(loss: Callable[..., Tensor], *, beta: float) -> Objective:
+def preference_objective(
+    table: Tensor, old: Tensor, known: Known, *, loss: Callable[..., Tensor], beta: float
+) -> Tensor:
     """A loss of `losses.preference`, the mean over pairs. A response is one token long."""
-
-    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-        return loss(_pairs(table, known), beta=beta).mean()
-
-    return objective
+    return loss(_pairs(table, known), beta=beta).mean()
 
 
-def dpo_with_kl_objective(*, beta: float) -> Objective:
+def dpo_with_kl_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """L_DPO + beta E_x KL(pi || pi_ref): the explicit penalty of PPO, over all responses, added to DPO."""
-
-    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-        return dpo_loss(_pairs(table, known), beta=beta).mean() + beta * ops.exact_kl(table, known.reference).mean()
-
-    return objective
+    return dpo_loss(_pairs(table, known), beta=beta).mean() + beta * ops.exact_kl(table, known.reference).mean()
 
 
-def ppo_objective(*, beta: float) -> Objective:
+def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """The clipped surrogate under reward r - beta (log pi_old - log pi_ref), advantages normalised over all prompts.
 
     `ops.whiten` gives every token the same weight; here each response has the weight pi_old(y|x).
     """
-
-    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-        centred = _centred(known.reward - beta * ops.kl_estimate(old, known.reference, "k1"), old)
-        advantages = centred / (_expected(centred.square(), old).mean().sqrt() + _EPS)
-        return _expected(ppo_policy_loss(table, old, advantages, clip=CLIP), old).mean()
-
-    return objective
+    centred = _centred(known.reward - beta * ops.kl_estimate(old, known.reference, "k1"), old)
+    advantages = centred / (_expected(centred.square(), old).mean().sqrt() + _EPS)
+    return _expected(ppo_policy_loss(table, old, advantages, clip=CLIP), old).mean()
 
 
-def grpo_objective(*, beta: float) -> Objective:
+def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """The clipped surrogate with rewards standardised prompt by prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
 
     Shao et al. 2024, eq. 3-4, with an infinite group. k3 as a loss pulls towards pi_ref by the *forward* KL.
     """
-
-    def objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-        centred = _centred(known.reward, old)
-        advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
-        terms = ppo_policy_loss(table, old, advantages, clip=CLIP)
-        return _expected(terms + beta * ops.kl_estimate(table, known.reference, "k3"), old).mean()
-
-    return objective
+    centred = _centred(known.reward, old)
+    advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
+    terms = ppo_policy_loss(table, old, advantages, clip=CLIP)
+    return _expected(terms + beta * ops.kl_estimate(table, known.reference, "k3"), old).mean()
 
 
 def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
@@ -117,11 +104,11 @@ def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
 def trained_methods(beta: float) -> dict[str, Objective]:
     """Every trained method, by its name in tables and figures."""
     return {
-        "PPO": ppo_objective(beta=beta),
-        "DPO": preference_objective(dpo_loss, beta=beta),
-        "IPO": preference_objective(ipo_loss, beta=beta),
-        "DPO + KL": dpo_with_kl_objective(beta=beta),
-        "GRPO": grpo_objective(beta=beta),
+        "PPO": partial(ppo_objective, beta=beta),
+        "DPO": partial(preference_objective, loss=dpo_loss, beta=beta),
+        "IPO": partial(preference_objective, loss=ipo_loss, beta=beta),
+        "DPO + KL": partial(dpo_with_kl_objective, beta=beta),
+        "GRPO": partial(grpo_objective, beta=beta),
         "RAFT": raft_objective,
     }
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from preflab.errors import UserError
 from preflab.theory.finding import Finding, FindingFigure
-from preflab.theory.problems import BETA_RANGE
+from preflab.theory.problems import BETA_RANGE, require
 from preflab.theory.synthetic import conclude, figures
 from preflab.theory.synthetic.experiment import EXACT, SFT_STEPS, Prepared, Setting, prepare, train
 from preflab.theory.synthetic.measures import Measured, best_mass, largest_rise, leak, uncovered_mass
@@ -48,19 +47,16 @@ def run_scenario(setting: Setting, beta: float) -> Finding:
 
 def _check_setting(setting: Setting, beta: float) -> None:
     """Raises `UserError` for a number out of its range."""
-    if setting.seeds < 2:
-        raise UserError(f"--seeds {setting.seeds}: an interval over seeds needs two or more.")
-    if not 0 <= setting.seed < 2**32:
-        raise UserError(f"--seed {setting.seed}: give a whole number from 0 to 2^32 - 1.")
-    if not BETA_RANGE[0] <= beta <= BETA_RANGE[1]:
-        raise UserError(f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}.")
-    if not (2 / RESPONSES <= setting.coverage <= 1 and covered_responses(setting.coverage) < RESPONSES):
-        raise UserError(
-            f"--coverage {setting.coverage:g}: give a share from {2 / RESPONSES:g} (one pair a prompt) to "
-            f"{(RESPONSES - 1) / RESPONSES:g}; the claim is about responses that no pair holds."
-        )
-    if setting.steps < 1:
-        raise UserError(f"--steps {setting.steps}: give a whole number, 1 or more.")
+    least, most = 2 / RESPONSES, (RESPONSES - 1) / RESPONSES
+    partly = least <= setting.coverage <= 1 and covered_responses(setting.coverage) < RESPONSES
+    shares = f"a share from {least:g} (one pair a prompt) to {most:g}; the claim is about responses that no pair holds."
+    require(
+        (setting.seeds >= 2, f"--seeds {setting.seeds}: an interval over seeds needs two or more."),
+        (0 <= setting.seed < 2**32, f"--seed {setting.seed}: give a whole number from 0 to 2^32 - 1."),
+        (BETA_RANGE[0] <= beta <= BETA_RANGE[1], f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}."),
+        (partly, f"--coverage {setting.coverage:g}: give {shares}"),
+        (setting.steps >= 1, f"--steps {setting.steps}: give a whole number, 1 or more."),
+    )
 
 
 def _train_all(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
@@ -85,19 +81,14 @@ def _measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
 def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingFigure:
     """The first seed: it was not selected. Rewards are centred prompt by prompt, since their level has no meaning."""
     scenario, reward = prepared.scenario, prepared.known.reward[0]
-    appearances = torch.zeros(PROMPTS, RESPONSES, dtype=torch.float64)
-    pairs = scenario.pairs
-    for responses in (pairs.better[0], pairs.worse[0]):
-        appearances.index_put_(
-            (pairs.prompt[0], responses), torch.ones_like(responses, dtype=torch.float64), accumulate=True
-        )
+    prompt, better, worse = (each[0].numpy() for each in scenario.pairs)
+    appearances = np.zeros((PROMPTS, RESPONSES))
+    for responses in (better, worse):
+        np.add.at(appearances, (prompt, responses), 1.0)
+    centred = (reward - reward.mean(-1, keepdim=True)).numpy()
     maps = {_REFERENCE: prepared.known.reference, **{name: policies[name] for name in ("PPO", EXACT, "DPO")}}
-    svg = figures.draw_heat_maps(
-        scenario.covered[0].numpy(),
-        appearances.numpy(),
-        (reward - reward.mean(-1, keepdim=True)).numpy(),
-        {name: policy[0].exp().numpy() for name, policy in maps.items()},
-    )
+    tables = {name: policy[0].exp().numpy() for name, policy in maps.items()}
+    svg = figures.draw_heat_maps(scenario.covered[0].numpy(), appearances, centred, tables)
     return FindingFigure(
         file="synthetic-heat-maps.svg",
         title="Figure 1, computed",
@@ -109,14 +100,13 @@ def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingF
 
 
 def _draw_forest(measured: Measured) -> FindingFigure:
-    margins = (conclude.LEAK_MARGIN, conclude.RISE_MARGIN)
     return FindingFigure(
         file="synthetic-leak.svg",
         title="Mass on uncovered responses, by method",
         caption="Change against pi_ref in percentage points: small dots are seeds, the large one their mean, the bar its "
         "95% interval. The grey band is the margin below which a change does not count.",
         alt="Intervals of the change of uncovered mass and of the largest single rise, for each method.",
-        svg=figures.draw_forest(measured.leaks, measured.rises, margins),
+        svg=figures.draw_forest(measured.leaks, measured.rises, (conclude.LEAK_MARGIN, conclude.RISE_MARGIN)),
     )
 
 

@@ -49,8 +49,7 @@ def _draw_seed(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndar
     them the best one; the other pairs are uniform."""
     covered = np.zeros((PROMPTS, RESPONSES), dtype=bool)
     pairs = np.zeros((PROMPTS, PAIRS_PER_PROMPT, 2), dtype=np.int64)
-    rank = np.zeros((PROMPTS, RESPONSES), dtype=np.int64)
-    order = np.zeros((PROMPTS, RESPONSES), dtype=np.int64)
+    rank, order = np.zeros((2, PROMPTS, RESPONSES), dtype=np.int64)
     for x in range(PROMPTS):
         others = np.delete(np.arange(RESPONSES), x)
         rank[x, random.permutation(others)] = np.arange(1, RESPONSES)  # the best one keeps rank 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
-
-from torch import Tensor
 
 from preflab.theory.synthetic.experiment import EXACT, Prepared, Setting, prepare, train
 from preflab.theory.synthetic.measures import SeedInterval, largest_rise, leak, seed_interval
@@ -15,11 +14,7 @@ from preflab.theory.synthetic.objectives import trained_methods
 SWEEP_COVERAGES = (0.25, 0.5, 0.75)
 SWEEP_BETAS = (0.1, 0.3, 1.0, 3.0)
 LENGTHS = 8
-COMPARED = ("DPO", "PPO", EXACT)
-"""The methods of the claim, which the sweep trains."""
-
-
-_MEASURES = (leak, largest_rise)
+COMPARED = ("DPO", "PPO", EXACT)  # the methods of the claim, which the sweep trains
 
 
 class SweepPoint(NamedTuple):
@@ -51,9 +46,10 @@ def run_sweep(setting: Setting) -> list[SweepPoint]:
     checkpoints = training_lengths(setting.steps)
     points: list[SweepPoint] = []
     for coverage in SWEEP_COVERAGES:
-        prepared = prepare(replace(setting, coverage=coverage), checkpoints)
+        varied = replace(setting, coverage=coverage)
+        prepared = prepare(varied, checkpoints)
         for beta in SWEEP_BETAS:
-            points += _compare_methods(prepared, coverage, beta, setting.steps, checkpoints)
+            points += _compare_methods(prepared, varied, beta, checkpoints)
     return points
 
 
@@ -69,23 +65,17 @@ def run_variations(setting: Setting, beta: float) -> list[Variation]:
     for label, varied in settings.items():
         prepared = prepare(varied, [varied.steps])
         mass = prepared.known.reference.exp().masked_fill(prepared.scenario.covered, 0.0).sum(-1).mean()
-        points = _compare_methods(prepared, varied.coverage, beta, varied.steps, [varied.steps])
+        points = _compare_methods(prepared, varied, beta, [varied.steps])
         variations.append(Variation(label, float(mass), tuple(points)))
     return variations
 
 
-def _compare_methods(
-    prepared: Prepared, coverage: float, beta: float, steps: int, checkpoints: Sequence[int]
-) -> list[SweepPoint]:
+def _compare_methods(prepared: Prepared, setting: Setting, beta: float, lengths: Sequence[int]) -> list[SweepPoint]:
     methods = {name: method for name, method in trained_methods(beta).items() if name in COMPARED}
-    policies: Mapping[str, Mapping[int, Tensor]] = train(
-        prepared, methods, beta=beta, steps=steps, checkpoints=checkpoints
-    )
+    policies = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=lengths)
     about = (prepared.known.reference, prepared.scenario.covered)
-    return [
-        SweepPoint(
-            coverage, beta, length, name, *(seed_interval(of(policies[name][length], *about)) for of in _MEASURES)
-        )
-        for name in COMPARED
-        for length in checkpoints
-    ]
+    points: list[SweepPoint] = []
+    for name, length in product(COMPARED, lengths):
+        intervals = (seed_interval(measure(policies[name][length], *about)) for measure in (leak, largest_rise))
+        points.append(SweepPoint(setting.coverage, beta, length, name, *intervals))
+    return points
