@@ -14,6 +14,14 @@ class UserError(Exception):
     """A mistake of the user: what was wrong, where, and what to do about it."""
 
 
+def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> None:
+    """Raises `UserError` for the first of the names that is not known: `words` before it, a hint behind it."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise UserError(f"{words} {name!r}.{nearest(name, known)}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint with the known name closest to `name` (left out where none is close), then all known names."""
     known = sorted(known)

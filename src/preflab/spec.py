@@ -37,13 +37,14 @@ class HoldsModels(Spec):
     """The base of every spec that may name saved reward models: a reward, an evaluator, a method."""
 
     def saved_models(self) -> tuple[str, ...]:
-        """The paths of the reward models that the spec names; `stage:NAME` where a study's stage makes one."""
-        return ()
+        """The paths of the reward models that the spec's fields name; `stage:NAME` where a study's stage makes one."""
+        return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         """The same spec, in which `settings_of(path)` replaces settings of each reward model that it names: its `path`, and
         the `mean` and `std` that its scores are normalised by. Settings that are not in the mapping stay."""
-        return self
+        parts = {name: part.with_saved_models(settings_of) for name, part in self if isinstance(part, HoldsModels)}
+        return self.model_copy(update=parts)
 
 
 @dataclass(frozen=True)

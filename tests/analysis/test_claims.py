@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from preflab.analysis.decide import decide_claims, outcome_of
-from preflab.analysis.intervals import Floats
-from preflab.analysis.record import Claim
+from preflab.analysis.intervals import Floats, analyse, half_width
+from preflab.analysis.record import Claim, ClaimRule
 from preflab.analysis.scores import Scores
-from preflab.analysis.simulate import Design, false_claims
+from preflab.analysis.simulate import Design, studies
 from preflab.analysis.statistics import compare_scores, contrast, detectable_difference
 from preflab.errors import UserError
 from preflab.spec import parse_spec
@@ -204,6 +204,24 @@ def test_what_cannot_decide() -> None:
 
 
 # --- what the outcomes are worth
+
+
+def false_claims(design: Design, contrasts: Floats, margin: float, rule: ClaimRule, count: int) -> float:
+    """How often a study decides *any* claim falsely. `contrasts` [C, A]: the claims' weights.
+
+    "superior" is falsely confirmed where the true contrast is not above 0, and falsely refuted where it is at least the
+    margin; "not-superior" the other way round.
+    """
+    truth, wrong = contrasts @ design.truth(), 0
+    false = {"above": truth <= 0, "below": truth >= margin}
+    sides = ("above", "below") if rule == "superior" else ("below", "above")
+    says = dict(zip(("confirmed", "refuted"), sides, strict=True))
+    for scores in studies(design, count, np.random.default_rng(0)):
+        table = analyse(np.einsum("ca,nasp->ncsp", contrasts, scores))
+        for mean, width in zip(table.mean, half_width(table, 0.05, len(contrasts)), strict=True):
+            outcomes = [outcome_of(rule, m - w, m + w, margin) for m, w in zip(mean, width, strict=True)]
+            wrong += any(outcome in says and false[says[outcome]][i] for i, outcome in enumerate(outcomes))
+    return wrong / count
 
 
 @pytest.mark.parametrize("seed_sd", [0.0, 0.03, 0.1])

@@ -167,7 +167,7 @@ def test_pairs_of_a_study() -> None:
     fewer pairs."""
     study = parse_spec(Study, {**PLAIN, "pairwise": {"m": {"evaluator": LONGER, "against": "b"}}}, where="x")
     matches = list(planned_matches(study, Path("d")))
-    assert [(each.match.first, each.match.second, each.seed) for each in matches] == [
+    assert [(each.spec.first, each.spec.second, each.seed) for each in matches] == [
         ("a", "b", 0),
         ("c", "b", 0),
         ("a", "b", 1),
@@ -175,7 +175,7 @@ def test_pairs_of_a_study() -> None:
     ]
     assert matches[0].needs == (Path("d/seed-0/a"), Path("d/seed-0/b"))
     assert matches[0].directory == Path("d/seed-0/pairwise/m/a-vs-b")
-    assert [each.match.first for each in planned_matches(study.narrowed(["a", "b"], 1), Path("d"))] == ["a"]
+    assert [each.spec.first for each in planned_matches(study.narrowed(["a", "b"], 1), Path("d"))] == ["a"]
     assert study.narrowed(["a", "c"]).pairwise == {}
 
 

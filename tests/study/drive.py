@@ -26,8 +26,8 @@ def main(study: str, directory: str) -> int:
     except UserError as error:
         print(f"preflab: {error}")
         return 2
-    print("\n".join(failures.sentences))
-    return 1 if failures.sentences else 0
+    print("\n".join(failures.values()))
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def measured(data: Path, kind: str, record: dict[str, Any], **evaluation: Any) -
         "arms": ARMS,
     }
     study = parse_spec(Study, spec, where="the test")
-    return Estimate.measured(study, [task.arm for task in planned_runs(study, data.parent)], 1)
+    return Estimate.measured(study, [task.spec for task in planned_runs(study, data.parent)], 1)
 
 
 def test_little_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_what_the_study_refuses_is_refused(
         measured(tmp_path / "test.jsonl", kind, record, samples=2, k=[1], submissions=[[1, 2]], **more)
 
 
-SPEED = Speed(sampling=0.01, training=0.006, forward=0.002, tokens=30.0, parameters=1000, loading=0.1)
+SPEED = Speed(sampling=0.01, training=0.006, forward=0.002, forward_flops=2.0 * 1000 * 30.0, loading=0.1)
 BY_HAND: dict[str, Any] = {
     "name": "plan",
     "testbed": {"kind": "minicode", "train": 100, "validation": 20, "test": 40},
@@ -96,7 +96,7 @@ def by_hand(**changes: Any) -> dict[str, float]:
     runs = [run for run in planned_runs(study, Path("nowhere")) if run.seed == 0]
     estimate = Estimate(
         study,
-        speeds={run.arm.model: SPEED for run in runs},
+        speeds={run.spec.model: SPEED for run in runs},
         prompts={"train": 100, "validation": 20, "test": 40},
         size=DataSize(prompts=100, demonstrations=100, pairs=100),
         opening=0.0,

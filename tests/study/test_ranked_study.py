@@ -84,7 +84,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PlannedRun]:
     """The study's runs, done in this process, by name."""
     tasks = {task.name: task for task in planned_runs(study(), tmp_path_factory.mktemp("ranked"))}
     for task in tasks.values():
-        execute(task.arm, task.directory)
+        execute(task.spec, task.directory)
     return tasks
 
 
@@ -146,7 +146,7 @@ def test_members_differ_and_are_measured(ran: dict[str, PlannedRun]) -> None:
 def test_each_member_is_normalised_by_its_own_moments(ran: dict[str, PlannedRun]) -> None:
     """Protects the ensemble from adding scores of different units: each member has its stage's directory and moments."""
     stages = ran["rm-0"].directory.parent
-    spec = with_stage_models(ran["ensemble"].arm.reward, stages)
+    spec = with_stage_models(ran["ensemble"].spec.reward, stages)
     for name, model in zip(("rm-0", "rm-1"), spec.models, strict=True):
         measured = result(ran[name])["validation"]
         assert model.path == str(stages / name / "final")
@@ -167,7 +167,7 @@ def test_what_members_saw_counts(ran: dict[str, PlannedRun], tmp_path: Path) -> 
         (tmp_path / f"rm-{number}/final").mkdir(parents=True)
         write_json(tmp_path / f"rm-{number}/final/trained_on.json", [{"name": f"data-{number}"}])
     for name in ("ensemble", "warm"):
-        arm = ran[name].arm
+        arm = ran[name].spec
         assert saved_models(arm.reward or arm.method) == ("stage:rm-0", "stage:rm-1")
         assert provenance_of(arm, Bare(), tmp_path) == [{"name": "data-0"}, {"name": "data-1"}]
     assert made_elsewhere(Arm(name="x", testbed="minicode", preferences="a", init="b")) == ["b", "a"]

@@ -316,7 +316,8 @@ def test_wilson() -> None:
 
 def test_differences_from_the_defaults() -> None:
     """Protects "specs as a diff": only what differs from the method's defaults, nested fields by their dotted name."""
-    differences = {row.field: (row.default, row.value) for row in setting_differences(study().arms["ppo"])}
+    ppo = study().arms["ppo"].method
+    differences = {row.field: (row.default, row.value) for row in setting_differences(ppo, type(ppo)())}
     assert differences == {"clip": (0.2, 0.3), "optim.learning_rate": (1e-5, 1.0)}
 
 
@@ -376,7 +377,7 @@ def test_directories_of_before_are_still_reported(tmp_path: Path) -> None:
     assert "mean reward" in page.read_text()
 
     run = next(run for run in planned_runs(parse_spec(Study, data, where="old"), tmp_path) if run.name == "ppo")
-    spec = run.arm.model_dump(mode="json")
+    spec = run.spec.model_dump(mode="json")
     del spec["evaluators"], spec["main_evaluator"]
     manifest = {"format": 1, "spec": {**spec, "evaluator": data["evaluator"]}}
     write_json(run.directory / "manifest.json", manifest)

@@ -295,7 +295,9 @@ torch.set_num_threads(2)
 torch.nn.functional.logsigmoid(torch.ones(100_000)).sum()
 assert not can_fork(), "torch has opened no threads: the test protects nothing"
 task = next(iter(planned_runs(load_study("smoke"), Path(sys.argv[1]))))
-assert launch(task, charged_spec(task)).wait() == 0
+process = launch(task, charged_spec(task))
+process.join()
+assert process.exitcode == 0
 """
 
 

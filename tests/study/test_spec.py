@@ -89,7 +89,7 @@ def test_settings_of_the_testbed_from_the_command_line() -> None:
 
 def test_stages_run_once_per_seed_and_only_where_used() -> None:
     """Protects pairing: two seeds, each with its own stages before its arms; a stage that nothing needs does not run."""
-    planned = [(task.seed, task.name, task.arm.measure) for task in planned_runs(study(), Path("d"))]
+    planned = [(task.seed, task.name, task.spec.measure) for task in planned_runs(study(), Path("d"))]
     one = [("sft", "none"), ("pairs", "none"), ("rm", "none"), ("ppo-rm", "test"), ("sft", "test")]
     assert planned == [(seed, *pair) for seed in range(2) for pair in one]
 
@@ -134,8 +134,8 @@ def test_trials_are_equal_in_number_and_use_their_own_seed() -> None:
     tried = [(settings, task) for arm, settings, task in planned if arm]
     assert [settings["optim.learning_rate"] for settings, _ in tried] == [1, 2]
     assert {task.seed for _, task in tried} == {1000}
-    assert {task.arm.measure for _, task in tried} == {"validation"}
-    assert tried[1][1].arm.method.optim.learning_rate == 2
+    assert {task.spec.measure for _, task in tried} == {"validation"}
+    assert tried[1][1].spec.method.optim.learning_rate == 2
 
 
 def test_choices_spread_over_a_large_grid() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from preflab.study.watch import Watch, progress
 
 
 def task(directory: Path) -> PlannedRun:
-    return PlannedRun(name="dpo", seed=3, arm=cast("Any", None), directory=directory, needs=())
+    return PlannedRun(spec=cast("Any", SimpleNamespace(name="dpo", seed=3)), directory=directory, needs=())
 
 
 def write(directory: Path, step: int) -> None:

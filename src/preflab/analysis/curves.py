@@ -8,14 +8,8 @@ from preflab.analysis.gather import FinishedRun
 from preflab.analysis.record import CurvePoint, FrontierPoint
 from preflab.types import VERDICT
 
-CURVE_NAMES = {
-    "validation/score": "validation",
-    "reward": "reward",
-    "kl": "reference_kl",
-    "loss": "loss",
-    "accuracy": "accuracy",
-}
-"""The names in a step's record, and the names of the curves that they make."""
+CURVES = ("reward", "kl", "loss", "accuracy")
+"""The metrics of a step that make curves."""
 CURVE_POINTS = 60
 
 
@@ -26,16 +20,11 @@ def curve(run: FinishedRun) -> Iterator[CurvePoint]:
     for index, step in enumerate(run.steps):
         if index % stride and "validation/score" not in step:
             continue
-        metrics = {
-            label: step.get(name) for name, label in CURVE_NAMES.items() if name in step or label == "validation"
-        }
-        yield CurvePoint(
-            step=step["step"],
-            labels=step["labels"] + before["labels"],
-            flops=step["flops"] + before["flops"],
-            tokens=step["trained_tokens"],
-            metrics=metrics | {name: value for name, value in step.items() if name.startswith(VERDICT)},
-        )
+        metrics = {"validation": step.get("validation/score")}
+        metrics |= {"reference_kl" if name == "kl" else name: step[name] for name in CURVES if name in step}
+        metrics |= {name: value for name, value in step.items() if name.startswith(VERDICT)}
+        used = {name: step[name] + earlier for name, earlier in before.items()}
+        yield CurvePoint(step=step["step"], tokens=step["trained_tokens"], metrics=metrics, **used)
 
 
 def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:
@@ -44,10 +33,6 @@ def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:
         if "validation/score" in step and "validation/kl" in step:
             yield FrontierPoint(step=step["step"], kl=step["validation/kl"], score=step["validation/score"])
     if not run.diverged:
-        unit = run.evaluation["unit"]
-        yield FrontierPoint(
-            step=run.steps[-1]["step"] if run.steps else 0,
-            kl=unit["kl"]["estimate"],
-            score=unit["measures"]["score"],
-            bound=run.evaluation["inference"]["n"] > 1,
-        )
+        unit, step = run.evaluation["unit"], run.steps[-1]["step"] if run.steps else 0
+        kl, score = unit["kl"]["estimate"], unit["measures"]["score"]
+        yield FrontierPoint(step=step, kl=kl, score=score, bound=run.evaluation["inference"]["n"] > 1)

@@ -31,20 +31,20 @@ def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> Claim
 
 
 def decide_claims(
-    claims: Sequence[Claim], scores: Mapping[str, Scores], *, confidence: float = 0.95, can_rank: bool = True
+    claims: Sequence[Claim], scores: Mapping[str, Scores], *, can_rank: bool = True
 ) -> list[DecidedClaim]:
     """Every claim, in order, by the scores of the arms that have finished runs. Nothing is decided by an evaluator that
     cannot rank."""
-    return [_decide(claim, scores, confidence, len(claims), can_rank) for claim in claims]
+    return [_decide(claim, scores, len(claims), can_rank) for claim in claims]
 
 
-def _decide(claim: Claim, scores: Mapping[str, Scores], confidence: float, family: int, can_rank: bool) -> DecidedClaim:
+def _decide(claim: Claim, scores: Mapping[str, Scores], family: int, can_rank: bool) -> DecidedClaim:
     absent = [arm for arm in claim.contrast if arm not in scores]
     if absent:
         return DecidedClaim(claim=claim, outcome="not measured", reason=f"no finished run of {', '.join(absent)}")
     if not share_seeds(*(scores[arm] for arm in claim.contrast)):
         return DecidedClaim(claim=claim, outcome="not measured", reason="no seed has finished runs of all its arms")
-    value = contrast(scores, claim.contrast, confidence=confidence, family=family)
+    value = contrast(scores, claim.contrast, family=family)
     if value.low is None or value.high is None:
         return DecidedClaim(claim=claim, outcome="not decided", value=value, reason=value.reason)
     if not can_rank:

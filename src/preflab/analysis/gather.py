@@ -67,7 +67,7 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
     """The finished runs of each arm, by seed. An arm without any is left out."""
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
-        if run.arm.measure == "test" and run.result_file.exists():
+        if run.spec.measure == "test" and run.result_file.exists():
             result = read_json(run.result_file)
             arms.setdefault(run.name, []).append(FinishedRun(run, result, total_counts(run, result)))
     return arms
@@ -84,7 +84,7 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
     """Compute and labels of an arm, averaged over its seeds; None where it was trained elsewhere."""
-    if runs[0].planned.arm.method is None and not runs[0].planned.needs:
+    if runs[0].planned.spec.method is None and not runs[0].planned.needs:
         return None
     return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}
 
@@ -106,9 +106,6 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 def timing_of(run: FinishedRun) -> Timing:
     """A run's seconds over all starts, and the most memory that it used."""
     rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
-    return Timing(
-        arm=run.planned.name,
-        seed=run.seed,
-        wall_seconds=sum(row["wall_seconds"] for row in rows) or None,
-        peak_memory=max((row["peak_memory"] for row in rows), default=None),
-    )
+    seconds = sum(row["wall_seconds"] for row in rows) or None
+    peak_memory = max((row["peak_memory"] for row in rows), default=None)
+    return Timing(arm=run.planned.name, seed=run.seed, wall_seconds=seconds, peak_memory=peak_memory)

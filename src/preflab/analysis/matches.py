@@ -17,12 +17,7 @@ EVEN = 0.5
 
 
 def pairwise_result(
-    name: str,
-    results: Sequence[Mapping[str, Any]],
-    *,
-    measure: Measure,
-    evaluator: EvaluatorResult,
-    family: int,
+    name: str, results: Sequence[Mapping[str, Any]], *, measure: Measure, evaluator: EvaluatorResult, family: int
 ) -> PairwiseResult:
     """One pair of arms over its seeds: the mean outcome against `EVEN`, as two arms' scores are compared. `family`: the pairs
     that the evaluator compares, whose intervals hold at once. An evaluator that cannot rank decides nothing."""
@@ -35,12 +30,8 @@ def pairwise_result(
     diverged = tuple(result["seed"] for result in results if result["diverged_arms"])
     table = np.array(rows)
     first, second = results[0]["first"], results[0]["second"]
-    difference = compare_scores(
-        Scores(table, seeds, problems, diverged),
-        Scores(np.full_like(table, EVEN), seeds, problems),
-        names=(first, second),
-        family=family,
-    )
+    scores, even = Scores(table, seeds, problems, diverged), Scores(np.full_like(table, EVEN), seeds, problems)
+    difference = compare_scores(scores, even, names=(first, second), family=family)
     shifted = {"estimate": EVEN + difference.difference}
     if difference.low is not None and difference.high is not None:
         shifted |= {"low": EVEN + difference.low, "high": EVEN + difference.high}

@@ -26,8 +26,7 @@ def measured_values(
                 yield MeasuredValue(metric=name, value=value, level=level, decoding=decoding)
         names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
         for name in names:
-            values = [run.measures(decoding).get(name) for run in runs]
-            known = [value for value in values if value is not None]
+            known = [value for run in runs if (value := run.measures(decoding).get(name)) is not None]
             if known and name not in by_problem and name != "score":
                 yield MeasuredValue(metric=name, value=interval_over_seeds(known), decoding=decoding)
 
@@ -46,16 +45,8 @@ def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> I
     they come before what is always measured."""
     several = any("/" in name for name in declared)
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
-    names = dict.fromkeys(
-        [
-            headline,
-            *(declared if several else ()),
-            *(name for run in runs for name in run.measures("unit") if name != "score"),
-        ]
-    )
-    for name in names:
-        note = ""
-        if name == "kl":
-            estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
-            note = "nats per response at temperature 1; " + "; ".join(estimators)
-        yield declared.get(name) or known_measure(name, note=note)
+    measured = [name for run in runs for name in run.measures("unit") if name != "score"]
+    estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
+    kl_note = "; ".join(["nats per response at temperature 1", *estimators])
+    for name in dict.fromkeys([headline, *(declared if several else ()), *measured]):
+        yield declared.get(name) or known_measure(name, note=kl_note if name == "kl" else "")

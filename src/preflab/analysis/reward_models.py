@@ -34,6 +34,8 @@ def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> Rewa
 
 def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> RewardModelResult:
     """One row a seed: means over seeds; bins hold the pairs of all seeds."""
+    reliability = bins_by_place(rows, "reliability", stated_place)
+    by_margin = bins_by_place(rows, "by_margin", lambda place, _: place)
     return RewardModelResult(
         name=name,
         measured_on=place,
@@ -42,21 +44,8 @@ def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> R
         accuracy=pooled_accuracy(rows) or Interval(estimate=mean([row["accuracy"] for row in rows])),
         loss=mean([row["loss"] for row in rows]),
         calibration_error=mean([row["calibration_error"] for row in rows]),
-        reliability=tuple(
-            ReliabilityBin(
-                stated=weighted_mean(bins, "stated"), right=weighted_mean(bins, "right"), count=total_count(bins)
-            )
-            for bins in bins_by_place(rows, "reliability", stated_place)
-        ),
-        by_margin=tuple(
-            MarginBin(
-                low=weighted_mean(bins, "low"),
-                high=weighted_mean(bins, "high"),
-                accuracy=weighted_mean(bins, "accuracy"),
-                count=total_count(bins),
-            )
-            for bins in bins_by_place(rows, "by_margin", lambda place, _: place)
-        ),
+        reliability=tuple(ReliabilityBin(**pooled_bin(bins, "stated", "right")) for bins in reliability),
+        by_margin=tuple(MarginBin(**pooled_bin(bins, "low", "high", "accuracy")) for bins in by_margin),
     )
 
 
@@ -74,13 +63,10 @@ def bins_by_place(
     return [[bins for at, bins in placed if at == place] for place in sorted({at for at, _ in placed})]
 
 
-def weighted_mean(bins: Sequence[Bin], field: str) -> float:
-    """Mean over the bins' pairs."""
-    return float(sum(each[field] * each["count"] for each in bins) / total_count(bins))
-
-
-def total_count(bins: Sequence[Bin]) -> int:
-    return int(sum(each["count"] for each in bins))
+def pooled_bin(bins: Sequence[Bin], *fields: str) -> dict[str, Any]:
+    """The mean of each field over the bins' pairs, and their count."""
+    count = int(sum(each["count"] for each in bins))
+    return {"count": count} | {field: sum(each[field] * each["count"] for each in bins) / count for field in fields}
 
 
 def pooled_accuracy(rows: Sequence[Mapping[str, Any]]) -> Interval | None:

@@ -19,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from preflab.analysis.decide import outcome_of
 from preflab.analysis.intervals import Floats, analyse, half_width
-from preflab.analysis.record import ClaimRule
 
 Bools = NDArray[np.bool_]
 
@@ -97,26 +95,6 @@ def coverage(design: Design, count: int, *, alpha: float = 0.05) -> float:
 def false_wins(design: Design, pairs: Sequence[tuple[int, int]], count: int, *, alpha: float = 0.05) -> float:
     """How often *any* interval of the family misses: the family-wise error of `statistics.compare_all`."""
     return float(misses(design, pairs, count, alpha).any(axis=1).mean())
-
-
-def false_claims(
-    design: Design, contrasts: Floats, margin: float, rule: ClaimRule, count: int, *, alpha: float = 0.05
-) -> float:
-    """How often a study decides *any* claim falsely. `contrasts` [C, A]: the claims' weights.
-
-    "superior" is falsely confirmed where the true contrast is not above 0, and falsely refuted where it is at least the
-    margin; "not-superior" the other way round.
-    """
-    truth, wrong = contrasts @ design.truth(), 0
-    false = {"above": truth <= 0, "below": truth >= margin}
-    sides = ("above", "below") if rule == "superior" else ("below", "above")
-    says = dict(zip(("confirmed", "refuted"), sides, strict=True))
-    for scores in studies(design, count, np.random.default_rng(0)):
-        table = analyse(np.einsum("ca,nasp->ncsp", contrasts, scores))
-        for mean, width in zip(table.mean, half_width(table, alpha, len(contrasts)), strict=True):
-            outcomes = [outcome_of(rule, m - w, m + w, margin) for m, w in zip(mean, width, strict=True)]
-            wrong += any(outcome in says and false[says[outcome]][i] for i, outcome in enumerate(outcomes))
-    return wrong / count
 
 
 def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:

@@ -22,6 +22,9 @@ from preflab.analysis.record import Comparison, ComparisonVerdict, Interval
 from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.errors import UserError, nearest
 
+ALPHA = 1 - 0.95
+"""The probability with which an interval misses, or any interval of its family (not .05, whose last bit is another)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
@@ -42,21 +45,13 @@ class Winner:
         return any(comparison.preliminary for comparison in self.comparisons)
 
 
-def mean_interval(scores: Scores, *, confidence: float = 0.95) -> Interval:
+def mean_interval(scores: Scores) -> Interval:
     """One arm's level: its mean over seeds and problems. To tell arms apart use `compare_scores`."""
-    table = _analysed(scores.values)
-    width = None if table is None else float(half_width(table, 1 - _checked(confidence)))
-    return _interval(scores.values, table, width, confidence, len(scores.diverged))
+    return _interval(scores.values, _analysed(scores.values), 1.0, len(scores.diverged))
 
 
 def compare_scores(
-    a: Scores,
-    b: Scores,
-    *,
-    names: tuple[str, str] = ("a", "b"),
-    confidence: float = 0.95,
-    margin: float = 0.0,
-    family: float = 1.0,
+    a: Scores, b: Scores, *, names: tuple[str, str] = ("a", "b"), margin: float = 0.0, family: float = 1.0
 ) -> Comparison:
     """`a` minus `b`, cell by cell, over the seeds that both have and all problems.
 
@@ -64,32 +59,23 @@ def compare_scores(
     that of the distance beyond it. `family`: adjusts for that many comparisons (see `intervals.half_width`). Raises
     UserError when the arms share no seed or answer different problems.
     """
-    alpha = 1 - _checked(confidence)
     if margin < 0:
         raise UserError(f"margin is {margin}; give the smallest difference worth having, 0 or more")
     seeds, cells = combined((a, b), (1, -1), names)
-    table, width, p = _analysed(cells), None, None
+    table, p = _analysed(cells), None
     verdict: ComparisonVerdict = "not decided"
     if table is not None:
-        width = float(half_width(table, alpha, family))
         beyond = abs(float(table.mean)) - margin
         p = p_value(table, beyond, family)
-        if beyond > width:
+        if beyond > half_width(table, ALPHA, family):
             verdict = "better" if table.mean > 0 else "worse"
+    interval = dict(_interval(cells, table, family, sum(seed in seeds for seed in a.diverged + b.diverged)))
     return Comparison(
-        **dict(_interval(cells, table, width, confidence, sum(seed in seeds for seed in a.diverged + b.diverged))),
-        first=names[0],
-        second=names[1],
-        p_value=p,
-        verdict=verdict,
-        margin=margin,
-        family=family,
+        **interval, first=names[0], second=names[1], p_value=p, verdict=verdict, margin=margin, family=family
     )
 
 
-def contrast(
-    scores: Mapping[str, Scores], weights: Mapping[str, float], *, confidence: float = 0.95, family: float = 1.0
-) -> Interval:
+def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, family: float = 1.0) -> Interval:
     """sum_arm weight[arm] * score[arm], cell by cell, over the seeds that all the arms have and all problems.
 
     A difference is {a: 1, b: -1}, one of differences {a: 1, b: -1, c: -1, d: 1}, a trend {small: -1, large: 1}. The table
@@ -101,23 +87,15 @@ def contrast(
             raise UserError(f"contrast: no arm {name!r} in this study.{nearest(name, scores)}")
     arms = [scores[name] for name in weights]
     seeds, cells = combined(arms, list(weights.values()), list(weights))
-    alpha, table = 1 - _checked(confidence), _analysed(cells)
-    width = None if table is None else float(half_width(table, alpha, family))
     diverged = sum(seed in seeds for arm in arms for seed in arm.diverged)
-    return _interval(cells, table, width, confidence, diverged)
+    return _interval(cells, _analysed(cells), family, diverged)
 
 
-def compare_all(
-    scores: Mapping[str, Scores],
-    pairs: Sequence[tuple[str, str]] | None = None,
-    *,
-    confidence: float = 0.95,
-    margin: float = 0.0,
-) -> list[Comparison]:
+def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None) -> list[Comparison]:
     """The `pairs`, named before the results were known, or every pair of arms: the chance of any false difference is at
     most 5%.
 
-    Bonferroni over the number of pairs, whatever their dependence: name few. See `versus` for "each against one".
+    Bonferroni over the number of pairs, whatever their dependence: name few.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
@@ -125,18 +103,10 @@ def compare_all(
             raise UserError(f"comparisons: no arm {name!r} in this study.{nearest(name, scores)}")
     if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
         raise UserError("comparisons: a pair occurs twice or compares an arm with itself; name each pair once")
-    return [
-        compare_scores(scores[a], scores[b], names=(a, b), confidence=confidence, margin=margin, family=len(pairs))
-        for a, b in pairs
-    ]
+    return [compare_scores(scores[a], scores[b], names=(a, b), family=len(pairs)) for a, b in pairs]
 
 
-def versus(arms: Sequence[str], baseline: str) -> list[tuple[str, str]]:
-    """The pairs that compare every other arm with `baseline`."""
-    return [(arm, baseline) for arm in arms if arm != baseline]
-
-
-def find_winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Winner:
+def find_winner(scores: Mapping[str, Scores]) -> Winner:
     """Compares the arm with the highest mean with each of the others, at alpha 2/A for A arms.
 
     Why A/2 comparisons are enough although the results chose the leader. Call the truly best arm b. A wrong winner i
@@ -149,7 +119,7 @@ def find_winner(scores: Mapping[str, Scores], *, confidence: float = 0.95) -> Wi
     leader = max(scores, key=lambda arm: float(scores[arm].values.mean()))
     family = max(1.0, len(scores) / 2)
     comparisons = tuple(
-        compare_scores(scores[leader], scores[arm], names=(leader, arm), confidence=confidence, family=family)
+        compare_scores(scores[leader], scores[arm], names=(leader, arm), family=family)
         for arm in scores
         if arm != leader and share_seeds(scores[leader], scores[arm])
     )
@@ -165,7 +135,6 @@ def detectable_difference(
     noise_sd: float,
     seeds: int,
     problems: int,
-    confidence: float = 0.95,
     family: float = 1.0,
     power: float = 0.5,
 ) -> float:
@@ -181,29 +150,22 @@ def detectable_difference(
     seed_part = seed_sd**2 / seeds + noise_sd**2 / (seeds * problems)
     parts = [np.asarray(x, dtype=float) for x in (0.0, seed_part, problem_sd**2 / problems, noise_sd**2)]
     table = Crossed(parts[0], parts[1], parts[2], seeds - 1, problems - 1, parts[3])
-    width = float(half_width(table, 1 - _checked(confidence), family))
-    return width + float(stats.t.ppf(_checked(power), table.df) * np.sqrt(table.variance))
-
-
-def _checked(level: float) -> float:
-    if not 0 < level < 1:
-        raise UserError(f"confidence (or power) is {level}; give a probability between 0 and 1, such as 0.95")
-    return level
+    width = float(half_width(table, ALPHA, family))
+    return width + float(stats.t.ppf(power, table.df) * np.sqrt(table.variance))
 
 
 def _analysed(cells: Floats) -> Crossed | None:
     return analyse(cells) if min(cells.shape) >= 2 else None
 
 
-def _interval(cells: Floats, table: Crossed | None, width: float | None, confidence: float, diverged: int) -> Interval:
+def _interval(cells: Floats, table: Crossed | None, family: float, diverged: int) -> Interval:
     seeds, problems = cells.shape
     estimate = float(cells.mean())
-    if table is None or width is None:
+    if table is None:
         unknown = "one seed: how much runs differ" if seeds < 2 else "one problem: how much problems differ"
         reason = f"{unknown} cannot be estimated, so there is no interval"
-        return Interval(
-            estimate=estimate, confidence=confidence, seeds=seeds, problems=problems, diverged=diverged, reason=reason
-        )
+        return Interval(estimate=estimate, seeds=seeds, problems=problems, diverged=diverged, reason=reason)
+    width = float(half_width(table, ALPHA, family))
     seed_variance = table.seed_part * seeds - table.residual / problems
     return Interval(
         estimate=estimate,
@@ -214,7 +176,6 @@ def _interval(cells: Floats, table: Crossed | None, width: float | None, confide
         seed_sd=float(np.sqrt(max(seed_variance, 0))),
         problem_sd=float(np.sqrt(table.problem_part * problems)),
         noise_sd=float(np.sqrt(table.residual)),
-        confidence=confidence,
         seeds=seeds,
         problems=problems,
         diverged=diverged,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from preflab.arm.data import preferences_of, provenance_of, rankings_of, rated_of, refuse_shared_data
-from preflab.arm.open import OpenArm, open_arm
+from preflab.arm.open import OpenArm, load_policy, open_arm
 from preflab.arm.origin import revision, versions
 from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, TRAINED_ON, Arm, stage_path
@@ -25,7 +25,6 @@ from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
 from preflab.models.lm import LanguageModel
-from preflab.sampling.inference import Inference
 from preflab.testbeds.base import Testbed
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
@@ -91,7 +90,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     provenance = provenance_of(arm, parts.testbed, parts.stages)
     refuse_shared_data(arm, provenance, parts.stages)
     if method is None:
-        product: Product = parts.load_policy(arm.policy)
+        product: Product = load_policy(arm, run, arm.policy, parts.context, parts.testbed)
     else:
         try:
             product = method.train(method_parts(parts))
@@ -109,8 +108,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     }
     is_measured = arm.measure != "none" and result["product"] == "policy"
     if parts.bench is not None and is_measured and isinstance(product, LanguageModel):
-        inference = Inference() if method is None else method.inference()
-        result["evaluation"] = evaluate(parts.bench, product, inference, test=arm.measure == "test")
+        result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
     return result
@@ -154,10 +152,7 @@ def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, toke
     """How well a reward model orders pairs: those of the look that chose its checkpoint, with calibration in bins, and those
     of the test split."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
-    return {
-        "validation": validation | best_look(run),
-        "held_out": order_pairs(scorer, testbed, "test", token_budget),
-    }
+    return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
 
 def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_budget: int) -> dict[str, Any] | None:
@@ -167,12 +162,8 @@ def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_bud
     except UserError:
         return None
     scores = score_pairs(scorer, collate_pairs(rows, scorer.encode, limit=scorer.context), token_budget)
-    return {
-        "pairs": len(rows),
-        **measure_order(scores),
-        "reliability": calibration_bins(scores),
-        "by_margin": accuracy_by_margin(scores),
-    }
+    bins = {"reliability": calibration_bins(scores), "by_margin": accuracy_by_margin(scores)}
+    return {"pairs": len(rows), **measure_order(scores), **bins}
 
 
 def best_look(run: Run) -> dict[str, float]:

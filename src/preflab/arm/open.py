@@ -42,16 +42,12 @@ class OpenArm:
     testbed: Testbed
     start: LanguageModel
     sampler: Sampler
-    reward_spec: RewardSpec | None
     reward: Reward | None
     bench: Bench | None
 
     @property
     def stages(self) -> Path:
         return stages_of(self.run.directory)
-
-    def load_policy(self, path: str | None) -> LanguageModel:
-        return load_policy(self.arm, self.run, path, self.context, self.testbed)
 
     def policy_to_train(self) -> LanguageModel:
         """A copy of the starting policy, under fresh adapters where the model's spec asks for them."""
@@ -64,41 +60,36 @@ class OpenArm:
         """The weights of a learned reward, where the method's critic starts from them."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
-        paths = saved_models(self.reward_spec)
-        return prepared(load_reward_model(Path(paths[0])), self.arm, self.context) if len(paths) == 1 else None
+        paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
+        return prepared(load_reward_model(paths[0]), self.arm, self.context) if len(paths) == 1 else None
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened."""
-    stages = stages_of(run.directory)
     context = Context(seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter)
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init, context, testbed)
-    reward_spec = None if arm.reward is None else with_stage_models(arm.reward, stages)
-    reward = None if reward_spec is None else open_reward(reward_spec, context, stack)
-    bench: Bench | None = None
-    if arm.evaluators:  # its meter is its own: measuring is not charged to the arm
-        bench = open_bench(arm, run, replace(context, meter=Meter()), start, stack)
+    reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
+    uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
+    bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, testbed, start, sampler, reward_spec, reward, bench)
+    return OpenArm(arm, run, context, testbed, start, sampler, reward, bench)
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
     """Opens what measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
     assert context.testbed is not None
-    stages = stages_of(run.directory)
     check_public(arm.evaluation, context.testbed)
-    selects = arm.method is not None and arm.method.inference().selector == "reward" and arm.method.inference().n > 1
-    selector = with_stage_models(arm.reward, stages) if selects and arm.reward is not None else None
+    selects = arm.inference.selector == "reward" and arm.inference.n > 1
     bench = Bench(
         spec=arm.evaluation,
         testbed=context.testbed,
-        evaluators=open_evaluators(arm, stages, context, stack),
+        evaluators=open_evaluators(arm, stages_of(run.directory), context, stack),
         sampler=require_base(stack.enter_context(arm.sampler.open(context)), Sampler),
         seed_for=run.seeds.derive,
         start=start if arm.init is not None else None,
-        reward=None if selector is None else open_reward(selector, context, stack),
+        reward=open_reward(arm.reward, run, context, stack) if selects and arm.reward is not None else None,
         token_budget=arm.token_budget,
     )
     check_splits(bench, arm.measure)
@@ -108,17 +99,15 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
 def open_evaluators(arm: Arm, stages: Path, context: Context, stack: ExitStack) -> list[OpenEvaluator]:
     """The arm's evaluators, the main one first."""
     prefixes = measure_prefixes(arm.evaluators)
-    return [
-        OpenEvaluator(
-            require_base(stack.enter_context(with_stage_models(spec, stages).open(context)), Evaluator),
-            spec.measures(arm.evaluation),
-            prefixes[name],
-        )
-        for name, spec in arm.evaluators_in_turn.items()
-    ]
+    evaluators: list[OpenEvaluator] = []
+    for name, spec in arm.evaluators_in_turn.items():
+        opened = require_base(stack.enter_context(with_stage_models(spec, stages).open(context)), Evaluator)
+        evaluators.append(OpenEvaluator(opened, spec.measures(arm.evaluation), prefixes[name]))
+    return evaluators
 
 
-def open_reward(spec: RewardSpec, context: Context, stack: ExitStack) -> Reward:
+def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) -> Reward:
+    spec = with_stage_models(spec, stages_of(run.directory))
     return require_base(stack.enter_context(spec.open(context)), Reward)
 
 

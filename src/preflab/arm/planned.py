@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +12,22 @@ RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned(ABC):
-    """A run of a study. `needs`: the runs whose products it uses. `waits`: the evaluators' runs."""
+class Planned:
+    """A run of a study, an arm or a match. `spec`: the content of its run file. `needs`: the runs whose products it uses.
+    `waits`: the evaluators' runs."""
 
-    name: str
-    seed: int
+    spec: Arm | Match
     directory: Path
     needs: tuple[Path, ...]
     waits: tuple[Path, ...] = ()
 
     @property
-    @abstractmethod
-    def spec(self) -> Arm | Match:
-        """The content of its run file."""
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def seed(self) -> int:
+        return self.spec.seed
 
     @property
     def is_stage(self) -> bool:
@@ -52,28 +54,13 @@ class PlannedRun(Planned):
     What it `needs` is charged to it; what it `waits` for is not.
     """
 
-    arm: Arm
-
-    @property
-    def spec(self) -> Arm:
-        return self.arm
+    spec: Arm
 
     @property
     def is_stage(self) -> bool:
-        return self.arm.measure == "none"
+        return self.spec.measure == "none"
 
     @property
     def products(self) -> set[Path]:
-        direct = stages_needed(self.arm)
+        direct = stages_needed(self.spec)
         return {need for need in self.needs if need.name in direct} | set(self.waits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedMatch(Planned):
-    """A match and its directory; it needs its two arms."""
-
-    match: Match
-
-    @property
-    def spec(self) -> Match:
-        return self.match

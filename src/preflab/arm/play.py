@@ -60,10 +60,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     else:
         outcomes = compare_answers(evaluator, testbed, first, second)
     return {
-        "name": match.name,
-        "seed": match.seed,
-        "first": match.first,
-        "second": match.second,
+        **match.model_dump(include={"name", "seed", "first", "second"}),
         "diverged": None,
         "diverged_arms": [name for name, part in ((match.first, first), (match.second, second)) if part is None],
         "problems": {name: {"outcomes": row} for name, row in outcomes.items()},

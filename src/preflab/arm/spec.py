@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from preflab.errors import UserError, nearest
+from preflab.errors import refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
@@ -15,6 +15,7 @@ from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
+from preflab.sampling.inference import Inference
 from preflab.spec import HoldsModels, Spec, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
@@ -44,6 +45,11 @@ class Job(Spec):
     reward: Annotated[Any, *variant(REWARDS)] = None
     testbed: Annotated[Any, *variant(TESTBEDS)] = None
     model: ModelSpec | None = None
+
+    @property
+    def inference(self) -> Inference:
+        """How it draws an answer: one sample, unless its method draws more."""
+        return Inference() if self.method is None else self.method.inference()
 
 
 class RunSettings(Spec):
@@ -76,10 +82,8 @@ class Arm(Job, RunSettings):
 
     @model_validator(mode="after")
     def _main_evaluator_can_choose(self) -> Self:
-        if self.main_evaluator and self.main_evaluator not in self.evaluators:
-            raise UserError(
-                f"`main_evaluator` names {self.main_evaluator!r}.{nearest(self.main_evaluator, self.evaluators)}"
-            )
+        if self.main_evaluator:
+            refuse_unknown([self.main_evaluator], self.evaluators, "`main_evaluator` names")
         if self.evaluators:
             measures = measures_by_evaluator(self.evaluators, self.evaluation)
             refuse_unless_higher(measures[next(iter(self.evaluators_in_turn))][0])

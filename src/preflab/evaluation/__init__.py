@@ -14,7 +14,5 @@ EVALUATORS = Registry(
 )
 
 PAIRWISE_EVALUATORS = Registry(
-    "pairwise evaluator",
-    "preflab.pairwise_evaluators",
-    {"by-reward": "preflab.evaluation.by_reward:ByReward"},
+    "pairwise evaluator", "preflab.pairwise_evaluators", {"by-reward": "preflab.evaluation.by_reward:ByReward"}
 )

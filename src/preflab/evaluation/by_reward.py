@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Literal
 
 from pydantic import Field
 
@@ -21,12 +21,6 @@ class ByReward(PairwiseEvaluatorSpec):
     kind: Literal["by-reward"] = "by-reward"
     model: Learned
     margin: float = Field(default=0.0, ge=0)
-
-    def saved_models(self) -> tuple[str, ...]:
-        return self.model.saved_models()
-
-    def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
-        return self.model_copy(update={"model": self.model.with_saved_models(settings_of)})
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenByReward]:

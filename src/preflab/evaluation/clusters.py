@@ -46,9 +46,8 @@ def compute_cluster_chance(clusters: Sequence[Cluster], k: int) -> float:
     """
     missed, rounds, left = [1.0] * len(clusters), 0, k
     while left:
-        able = sorted(
-            (row for row, each in enumerate(clusters) if each.size > rounds), key=lambda row: -clusters[row].size
-        )
+        able = [row for row, each in enumerate(clusters) if each.size > rounds]
+        able.sort(key=lambda row: -clusters[row].size)
         if not able:
             break
         rounds += 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from preflab import ops
@@ -77,6 +78,10 @@ class Graded:
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
 
+    def measures(self) -> dict[str, float]:
+        length = float(self.drawn.batch.completion_lengths.float().mean())
+        return {"score": self.score(), "length": length, "truncated": truncated_share(self.completions)}
+
     @property
     def prompt_rows(self) -> list[Prompt]:
         """The prompt of each row."""
@@ -110,13 +115,8 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
     """A quick look while training: the mean score on the first validation prompts, at temperature 1."""
     spec = bench.spec
     graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
-    measures = {
-        "score": graded.score(),
-        "length": float(graded.drawn.batch.completion_lengths.float().mean()),
-        "truncated": truncated_share(graded.completions),
-    }
     kl = divergence(bench, policy, graded, Inference())["estimate"]
-    return measures if kl is None else measures | {"kl": kl}
+    return graded.measures() if kl is None else graded.measures() | {"kl": kl}
 
 
 def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test: bool = True) -> dict[str, Any]:
@@ -131,11 +131,11 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
-    unit = draw(bench, policy, "test", spec.prompts, spec.samples, 1.0, inference)
-    unit_summary = summarise_answers(bench, unit)
-    chosen, chosen_summary = unit, unit_summary
+    draw_at = partial(draw, bench, policy, "test", spec.prompts, spec.samples, inference=inference)
+    unit = chosen = draw_at(1.0)
+    unit_summary = chosen_summary = summarise_answers(bench, unit)
     if temperature != 1.0:
-        chosen = draw(bench, policy, "test", spec.prompts, spec.samples, temperature, inference)
+        chosen = draw_at(temperature)
         chosen_summary = summarise_answers(bench, chosen)
     rows = chosen.by_prompt()
     return {
@@ -143,11 +143,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
         "inference": inference.model_dump(),
         "chosen": chosen_summary,
         "unit": unit_summary | {"kl": divergence(bench, policy, unit, inference)},
-        "answers": [
-            {"problem": row.prompt.id, "text": answer.text, "truncated": answer.truncated}
-            for row in rows
-            for answer in row.answers[:KEPT_ANSWERS]
-        ],
+        "answers": [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:KEPT_ANSWERS]],
         "samples": [first_answer(row) for row in rows[: spec.shown]],
     }
 
@@ -157,12 +153,8 @@ def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference
     spec = bench.spec
     if not bench.prompts("validation", 1):
         return {}
-    return {
-        temperature: draw(
-            bench, policy, "validation", spec.prompts, spec.validation_samples, temperature, inference
-        ).score()
-        for temperature in spec.temperatures
-    }
+    draw_at = partial(draw, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference)
+    return {temperature: draw_at(temperature).score() for temperature in spec.temperatures}
 
 
 def draw(
@@ -211,12 +203,7 @@ def select(
 def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
     """The measures of graded samples, and each problem's own scores."""
     texts = [completion.text for completion in graded.completions]
-    measures = {
-        "score": graded.score(),
-        "length": float(graded.drawn.batch.completion_lengths.float().mean()),
-        "truncated": truncated_share(graded.completions),
-        "distinct-2": distinct_n(texts, 2),
-    }
+    measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
     for place, each in enumerate(bench.evaluators):
         grades = each.evaluator.grade("test", graded.prompt_rows, graded.completions) if place else graded.grades
@@ -287,8 +274,7 @@ def first_answer(row: GradedPrompt) -> dict[str, Any]:
         "problem": prompt.id,
         "prompt": "\n\n".join(turn.content for turn in prompt.turns),
         "level": prompt.level,
-        "text": answer.text,
-        "truncated": answer.truncated,
+        **asdict(answer),
         "score": grade.score,
         "outcome": grade.verdict.outcome,
         "passed": list(grade.verdict.passed),

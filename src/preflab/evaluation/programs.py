@@ -18,13 +18,9 @@ def rates(
 ) -> list[dict[str, float]]:
     """Each problem's value of every measure, by the measure's name. Raises `UserError` where the settings
     want one that the problem's public tests do not allow."""
-    values = [
-        {
-            f"pass@{k}": pass_at_k(len(grades), sum(grade.score > 0 for grade in grades), k)
-            for k in dict.fromkeys((1, *spec.k))
-        }
-        for _, _, grades in groups
-    ]
+    counts = [(len(grades), sum(grade.score > 0 for grade in grades)) for _, _, grades in groups]
+    ks = dict.fromkeys((1, *spec.k))
+    values = [{f"pass@{k}": pass_at_k(samples, correct, k) for k in ks} for samples, correct in counts]
     if not spec.submissions:
         return values
     submitted = rate_submissions(spec, testbed, groups, seed_for)
@@ -41,26 +37,17 @@ def rate_submissions(
     passes = iter(verdicts)
     rated: list[dict[str, float]] = []
     for prompt, answers, grades in groups:
-        kept = [
-            (answer.text, grade.score > 0)
-            for answer, grade in zip(answers, grades, strict=True)
-            if next(passes).correct
-        ]
+        graded = zip(answers, grades, strict=True)
+        kept = [(answer.text, grade.score > 0) for answer, grade in graded if next(passes).correct]
         right = sum(good for _, good in kept)
         values = {f"{k}@{n}": k_at_n(len(answers), len(kept), right, k, n) for k, n in spec.submissions}
         if spec.clusters:
-            seed = seed_for("clusters", prompt.id)
-            values |= _by_clusters(spec, testbed, tests[prompt.id], kept, seed)
+            texts, seed = [text for text, _ in kept], seed_for("clusters", prompt.id)
+            behaviours = find_behaviours(testbed, texts, tests[prompt.id], spec.clusters, seed)
+            clusters = group_by_behaviour(behaviours, [good for _, good in kept])
+            values |= {f"{k}@{n}{CLUSTERED}": compute_cluster_chance(clusters, k) for k, n in spec.submissions}
         rated.append(values)
     return rated
-
-
-def _by_clusters(
-    spec: Evaluation, testbed: Testbed, tests: Sequence[Test], kept: Sequence[tuple[str, bool]], seed: int
-) -> dict[str, float]:
-    behaviours = find_behaviours(testbed, [text for text, _ in kept], tests, spec.clusters, seed)
-    clusters = group_by_behaviour(behaviours, [good for _, good in kept])
-    return {f"{k}@{n}{CLUSTERED}": compute_cluster_chance(clusters, k) for k, n in spec.submissions}
 
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:

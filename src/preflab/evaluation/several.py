@@ -71,16 +71,12 @@ def measures_by_evaluator(
         measures[name] = tuple(
             each.model_copy(update={"name": prefix + each.name, "label": prefix + each.label}) for each in declared
         )
-    _refuse_same_names(each.name for row in measures.values() for each in row)
-    return measures
-
-
-def _refuse_same_names(names: Iterable[str]) -> None:
     known: set[str] = set(ALWAYS_MEASURED)
-    for name in names:
+    for name in (each.name for row in measures.values() for each in row):
         if name in known:
             raise UserError(f"Two measures are called {name!r}: give an evaluator's measure another name.")
         known.add(name)
+    return measures
 
 
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:

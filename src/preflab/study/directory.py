@@ -34,12 +34,7 @@ def claim_study(study: Study, directory: Path) -> None:
 
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
     """Writes what a report needs in addition to the runs."""
-    data = {
-        "format": RUN_FORMAT,
-        "study": study.model_dump(mode="json"),
-        "command": command,
-        "failures": list(failures),
-    }
+    data = {"format": RUN_FORMAT, "study": study.model_dump(mode="json"), "command": command, "failures": failures}
     write_json(directory / STUDY_MANIFEST, {**data, "arms": list(study.arms)})  # the file itself is sorted by name
 
 

@@ -65,15 +65,15 @@ class Estimate:
 
     def seconds(self, run: PlannedRun) -> float:
         """The seconds of one run: opening, training, the looks while it trains, and measuring."""
-        speed = self.speeds[run.arm.model]
+        speed = self.speeds[run.spec.model]
         cost = self.cost(run)
-        training = self.training_seconds(run.arm, cost, speed)
-        measuring = self.look_seconds(run.arm, cost, speed) + self.measuring_seconds(run.arm, speed)
+        training = self.training_seconds(run.spec, cost, speed)
+        measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
     def cost(self, run: PlannedRun) -> Cost:
         """The cost of a run's method under the study's budget, to which the cost of its stages is charged."""
-        arm = run.arm
+        arm = run.spec
         if arm.method is None:
             return Cost()
         cost = arm.method.cost(self.data_size(arm))
@@ -87,7 +87,7 @@ class Estimate:
 
     def stage_flops(self, name: str) -> float:
         """The FLOP that a stage is counted to use."""
-        arm = plan_run(self.study, name, self.study.stages[name], 0, Path(), measure="none").arm
+        arm = plan_run(self.study, name, self.study.stages[name], 0, Path(), measure="none").spec
         return 0.0 if arm.method is None else self.flops(arm, arm.method.cost(self.data_size(arm)))
 
     def flops(self, arm: Arm, cost: Cost) -> float:
@@ -110,12 +110,8 @@ class Estimate:
 
     def training_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
         scoring = speed.forward if saved_models(arm.reward) else self.judging
-        return (
-            cost.drawn * speed.sampling
-            + cost.scored * scoring
-            + (cost.trained + cost.critic_trained) * speed.training
-            + cost.forward * speed.forward
-        )
+        training = (cost.trained + cost.critic_trained) * speed.training
+        return cost.drawn * speed.sampling + cost.scored * scoring + training + cost.forward * speed.forward
 
     def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
         """The seconds of the looks at the validation split while a policy is trained."""
@@ -123,10 +119,8 @@ class Estimate:
             return 0.0
         spec = arm.evaluation
         answers = arm.looks * min(self.prompts["validation"], spec.look_prompts) * spec.look_samples
-        return (
-            answers * (speed.sampling + self.grading(arm, speed)[0])
-            + min(answers, arm.looks * spec.kl_samples) * KL_READS * speed.forward
-        )
+        reads = min(answers, arm.looks * spec.kl_samples) * KL_READS
+        return answers * (speed.sampling + self.grading(arm, speed)[0]) + reads * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
         """The seconds of the grid of temperatures on the validation split, and for a result of two decodings of the test
@@ -137,17 +131,13 @@ class Estimate:
         prompts = {split: min(count, spec.prompts or count) for split, count in self.prompts.items()}
         tested = prompts["test"] * 2 * spec.samples * (arm.measure == "test")
         answers = prompts["validation"] * len(spec.temperatures) * spec.validation_samples + tested
-        drawn = answers * (1 if arm.method is None else arm.method.inference().n)
+        drawn = answers * arm.inference.n
         selected = drawn if drawn > answers else 0
         filtered = tested * bool(spec.submissions) * (1 + spec.clusters)
-        kl = min(spec.kl_samples, tested) * KL_READS * (arm.init is not None)
-        return (
-            drawn * speed.sampling
-            + answers * self.grading(arm, speed)[0]
-            + tested * sum(self.grading(arm, speed)[1:])
-            + (selected + filtered) * self.judging
-            + kl * speed.forward
-        )
+        reads = min(spec.kl_samples, tested) * KL_READS * (arm.init is not None)
+        main, *others = self.grading(arm, speed)
+        judging = (selected + filtered) * self.judging
+        return drawn * speed.sampling + answers * main + tested * sum(others) + judging + reads * speed.forward
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
         """Seconds that grading an answer takes each evaluator, the main one first: a learned one reads it, a judge runs it."""

@@ -49,27 +49,15 @@ def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> For
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))
     at_once = max(1, usable_cores() // study.threads)
-    estimate = Estimate.measured(study, [run.arm for run in planned], at_once)
+    estimate = Estimate.measured(study, [run.spec for run in planned], at_once)
     rows: list[ForecastRow] = []
     for part, name in dict.fromkeys((run.is_stage, run.name) for run in planned):
         runs = [run for run in planned if (run.is_stage, run.name) == (part, name)]
-        method = runs[0].arm.method
-        rows.append(
-            ForecastRow(
-                part="stage" if part else "arm",
-                name=name,
-                method="measured only" if method is None else method.kind,
-                runs=len(runs),
-                done=sum(is_done(run) for run in runs),
-                seconds=estimate.seconds(runs[0]),
-            )
-        )
+        method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind
+        done, seconds = sum(map(is_done, runs)), estimate.seconds(runs[0])
+        rows.append(ForecastRow("stage" if part else "arm", name, method, len(runs), done, seconds))
     seconds = sum(row.seconds * (row.runs - row.done) for row in rows) / at_once
-    if study.tuning is None:
-        return Forecast(tuple(rows), at_once, seconds)
-    trials = list(planned_trials(study, directory))
-    count = sum(1 for arm, _, _ in trials if arm)
-    if study.tuning.shipped:
-        return Forecast(tuple(rows), at_once, seconds, count)
-    tuning = sum(estimate.seconds(run) for _, _, run in trials if not is_done(run)) / at_once
-    return Forecast(tuple(rows), at_once, seconds, count, tuning)
+    trials = list(planned_trials(study, directory)) if study.tuning else []
+    to_run = [] if study.tuning and study.tuning.shipped else [run for _, _, run in trials if not is_done(run)]
+    tuning_seconds = sum(map(estimate.seconds, to_run)) / at_once
+    return Forecast(tuple(rows), at_once, seconds, sum(1 for arm, _, _ in trials if arm), tuning_seconds)

@@ -9,14 +9,15 @@ that used torch), an arm starts in a fresh interpreter.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from preflab.arm.planned import Planned
 from preflab.arm.process import PARENT, run_arm
@@ -27,45 +28,18 @@ ArmProcess = Callable[[Path, Path], int]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class Process:
-    """A forked child. `returncode` as `subprocess.Popen` has it: negative for a signal, None while it runs."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        return self._take(os.WNOHANG)
-
-    def wait(self) -> int | None:
-        return self._take(0)
-
-    def terminate(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
-
-    def _take(self, options: int) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, options)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
-
-def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> Process:
+def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> ForkProcess:
     """Starts the process of a planned run, whose run file holds `spec`; its output is appended to `run.log` in its
     directory. `arm_process`: what the process does instead of executing the arm."""
     arm_process = arm_process or (run_arm if can_fork() else start_afresh)
     planned.directory.mkdir(parents=True, exist_ok=True)
     run_file = planned.directory / "run.json"
     write_json(run_file, spec)
-    parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        env = {PARENT: str(parent), **dict.fromkeys(THREAD_VARIABLES, str(planned.spec.threads))}
-        _become(arm_process, run_file, planned.directory, env)
-    return Process(pid)
+    env = {PARENT: str(os.getpid()), **dict.fromkeys(THREAD_VARIABLES, str(planned.spec.threads))}
+    fork = multiprocessing.get_context("fork")
+    process = fork.Process(target=_become, args=(arm_process, run_file, planned.directory, env))
+    process.start()
+    return process
 
 
 def start_afresh(run_file: Path, directory: Path) -> int:
@@ -90,27 +64,15 @@ def import_shared_modules() -> None:
         importlib.import_module(name)
 
 
-def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str]) -> NoReturn:
+def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str]) -> None:
     """What the child does: it drops the parent's signal handlers, opens its own log, runs the arm, and exits."""
-    code = 1
-    try:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_DFL)
-        os.environ.update(env)
-        for target, descriptor in ((os.devnull, 0), (directory / "run.log", 1), (directory / "run.log", 2)):
-            flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            os.dup2(os.open(target, flags, 0o666), descriptor)
-        code = arm_process(run_file, directory)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
+    os.environ.update(env)
+    for target, descriptor in ((os.devnull, 0), (directory / "run.log", 1), (directory / "run.log", 2)):
+        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        os.dup2(os.open(target, flags, 0o666), descriptor)
+    sys.exit(arm_process(run_file, directory))
 
 
 def last_log_lines(directory: Path, lines: int = 12) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from preflab.arm.match import Match, match_directory
-from preflab.arm.planned import PlannedMatch, PlannedRun
+from preflab.arm.planned import Planned, PlannedRun
 from preflab.arm.spec import STAGES, Arm, Job, RunSettings
 from preflab.errors import UserError, nearest
 from preflab.spec import parse_spec
@@ -28,32 +28,18 @@ def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
             yield plan_run(study, name, arm, seed, home, measure="test")
 
 
-def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
-    """The matches of the study's arms, seed by seed."""
+def planned_matches(study: Study, directory: Path) -> Iterator[Planned]:
+    """The matches of the study's arms, seed by seed; each needs its two arms."""
+    settings: dict[str, Any] = {"testbed": study.testbed, "threads": study.threads, "device": study.device}
     for seed in range(study.seeds):
         home = directory / f"seed-{seed}"
         for name, pairing in study.pairwise.items():
-            stages = measuring_stages(study, [pairing.evaluator])
+            waits = tuple(home / STAGES / stage for stage in measuring_stages(study, [pairing.evaluator]))
             for first, second in pairing.pairs_among(study.arms):
                 label = f"{name}: {first} against {second}"
-                match = Match(
-                    name=label,
-                    first=first,
-                    second=second,
-                    evaluator=pairing.evaluator,
-                    testbed=study.testbed,
-                    seed=seed,
-                    threads=study.threads,
-                    device=study.device,
-                )
-                yield PlannedMatch(
-                    name=label,
-                    seed=seed,
-                    match=match,
-                    directory=match_directory(home, name, first, second),
-                    needs=(home / first, home / second),
-                    waits=tuple(home / STAGES / stage for stage in stages),
-                )
+                spec = Match(name=label, first=first, second=second, evaluator=pairing.evaluator, seed=seed, **settings)
+                place = match_directory(home, name, first, second)
+                yield Planned(spec=spec, directory=place, needs=(home / first, home / second), waits=waits)
 
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
@@ -100,9 +86,7 @@ def plan_run(
         **{field: dict(study)[field] for field in RunSettings.model_fields},
     )
     return PlannedRun(
-        name=name,
-        seed=seed,
-        arm=arm,
+        spec=arm,
         directory=home / name if is_arm else home / STAGES / name,
         needs=tuple(home / STAGES / stage for stage in all_stages_needed(study, job)),
         waits=tuple(home / STAGES / stage for stage in measured_by) if is_measured else (),
@@ -114,9 +98,7 @@ def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]
-    if len(grid) <= count:
-        return grid
-    return [grid[i * len(grid) // count] for i in range(count)]
+    return grid if len(grid) <= count else [grid[i * len(grid) // count] for i in range(count)]
 
 
 def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from preflab.analysis.board import Board
@@ -43,18 +44,12 @@ def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Seq
     heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
     lines = [heads, [":--", *("--:" for _ in heads[1:])]]
     for words, item in rows:
-        spread = (item.seed_sd, item.problem_sd, item.noise_sd)
-        if spread[0] is None or spread[1] is None or spread[2] is None:
+        spread = item.model_dump(include={"seed_sd", "problem_sd", "noise_sd"})
+        if None in spread.values():
             continue  # one seed shows no spread
-        known = {"seed_sd": spread[0], "problem_sd": spread[1], "noise_sd": spread[2]}
-        cells: list[str] = []
-        for count in seeds:
-            reach = [
-                detectable_difference(**known, seeds=count, problems=item.problems, family=family, power=power)
-                for power in POWERS
-            ]
-            cells.append(" / ".join(f"{value:.3f}" for value in reach))
-        lines.append([words, str(item.seeds), *(f"{value:.3f}" for value in known.values()), *cells])
+        find = partial(detectable_difference, **spread, problems=item.problems, family=family)
+        cells = [" / ".join(f"{find(seeds=count, power=power):.3f}" for power in POWERS) for count in seeds]
+        lines.append([words, str(item.seeds), *(f"{value:.3f}" for value in spread.values()), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -8,29 +8,14 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from preflab.analysis import record
 from preflab.analysis.board import Board
 from preflab.analysis.curves import curve, frontier
 from preflab.analysis.decide import decide_claims
 from preflab.analysis.gather import Arms, FinishedRun, gather, mean_used, timing_of, versions_of
 from preflab.analysis.matches import pairwise_result
 from preflab.analysis.measured import measured_values, measures_of
-from preflab.analysis.record import (
-    ENOUGH_SEEDS,
-    Answer,
-    ArmResult,
-    Comparison,
-    DecodingChoice,
-    EvaluatorResult,
-    PairwiseResult,
-    Results,
-    RunResult,
-    Sample,
-    SettingDifference,
-    SharedBudget,
-    Spent,
-    Subject,
-    TuningResult,
-)
+from preflab.analysis.record import DecodingChoice
 from preflab.analysis.reward_models import pooled_accuracy, reward_model_result, stage_results
 from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import compare_all, find_winner
@@ -42,7 +27,7 @@ from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.plan import planned_runs
-from preflab.study.spec import Contestant, Study, all_stages_needed, model_stages
+from preflab.study.spec import Study, all_stages_needed, model_stages
 from preflab.text import counted
 from preflab.train.files import read_json
 
@@ -56,7 +41,7 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 }
 
 
-def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> Results:
+def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> record.Results:
     """Everything that the report says. Raises `UserError` where no arm has finished."""
     arms = gather(planned_runs(study, directory))
     if not arms:
@@ -70,12 +55,13 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     winner = find_winner(contestants or scores)
     evaluators = {name: evaluator_result(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
+    reward_models = (reward_model_result(name, stage_results(directory, name, study.seeds)) for name in study.stages)
     every_run = [run for runs in arms.values() for run in runs]
-    return Results(
+    return record.Results(
         study=study.name,
         question=study.question,
         model=model_subject(study, every_run[0].result),
-        testbed=Subject(
+        testbed=record.Subject(
             name=study.testbed.kind, description=first_paragraph(study.testbed), language=study.testbed.language
         ),
         evaluators=tuple(evaluators.values()),
@@ -85,17 +71,13 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         headline=headline,
         score=score,
         levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
-        arms=tuple(arm_result(study, name, runs, boards, headline, directory) for name, runs in arms.items()),
+        arms=tuple(arm_result(study, runs, boards, headline, directory) for runs in arms.values()),
         pairwise=tuple(pairwise_results(study, directory)),
         comparisons=tuple(compare_arms(study, scores, headline)),
         claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
-        reward_models=tuple(
-            model
-            for name in study.stages
-            if (model := reward_model_result(name, stage_results(directory, name, study.seeds))) is not None
-        ),
+        reward_models=tuple(filter(None, reward_models)),
         verdict=study_verdict(
             winner,
             scores,
@@ -103,7 +85,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
             evaluator=decides,
             budget=study.budget.unit if study.budget else None,
             used={name: mean_used(runs) for name, runs in arms.items()},
-            samples_per_answer=samples_per_answer(study.arms[winner.leader]),
+            samples_per_answer=study.arms[winner.leader].inference.n,
         ),
         tuning=tuning_result(study),
         samples=tuple(samples(arms)),
@@ -116,7 +98,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     )
 
 
-def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[Comparison]:
+def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[record.Comparison]:
     """The pairs that the study names, or every pair, where both arms have runs of one seed."""
     named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
     pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]
@@ -125,31 +107,26 @@ def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> I
 
 
 def arm_result(
-    study: Study,
-    name: str,
-    runs: Sequence[FinishedRun],
-    boards: Mapping[DecodingChoice, Board],
-    headline: str,
-    directory: Path,
-) -> ArmResult:
-    job = study.arms[name]
-    return ArmResult(
-        name=name,
+    study: Study, runs: Sequence[FinishedRun], boards: Mapping[DecodingChoice, Board], headline: str, directory: Path
+) -> record.ArmResult:
+    job = study.arms[runs[0].planned.name]
+    return record.ArmResult(
+        name=runs[0].planned.name,
         method=runs[0].result["method"],
         description=job.description,
         baseline=job.baseline,
         origin=job.policy if job.policy and not job.policy.startswith(STAGE) else "",
         inference_cost=next((run.evaluation["inference"]["n"] for run in runs if not run.diverged), 1),
-        differences=tuple(setting_differences(job)),
+        differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
         measures=tuple(measured_values(runs, boards, headline)),
         runs=tuple(run_result(study, run, boards["chosen"].score, directory) for run in runs),
     )
 
 
-def run_result(study: Study, run: FinishedRun, score: str, directory: Path) -> RunResult:
+def run_result(study: Study, run: FinishedRun, score: str, directory: Path) -> record.RunResult:
     """One run; `score`: what its mean score is called."""
     names = {"score": score}
-    return RunResult(
+    return record.RunResult(
         seed=run.seed,
         directory=str(run.planned.directory.relative_to(directory)),
         metrics={names.get(name, name): value for name, value in run.measures("chosen").items()},
@@ -164,7 +141,7 @@ def run_result(study: Study, run: FinishedRun, score: str, directory: Path) -> R
     )
 
 
-def spent_by(study: Study, run: FinishedRun) -> Spent:
+def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     """What a run and the stages that it needs used; unknown for a policy that was trained elsewhere.
 
     Labels that a stage or arm got from a reward that is not a learned one count as calls of that reward; other labels come
@@ -172,42 +149,31 @@ def spent_by(study: Study, run: FinishedRun) -> Spent:
     """
     job = study.arms[run.planned.name]
     if job.policy is not None and not all_stages_needed(study, job):
-        return Spent()
+        return record.Spent()
     labels = [(job, run.result["counts"]["labels"])]
     labels += [(study.stages[need.name], read_json(need / RESULT)["counts"]["labels"]) for need in run.planned.needs]
     calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
-    return Spent(
+    return record.Spent(
         labels=run.used["labels"] - calls,
         reward_calls=calls,
-        flops=run.used["flops"],
-        sampled_tokens=run.used["sampled_tokens"],
-        trained_tokens=run.used["trained_tokens"],
         updates=run.steps[-1].get("updates") if run.steps else 0,
+        **{name: run.used[name] for name in ("flops", "sampled_tokens", "trained_tokens")},
     )
 
 
-def samples_per_answer(job: Contestant) -> int:
-    return 1 if job.method is None else job.method.inference().n
-
-
-def setting_differences(job: Contestant) -> Iterator[SettingDifference]:
-    """The method's spec as a diff against its defaults, by dotted field."""
-    if job.method is not None:
-        yield from changed_settings(type(job.method)(), job.method, "")
-
-
-def changed_settings(default: Spec, spec: Spec, prefix: str) -> Iterator[SettingDifference]:
-    before, after = dict(default), dict(spec)
-    for field, new in after.items():
+def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator[record.SettingDifference]:
+    """A method's spec as a diff against its defaults, by dotted field."""
+    before = dict(default)
+    for field, new in spec:
         old = before[field]
         if isinstance(new, Spec) and type(new) is type(old):
-            yield from changed_settings(old, new, f"{prefix}{field}.")
+            yield from setting_differences(new, old, f"{prefix}{field}.")
         elif old != new:
             plain = (default.model_dump(mode="json")[field], spec.model_dump(mode="json")[field])
-            yield SettingDifference(field=prefix + field, default=plain[0], value=plain[1])
+            yield record.SettingDifference(field=prefix + field, default=plain[0], value=plain[1])
 
 
-def samples(arms: Arms) -> Iterator[Sample]:
+def samples(arms: Arms) -> Iterator[record.Sample]:
     """The first seed's first answers, every arm's side by side."""
     firsts = {name: runs[0] for name, runs in arms.items() if not runs[0].diverged}
     if not firsts:
@@ -215,7 +181,7 @@ def samples(arms: Arms) -> Iterator[Sample]:
     first = next(iter(firsts.values()))
     for index, sample in enumerate(first.evaluation["samples"]):
         answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
-        yield Sample(
+        yield record.Sample(
             problem=sample["problem"],
             # The shortest prompt is the one without examples that an arm adds.
             prompt=min((answer["prompt"] for answer in answers.values()), key=len),
@@ -225,16 +191,9 @@ def samples(arms: Arms) -> Iterator[Sample]:
         )
 
 
-def sample_answer(arm: str, answer: Mapping[str, Any]) -> Answer:
-    return Answer(
-        arm=arm,
-        text=answer["text"],
-        score=answer["score"],
-        outcome=answer["outcome"],
-        passed=tuple(answer["passed"]),
-        detail=failure_words(answer["detail"]),
-        truncated=answer["truncated"],
-    )
+def sample_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
+    parts = {name: answer[name] for name in ("text", "score", "outcome", "passed", "truncated")}
+    return record.Answer(arm=arm, detail=failure_words(answer["detail"]), **parts)
 
 
 def failure_words(detail: Mapping[str, Any]) -> str:
@@ -247,12 +206,12 @@ def failure_words(detail: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def model_subject(study: Study, result: Mapping[str, Any]) -> Subject:
+def model_subject(study: Study, result: Mapping[str, Any]) -> record.Subject:
     size = f"{result['parameters']:,} parameters" + (", trained through LoRA" if study.model.lora else "")
-    return Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
+    return record.Subject(name=study.model.name, description=size, notices=tuple(result["notices"]))
 
 
-def pairwise_results(study: Study, directory: Path) -> Iterator[PairwiseResult]:
+def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseResult]:
     """Every pair of arms that a pairwise evaluator has compared under one seed at least."""
     for name, pairing in study.pairwise.items():
         evaluator = evaluator_result(study, name, pairing.evaluator, directory)
@@ -266,31 +225,30 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[PairwiseResult]:
                 )
 
 
-def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> EvaluatorResult:
+def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
     """An evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
     whether that excludes one half."""
-    plain = EvaluatorResult(name=name, description=first_paragraph(spec))
+    plain = record.EvaluatorResult(name=name, description=first_paragraph(spec))
     stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
-    accuracy = pooled_accuracy(rows) if rows and all(rows) else None
+    accuracy = pooled_accuracy(rows) if all(rows) else None
     if accuracy is None or accuracy.low is None:
         return plain
     return plain.model_copy(update={"accuracy": accuracy, "can_rank": accuracy.low > 0.5})
 
 
-def shared_budget(study: Study) -> SharedBudget:
+def shared_budget(study: Study) -> record.SharedBudget:
     if study.budget is None:
-        return SharedBudget(binding="none")
+        return record.SharedBudget(binding="none")
     unit = study.budget.unit
-    return SharedBudget(binding=unit, amount=study.budget.amount, note=BUDGET_NOTES[unit])
+    return record.SharedBudget(binding=unit, amount=study.budget.amount, note=BUDGET_NOTES[unit])
 
 
-def tuning_result(study: Study) -> TuningResult:
+def tuning_result(study: Study) -> record.TuningResult:
     if study.tuning is None:
-        return TuningResult(note="Nothing was tuned for this study: every arm has the settings shown.")
-    count = study.tuning.trials
-    seeds = ", ".join(str(seed) for seed in study.tuning.seeds)
-    return TuningResult(
+        return record.TuningResult(note="Nothing was tuned for this study: every arm has the settings shown.")
+    count, seeds = study.tuning.trials, ", ".join(map(str, study.tuning.seeds))
+    return record.TuningResult(
         note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
         metric="validation score at the best temperature",
         trials=study.tuning.shipped,
@@ -311,7 +269,7 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
     if saved_models(study.evaluators[study.main_evaluator]):
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     count = len({run.seed for runs in arms.values() for run in runs})
-    if count < ENOUGH_SEEDS:
+    if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
         yield f"Preliminary: {few}. So few seeds show poorly how much runs differ; 5 or more decide more."
     for name, runs in arms.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from preflab.arm.planned import Planned
@@ -28,17 +29,13 @@ def run_missing(
         run_watched([run for _, _, run in trials], study, quiet=quiet)
         study = with_chosen_settings(study, choose_settings(study, trials))
     write_study(study, directory, command)  # before the arms: a study that is cut off can be reported
-    failures = run_watched(
-        [*planned_runs(study, directory), *planned_matches(study, directory)], study, quiet=quiet
-    ).sentences
+    planned = [*planned_runs(study, directory), *planned_matches(study, directory)]
+    failures = tuple(run_watched(planned, study, quiet=quiet).values())
     write_study(study, directory, command, failures)
     return failures
 
 
 def run_watched(planned: Sequence[Planned], study: Study, *, quiet: bool) -> Failures:
-    watch = Watch(len(planned), quiet=quiet)
-    import_shared_modules()
-    try:
+    with closing(Watch(len(planned), quiet=quiet)) as watch:
+        import_shared_modules()
         return run_all(planned, memory_gb=study.memory_gb, watch=watch)
-    finally:
-        watch.close()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,14 @@ from pydantic import ValidationError
 
 from preflab.arm.planned import RESULT, Planned
 from preflab.errors import UserError
-from preflab.study.launch import ArmProcess, Process, last_log_lines, launch
+from preflab.study.launch import ArmProcess, last_log_lines, launch
 from preflab.study.watch import Watch
 from preflab.train.directory import RUN_MANIFEST, is_manifest
 from preflab.train.files import read_json
 
 POLL_SECONDS = 0.1
-
-
-@dataclass
-class Failures:
-    """The runs that failed: a sentence for each, by its directory."""
-
-    reasons: dict[Path, str] = field(default_factory=dict[Path, str])
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        return tuple(self.reasons.values())
+Failures = dict[Path, str]
+"""The runs that failed: a sentence for each, by its directory."""
 
 
 def run_all(
@@ -45,15 +36,15 @@ def run_all(
 ) -> Failures:
     """Runs everything that is planned. Raises `UserError` when a run ends with the user's mistake, `SystemExit` on SIGTERM or
     Ctrl-C. `arm_process`: what an arm's process does instead of training."""
-    failures = Failures()
+    failures: Failures = {}
     waiting = runs_to_do(planned)
     for run in planned:
         if run not in waiting:
             watch.done(run, before=True)
-    running: dict[Process, Planned] = {}
+    running: dict[ForkProcess, Planned] = {}
     with interruptible(running) as stop_signals:
         while waiting or running:
-            for process in [process for process in running if process.poll() is not None]:
+            for process in [process for process in running if process.exitcode is not None]:
                 finish(process, running.pop(process), failures, watch)
             waiting = drop_orphans(waiting, failures)
             for run in runs_to_start(waiting, running, memory_gb):
@@ -107,7 +98,9 @@ def charged_spec(run: Planned) -> dict[str, Any]:
     return spec
 
 
-def runs_to_start(waiting: Sequence[Planned], running: dict[Process, Planned], memory_gb: float) -> Iterator[Planned]:
+def runs_to_start(
+    waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
+) -> Iterator[Planned]:
     """The runs to start now: all that they need is finished, and there are cores and memory for them."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
@@ -129,9 +122,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1  # a system without affinities
 
 
-def finish(process: Process, run: Planned, failures: Failures, watch: Watch) -> None:
+def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch) -> None:
     """Records how a process ended. Raises `UserError` where it ended with the user's mistake."""
-    code = process.returncode or 0  # it has ended
+    code = process.exitcode or 0  # it has ended
     if code == 0 and not (run.is_stage and read_json(run.result_file)["diverged"]):
         watch.done(run)
         return
@@ -139,7 +132,7 @@ def finish(process: Process, run: Planned, failures: Failures, watch: Watch) -> 
         raise UserError(f"{run.label} cannot run:\n{last_log_lines(run.directory)}")
     reasons = {0: "diverged", -signal.SIGKILL: "was killed, most likely for memory"}
     reason = reasons.get(code, f"ended with code {code}")
-    failures.reasons[run.directory] = f"{run.label} {reason}; see {run.directory / 'run.log'}"
+    failures[run.directory] = f"{run.label} {reason}; see {run.directory / 'run.log'}"
     watch.failed(run, reason)
 
 
@@ -147,16 +140,16 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
     """The runs that can still run. A run that needs one that failed is recorded as failed too."""
     kept: list[Planned] = []
     for run in waiting:
-        broken = next((need for need in (*run.needs, *run.waits) if need in failures.reasons), None)
+        broken = next((need for need in (*run.needs, *run.waits) if need in failures), None)
         if broken is None:
             kept.append(run)
         else:
-            failures.reasons[run.directory] = f"{run.label} needs {broken.name}, which failed"
+            failures[run.directory] = f"{run.label} needs {broken.name}, which failed"
     return kept
 
 
 @contextmanager
-def interruptible(running: dict[Process, Planned]) -> Generator[list[int]]:
+def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
     """Yields a list to which SIGTERM and Ctrl-C are added. At the end it asks every process to write its checkpoint and end,
     and waits for it."""
     stop_signals: list[int] = []
@@ -171,6 +164,6 @@ def interruptible(running: dict[Process, Planned]) -> Generator[list[int]]:
         for process in running:
             process.terminate()
         for process in running:
-            process.wait()
+            process.join()
         for signum, handler in before.items():
             signal.signal(signum, handler)

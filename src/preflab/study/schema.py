@@ -13,12 +13,7 @@ from preflab.spec import Registry
 from preflab.study.spec import Study
 from preflab.testbeds import TESTBEDS
 
-FIELDS = {
-    "method": METHODS,
-    "testbed": TESTBEDS,
-    "reward": REWARDS,
-    "sampler": SAMPLERS,
-}
+FIELDS = {"method": METHODS, "testbed": TESTBEDS, "reward": REWARDS, "sampler": SAMPLERS}
 
 
 def study_schema() -> str:
@@ -28,23 +23,20 @@ def study_schema() -> str:
     for part in (schema, *list(definitions.values())):
         for field, registry in FIELDS.items():
             if field in part.get("properties", {}):
-                part["properties"][field] = {"anyOf": variants(registry, definitions), "title": registry.noun}
-    evaluator = {"anyOf": variants(EVALUATORS, definitions), "title": EVALUATORS.noun}
-    schema["properties"] |= {
-        "evaluator": evaluator,
-        "evaluators": {"type": "object", "additionalProperties": evaluator},
-    }
-    pairwise = {"anyOf": variants(PAIRWISE_EVALUATORS, definitions), "title": PAIRWISE_EVALUATORS.noun}
-    definitions["Pairing"]["properties"]["evaluator"] = pairwise
+                part["properties"][field] = any_variant(registry, definitions)
+    evaluator = any_variant(EVALUATORS, definitions)
+    schema["properties"]["evaluator"] = evaluator
+    schema["properties"]["evaluators"] = {"type": "object", "additionalProperties": evaluator}
+    definitions["Pairing"]["properties"]["evaluator"] = any_variant(PAIRWISE_EVALUATORS, definitions)
     return json.dumps(schema, indent=1)
 
 
-def variants(registry: Registry, definitions: dict[str, Any]) -> list[dict[str, Any]]:
-    """References to the schema of every variant, which are added to `definitions`; a bare name stands for its defaults."""
+def any_variant(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A field that holds any variant, whose schemas are added to `definitions`; a bare name stands for its defaults."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
     for name in registry.names():
         schema = registry.load(name).model_json_schema()
         definitions.update(schema.pop("$defs", {}))
         definitions[f"{registry.noun}:{name}"] = {**schema, "required": [*schema.get("required", []), "kind"]}
         references.append({"$ref": f"#/$defs/{registry.noun}:{name}"})
-    return references
+    return {"anyOf": references, "title": registry.noun}

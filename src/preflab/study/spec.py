@@ -7,13 +7,14 @@ paired. A seed draws everything anew: initialisation, data order, noise, pairs, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
 from preflab.arm.spec import STAGE, Job, RunSettings, saved_models, stages_needed
-from preflab.errors import UserError, nearest
+from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation import PAIRWISE_EVALUATORS
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
@@ -53,9 +54,8 @@ class Pairing(Spec):
         """Raises `UserError` where it names no pair, a pair twice, or an arm that the study does not have."""
         if (self.against is None) == (not self.pairs):
             raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or `against`, an arm: one of the two.")
-        for arm in (*(arm for pair in self.pairs for arm in pair), *([] if self.against is None else [self.against])):
-            if arm not in (known := list(arms)):
-                raise UserError(f"`{place}` names the arm {arm!r}.{nearest(arm, known)}")
+        named = [*chain.from_iterable(self.pairs), *([] if self.against is None else [self.against])]
+        refuse_unknown(named, arms, f"`{place}` names the arm")
         if len({frozenset(pair) for pair in self.pairs}) < len(self.pairs) or any(a == b for a, b in self.pairs):
             raise UserError(f"`{place}.pairs` has a pair twice, or an arm against itself.")
 
@@ -105,28 +105,19 @@ class Study(RunSettings):
     def _names_exist(self) -> Self:
         if not self.evaluators:
             raise UserError("`evaluators` is empty: a study measures its arms by one at least.")
-        for stage in (stage for evaluator in self.evaluators.values() for stage in model_stages(evaluator)):
-            if stage not in self.stages:
-                raise UserError(f"`evaluators` names the stage {stage!r}.{nearest(stage, self.stages)}")
+        for evaluator in self.evaluators.values():
+            refuse_unknown(model_stages(evaluator), self.stages, "`evaluators` names the stage")
         for name, job in (*self.stages.items(), *self.arms.items()):
-            for stage in stages_needed(job):
-                if stage not in self.stages:
-                    raise UserError(f"`{name}` needs the stage {stage!r}.{nearest(stage, self.stages)}")
-        for arm in (arm for pair in self.comparisons for arm in pair):
-            if arm not in self.arms:
-                raise UserError(f"`comparisons` names the arm {arm!r}.{nearest(arm, self.arms)}")
+            refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
+        refuse_unknown(chain.from_iterable(self.comparisons), self.arms, "`comparisons` names the arm")
         for name, pairing in self.pairwise.items():
             pairing.check(f"pairwise.{name}", self.arms)
             if "/" in name:
                 raise UserError(
                     f"`pairwise` has the name {name!r}, which is that of a folder too: leave out the slash."
                 )
-            for stage in model_stages(pairing.evaluator):
-                if stage not in self.stages:
-                    raise UserError(f"`pairwise.{name}` names the stage {stage!r}.{nearest(stage, self.stages)}")
-        for arm in self.tuning.spaces if self.tuning else ():
-            if arm not in self.arms:
-                raise UserError(f"`tuning.spaces` names the arm {arm!r}.{nearest(arm, self.arms)}")
+            refuse_unknown(model_stages(pairing.evaluator), self.stages, f"`pairwise.{name}` names the stage")
+        refuse_unknown(self.tuning.spaces if self.tuning else (), self.arms, "`tuning.spaces` names the arm")
         check_arms(self.claims, self.sweep, self.arms)
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
@@ -170,9 +161,7 @@ class Study(RunSettings):
         left out is left out too. Raises `UserError` for an arm that it does not have, or for less than one seed."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
-        for arm in arms or []:
-            if arm not in self.arms:
-                raise UserError(f"The study {self.name!r} has no arm {arm!r}.{nearest(arm, self.arms)}")
+        refuse_unknown(arms or (), self.arms, f"The study {self.name!r} has no arm")
         kept = {name: arm for name, arm in self.arms.items() if not arms or name in arms}
         tuning = self.tuning
         if tuning is not None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from timeit import timeit
 from typing import TypeVar
 
 import torch
@@ -47,20 +48,14 @@ ANSWER_TOKENS = 16
 @dataclass(frozen=True)
 class Speed:
     """How fast one model is at one row (a prompt and an answer of the data's mean lengths): the seconds to sample the
-    answer, to train on the row, and to read it in a forward pass. `tokens` of a row; `parameters` of the model; `loading`:
-    seconds to load it."""
+    answer, to train on the row, and to read it in a forward pass. `forward_flops`: the FLOP of that pass as the meter counts
+    them, 2N a token. `loading`: seconds to load the model."""
 
     sampling: float
     training: float
     forward: float
-    tokens: float
-    parameters: int
+    forward_flops: float
     loading: float
-
-    @property
-    def forward_flops(self) -> float:
-        """The FLOP of a forward pass over a row, as the meter counts them: 2N a token."""
-        return 2.0 * self.parameters * self.tokens
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,7 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
         sampling=sampling,
         training=timed(partial(train_once, lm, learner, update))[0] / len(update),
         forward=timed(partial(read_once, lm, batch))[0] / len(batch),
-        tokens=batch.tokens / len(batch),
-        parameters=lm.size,
+        forward_flops=2.0 * lm.size * (batch.tokens / len(batch)),
         loading=loading,
     )
 
@@ -177,6 +171,4 @@ def judging_seconds(testbed: Testbed, examples: Examples) -> float:
     if not answers:
         return 0.0
     testbed.judge([("1", answers[0][1])])  # the first call opens the sandbox
-    started = time.perf_counter()
-    testbed.judge(answers)
-    return (time.perf_counter() - started) / len(answers)
+    return timeit(partial(testbed.judge, answers), number=1) / len(answers)  # a second call would remember the verdicts

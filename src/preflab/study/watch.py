@@ -37,14 +37,14 @@ class Watch:
 
     def started(self, task: Planned) -> None:
         if not self.console.is_terminal:
-            self._line(f"start   {task.name} (seed {task.seed})")
+            self._line(f"start   {task.label}")
 
     def done(self, task: Planned, *, before: bool = False) -> None:
         self.finished += 1
-        self._line(f"{'had' if before else 'done'}    {task.name} (seed {task.seed}){last_score(task.directory)}")
+        self._line(f"{'had' if before else 'done'}    {task.label}{last_score(task.directory)}")
 
     def failed(self, task: Planned, reason: str) -> None:
-        self.console.print(f"FAILED  {task.name} (seed {task.seed}): {reason}", markup=False, highlight=False)
+        self.console.print(f"FAILED  {task.label}: {reason}", markup=False, highlight=False)
 
     def refresh(self, running: Sequence[Planned], waiting: int) -> None:
         """Once a second, redraws the table and, where the program is verbose, prints the running arms' newest steps."""
@@ -68,7 +68,7 @@ class Watch:
         if step is not None and self.steps.get(task.directory) != step:
             self.steps[task.directory] = step
             facts = format_metrics(record)
-            self._line(f"step {step}  {task.name} (seed {task.seed}) {min(record['progress'], 1.0):4.0%}  {facts}")
+            self._line(f"step {step}  {task.label} {min(record['progress'], 1.0):4.0%}  {facts}")
 
     def _draw(self, running: Sequence[Planned], waiting: int) -> None:
         if self.live is None:
@@ -77,7 +77,7 @@ class Watch:
         table = Table.grid(padding=(0, 2))
         for task in running:
             share = progress(task.directory)
-            table.add_row(Text(f"{task.name} (seed {task.seed})"), ProgressBar(total=1.0, completed=share, width=30))
+            table.add_row(Text(task.label), ProgressBar(total=1.0, completed=share, width=30))
         table.add_row(Text(f"{self.finished} of {self.total} runs done, {waiting} waiting, {self._elapsed()}"))
         self.live.update(table, refresh=True)
 

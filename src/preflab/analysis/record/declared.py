@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from preflab.analysis.record.base import Interval, Number, Record
-from preflab.errors import UserError, nearest
+from preflab.errors import UserError, refuse_unknown
 
 ClaimRule = Literal["superior", "not-superior"]
 ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not measured"]
@@ -138,10 +138,6 @@ def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]
         if claim.name in names:
             raise UserError(f"`claims`: {claim.name} is there twice; give its parts different names.")
         names.add(claim.name)
-        for arm in claim.contrast:
-            if arm not in known:
-                raise UserError(f"`claims`: {claim.name} names the arm {arm!r}.{nearest(arm, known)}")
+        refuse_unknown(claim.contrast, known, f"`claims`: {claim.name} names the arm")
     for name, line in sweep.series.items() if sweep else ():
-        for arm in line:
-            if arm is not None and arm not in known:
-                raise UserError(f"`sweep.series.{name}` names the arm {arm!r}.{nearest(arm, known)}")
+        refuse_unknown((arm for arm in line if arm is not None), known, f"`sweep.series.{name}` names the arm")

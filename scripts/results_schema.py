@@ -1,6 +1,6 @@
 """The documentation of `results.json`, written from the records' own docstrings.
 
-`python -m preflab.analysis.record.schema > docs/results-schema.md` renews it; a test compares the two.
+`.venv/bin/python scripts/results_schema.py > docs/results-schema.md` renews it; a test compares the two.
 """
 
 from __future__ import annotations
