@@ -45,7 +45,7 @@ ALIKE: Mapping[tuple[str, str], str] = {
         "sampling/base.py:Samples",
     ): "an experience keeps what the sampler drew, beside what is made of it",
     (
-        "testbeds/dialogues.py:DialogueRow",
+        "data/row.py:DialogueRow",
         "types.py:Preference",
     ): "a row of a file becomes a preference, a ranking or one answer",
 }

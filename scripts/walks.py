@@ -58,16 +58,23 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=48, files=19, lines=1970, hops=36, climbs=18),
+        limits=Counts(stops=59, files=25, lines=2680, hops=43, climbs=19),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
-            testbeds/jsonl.py: Jsonl.open, _read_rows
-            testbeds/lines.py: read_records, _parse_record_line
-            testbeds/formats.py: parse_record, _read_dialogue, _read_turns
-            testbeds/lines.py: check_text
-            testbeds/formats.py: _read_answer
-            testbeds/dialogues.py: make_prompt_id
+            testbeds/jsonl.py: Jsonl.open, Jsonl._read_splits, Jsonl._read_rows
+            data/files.py: read_source, read_file
+            data/lines.py: parse_lines, _parse_line
+            data/reading.py: FileReading.read_rows, FileReading.read_all, FileReading.read
+            data/shapes.py: recognise, _shapes_with
+            data/answers.py: read_pair
+            data/prompts.py: read_question
+            data/turns.py: read_prompt_turns, read_turns
+            data/lines.py: check_text
+            data/turns.py: read_answer
+            data/answers.py: _make_pair
+            data/prompts.py: make_prompt
+            data/row.py: make_prompt_id
             testbeds/provenance.py: make_turn_key, place_split
             testbeds/jsonl.py: _part_splits
             testbeds/dialogues.py: Dialogues.__init__

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.rewards.tests import TestReward, Tests
 from preflab.sandbox.judging import Judge, TestedAnswers
 from preflab.spec import Context
-from preflab.testbeds.dialogues import DialogueRow, Dialogues
+from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.minicode import Minicode
 from preflab.types import Completion, Problem, Prompt, Split, Test, Turn, Verdict
 

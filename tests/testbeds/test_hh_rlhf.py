@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preflab.data.turns import join_turns, parse_dialogue
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
-from preflab.testbeds.hh_rlhf import HH, join_turns, parse_dialogue
+from preflab.testbeds.hh_rlhf import HH
 from preflab.testbeds.provenance import make_turn_key
 from preflab.types import Turn
 
@@ -148,7 +149,7 @@ def test_chosen_answers_are_the_demonstrations(tmp_path: Path) -> None:
 def test_hub_rows_equal_folder_rows(tmp_path: Path) -> None:
     """`datasets`, which serves the hub, reads the same records from the same files as the local reader."""
     datasets = pytest.importorskip("datasets")
-    from preflab.testbeds.hub import load_hub_records
+    from preflab.data.hub import load_hub_records
 
     datasets.disable_progress_bars()
     folder = write(write(tmp_path / "hh", GOOD[:6]), GOOD[6:9], "helpful-base/test.jsonl")

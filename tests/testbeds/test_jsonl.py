@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from preflab.data.reading import parse_record
+from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.spec import Context, read_spec
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
-from preflab.testbeds.dialogues import DialogueRow
-from preflab.testbeds.formats import parse_record
 from preflab.testbeds.jsonl import Jsonl
 from preflab.types import Completion, Problem, Test, Turn
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from preflab.data.reading import parse_record
 from preflab.errors import UserError
 from preflab.spec import Context
-from preflab.testbeds.formats import parse_record
 from preflab.testbeds.jsonl import Jsonl
 from preflab.types import Completion, Preference, Ranking
 
@@ -36,8 +36,8 @@ def test_a_ranking() -> None:
 
 
 def test_single_answers() -> None:
-    """Protects thumbs up and down (TRL's unpaired preferences): an undesirable answer is never one to imitate, a field `label`
-    of another meaning changes nothing."""
+    """Protects thumbs up and down (TRL's unpaired preferences): an undesirable answer is never one to imitate, and a field
+    `label` of another meaning is refused, because it might be read the wrong way round."""
     good, bad = (
         {"prompt": "Two?", "completion": "2", "label": True},
         {"prompt": "Two?", "completion": "3", "label": False},
@@ -46,7 +46,8 @@ def test_single_answers() -> None:
     assert (row.answer, row.rejected, row.rated) == (Completion("2"), None, True)
     row = parse_record(bad, "x")
     assert (row.answer, row.rejected, row.rated) == (None, Completion("3"), True)
-    assert parse_record({**bad, "label": "greeting"}, "x").answer == Completion("3")
+    with pytest.raises(UserError, match=r'x: `label`: the label "greeting" says neither good nor bad'):
+        parse_record({**bad, "label": "greeting"}, "x")
     assert not parse_record({**PAIR, "label": False}, "x").rated
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from preflab.arm.spec import TRAINED_ON, Arm, made_elsewhere, saved_models, stage_path
+from preflab.data.files import read_source
+from preflab.data.reading import FileReading
+from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.testbeds.base import Testbed
-from preflab.testbeds.formats import parse_record
-from preflab.testbeds.lines import read_records
 from preflab.testbeds.provenance import refuse_overlap
 from preflab.train.files import read_json
-from preflab.types import Preference, Ranking, Rated, best_and_worst, of_two, to_preference, to_ranking
+from preflab.types import Preference, Ranking, Rated, best_and_worst, of_two
 
 Answers = Preference | Ranking | Rated
 
@@ -46,20 +47,24 @@ def rated_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[
 
 
 def read_answers(path: Path) -> list[Answers]:
-    """The pairs, rankings and single answers of a JSON-lines file or of a saved stage's directory, without rankings whose
-    answers all score the same. A file that the user wrote has the fields of `testbeds.formats`. Raises `UserError` naming
-    the line.
+    """The pairs, rankings and single answers of a file, or of a saved stage's directory, without rankings whose answers all
+    score the same. A file that the user wrote has any shape of `data.shapes`. Raises `UserError` naming the line.
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    rows = [parse_answers(record, where) for file in files for where, record in read_records(file)]
+    rows = [row for file in files for row in _read_file(file)]
     return [row for row in rows if not isinstance(row, Ranking) or len(set(row.scores)) > 1]
 
 
-def parse_answers(record: dict[str, Any], where: str) -> Answers:
-    """One line's answers; raises `UserError` naming the line where it holds none."""
-    if "turns" in record:  # as preflab itself writes them
-        return to_ranking(record) if "completions" in record else to_preference(record)
-    row = parse_record(record, where)
+def _read_file(path: Path) -> Iterator[Answers]:
+    for read in FileReading().read_all(read_source(str(path))):
+        if read.error is not None:
+            raise read.error
+        for row in read.rows:
+            yield to_answers(row, read.where)
+
+
+def to_answers(row: DialogueRow, where: str) -> Answers:
+    """A row's answers; raises `UserError` naming the line where it holds none to compare."""
     answer = row.answer or row.rejected
     if row.ranked:
         answers, scores = zip(*row.ranked, strict=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from preflab import __version__
 from preflab.cli.command import CliCommand
+from preflab.cli.data_check import DATA_CHECK_COMMAND
 from preflab.cli.data_show import DATA_SHOW_COMMAND
 from preflab.cli.evaluate import EVALUATE_COMMAND
 from preflab.cli.judge import JUDGE_COMMAND
@@ -34,7 +35,7 @@ COMMANDS: dict[str, CliCommand] = {
     for command in (
         *(STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
         *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND),
-        *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND),
+        *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_CHECK_COMMAND, DATA_SHOW_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, SANDBOX_CHECK_COMMAND),
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
     )

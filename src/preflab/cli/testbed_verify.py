@@ -13,7 +13,7 @@ from preflab.errors import UserError
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode or mbpp")
+    add("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode, mbpp, ...")
     add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
     add("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
     add("--compare", action="store_true", help="judge right programs again without walls, and compare")

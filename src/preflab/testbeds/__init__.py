@@ -15,5 +15,7 @@ _CLASSES = {
     "humaneval": "preflab.testbeds.code.humaneval:HumanEval",
     "mbpp": "preflab.testbeds.code.mbpp:MBPP",
     "leetcode": "preflab.testbeds.code.leetcode:LeetCode",
+    "livecodebench": "preflab.testbeds.code.livecodebench:LiveCodeBench",
+    "kodcode": "preflab.testbeds.code.kodcode:KodCode",
 }
 TESTBEDS = Registry("testbed", "preflab.testbeds", _CLASSES, TestbedSpec)

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from preflab.data.row import DialogueRow
 from preflab.sandbox.judging import Judge
 from preflab.testbeds.base import SPLITS, NoJudge, Testbed
 from preflab.testbeds.provenance import describe_provenance, make_turn_key
-from preflab.types import Completion, Demonstration, Preference, Problem, Prompt, Ranking, Rated, Split, Test, Turn
-
-
-@dataclass(frozen=True, slots=True)
-class DialogueRow:
-    """One record of the data. `answer` is the one to imitate; with `rejected` it is a preference, of which `margin` and
-    `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst. `rated`: the
-    row has one answer, which was labelled: `answer` where it is desirable, `rejected` where it is not."""
-
-    prompt: Prompt
-    answer: Completion | None = None
-    rejected: Completion | None = None
-    margin: float | None = None
-    probability: float | None = None
-    ranked: tuple[tuple[Completion, float], ...] = ()
-    rated: bool = False
-
-
-def make_prompt_id(turns: Sequence[Turn]) -> str:
-    """An id that depends on the dialogue's content alone: it is the same wherever and whenever the dialogue is loaded."""
-    content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+from preflab.types import Demonstration, Preference, Problem, Prompt, Ranking, Rated, Split, Test
 
 
 class Dialogues(Testbed):

@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from preflab.data.answers import read_dialogue_pair
+from preflab.data.hub import check_on_hub, load_hub_records
+from preflab.data.lines import read_records, read_text_field
+from preflab.data.row import DialogueRow, UselessRecordError, make_prompt_id
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS, TestbedSpec
-from preflab.testbeds.dialogues import DialogueRow, Dialogues, make_prompt_id
-from preflab.testbeds.hub import check_on_hub, load_hub_records
-from preflab.testbeds.lines import read_records, read_text_field
+from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import make_turn_key, place_key
-from preflab.types import Completion, Prompt, Split, Turn
+from preflab.types import Prompt, Split
 
-_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 _FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
 
@@ -107,18 +108,13 @@ class HH(TestbedSpec):
 
     def parse_pair(self, record: Mapping[str, Any], where: str) -> DialogueRow | str:
         """A record as a row, or why it is dropped. Raises `UserError` when it is not a record of HH-RLHF."""
-        texts = [read_text_field(record, name, where) for name in ("chosen", "rejected")]
-        if texts[0] == texts[1]:
+        chosen, rejected = (read_text_field(record, name, where) for name in ("chosen", "rejected"))
+        if chosen == rejected:
             return "chosen and rejected are the same"
-        chosen, rejected = (parse_dialogue(text, where) for text in texts)
-        if chosen[-1].role == "user" or rejected[-1].role == "user":
-            return "a dialogue ends in a human turn"
-        if chosen[:-1] != rejected[:-1]:
-            return "the two prompts differ"
-        turns = join_turns(chosen[:-1])
-        if not turns or turns[-1].role != "user":
-            return "the prompt does not end in a human turn"
-        better, worse = (Completion(dialogue[-1].content) for dialogue in (chosen, rejected))
+        try:
+            turns, better, worse = read_dialogue_pair(chosen, rejected, where)
+        except UselessRecordError as error:
+            return error.reason
         if not (better.text and worse.text):
             return "an answer is empty"
         if self.max_prompt_chars is not None and sum(len(turn.content) for turn in turns) > self.max_prompt_chars:
@@ -138,26 +134,6 @@ class HH(TestbedSpec):
         if part != self.part:
             return None
         return "validation" if place_key(key, "validation") < self.validation else "train"
-
-
-def parse_dialogue(text: str, where: str) -> tuple[Turn, ...]:
-    """The turns of a dialogue. Only a marker at the start of a paragraph begins a turn; "Human:" in running text does not."""
-    head, *pieces = _MARKER.split(text)
-    if head.strip() or not pieces:
-        raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
-    pairs = zip(pieces[::2], pieces[1::2], strict=True)
-    return tuple(Turn("user" if speaker == "Human" else "assistant", content.strip()) for speaker, content in pairs)
-
-
-def join_turns(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Joins two turns of one role in a row, which some records have: chat templates need roles that alternate."""
-    joined: list[Turn] = []
-    for turn in turns:
-        if joined and joined[-1].role == turn.role:
-            joined[-1] = Turn(turn.role, f"{joined[-1].content}\n\n{turn.content}".strip())
-        else:
-            joined.append(turn)
-    return tuple(joined)
 
 
 def _read_folder(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,46 +1,61 @@
-"""Your own data as JSON lines: prompts, answers, preferences, or problems with tests. `formats` lists the fields."""
+"""Your own data: prompts, answers, preferences, or problems with tests, in any file and shape that `preflab.data` reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from preflab.data.files import read_source
+from preflab.data.lines import check_text
+from preflab.data.reading import FileReading, check_names
+from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.compare import OutputComparison
 from preflab.sandbox.judging import Judge, TestedAnswers
+from preflab.sandbox.limits import Limits
 from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.targets import load_function, where_raised
 from preflab.testbeds.base import SPLITS
+from preflab.testbeds.code.known import read_problem
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import DialogueRow, Dialogues
-from preflab.testbeds.formats import parse_record
-from preflab.testbeds.lines import check_text, read_records
-from preflab.testbeds.provenance import make_turn_key, place_split
+from preflab.testbeds.dialogues import Dialogues
+from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
+NO_LIMITS = Limits()
+"""What the recipes of the user's own tests have until the testbed's limits take their place."""
 _SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
-    """`data`: a file. `validation`, `test`: files too, or the shares of `data` that are set apart by first user turn.
+    """`data`: a file, a folder or a hub name. `validation`, `test`: such sources too, or the shares of `data` that are set
+    apart by first user turn. `split`: the one to read of sources that have several, unless they name one (`org/name#test`).
+    `rows`: how many records of each source. `fields`: what a field is called here, and what it is called there.
 
-    A prompt that stands in several files stays in the test file, or else in the validation file. `judge`: `module:function`,
-    called as `function(text, input, output)` for each test of a problem, and true when the answer passes the test; or
-    `sandbox`, which runs answers as Python programs and compares their output by `compare`, or by the problem's own judge where
-    a record has one (`special`: the source of a program). `compare` and the fields of `Sandboxed` are for `sandbox` alone.
+    A prompt that stands in several sources stays in the test split, or else in validation. `part`: what training and
+    validation are drawn from: all, or without the share of first user turns that is kept for an evaluator, or that share alone.
+    `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem, and true when the answer
+    passes the test; or `sandbox`, which runs answers as Python programs and compares their output by `compare`, or by the
+    problem's own judge where a record has one (`special`: the source of a program). `compare` and the fields of `Sandboxed`
+    are for `sandbox` alone.
     """
 
     kind: Literal["jsonl"] = "jsonl"
     data: str
     validation: float | str = Field(default=0.1, union_mode="left_to_right")
     test: float | str = Field(default=0.1, union_mode="left_to_right")
+    split: str = ""
+    rows: Annotated[int, Field(ge=1)] | None = None
+    fields: Annotated[dict[str, str | None], AfterValidator(check_names)] = {}
+    part: Literal["all", "policy", "evaluator"] = "all"
+    evaluator_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     judge: str = ""
     compare: OutputComparison = "lines"
     time_limit_s: Annotated[float, Field(gt=0)] = 10.0
@@ -68,7 +83,9 @@ class Jsonl(Sandboxed):
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
-        rows, notes = _part_splits(self._read_splits())
+        rows, notes = self._read_splits()
+        rows, more = _part_splits(rows)
+        notes += more
         tests = [test for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)]
         if bool(tests) != bool(self.judge):
             raise UserError(
@@ -78,42 +95,71 @@ class Jsonl(Sandboxed):
             )
         if self.judge == _SANDBOX:
             for split in SPLITS:
-                rows[split] = [self._add_recipes(row) for row in rows[split]]
+                rows[split] = [self._complete_recipes(row) for row in rows[split]]
             notes += self.list_caveats()
             judging = self.open_judge()
-        elif any(test.how for test in tests):
+        elif any(isinstance(test.how, Recipe) and test.how.task.special for test in tests):
             raise UserError(f"{self.data}: a program in `special` needs `judge: sandbox`.")
         else:
             judging = nullcontext(FunctionJudge(self.judge, load_function(self.judge, "judge")) if self.judge else None)
         files = [str(name) for name in (self.data, self.validation, self.test) if isinstance(name, str)]
+        part = "train" if self.part == "all" else self.part
         with judging as judge:
-            yield Dialogues("jsonl", rows, part="train", identity={"source": files}, notes=notes, judge=judge)
+            yield Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
 
-    def _add_recipes(self, row: DialogueRow) -> DialogueRow:
-        """Puts a recipe into each test of a problem, in the place of the problem's own judge, which the recipe holds."""
+    def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
+        """Gives each test of the user's own a recipe with the limits and the comparison that are set here."""
         problem = row.prompt
         if not isinstance(problem, Problem):
             return row
+        limits = self.make_limits()
+
+        def complete(tests: tuple[Test, ...]) -> tuple[Test, ...]:
+            recipes = [test.how or Recipe(ProgramTask("stdin")) for test in tests]
+            own = [recipe.task.limits == NO_LIMITS for recipe in recipes]
+            tasks = [recipe.task._replace(limits=limits, compare=self.compare) for recipe in recipes]
+            completed = [recipe._replace(task=task) for recipe, task in zip(recipes, tasks, strict=True)]
+            return tuple(replace(test, how=completed[n]) if own[n] else test for n, test in enumerate(tests))
+
+        public, hidden = complete(problem.public_tests), complete(problem.hidden_tests)
+        problem = replace(problem, public_tests=public, hidden_tests=hidden)
         _check_tests_are_text(problem)
-        task = ProgramTask("stdin", limits=self.make_limits(), compare=self.compare)
+        return replace(row, prompt=problem)
 
-        def add(tests: tuple[Test, ...]) -> tuple[Test, ...]:
-            return tuple(replace(test, how=Recipe(task._replace(special=str(test.how or "")))) for test in tests)
-
-        public, hidden = add(problem.public_tests), add(problem.hidden_tests)
-        return replace(row, prompt=replace(problem, public_tests=public, hidden_tests=hidden))
-
-    def _read_splits(self) -> dict[Split, list[DialogueRow]]:
-        """The rows of each split, by the files and the shares. What falls into a share depends on the first user turn alone."""
+    def _read_splits(self) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
+        """The rows of each split, by the sources and the shares, and what is to be said of how they were read. What falls into
+        a share, and into a part, depends on the first user turn alone."""
         rows: dict[Split, list[DialogueRow]] = {"train": [], "validation": [], "test": []}
+        notes: list[str] = []
         validation, test = (share if isinstance(share, float) else 0.0 for share in (self.validation, self.test))
-        for row in _read_rows(self.data):
+        for row in self._read_rows(self.data, notes):
             rows[place_split(make_turn_key(row.prompt), validation, test)].append(row)
         if isinstance(self.validation, str):
-            rows["validation"] = list(_read_rows(self.validation))
+            rows["validation"] = list(self._read_rows(self.validation, notes))
         if isinstance(self.test, str):
-            rows["test"] = list(_read_rows(self.test))
-        return rows
+            rows["test"] = list(self._read_rows(self.test, notes))
+        for split in ("train", "validation"):
+            rows[split] = [row for row in rows[split] if self._is_in_part(row.prompt)]
+        return rows, list(dict.fromkeys(notes))
+
+    def _is_in_part(self, prompt: Prompt) -> bool:
+        """Whether training and validation may have the prompt."""
+        kept_for_evaluator = place_key(make_turn_key(prompt), "evaluator") < self.evaluator_share
+        return self.part == "all" or kept_for_evaluator == (self.part == "evaluator")
+
+    def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
+        """The rows of a source; adds what is to be said of how they were read to the notes. Raises `UserError` where an id
+        stands for two prompts."""
+        settings = {"time_limit_s": self.time_limit_s, "memory_limit_mb": self.memory_limit_mb}
+        tested = bool(self.judge)
+        reading = FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
+        known: dict[str, Prompt] = {}
+        for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
+            prompt = row.prompt
+            if known.setdefault(prompt.id, prompt) != prompt:
+                raise UserError(f"{where}: the prompt {prompt.id!r} stands further up with other text, tests or level.")
+            yield row
+        notes += reading.write_notes()
 
 
 @dataclass(frozen=True)
@@ -143,27 +189,20 @@ class FunctionJudge(Judge):
 
 
 def _check_tests_are_text(problem: Problem) -> None:
-    for part in (part for test in _all_tests(problem) for part in (test.input, test.output)):
-        if not isinstance(part, str):
-            raise UserError(
-                f"Problem {problem.id!r}: under `judge: sandbox` a test's `input` and `output` are text, standard input and "
-                "what must be printed."
-            )
-        check_text(part, f"A test of the problem {problem.id!r}")
+    """Raises `UserError` where a program that reads standard input would be given something else than text."""
+    for test in _all_tests(problem):
+        for part in (test.input, test.output):
+            if isinstance(part, str):
+                check_text(part, f"A test of the problem {problem.id!r}")
+            elif test.how.task.mode == "stdin":
+                raise UserError(
+                    f"Problem {problem.id!r}: under `judge: sandbox` a test's `input` and `output` are text, standard input "
+                    "and what must be printed."
+                )
 
 
 def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
     return (*prompt.public_tests, *prompt.hidden_tests) if isinstance(prompt, Problem) else ()
-
-
-def _read_rows(name: str) -> Iterable[DialogueRow]:
-    """The rows of a file. Raises `UserError` where an id stands for two prompts."""
-    known: dict[str, Prompt] = {}
-    for where, record in read_records(Path(name).expanduser()):
-        row = parse_record(record, where)
-        if known.setdefault(row.prompt.id, row.prompt) != row.prompt:
-            raise UserError(f"{where}: the prompt {row.prompt.id!r} stands further up with other text, tests or level.")
-        yield row
 
 
 def _part_splits(rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:

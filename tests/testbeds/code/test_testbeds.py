@@ -303,7 +303,7 @@ def test_apps_folders(tmp_path: Path) -> None:
 
 def test_the_hubs_form(tmp_path: Path) -> None:
     """Protects loading from the hub, on a local directory of that form."""
-    from preflab.testbeds.hub import list_hub_splits, load_hub_records
+    from preflab.data.hub import list_hub_splits, load_hub_records
 
     (tmp_path / "train.jsonl").write_text(json.dumps(APPS) + "\n")
     assert list_hub_splits(str(tmp_path)) == ["train"]

@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from preflab.data.hub import fetch_hub_file
+from preflab.data.lines import read_text_field
+from preflab.data.row import make_prompt_id
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
 from preflab.testbeds.code.testbed import SPLIT_NAMES, Code, RawRecord, read_split_file
-from preflab.testbeds.hub import fetch_hub_file
-from preflab.testbeds.lines import read_text_field
-from preflab.types import Test
+from preflab.types import Test, Turn
 
 _OFFICIAL_NAME = "codeparrot/apps"
 _STATEMENT = "QUESTION:\n{}\n{}\n{}\n\nANSWER:\n"
@@ -74,10 +75,11 @@ class APPS(Code):
         """A record of the official form."""
         cases = _parse_json_field(record, "input_output", where) or {}
         inputs, outputs = cases.get("inputs", []), cases.get("outputs", [])
-        function, problem = str(cases.get("fn_name") or ""), str(record["problem_id"])
+        function = str(cases.get("fn_name") or "")
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
+        problem = str(record.get("problem_id", record.get("id", make_prompt_id((Turn("user", text),)))))
         if function and not all(isinstance(case, list) for case in inputs):
             return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
         restore = _restore_integer_keys if function else _join_lines

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from preflab.data.lines import read_text_field
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_checks
 from preflab.testbeds.code.testbed import Code
-from preflab.testbeds.lines import read_text_field
 
 _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 

@@ -8,25 +8,19 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from preflab.data.lines import read_records
+from preflab.data.shapes import SHAPES, recognise
 from preflab.errors import UserError
 from preflab.sandbox import files
 from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Program, open_pool
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.lines import read_records
 from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
 Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
 """Passes verdicts on while it shows their progress; takes the verdicts, a label and their number."""
-_RECORD_FIELDS: Mapping[str, tuple[set[str], ...]] = {
-    "humaneval": ({"canonical_solution", "entry_point", "test"},),
-    "mbpp": ({"test_list", "test_setup_code", "code"},),
-    "leetcode": ({"completion", "entry_point", "query", "test"},),
-    "apps": ({"input_output", "question"}, {"test_list", "starter_code", "description"}),
-    "code_contests": ({"description", "tests"}, {"description", "public_tests"}, {"content", "test"}),
-}
 
 
 def judge_file(problems: Path, programs: Path, out: Path, *, workers: int, backend: str, track: Track) -> Counter[str]:
@@ -67,13 +61,14 @@ def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
 def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.PrepareProgram]:
     """A record's id, and what makes an answer to it the program that is run. The record's fields say which data set it belongs
     to. Raises `UserError` where no data set has such records."""
-    kind = next((kind for kind, forms in _RECORD_FIELDS.items() if any(form <= set(record) for form in forms)), None)
-    if kind is None:
+    shape = recognise({name: value for name, value in record.items() if value is not None})
+    if shape is None or not shape.testbed:
+        known = dict.fromkeys(shape.testbed for shape in SHAPES if shape.testbed)
         raise UserError(
             f"{where}: neither a problem in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
-            f"{', '.join(_RECORD_FIELDS)} (present: {', '.join(record)})."
+            f"{', '.join(known)} (present: {', '.join(record)})."
         )
-    exercise = TESTBEDS.parse({"kind": kind}).read_exercise(record, where)
+    exercise = TESTBEDS.parse({"kind": shape.testbed}).read_exercise(record, where)
 
     def prepare(answer: str) -> tuple[str, ProgramTask]:
         if exercise.unjudged:

@@ -8,20 +8,20 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from preflab.data.lines import read_text_field
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
 from preflab.testbeds.code.exercise import Exercise, make_code_tests
 from preflab.testbeds.code.testbed import Code
-from preflab.testbeds.lines import read_text_field
 from preflab.types import Split
 
 _STATEMENT = "You are an expert Python programmer, and here is your task: {} Your code should pass these tests:\n\n{}"
 
 
 class MBPP(Code):
-    """`data`: `mbpp.jsonl[.gz]`, its folder, or the hub's name. The statement shows every assertion, as the official one
-    does, and the same assertions decide; with `public_first` it shows the public ones alone."""
+    """`data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, its folder, or the hub's name. The statement shows every assertion,
+    as the official one does, and the same assertions decide; with `public_first` it shows the public ones alone."""
 
     kind: Literal["mbpp"] = "mbpp"
     data: str = "google-research-datasets/mbpp"
@@ -30,8 +30,10 @@ class MBPP(Code):
         number = record.get("task_id")
         if not isinstance(number, int):
             raise UserError(f"{where}: `task_id` must be a number.")
+        text = read_text_field(record, "text" if "text" in record else "prompt", where)
         tests = [str(test) for test in [*record["test_list"], *record.get("challenge_test_list", [])]]
-        setup, code = (read_text_field(record, field, where) for field in ("test_setup_code", "code"))
+        code = read_text_field(record, "code", where)
+        setup = "\n".join([*record.get("test_imports", ()), str(record.get("test_setup_code", ""))]).strip()
         imports, classes = _read_prelude(code)
         names = _find_unknown_names([setup, *tests], imports)
         nodes = tuple(name for name in names if name in classes)
@@ -42,7 +44,7 @@ class MBPP(Code):
         recipe = Recipe(task, function=next(iter(functions)))
         asserted = [f"{setup}\n{test}" if setup.strip() else test for test in tests]
         public = tests[: self.public_first or len(record["test_list"])]
-        statement = _STATEMENT.format(read_text_field(record, "text", where), "\n".join(public))
+        statement = _STATEMENT.format(text, "\n".join(public))
         tests, split = make_code_tests(asserted, recipe), _official_split(number)
         return Exercise(f"mbpp/{number}", statement, recipe, hidden=tests, right=(code,), split=split)
 

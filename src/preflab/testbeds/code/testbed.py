@@ -13,20 +13,23 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from preflab.data.files import read_file
+from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records
+from preflab.data.lines import check_text, require_records
+from preflab.data.row import DialogueRow
 from preflab.errors import UserError
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
 from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
-from preflab.testbeds.dialogues import DialogueRow, Dialogues
-from preflab.testbeds.hub import check_on_hub, list_hub_splits, load_hub_records
-from preflab.testbeds.lines import check_text, read_records
+from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import place_key, place_split
 from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split that the name of a record's file states, the place of the record (file and line), and the record."""
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 
 class Code(Sandboxed):
@@ -103,9 +106,9 @@ class Code(Sandboxed):
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
         """The records of every file of JSON lines in a folder."""
-        files = sorted(file for file in path.iterdir() if file.name.endswith((".jsonl", ".jsonl.gz")))
+        files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
         if not files:
-            raise UserError(f"{path} holds no file of JSON lines (.jsonl, .jsonl.gz).")
+            raise UserError(f"{path} holds no file of records ({', '.join(_SUFFIXES)}).")
         for file in files:
             yield from read_split_file(file)
 
@@ -186,7 +189,7 @@ def read_split_file(path: Path) -> Iterator[RawRecord]:
     """The records of a file, with the split that a word of its name states: `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
     names: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
     split: Split | None = names[0] if len(set(names)) == 1 else None
-    for where, record in read_records(path):
+    for where, record in require_records(read_file(path)):
         yield split, where, record
 
 

@@ -60,3 +60,15 @@ def check_on_hub(name: str) -> None:
             f"There is no folder {name}, and the hub gives no data set of that name: {first_line(error)}. Check name "
             "and network. If it was fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name their folder."
         ) from error
+
+
+def load_saved_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of a data set that `datasets` saved in a folder. Raises `UserError` when it does not load."""
+    import datasets
+
+    try:
+        rows: Any = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        raise UserError(f"{folder} does not load: {first_line(error)}") from error
+    for number, record in enumerate(rows, start=1):
+        yield f"{folder}:{number}", dict(record)

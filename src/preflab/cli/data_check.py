@@ -1,0 +1,130 @@
+"""`preflab data check`: how your own data are read, what they hold, and what is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.cli.command import CliCommand
+from preflab.errors import UserError
+
+if TYPE_CHECKING:
+    from preflab.data.reading import FileReading
+    from preflab.data.source_check import SourceCheck
+    from preflab.models.lm import LanguageModel
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources", metavar="FILE|NAME", nargs="+", help="a file (JSON lines, JSON, CSV, Parquet), a folder, a hub name"
+    )
+    parser.add_argument("--split", metavar="NAME", default="", help="the split of a folder or hub name (default: all)")
+    parser.add_argument("--rows", metavar="N", type=int, help="read the first N records (default: all)")
+    parser.add_argument(
+        "--fields", metavar="HERE=THERE", nargs="+", default=[], help="your names of fields, e.g. prompt=question"
+    )
+    parser.add_argument("--model", metavar="NAME|DIR", help="measure in the tokens of this model, and show them")
+    parser.add_argument("--fix", metavar="OUT", type=Path, help="write the records without a fault to this new file")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Returns 2 where no record is of use."""
+    from preflab.cli.data_text import print_checks, print_dropped
+    from preflab.data.files import read_source
+    from preflab.data.fix import write_clean
+    from preflab.data.source_check import CHARACTERS, check_source, find_leaks
+
+    if options.rows is not None and options.rows < 1:
+        raise UserError(f"--rows must be 1 or more, not {options.rows}.")
+    fields = _parse_fields(options.fields)
+    sources = [place for name in options.sources for place in _list_places(name, options.split)]
+    if options.fix is not None and len(sources) > 1:
+        raise UserError("--fix takes one source. Name one of them with `--split`: " + ", ".join(sources) + ".")
+    model = None if options.model is None else _load_model(options.model)
+    measure = CHARACTERS if model is None else _measure_in_tokens(model)
+    checks = [check_source(name, read_source(name, rows=options.rows), _read(fields), measure) for name in sources]
+    leaks = find_leaks(checks)
+    record: dict[str, Any] = {"sources": [check.model_dump(mode="json") for check in checks], "leaks": leaks}
+    if not options.json:
+        print_checks(checks, leaks, model)
+    if options.fix is not None:
+        lines = read_source(sources[0], rows=options.rows)
+        written, dropped = write_clean(options.fix, lines, _read(fields), checks[0].contradicted)
+        record["fix"] = {"out": str(options.fix), "written": written, "dropped": [row._asdict() for row in dropped]}
+        if not options.json:
+            print_dropped(options.fix, written, dropped)
+    if options.json:
+        print(json.dumps(record, indent=1, ensure_ascii=False))
+    return _report_useless(checks)
+
+
+def _report_useless(checks: list[SourceCheck]) -> int:
+    from preflab.text import visible
+
+    useless = [check for check in checks if not check.flawless]
+    for check in useless:
+        reason = check.first_broken or ", ".join(check.faults) or "it holds no record"
+        print(visible(f"{check.source}: no record is of use: {reason}"), file=sys.stderr)
+    return 2 if useless else 0
+
+
+def _list_places(name: str, split: str) -> list[str]:
+    """A source as `NAME`, or as `NAME#SPLIT` for each of its splits, or for the one that is wanted."""
+    from preflab.data.files import choose_split, list_splits, part_split
+    from preflab.testbeds import TESTBEDS
+
+    name, split = part_split(name, split)
+    if not Path(name).exists() and name in TESTBEDS.names():
+        raise UserError(f"{name} is a testbed: `preflab data show {name}` prints what it holds.")
+    splits = list_splits(name)
+    if split or len(splits) == 1:
+        splits = [choose_split(name, splits, split)]
+    return [f"{name}#{each}" if each else name for each in splits]
+
+
+def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
+    from preflab.data.reading import check_names
+
+    fields: dict[str, str | None] = {}
+    for pair in pairs:
+        here, mark, there = pair.partition("=")
+        if not mark:
+            raise UserError(f"--fields takes HERE=THERE, such as prompt=question, and not {pair!r}.")
+        fields[here] = there or None
+    check_names(fields)
+    return fields
+
+
+def _read(fields: dict[str, str | None]) -> FileReading:
+    from preflab.data.reading import FileReading
+    from preflab.testbeds.code.known import read_problem
+
+    return FileReading(fields, partial(read_problem, {}, True), tested=True)
+
+
+def _load_model(name: str) -> LanguageModel:
+    from preflab.models.load import load_model
+    from preflab.models.spec import ModelSpec
+
+    return load_model(ModelSpec(name=name), seed=0)
+
+
+def _measure_in_tokens(model: LanguageModel) -> Any:
+    from preflab.data.source_check import LengthMeasure
+
+    return LengthMeasure(
+        "tokens",
+        lambda prompt: len(model.encode_prompt(prompt)),
+        lambda answer: len(model.encode_completion(answer)),
+        model.context,
+    )
+
+
+DATA_CHECK_COMMAND = CliCommand(
+    "data check", "check your own data: how they are read, what they hold, what is wrong", _add_options, _run
+)

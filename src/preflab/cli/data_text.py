@@ -1,0 +1,108 @@
+"""Prints what `preflab data check` found, for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preflab.data.fix import Dropped
+from preflab.data.row import DialogueRow
+from preflab.data.source_check import Lengths, SourceCheck
+from preflab.text import counted, one_line, visible
+
+if TYPE_CHECKING:
+    from preflab.models.lm import LanguageModel
+
+_BAR = 30
+_SHOWN = 600
+_DROPPED_SHOWN = 20
+
+
+def print_checks(
+    checks: Sequence[SourceCheck], leaks: Sequence[tuple[str, str, int]], model: LanguageModel | None
+) -> None:
+    for check in checks:
+        print("\n".join(describe_check(check, model)))
+    for one, other, count in leaks:
+        print(visible(f"leak: {counted(count, 'prompt')} of {one} also in {other}"))
+
+
+def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]:
+    """A check in lines."""
+    lines = [
+        f"{check.source}: {counted(check.records, 'record')}, {check.usable:,} usable, {check.flawless:,} without a fault"
+    ]
+    lines += [f"  shape: {_join_counts(check.shapes) or 'none is recognised'}"]
+    lines += [f"  holds: {_join_counts(check.kinds)}"]
+    lines += [f"  turns of a prompt: {', '.join(f'{turns}: {count:,}' for turns, count in check.turns.items())}"]
+    for name, lengths in (("prompts", check.prompt_lengths), ("answers", check.answer_lengths)):
+        lines += _draw_lengths(name, check.unit, lengths)
+    if check.truncated is not None:
+        lines.append(f"  longer than the model's context: {check.truncated:.1%}")
+    if check.longer_wins is not None:
+        lines.append(
+            f"  length: the longer answer is chosen in {check.longer_wins:.1%}; a rule that looks at the length alone is right "
+            f"in {check.length_only_accuracy:.1%}"
+        )
+    if check.broken.count:
+        lines.append(f"  broken: {check.broken.count:,}, the first: {check.first_broken}")
+    lines += [f"  {fault.count:,} × {name} ({', '.join(fault.first)})" for name, fault in check.faults.items()]
+    lines += [f"  note: {note}" for note in check.notes]
+    if check.first is not None:
+        lines += ["  the first record:", *_show_fields(check.first.record), "  is read as:"]
+        lines += _show_row(check.first.rows[0], model)
+    return [visible(line) for line in lines]
+
+
+def print_dropped(out: Path, written: int, dropped: Sequence[Dropped]) -> None:
+    print(visible(f"{out}: {counted(written, 'record')} written, {len(dropped):,} dropped"))
+    for row in dropped[:_DROPPED_SHOWN]:
+        print(visible(f"  {row.where}: {row.reason.removeprefix(row.where).lstrip(': ')}"))
+    if len(dropped) > _DROPPED_SHOWN:
+        print(f"  and {len(dropped) - _DROPPED_SHOWN:,} more (all with --json)")
+
+
+def _join_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _draw_lengths(name: str, unit: str, lengths: Lengths | None) -> list[str]:
+    """A line of figures and a bar for each bin."""
+    if lengths is None:
+        return []
+    most = max(lengths.histogram.values())
+    bars = [
+        f"    {f'< {bound:,}':>11} {'█' * max(1, round(_BAR * count / most))} {count:,}"
+        for bound, count in lengths.histogram.items()
+    ]
+    return [f"  {name} in {unit}: median {lengths.median:,}, 90% {lengths.p90:,}, longest {lengths.largest:,}", *bars]
+
+
+def _show_fields(record: Mapping[str, object]) -> list[str]:
+    return [
+        f"    {name}: {one_line(json.dumps(value, ensure_ascii=False, default=str))[:120]}"
+        for name, value in record.items()
+    ]
+
+
+def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
+    """A row as a method gets it; in the model's own tokens, special ones included, where there is one."""
+    good, bad = (
+        ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
+    )
+    answers = [(name, answer) for name, answer in ((good, row.answer), (bad, row.rejected)) if answer is not None]
+    if model is None:
+        turns = [f"    {turn.role}: {_shorten(turn.content)}" for turn in row.prompt.turns]
+        return [*turns, *(f"    {name}: {_shorten(answer.text)}" for name, answer in answers)]
+    texts = [("prompt", model.encode_prompt(row.prompt))]
+    texts += [(name, model.encode_completion(answer)) for name, answer in answers]
+    return [
+        f"    {name}: {_shorten(json.dumps(model.tokenizer.decode(ids), ensure_ascii=False))}" for name, ids in texts
+    ]
+
+
+def _shorten(text: str) -> str:
+    text = one_line(text)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 40]} … ({len(text):,} characters)"

@@ -1,0 +1,118 @@
+"""Where records lie: a file (JSON lines, JSON, CSV, Parquet, gzipped or not), a folder, a data set on the hub.
+
+A folder is one that `datasets` saved, or holds files, whose names without numbers of shards are its splits. `NAME#SPLIT`
+names one split of a folder or of a data set on the hub.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, load_saved_records
+from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
+from preflab.data.tables import read_csv, read_json_file, read_parquet
+from preflab.errors import UserError, nearest
+
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_PARQUET = b"PAR1"
+_OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
+"""How a JSON list of objects begins, and no line of JSON lines does."""
+
+
+def read_source(name: str, *, split: str = "", rows: int | None = None) -> Iterator[ReadLine]:
+    """The first `rows` records of a source (None: all), each with its place, or with the error that says why it is none.
+
+    `split`: the one to read where there are several; without it `train`, or the only one. Raises `UserError` where there is
+    no such source or split.
+    """
+    name, split = part_split(name, split)
+    path = Path(name).expanduser()
+    if path.is_dir() or (not path.exists() and _is_hub_name(name)):
+        splits = list_splits(name)
+        lines = _read_split(name, choose_split(name, splits, split))
+    else:
+        choose_split(name, [""], split)
+        lines = read_file(path)
+    return islice(lines, rows)
+
+
+def part_split(name: str, split: str = "") -> tuple[str, str]:
+    """A source and its split, from `NAME#SPLIT` and the split that is meant where the name says none."""
+    place, mark, own = name.rpartition("#")
+    return (place, own) if mark and not Path(name).expanduser().exists() else (name, split)
+
+
+def list_splits(name: str) -> list[str]:
+    """The splits of a folder or of a data set on the hub; [""] for a file, which has none."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if (path / "dataset_dict.json").is_file():
+            return sorted(child.name for child in path.iterdir() if (child / "dataset_info.json").is_file())
+        return ["train"] if (path / "dataset_info.json").is_file() else sorted(_group_files(path))
+    if path.exists() or not _is_hub_name(name):
+        return [""]
+    check_on_hub(name)
+    return list_hub_splits(name)
+
+
+def choose_split(name: str, splits: list[str], wanted: str) -> str:
+    """The split that is wanted, or else `train` or the only one. Raises `UserError` where that is none."""
+    if wanted and splits == [""]:
+        raise UserError(f"{name} is a file and has no splits: leave out {wanted!r}.")
+    if wanted and wanted not in splits:
+        raise UserError(f"{name} has no split {wanted!r}.{nearest(wanted, splits)}")
+    if not wanted and len(splits) > 1 and "train" not in splits:
+        raise UserError(f"{name} has several splits: name one with `split`. Known: {', '.join(splits)}.")
+    return wanted or ("train" if "train" in splits else splits[0])
+
+
+def read_file(path: Path) -> Iterator[ReadLine]:
+    """The records of a file, whose first bytes, or else its name, say what it is."""
+    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
+    try:
+        with open_plain(path) as file:
+            head = file.peek(4096)
+            if head[:4] == _PARQUET:
+                yield from read_parquet(file, path)
+            elif kind in (".csv", ".tsv"):
+                yield from read_csv(file, path, "\t" if kind == ".tsv" else ",")
+            elif kind == ".json" or _OBJECTS.match(head):
+                yield from read_json_file(file, path)
+            else:
+                yield from parse_lines(file, path)
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except READ_ERRORS as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+
+
+def _read_split(name: str, split: str) -> Iterator[ReadLine]:
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        yield from ((where, dict(record)) for where, record in load_hub_records(name, None, split))
+    elif (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        yield from load_saved_records(path / split if (path / "dataset_dict.json").is_file() else path)
+    else:
+        for file in _group_files(path)[split]:
+            yield from read_file(file)
+
+
+def _group_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of a folder by split: what their names say before the numbers of their shards."""
+    groups: dict[str, list[Path]] = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        plain = Path(file.name.removesuffix(".gz"))
+        if plain.suffix in _SUFFIXES and not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            groups.setdefault(_SHARD.sub("", plain.stem), []).append(file)
+    if not groups:
+        raise UserError(f"{folder} holds no file of records ({', '.join(_SUFFIXES)}, gzipped or not).")
+    return groups
+
+
+def _is_hub_name(name: str) -> bool:
+    return _HUB_NAME.fullmatch(name) is not None and not name.removesuffix(".gz").endswith(_SUFFIXES)

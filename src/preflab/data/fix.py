@@ -1,0 +1,61 @@
+"""Writes the flawless records of a source to a new file, and says what it left out and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from preflab.data.faults import FaultFinder
+from preflab.data.lines import ReadLine
+from preflab.data.reading import FileReading, ReadRecord
+from preflab.errors import UserError
+
+
+class Dropped(NamedTuple):
+    """A record that was left out, by its place, and why."""
+
+    where: str
+    reason: str
+
+
+def write_clean(
+    out: Path, lines: Iterable[ReadLine], reading: FileReading, contradicted: frozenset[int]
+) -> tuple[int, list[Dropped]]:
+    """Writes every record that has a row without a fault, one JSON object a line, fields under the names that preflab reads.
+
+    `contradicted`: what `check_source` found of these lines. Returns how many were written, and what was left out. Raises
+    `UserError` where the file cannot be written or is there already.
+    """
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            return _write_records(file, lines, reading, FaultFinder(contradicted))
+    except FileExistsError as error:
+        raise UserError(f"{out} exists: name a new file.") from error
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+
+
+def _write_records(
+    file: TextIO, lines: Iterable[ReadLine], reading: FileReading, finder: FaultFinder
+) -> tuple[int, list[Dropped]]:
+    written, dropped = 0, list[Dropped]()
+    for read in reading.read_all(lines):
+        reason = explain_drop(read, finder)
+        if reason:
+            dropped.append(Dropped(read.where, reason))
+        else:
+            file.write(json.dumps(dict(read.record), ensure_ascii=False, default=str) + "\n")
+            written += 1
+    return written, dropped
+
+
+def explain_drop(read: ReadRecord, finder: FaultFinder) -> str:
+    """Why a record is left out; empty where one of its rows has no fault."""
+    if read.error is not None:
+        return str(read.error)
+    faults = [finder.find(row) for row in read.rows]
+    if not faults:
+        return "it holds no row"
+    return "" if not all(faults) else ", ".join(dict.fromkeys(fault for of_row in faults for fault in of_row))

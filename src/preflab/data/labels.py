@@ -1,0 +1,57 @@
+"""FileLabels of single answers, good or bad, in every spelling whose meaning is clear; any other is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from preflab.errors import UserError
+
+_GOOD_WORDS = (
+    "true t yes y good 1 +1 positive pos desirable desired up thumbs-up thumbsup like liked upvote accept accepted "
+    "chosen preferred correct right win helpful 👍"
+)
+_BAD_WORDS = (
+    "false f no n bad 0 -1 negative neg undesirable undesired down thumbs-down thumbsdown dislike disliked downvote reject "
+    "rejected wrong incorrect lose unhelpful 👎"
+)
+_GOOD, _BAD = frozenset(_GOOD_WORDS.split()), frozenset(_BAD_WORDS.split())
+_NUMBERS_OF_BAD = ("0", "-1")
+
+
+class FileLabels:
+    """The labels of one file, which are read together: 0 is bad beside 1, and nobody knows what it is beside 1 and -1."""
+
+    def __init__(self) -> None:
+        self._number_of_bad = ""
+
+    def read(self, value: Any, where: str) -> bool:
+        """Whether the label says that the answer is good. Raises `LabelError` where that is not clear."""
+        text = _spell(value)
+        if text in _GOOD:
+            return True
+        if text not in _BAD:
+            raise LabelError(
+                f"{where}: the label {json.dumps(value, default=str, ensure_ascii=False)[:60]} says neither good nor bad. "
+                "Write true or false; or leave the field unread: `fields: {label: null}`."
+            )
+        if text in _NUMBERS_OF_BAD:
+            if self._number_of_bad not in ("", text):
+                raise LabelError(
+                    f"{where}: the label {text} stands beside {self._number_of_bad} further up: it is not clear which means "
+                    "bad. Write true or false."
+                )
+            self._number_of_bad = text
+        return False
+
+
+class LabelError(UserError):
+    """FileLabels that could mean one thing or its opposite: the whole file is refused."""
+
+
+def _spell(value: Any) -> str:
+    """A label in small letters, whole numbers without their point."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip().casefold().replace("_", "-").replace("thumbs ", "thumbs-")
+    return text.removesuffix(".0") if text.lstrip("+-").removesuffix(".0").isdigit() else text

@@ -1,0 +1,52 @@
+"""Reads the pairs and rankings of a saved stage, as preflab itself writes them (`types.from_preference`, `from_ranking`)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from preflab.data.labels import FileLabels
+from preflab.data.lines import check_text
+from preflab.data.prompts import read_number, read_probability, require_finite
+from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.turns import read_turns, require_question
+from preflab.errors import UserError
+from preflab.types import Completion, Prompt, Ranking, best_and_worst
+
+
+def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """A pair, its turns as `[role, text]` and its answers as `[text, truncated]`."""
+    chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
+    margin, probability = read_number(record, "margin", where), read_probability(record, where)
+    return [DialogueRow(_read_prompt(record, where), chosen, rejected, margin, probability)]
+
+
+def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """A ranking, in the order in which it was written."""
+    texts, numbers = record["completions"], record["scores"]
+    if not (isinstance(texts, list) and isinstance(numbers, list)) or len(texts) != len(numbers) or not texts:
+        raise UserError(f"{where}: `completions` and `scores` must be two lists of one length.")
+    answers = tuple(_read_answer(text, f"{where}: `completions`") for text in cast(list[Any], texts))
+    scores = tuple(require_finite(number, f"{where}: `scores`") for number in cast(list[Any], numbers))
+    pair = best_and_worst(Ranking(_read_prompt(record, where), answers, scores))
+    apart = pair.rejected if pair.margin else None
+    return [DialogueRow(pair.prompt, pair.chosen, apart, pair.margin, None, tuple(zip(answers, scores, strict=True)))]
+
+
+def _read_prompt(record: DataRecord, where: str) -> Prompt:
+    place = f"{where}: `turns`"
+    listed = cast(list[Any], record["turns"]) if isinstance(record["turns"], list) else []
+    pairs = [_read_two(pair, place) for pair in listed]
+    turns = read_turns([{"role": role, "content": content} for role, content in pairs], "user", place)
+    name, level = (check_text(record.get(field, ""), f"{where}: `{field}`") for field in ("id", "level"))
+    return Prompt(name, require_question(turns, where), level)
+
+
+def _read_answer(value: Any, where: str) -> Completion:
+    text, truncated = _read_two(value, where)
+    return Completion(check_text(text, where), bool(truncated))
+
+
+def _read_two(value: Any, where: str) -> tuple[Any, Any]:
+    if not isinstance(value, list) or len(cast(list[Any], value)) != 2:
+        raise UserError(f"{where} is not as preflab writes it.")
+    return value[0], value[1]

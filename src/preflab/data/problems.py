@@ -1,0 +1,128 @@
+"""The tests of your own problems, in every form that they are written in, as `Test`s that function judges and the sandbox take.
+
+| a field of tests                                        | its tests                                             |
+|---------------------------------------------------------|-------------------------------------------------------|
+| `[{"input": ..., "output": ...}, ...]`                   | what goes in, and what must come out                  |
+| `[[input, output], ...]`                                 | the same                                              |
+| `{"inputs": [...], "outputs": [...]}`, perhaps `fn_name` | the same; with a name, arguments of that function     |
+| `["assert f(1) == 2", ...]`, or one such text            | pieces of Python, which raise unless the test is passed |
+
+Each of them may also be text that holds it as JSON.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from preflab.data.lines import check_text
+from preflab.data.row import DataRecord
+from preflab.errors import UserError
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.types import Test
+
+PUBLIC_FIELDS = ("public_tests", "public_test_cases")
+HIDDEN_FIELDS = ("tests", "test_cases", "test_list", "input_output", "hidden_tests", "private_test_cases")
+_SETUP_FIELDS = ("test_imports", "test_setup_code")
+"""Of tests that are code: what runs before them."""
+_INPUTS = ("input", "inputs", "stdin")
+_OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
+
+
+def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[Test, ...]:
+    """The tests of the first of the fields that is there; none where none is. Raises `UserError` where they are none."""
+    field = next((name for name in fields if record.get(name) not in (None, "", [])), None)
+    if field is None:
+        return ()
+    value = _parse_json(record[field])
+    place = f"{where}: `{field}`"
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list) and value and all(isinstance(test, str) for test in value):
+        return _make_code_tests(cast(list[str], value), record, place)
+    special = record.get("special")
+    how = None if special is None else Recipe(ProgramTask("stdin", special=check_text(special, f"{where}: `special`")))
+    if isinstance(value, dict):
+        name = str(value.get("fn_name") or record.get("fn_name") or "")
+        how = Recipe(ProgramTask("call", entry_point=name), function=name) if name else how
+        pairs = _read_columns(cast(dict[str, Any], value), place)
+    else:
+        tests = cast(list[Any], value) if isinstance(value, list) else [value]
+        pairs = [_read_pair(test, f"{place}[{number}]") for number, test in enumerate(tests)]
+    return tuple(Test(case, output, how) for case, output in pairs)
+
+
+def _read_pair(test: Any, where: str) -> tuple[Any, Any]:
+    if isinstance(test, list) and len(cast(list[Any], test)) == 2:
+        return test[0], test[1]
+    fields = cast(Mapping[str, Any], test) if isinstance(test, dict) else {}
+    names = [next((name for name in known if name in fields), None) for known in (_INPUTS, _OUTPUTS)]
+    if None in names:
+        raise UserError(f'{where} must be {{"input": ..., "output": ...}}, not {json.dumps(test, default=str)[:60]}.')
+    return fields[str(names[0])], fields[str(names[1])]
+
+
+def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any]]:
+    """The tests of a mapping that holds one list of inputs and one of outputs."""
+    inputs, outputs = _read_pair(columns, where)
+    if not isinstance(inputs, list):
+        return [(inputs, outputs)]
+    if not isinstance(outputs, list) or len(cast(list[Any], inputs)) != len(cast(list[Any], outputs)):
+        raise UserError(f"{where}: inputs and outputs must be two lists of one length.")
+    return list(zip(cast(list[Any], inputs), cast(list[Any], outputs), strict=True))
+
+
+def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
+    """Tests that are code, which calls the function that `entry_point` names, or that it calls without defining it."""
+    parts = [_list_texts(record.get(field), f"{where} beside `{field}`") for field in _SETUP_FIELDS]
+    setup = "\n".join(text for texts in parts for text in texts)
+    try:
+        trees = [ast.parse(source) for source in (setup, *sources)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{where} holds text that is neither JSON nor Python: {error}.") from error
+    name = check_text(record.get("entry_point", ""), f"{where} beside `entry_point`")
+    functions = (name,) if name else find_tested_functions(trees)
+    if not functions:
+        raise UserError(f"{where}: no test calls a function.")
+    prelude = f"{setup}\n"
+    recipe = Recipe(
+        ProgramTask("check", prelude=prelude, functions={name: name for name in functions}), function=functions[0]
+    )
+    return tuple(Test(source, None, recipe) for source in sources)
+
+
+def _list_texts(value: Any, where: str) -> list[str]:
+    """A text, or a list of them, that may be absent."""
+    texts = cast(list[Any], value) if isinstance(value, list) else [value or ""]
+    return [check_text(text, where) for text in texts]
+
+
+def find_tested_functions(trees: Sequence[ast.AST]) -> tuple[str, ...]:
+    """The functions that tests call and that neither they nor Python define. Where there are none, Python's own name is the
+    program's too (`assert sum(1, 2) == 3`): then it is what the tests call first."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    made |= {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    called = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    called = [name for name in dict.fromkeys(called) if name not in made]
+    return tuple(name for name in called if name not in dir(builtins)) or tuple(called[:1])
+
+
+def _parse_json(value: Any) -> Any:
+    """Text that holds a JSON list or object as what it holds."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

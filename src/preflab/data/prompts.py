@@ -1,0 +1,175 @@
+"""The prompt of a record, wherever it stands in it, and what a record says beside its texts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, cast
+
+from preflab.data.lines import check_text
+from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
+from preflab.data.row import DataRecord, UselessRecordError, make_prompt_id
+from preflab.data.turns import (
+    Turns,
+    is_dialogue,
+    join_turns,
+    parse_dialogue,
+    read_exchanges,
+    read_prompt_turns,
+    read_turns,
+    require_question,
+)
+from preflab.errors import UserError
+from preflab.types import Problem, Prompt, Turn
+
+QUESTION_FIELDS = ("prompt", "question", "query", "instruction", "problem", "input", "inputs")
+"""What asks, by falling rank."""
+DIALOGUE_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "context_messages")
+_SYSTEM_FIELDS = ("system", "system_prompt")
+_MORE_FIELDS = ("input", "context")
+"""What an instruction may work on (Alpaca, Dolly)."""
+_SCORE_FIELDS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+)
+_STATED = (
+    "id",
+    "level",
+    "special",
+    "margin",
+    "probability",
+    "test_imports",
+    "test_setup_code",
+    "fn_name",
+    "entry_point",
+)
+COMMON_FIELDS = frozenset(
+    (
+        *_STATED,
+        *_SYSTEM_FIELDS,
+        "history",
+        *PUBLIC_FIELDS,
+        *HIDDEN_FIELDS,
+        *(name for pair in _SCORE_FIELDS for name in pair),
+    )
+)
+"""FieldNames that are read beside any shape's own."""
+
+
+def find_field(record: DataRecord, fields: Iterable[str]) -> str | None:
+    """The first of the fields that the record has."""
+    return next((name for name in fields if name in record), None)
+
+
+def read_question(record: DataRecord, where: str) -> Turns:
+    """The turns that the record's answers answer, as they stand apart from the answers. Raises `UserError` where none do."""
+    field = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS))
+    if field is None and isinstance(
+        record.get("context"), list
+    ):  # HelpSteer3; Dolly's `context` is text beside an instruction
+        field = "context"
+    if field is None and isinstance(record.get("history"), str):  # SHP
+        field = "history"
+    if field is None:
+        raise UserError(explain_unknown(record, where))
+    place = f"{where}: `{field}`"
+    if field in DIALOGUE_FIELDS or field == "context":
+        turns = read_turns(record[field], "user", place)
+        return _surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
+    value = record[field]
+    if isinstance(value, dict) and "messages" in value:  # OpenAI's preference format
+        value = cast(DataRecord, value)["messages"]
+    turns = read_prompt_turns(value, place)
+    more = find_field(record, _MORE_FIELDS) if field == "instruction" else None
+    if more is not None and (text := check_text(record[more], f"{where}: `{more}`")):
+        turns = (*turns[:-1], Turn("user", f"{turns[-1].content}\n\n{text}"))
+    return _surround(record, turns, where)
+
+
+def read_whole(record: DataRecord, field: str, where: str) -> Turns:
+    """A whole dialogue, its last answer included."""
+    value, place = record[field], f"{where}: `{field}`"
+    turns = join_turns(parse_dialogue(value, place)) if is_dialogue(value) else read_turns(value, "user", place)
+    return _surround(record, turns, where)
+
+
+def _surround(record: DataRecord, turns: Turns, where: str) -> Turns:
+    """The turns behind what the record holds apart: a system's words, and earlier exchanges."""
+    if isinstance(record.get("history"), list):
+        turns = (*read_exchanges(record["history"], f"{where}: `history`"), *turns)
+    system = find_field(record, _SYSTEM_FIELDS)
+    if (
+        system is not None
+        and turns[0].role != "system"
+        and (text := check_text(record[system], f"{where}: `{system}`"))
+    ):
+        turns = (Turn("system", text), *turns)
+    return turns
+
+
+def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
+    """The prompt of a record, a problem where there are tests."""
+    turns = require_question(turns, where)
+    name = str(record["id"]) if "id" in record else make_prompt_id(turns)
+    level = check_text(record.get("level", ""), f"{where}: `level`")
+    public, hidden = (read_tests(record, fields, where) for fields in (PUBLIC_FIELDS, HIDDEN_FIELDS))
+    return Problem(name, turns, level, public, hidden) if public or hidden else Prompt(name, turns, level)
+
+
+def read_margin(record: DataRecord, where: str) -> float | None:
+    """By how much the chosen answer is better, where the record states that or scores both answers."""
+    margin = read_number(record, "margin", where)
+    if margin is not None and margin < 0:
+        raise UserError(f"{where}: `margin` says by how much the chosen answer is better: at least 0, not {margin:g}.")
+    if margin is not None:
+        return margin
+    for pair in _SCORE_FIELDS:
+        high, low = (read_number(record, field, where) for field in pair)
+        if high is not None and low is not None:
+            if high < low:
+                raise UselessRecordError(
+                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}, which contradicts the pair's order.",
+                    "its scores contradict the order of its answers",
+                )
+            return high - low
+    return None
+
+
+def read_probability(record: DataRecord, where: str) -> float | None:
+    """How surely the chosen answer is better, where the record states that."""
+    probability = read_number(record, "probability", where)
+    if probability is not None and not 0 <= probability <= 1:
+        raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
+    return probability
+
+
+def read_number(record: DataRecord, field: str, where: str) -> float | None:
+    """A number that may be absent."""
+    return None if field not in record else require_finite(record[field], f"{where}: `{field}`")
+
+
+def require_finite(value: Any, where: str) -> float:
+    """A number, or text that is one, as CSV has it."""
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{where} must be a finite number, not {json.dumps(value, default=str)[:40]}.")
+    return number
+
+
+def explain_unknown(record: DataRecord, where: str) -> str:
+    """Why a record has no shape that is known."""
+    for present, absent in (("chosen", "rejected"), ("rejected", "chosen")):
+        if present in record and absent not in record:
+            return f"{where}: `{present}` without `{absent}`; a preference needs both."
+    if "chosen" in record:
+        return f"{where}: `prompt` is missing; without it `chosen` and `rejected` must be lists of messages."
+    return (
+        f"{where}: neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}). Name the fields that hold "
+        "them: `fields: {prompt: ..., completion: ...}`."
+    )

@@ -1,0 +1,49 @@
+"""What a record becomes: a prompt with its answers. And a record that is well formed, but of no use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from preflab.errors import UserError
+from preflab.types import Completion, Prompt, Turn
+
+DataRecord = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueRow:
+    """One record of the data. `answer` is the one to imitate; with `rejected` it is a preference, of which `margin` and
+    `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst. `rated`: the
+    row has one answer, which was labelled: `answer` where it is desirable, `rejected` where it is not."""
+
+    prompt: Prompt
+    answer: Completion | None = None
+    rejected: Completion | None = None
+    margin: float | None = None
+    probability: float | None = None
+    ranked: tuple[tuple[Completion, float], ...] = ()
+    rated: bool = False
+
+
+class UselessRecordError(UserError):
+    """A record that can be read but teaches nothing as it is. `reason`: why, in words that suit every such record."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+PROMPTS_DIFFER = "the two prompts differ"
+USER_LAST = "a dialogue ends in a human turn"
+NOT_ASKED = "the prompt does not end in a human turn"
+NO_TEXT = "a turn holds something else than text"
+
+
+def make_prompt_id(turns: Sequence[Turn]) -> str:
+    """An id that depends on the dialogue's content alone: it is the same wherever and whenever the dialogue is loaded."""
+    content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,0 +1,230 @@
+"""The one table of shapes: which fields make a record what it is, and how it is read. The first shape that fits counts.
+
+A record's prompt is read by `prompts` wherever it stands (`prompt`, `question`, `instruction` with `input`, `messages`, ...,
+each behind `system` and `history`); a shape says where the answers are and what is known of them. Null fields are absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from itertools import chain
+from typing import NamedTuple
+
+from preflab.data.answers import (
+    EQUAL,
+    FIRST,
+    LABEL_FIELDS,
+    SECOND,
+    read_choice,
+    read_first_turn,
+    read_ground_truth,
+    read_messages,
+    read_messages_and_worse,
+    read_ordered,
+    read_pair,
+    read_preference_strength,
+    read_prompt_alone,
+    read_ranked_answers,
+    read_ranking,
+    read_scored,
+    read_single,
+    read_two_scores,
+)
+from preflab.data.labels import FileLabels
+from preflab.data.oasst import read_tree
+from preflab.data.own import read_own_pair, read_own_ranking
+from preflab.data.prompts import COMMON_FIELDS, DIALOGUE_FIELDS, QUESTION_FIELDS
+from preflab.data.row import DataRecord, DialogueRow
+
+ORDERED = "answers in order, the best one first"
+SCORED = "HelpSteer2"
+VERL = "verl"
+Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
+
+
+class Shape(NamedTuple):
+    """`needs`: the fields that make it; `when`: what else must hold. `also`: fields that it reads where they are there.
+    `testbed`: the data set of programs whose testbed reads it, in place of `read`."""
+
+    name: str
+    needs: tuple[str, ...]
+    read: Read = read_prompt_alone
+    also: tuple[str, ...] = ()
+    when: Callable[[DataRecord], bool] | None = None
+    testbed: str = ""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Every field that the shape may read."""
+        return _join_fields(self.needs, self.also)
+
+
+@lru_cache(maxsize=512)
+def _join_fields(needs: tuple[str, ...], also: tuple[str, ...]) -> frozenset[str]:
+    return frozenset((*needs, *also)) | COMMON_FIELDS
+
+
+def recognise(record: DataRecord) -> Shape | None:
+    """The first shape that fits a record without null fields; None where none does."""
+    candidates = _shapes_with(frozenset(record))
+    return next((shape for shape in candidates if shape.when is None or shape.when(record)), None)
+
+
+@lru_cache(maxsize=512)
+def _shapes_with(fields: frozenset[str]) -> tuple[Shape, ...]:
+    """The shapes whose fields are all there."""
+    return tuple(filter(lambda shape: fields.issuperset(shape.needs), SHAPES))
+
+
+def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
+    return lambda record: (
+        isinstance(record[field], list)
+        and len(record[field]) > 0
+        and all(isinstance(item, dict) and key in item for item in record[field])
+    )
+
+
+def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
+    return lambda record: not any(field in record for field in fields)
+
+
+_ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
+_LABELLED = (*_ASKED, *LABEL_FIELDS)
+_LETTERS = {"a": FIRST, "b": SECOND, "model_a": FIRST, "model_b": SECOND}
+_TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
+_NUMBERED = {"1": FIRST, "2": SECOND, "0": EQUAL}
+
+_PROGRAMS = (
+    Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
+    Shape("MBPP", ("test_list", "code"), testbed="mbpp"),
+    Shape("LeetCode", ("completion", "entry_point", "query", "test"), testbed="leetcode"),
+    Shape("APPS or TACO", ("input_output", "question"), testbed="apps"),
+    Shape("APPS", ("test_list", "starter_code", "description"), testbed="apps"),
+    Shape("LiveCodeBench", ("question_content", "public_test_cases"), testbed="livecodebench"),
+    Shape("KodCode", ("question", "solution", "test"), testbed="kodcode"),
+    Shape("CodeContests", ("description", "tests"), testbed="code_contests", when=_lacks("prompt")),
+    Shape("CodeContests", ("description", "public_tests"), testbed="code_contests", when=_lacks("prompt")),
+    Shape("CodeContests", ("content", "test"), testbed="code_contests", when=_lacks("prompt")),
+)
+_OWN = (
+    Shape("preflab", ("turns", "chosen", "rejected"), read_own_pair),
+    Shape("preflab", ("turns", "completions", "scores"), read_own_ranking),
+)
+_RANKINGS = (
+    Shape("OpenAssistant tree", ("prompt", "message_tree_id"), read_tree, when=lambda r: isinstance(r["prompt"], dict)),
+    Shape(
+        "UltraFeedback",
+        ("completions",),
+        partial(read_ranked_answers, "completions", "response", ("overall_score", "fine-grained_score", "score")),
+        _ASKED,
+        _holds_mappings("completions", "response"),
+    ),
+    Shape(
+        "Nectar",
+        ("answers",),
+        partial(read_ranked_answers, "answers", "answer", ("rank", "score", "rating")),
+        _ASKED,
+        _holds_mappings("answers", "answer"),
+    ),
+    *(
+        Shape("ranking", (texts, scores), partial(read_ranking, texts, scores), _ASKED, _lacks("chosen", "rejected"))
+        for texts in ("completions", "responses", "generations", "answers", "candidates", "outputs")
+        for scores in ("scores", "ratings", "rewards", "ranks", "rank")
+    ),
+)
+_CHOICES = (
+    Shape(
+        "SHP",
+        ("history", "human_ref_A", "human_ref_B", "labels"),
+        partial(read_choice, "human_ref_A", "human_ref_B", "labels", {"1": FIRST, "0": SECOND}),
+    ),
+    Shape(
+        "SafeRLHF",
+        ("response_0", "response_1", "better_response_id"),
+        partial(read_choice, "response_0", "response_1", "better_response_id", {"0": FIRST, "1": SECOND}),
+        _ASKED,
+    ),
+    *(
+        Shape(name, (*texts, says), partial(read_choice, *texts, says, _NUMBERED), _ASKED)
+        for name, texts, says in (
+            ("LLMBar", ("output_1", "output_2"), "label"),
+            ("AlpacaFarm", ("output_1", "output_2"), "preference"),
+            ("two answers and a choice", ("response_1", "response_2"), "preference"),
+        )
+    ),
+    *(
+        Shape(name, (*texts, says), partial(read_preference_strength, *texts, says), _ASKED)
+        for name, texts, says in (
+            ("HelpSteer2 preference", ("response_1", "response_2"), "preference_strength"),
+            ("HelpSteer3", ("response1", "response2"), "overall_preference"),
+        )
+    ),
+    *(
+        Shape(name, (*texts, says), partial(read_choice, *texts, says, _LETTERS | _TIES), _ASKED)
+        for name, texts, says in (
+            ("Chatbot Arena", ("conversation_a", "conversation_b"), "winner"),
+            ("two answers and a choice", ("response_a", "response_b"), "winner"),
+            ("two answers and a choice", ("response_a", "response_b"), "preference"),
+        )
+    ),
+    *(
+        Shape("two answers and their scores", (*texts, *scores), partial(read_two_scores, *texts, scores), _ASKED)
+        for texts, scores in (
+            (("answer_0", "answer_1"), ("score_0", "score_1")),
+            (("response_0", "response_1"), ("score_0", "score_1")),
+            (("response_1", "response_2"), ("score_1", "score_2")),
+        )
+    ),
+)
+_PAIRS = (
+    *(
+        Shape(name, (chosen, rejected), partial(read_pair, chosen, rejected), _ASKED)
+        for name, chosen, rejected in (
+            ("preference", "chosen", "rejected"),
+            ("preference", "chosen_response", "rejected_response"),
+            ("preference", "response", "rejected_response"),
+            ("preference", "preferred_output", "non_preferred_output"),
+        )
+    ),
+    *(
+        Shape("ms-swift", (field, rejected), partial(read_messages_and_worse, field, rejected), ("system",))
+        for field in DIALOGUE_FIELDS
+        for rejected in ("rejected_response", "rejected_messages")
+    ),
+)
+_SINGLE = (
+    Shape(SCORED, ("prompt", "response", "helpfulness"), partial(read_scored, "helpfulness")),
+    *(Shape("messages", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
+    *(Shape("ShareGPT", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
+    Shape(
+        ORDERED,
+        ("prompt", "response"),
+        partial(read_ordered, "response"),
+        when=lambda record: isinstance(record["response"], list) and len(record["response"]) > 1,
+    ),
+    *(
+        Shape(name, (question, answer), partial(read_single, answer), _LABELLED)
+        for name, question, answer in (
+            ("prompt and answer", "prompt", "completion"),
+            ("Alpaca", "instruction", "output"),
+            ("Dolly", "instruction", "response"),
+            *(
+                ("prompt and answer", question, answer)
+                for question in QUESTION_FIELDS
+                for answer in ("completion", "response", "output", "answer", "target", "targets", "solution")
+            ),
+        )
+    ),
+)
+_PROMPTS_ALONE = (
+    Shape(
+        VERL,
+        ("prompt", "reward_model"),
+        read_ground_truth,
+        when=lambda r: isinstance(r["reward_model"], dict) and "ground_truth" in r["reward_model"],
+    ),
+    Shape("MT-Bench", ("turns", "question_id"), read_first_turn),
+    *(Shape("prompts", (field,), also=_ASKED) for field in QUESTION_FIELDS),
+)
+SHAPES: tuple[Shape, ...] = tuple(chain(_PROGRAMS, _OWN, _RANKINGS, _CHOICES, _PAIRS, _SINGLE, _PROMPTS_ALONE))

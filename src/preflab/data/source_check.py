@@ -1,0 +1,226 @@
+"""What a source of data holds and what is wrong with it: one pass, record by record, that keeps no text."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from preflab.data.check import LengthBias
+from preflab.data.faults import FaultFinder, list_answers
+from preflab.data.lines import ReadLine
+from preflab.data.reading import FileReading, ReadRecord
+from preflab.data.row import DialogueRow, UselessRecordError
+from preflab.errors import UserError
+from preflab.types import Completion, Problem, Prompt
+
+REFUSED = "the model's chat template does not take it"
+_PLACES_SHOWN = 3
+
+
+class LengthMeasure(NamedTuple):
+    """How long prompts and answers are, in `unit`. `limit`: the most that both may have together, if anything limits them."""
+
+    unit: str
+    prompt: Callable[[Prompt], int]
+    answer: Callable[[Completion], int]
+    limit: int | None = None
+
+
+CHARACTERS = LengthMeasure(
+    "characters",
+    lambda prompt: sum(len(turn.content) for turn in prompt.turns),
+    lambda answer: len(answer.text),
+)
+
+
+class Lengths(BaseModel):
+    """The distribution of lengths. `histogram`: for each power of two, how many are below it and not below the one before."""
+
+    model_config = ConfigDict(frozen=True)
+    smallest: int
+    median: int
+    p90: int
+    largest: int
+    histogram: dict[int, int]
+
+
+class Fault(BaseModel):
+    """How many records have a fault, and the places of the first of them."""
+
+    model_config = ConfigDict(frozen=True)
+    count: int = 0
+    first: list[str] = []
+
+
+class SourceCheck(BaseModel):
+    """What one source holds.
+
+    shapes: how many records have each shape.
+    records, usable, flawless: all; those that make a row; those of them without a fault.
+    kinds: what methods are given of each kind. turns: how many prompts have so many turns.
+    lengths of prompts and answers in `unit`; truncated: the share of rows that are longer than the model's context.
+    broken: records that cannot be read, the first with its reason. faults: what is wrong with records that can.
+    longer_wins, length_only_accuracy: see `LengthBias`, in `unit`.
+    unread: how many records have each field that no rule reads.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    source: str
+    shapes: dict[str, int]
+    records: int
+    usable: int
+    flawless: int
+    kinds: dict[str, int]
+    turns: dict[int, int]
+    unit: str
+    prompt_lengths: Lengths | None
+    answer_lengths: Lengths | None
+    truncated: float | None
+    broken: Fault
+    first_broken: str
+    faults: dict[str, Fault]
+    longer_wins: float | None
+    length_only_accuracy: float | None
+    unread: dict[str, int]
+    notes: list[str]
+    first: Any = Field(default=None, exclude=True)
+    """The first record that can be read, with its rows (a `ReadRecord`)."""
+    prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
+    contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
+
+
+def check_source(
+    name: str, lines: Iterable[ReadLine], reading: FileReading, measure: LengthMeasure = CHARACTERS
+) -> SourceCheck:
+    """Checks every record of a source. Raises `UserError` where there is no such source, or its labels are not clear."""
+    tally = _Tally(measure)
+    for read in reading.read_all(lines):
+        tally.add(read)
+    reading.check_fields()
+    return SourceCheck(
+        source=name,
+        shapes=dict(reading.shapes.most_common()),
+        unread=dict(reading.unread.most_common()),
+        notes=reading.write_caveats(),
+        **tally.summarize(),
+    )
+
+
+def find_leaks(checks: Sequence[SourceCheck]) -> list[tuple[str, str, int]]:
+    """Every two sources that share prompts, and how many."""
+    shared = [(one.source, two.source, len(one.prompt_keys & two.prompt_keys)) for one, two in combinations(checks, 2)]
+    return [leak for leak in shared if leak[2]]
+
+
+class _Tally:
+    def __init__(self, measure: LengthMeasure) -> None:
+        self.measure = measure
+        self.finder = FaultFinder()
+        self.bias = LengthBias()
+        self.records = self.usable = self.flawless = self.rows = self.over = 0
+        self.kinds, self.turns = Counter[str](), Counter[int]()
+        self.prompt_lengths, self.answer_lengths = array("q"), array("q")
+        self.faults: dict[str, list[str]] = {}
+        self.fault_counts = Counter[str]()
+        self.broken: list[str] = []
+        self.broken_count = 0
+        self.first_broken = ""
+        self.first: ReadRecord | None = None
+        self.prompts: set[int] = set()
+
+    def add(self, read: ReadRecord) -> None:
+        self.records += 1
+        if isinstance(read.error, UselessRecordError):
+            self._blame(read.where, [read.error.reason])
+        elif read.error is not None:
+            self.broken_count += 1
+            self.first_broken = self.first_broken or str(read.error)
+            self.broken += [read.where] if self.broken_count <= _PLACES_SHOWN else []
+        elif read.rows:
+            self.usable += 1
+            self.first = self.first or read
+            faults = [self._add_row(row) for row in read.rows]
+            self.flawless += not all(faults)
+            self._blame(read.where, dict.fromkeys(fault for of_row in faults for fault in of_row))
+
+    def _blame(self, where: str, faults: Iterable[str]) -> None:
+        for fault in faults:
+            self.fault_counts[fault] += 1
+            places = self.faults.setdefault(fault, [])
+            if len(places) < _PLACES_SHOWN:
+                places.append(where)
+
+    def _add_row(self, row: DialogueRow) -> list[str]:
+        self.rows += 1
+        key = hash(row.prompt.turns)
+        if key not in self.prompts:
+            self.prompts.add(key)
+            self.turns[len(row.prompt.turns)] += 1
+        self._count_kinds(row)
+        faults = self.finder.find(row)
+        try:
+            self._measure_row(row)
+        except UserError:
+            faults.append(REFUSED)
+        return faults
+
+    def _count_kinds(self, row: DialogueRow) -> None:
+        self.kinds["demonstrations"] += row.answer is not None
+        self.kinds["pairs"] += row.answer is not None and row.rejected is not None
+        self.kinds["rankings"] += bool(row.ranked)
+        if row.rated:
+            self.kinds["good answers" if row.answer is not None else "bad answers"] += 1
+        self.kinds["problems with tests"] += isinstance(row.prompt, Problem)
+
+    def _measure_row(self, row: DialogueRow) -> None:
+        prompt = self.measure.prompt(row.prompt)
+        lengths = [self.measure.answer(answer) for answer in list_answers(row)]
+        self.prompt_lengths.append(prompt)
+        self.answer_lengths.extend(lengths)
+        if self.measure.limit is not None:
+            self.over += prompt + max(lengths, default=0) > self.measure.limit
+        if row.answer is not None and row.rejected is not None:
+            self.bias.add(lengths[0], lengths[-1])
+
+    def summarize(self) -> dict[str, Any]:
+        """The fields of a `SourceCheck` that come from the rows."""
+        counts = self.fault_counts.most_common()
+        return {
+            "records": self.records,
+            "usable": self.usable,
+            "flawless": self.flawless,
+            "kinds": {"prompts": len(self.prompts), **{kind: count for kind, count in self.kinds.items() if count}},
+            "turns": dict(sorted(self.turns.items())),
+            "unit": self.measure.unit,
+            "prompt_lengths": summarize_lengths(self.prompt_lengths),
+            "answer_lengths": summarize_lengths(self.answer_lengths),
+            "truncated": None if self.measure.limit is None or not self.rows else self.over / self.rows,
+            "broken": Fault(count=self.broken_count, first=self.broken),
+            "first_broken": self.first_broken,
+            "faults": {fault: Fault(count=count, first=self.faults[fault]) for fault, count in counts},
+            "longer_wins": self.bias.longer_wins,
+            "length_only_accuracy": self.bias.length_only_accuracy,
+            "first": self.first,
+            "prompt_keys": frozenset(self.prompts),
+            "contradicted": frozenset(self.finder.contradicted),
+        }
+
+
+def summarize_lengths(lengths: Iterable[int]) -> Lengths | None:
+    """The distribution of lengths; None where there are none."""
+    ordered = sorted(lengths)
+    if not ordered:
+        return None
+    bins = Counter(1 << length.bit_length() for length in ordered)
+    return Lengths(
+        smallest=ordered[0],
+        median=ordered[(len(ordered) - 1) // 2],
+        p90=ordered[(len(ordered) - 1) * 9 // 10],
+        largest=ordered[-1],
+        histogram=dict(sorted(bins.items())),
+    )

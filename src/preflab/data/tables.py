@@ -1,0 +1,174 @@
+"""Reads files that are not JSON lines: a JSON list or object, CSV, Parquet. Lists and tables are read piece by piece."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import gzip
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, cast
+
+from preflab.data.lines import READ_ERRORS, ReadLine, check_record, parse_lines
+from preflab.errors import UserError
+
+_CHUNK = 1 << 20
+_LONGEST_RECORD = 64 << 20
+"""Characters after which a record that does not end is taken for a damaged one."""
+_LONGEST_CELL = 1 << 27
+_BATCH = 512
+_BETWEEN = re.compile(r"[\s,]*")
+_LIST_NAMES = (
+    "completions responses generations answers candidates outputs scores ratings rewards ranks turns "
+    "tests public_tests test_cases test_list test_imports history"
+)
+_LIST_COLUMNS = frozenset(_LIST_NAMES.split())
+"""Columns of CSV whose cells hold lists; in others only messages are more than text."""
+
+
+def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
+    """A JSON list of records; an object that is a record, or holds one list of them; or JSON lines after all."""
+    first = file.readline(_CHUNK)
+    while first and not first.removeprefix(b"\xef\xbb\xbf").strip():
+        first = file.readline(_CHUNK)
+    several = file.peek(1) != b"" and isinstance(_parse(first), dict)
+    file.seek(0)
+    if first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+        yield from _read_list(io.TextIOWrapper(file, encoding="utf-8-sig"), path)
+    elif several:
+        yield from parse_lines(file, path)
+    else:
+        yield from _read_object(file.read(), path)
+
+
+def _parse(text: bytes) -> Any:
+    """What JSON text holds; None where it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
+    """The items of a list that need not fit into memory. A damaged one ends it: nobody knows where the next one begins."""
+    decode = json.JSONDecoder().raw_decode
+    number, place = 0, 1
+    try:
+        buffer = text.read(_CHUNK).lstrip()
+        while True:
+            place = _BETWEEN.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess] # it may be empty
+            if buffer[place : place + 1] == "]":
+                break
+            try:
+                record, place = decode(buffer, place)
+            except json.JSONDecodeError as error:
+                more = text.read(max(_CHUNK, len(buffer) - place)) if len(buffer) - place < _LONGEST_RECORD else ""
+                if not more:
+                    yield (
+                        _place(path, number + 1),
+                        UserError(
+                            f"{_place(path, number + 1)} is not JSON: {error.msg}. Mend the file: what follows cannot be read."
+                        ),
+                    )
+                    return
+                buffer, place = buffer[place:] + more, 0
+                continue
+            number += 1
+            yield _place(path, number), check_record(record, _place(path, number))
+    except (*READ_ERRORS, ValueError, RecursionError) as error:
+        yield _place(path, number + 1), UserError(f"{path} cannot be read after record {number}: {error}.")
+        return
+    if not number:
+        raise UserError(f"{path} is empty: it holds no record.")
+
+
+def _place(path: Path, number: int) -> str:
+    return f"{path}:{number}"
+
+
+def _read_object(text: bytes, path: Path) -> Iterator[ReadLine]:
+    try:
+        value: Any = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}.") from error
+    record = check_record(value, str(path))
+    lists = [item for item in value.values() if isinstance(item, list)] if isinstance(record, dict) else []
+    if isinstance(record, dict) and len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]):
+        messages = all("role" in item or "from" in item for item in lists[0])
+        if not messages:
+            for number, item in enumerate(cast(list[Any], lists[0]), start=1):
+                yield _place(path, number), item
+            return
+    yield _place(path, 1), record
+
+
+def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
+    """The rows of a table whose first line names its columns. An empty cell is an absent field."""
+    csv.field_size_limit(_LONGEST_CELL)
+    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    empty = True
+    try:
+        names = next(rows, [])
+        if len(set(names)) < len(names) or not all(names):
+            raise UserError(f"{path}:1: the first line must name every column, each by a name of its own.")
+        for cells in rows:
+            where = f"{path}:{rows.line_num}"
+            if not cells:
+                continue
+            empty = False
+            if len(cells) != len(names):
+                yield (
+                    where,
+                    UserError(f"{where} has {len(cells)} cells, and the first line names {len(names)} columns."),
+                )
+            else:
+                yield where, {name: _read_cell(name, cell) for name, cell in zip(names, cells, strict=True)}
+    except (*READ_ERRORS, csv.Error, UnicodeDecodeError) as error:
+        where = f"{path}:{rows.line_num + 1}"
+        yield where, UserError(f"{where} cannot be read: {error}.")
+        return
+    if empty:
+        raise UserError(f"{path} is empty: it needs a line of names and a line for each record.")
+
+
+def _read_cell(name: str, cell: str) -> Any:
+    """Text; or messages and lists, which are written as JSON or as Python."""
+    if cell[:1] not in ("[", "{"):
+        return cell or None
+    value = _parse(cell.encode(errors="surrogatepass"))
+    if value is None:
+        try:
+            value = ast.literal_eval(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return cell
+    messages = cast(list[Any], value) if isinstance(value, list) else [value]
+    structured = all(isinstance(message, dict) for message in messages)
+    return value if messages and (structured or name in _LIST_COLUMNS) else cell
+
+
+def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
+    """The rows of a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with tempfile.TemporaryFile() as plain:
+            if not file.seekable() or isinstance(file, gzip.GzipFile):  # Parquet is read from its end
+                shutil.copyfileobj(file, plain)
+            source: Any = plain if plain.tell() else file
+            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_BATCH):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield _place(path, number), record
+    except (*READ_ERRORS, pyarrow.ArrowException) as error:
+        yield _place(path, number + 1), UserError(f"{path} cannot be read after row {number}: {error}.")
+        return
+    if not number:
+        raise UserError(f"{path} is empty: it holds no row.")

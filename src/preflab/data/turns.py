@@ -1,0 +1,133 @@
+"""Dialogues in the forms that people write them in: text, lists of messages, HH-RLHF's strings, earlier exchanges."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from preflab.data.lines import check_text
+from preflab.data.row import NO_TEXT, NOT_ASKED, PROMPTS_DIFFER, DataRecord, UselessRecordError
+from preflab.errors import UserError
+from preflab.types import Completion, Role, Turn
+
+Turns = tuple[Turn, ...]
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+}
+_MACHINES: tuple[str, ...] = ("gpt", "chatgpt", "bing", "bard", "bot", "model", "ai")
+_SPEAKERS: dict[str, Role] = {**_ROLES, "prompter": "user", **dict.fromkeys(_MACHINES, "assistant")}
+"""Who speaks in ShareGPT's `from`."""
+_TOOLS = ("tool", "function", "function_call", "observation", "ipython")
+_MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
+
+
+def read_turns(value: Any, role: Role, where: str) -> Turns:
+    """Text as one turn of `role`, a message, or a list of messages. Raises `UserError` for anything else."""
+    if isinstance(value, str):
+        return (Turn(role, check_text(value, where)),)
+    if isinstance(value, dict):
+        return (_read_message(value, where),)
+    messages = cast(list[Any], value) if isinstance(value, list) else [check_text(value, where)]
+    turns = tuple(_read_message(message, f"{where}[{number}]") for number, message in enumerate(messages))
+    if not turns:
+        raise UserError(f"{where} is an empty list.")
+    return turns
+
+
+def read_prompt_turns(value: Any, where: str) -> Turns:
+    """The turns of a prompt, which may be one of HH-RLHF's strings that ends where the answer begins."""
+    if not (isinstance(value, str) and _DIALOGUE.match(value)):
+        return read_turns(value, "user", where)
+    turns = parse_dialogue(check_text(value, where), where)
+    return join_turns(turns if turns[-1].content else turns[:-1])
+
+
+def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
+    """An answer (text, or messages that hold it, alone or behind the prompt's turns), and the turns that it answers: those of
+    the prompt, or more where the messages hold a longer dialogue around them."""
+    turns = read_turns(value, "assistant", where)
+    before, last = turns[:-1], turns[-1]
+    around = not before or before[: len(prompt)] == prompt or before[-len(prompt) :] == prompt
+    if last.role != "assistant" or not around:
+        raise UselessRecordError(
+            f"{where} must be one turn of the assistant, alone or behind the prompt's own turns.", PROMPTS_DIFFER
+        )
+    return before or prompt, Completion(last.content)
+
+
+def read_exchanges(value: Any, where: str) -> Turns:
+    """Earlier exchanges as turns: `[[question, answer], ...]`, or messages."""
+    pairs = cast(list[Any], value) if isinstance(value, list) else [value]
+    if not all(isinstance(pair, list) and len(cast(list[Any], pair)) == 2 for pair in pairs):
+        return read_turns(pairs, "user", where) if pairs else ()
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return tuple(
+        Turn(role, check_text(text, where)) for pair in pairs for role, text in zip(roles, pair, strict=True) if text
+    )
+
+
+def require_question(turns: Turns, where: str) -> Turns:
+    """The turns, which must end in one of the user."""
+    if not turns or turns[-1].role != "user":
+        raise UselessRecordError(
+            f"{where}: the prompt must end in a turn of the user, which the answer answers.", NOT_ASKED
+        )
+    return turns
+
+
+def is_dialogue(value: Any) -> bool:
+    """Whether this is one of HH-RLHF's strings."""
+    return isinstance(value, str) and _DIALOGUE.match(value) is not None
+
+
+def parse_dialogue(text: str, where: str) -> Turns:
+    """The turns of a dialogue. Only a marker at the start of a paragraph begins a turn; "Human:" in running text does not."""
+    head, *pieces = _MARKER.split(text)
+    if head.strip() or not pieces:
+        raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
+    pairs = zip(pieces[::2], pieces[1::2], strict=True)
+    return tuple(Turn("user" if speaker == "Human" else "assistant", content.strip()) for speaker, content in pairs)
+
+
+def join_turns(turns: Sequence[Turn]) -> Turns:
+    """Joins two turns of one role in a row, which some records have: chat templates need roles that alternate."""
+    joined: list[Turn] = []
+    for turn in turns:
+        if joined and joined[-1].role == turn.role:
+            joined[-1] = Turn(turn.role, f"{joined[-1].content}\n\n{turn.content}".strip())
+        else:
+            joined.append(turn)
+    return tuple(joined)
+
+
+def _read_message(message: Any, where: str) -> Turn:
+    """`{"role", "content"}`, or ShareGPT's `{"from", "value"}`."""
+    fields = cast(DataRecord, message) if isinstance(message, dict) else {}
+    who, what, roles = ("from", "value", _SPEAKERS) if "from" in fields else ("role", "content", _ROLES)
+    if not {who, what} <= set(fields):
+        raise UserError(
+            f'{where} must be {{"role": ..., "content": ...}}, not {json.dumps(message, default=str)[:60]}.'
+        )
+    name = fields[who] if isinstance(fields[who], str) else json.dumps(fields[who], default=str)
+    if name in _TOOLS:
+        raise UselessRecordError(f"{where} is a turn of `{name}`, which preflab does not train on.", NO_TEXT)
+    if name not in roles:
+        raise UserError(f"{where}: the role must be one of system, user, assistant, not {name!r}.")
+    return Turn(roles[name], _read_content(fields[what], f"{where}.{what}"))
+
+
+def _read_content(value: Any, where: str) -> str:
+    """Text, or a list of parts that all are text."""
+    parts = cast(list[Any], value) if isinstance(value, list) else []
+    if value is None or any(isinstance(part, dict) and "text" not in part for part in parts):
+        raise UselessRecordError(f"{where} is not text alone (images, sounds, calls of tools).", NO_TEXT)
+    if parts and all(isinstance(part, dict) for part in parts):
+        return "".join(check_text(part["text"], where) for part in parts)
+    return check_text(value, where)

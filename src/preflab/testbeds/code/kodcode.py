@@ -1,0 +1,57 @@
+"""KodCode (Xu et al. 2025): questions with a solution and its tests, which are functions written for pytest."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from preflab.data.lines import read_text_field
+from preflab.data.problems import find_tested_functions
+from preflab.data.row import make_prompt_id
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, explain_several, make_code_tests
+from preflab.testbeds.code.testbed import Code
+from preflab.types import Turn
+
+_PROGRAM = "solution"
+"""The module from which the tests import the program."""
+_PYTEST = "its tests need pytest, which the sandbox lacks"
+
+
+class KodCode(Code):
+    """`data`: a file or folder of JSON lines, or the hub's name. Each function `test_...` is a test."""
+
+    kind: Literal["kodcode"] = "kodcode"
+    data: str = "KodCode/KodCode-V1"
+
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        question, solution, source = (read_text_field(record, name, where) for name in ("question", "solution", "test"))
+        body, functions = split_program(ast.parse(source))
+        tests = [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
+        beside = "".join(f"{ast.unparse(node)}\n" for node in body if node not in tests)
+        task = ProgramTask(
+            "check", limits=self.make_limits(), prelude=beside, functions={name: name for name in functions}
+        )
+        recipe = Recipe(task, function=functions[0] if functions else "")
+        sources = [f"{ast.unparse(node)}\n{node.name}()" for node in tests]
+        pytest = any(isinstance(node, ast.Name) and node.id == "pytest" for test in body for node in ast.walk(test))
+        turns = (Turn("user", question),)
+        return Exercise(
+            name=str(record.get("question_id") or make_prompt_id(turns)),
+            statement=f"{question}\n\nThe program must define {', '.join(f'`{name}`' for name in functions)}.\n",
+            recipe=recipe,
+            hidden=make_code_tests(sources, recipe),
+            right=(solution,),
+            level=str(record.get("gpt_difficulty") or ""),
+            unjudged=_PYTEST if pytest else explain_several(question) if tests and functions else TESTLESS,
+        )
+
+
+def split_program(tree: ast.Module) -> tuple[list[ast.stmt], tuple[str, ...]]:
+    """What the tests hold beside the import of the program, and the names that they import from it, or call undefined."""
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == _PROGRAM]
+    body = [node for node in tree.body if node not in imports]
+    names = tuple(alias.name for node in imports for alias in node.names if alias.name != "*")
+    return body, names or find_tested_functions([ast.Module(body, [])])

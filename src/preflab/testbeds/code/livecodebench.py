@@ -1,0 +1,81 @@
+"""LiveCodeBench (Jain et al. 2024): contest problems with public and private tests, standard input or a class to complete.
+
+The private tests of the lite version are packed: base64, zlib, and a pickle of one text, which is found without unpickling.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickletools
+import zlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from preflab.data.lines import read_text_field
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.testbed import Code
+from preflab.types import Test
+
+_STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
+_FUNCTION_STATEMENT = "{}\n\nComplete this class.\n\n```python\n{}\n```\n"
+_MOST_BYTES = 1 << 28
+"""What packed tests may unpack to."""
+
+
+class LiveCodeBench(Code):
+    """`data`: a file or folder of JSON lines, or the hub's name. All problems are in `test`."""
+
+    kind: Literal["livecodebench"] = "livecodebench"
+    data: str = "livecodebench/code_generation_lite"
+
+    def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        text = read_text_field(record, "question_content", where)
+        starter = str(record.get("starter_code") or "")
+        function = str(_read_json(record.get("metadata") or "{}").get("func_name") or "") if starter else ""
+        task = ProgramTask(
+            "call" if function else "stdin",
+            entry_point=function,
+            limits=self.make_limits(),
+            compare=choose_comparison(text),
+        )
+        recipe = Recipe(task, prefix="from typing import *\n" if function else "", function=function)
+        public, hidden = (
+            tuple(_make_test(test, recipe) for test in _read_json(record.get(field) or "[]"))
+            for field in ("public_test_cases", "private_test_cases")
+        )
+        return Exercise(
+            name=read_text_field(record, "question_id", where),
+            statement=_FUNCTION_STATEMENT.format(text, starter) if function else _STATEMENT.format(text),
+            recipe=recipe,
+            public=public,
+            hidden=hidden,
+            level=str(record.get("difficulty") or ""),
+            split="test",
+            unjudged=explain_several(text) if hidden else TESTLESS,
+        )
+
+
+def _read_json(value: Any) -> Any:
+    """JSON, as it is or packed. Raises `ValueError` for anything else."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        unpack = zlib.decompressobj()
+        packed = unpack.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
+        if unpack.unconsumed_tail:
+            raise ValueError(f"packed tests of more than {_MOST_BYTES >> 20} MB") from None
+        text = next((part for _, part, _ in pickletools.genops(packed) if isinstance(part, str)), "")
+        return json.loads(text)
+
+
+def _make_test(test: Mapping[str, Any], recipe: Recipe) -> Test:
+    """A test; those of a function have one argument a line, each as JSON."""
+    if recipe.task.mode == "stdin":
+        return Test(test["input"], test["output"], recipe)
+    arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]
+    return Test(arguments, json.loads(test["output"]), recipe)

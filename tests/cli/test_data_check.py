@@ -1,0 +1,188 @@
+"""`preflab data check`: what it counts, shows, writes and refuses, as its user sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .running import run
+
+PAIRS: list[Any] = [
+    {"prompt": "one", "chosen": "a longer answer", "rejected": "short", "source": "x"},
+    {"prompt": "two", "chosen": "same", "rejected": "same"},
+    {"prompt": "three", "chosen": "", "rejected": "b"},
+    {"prompt": "one", "chosen": "a longer answer", "rejected": "short", "source": "x"},
+    {"prompt": "four", "chosen": "c", "rejected": "d"},
+    {"prompt": "four", "chosen": "d", "rejected": "c"},
+    {"prompt": [{"role": "user", "content": "q"}], "chosen": [{"role": "user", "content": "e"}], "rejected": "f"},
+    {"chosen": [{"role": "user", "content": "u"}], "rejected": [{"role": "user", "content": "v"}]},
+    {"prompt": "five", "chosen": "x", "rejected": "a longer answer"},
+    {"prompt": "six", "chosen": "gg", "rejected": "h"},
+]
+
+
+def write(path: Path, records: list[Any], *more: str) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records) + "".join(line + "\n" for line in more))
+    return path
+
+
+def check(*words: str | Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run("data", "check", *words, "--json", capsys=capsys)
+    return code, json.loads(out)
+
+
+def test_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects every count, worked out by hand: of 12 records one is no JSON, one has no known field, two are useless; of the
+    eight others one repeats, one has equal answers, one an empty one, one says the opposite of the one before. Unequal lengths:
+    the longer answer wins in 3 (one, one again, six) of 5 pairs (also three and five); of 8 pairs "the longer" gets 3 + 3/2."""
+    path = write(tmp_path / "a.jsonl", PAIRS, '{"prompt": ', '{"promt": "x"}')
+    code, record = check(path, capsys=capsys)
+    [source] = record["sources"]
+    assert code == 0 and record["leaks"] == [] and source["source"] == str(path)
+    assert (source["records"], source["usable"], source["flawless"]) == (12, 8, 4)
+    assert source["shapes"] == {"preference": 8} and source["unread"] == {"source": 2}
+    assert source["kinds"] == {"prompts": 6, "demonstrations": 8, "pairs": 8}
+    assert source["broken"] == {"count": 2, "first": [f"{path}:11", f"{path}:12"]}
+    assert source["first_broken"].startswith(f"{path}:11 is not JSON")
+    assert source["faults"] == {
+        "chosen and rejected are the same": {"count": 1, "first": [f"{path}:2"]},
+        "an answer is empty": {"count": 1, "first": [f"{path}:3"]},
+        "it stands further up too": {"count": 1, "first": [f"{path}:4"]},
+        "another record says the opposite": {"count": 1, "first": [f"{path}:6"]},
+        "the two prompts differ": {"count": 1, "first": [f"{path}:7"]},
+        "a dialogue ends in a human turn": {"count": 1, "first": [f"{path}:8"]},
+    }
+    assert (source["longer_wins"], source["length_only_accuracy"]) == (3 / 5, 4.5 / 8)
+    assert source["turns"] == {"1": 6} and source["unit"] == "characters" and source["truncated"] is None
+    assert source["prompt_lengths"] == {
+        "smallest": 3,
+        "median": 3,
+        "p90": 4,
+        "largest": 5,
+        "histogram": {"4": 4, "8": 4},
+    }
+
+
+def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the page: shape, counts, faults with their places, a histogram, the first record and how it is read; escape
+    sequences of a terminal in the data do nothing."""
+    odd = {"prompt": "clear \x1b[2J screen", "chosen": "a", "rejected": "b"}
+    code, out, _ = run("data", "check", write(tmp_path / "a.jsonl", [odd, *PAIRS]), capsys=capsys)
+    assert code == 0 and "\x1b" not in out
+    for words in (
+        "11 records, 9 usable, 5 without a fault",
+        "shape: 9 preference",
+        "1 × it stands further up too",
+        "the longer answer is chosen in 60.0%",
+        "note: Fields that are not read: `source`.",
+        "user: clear ⟨U+001B⟩[2J screen",
+        "chosen: a",
+        "█",
+    ):
+        assert words in out
+
+
+def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--fix`: what it writes has no fault when it is checked again, contradictions go with both of their sides, what
+    went is listed with its reason, and no file is overwritten."""
+    path, out = write(tmp_path / "a.jsonl", PAIRS, "nonsense"), tmp_path / "clean.jsonl"
+    code, record = check(path, "--fix", out, capsys=capsys)
+    assert code == 0 and record["fix"]["written"] == 3
+    places = [row["where"].removeprefix(f"{path}:") for row in record["fix"]["dropped"]]
+    assert places == ["2", "3", "4", "5", "6", "7", "8", "11"]
+    assert "says the opposite" in record["fix"]["dropped"][3]["reason"]
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [PAIRS[0], PAIRS[8], PAIRS[9]]
+    _, again = check(out, capsys=capsys)
+    assert again["sources"][0]["faults"] == {} and again["sources"][0]["flawless"] == 3
+    code, _, err = run("data", "check", path, "--fix", out, capsys=capsys)
+    assert code == 2 and "exists: name a new file" in err
+    code, text, _ = run("data", "check", path, "--fix", tmp_path / "more.jsonl", capsys=capsys)
+    assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
+
+
+def test_your_fields_are_renamed_by_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--fields`: the clean file has the names that preflab reads."""
+    path = write(tmp_path / "a.jsonl", [{"q": "one", "pair": {"good": "a", "bad": "b"}}])
+    code, _, err = run("data", "check", path, capsys=capsys)
+    assert code == 2 and "neither `prompt` nor `messages`" in err
+    fields = ("--fields", "prompt=q", "chosen=pair.good", "rejected=pair.bad")
+    code, record = check(path, *fields, "--fix", tmp_path / "b.jsonl", capsys=capsys)
+    assert code == 0 and record["sources"][0]["kinds"]["pairs"] == 1
+    assert json.loads((tmp_path / "b.jsonl").read_text()) == {"prompt": "one", "chosen": "a", "rejected": "b"}
+
+
+def test_leaks_between_files_and_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects test data: prompts that stand in two files, or in two splits of a folder, are counted."""
+    for name, numbers in (("train", range(5)), ("test", range(3, 9))):
+        write(tmp_path / f"{name}.jsonl", [{"prompt": f"{n}", "completion": name} for n in numbers])
+    _, files = check(tmp_path / "train.jsonl", tmp_path / "test.jsonl", capsys=capsys)
+    assert files["leaks"] == [[str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl"), 2]]
+    _, folder = check(tmp_path, capsys=capsys)
+    assert folder["leaks"] == [[f"{tmp_path}#test", f"{tmp_path}#train", 2]]
+    code, one = check(tmp_path, "--split", "test", "--rows", "4", capsys=capsys)
+    assert code == 0 and [source["records"] for source in one["sources"]] == [4]
+    _, out, _ = run("data", "check", tmp_path, capsys=capsys)
+    assert f"leak: 2 prompts of {tmp_path}#test also in {tmp_path}#train" in out
+
+
+def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--model`: lengths are its tokens, the first row is shown with its special tokens, and what is longer than its
+    context is counted (tiny's is 128 tokens)."""
+    long = {"prompt": "one " * 300, "chosen": "a", "rejected": "b"}
+    path = write(tmp_path / "a.jsonl", [{"prompt": "one", "chosen": "a", "rejected": "b"}, long])
+    code, record = check(path, "--model", "tiny", capsys=capsys)
+    [source] = record["sources"]
+    assert code == 0 and source["unit"] == "tokens" and source["truncated"] == 0.5
+    assert source["prompt_lengths"]["largest"] > source["prompt_lengths"]["smallest"]
+    _, out, _ = run("data", "check", path, "--model", "tiny", capsys=capsys)
+    assert "longer than the model's context: 50.0%" in out and 'prompt: "one<sep>"' in out
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        ([{"promt": "x"}], "neither `prompt` nor `messages`"),
+        ([{"prompt": "x", "chosen": "a", "rejected": "a"}], "chosen and rejected are the same"),
+        ([{"prompt": "x", "completion": "", "label": True}], "an answer is empty"),
+        ([{"prompt": "x", "completion": "a", "label": 3}], "says neither good nor bad"),
+        ([{"prompt": "x", "completion": "a", "label": label} for label in (0, -1)], "it is not clear which means bad"),
+    ],
+)
+def test_nothing_usable(records: list[Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects scripts: exit code 2 and the reason where no record is of use, or where its labels could mean the opposite."""
+    code, _, err = run("data", "check", write(tmp_path / "a.jsonl", records), capsys=capsys)
+    assert code == 2 and reason in err
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the user from a traceback: what is not there, is a testbed, or is not meant so."""
+    path = write(tmp_path / "a.jsonl", PAIRS)
+    write(tmp_path / "b.jsonl", PAIRS)
+    for words, complaint in (
+        ((tmp_path / "absent.jsonl",), "There is no file"),
+        (("minicode",), "`preflab data show minicode`"),
+        ((path, "--rows", "0"), "--rows must be 1 or more"),
+        ((path, "--split", "train"), "is a file and has no splits"),
+        ((path, "--fields", "prompt"), "--fields takes HERE=THERE"),
+        ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
+        ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),
+        ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix takes one source"),
+        ((path, "--fix", tmp_path / "no" / "c.jsonl"), "cannot be written"),
+    ):
+        code, _, err = run("data", "check", *words, capsys=capsys)
+        assert code == 2 and complaint in err, (words, err)
+
+
+def test_no_torch_without_a_model(tmp_path: Path) -> None:
+    """Protects the seconds: a check loads neither torch nor transformers."""
+    path = write(tmp_path / "a.jsonl", PAIRS)
+    program = (
+        f"import sys\nfrom preflab.cli import run_command\nrun_command(['data', 'check', {str(path)!r}])\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'datasets')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120).returncode == 0

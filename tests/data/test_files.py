@@ -1,0 +1,206 @@
+"""Files, folders and hub names: the same records whatever holds them, and broken ones named by their place."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from preflab.data.files import choose_split, list_splits, part_split, read_source
+from preflab.data.reading import FileReading
+from preflab.errors import UserError
+
+RECORDS = [
+    {"prompt": 'one, "two"\nthree', "chosen": "good", "rejected": "bad", "margin": 2.5},
+    {"prompt": "ünï", "chosen": "[INST] good", "rejected": "[1, 2]", "margin": None},
+    {"prompt": "3", "chosen": "{good}", "rejected": "x", "margin": 1.0},
+]
+
+
+def as_lines(records: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+def as_csv(records: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+def as_parquet(records: list[dict[str, Any]]) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), sink)
+    return sink.getvalue()
+
+
+FORMS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
+    "lines": ("x.jsonl", as_lines),
+    "lines named json": ("x.json", as_lines),
+    "lines without a name": ("x", as_lines),
+    "lines with a mark of their order of bytes": ("x.jsonl", lambda rows: b"\xef\xbb\xbf" + as_lines(rows)),
+    "a list": ("x.json", lambda rows: json.dumps(rows).encode()),
+    "an indented list": ("x.json", lambda rows: json.dumps(rows, indent=2).encode()),
+    "a list named jsonl": ("x.jsonl", lambda rows: json.dumps(rows).encode()),
+    "an object that holds a list": ("x.json", lambda rows: json.dumps({"version": 1, "data": rows}, indent=1).encode()),
+    "csv": ("x.csv", as_csv),
+    "parquet": ("x.parquet", as_parquet),
+    "parquet without a name": ("x", as_parquet),
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzipped"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_holds_the_same_records(form: str, zipped: bool, tmp_path: Path) -> None:
+    """Protects what people bring: the same three pairs, each in its place, from every kind of file, gzipped or not."""
+    name, write = FORMS[form]
+    path = tmp_path / (name + ".gz" * (zipped and "." in name))
+    path.write_bytes(gzip.compress(write(RECORDS)) if zipped else write(RECORDS))
+    rows = list(FileReading().read_rows(read_source(str(path))))
+    found = [(row.prompt.turns[0].content, row.answer and row.answer.text, row.margin) for _, row in rows]
+    assert found == [(record["prompt"], record["chosen"], record["margin"]) for record in RECORDS]
+    assert len({where for where, _ in rows}) == 3 and all(where.startswith(f"{path}:") for where, _ in rows)
+    assert len(list(read_source(str(path), rows=2))) == 2
+
+
+def test_cells_of_csv_hold_messages_and_lists(tmp_path: Path) -> None:
+    """Protects tables of dialogues, written as JSON or as Python writes them, from being read as one long text."""
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "it's"}]
+    rows = [
+        {"messages": json.dumps(messages), "label": "true"},
+        {"messages": str(messages), "label": "false"},
+    ]
+    (tmp_path / "x.csv").write_bytes(as_csv(rows))
+    read = [row for _, row in FileReading().read_rows(read_source(str(tmp_path / "x.csv")))]
+    assert [(row.answer and row.answer.text, row.rejected and row.rejected.text) for row in read] == [
+        ("it's", None),
+        (None, "it's"),
+    ]
+    ranked = [{"prompt": "q", "completions": '["a", "b"]', "scores": "[1, 2]"}]
+    (tmp_path / "r.csv").write_bytes(as_csv(ranked))
+    [(_, row)] = FileReading().read_rows(read_source(str(tmp_path / "r.csv")))
+    assert row.answer is not None and row.answer.text == "b"
+
+
+def test_a_long_list_is_read_in_pieces(tmp_path: Path) -> None:
+    """Protects memory and the seams between pieces: records of every length around the size of a piece come back whole."""
+    rows = [{"prompt": f"{n} ", "completion": 'é\\"]}' * (n * 7919 % 90_000)} for n in range(60)]
+    (tmp_path / "x.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    assert [record for _, record in read_source(str(tmp_path / "x.json"))] == rows
+
+
+BROKEN: dict[str, tuple[str, bytes, str]] = {
+    "a line": ("x.jsonl", as_lines(RECORDS[:1]) + b'{"prompt": \n' + as_lines(RECORDS[1:]), r"x\.jsonl:2 is not JSON"),
+    "a byte": (
+        "x.jsonl",
+        as_lines(RECORDS[:1]) + b'{"prompt": "\xff"}\n' + as_lines(RECORDS[1:]),
+        r"x\.jsonl:2 is not UTF-8",
+    ),
+    "a list in a line": ("x.jsonl", as_lines(RECORDS[:1]) + b"[1]\n", r"x\.jsonl:2 is a JSON list"),
+    "an item": (
+        "x.json",
+        b'[{"prompt": "q"}, {"prompt": }, {}]',
+        r"x\.json:2 is not JSON.*what follows cannot be read",
+    ),
+    "an item of another kind": ("x.json", b'[{"prompt": "q"}, 3]', r"x\.json:2 is a JSON int"),
+    "a list that does not end": ("x.json", b'[{"prompt": "q"},', r"x\.json:2 is not JSON"),
+    "a cell too many": (
+        "x.csv",
+        b"prompt,completion\na,b\nc,d,e\n",
+        r"x\.csv:3 has 3 cells, and the first line names 2",
+    ),
+    "a gzip cut short": ("x.jsonl.gz", gzip.compress(as_lines(RECORDS))[:-12], r"cannot be read after line"),
+    "a number of 5,000 digits": ("x.jsonl", b'{"prompt": 1' + b"0" * 5000 + b"}\n", r"x\.jsonl:1 cannot be read"),
+    "100,000 brackets": ("x.jsonl", b"[" * 100_000 + b"\n", r"x\.jsonl:1 (cannot be read|is not JSON)"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "complaint"), BROKEN.values(), ids=BROKEN)
+def test_what_is_broken_is_named(name: str, content: bytes, complaint: str, tmp_path: Path) -> None:
+    """Protects the user: file, place and reason in one line; whoever checks a file is told all of them and reads on."""
+    (tmp_path / name).write_bytes(content)
+    errors = [record for _, record in read_source(str(tmp_path / name)) if isinstance(record, UserError)]
+    assert len(errors) == 1
+    with pytest.raises(UserError, match=complaint) as raised:
+        list(FileReading().read_rows(read_source(str(tmp_path / name))))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("x.jsonl", b"\n \n", "is empty"),
+        ("x.json", b"[]", "is empty"),
+        ("x.csv", b"prompt,completion\n", "is empty"),
+        ("x.csv", b"prompt,prompt\na,b\n", "each by a name of its own"),
+        ("x.json", b"not json", "is not JSON"),
+        ("x.parquet", b"PAR1nothing more", "cannot be read"),
+    ],
+)
+def test_a_file_of_no_use_is_refused(name: str, content: bytes, complaint: str, tmp_path: Path) -> None:
+    """Protects from a file that holds nothing, or nothing that its name promises."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        list(FileReading().read_rows(read_source(str(tmp_path / name))))
+
+
+def test_folders_and_their_splits(tmp_path: Path) -> None:
+    """Protects a clone of a data set's repository: shards belong together, names are splits, and one must be meant."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for shard, records in enumerate((RECORDS[:2], RECORDS[2:])):
+        (folder / f"train-{shard:05}-of-00002.parquet").write_bytes(as_parquet(records))
+    (folder / "test_prefs.jsonl.gz").write_bytes(gzip.compress(as_lines(RECORDS[:1])))
+    (tmp_path / "README.md").write_text("no data")
+    name = str(tmp_path)
+    assert list_splits(name) == ["test_prefs", "train"]
+    assert len(list(read_source(name))) == 3
+    assert len(list(read_source(name, split="test_prefs"))) == len(list(read_source(f"{name}#test_prefs"))) == 1
+    with pytest.raises(UserError, match=r"has no split 'tset'.*test_prefs, train"):
+        list(read_source(name, split="tset"))
+    with pytest.raises(UserError, match="has several splits: name one"):
+        choose_split(name, ["a", "b"], "")
+    with pytest.raises(UserError, match="is a file and has no splits"):
+        list(read_source(str(folder / "test_prefs.jsonl.gz"), split="train"))
+    assert part_split("org/name#test") == ("org/name", "test")
+    odd = tmp_path / "a#b.jsonl"
+    odd.write_bytes(as_lines(RECORDS))
+    assert len(list(read_source(str(odd)))) == 3
+
+
+def test_what_datasets_saved(tmp_path: Path) -> None:
+    """Protects `save_to_disk`, of one split and of several."""
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list(RECORDS)
+    rows.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": rows, "test": rows.select([0])}).save_to_disk(str(tmp_path / "two"))
+    assert list_splits(str(tmp_path / "two")) == ["test", "train"]
+    for name, count in ((str(tmp_path / "one"), 3), (str(tmp_path / "two"), 3), (f"{tmp_path / 'two'}#test", 1)):
+        assert [record for _, record in read_source(name)] == RECORDS[:count]
+
+
+def test_a_name_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Protects hub names, with `datasets` in the hub's place: its splits, one of them by default, and each record's place."""
+    datasets, hub = pytest.importorskip("datasets"), pytest.importorskip("huggingface_hub")
+
+    def load(name: str, *, data_dir: str | None, split: str) -> list[dict[str, Any]]:
+        return [{"prompt": f"{name} {split}"}]
+
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["test", "train"])
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.chdir(tmp_path)
+    assert list(read_source("org/name")) == [("org/name/train:1", {"prompt": "org/name train"})]
+    assert list(read_source("org/name#test")) == [("org/name/test:1", {"prompt": "org/name test"})]
+    for missing in ("org/name.jsonl", "nowhere", "a/b/c"):
+        with pytest.raises(UserError, match=f"There is no file {missing}"):
+            list(read_source(missing))

@@ -1,0 +1,476 @@
+"""Every usual shape of a record, and what a method is given of it. The expected rows were written by hand from each data set's
+own description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from preflab.data.reading import FileReading
+from preflab.data.row import DialogueRow, UselessRecordError
+from preflab.data.shapes import SHAPES, recognise
+from preflab.errors import UserError
+from preflab.types import Problem, Test
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def says(who: str, text: str) -> dict[str, str]:
+    return {"from": who, "value": text}
+
+
+def read(*records: Mapping[str, Any]) -> list[DialogueRow]:
+    """The rows of a file that holds the records; raises its errors."""
+    return [row for _, row in FileReading().read_rows((f"f:{n}", dict(record)) for n, record in enumerate(records, 1))]
+
+
+def describe(row: DialogueRow) -> tuple[str, str | None, str | None]:
+    """The prompt's turns as text, the answer to imitate and the rejected one."""
+    turns = " | ".join(f"{turn.role[0]}:{turn.content}" for turn in row.prompt.turns)
+    return turns, row.answer and row.answer.text, row.rejected and row.rejected.text
+
+
+PAIR = ("u:q", "good", "bad")
+ANSWERED = ("u:q", "good", None)
+LIKED = [
+    *(
+        {"prompt": "q", "completion": "good", "label": label}
+        for label in (True, "true", "True", 1, 1.0, "1", "yes", "good")
+    ),
+    {"messages": [user("q"), assistant("good")], "label": True},
+    {"conversations": [says("human", "q"), says("gpt", "good")], "kto_tag": True},
+    {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
+]
+DISLIKED = [
+    *(
+        {"prompt": "q", "completion": "bad", "label": label}
+        for label in (False, "false", "FALSE ", 0, 0.0, "0", "no", "bad")
+    ),
+    *({"prompt": "q", "completion": "bad", "label": label} for label in (-1, "-1", -1.0, "thumbs_down", "rejected")),
+    {"messages": [user("q"), assistant("bad")], "label": "false"},
+    {"messages": [user("q"), assistant("bad")], "label": -1},
+    {"conversations": [says("human", "q"), says("gpt", "bad")], "label": 0},
+    {"question": "q", "response": "bad", "desirable": "No"},
+]
+PAIRS: dict[str, Mapping[str, Any]] = {
+    "TRL, explicit prompt": {"prompt": "q", "chosen": "good", "rejected": "bad"},
+    "TRL, messages": {"prompt": [user("q")], "chosen": [assistant("good")], "rejected": [assistant("bad")]},
+    "TRL, implicit prompt": {"chosen": [user("q"), assistant("good")], "rejected": [user("q"), assistant("bad")]},
+    "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
+    "HH-RLHF with its prompt apart": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
+    "UltraFeedback binarized": {
+        "prompt": "q",
+        "prompt_id": "1",
+        "messages": [user("q"), assistant("good")],
+        "chosen": [user("q"), assistant("good")],
+        "rejected": [user("q"), assistant("bad")],
+        "score_chosen": 8.0,
+        "score_rejected": 2.0,
+    },
+    "messages of the whole dialogue beside texts": {
+        "messages": [user("q"), assistant("good")],
+        "chosen": "good",
+        "rejected": "bad",
+    },
+    "messages of the prompt beside messages": {
+        "messages": [user("q")],
+        "chosen": assistant("good"),
+        "rejected": assistant("bad"),
+    },
+    "ms-swift": {"messages": [user("q"), assistant("good")], "rejected_response": "bad"},
+    "ms-swift, whole dialogues": {
+        "messages": [user("q"), assistant("good")],
+        "rejected_messages": [user("q"), assistant("bad")],
+    },
+    "ms-swift, query": {"query": "q", "response": "good", "rejected_response": "bad"},
+    "ShareGPT-DPO": {
+        "conversations": [says("human", "q")],
+        "chosen": says("gpt", "good"),
+        "rejected": says("gpt", "bad"),
+    },
+    "Alpaca-DPO": {"instruction": "q", "input": "", "chosen": "good", "rejected": "bad"},
+    "argilla": {"instruction": "q", "chosen_response": "good", "rejected_response": "bad"},
+    "OpenAI": {
+        "input": {"messages": [user("q")]},
+        "preferred_output": [assistant("good")],
+        "non_preferred_output": [assistant("bad")],
+    },
+    "null-filled union": {"prompt": "q", "completion": None, "chosen": "good", "rejected": "bad", "messages": None},
+    "SHP, A preferred": {"history": "q", "human_ref_A": "good", "human_ref_B": "bad", "labels": 1},
+    "SHP, B preferred": {"history": "q", "human_ref_A": "bad", "human_ref_B": "good", "labels": 0},
+    "SafeRLHF": {
+        "prompt": "q",
+        "response_0": "bad",
+        "response_1": "good",
+        "better_response_id": 1,
+        "safer_response_id": 0,
+        "is_response_0_safe": True,
+    },
+    "LLMBar": {"input": "q", "output_1": "bad", "output_2": "good", "label": 2},
+    "AlpacaFarm": {"instruction": "q", "input": "", "output_1": "good", "output_2": "bad", "preference": 1},
+    "HelpSteer2 preference": {"prompt": "q", "response_1": "good", "response_2": "bad", "preference_strength": -2},
+    "HelpSteer3": {"context": [user("q")], "response1": "bad", "response2": "good", "overall_preference": 3},
+    "Chatbot Arena": {
+        "conversation_a": [user("q"), assistant("bad")],
+        "conversation_b": [user("q"), assistant("good")],
+        "winner": "model_b",
+    },
+    "PKU's ordered pairs": {"prompt": "q", "response": ["good", "bad"]},
+    "Nectar": {
+        "prompt": "\n\nHuman: q\n\nAssistant: ",
+        "answers": [{"answer": "bad", "rank": 2.0}, {"answer": "good", "rank": 1.0}],
+    },
+    "UltraFeedback": {
+        "instruction": "q",
+        "completions": [{"response": "bad", "overall_score": 3.5}, {"response": "good", "overall_score": 8}],
+    },
+    "distilabel": {"instruction": "q", "generations": ["bad", "good"], "ratings": [1, 5]},
+    "ranking": {"prompt": "q", "completions": ["good", "middle", "bad"], "scores": [3, 2, 1]},
+    "ranking by ranks": {"query": "q", "responses": ["bad", "good"], "ranks": [2, 1]},
+}
+SINGLE: dict[str, Mapping[str, Any]] = {
+    "TRL": {"prompt": "q", "completion": "good"},
+    "messages": {"messages": [user("q"), assistant("good")]},
+    "messages beside their prompt (no_robots)": {"prompt": "q", "messages": [user("q"), assistant("good")]},
+    "ShareGPT": {"conversations": [says("human", "q"), says("gpt", "good")]},
+    "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, assistant("good")]},
+    "Alpaca": {"instruction": "q", "input": "", "output": "good"},
+    "Dolly": {"instruction": "q", "context": "", "response": "good", "category": "open_qa"},
+    "GSM8K": {"question": "q", "answer": "good"},
+    "safe responses": {"prompt": "q", "response": "good"},
+    "a null label": {"prompt": "q", "completion": "good", "label": None},
+    "a null of everything else": {
+        "prompt": "q",
+        "completion": "good",
+        "chosen": None,
+        "rejected": None,
+        "scores": None,
+    },
+}
+
+
+@pytest.mark.parametrize("record", PAIRS.values(), ids=PAIRS)
+def test_a_pair_in_every_shape(record: Mapping[str, Any]) -> None:
+    """Protects DPO and reward models: the same two answers to the same prompt, in the right order."""
+    [row] = read(record)
+    assert describe(row) == PAIR and not row.rated
+
+
+@pytest.mark.parametrize("record", SINGLE.values(), ids=SINGLE)
+def test_an_answer_in_every_shape(record: Mapping[str, Any]) -> None:
+    """Protects SFT: one answer to imitate."""
+    [row] = read(record)
+    assert describe(row) == ANSWERED and not row.rated
+
+
+@pytest.mark.parametrize("record", LIKED, ids=json.dumps)
+def test_a_good_label_in_every_spelling(record: Mapping[str, Any]) -> None:
+    """Protects KTO's desirable answers, which are demonstrations too."""
+    [row] = read(record)
+    assert describe(row) == ANSWERED and row.rated
+
+
+@pytest.mark.parametrize("record", DISLIKED, ids=json.dumps)
+def test_a_bad_label_in_every_spelling(record: Mapping[str, Any]) -> None:
+    """Protects SFT from answers that are known to be bad, whatever shape and spelling they come in."""
+    [row] = read(record)
+    assert describe(row) == ("u:q", None, "bad") and row.rated
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ((0, -1), "the label -1 stands beside 0"),
+        (("-1", 1, "0"), "the label 0 stands beside -1"),
+        ((1, 2), "the label 2 says neither"),
+        ((5,), "the label 5 says neither"),
+        (("greeting",), 'the label "greeting" says neither'),
+        ((0.5,), "the label 0.5 says neither"),
+        (([True],), r"the label \[true\] says neither"),
+        (({},), "the label {} says neither"),
+    ],
+)
+def test_unclear_labels_are_refused(labels: tuple[Any, ...], complaint: str) -> None:
+    """Protects from labels that might mean the opposite: a whole file's labels are read together."""
+    with pytest.raises(UserError, match=complaint):
+        read(*({"messages": [user("q"), assistant("a")], "label": label} for label in labels))
+
+
+def test_labels_are_read_together_and_file_by_file() -> None:
+    """Protects 0 and -1, each of which is bad beside 1 in a file of its own, and mixed spellings that are all clear."""
+    for bad in (0, -1, "no", False):
+        rows = read(
+            *({"prompt": f"{n}", "completion": "a", "label": label} for n, label in enumerate((1, bad, "yes", True)))
+        )
+        assert [row.answer is not None for row in rows] == [True, False, True, True]
+
+
+LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] = {
+    "Alpaca's input": ({"instruction": "q", "input": "x", "output": "a"}, ("u:q\n\nx", "a", None)),
+    "Dolly's context": ({"instruction": "q", "context": "x", "response": "a"}, ("u:q\n\nx", "a", None)),
+    "ORCA-DPO": (
+        {"system": "s", "question": "q", "chosen": "a", "rejected": "b"},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "system_prompt": ({"system_prompt": "s", "prompt": "q", "completion": "a"}, ("s:s | u:q", "a", None)),
+    "an empty system": ({"system": "", "question": "q", "chosen": "a", "rejected": "b"}, ("u:q", "a", "b")),
+    "history": (
+        {"instruction": "q", "output": "a", "history": [["q1", "a1"], ["q2", "a2"]]},
+        ("u:q1 | a:a1 | u:q2 | a:a2 | u:q", "a", None),
+    ),
+    "a dialogue of HH-RLHF": (
+        {
+            "chosen": "\n\nHuman: q1\n\nAssistant: a1\n\nHuman: q\n\nAssistant: a",
+            "rejected": "\n\nHuman: q1\n\nAssistant: a1\n\nHuman: q\n\nAssistant: b",
+        },
+        ("u:q1 | a:a1 | u:q", "a", "b"),
+    ),
+    "a system turn that the prompt leaves out": (
+        {
+            "prompt": "q",
+            "chosen": [{"role": "system", "content": "s"}, user("q"), assistant("a")],
+            "rejected": [{"role": "system", "content": "s"}, user("q"), assistant("b")],
+        },
+        ("s:s | u:q", "a", "b"),
+    ),
+    "ShareGPT's system": (
+        {"conversations": [says("system", "s"), says("human", "q"), says("gpt", "a")]},
+        ("s:s | u:q", "a", None),
+    ),
+    "MT-Bench": ({"question_id": 1, "category": "c", "turns": ["q", "then?"]}, ("u:q", None, None)),
+    "a prompt": ({"prompt": "q"}, ("u:q", None, None)),
+    "a dialogue that ends in a question": (
+        {"messages": [user("q"), assistant("a"), user("why?")]},
+        ("u:q | a:a | u:why?", None, None),
+    ),
+    "a prompt that only mentions Human:": ({"prompt": "Human: say hi"}, ("u:Human: say hi", None, None)),
+    "HelpSteer3, a tie": (
+        {"context": [user("q")], "response1": "a", "response2": "b", "overall_preference": 0},
+        ("u:q", None, None),
+    ),
+    "Chatbot Arena, a tie": (
+        {"prompt": "q", "response_a": "a", "response_b": "b", "winner": "tie (bothbad)"},
+        ("u:q", None, None),
+    ),
+    "HelpSteer2, a score alone": ({"prompt": "q", "response": "a", "helpfulness": 0}, ("u:q", None, None)),
+}
+
+
+@pytest.mark.parametrize(("record", "row"), LONGER.values(), ids=LONGER)
+def test_longer_prompts_and_no_answers(record: Mapping[str, Any], row: tuple[str, str | None, str | None]) -> None:
+    """Protects what stands around a question, and prompts whose answers nothing may be learned from."""
+    assert [describe(read_row) for read_row in read(record)] == [row]
+
+
+def test_helpsteer2_pairs_answers_to_one_prompt() -> None:
+    """Protects HelpSteer2, which has two scored answers a prompt, one behind the other: the less helpful one is rejected."""
+    scored = [("q", "bad", 1), ("q", "good", 3), ("r", "one", 2), ("q", "later", 0)]
+    rows = read(*({"prompt": p, "response": r, "helpfulness": h, "correctness": 1} for p, r, h in scored))
+    assert [describe(row) for row in rows] == [PAIR, ("u:r", None, None), ("u:q", None, None)]
+    assert rows[0].margin == 2
+
+
+REPLIES = [
+    {"message_id": "b", "parent_id": "a", "role": "assistant", "text": "good", "rank": 0},
+    {"message_id": "c", "parent_id": "a", "role": "assistant", "text": "bad", "rank": 1},
+    {"message_id": "d", "parent_id": "b", "role": "prompter", "text": "and?"},
+    {"message_id": "e", "parent_id": "d", "role": "assistant", "text": "so.", "rank": None},
+    {"message_id": "f", "parent_id": "d", "role": "assistant", "text": "spam", "deleted": True},
+]
+ROOT = {"message_id": "a", "parent_id": None, "role": "prompter", "text": "q"}
+
+
+def test_openassistant_trees_nested_and_flat() -> None:
+    """Protects both forms of OASST: ranked replies are a ranking, a single one a demonstration, deleted ones nothing."""
+
+    def nest(message: Mapping[str, Any]) -> dict[str, Any]:
+        replies = [nest(reply) for reply in REPLIES if reply["parent_id"] == message["message_id"]]
+        return {**message, "replies": replies}
+
+    nested = read({"message_tree_id": "a", "tree_state": "ready_for_export", "prompt": nest(ROOT)})
+    flat = read(*({**message, "message_tree_id": "a", "lang": "en"} for message in (*REPLIES, ROOT)))
+    assert nested == flat
+    assert [describe(row) for row in nested] == [PAIR, ("u:q | a:good | u:and?", "so.", None)]
+    assert [len(row.ranked) for row in nested] == [2, 0]
+    with pytest.raises(UserError, match="f:1: the message 'x', which this one answers, is not in the file"):
+        read({**REPLIES[0], "message_tree_id": "a", "parent_id": "x"})
+
+
+def test_the_gap_of_scores_is_the_margin() -> None:
+    """Protects reward models with margins; an order that the record's own scores contradict teaches nothing."""
+    [row] = read(PAIRS["UltraFeedback binarized"])
+    assert row.margin == 6.0
+    with pytest.raises(UselessRecordError, match="contradicts the pair's order"):
+        read({**PAIRS["UltraFeedback binarized"], "score_chosen": 1.0})
+
+
+def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
+    """Protects verl's records: prompts for PPO as they are; where a judge is named, the ground truth is a hidden test."""
+    record = {"data_source": "gsm8k", "prompt": [user("q")], "reward_model": {"style": "rule", "ground_truth": "42"}}
+    [row] = read(record)
+    assert not isinstance(row.prompt, Problem)
+    [(_, tested)] = FileReading(tested=True).read_rows([("f:1", record)])
+    assert isinstance(tested.prompt, Problem) and tested.prompt.hidden_tests == (Test(None, "42"),)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"chosen": [user("q"), assistant("a")], "rejected": [user("r"), assistant("b")]}, "the two prompts differ"),
+        ({"prompt": "q", "chosen": "a", "rejected": [user("r"), assistant("b")]}, "the two prompts differ"),
+        (
+            {"chosen": "\n\nHuman: q\n\nAssistant: a\n\nHuman: b", "rejected": "\n\nHuman: q\n\nAssistant: a"},
+            "human turn",
+        ),
+        ({"chosen": [user("q"), assistant("a"), user("b")], "rejected": [user("q"), assistant("b")]}, "human turn"),
+        ({"prompt": [user("q"), assistant("a")], "completion": "b"}, "does not end in a human turn"),
+        ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
+        ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}, assistant("a")]}, "something else than text"),
+    ],
+)
+def test_useless_records_are_left_out_and_counted(record: Mapping[str, Any], reason: str) -> None:
+    """Protects a file of which a few records teach nothing: the others are read, and the notes say how many went and why."""
+    reading = FileReading()
+    rows = list(reading.read_rows([("f:1", dict(record)), ("f:2", {"prompt": "q", "completion": "good"})]))
+    assert [describe(row) for _, row in rows] == [ANSWERED]
+    [note] = [note for note in reading.write_notes() if "left out" in note]
+    assert note.startswith("1 record left out because") and reason in note
+    with pytest.raises(UselessRecordError):
+        read(record)
+
+
+def test_unread_fields_are_named_once() -> None:
+    """Protects from silence: what no rule reads is said, in every shape, and what a rule reads is not."""
+    reading = FileReading()
+    records = [
+        {"prompt": "q", "completion": "good", "helpfulness": 4, "source": "x"},
+        {"prompt": "r", "completion": "good", "level": "easy", "id": 3, "score": 1},
+        {"prompt": "q", "chosen": "a", "rejected": "b", "response": "c"},
+    ]
+    list(reading.read_rows((f"f:{n}", record) for n, record in enumerate(records)))
+    [note] = reading.write_notes()
+    assert note == "Fields that are not read: `helpfulness`, `source`, `score`, `response`."
+
+
+def test_a_missing_label_among_labels_is_said() -> None:
+    """Protects a null label: it counts as absent, and the notes say how many answers that makes good ones."""
+    reading = FileReading()
+    records = [
+        {"prompt": f"{n}", "completion": "a", "label": label} for n, label in enumerate((True, None, False, None))
+    ]
+    rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
+    assert [row.rated for row in rows] == [True, False, True, False]
+    assert reading.write_notes() == ["2 answers without a label, where others have one, taken as good ones."]
+
+
+def test_a_scored_answer_alone_is_said_to_be_unread() -> None:
+    """Protects from HelpSteer2's answers of helpfulness 0 as demonstrations, and says why `response` is not read."""
+    reading = FileReading()
+    list(reading.read_rows([("f:1", {"prompt": "q", "response": "a", "helpfulness": 0})]))
+    assert any("`response` is not read in 1 record" in note for note in reading.write_notes())
+
+
+def test_your_own_names_of_fields() -> None:
+    """Protects `fields`: a name, a path, a field that is to be left unread, and names that are nowhere."""
+    fields = {"prompt": "meta.question", "chosen": "answers.0", "rejected": "answers.1", "label": None}
+    record = {"meta": {"question": "q"}, "answers": ["good", "bad"], "label": "greeting"}
+    [(_, row)] = FileReading(fields).read_rows([("f:1", record)])
+    assert describe(row) == PAIR
+    safer = {**PAIRS["SafeRLHF"]}
+    [(_, row)] = FileReading({"better_response_id": "safer_response_id"}).read_rows([("f:1", safer)])
+    assert describe(row) == ("u:q", "bad", "good")
+    with pytest.raises(UserError, match="`fields` names 'lbel', which no record has"):
+        list(FileReading({"label": "lbel"}).read_rows([("f:1", {"prompt": "q", "completion": "a"})]))
+
+
+def test_half_a_preference_is_refused() -> None:
+    """Protects from a pair that lost one side and would be read as a prompt alone."""
+    for record in ({"prompt": "q", "chosen": "a"}, {"prompt": "q", "rejected": "a", "completion": "b"}):
+        with pytest.raises(UserError, match="a preference needs both"):
+            read(record)
+
+
+def test_every_shape_is_within_reach() -> None:
+    """Protects the table: no shape stands behind one that takes all of its records."""
+    values: dict[str, Any] = {"prompt": "q", "reward_model": {"ground_truth": 1}, "turns": ["q"]}
+    for shape in SHAPES:
+        if shape.when is None or shape.name == "verl":
+            record = {field: values.get(field, "text") for field in shape.needs}
+            named = recognise(record)
+            assert named is not None and set(named.needs) == set(shape.needs), shape
+
+
+JUNK: tuple[Any, ...] = (
+    None,
+    "",
+    "x",
+    0,
+    -1,
+    2.5,
+    True,
+    [],
+    [[]],
+    [None],
+    ["x"],
+    {},
+    {"x": 1},
+    [{}],
+    [{"role": 1}],
+    "\ud800",
+)
+"""What stands in the place of any part of a record."""
+
+
+def mutations(value: Any) -> list[Any]:
+    """The value with each of its parts, at any depth, replaced by each kind of junk, or left out."""
+    changed: list[Any] = list(JUNK)
+    if isinstance(value, dict):
+        for name in value:
+            changed += [{**value, name: part} for part in mutations(value[name])]
+            changed.append({key: part for key, part in value.items() if key != name})
+    if isinstance(value, list):
+        for place in range(len(value)):
+            changed += [[*value[:place], part, *value[place + 1 :]] for part in mutations(value[place])]
+    return changed
+
+
+OTHERS: list[Mapping[str, Any]] = [
+    {"message_tree_id": "a", "prompt": {**ROOT, "replies": [{**reply, "replies": []} for reply in REPLIES[:2]]}},
+    {**ROOT, "message_tree_id": "a"},
+    {"prompt": "q", "response": "a", "helpfulness": 0},
+    {"id": "1", "level": "", "turns": [["user", "q"]], "chosen": ["a", False], "rejected": ["b", False]},
+    {"id": "1", "level": "", "turns": [["user", "q"]], "completions": [["a", False], ["b", False]], "scores": [1, 0]},
+    {"prompt": "q", "reward_model": {"ground_truth": "1"}},
+    {"prompt": "q", "tests": [{"input": "1", "output": "2"}], "special": "print('right')"},
+    {"prompt": "q", "tests": {"inputs": ["1"], "outputs": ["2"], "fn_name": "f"}},
+    {"prompt": "q", "test_list": ["assert f(1) == 2"], "test_imports": ["import math"]},
+    {"question_id": 1, "turns": ["q", "then?"]},
+]
+
+
+def complaint(record: Mapping[str, Any]) -> str:
+    """Why a record is refused; empty where it is read."""
+    try:
+        read(record)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_no_junk_is_a_traceback() -> None:
+    """Protects every reader: whatever stands in the place of a part, a record is read, or refused in words that say where."""
+    for record in (*PAIRS.values(), *SINGLE.values(), *LIKED, *(record for record, _ in LONGER.values()), *OTHERS):
+        for changed in mutations(dict(record)):
+            if isinstance(changed, dict):
+                why = complaint(changed)
+                assert not why or why.startswith("f:1"), (changed, why)

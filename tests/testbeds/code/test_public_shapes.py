@@ -1,0 +1,210 @@
+"""Public shapes of programming problems: their own programs pass in the sandbox, and wrong ones do not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import require_feature
+
+from preflab.errors import UserError
+from preflab.sandbox.bubblewrap import explain_absence
+from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.testbed import Code
+from preflab.types import Problem
+
+from .records import APPS, APPS_STDIN, HUMANEVAL, SUM
+
+
+def pack(tests: list[dict[str, str]]) -> str:
+    """The private tests as LiveCodeBench's lite version packs them."""
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
+
+
+STDIN_TESTS = [
+    {"input": "1 2\n", "output": "3\n", "testtype": "stdin"},
+    {"input": "2 2\n", "output": "4\n", "testtype": "stdin"},
+]
+CALL_TESTS = [{"input": "[1, 2]\n3", "output": "6", "testtype": "functional"}]
+LCB: dict[str, Any] = {
+    "question_title": "A",
+    "question_content": "Print the sum.",
+    "question_id": "abc_a",
+    "starter_code": "",
+    "difficulty": "easy",
+    "public_test_cases": json.dumps(STDIN_TESTS[:1]),
+    "private_test_cases": pack(STDIN_TESTS),
+    "metadata": "{}",
+}
+TACO = {
+    **{name: value for name, value in APPS_STDIN.items() if name != "problem_id"},
+    "tags": "['Math']",
+    "time_limit": "2 seconds",
+    "difficulty": "EASY",
+}
+SANITIZED: dict[str, Any] = {
+    "source_file": "x.ipynb",
+    "task_id": 2,
+    "prompt": "Write a function to round up.",
+    "code": "import math\ndef up(x):\n    return math.ceil(x)",
+    "test_imports": ["import math"],
+    "test_list": ["assert up(1.5) == math.ceil(1.5)", "assert up(2) == 2"],
+}
+HUMANEVAL_PLUS = {
+    **HUMANEVAL,
+    "test": "def assertion(out, exp, atol):\n    assert out == exp\n\n\ndef check(candidate):\n    inputs = [[[1, 2]], [[]]]\n"
+    "    results = [3, 0]\n    for i, (inp, exp) in enumerate(zip(inputs, results)):\n"
+    "        assertion(candidate(*inp), exp, 0)\n",
+}
+KODCODE: dict[str, Any] = {
+    "question_id": "Prefill_1_I",
+    "question": "Write a function `add_all(xs)` that adds.",
+    "solution": "def add_all(xs):\n    return sum(xs)",
+    "test": "from solution import add_all\n\nCASES = [([1, 2], 3)]\n\ndef test_some():\n    for xs, total in CASES:\n"
+    "        assert add_all(xs) == total\n\ndef test_none():\n    assert add_all([]) == 0\n",
+    "gpt_difficulty": "easy",
+}
+LCB_CALL = {
+    **LCB,
+    "starter_code": "class Solution:\n    def total(self, xs: List[int], y: int) -> int:\n        ",
+    "public_test_cases": json.dumps(CALL_TESTS),
+    "private_test_cases": json.dumps(CALL_TESTS),
+    "metadata": json.dumps({"func_name": "total"}),
+}
+TOTAL = "class Solution:\n    def total(self, xs, y):\n        return sum(xs) + y\n"
+PROGRAMS: dict[str, tuple[str, Mapping[str, Any], str, str]] = {
+    "TACO": ("apps", TACO, SUM, SUM.replace("+", "-")),
+    "LiveCodeBench": ("livecodebench", LCB, SUM, "print(3)"),
+    "LiveCodeBench, called": ("livecodebench", LCB_CALL, TOTAL, TOTAL.replace("+ y", "- y")),
+    "MBPP sanitized": ("mbpp", SANITIZED, SANITIZED["code"], "def up(x):\n    return int(x)"),
+    "HumanEval+": ("humaneval", HUMANEVAL_PLUS, "    return sum(xs)\n", "    return len(xs)\n"),
+    "KodCode": ("kodcode", KODCODE, KODCODE["solution"], "def add_all(xs):\n    return 3"),
+}
+
+
+def write(path: Path, records: list[Mapping[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+@pytest.mark.parametrize(("kind", "record", "right", "wrong"), PROGRAMS.values(), ids=PROGRAMS)
+def test_right_and_wrong_programs(kind: str, record: Mapping[str, Any], right: str, wrong: str, tmp_path: Path) -> None:
+    """Protects each shape, by its own testbed: a right program passes every test, a wrong one does not."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    spec: Code = TESTBEDS.parse({"kind": kind, "data": write(tmp_path / "x.jsonl", [record])})
+    [exercise] = spec.read_exercises()
+    tests = (*exercise.public, *exercise.hidden)
+    assert exercise.hidden and not exercise.unjudged
+    with spec.open_judge() as judge:
+        verdicts = judge([(right, tests), (wrong, tests)])
+    assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
+
+
+OWN: dict[str, tuple[Any, Mapping[str, Any], str, str]] = {
+    "pairs of texts": ([["1 2", "3"]], {}, SUM, "print(4)"),
+    "inputs and outputs": ({"inputs": ["1 2", "2 2"], "outputs": ["3", "4"]}, {}, SUM, "print(3)"),
+    "inputs and outputs as text": (json.dumps({"inputs": ["1 2"], "outputs": ["3"]}), {}, SUM, "print(4)"),
+    "a function's inputs and outputs": (
+        {"fn_name": "add", "inputs": [[1, 2]], "outputs": [3]},
+        {},
+        "def add(a, b): return a + b",
+        "def add(a, b): return 4",
+    ),
+    "assertions": (
+        ["assert add(1, 2) == 3", "assert add(0, 0) == 0"],
+        {},
+        "def add(a, b): return a + b",
+        "def add(a, b): return 3",
+    ),
+    "one text of assertions": (
+        "assert add(1, 2) == 3\nassert add(0, 0) == 0",
+        {},
+        "def add(a, b): return a + b",
+        "add = max",
+    ),
+    "assertions on a name of Python's": (
+        ["assert sum(1, 2) == 3"],
+        {},
+        "def sum(a, b): return a + b",
+        "def sum(a, b): return 4",
+    ),
+    "assertions with imports": (
+        ["assert up(1.5) == math.ceil(1.5)"],
+        {"test_imports": ["import math"]},
+        "def up(x): return int(x) + 1",
+        "def up(x): return int(x)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tests", "beside", "right", "wrong"), OWN.values(), ids=OWN)
+def test_your_own_tests_in_every_form(
+    tests: Any, beside: Mapping[str, Any], right: str, wrong: str, tmp_path: Path
+) -> None:
+    """Protects your own problems under `judge: sandbox`: texts, arguments of a function, and assertions."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    records = [{"prompt": f"Add, {n}.", "tests": tests, **beside} for n in range(40)]
+    spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "x.jsonl", records), "judge": "sandbox"})
+    with spec.open(Context()) as testbed:
+        problem = testbed.prompts("train")[0]
+        assert isinstance(problem, Problem)
+        verdicts = testbed.judge([(right, problem.hidden_tests), (wrong, problem.hidden_tests)])
+    assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
+
+
+def test_broken_problems_do_not_refuse_your_file(tmp_path: Path) -> None:
+    """Protects a file of which one problem is broken and one cannot be judged: they are counted, and the first is named."""
+    records = [{**LCB, "question_id": f"{n}", "question_content": f"Print the sum, {n}."} for n in range(60)]
+    records[3] = {**records[3], "private_test_cases": "????"}
+    records[7] = {**records[7], "question_content": "Print any of them; any answer is accepted."}
+    data = write(tmp_path / "x.jsonl", records)
+    with TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox", "backend": "bare"}).open(
+        Context()
+    ) as testbed:
+        notes = "\n".join(testbed.notes)
+    assert f"1 record left out because it is no whole record of livecodebench (first: {data}:4)." in notes
+    assert (
+        f"1 record left out because several answers are right, and there is no judge for them (first: {data}:8)."
+        in notes
+    )
+
+
+def test_packed_tests_run_no_pickle(tmp_path: Path) -> None:
+    """Protects from code in a pickle, which is never run, and from a file that unpacks to more than memory holds."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return exec, ("raise SystemExit('run')",)
+
+    evil = base64.b64encode(zlib.compress(pickle.dumps(Evil()))).decode()
+    bomb = base64.b64encode(zlib.compress(b"\0" * (300 << 20), 9)).decode()
+    for private in (evil, bomb):
+        spec = TESTBEDS.parse(
+            {"kind": "livecodebench", "data": write(tmp_path / "x.jsonl", [{**LCB, "private_test_cases": private}])}
+        )
+        with pytest.raises(UserError, match=r"x\.jsonl:1 is not a record of livecodebench"):
+            list(spec.read_exercises())
+
+
+def test_tests_that_need_pytest_are_marked(tmp_path: Path) -> None:
+    """Protects from tests that could never pass: `pytest.raises` has no meaning in the sandbox."""
+    needs = (
+        "import pytest\nfrom solution import f\n\ndef test_f():\n    with pytest.raises(ValueError):\n        f(0)\n"
+    )
+    spec = TESTBEDS.parse({"kind": "kodcode", "data": write(tmp_path / "x.jsonl", [{**KODCODE, "test": needs}])})
+    [exercise] = spec.read_exercises()
+    assert "pytest" in exercise.unjudged
+
+
+def test_apps_still_needs_a_whole_record(tmp_path: Path) -> None:
+    """Protects APPS' own names: a record without a number gets one from its text, one with a number keeps it."""
+    spec = TESTBEDS.parse({"kind": "apps", "data": write(tmp_path / "x.jsonl", [{**APPS, "problem_id": 0}, TACO])})
+    names = [exercise.name for exercise in spec.read_exercises()]
+    assert names[0] == "train/0" and len(names[1]) == len("train/") + 16
