@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.spec import TRAINED_ON, Arm, made_elsewhere, saved_models, stage_path
+from preflab.arm.spec import Arm, made_elsewhere, saved_models, stage_path
 from preflab.errors import UserError
+from preflab.models.facts import TRAINED_ON
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.formats import parse_record
 from preflab.testbeds.lines import read_records
