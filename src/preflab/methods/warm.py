@@ -63,7 +63,7 @@ class Warm(Method):
 
 
 @torch.no_grad()
-def average_models(paths: Sequence[Path], *, date: str) -> LanguageModel:
+def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
     """The reward model of the mean weights. Holds two models at a time. `date`: see `load_reward_model`. Raises `UserError` for
     one that does not fit."""
     scorer = load_reward_model(paths[0], date=date)

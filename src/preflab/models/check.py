@@ -38,14 +38,17 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
-    """Raises `UserError` where a token changes the logits before it, as in an encoder's language model. Some configurations
-    say what their models do (`is_decoder`), and some that say nothing are causal."""
+    """Raises `UserError` where a token changes the logits before it, as in an encoder's language model, and where the model
+    does not run. Some configurations say what their models do (`is_decoder`), and some that say nothing are causal."""
     import torch
 
-    with torch.no_grad():
-        first, second = (
-            model(input_ids=torch.tensor([[0, 1, last]]), use_cache=False).logits[0, :2].float() for last in (0, 1)
-        )
+    try:
+        with torch.no_grad():
+            first, second = (
+                model(input_ids=torch.tensor([[0, 1, last]]), use_cache=False).logits[0, :2].float() for last in (0, 1)
+            )
+    except Exception as error:  # a configuration that does not fit itself may raise anything
+        raise UserError(f"The model in {path} does not run: {first_line(error)} Correct its config.json.") from error
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
         raise _not_causal(path, type(model).__name__, " It reads from both sides.")
 

@@ -152,7 +152,7 @@ class Head:
         self.model = model
         self.linear = model.get_output_embeddings()
         config = model.config.get_text_config()
-        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.cap: float | None = getattr(config, "final_logit_softcapping", getattr(config, "logits_soft_cap", None))
         scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
         self.scale = float(scale)
         self.temperature = temperature

@@ -26,6 +26,8 @@ from preflab.models.spec import LoRA
 
 ADAPTER = "adapter"
 """The folder of the adapters, beside the weights into which they are merged."""
+MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Families whose fused kernels read the weights of `out_proj` themselves, so that peft refuses an adapter on it."""
 
 
 def is_adapted(model: Any) -> bool:
@@ -90,6 +92,8 @@ def find_idle_layers(model: Any) -> list[str]:
     finally:
         for hook in hooks:
             hook.remove()
+    if model.config.model_type in MAMBA:
+        idle |= {kind for kind in kinds.values() if kind.endswith("out_proj")}
     return [name for name, kind in kinds.items() if kind in idle or kind not in linear]
 
 
