@@ -56,8 +56,9 @@ ALLOWED: Allowed = {
         "models/forward.py": (
             "hasattr(model, 'peft_config')",
             "hasattr(model, 'get_base_model')",
-            "getattr(unwrap(model).base_model, 'mixed_precision', False)",
-            "getattr(config, 'final_logit_softcapping', None)",
+            "getattr(backbone(model), 'mixed_precision', False)",
+            "getattr(config, 'final_logit_softcapping', getattr(config, 'logits_soft_cap', None))",
+            "getattr(config, 'logits_soft_cap', None)",
             "getattr(config, 'logit_scale', None)",
             "getattr(config, 'logits_scaling', None)",
             "getattr(model, 'head_is_known', False)",
@@ -67,17 +68,15 @@ ALLOWED: Allowed = {
             "getattr(config, 'initializer_range', 0.02)",
             "hasattr(model, 'score')",
         ),
+        "models/check.py": ("getattr(config, 'auto_map', None)",),
         "models/load.py": (
             "getattr(model.config.get_text_config(), 'max_position_embeddings', None)",
-            "getattr(config, 'auto_map', None)",
-            "getattr(config, 'is_decoder', None)",
             "getattr(transformers, auto)",
         ),
         "models/lora.py": (
             "hasattr(model, 'peft_config')",
             "hasattr(model, 'get_base_model')",
             "hasattr(model, 'score')",
-            "hasattr(module, 'get_delta_weight')",
         ),
         "models/smollm2.py": ("hasattr(model.config, 'quantization_config')",),
         "models/tokens.py": (

@@ -56,6 +56,7 @@ class Context:
     workdir: the directory of the run, where it may write files.
     testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
     meter: every opened object charges its work to it: a sampler its tokens, a reward its labels or its forward passes.
+    date: the day (ISO) that the chat template of a model which it loads may write; '' for today.
     """
 
     seed: int = 0
@@ -63,6 +64,7 @@ class Context:
     workdir: Path = field(default_factory=lambda: Path("."))
     testbed: Any = None  # the layer of testbeds lies above this one
     meter: Meter = field(default_factory=Meter)
+    date: str = ""
 
 
 class Registry:

@@ -68,7 +68,7 @@ def test_reward_model_loads_as_it_was(family: Path, tmp_path: Path) -> None:
     scorer.save(tmp_path)
     again = load_reward_model(tmp_path)
     assert torch.equal(scores(again), scores(scorer))
-    for name in ("end_ids", "pad_id", "context", "notices", "answer_prefix"):
+    for name in ("end_ids", "pad_id", "context", "notices", "form"):
         assert getattr(again, name) == getattr(scorer, name)
 
 

@@ -86,11 +86,11 @@ def copied(source: Path, target: Path, **changes: object) -> Path:
 
 
 def test_no_config(tmp_path: Path) -> None:
-    """Protects the user from a traceback when the directory is not a model; adapters alone get their own hint."""
+    """Protects the user from a traceback when the directory is not a model, or holds adapters that name no base model."""
     with pytest.raises(UserError, match=r"no config\.json"):
         load_directory(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="merge them"):
+    with pytest.raises(UserError, match="base_model_name_or_path"):
         load_directory(tmp_path)
 
 

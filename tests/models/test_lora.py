@@ -60,7 +60,7 @@ def test_saved_policy_is_merged_and_training_goes_on(family: Path, tmp_path: Pat
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
     lm.save(tmp_path)
     assert all(torch.equal(before[name], tensor) for name, tensor in lm.model.state_dict().items())
-    assert not list(tmp_path.glob("adapter*"))
+    assert not list(tmp_path.glob("adapter_*"))
     plain = load_directory(tmp_path)
     assert not lora.is_adapted(plain.model)
     torch.testing.assert_close(logprobs(plain), logprobs(lm), atol=1e-5, rtol=1e-5)

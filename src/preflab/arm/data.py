@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.spec import TRAINED_ON, Arm, made_elsewhere, saved_models, stage_path
+from preflab.arm.spec import Arm, made_elsewhere, saved_models, stage_path
 from preflab.data.files import read_source
 from preflab.data.reading import FileReading
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+from preflab.models.facts import TRAINED_ON
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.provenance import refuse_overlap
 from preflab.train.files import read_json

@@ -18,16 +18,20 @@ from preflab.arm.data import preferences_of, provenance_of, rankings_of, rated_o
 from preflab.arm.open import OpenArm, load_policy, open_arm
 from preflab.arm.origin import revision, versions
 from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGE, TRAINED_ON, Arm, stage_path
+from preflab.arm.spec import STAGE, Arm, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
+from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
+from preflab.models.lora import ADAPTER
+from preflab.models.verify import save_verified
 from preflab.testbeds.base import Testbed
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
+from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
@@ -96,7 +100,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
             product = method.train(method_parts(parts))
         except FloatingPointError as error:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
-        save_product(run, product, method.product, provenance)
+        result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
         if method.product == "reward_model" and isinstance(product, LanguageModel):
             result |= measure_reward_model(run, product, parts.testbed, arm.token_budget)
     result |= {
@@ -135,17 +139,27 @@ def method_parts(parts: OpenArm) -> Parts:
     )
 
 
-def save_product(run: Run, product: Product, kind: str, provenance: Sequence[Any]) -> None:
+def save_product(
+    run: Run, product: Product, kind: str, provenance: Sequence[Any], trust_remote_code: bool
+) -> list[str]:
     """Saves what was trained under `final/` (a policy with its adapters merged, a reward model; pairs or rankings, `kind`,
-    as lines), with what it was trained on."""
+    as lines), with what it was trained on. Returns what a report must say of it: that saved weights are not what was
+    trained."""
+    notices: list[str] = []
     with new_directory(run.directory / "final") as aside:
         if isinstance(product, LanguageModel):
-            product.save(aside)
+            notice = save_verified(product, aside, trust_remote_code=trust_remote_code)
+            notices += [notice] if notice else []
         else:
             rows = (from_ranking(row) if isinstance(row, Ranking) else from_preference(row) for row in product)
             (aside / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        write_json(aside / TRAINED_ON, list(provenance))
+        for folder in (aside, aside / ADAPTER):
+            if folder.is_dir():
+                write_json(folder / TRAINED_ON, list(provenance))
         faults.pass_point("final.before-rename")
+    for notice in notices:
+        logger.warning("%s: %s", run.directory / "final", notice)
+    return notices
 
 
 def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:

@@ -61,12 +61,16 @@ class OpenArm:
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
         paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
-        return prepared(load_reward_model(paths[0]), self.arm, self.context) if len(paths) == 1 else None
+        if len(paths) != 1:
+            return None
+        return prepared(load_reward_model(paths[0], date=self.context.date), self.arm, self.context)
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened."""
-    context = Context(seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter)
+    context = Context(
+        seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter, date=run.date
+    )
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init, context, testbed)
@@ -145,10 +149,10 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
 def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed: Testbed) -> LanguageModel:
     """The policy of a directory, or the base model where there is none."""
     if path is not None:
-        return prepared(load_directory(stage_path(path, stages_of(run.directory))), arm, context)
+        return prepared(load_directory(stage_path(path, stages_of(run.directory)), date=context.date), arm, context)
     shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
     plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
-    return prepared(load_model(plain, seed=run.seeds.derive("model")), arm, context)
+    return prepared(load_model(plain, seed=run.seeds.derive("model"), date=context.date), arm, context)
 
 
 def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:

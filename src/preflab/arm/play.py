@@ -14,10 +14,11 @@ from preflab.arm.match import Match
 from preflab.arm.open import pick_device, with_stage_models
 from preflab.arm.origin import revision, versions
 from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGES, TRAINED_ON, Arm, saved_models
+from preflab.arm.spec import STAGES, Arm, saved_models
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator
+from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
 from preflab.testbeds.base import Testbed, require_testbed
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, locked

@@ -24,8 +24,6 @@ STAGE = "stage:"
 """The beginning of a path that names a stage's product."""
 STAGES = "stages"
 """The folder of a seed's stages."""
-TRAINED_ON = "trained_on.json"
-"""Beside a product: the provenance of what it was trained on."""
 
 
 class Job(Spec):

@@ -60,8 +60,9 @@ def is_manifest(data: Any) -> bool:
     return isinstance(data, dict) and "format" in data and "spec" in data
 
 
-def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs.
+def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs. Returns the one that
+    holds: with the date of the run's beginning, where it resumes.
 
     Files of another's that a run would write over are refused too (`UserError`).
     """
@@ -75,7 +76,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
                 f"{directory / foreign} was not written by a run, and a run would overwrite it. Choose another --output."
             )
         write_json(path, manifest)
-        return
+        return dict(manifest)
     mine, theirs = manifest.get("spec", {}), known["spec"]
     if known["format"] != RUN_FORMAT or mine != theirs:
         changed = differing_paths(mine, theirs)
@@ -88,6 +89,7 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
         logger.warning(
             "%s was begun with other versions of %s: not repeatable bit by bit", directory, ", ".join(changed)
         )
+    return known
 
 
 def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:

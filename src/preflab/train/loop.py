@@ -6,6 +6,7 @@ is written down before it is used (`run.journal`).
 
 from __future__ import annotations
 
+import datetime
 import signal
 import threading
 import time
@@ -42,9 +43,18 @@ class Run:
     """The open run directory. Made by `open_run`."""
 
     def __init__(
-        self, directory: Path, *, seed: int, budget: Budget | None, evaluations: int, keeping: Keeping, label: str
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        budget: Budget | None,
+        evaluations: int,
+        keeping: Keeping,
+        label: str,
+        date: str,
     ) -> None:
         self.directory = directory
+        self.date = date  # on which it began: a chat template may write it
         self.budget = budget
         self.keeping = keeping
         self.meter = Meter()
@@ -184,10 +194,18 @@ def open_run(
     with locked(directory):
         if fresh:
             clear(directory)
-        claim(directory, {"format": RUN_FORMAT, **manifest})
+        today = datetime.date.today().isoformat()
+        claimed = claim(directory, {"format": RUN_FORMAT, "date": today, **manifest})
         with logged(directory):
-            keeping, label = keeping or Keeping(), label or directory.name
-            run = Run(directory, seed=seed, budget=budget, evaluations=evaluations, keeping=keeping, label=label)
+            run = Run(
+                directory,
+                seed=seed,
+                budget=budget,
+                evaluations=evaluations,
+                keeping=keeping or Keeping(),
+                label=label or directory.name,
+                date=claimed.get("date", today),
+            )
             with closing(run.record), stopping(run):
                 yield run
 
