@@ -92,13 +92,21 @@ ALLOWED: Allowed = {
     "what the user's function returned, or the user's record held, may be anything": {
         "rewards/base.py": ("hasattr(scores, '__iter__')",),
         "sandbox/files.py": ("except (ValueError, KeyError, TypeError, AttributeError, OSError)",),
-        "testbeds/code/testbed.py": ("except (TypeError, ValueError, AttributeError, SyntaxError)",),
+        "testbeds/code/testbed.py": (
+            "except (UserError, TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError)",
+        ),
+        "testbeds/code/evidence.py": (
+            "except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)",
+        ),
     },
     "the sandbox's guests look into programs, which are anybody's": {
         "sandbox/guest.py": (
             "getattr(module, name)",
             "hasattr(module, name)",
-            "hasattr(module, 'Solution')",
+            "getattr(getattr(module, name, None), '__module__', '')",
+            "getattr(module, name, None)",
+            "getattr(module, 'Solution', None)",
+            "hasattr(getattr(module, 'Solution', None), name)",
             "getattr(getattr(module, owner)() if owner else module, method)",
             "getattr(module, owner)",
         ),

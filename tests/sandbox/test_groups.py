@@ -12,9 +12,10 @@ from preflab.sandbox import groups
 from preflab.sandbox.groups import (
     GROUP_OVERHEAD,
     GROUPS_ROOT,
+    GroupPlace,
     GroupVersion1,
     GroupVersion2,
-    find_group_kind,
+    find_groups,
     make_group,
     sweep_groups,
 )
@@ -25,15 +26,16 @@ from preflab.sandbox.usage import Usage
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """Another root, where nothing is a control group; what was found of this machine is forgotten before and after."""
     monkeypatch.setattr(groups, "GROUPS_ROOT", tmp_path)
-    find_group_kind.cache_clear()
+    find_groups.cache_clear()
     yield tmp_path
-    find_group_kind.cache_clear()
+    find_groups.cache_clear()
 
 
 def test_version_2_by_its_files(elsewhere: Path) -> None:
     """Protects the unified hierarchy: one folder a run, its limit with the walls' own share, microseconds as seconds, and the
     kernel's count of what it killed."""
-    group = GroupVersion2("preflab-1-0")
+    (elsewhere / "cgroup.subtree_control").write_text("cpu memory\n")
+    group = GroupVersion2("preflab-1-0", [elsewhere])
     group.open(64 << 20)
     folder = elsewhere / "preflab-1-0-1"
     assert (folder / "memory.max").read_text() == str((64 << 20) + GROUP_OVERHEAD)
@@ -51,7 +53,7 @@ def test_version_2_by_its_files(elsewhere: Path) -> None:
 
 def test_without_the_kernels_files_there_is_no_group(elsewhere: Path) -> None:
     """Protects from a limit that nobody keeps: a folder that can be made is not yet a control group."""
-    assert find_group_kind() is None
+    assert find_groups() is None
     assert make_group() is None
     sweep_groups()
 
@@ -59,7 +61,7 @@ def test_without_the_kernels_files_there_is_no_group(elsewhere: Path) -> None:
 def test_processes_that_are_not_seen_from_here_are_left_alone(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects this process: a group that another container fills lists its processes as 0, and a signal to 0 reaches us."""
     killed: list[int] = []
-    monkeypatch.setattr(groups, "find_group_kind", lambda: GroupVersion2)
+    monkeypatch.setattr(groups, "find_groups", lambda: GroupPlace(GroupVersion2, (elsewhere,)))
     monkeypatch.setattr("os.kill", lambda pid, _: killed.append(pid))
     for name, listed in (("preflab-4194305-0", "0\n17\n"), ("preflab-4194306-0", "18\n")):
         (elsewhere / name).mkdir()
@@ -68,14 +70,14 @@ def test_processes_that_are_not_seen_from_here_are_left_alone(elsewhere: Path, m
     assert killed == [18]
 
 
-@pytest.mark.skipif(find_group_kind() is None, reason="needs root and control groups")
+@pytest.mark.skipif(find_groups() is None, reason="needs root and control groups")
 def test_groups_of_a_killed_judge_are_swept() -> None:
     """Protects the machine: groups named after a process that is gone are removed, those of one that lives are not."""
     process = subprocess.Popen(["true"])
     process.wait()
-    kind, mine = find_group_kind(), make_group()
-    assert kind is not None and mine is not None
-    left = kind(f"preflab-{process.pid}-0")
+    place, mine = find_groups(), make_group()
+    assert place is not None and mine is not None
+    left = place.kind(f"preflab-{process.pid}-0", place.bases)
     try:
         for group in (left, mine):
             group.open(64 << 20)
@@ -89,4 +91,5 @@ def test_groups_of_a_killed_judge_are_swept() -> None:
 @pytest.mark.skipif(not (GROUPS_ROOT / "memory").is_dir(), reason="needs version 1")
 def test_version_1_is_found_before_version_2() -> None:
     """Protects machines with both mounted: the memory controller is the first one's."""
-    assert find_group_kind() in (GroupVersion1, None)
+    place = find_groups()
+    assert place is None or place.kind is GroupVersion1

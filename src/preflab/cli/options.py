@@ -46,6 +46,7 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
     add("--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)")
+    add("--packages", metavar="NAME", nargs="+", default=(), help="what programs may import, beside numpy (default)")
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
-    return {"workers": options.workers, "backend": options.backend, "track": track_verdicts}
+    settings = {"workers": options.workers, "backend": options.backend, "packages": options.packages}
+    return {**settings, "track": track_verdicts}
 
 
 def add_verbosity_options(parser: argparse.ArgumentParser, *, quiet: str, verbose: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.groups import find_group_kind, make_group
+from preflab.sandbox.groups import find_groups, make_group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import open_box
 from preflab.sandbox.verdict import ProgramTask, Worker
@@ -20,6 +20,15 @@ from preflab.types import Test
 QUICK_LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=128, output_mb=1, disk_mb=8)
 _REACHED = "reached"
 _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
+
+
+_MEASURED_FROM_OUTSIDE = (
+    "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of files, "
+    "sockets. What cannot be seen from there is refused: memory that is shared and belongs to no file, SIGCHLD ignored. Left "
+    "is what the kernel holds in pipes (some 200 MB), for file locks, and for huge pages that were given back in part. "
+    "Control groups measure that too: run preflab as root, in a container that delegates them, or by `systemd-run --user "
+    "--scope -p Delegate=yes preflab ...`"
+)
 
 
 class Attack(NamedTuple):
@@ -112,11 +121,9 @@ def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
         "you run; as root each run has an id of its own"
     )
     yield "user id", "a fresh one for each run" if os.geteuid() == 0 else own_user
-    sampling = (
-        "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; as root, where "
-        "control groups can be made, they measure exactly"
-    )
-    yield "limits", "measured by a control group: memory of all processes, exactly" if find_group_kind() else sampling
+    groups = find_groups()
+    exactly = "measured by a control group, exactly: the memory of all processes, and the kernel's for them"
+    yield "limits", f"{exactly} ({groups.bases[0]})" if groups else _MEASURED_FROM_OUTSIDE
     holes = "holes in the kernel itself: for those run preflab in a virtual machine, or bubblewrap under gVisor"
     yield "not stopped", holes
 

@@ -19,7 +19,8 @@ from preflab.data.row import make_prompt_id
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.exercise import TESTLESS, Exercise
+from preflab.testbeds.code.several import choose_comparison, explain_several
 from preflab.testbeds.code.testbed import SPLIT_NAMES, Code, RawRecord, read_split_file
 from preflab.types import Test, Turn
 
@@ -101,8 +102,8 @@ class APPS(Code):
     def _make_exercise(
         self, record: Mapping[str, Any], where: str, name: str, text: str, function: str, public: _Cases, hidden: _Cases
     ) -> Exercise:
-        mode, compare = "call" if function else "stdin", choose_comparison(text)
-        task = ProgramTask(mode, entry_point=function, limits=self.make_limits(), compare=compare, unwrap=True)
+        mode, limits = "call" if function else "stdin", self.make_limits()
+        task = ProgramTask(mode, (), function, limits, choose_comparison(text), compare_values="loose")
         recipe = Recipe(task, prefix=_IMPORTS, function=function)
         statement = _STATEMENT.format(text, record.get("starter_code") or "", _FORMATS[mode])
         tests = (tuple(Test(case, output, recipe) for case, output in cases) for cases in (public, hidden))
