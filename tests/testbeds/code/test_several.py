@@ -41,13 +41,13 @@ def test_a_choice_is_left(text: str) -> None:
 
 
 LABELS = (
-    "You want to write some labels on the tree's edges such that the following conditions hold: all labels are distinct. MEX is "
-    "the smallest integer that isn't written on the unique simple path.\n\nInput\n\nThe number n.\n\nOutput\n\n"
+    "You want to write some labels on the tree's edges such that the following conditions hold: all labels are distinct. MEX "
+    "is the smallest integer that isn't written on the unique simple path.\n\nInput\n\nThe number n.\n\nOutput\n\n"
     "Output n-1 integers. The i-th of them will be the number written on the i-th edge (in the input order)."
 )
 PAIRING = (
-    "You have a graph. Now, do one of the following: find a simple path consisting of at least n / 2 nodes, or find a valid pairing."
-    '\n\nOutput\n\nIf you have found a pairing, output "PAIRING". Then output k, the number of pairs in your pairing.\n\n'
+    "You have a graph. Now, do one of the following: find a simple path consisting of at least n / 2 nodes, or find a valid "
+    'pairing.\n\nOutput\n\nIf you have found a pairing, output "PAIRING". Then output k, the number of pairs in your pairing.\n\n'
     'Otherwise, output "PATH". Then output k integers in the order in which they appear on the path.'
 )
 TRIANGLE = (
@@ -55,8 +55,8 @@ TRIANGLE = (
     "\n\nOutput\n\nPrint YES or NO. If it exists, print three pairs of integers: the coordinates of the triangle vertices."
 )
 OPERATIONS = (
-    "Output\n\nPrint k, the minimum number of operations.\n\nIn the next k lines print 4 integers: the edge that is removed and "
-    "the edge that is added."
+    "Output\n\nPrint k, the minimum number of operations.\n\nIn the next k lines print 4 integers: the edge that is removed "
+    "and the edge that is added."
 )
 
 
