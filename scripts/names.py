@@ -93,7 +93,7 @@ ALLOWED: Allowed = {
         "rewards/base.py": ("hasattr(scores, '__iter__')",),
         "sandbox/files.py": ("except (ValueError, KeyError, TypeError, AttributeError, OSError)",),
         "testbeds/code/testbed.py": (
-            "except (UserError, TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError)",
+            "except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError)",
         ),
         "testbeds/code/evidence.py": (
             "except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -93,3 +96,67 @@ def test_version_1_is_found_before_version_2() -> None:
     """Protects machines with both mounted: the memory controller is the first one's."""
     place = find_groups()
     assert place is None or place.kind is GroupVersion1
+
+
+def delegate(monkeypatch: pytest.MonkeyPatch, folder: Path, pids: list[str]) -> None:
+    """Makes the folder behave like a group of version 2 that holds these processes: while it holds any, it divides no memory."""
+    folder.mkdir(parents=True)
+    (folder / "cgroup.subtree_control").write_text("cpu\n")
+    (folder / "cgroup.procs").write_text("\n".join(pids))
+    write = Path.write_text
+
+    def write_like_the_kernel(path: Path, text: str) -> int:
+        if text == "+memory" and (folder / "cgroup.procs").read_text():
+            raise OSError(errno.EBUSY, "busy")
+        if path.name == "cgroup.procs":
+            left = [pid for pid in (folder / "cgroup.procs").read_text().split() if pid != text]
+            write(folder / "cgroup.procs", "\n".join(left))
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", write_like_the_kernel)
+
+
+def test_a_delegated_group_is_divided(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects exact limits for users: a group that systemd or a container delegates holds this process, and may then limit no
+    memory below it; its processes move aside. A group that holds other processes alone is not ours to divide."""
+    mine, others = elsewhere / "user" / "run.scope", elsewhere / "other.scope"
+    delegate(monkeypatch, mine, [str(os.getpid()), "4321"])
+    GroupVersion2("preflab-1-0", [mine])
+    assert (mine / "cgroup.subtree_control").read_text() == "+memory"
+    assert (mine / "preflab-judge" / "cgroup.procs").read_text() == "4321" and not (mine / "cgroup.procs").read_text()
+    monkeypatch.undo()
+    delegate(monkeypatch, others, ["4321"])
+    with pytest.raises(OSError, match="busy"):
+        GroupVersion2("preflab-1-0", [others])
+
+
+def test_own_groups_are_tried_up_to_the_top(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects users whose group, or one above it, was delegated: the top is for root, and tried first."""
+    monkeypatch.setattr(groups, "_find_own_group", lambda name: Path({"memory": "a/b", "cpuacct": "c"}[name]))
+    memory, cpu = elsewhere / "memory", elsewhere / "cpuacct"
+    assert list(groups._list_bases(("memory", "cpuacct"))) == [
+        (memory, cpu),
+        (memory / "a" / "b", cpu / "c"),
+        (memory / "a", cpu),
+    ]
+
+
+@pytest.mark.skipif(not (GROUPS_ROOT / "memory").is_dir() or os.geteuid() != 0, reason="needs root and version 1")
+def test_a_group_that_was_delegated_limits_a_users_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects users: where the top is closed to them, groups are made in the one that this process is in."""
+    bases = [GROUPS_ROOT / name / f"preflab-test-{os.getpid()}" for name in GroupVersion1.hierarchies]
+    for base in bases:
+        base.mkdir()
+    monkeypatch.setattr(groups, "_list_bases", lambda names: iter([(Path("/nowhere"), Path("/nowhere")), tuple(bases)]))
+    find_groups.cache_clear()
+    try:
+        assert find_groups() == GroupPlace(GroupVersion1, tuple(bases))
+        group = make_group()
+        assert group is not None
+        with contextlib.closing(group):
+            group.open(64 << 20)
+            assert {folder.parent for folder in group.folders.values()} == set(bases)
+    finally:
+        find_groups.cache_clear()
+        for base in bases:
+            base.rmdir()

@@ -150,10 +150,10 @@ def _list_bases(hierarchies: Sequence[str]) -> Iterator[tuple[Path, ...]]:
 
 
 def _find_own_group(hierarchy: str) -> Path:
-    """The group of this process in a hierarchy, as a path below its top."""
+    """The group of this process in a hierarchy, as a path below its top; the top where it lies outside of what is seen here."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if hierarchy in controllers.split(","):
+        if hierarchy in controllers.split(",") and ".." not in path.split("/"):
             return Path(path.lstrip("/"))
     return Path()
 

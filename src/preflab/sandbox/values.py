@@ -1,8 +1,8 @@
 """What counts as the right value: what a program returned against what is expected.
 
 By `values`: the same plain data, where a tuple is a list, a boolean is not a number, and floats agree within `TOLERANCE`. By
-`loose`, as APPS compares: what Python's `==` holds equal is the same, and an expected list of one may also stand for what is in
-it.
+`equal`: what Python's `==` holds equal is the same. By `loose`, as APPS compares: `equal`, and an expected list of one may also
+stand for what is in it.
 
 As a program, this file compares answers whose comparison would keep the judge's own process busy: it reads a line of the wire,
 `[rule, expected, got]`, where `rule` is one of these words or of `compare`'s, and prints `right` or `wrong`.
@@ -17,7 +17,7 @@ from preflab.sandbox import wire
 from preflab.sandbox.compare import LONGEST_NUMBER, NUMBER, WHOLE, OutputComparison, close, same_text
 from preflab.sandbox.wire import Tagged
 
-ValueComparison = Literal["values", "loose"]
+ValueComparison = Literal["values", "equal", "loose"]
 _LONGEST_INTEGER = 1024
 """Bits of the integers of a fraction that is compared as a number."""
 
@@ -26,7 +26,8 @@ def same_answer(expected: Any, got: Any, compare: ValueComparison) -> bool:
     """Whether a program returned the right thing: `got`, as `wire.decode` gives it, is the JSON data `expected`."""
     if compare == "values":
         return same_value(expected, got)
-    choices = [expected, *expected] if isinstance(expected, list) and len(expected) == 1 else [expected]
+    alone = compare == "loose" and isinstance(expected, list) and len(expected) == 1
+    choices = [expected, *expected] if alone else [expected]
     return any(same_value(_loosen(one), _loosen(got)) for one in choices)
 
 

@@ -47,7 +47,8 @@ LABELS = (
 )
 PAIRING = (
     "You have a graph. Now, do one of the following: find a simple path consisting of at least n / 2 nodes, or find a valid "
-    'pairing.\n\nOutput\n\nIf you have found a pairing, output "PAIRING". Then output k, the number of pairs in your pairing.\n\n'
+    "pairing.\n\nOutput\n\n"
+    'If you have found a pairing, output "PAIRING". Then output k, the number of pairs in your pairing.\n\n'
     'Otherwise, output "PATH". Then output k integers in the order in which they appear on the path.'
 )
 TRIANGLE = (

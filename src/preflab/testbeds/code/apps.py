@@ -36,7 +36,8 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""What the official judge puts before every program, without numpy, which the sandbox lacks."""
+"""What the official judge puts before every program. It puts `_NUMPY` there too, which takes long to import."""
+_NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"
 _UNLISTED = "an input is not a list of arguments"
@@ -104,7 +105,7 @@ class APPS(Code):
     ) -> Exercise:
         mode, limits = "call" if function else "stdin", self.make_limits()
         task = ProgramTask(mode, (), function, limits, choose_comparison(text), compare_values="loose")
-        recipe = Recipe(task, prefix=_IMPORTS, function=function)
+        recipe = Recipe(task, prefix=_IMPORTS, function=function, imports=_NUMPY)
         statement = _STATEMENT.format(text, record.get("starter_code") or "", _FORMATS[mode])
         tests = (tuple(Test(case, output, recipe) for case, output in cases) for cases in (public, hidden))
         right = tuple(_parse_json_field(record, "solutions", where) or [])

@@ -77,7 +77,7 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
             f"{where}: neither a problem in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
             f"{', '.join(known)} (present: {', '.join(record)})."
         )
-    exercise = TESTBEDS.parse({"kind": shape.testbed}).read_exercise(record, where)
+    exercise = TESTBEDS.parse({"kind": shape.testbed}).mark_exercise(record, where)
 
     def prepare(answer: str) -> tuple[str, ProgramTask]:
         if exercise.unjudged:

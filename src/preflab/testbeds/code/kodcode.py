@@ -11,7 +11,8 @@ from preflab.data.problems import find_tested_functions
 from preflab.data.row import make_prompt_id
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, explain_several, make_code_tests
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, make_code_tests
+from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Turn
 

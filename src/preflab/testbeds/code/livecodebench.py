@@ -15,7 +15,8 @@ from typing import Any, Literal
 from preflab.data.lines import read_text_field
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.exercise import TESTLESS, Exercise
+from preflab.testbeds.code.several import choose_comparison, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
@@ -40,6 +41,7 @@ class LiveCodeBench(Code):
             entry_point=function,
             limits=self.make_limits(),
             compare=choose_comparison(text),
+            compare_values="equal",
         )
         recipe = Recipe(task, prefix="from typing import *\n" if function else "", function=function)
         public, hidden = (

@@ -79,24 +79,33 @@ class Code(Sandboxed):
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record as an exercise that was checked. Whatever is wrong with a record makes it one that cannot be judged."""
+        """A record as an exercise that was checked; raises `UserError` for whatever is wrong with it."""
         try:
             exercise = self.parse_exercise(record, where)
             _check_exercise(exercise, where)
             return exercise
         except KeyError as error:
-            trouble = f"the field `{error.args[0]}` is missing"
-        except (UserError, TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError) as error:
-            trouble = str(error).removeprefix(where).lstrip(": ").removesuffix(".")
-        nothing = Recipe(ProgramTask("stdin"))
-        unjudged = f"it is not a sound record of {self.title}: {trouble[:_LONGEST_REASON]}"
-        return Exercise(self.name_record(record, where), "", nothing, unjudged=unjudged)
+            raise UserError(
+                f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
+            ) from error
+        except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError) as error:
+            raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
+
+    def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record as an exercise; one that is broken is marked as one that cannot be judged, and refuses no other."""
+        try:
+            return self.read_exercise(record, where)
+        except UserError as error:
+            trouble = str(error).removeprefix(f"{where} is not a record of {self.title}").removeprefix(where)
+            unjudged = f"its record is broken: {trouble.lstrip(': ').removesuffix('.')[:_LONGEST_REASON]}"
+            nothing = Recipe(ProgramTask("stdin"))
+            return Exercise(self.name_record(record, where), "", nothing, unjudged=unjudged)
 
     def read_exercises(self) -> Iterator[Exercise]:
         """The problems, with public tests as the spec asks for them. Their split is the one that the data state, else train."""
         evidence = read_evidence(Path(self.evidence).expanduser()) if self.evidence else {}
         for split, where, record in self.read_raw_records():
-            exercise = apply_evidence(self.read_exercise(record, where), evidence).with_public(self.public_first)
+            exercise = apply_evidence(self.mark_exercise(record, where), evidence).with_public(self.public_first)
             yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
 
     def read_raw_records(self) -> Iterator[RawRecord]:
