@@ -99,7 +99,7 @@ def test_version_1_is_found_before_version_2() -> None:
 
 
 def delegate(monkeypatch: pytest.MonkeyPatch, folder: Path, pids: list[str]) -> None:
-    """Makes the folder behave like a group of version 2 that holds these processes: while it holds any, it divides no memory."""
+    """Makes the folder behave like a group of version 2 that holds these processes: while it does, it divides no memory."""
     folder.mkdir(parents=True)
     (folder / "cgroup.subtree_control").write_text("cpu\n")
     (folder / "cgroup.procs").write_text("\n".join(pids))

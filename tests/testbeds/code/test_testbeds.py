@@ -397,8 +397,8 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
         ("apps", {**APPS, "solutions": "[null]"}, "a solution must be text, and is None"),
         (
             "apps",
-            {key: value for key, value in APPS.items() if key != "problem_id"},
-            "the field `problem_id` is missing",
+            {key: value for key, value in APPS.items() if key != "question"},
+            "the field `question` is missing",
         ),
         (
             "mbpp",
