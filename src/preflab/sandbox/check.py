@@ -57,6 +57,13 @@ def _write_attempts(*tries: str) -> str:
 
 _CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
 _FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
+_TABLES = (
+    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, of no file, not reserved
+    "for at in range(0, size, 2 << 20): m[at]\nprint('reached')"
+)
+_MARK = (
+    f"import os, time\nos.utime('/dev/null')\nif os.stat('/dev/null').st_mtime > time.time() - 60: print({_REACHED!r})"
+)
 _LEFT_FILES = ("/tmp/kept", "/dev/shm/kept")
 _ATTEMPTS = {
     "reads files of the machine": ("open('/etc/passwd')", "os.listdir('/home')", "os.listdir('/sys')"),
@@ -71,6 +78,8 @@ ATTACKS = (
     Attack("makes a namespace", _CALL.format("unshare(0x10000000)"), code=-31),
     Attack("traces a process", _CALL.format("ptrace(16, 1, 0, 0)"), code=-31),
     Attack("fills the memory", "x = [bytearray(b'1') * (16 << 20) for _ in range(64)]\nprint('reached')", "memory"),
+    Attack("hides memory in page tables", _TABLES, "memory"),
+    Attack("leaves a mark on a device", _MARK),
     Attack("fills the disk", "open('/tmp/x', 'wb').write(bytes(32 << 20))\nprint('reached')", code=1),
     Attack("fills the output", "import os\nwhile True: os.write(1, b'x' * 65536)", "output-limit"),
     Attack("never ends", "while True: pass", "timeout"),

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -153,6 +154,9 @@ class Pool:
 def open_pool(workers: int = 0, backend: str = "bubblewrap", packages: Sequence[str] = ()) -> Generator[Pool]:
     """`workers`: how many programs at once (0: one a core). `backend`: see `backends`; what it does not stop is warned of.
     `packages`: see `packages`. Raises `UserError` where the sandbox does not run an honest program."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; nobody could then learn how a program has ended
+        with contextlib.suppress(ValueError):  # another thread than the first
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     walls = open_backend(backend, packages)
     if walls.not_stopped:
         _logger.warning("preflab: %s", walls.not_stopped)

@@ -55,6 +55,7 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
         "socketpair": 53, "memfd_create": 319, "shmget": 29, "semget": 64, "msgget": 68, "sync": 162, "syncfs": 306,
         "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "vmsplice": 278, "mmap": 9, "rt_sigaction": 13,
+        "inotify_init": 253, "inotify_init1": 294,
     }),
     "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -66,17 +67,17 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "clock_adjtime": 266, "lookup_dcookie": 18, "move_pages": 239, "migrate_pages": 238, "fanotify_init": 262,
         "vhangup": 58, "personality": 92, "clone": 220, "socket": 198, "socketpair": 199,
         "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
-        "utimensat": 88, "vmsplice": 75, "mmap": 222, "rt_sigaction": 134,
+        "utimensat": 88, "vmsplice": 75, "mmap": 222, "rt_sigaction": 134, "inotify_init1": 26,
     }),
 }  # fmt: skip
 _ABSENT = (
     "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "pidfd_getfd",
     "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
-    "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice",
+    "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1",
 )  # fmt: skip
 """clone3 hides its flags from the filter, and the C library falls back on clone. Shared memory that no process has mapped could
-not be counted (Python's own lies in files), nor could pages that were given to a pipe."""
+not be counted (Python's own lies in files), nor could pages that were given to a pipe, or what watches of files collect."""
 _PRETENDED = ("utime", "utimes", "futimesat", "utimensat")
 """Devices are the machine's own, whoever may write to one may set its times, and the next program could read them."""
 _INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open")

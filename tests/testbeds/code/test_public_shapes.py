@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from tests.conftest import require_feature
 
-from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
