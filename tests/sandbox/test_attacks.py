@@ -291,7 +291,8 @@ def test_devices_carry_nothing_to_the_next_program(worker: Worker) -> None:
         "    with open(path, 'r+b', 0) as file:\n        file.read(1)\n        try: file.write(b'x')\n"
         "        except OSError: pass\n    after = os.stat(path)\n"
         "    same = [getattr(before, n) == getattr(after, n) for n in ('st_atime_ns', 'st_mtime_ns', 'st_ctime_ns')]\n"
-        "    assert all(same), (path, same)\nopen('a', 'w').write('5')\nimport shutil; shutil.copy2('a', 'b')\n"
+        "    assert all(same), (path, same)\nopen('a', 'w').write('5')\nimport pathlib, shutil\n"
+        "pathlib.Path('a').touch(); pathlib.Path('c').touch(); open('c').close(); shutil.copy('a', 'b')\n"
         "print(open('b').read())"
     )
     assert worker.judge(source, FIVE).correct

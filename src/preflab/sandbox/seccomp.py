@@ -29,7 +29,7 @@ _LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
 _PRETEND = _ERRNO  # no error: the call looks as if it had been made
-_ENOMEM, _ENOSYS, _EAFNOSUPPORT = 12, 38, 97
+_EPERM, _ENOMEM, _ENOSYS, _EAFNOSUPPORT = 1, 12, 38, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _LOCAL_FAMILY = 1  # AF_UNIX
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
@@ -78,7 +78,7 @@ _ABSENT = (
 )  # fmt: skip
 """clone3 hides its flags from the filter, and the C library falls back on clone. Shared memory that no process has mapped could
 not be counted (Python's own lies in files), nor could pages that were given to a pipe, or what watches of files collect."""
-_PRETENDED = ("utime", "utimes", "futimesat", "utimensat")
+_REFUSED = ("utime", "utimes", "futimesat", "utimensat")
 """Devices are the machine's own, whoever may write to one may set its times, and the next program could read them."""
 _INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open")
 """Programs may make these calls, all but the last one as the filter says."""
@@ -89,11 +89,11 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     if machine not in _MACHINES:
         raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
-    forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _PRETENDED + _INSPECTED)
-    absent, pretended = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _PRETENDED))
+    forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _REFUSED + _INSPECTED)
+    absent, refused = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _REFUSED))
     code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
     code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # x32's numbers begin at 2^30: they are above, too
-    for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS), (pretended, _PRETEND)):
+    for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS), (refused, _ERRNO | _EPERM)):
         code += [line for number in numbers for line in _when(_EQUAL, number, answer)]
     code += _inspect_call(calls["clone"], [_LOAD_FIRST, *_when(_ANY_BIT, _NAMESPACES, _KILL)])
     others = [(_EQUAL, 1, 0, _LOCAL_FAMILY), (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)]
