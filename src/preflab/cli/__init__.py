@@ -1,7 +1,8 @@
 """The `preflab` command: one file a command, each of which parses, calls the layers below and prints.
 
 A command imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 the
-user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made, 141 nobody reads what is printed.
+user's mistake, 70 a defect of preflab, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made, 141 nobody reads
+what is printed.
 """
 
 from __future__ import annotations

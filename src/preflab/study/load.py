@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError, nearest
-from preflab.spec import parse_spec, read_data
+from preflab.plain import read_data
+from preflab.spec import parse_spec
 from preflab.study.spec import Study
 
 SMOKE, PAPER = "smoke", "paper"
