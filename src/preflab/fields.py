@@ -11,3 +11,5 @@ CountOrAll = Annotated[int, Field(ge=0)]
 """0 means all."""
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+"""A time limit: at most a day."""

@@ -112,7 +112,13 @@ import json, sys
 for line in sys.stdin:
     row = json.loads(line)
     assert row["prompt"][-1]["role"] and isinstance(row["truncated"], bool)
-    print(json.dumps({"score": len(row["completion"])} if row["id"] == "p1" else len(row["completion"])), flush=True)
+    print(json.dumps({"request": row["request"], "score": len(row["completion"])}), flush=True)
+"""
+ANSWER_ALL = """
+import json, sys
+for line in sys.stdin:
+    row = json.loads(line)
+    print(json.dumps({"request": row["request"], "score": %s}), flush=True)
 """
 
 
@@ -123,7 +129,8 @@ def command(folder: Path, source: str, **fields: Any) -> Command:
 
 
 def test_a_program_answers_line_by_line(tmp_path: Path) -> None:
-    """Numbers or {"score": ...}; line breaks inside an answer stay inside its line; one process serves all calls."""
+    """The request's id comes back with the score; line breaks inside an answer stay inside its line; one process serves
+    all calls."""
     with command(tmp_path, ECHO).open(Context()) as reward:
         assert reward.score(PROMPTS, ANSWERS) == [3, 11]
         assert reward.score(PROMPTS * 50, ANSWERS * 50) == [3, 11] * 50
@@ -131,8 +138,8 @@ def test_a_program_answers_line_by_line(tmp_path: Path) -> None:
 
 
 def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
-    """It dies at its second line; the line is asked again of a new process."""
-    source = "import sys\nfor n, line in enumerate(sys.stdin):\n    if n: sys.exit(3)\n    print(1, flush=True)\n"
+    """It dies after each answer; each further line is asked again of a new process."""
+    source = ANSWER_ALL % 1 + "    sys.exit(3)\n"
     with command(tmp_path, source).open(Context()) as reward:
         assert reward.score(PROMPTS * 2, ANSWERS * 2) == [1, 1, 1, 1]
 
@@ -142,9 +149,26 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
     [
         ("import sys\nsys.exit('no weights')", r"ended with exit code 1.*no weights.*\(tried twice\)"),
         ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Does it flush"),
-        ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good', neither a number nor JSON"),
-        ("import sys\nfor line in sys.stdin: print('NaN', flush=True)", "must be a finite number, not 'nan'"),
-        ("import sys\nfor line in sys.stdin: print('{\"s\": 1}', flush=True)", "must be a finite number, not 'None'"),
+        ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good'.*not JSON"),
+        (
+            "import sys\nfor line in sys.stdin: print('NaN', flush=True)",
+            "answered 'NaN': the answer to this request is",
+        ),
+        ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", '"request": "1", "score"'),
+        (ANSWER_ALL % "float('nan')", "must be a finite number, not 'nan'"),
+        (ANSWER_ALL % "None", "must be a finite number, not 'None'"),
+        ("print('weights loaded', flush=True)\n" + ANSWER_ALL % 1, "'weights loaded.*standard error"),
+        (ANSWER_ALL % 1 + "    print('a line too many', flush=True)", "a line too many.*standard error"),
+        (
+            ANSWER_ALL % 1 + "    print(json.dumps({'request': row['request'], 'score': 2}), flush=True)",
+            "standard error",
+        ),
+        ("print(end='10%\\r100%\\r')\n" + ANSWER_ALL % 1, "10%.*not JSON"),
+        ("import sys\nfor line in sys.stdin: sys.stdout.buffer.write(b'\\xff\\n'); sys.stdout.flush()", "not UTF-8"),
+        ("import sys\nfor line in sys.stdin: print('9' * 5000, flush=True)", "too many digits"),
+        ("import sys\nfor line in sys.stdin: print('[' * 100000, flush=True)", "nested too deeply"),
+        ("import sys\nfor line in sys.stdin: print('x' * (2 << 20), flush=True)", "more than one answer"),
+        ("import sys\nwhile True: print('noise', flush=True)", "more than one answer|answered 'noise'"),
     ],
 )
 def test_a_wrong_program_is_told_with_its_own_words(tmp_path: Path, source: str, complaint: str) -> None:
@@ -153,7 +177,19 @@ def test_a_wrong_program_is_told_with_its_own_words(tmp_path: Path, source: str,
         pytest.raises(UserError, match=f"(?s){complaint}"),
         command(tmp_path, source, timeout=0.5 if "pass" in source else 20).open(Context()) as reward,
     ):
-        reward.score(PROMPTS, ANSWERS)
+        reward.score(PROMPTS * 2, ANSWERS * 2)
+
+
+def test_a_program_may_write_before_it_has_read_all(tmp_path: Path) -> None:
+    """A request of 4 MB to a program that reads nothing yet is cut off by `timeout`, and one that reads gets it whole."""
+    answers = [Completion("x" * (4 << 20))]
+    with command(tmp_path, ANSWER_ALL % "len(row['completion'])").open(Context()) as reward:
+        assert reward.score(PROMPTS[:1], answers) == [4 << 20]
+    with (
+        command(tmp_path, "import time\ntime.sleep(600)", timeout=0.3).open(Context()) as reward,
+        pytest.raises(UserError, match=r"no answer within 0\.3 s"),
+    ):
+        reward.score(PROMPTS[:1], answers)
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
@@ -167,10 +203,8 @@ def test_no_process_survives_closing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Neither the program nor a child of it that ignores the end of its input."""
     monkeypatch.setattr("preflab.rewards.command._PATIENCE", 0.2)
     source = (
-        "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "for line in sys.stdin: print(child.pid, flush=True)\n"
-    )
+        "import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    ) + ANSWER_ALL % "child.pid"
     with command(tmp_path, source).open(Context()) as reward:
         child = int(reward.score(PROMPTS[:1], ANSWERS[:1])[0])
         assert alive(child)
