@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -295,7 +296,12 @@ def test_what_may_pass_is_tried_again() -> None:
         (400, b"no field x", "refused the request: status 400: no field x", 1),
         (302, b"", "refused the request: status 302", 1),
         (500, b"boom", r"does not answer \(3 tries, the last: status 500: boom\)", 3),
-        (200, b"<html>", "answered b'<html>', which is not JSON", 1),
+        (200, b"<html>", "answered '<html>', which cannot be read: it is not JSON", 1),
+        (200, b"\xff", "line 1 is not UTF-8", 1),
+        (200, b'{"scores": [1, ' + b"9" * 5000 + b"]}", "a number has too many digits", 1),
+        (200, b"[" * 100_000, "nested too deeply", 1),
+        (200, b" " * (65 << 20), "answered more than 64 MB", 1),
+        (200, b'{"scores": [1, 1' + b"0" * 400 + b"]}", "completion 1: .*finite number", 1),
         (200, b"[1, 2]", 'it must be {"scores"', 1),
         (200, b'{"scores": [1]}', "gave 1 scores for 2", 1),
         (200, b'{"scores": [1, null]}', "completion 1: .*finite number", 1),
@@ -308,6 +314,72 @@ def test_a_wrong_endpoint_is_told(status: int, content: bytes, complaint: str, r
         with Http(url=url, retries=2, backoff=0).open(Context()) as reward, pytest.raises(UserError, match=complaint):
             reward.score(PROMPTS, ANSWERS)
         assert len(seen) == requests
+
+
+@pytest.mark.parametrize("drips", [b"HTTP/1.0 200 OK\r\n\r\n", b""])
+def test_a_server_that_drips_bytes_is_cut_off(drips: bytes) -> None:
+    """One byte every .1 s of a head, or of a body, resets a socket's own limit each time; `timeout` holds for the whole answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            with suppress(OSError), listener.accept()[0] as connection:
+                connection.sendall(drips)
+                while True:
+                    connection.sendall(b"H")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with (
+            Http(url=url, timeout=0.5, retries=0).open(Context()) as reward,
+            pytest.raises(UserError, match=r"no whole answer within 0\.5 s"),
+        ):
+            reward.score(PROMPTS, ANSWERS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "ftp://x",
+            "http://",
+            "http://[::1",
+            "http://host:99999/",
+            "http://host:ab/",
+            "http://a b/",
+            "x",
+            "http://[zz]/",
+        ),
+        *("http://me:hunter2@host/", "https://hunter2@host/", "http://me:hunter2@ho st/", "http://me:hunter2@host:ab/"),
+    ],
+)
+def test_an_odd_address_is_refused_without_its_password(url: str) -> None:
+    """One line that names `url`, and no password in it."""
+    with pytest.raises(UserError, match="`url`") as caught:
+        REWARDS.parse({"kind": "http", "url": url})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_no_message_holds_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the query is sent and not shown; a token that no header may hold is refused before anything is sent."""
+    with server(lambda body, call: (400, b"no")) as (url, _):
+        spec = Http(url=f"{url}?key=hunter2")
+        with spec.open(Context()) as reward, pytest.raises(UserError, match=r"score refused .* 400: no") as caught:
+            reward.score(PROMPTS, ANSWERS)
+        assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("MY_TOKEN", "hunter2\nX: y")
+    with (
+        pytest.raises(UserError, match=r"\$MY_TOKEN holds") as caught,
+        Http(url=url, token_variable="MY_TOKEN").open(Context()),
+    ):
+        pass
+    assert "hunter2" not in str(caught.value)
+
+
+def test_letters_outside_ascii_are_encoded() -> None:
+    """A host goes as Punycode, a path percent-encoded, as RFC 3986 and RFC 3492 write them."""
+    assert Http(url="http://bücher.example/é").url == "http://xn--bcher-kva.example/%C3%A9"
+    assert Http(url="http://a.b/c?d=e").url == "http://a.b/c?d=e"
 
 
 def test_no_server_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
