@@ -39,6 +39,13 @@ class HoldsModels(Spec):
         """The paths of the reward models that the spec's fields name; `stage:NAME` where a study's stage makes one."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
+    def check_names(self) -> None:
+        """Raises `UserError` where a function of the user's that the spec names does not load. Called when the user's file or
+        options have been read, and not for the record of a run, which a report reads where the function need not be."""
+        for _, part in self:
+            if isinstance(part, HoldsModels):
+                part.check_names()
+
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         """The same spec, in which `settings_of(path)` replaces settings of each reward model that it names: its `path`, and
         the `mean` and `std` that its scores are normalised by. Settings that are not in the mapping stay."""
@@ -146,7 +153,12 @@ def name_class(cls: type) -> str:
 
 
 def variant(registry: Registry) -> tuple[Any, ...]:
-    """The annotations of a field that holds a spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
+    """The annotations of a field that holds a spec of a registry: `Annotated[Any, *variant(TESTBEDS)]`."""
+    return (BeforeValidator(registry.parse), PlainSerializer(registry.dump), Field(validate_default=True))
+
+
+def optional_variant(registry: Registry) -> tuple[Any, ...]:
+    """The annotations of a field that holds a spec of a registry, or None: `Annotated[Any, *optional_variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),

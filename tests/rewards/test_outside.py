@@ -35,11 +35,11 @@ ANSWERS = [Completion("abc"), Completion("line\nbreak\u2028", truncated=True)]
     ("scores", "complaint"),
     [
         ([1.0], "gave 1 scores for 2"),
-        ([1, 2, 3], "gave 3 scores for 2"),
-        ([1, math.nan], "completion 1: .*finite number, not 'nan'"),
+        ([1, 2, 3], "gave more than 2 scores for 2"),
+        ([1, math.nan], "completion 1: .*finite number, not nan"),
         ([math.inf, 1], "completion 0: .*finite number"),
-        (["1", 2], "completion 0: .*not '1'"),
-        ([None, 2], "completion 0: .*not 'None'"),
+        (["1", 2], 'completion 0: .*not "1"'),
+        ([None, 2], "completion 0: .*not null"),
         (None, "gave a NoneType"),
         ("12", "gave a str"),
         (3.0, "gave a float"),
@@ -97,6 +97,16 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
         ("raise KeyError('k')\n", "mine_b:f", r"at .*mine_b\.py:1: KeyError"),
         ("", "no_such_module:f", "there is no module 'no_such_module' in"),
         ("", "mine_b", "is not a `module:function`"),
+        ("import sys\nsys.exit(3)\n", "mine_b:f", r"at .*mine_b\.py:2: SystemExit"),
+        ("import sys\ndef f(p, c): sys.exit(3)\n", "mine_b:f", r"failed at .*mine_b\.py:2: SystemExit"),
+        ("def f(p, c):\n    yield 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
+        ("import itertools\ndef f(p, c): return itertools.count()\n", "mine_b:f", "gave more than 2 scores for 2"),
+        ("def f(p, c): return {1.0, 2.0}\n", "mine_b:f", "gave a set for 2 completions"),
+        (
+            "def f(p, c): return [10**5000, 1]\n",
+            "mine_b:f",
+            "completion 0: the score must be a finite number, not a int",
+        ),
     ],
 )
 def test_a_wrong_function_is_named_with_its_line(here: Path, source: str, target: str, complaint: str) -> None:
@@ -156,8 +166,8 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
             "answered 'NaN': the answer to this request is",
         ),
         ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", '"request": "1", "score"'),
-        (ANSWER_ALL % "float('nan')", "must be a finite number, not 'nan'"),
-        (ANSWER_ALL % "None", "must be a finite number, not 'None'"),
+        (ANSWER_ALL % "float('nan')", "must be a finite number, not nan"),
+        (ANSWER_ALL % "None", "must be a finite number, not null"),
         ("print('weights loaded', flush=True)\n" + ANSWER_ALL % 1, "'weights loaded.*standard error"),
         (ANSWER_ALL % 1 + "    print('a line too many', flush=True)", "a line too many.*standard error"),
         (
@@ -318,7 +328,7 @@ def test_a_wrong_endpoint_is_told(status: int, content: bytes, complaint: str, r
 
 @pytest.mark.parametrize("drips", [b"HTTP/1.0 200 OK\r\n\r\n", b""])
 def test_a_server_that_drips_bytes_is_cut_off(drips: bytes) -> None:
-    """One byte every .1 s of a head, or of a body, resets a socket's own limit each time; `timeout` holds for the whole answer."""
+    """One byte every .1 s of a head, or of a body, resets a socket's own limit; `timeout` holds for the whole answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
