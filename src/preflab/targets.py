@@ -44,8 +44,8 @@ def load_object(target: str, noun: str) -> Any:
 
 
 def _is_dotted(name: str) -> bool:
-    """Whether a name is one of Python's, or several with dots between."""
-    return all(part.isidentifier() for part in name.split("."))
+    """Whether a name is one of Python's, or several with dots between, and not that of a file."""
+    return not name.endswith(".py") and all(part.isidentifier() for part in name.split("."))
 
 
 def _advise(module_name: str) -> str:

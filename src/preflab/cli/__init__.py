@@ -29,6 +29,7 @@ from preflab.cli.theory_synthetic import THEORY_SYNTHETIC_COMMAND
 from preflab.cli.train import TRAIN_COMMAND
 from preflab.endings import report_error
 from preflab.errors import UserError, nearest
+from preflab.terminal import guarded
 
 COMMANDS: dict[str, CliCommand] = {
     command.name: command
@@ -66,10 +67,11 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
-    try:
-        code = run_command(sys.argv[1:] if arguments is None else arguments)
-    except (Exception, KeyboardInterrupt) as error:
-        code = report_error(error)
+    with guarded():
+        try:
+            code = run_command(sys.argv[1:] if arguments is None else arguments)
+        except (Exception, KeyboardInterrupt) as error:
+            code = report_error(error)
     sys.exit(code)
 
 
