@@ -38,7 +38,6 @@ TITLES = {
 }
 
 ALIKE: Mapping[tuple[str, str], str] = {
-    ("arm/match.py:Match", "arm/spec.py:Arm"): "a match is opened on the testbed, seed and device of its arms",
     ("analysis/record/declared.py:PaperTable", "theory/finding.py:FindingTable"): "a theory's page knows no study",
     (
         "batch.py:Experience",
@@ -120,9 +119,6 @@ ALLOWED: Allowed = {
             "hasattr(node, name)",
             "getattr(node, '__dict__', {})",
         ),
-    },
-    "objects of the standard library and of pydantic's input, of several types": {
-        "rewards/http.py": ("getattr(error, 'reason', error)",),
     },
     "PEP 562: a package's names are loaded when they are first used": {
         "__init__.py": ("getattr(importlib.import_module(module), name)",),

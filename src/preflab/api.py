@@ -80,7 +80,7 @@ def fit(
     from preflab.arm.execute import execute
 
     data = {
-        "name": method,
+        "name": method.split(":")[-1],
         "method": {"kind": method, **(settings or {})},
         "init": init.final if isinstance(init, Trained) else init,
         "reward": parse_reward(reward) if reward is not None else None,

@@ -117,13 +117,18 @@ def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) 
 
 def pick_device(name: str) -> str:
     """`auto` is the GPU where there is one. Raises `UserError` for a device that cannot be used here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"The device {name!r} cannot be used here: {reason}. Name auto, cpu or cuda.") from error
+        return "cuda" if gpus else "cpu"
+    kind, _, number = name.partition(":")
+    refusal = f"The device {name!r} cannot be used here"
+    if kind not in ("cpu", "cuda") or (number and not (number.isascii() and number.isdecimal())):
+        raise UserError(f"{refusal}: name auto, cpu, cuda, or one of several GPUs, such as cuda:1.")
+    if kind == "cuda" and not gpus:
+        reason = "torch was installed without CUDA" if torch.version.cuda is None else "torch finds no GPU"
+        raise UserError(f"{refusal}: {reason}. Name auto or cpu.")
+    if int(number or 0) >= (gpus if kind == "cuda" else 1):
+        raise UserError(f"{refusal}: there is no number {number}, the first is 0. Name auto, cpu or cuda.")
     return name
 
 

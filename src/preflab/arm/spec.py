@@ -7,16 +7,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from preflab.errors import refuse_unknown
+from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
+from preflab.fields import Name
 from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
-from preflab.spec import HoldsModels, Spec, variant
+from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
@@ -36,13 +37,22 @@ class Job(Spec):
     the study's, for a stage whose answers come from another model.
     """
 
-    method: Annotated[Any, *variant(METHODS)] = None
+    method: Annotated[Any, *optional_variant(METHODS)] = None
     policy: str | None = None
     init: str | None = None
     preferences: str | None = None
-    reward: Annotated[Any, *variant(REWARDS)] = None
-    testbed: Annotated[Any, *variant(TESTBEDS)] = None
+    reward: Annotated[Any, *optional_variant(REWARDS)] = None
+    testbed: Annotated[Any, *optional_variant(TESTBEDS)] = None
     model: ModelSpec | None = None
+
+    def check_names(self, where: str) -> None:
+        """Raises `UserError` that begins with `where` where a function that method or reward names does not load."""
+        for part in (self.method, self.reward):
+            try:
+                if part is not None:
+                    part.check_names()
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
 
     @property
     def inference(self) -> Inference:
@@ -68,7 +78,8 @@ class Arm(Job, RunSettings):
     or not at all (a stage). `main_evaluator`: by whose score temperature and checkpoint are chosen, '' for the first."""
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Name
+    testbed: Annotated[Any, *variant(TESTBEDS)]  # pyright: ignore[reportGeneralTypeIssues] # never absent here
     model: ModelSpec = ModelSpec()  # pyright: ignore[reportIncompatibleVariableOverride] # never absent here
     evaluators: Evaluators = {}
     main_evaluator: str = ""

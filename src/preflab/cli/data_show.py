@@ -16,17 +16,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from preflab.spec import Context
+    from preflab.terminal import Terminal
     from preflab.testbeds.base import RECORD_KINDS, count_records, require_testbed
     from preflab.text import visible
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")
-    console = Console()
+    console = Terminal()
     with testbed_from_options(options).open(Context()) as opened:
         testbed = require_testbed(opened)
         table = Table("split", *RECORD_KINDS)

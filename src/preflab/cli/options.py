@@ -27,7 +27,7 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class")
     add("--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)")
     add("--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own")
-    add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
+    add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1, and 5 of 5 samples)")
     add("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
 
 

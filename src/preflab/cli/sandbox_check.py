@@ -13,12 +13,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Returns 1 where an attack got through."""
-    from rich.console import Console
-
     from preflab.sandbox.bubblewrap import Bubblewrap
     from preflab.sandbox.check import attack_walls, describe_walls
+    from preflab.terminal import Terminal
 
-    walls, console = Bubblewrap(), Console(soft_wrap=True)
+    walls, console = Bubblewrap(), Terminal(soft_wrap=True)
     for name, words in describe_walls(walls):
         console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
     fallen = 0

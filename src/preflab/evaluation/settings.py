@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +32,15 @@ class Evaluation(Spec):
     kl_samples: Count = 512
     look_prompts: Count = 100
     look_samples: Count = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _k_follows_samples(cls, data: Any) -> Any:
+        """Where `k` is not given, it is what `samples` allow of its default."""
+        samples = data.get("samples") if isinstance(data, Mapping) else None
+        if not isinstance(samples, int) or "k" in data:
+            return data
+        return {**data, "k": tuple(k for k in cls.model_fields["k"].default if k <= max(1, samples))}
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:

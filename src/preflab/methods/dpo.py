@@ -45,6 +45,10 @@ class DPO(Method):
         check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
         return self
 
+    def check_names(self) -> None:
+        super().check_names()
+        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         # 1. Pairs as ids, with their log-probabilities under the reference, which is the policy as it is now. It stays.

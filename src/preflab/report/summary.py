@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from preflab import text
 from preflab.analysis.record import DecidedClaim, Measure, Results
 from preflab.report import numbers, views
+from preflab.terminal import Terminal
 
 
-def print_summary(results: Results, console: Console) -> None:
+def print_summary(results: Results, console: Terminal) -> None:
     """Prints the verdict and the arms. Names are shown as text: neither rich's markup nor escape sequences act."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]

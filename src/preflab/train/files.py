@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
+from preflab.plain import parse_json
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -30,10 +31,10 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Raises `UserError` where the file is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), f"{path} is damaged")
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
 

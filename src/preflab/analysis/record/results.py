@@ -21,6 +21,7 @@ from preflab.analysis.record.declared import DecidedClaim, PaperTable, Sweep, Tu
 from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
 from preflab.evaluation.measure import Measure
+from preflab.plain import parse_json
 from preflab.spec import parse_spec
 
 ComparisonVerdict = Literal["better", "worse", "not decided"]
@@ -294,10 +295,10 @@ def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:
 def read_results(path: Path) -> Results:
     """The results in a `results.json`. Raises `UserError` naming the file and the field that is wrong."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_bytes(), f"{path} cannot be read")
     except FileNotFoundError as error:
         raise UserError(f"There is no {path}: the study has not been finished there.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"{path} cannot be read: {error}. Run the study again to rebuild it.") from error
     return parse_spec(Results, data, where=str(path))
 

@@ -5,7 +5,6 @@ A right program that does not pass reveals a fault: in the judge, in the tests, 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import UserError
+from preflab.plain import parse_json
 from preflab.sandbox.answer import build_program
 from preflab.sandbox.judging import Pool, Program, open_pool
 from preflab.testbeds.code.evidence import EITHER_CASE, EVIDENCE_FIELD, SHOWN, ignore_case
@@ -117,8 +117,8 @@ def explain_failure(problem: Exercise, outcome: str) -> str:
 def read_reasons(path: Path) -> dict[str, str]:
     """Why programs do not pass, by problem. Raises `UserError` where the file holds other things."""
     try:
-        reasons = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        reasons = parse_json(path.read_bytes(), f"--reasons {path} cannot be read")
+    except OSError as error:
         raise UserError(f"--reasons {path} cannot be read: {error}.") from error
     if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
         raise UserError(f"--reasons {path} must hold one object, problem to reason.")
