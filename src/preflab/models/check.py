@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,17 +11,35 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.models.hub import first_line
 
-SIZES = ("num_hidden_layers", "hidden_size", "vocab_size", "num_attention_heads")
+SIZES = (
+    *(
+        "num_hidden_layers",
+        "num_layers",
+        "n_layers",
+        "n_layer",
+        "num_attention_heads",
+        "num_heads",
+        "n_heads",
+        "n_head",
+    ),
+    *("hidden_size", "d_model", "n_embd", "vocab_size"),
+)
+"""The fields of a configuration that count something, in the names of all families."""
 
 
-def check_config(path: Path, config: Any) -> None:
-    """Raises `UserError` where a size in the configuration is no positive number: transformers would build a model without
-    layers, and drop the weights of all of them."""
-    sizes = config.get_text_config().to_dict()
-    for name in SIZES:
-        size = sizes.get(name, 1)
-        if isinstance(size, int) and size < 1:
-            raise UserError(f"{path / 'config.json'}: {name} is {size}. It must be 1 or more.")
+def check_sizes(path: Path) -> None:
+    """Raises `UserError` where a size in config.json is no positive number: transformers would build a model without layers,
+    and drop the weights of all of them."""
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # which transformers explains
+        return
+    for part in (config, config.get("text_config") if isinstance(config, dict) else None):
+        sizes = part if isinstance(part, dict) else {}
+        for name in SIZES:
+            size = sizes.get(name, 1)
+            if size is not None and (not isinstance(size, int) or size < 1):
+                raise UserError(f"{path / 'config.json'}: {name} is {size!r}. It must be a whole number, 1 or more.")
 
 
 def check_causal(path: Path, config: Any) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
-from preflab.models.check import check_causal, check_config, check_loaded, check_reads_left_to_right, check_safetensors
+from preflab.models.check import check_causal, check_loaded, check_reads_left_to_right, check_safetensors, check_sizes
 from preflab.models.hub import call_in_time, first_line
 from preflab.models.spec import ModelSpec
 from preflab.spec import read_data
+from preflab.text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -138,16 +139,15 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
             f"{path} is not a model: it has no config.json. Name a directory that `save_pretrained` of transformers has "
             "written."
         )
+    check_sizes(path)
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # the libraries may raise anything on a damaged file
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"The model in {path} comes with code of its own. Read that code, then set `trust_remote_code: true`."
             ) from error
-        raise UserError(f"{path / 'config.json'} cannot be read: {first_line(error)}") from error
-    check_config(path, config)
-    return config
+        raise UserError(f"{path / 'config.json'} cannot be read: {one_line(str(error))[:300]}") from error
 
 
 def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any:

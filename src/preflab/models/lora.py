@@ -119,9 +119,17 @@ def merge(model: Any) -> Any:
 
 
 def save_plain(model: Any, directory: Path) -> None:
-    """Writes plain weights as safetensors, those of a merged copy where there are adapters."""
+    """Writes plain weights as safetensors, those of a merged copy where there are adapters. The copy is made on the CPU, since
+    a GPU may have no room for it."""
     logging.disable_progress_bar()  # preflab shows its own progress
-    merge(copy.deepcopy(model) if is_adapted(model) else model).save_pretrained(directory)
+    if not is_adapted(model):
+        model.save_pretrained(directory)
+        return
+    device = model.device
+    try:
+        merge(copy.deepcopy(model.cpu())).save_pretrained(directory)
+    finally:
+        model.to(device)
 
 
 def save_adapters(model: Any, directory: Path) -> None:

@@ -49,7 +49,10 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
 
 
 def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """How a saved model differs from the one in memory, or why it does not open; '' where it computes the same."""
+    """How a saved model differs from the one in memory, or why it does not open; '' where it computes the same.
+
+    It is opened on the CPU, since a GPU may have no room for a second one.
+    """
     is_policy = forward.unwrap(lm.model).get_output_embeddings() is not None
     try:
         if is_policy:
@@ -58,20 +61,19 @@ def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bo
             again = load_reward_model(directory, date=lm.form.date)
     except UserError as error:
         return f"it does not open: {error}".rstrip(".")
-    again.model.to(forward.unwrap(lm.model).device)
     if forward.in_bf16(lm.model):
         forward.use_bf16(again.model)
-    batch = probe(lm).to(again.model.device)
-    gap = float((compute(lm, batch, is_policy) - compute(again, batch, is_policy)).abs().max())
+    gap = float((compute(lm, is_policy) - compute(again, is_policy)).abs().max())
     if gap <= (LARGEST_GAP_BF16 if forward.in_bf16(lm.model) else LARGEST_GAP):
         return ""
     return f"{'log-probabilities' if is_policy else 'scores'} differ by {gap:.2g}"
 
 
 @torch.no_grad()
-def compute(lm: LanguageModel, batch: TokenBatch, is_policy: bool) -> Tensor:
-    """A policy's log-probabilities, a reward model's scores."""
-    return forward.token_logprobs(lm.model, batch).logprobs if is_policy else forward.scores(lm.model, batch)
+def compute(lm: LanguageModel, is_policy: bool) -> Tensor:
+    """A policy's log-probabilities, a reward model's scores, on the CPU."""
+    batch = probe(lm).to(forward.unwrap(lm.model).device)
+    return (forward.token_logprobs(lm.model, batch).logprobs if is_policy else forward.scores(lm.model, batch)).cpu()
 
 
 def probe(lm: LanguageModel) -> TokenBatch:
