@@ -22,7 +22,9 @@ def test_all_ways_to_print(capsys: pytest.CaptureFixture[str]) -> None:
         print(HOSTILE)
         print(f"50%\r{HOSTILE}", file=sys.stderr)
         logging.StreamHandler().emit(logging.LogRecord("x", 30, "", 0, HOSTILE, None, None))
-        Terminal(force_terminal=True, color_system="standard", width=200).print(HOSTILE, style="red", markup=False, highlight=False)
+        Terminal(force_terminal=True, color_system="standard", width=200).print(
+            HOSTILE, style="red", markup=False, highlight=False
+        )
         Terminal(stderr=True, width=200).rule(HOSTILE)
     out, err = capsys.readouterr()
     assert out.count("\x1b") == 2 and "\x1b[31m⟨U+001B⟩" in out and out.count("⟨U+001B⟩") == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,25 @@ from typing import Any
 from preflab.errors import UserError, nearest
 
 
+def find_source(target: str) -> Path | None:
+    """The file of the module that `module:name` names, found as `load_object` finds it; None where there is none."""
+    look_here()
+    try:
+        spec = importlib.util.find_spec(target.partition(":")[0])
+    except Exception:  # the package above the module may raise anything, and says so when it is loaded
+        return None
+    path = Path(spec.origin) if spec is not None and spec.origin is not None else None
+    return path if path is not None and path.is_file() else None
+
+
+def look_here() -> str:
+    """Lets modules be found in the current directory; returns it."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return here
+
+
 def load_object(target: str, noun: str) -> Any:
     """The object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half is wrong."""
     module_name, _, path = target.partition(":")
@@ -19,9 +39,7 @@ def load_object(target: str, noun: str) -> Any:
         raise UserError(
             f"The {noun} {target!r} is not a `module:function`, such as `my_rewards:brevity`.{_advise(module_name)}"
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    here = look_here()
     try:
         loaded: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
+from preflab.arm.spec import STAGE, STAGES, Arm, evaluator_models, made_elsewhere, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator
 from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
@@ -26,7 +25,7 @@ from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base
 from preflab.testbeds.base import Testbed, require_testbed
-from preflab.train.files import read_json
+from preflab.train.finished import check_product, read_result
 from preflab.train.loop import Run
 
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
@@ -67,7 +66,10 @@ class OpenArm:
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
-    """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened."""
+    """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened, and where what another
+    run trained is no longer as that run wrote it."""
+    for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
+        check_product(stage_path(path, stages_of(run.directory)))
     context = Context(
         seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter, date=run.date
     )
@@ -144,7 +146,7 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):
             return {}
-        validation = read_json(stages / path.removeprefix(STAGE) / RESULT)["validation"]
+        validation = read_result(stages / path.removeprefix(STAGE), {"validation": dict})["validation"]
         moments = {"mean": validation["score_mean"], "std": validation["score_std"]}
         return {"path": str(stage_path(path, stages)), **moments}
 

@@ -105,6 +105,11 @@ class Arm(Job, RunSettings):
         return {name: self.evaluators[name] for name in names}
 
 
+def is_trained_elsewhere(job: Job) -> bool:
+    """Whether a job measures a policy that no stage of the study trained."""
+    return job.policy is not None and not job.policy.startswith(STAGE)
+
+
 def made_elsewhere(job: Job) -> list[str]:
     """The paths of what a job uses: its start, its data, and the reward models of its reward and its method."""
     paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
@@ -119,6 +124,11 @@ def stages_needed(job: Job) -> list[str]:
 def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:
     """The paths of the saved reward models that a reward, an evaluator or a method names."""
     return () if spec is None else spec.saved_models()
+
+
+def evaluator_models(arm: Arm) -> list[str]:
+    """The paths of the saved models that an arm's evaluators use."""
+    return [path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)]
 
 
 def stage_path(path: str, stages: Path) -> Path:

@@ -21,15 +21,15 @@ from preflab.analysis.scores import Scores, share_seeds
 from preflab.analysis.statistics import compare_all, find_winner
 from preflab.analysis.verdict import study_verdict
 from preflab.arm.match import match_directory
-from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGE, saved_models
+from preflab.arm.spec import is_trained_elsewhere, saved_models
 from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.plan import planned_runs
-from preflab.study.spec import Study, all_stages_needed, model_stages
+from preflab.study.spec import Study, model_stages
 from preflab.text import counted
-from preflab.train.files import read_json
+from preflab.train.directory import RESULT
+from preflab.train.finished import read_result
 
 DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
 LONGEST_DETAIL = 600
@@ -115,7 +115,7 @@ def arm_result(
         method=runs[0].result["method"],
         description=job.description,
         baseline=job.baseline,
-        origin=job.policy if job.policy and not job.policy.startswith(STAGE) else "",
+        origin=(job.policy or "") if is_trained_elsewhere(job) else "",
         inference_cost=next((run.evaluation["inference"]["n"] for run in runs if not run.diverged), 1),
         differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
         measures=tuple(measured_values(runs, boards, headline)),
@@ -148,10 +148,10 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     from the data. Updates are the run's own, as its last record counts them.
     """
     job = study.arms[run.planned.name]
-    if job.policy is not None and not all_stages_needed(study, job):
+    if is_trained_elsewhere(job):
         return record.Spent()
     labels = [(job, run.result["counts"]["labels"])]
-    labels += [(study.stages[need.name], read_json(need / RESULT)["counts"]["labels"]) for need in run.planned.needs]
+    labels += [(study.stages[need.name], read_result(need)["counts"]["labels"]) for need in run.planned.needs]
     calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
     return record.Spent(
         labels=run.used["labels"] - calls,
@@ -218,7 +218,7 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
         pairs = pairing.pairs_among(study.arms)
         for first, second in pairs:
             places = [match_directory(directory / f"seed-{seed}", name, first, second) for seed in range(study.seeds)]
-            results = [read_json(place / RESULT) for place in places if (place / RESULT).exists()]
+            results = [read_result(place, {"problems": dict}) for place in places if (place / RESULT).exists()]
             if results:
                 yield pairwise_result(
                     name, results, measure=pairing.evaluator.measure, evaluator=evaluator, family=len(pairs)

@@ -11,7 +11,7 @@ from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import PlannedRun
 from preflab.study.plan import with_settings
 from preflab.study.spec import Study
-from preflab.train.files import read_json
+from preflab.train.finished import read_result
 
 
 def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
@@ -44,5 +44,5 @@ def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
 
 def trial_score(run: PlannedRun) -> float | None:
     """A trial's validation score at its best temperature; None where it diverged or failed."""
-    result = read_json(run.result_file) if run.result_file.exists() else None
+    result = read_result(run.directory) if run.result_file.exists() else None
     return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())

@@ -14,8 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from preflab.arm.planned import RESULT, Planned
+from preflab.arm.planned import Planned
 from preflab.terminal import Terminal
+from preflab.train.directory import RESULT
 from preflab.train.log import logger
 from preflab.train.progress import format_metrics
 
