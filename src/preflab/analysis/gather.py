@@ -82,10 +82,8 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
     return totals
 
 
-def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
-    """Compute and labels of an arm, averaged over its seeds; None where it was trained elsewhere."""
-    if runs[0].planned.spec.method is None and not runs[0].planned.needs:
-        return None
+def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float]:
+    """Compute and labels of an arm, averaged over its seeds."""
     return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}
 
 
