@@ -42,9 +42,7 @@ def pairwise_result(
         measure=measure,
         first=first,
         second=second,
-        win_rate=Interval.model_validate(difference.model_dump(include=set(Interval.model_fields)) | shifted).within(
-            0, 1
-        ),
+        win_rate=Interval.model_validate(difference.model_dump(include=set(Interval.model_fields)) | shifted),
         ties=mean([float(each == EVEN) for each in outcomes]) if outcomes else None,
         p_value=difference.p_value,
         family=family,

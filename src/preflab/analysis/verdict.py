@@ -161,7 +161,7 @@ def holds_under_other_budget(
     """
     beaten = [pair.second for pair in evidence.winner.comparisons]
     if not evidence.decided:
-        return "unknown", "No arm won, so there is no winner that could win under another budget too."
+        return "unknown", "No arm won, so there is no winner to check under another budget."
     if budget is None:
         return "unknown", "No budget was equalised."
     if not beaten:

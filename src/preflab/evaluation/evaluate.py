@@ -74,8 +74,8 @@ class Graded:
     drawn: Samples
     completions: Sequence[Completion]
     grades: Sequence[Grade]
-    flops_an_answer: float
-    """2N for each token of its prompt and of every sample that was drawn for it."""
+    tokens_an_answer: float
+    """Tokens of its prompt and of every sample that was drawn for it."""
 
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
@@ -142,7 +142,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     rows = chosen.by_prompt()
     return {
         **choice,
-        "inference": {**inference.model_dump(), "flops_an_answer": chosen.flops_an_answer},
+        "inference": {**inference.model_dump(), "tokens_an_answer": chosen.tokens_an_answer},
         "chosen": chosen_summary,
         "unit": unit_summary | {"kl": divergence(bench, policy, unit, inference)},
         "answers": [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:KEPT_ANSWERS]],
@@ -184,7 +184,7 @@ def draw(
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
     grades = bench.evaluators[0].evaluator.grade(split, rows, completions)
-    return Graded(prompts, samples, drawn, completions, grades, 2.0 * policy.size * tokens / max(1, len(completions)))
+    return Graded(prompts, samples, drawn, completions, grades, tokens / max(1, len(completions)))
 
 
 def select(

@@ -186,7 +186,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     from the data. Updates are the run's own, as its last record counts them.
     """
     job = study.arms[run.planned.name]
-    answer = None if run.diverged else run.evaluation["inference"].get("flops_an_answer")
+    tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
+    answer = tokens and 2.0 * run.result["parameters"] * tokens
     if is_made_elsewhere(job):
         return record.Spent(flops_an_answer=answer)
     labels = [(job, run.result["counts"]["labels"])]
@@ -292,7 +293,7 @@ def tuning_result(study: Study) -> record.TuningResult:
         note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
         metric="validation score at the best temperature",
         trials=study.tuning.shipped,
-        at_edge=tuple(values_at_edge(study.tuning)),
+        at_edge=tuple(edge.words for edge in values_at_edge(study.tuning)),
     )
 
 
@@ -313,9 +314,12 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
         yield f"Preliminary: {few}. So few seeds show poorly how much runs differ; 5 or more decide more."
-    edges = list(values_at_edge(study.tuning)) if study.tuning else []
+    edges: dict[str, list[str]] = {}
+    for edge in values_at_edge(study.tuning) if study.tuning else ():
+        edges.setdefault(edge.arm, []).append(edge.field)
     if edges:
-        yield f"A better setting may lie beyond what was tried: {'; '.join(edges)}."
+        fields = "; ".join(f"{arm} ({', '.join(names)})" for arm, names in edges.items())
+        yield f"Tuned values at the edge of what was tried, so that a better one may lie beyond: {fields}."
     for name, runs in arms.items():
         count = sum(run.diverged for run in runs)
         if count:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import PlannedRun
@@ -48,8 +48,16 @@ def trial_score(run: PlannedRun) -> float | None:
     return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
 
 
-def values_at_edge(tuning: Tuning) -> Iterator[str]:
-    """A phrase for each chosen number that is the smallest or the largest of its space."""
+class Edge(NamedTuple):
+    """A chosen number that is the smallest or the largest of its space, and a phrase that says so."""
+
+    arm: str
+    field: str
+    words: str
+
+
+def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
+    """The chosen numbers beyond which nothing was tried."""
     for arm, space in tuning.spaces.items():
         settings = next((trial.settings for trial in tuning.shipped if trial.arm == arm and trial.chosen), {})
         for field, values in space.items():
@@ -59,4 +67,5 @@ def values_at_edge(tuning: Tuning) -> Iterator[str]:
             value = settings.get(field)
             if len(tried) > 1 and value in (tried[0], tried[-1]):
                 end = "smallest" if value == tried[0] else "largest"
-                yield f"{arm}: {field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in tried)}"
+                words = f"{arm}: {field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in tried)}"
+                yield Edge(arm, field, words)
