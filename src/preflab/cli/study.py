@@ -32,9 +32,8 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.study.launch import keep_single_threaded
 
     keep_single_threaded()
-    from rich.console import Console
-
     from preflab.api import plan_study, run_study
+    from preflab.cli.console import open_console
     from preflab.cli.plan import format_plan
     from preflab.report import print_summary
     from preflab.study.load import load_study
@@ -55,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     command = shlex.join(word for word in options.words if word != "--fresh")
     settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
     outcome = run_study(study, directory, command=command, **settings)
-    print_summary(outcome.results, Console())
+    print_summary(outcome.results, open_console())
     print(f"Report: {outcome.page}")
     for failure in outcome.failures:
         print(f"FAILED: {failure}", file=sys.stderr)

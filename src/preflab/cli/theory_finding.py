@@ -27,12 +27,11 @@ def make_output(directory: Path | None) -> None:
 
 def show_finding(finding: Finding, directory: Path | None) -> int:
     """Returns 1 where a certificate failed; the failing case is then the last line that is printed."""
-    from rich.console import Console
-
+    from preflab.cli.console import open_console
     from preflab.report.theory import print_finding, write_page
     from preflab.theory.finding import write_finding
 
-    print_finding(finding, Console())
+    print_finding(finding, open_console())
     if directory is not None:
         write_finding(finding, directory)
         print(write_page(directory))
