@@ -34,11 +34,18 @@ class VisibleStream(io.TextIOWrapper):
         return super().write(self.kept.join(map(visible, parts)))
 
 
-class Terminal(Console):
-    """A console of rich, whose own colours and bars act, while what is printed on it does not."""
+WIDE = 10_000
+"""Columns of a pipe or a file that is read by lines: no line of a table is longer."""
 
-    def __init__(self, *, stderr: bool = False, **settings: Any) -> None:
+
+class Terminal(Console):
+    """A console of rich, whose own colours and bars act, while what is printed on it does not. `wide`: in a pipe nothing is
+    wrapped."""
+
+    def __init__(self, *, stderr: bool = False, wide: bool = False, **settings: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
+        if wide and not stream.isatty():
+            settings["width"] = WIDE
         file = stream.beneath if isinstance(stream, VisibleStream) else stream
         super().__init__(file=file, **settings)
 

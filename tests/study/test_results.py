@@ -187,19 +187,6 @@ def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
     assert "more labels" in outcome.verdict.other_budget
 
 
-def test_a_baseline_is_compared_and_not_ranked(tmp_path: Path) -> None:
-    """Protects the question that is asked most, one method against SFT: the sentence does not say that nothing was compared,
-    since the named comparison stands in the report. DPO solves 3 or 4 of 10, .35 on average."""
-    arms = {
-        "dpo": {"method": "dpo", "init": "stage:sft"},
-        "sft": {"policy": "stage:sft", "init": "stage:sft", "baseline": True},
-    }
-    outcome = results_of(tmp_path, study(arms=arms, comparisons=[["dpo", "sft"]]))
-    sentence = "dpo is the only arm that competes, at pass@1 35.0%. Baselines are compared, not ranked."
-    assert outcome.verdict.sentence == sentence
-    assert [(pair.first, pair.second) for pair in outcome.comparisons] == [("dpo", "sft")]
-
-
 def test_nothing_to_tell_apart(tmp_path: Path) -> None:
     """Protects "not decided": equal arms have no winner, and the sentence names the arms that the leader cannot be told
     from."""

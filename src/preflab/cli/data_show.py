@@ -16,6 +16,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from rich.rule import Rule
     from rich.table import Table
     from rich.text import Text
 
@@ -26,7 +27,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")
-    console = Terminal()
+    console = Terminal(wide=True)
     with testbed_from_options(options).open(Context()) as opened:
         testbed = require_testbed(opened)
         table = Table("split", *RECORD_KINDS)
@@ -36,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
         for note in testbed.notes:
             console.print(Text(f"note: {note}"))
         for prompt in list(testbed.prompts("train"))[: options.show]:
-            console.rule(Text(f"{prompt.id}  {prompt.level}"))
+            console.print(Rule(Text(f"{prompt.id}  {prompt.level}")), width=min(console.width, 100))
             for turn in prompt.turns:
                 console.print(Text(f"{turn.role}: {visible(turn.content)}"))
 

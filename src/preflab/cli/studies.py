@@ -17,10 +17,16 @@ def _run(options: argparse.Namespace) -> None:
 
         print(study_schema())
         return
-    from preflab.study.load import preset_names, preset_summary
+    from rich.table import Table
+    from rich.text import Text
 
+    from preflab.study.load import preset_names, preset_summary
+    from preflab.terminal import Terminal
+
+    table = Table(box=None, show_header=False, pad_edge=False)
     for name in preset_names():
-        print(f"{name:<14} {preset_summary(name)}")
+        table.add_row(name, Text(preset_summary(name)))
+    Terminal(wide=True).print(table)
 
 
 STUDIES_COMMAND = CliCommand("studies", "list the studies that come with preflab", _add_options, _run)

@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     command = shlex.join(word for word in options.words if word != "--fresh")
     settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
     outcome = run_study(study, directory, command=command, **settings)
-    print_summary(outcome.results, Terminal())
+    print_summary(outcome.results, Terminal(wide=True))
     print(f"Report: {outcome.page}")
     for failure in outcome.failures:
         print(f"FAILED: {failure}", file=sys.stderr)

@@ -31,7 +31,7 @@ def show_finding(finding: Finding, directory: Path | None) -> int:
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding
 
-    print_finding(finding, Terminal())
+    print_finding(finding, Terminal(wide=True))
     if directory is not None:
         write_finding(finding, directory)
         print(write_page(directory))

@@ -20,6 +20,8 @@ from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
 LOGITS_BUDGET = 4096 * 512  # the most logits in memory at a time, in fp32: 8 MiB
+LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
+"""The share of a sequence's log-probability by which two computations of it may differ."""
 
 
 class TokenScores(NamedTuple):

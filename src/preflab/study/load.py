@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -79,5 +80,6 @@ def preset_names() -> list[str]:
 
 
 def preset_summary(name: str) -> str:
-    """The first comment line of a preset: what it is for."""
-    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    """The comment at the head of a preset, on one line: what it is for."""
+    lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))

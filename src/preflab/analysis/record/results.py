@@ -136,6 +136,8 @@ class StudyVerdict(Record):
     """Why, in one or two sentences."""
     method: str = ""
     """How it was decided: the test, the level, the correction for many comparisons."""
+    evidence: tuple[Comparison, ...] = ()
+    """What the sentence rests on: the leader against each other arm, and arms against the baselines they started from."""
 
 
 class TuningResult(Record):
@@ -147,6 +149,8 @@ class TuningResult(Record):
     """What `TuningTrial.score` is."""
     trials: tuple[TuningTrial, ...] = ()
     """All trials, the rejected ones too."""
+    at_edge: tuple[str, ...] = ()
+    """Chosen values that are the smallest or the largest of those to try, a sentence each: a better one may lie beyond."""
 
 
 class Answer(Record):
@@ -260,7 +264,8 @@ class Results(Record):
     def _refers_to_what_exists(self) -> Results:
         known = _unique("arm", (arm.name for arm in self.arms))
         metrics = _unique("metric", (metric.name for metric in self.metrics))
-        named = [name for pair in self.comparisons for name in (pair.first, pair.second)] + list(self.verdict.tied)
+        pairs = [*self.comparisons, *self.verdict.evidence]
+        named = [name for pair in pairs for name in (pair.first, pair.second)] + list(self.verdict.tied)
         named += [arm for line in (self.sweep.series.values() if self.sweep else ()) for arm in line if arm is not None]
         named += [arm for row in self.claims if row.outcome != "not measured" for arm in row.claim.contrast]
         named += [timing.arm for timing in self.timing]
@@ -269,7 +274,7 @@ class Results(Record):
         named += [self.verdict.winner] if self.verdict.winner is not None else []
         _all_known("arm", named, known)
         measured = [measure.metric for arm in self.arms for measure in arm.measures]
-        _all_known("metric", [self.headline, *measured, *(pair.metric for pair in self.comparisons)], metrics)
+        _all_known("metric", [self.headline, *measured, *(pair.metric for pair in pairs)], metrics)
         return self
 
     def without_samples(self) -> Results:
