@@ -40,6 +40,7 @@ from preflab.data.row import DataRecord, DialogueRow
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
 VERL = "verl"
+TACO_LEVELS = ("UNKNOWN_DIFFICULTY", "EASY", "MEDIUM", "MEDIUM_HARD", "HARD", "VERY_HARD")
 Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
 
 
@@ -99,7 +100,13 @@ _PROGRAMS = (
     Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
     Shape("MBPP", ("test_list", "code"), testbed="mbpp"),
     Shape("LeetCode", ("completion", "entry_point", "query", "test"), testbed="leetcode"),
-    Shape("APPS or TACO", ("input_output", "question"), testbed="apps"),
+    Shape("APPS", ("problem_id", "input_output", "question"), testbed="apps"),
+    Shape(
+        "TACO",
+        ("difficulty", "input_output", "question"),
+        testbed="apps",
+        when=lambda r: r["difficulty"] in TACO_LEVELS,
+    ),
     Shape("APPS", ("test_list", "starter_code", "description"), testbed="apps"),
     Shape("LiveCodeBench", ("question_content", "public_test_cases"), testbed="livecodebench"),
     Shape("KodCode", ("question", "solution", "test"), testbed="kodcode"),
