@@ -192,15 +192,16 @@ def test_a_name_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Protects hub names, with `datasets` in the hub's place: its splits, one of them by default, and each record's place."""
     datasets, hub = pytest.importorskip("datasets"), pytest.importorskip("huggingface_hub")
 
-    def load(name: str, *, data_dir: str | None, split: str) -> list[dict[str, Any]]:
-        return [{"prompt": f"{name} {split}"}]
+    def load(name: str, configuration: str | None, *, data_dir: str | None, split: str) -> list[dict[str, Any]]:
+        return [{"prompt": f"{name} {configuration} {split}"}]
 
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["test", "train"])
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, configuration: ["test", "train"])
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.chdir(tmp_path)
-    assert list(read_source("org/name")) == [("org/name/train:1", {"prompt": "org/name train"})]
-    assert list(read_source("org/name#test")) == [("org/name/test:1", {"prompt": "org/name test"})]
+    assert list(read_source("org/name")) == [("org/name/train:1", {"prompt": "org/name None train"})]
+    assert list(read_source("org/name#test")) == [("org/name/test:1", {"prompt": "org/name None test"})]
+    assert [record for _, record in read_source("org/name:main")] == [{"prompt": "org/name main train"}]
     for missing in ("org/name.jsonl", "nowhere", "a/b/c"):
         with pytest.raises(UserError, match=f"There is no file {missing}"):
             list(read_source(missing))

@@ -125,6 +125,7 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "winner": "model_b",
     },
     "PKU's ordered pairs": {"prompt": "q", "response": ["good", "bad"]},
+    "LLaMA-Factory's ordered pairs": {"instruction": "q", "input": "", "output": ["good", "bad"]},
     "Nectar": {
         "prompt": "\n\nHuman: q\n\nAssistant: ",
         "answers": [{"answer": "bad", "rank": 2.0}, {"answer": "good", "rank": 1.0}],

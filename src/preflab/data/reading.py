@@ -136,7 +136,7 @@ class FileReading:
                 f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: its score has no other beside it."
             )
         if self.shapes[ORDERED]:
-            notes.append("`response` holds lists of answers: the first one is taken for the best.")
+            notes.append("Lists of answers without a score: the first one is taken for the best.")
         if self._laid_aside:
             notes.append(
                 f"The tests of {counted(self._laid_aside, 'record')} are not run: the testbed names no `judge`."

@@ -86,6 +86,10 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
     )
 
 
+def _is_list_of_several(field: str) -> Callable[[DataRecord], bool]:
+    return lambda record: isinstance(record[field], list) and len(record[field]) > 1
+
+
 def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
     return lambda record: not any(field in record for field in fields)
 
@@ -204,11 +208,10 @@ _SINGLE = (
     Shape(SCORED, ("prompt", "response", "helpfulness"), partial(read_scored, "helpfulness")),
     *(Shape("messages", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
     *(Shape("ShareGPT", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
-    Shape(
-        ORDERED,
-        ("prompt", "response"),
-        partial(read_ordered, "response"),
-        when=lambda record: isinstance(record["response"], list) and len(record["response"]) > 1,
+    *(
+        Shape(ORDERED, (question, answer), partial(read_ordered, answer), _ASKED, _is_list_of_several(answer))
+        for question in ("prompt", "question", "query", "instruction")
+        for answer in ("response", "output")
     ),
     *(
         Shape(name, (question, answer), partial(read_single, answer), _LABELLED)
