@@ -46,11 +46,11 @@ def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
 
     given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
     settings = {name: value for name, value in given.items() if value is not None}
-    if settings and "data" not in (fields := TESTBEDS.load(options.testbed).model_fields):
-        raise UserError(f"The testbed {options.testbed} brings its own data: --{next(iter(settings))} does not apply.")
+    fields = TESTBEDS.load(options.testbed).model_fields if settings else {}
     for name in settings:
         if name not in fields:
-            raise UserError(f"The testbed {options.testbed} has no `{name}`: --{name} does not apply.")
+            reason = f"has no `{name}`" if "data" in fields else "brings its own data"
+            raise UserError(f"The testbed {options.testbed} {reason}: --{name} does not apply.")
     return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
 
 
