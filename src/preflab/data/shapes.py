@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from preflab.data.answers import (
     EQUAL,
-    FIRST,
+    FIRST_BETTER,
     LABEL_FIELDS,
-    SECOND,
+    SECOND_BETTER,
     read_choice,
     read_first_turn,
     read_ground_truth,
@@ -96,9 +96,9 @@ def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
 
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
-_LETTERS = {"a": FIRST, "b": SECOND, "model_a": FIRST, "model_b": SECOND}
+_LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
 _TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
-_NUMBERED = {"1": FIRST, "2": SECOND, "0": EQUAL}
+_NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL}
 
 _PROGRAMS = (
     Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
@@ -148,12 +148,12 @@ _CHOICES = (
     Shape(
         "SHP",
         ("history", "human_ref_A", "human_ref_B", "labels"),
-        partial(read_choice, "human_ref_A", "human_ref_B", "labels", {"1": FIRST, "0": SECOND}),
+        partial(read_choice, "human_ref_A", "human_ref_B", "labels", {"1": FIRST_BETTER, "0": SECOND_BETTER}),
     ),
     Shape(
         "SafeRLHF",
         ("response_0", "response_1", "better_response_id"),
-        partial(read_choice, "response_0", "response_1", "better_response_id", {"0": FIRST, "1": SECOND}),
+        partial(read_choice, "response_0", "response_1", "better_response_id", {"0": FIRST_BETTER, "1": SECOND_BETTER}),
         _ASKED,
     ),
     *(
