@@ -32,10 +32,10 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
     place = "/".join(filter(None, (name, folder)))
     try:
         rows: Any = datasets.load_dataset(*part_configuration(name), data_dir=folder, split=split)
+        for number, record in enumerate(rows, start=1):
+            yield f"{place}/{split}:{number}", record
     except Exception as error:
         raise UserError(f"{place} ({split}) does not load: {first_line(error)}") from error
-    for number, record in enumerate(rows, start=1):
-        yield f"{place}/{split}:{number}", record
 
 
 def part_configuration(name: str) -> tuple[str, str | None]:
@@ -74,7 +74,7 @@ def load_saved_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     try:
         rows: Any = datasets.load_from_disk(str(folder))
+        for number, record in enumerate(rows, start=1):
+            yield f"{folder}:{number}", dict(record)
     except Exception as error:
         raise UserError(f"{folder} does not load: {first_line(error)}") from error
-    for number, record in enumerate(rows, start=1):
-        yield f"{folder}:{number}", dict(record)
