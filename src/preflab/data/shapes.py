@@ -39,6 +39,7 @@ from preflab.data.row import DataRecord, DialogueRow
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
+DIALOGUES = ("messages", "ShareGPT")
 VERL = "verl"
 TACO_LEVELS = ("UNKNOWN_DIFFICULTY", "EASY", "MEDIUM", "MEDIUM_HARD", "HARD", "VERY_HARD")
 Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
@@ -206,8 +207,8 @@ _PAIRS = (
 )
 _SINGLE = (
     Shape(SCORED, ("prompt", "response", "helpfulness"), partial(read_scored, "helpfulness")),
-    *(Shape("messages", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
-    *(Shape("ShareGPT", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
+    *(Shape(DIALOGUES[0], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
+    *(Shape(DIALOGUES[1], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
     *(
         Shape(ORDERED, (question, answer), partial(read_ordered, answer), _ASKED, _is_list_of_several(answer))
         for question in ("prompt", "question", "query", "instruction")
