@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import testbed_from_options
+from preflab.cli.options import add_data_options, testbed_from_options
 from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
-    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add_data_options(parser)
     parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
 
 

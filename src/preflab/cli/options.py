@@ -17,7 +17,7 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
     add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
-    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
     add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
@@ -31,15 +31,27 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Where the data of a testbed lie, and what is read of them."""
+    add = parser.add_argument
+    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add("--split", metavar="NAME", help="jsonl: the split of data that have several")
+    add("--rows", metavar="N", type=int, help="jsonl: read the first N records")
+    add("--part", choices=("policy", "evaluator"), help="jsonl, hh_rlhf: the part that training draws from")
+
+
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """The testbed that the options name, with the data of --data. Raises `UserError` where it brings its own data."""
+    """The testbed that the options name, with its data. Raises `UserError` for an option that does not apply to it."""
     from preflab.testbeds import TESTBEDS
 
-    if options.data is None:
-        return TESTBEDS.parse(options.testbed)
-    if "data" not in TESTBEDS.load(options.testbed).model_fields:
-        raise UserError(f"The testbed {options.testbed} brings its own data: --data does not apply.")
-    return TESTBEDS.parse({"kind": options.testbed, "data": options.data})
+    given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
+    settings = {name: value for name, value in given.items() if value is not None}
+    fields = TESTBEDS.load(options.testbed).model_fields if settings else {}
+    for name in settings:
+        if name not in fields:
+            reason = f"has no `{name}`" if "data" in fields else "brings its own data"
+            raise UserError(f"The testbed {options.testbed} {reason}: --{name} does not apply.")
+    return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:

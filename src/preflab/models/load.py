@@ -121,7 +121,7 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
     template.ensure_template(tokenizer)
     day = facts.date or date or datetime.date.today().isoformat()
     form, written, used = template.read_form(tokenizer, rows=rows, date=day, where=str(path))
-    tokens.check_rows(tokenizer, used, rows=rows, where=str(path))
+    tokens.check_embedding(tokenizer, used, rows=rows, where=str(path))
     ends = tokens.end_ids(tokenizer, model, written, where=str(path))
     pad = tokens.pad_id(tokenizer, model, used, ends)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -29,7 +29,7 @@ def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -
     return tuple(dict.fromkeys(ids))
 
 
-def check_rows(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
+def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
     """Raises `UserError` where the embedding, of `rows` rows, lacks a token of the tokenizer's vocabulary or one that is
     `used`. It may lack added tokens that no dialogue holds."""
     needed = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder) | set(used)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from preflab.data.hub import fetch_hub_file
 from preflab.data.lines import read_text_field
 from preflab.data.row import make_prompt_id
+from preflab.data.shapes import TACO_LEVELS
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
@@ -81,7 +82,8 @@ class APPS(Code):
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
-        problem = str(record.get("problem_id", record.get("id", make_prompt_id((Turn("user", text),)))))
+        taco = record.get("difficulty") in TACO_LEVELS  # which numbers no problems
+        problem = make_prompt_id((Turn("user", text),)) if taco else str(record["problem_id"])
         if function and not all(isinstance(case, list) for case in inputs):
             return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
         restore = _restore_integer_keys if function else _join_lines

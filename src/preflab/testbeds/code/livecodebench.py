@@ -15,8 +15,7 @@ from typing import Any, Literal
 from preflab.data.lines import read_text_field
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise
-from preflab.testbeds.code.several import choose_comparison, explain_several
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
@@ -41,7 +40,6 @@ class LiveCodeBench(Code):
             entry_point=function,
             limits=self.make_limits(),
             compare=choose_comparison(text),
-            compare_values="equal",
         )
         recipe = Recipe(task, prefix="from typing import *\n" if function else "", function=function)
         public, hidden = (
@@ -71,7 +69,7 @@ def _read_json(value: Any) -> Any:
         try:
             packed = unpack.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
         except zlib.error as error:
-            raise ValueError(f"packed tests that do not unpack: {error}") from None
+            raise ValueError(f"packed tests that do not unpack: {error}") from error
         if unpack.unconsumed_tail:
             raise ValueError(f"packed tests of more than {_MOST_BYTES >> 20} MB") from None
         text = next((part for _, part, _ in pickletools.genops(packed) if isinstance(part, str)), "")
