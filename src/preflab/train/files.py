@@ -123,7 +123,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-class Mark(TypedDict):
+class FileStart(TypedDict):
     """How a file begins: so many bytes, with this checksum."""
 
     bytes: int
@@ -145,12 +145,12 @@ class Lines:
         self.file.flush()
         self.digest.update(line)
 
-    def mark(self) -> Mark:
+    def mark(self) -> FileStart:
         """How the file on the disk begins: all that it holds, made durable."""
         os.fsync(self.file.fileno())
         return {"bytes": self.file.tell(), "sha256": self.digest.hexdigest()}
 
-    def holds(self, mark: Mark) -> bool:
+    def holds(self, mark: FileStart) -> bool:
         """Whether the file still begins as it did when the mark was made."""
         return self._digest_start(mark["bytes"]).hexdigest() == mark["sha256"]
 

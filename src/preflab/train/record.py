@@ -11,7 +11,7 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.train import faults
-from preflab.train.files import Lines, Mark
+from preflab.train.files import FileStart, Lines
 from preflab.train.progress import Progress
 from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers
@@ -68,17 +68,17 @@ class RunRecord:
         """A line of `timing.jsonl`, with the id of this process."""
         self._timing.write({**facts, "pid": os.getpid()})
 
-    def marks(self) -> dict[str, Mark]:
+    def marks(self) -> dict[str, FileStart]:
         """What the files that must repeat hold on the disk, made durable."""
         return {name: lines.mark() for name, lines in self._files.items()}
 
-    def check(self, marks: Mapping[str, Mark]) -> None:
+    def check(self, marks: Mapping[str, FileStart]) -> None:
         """Raises `UserError` where a file no longer holds what it held when the marks were made."""
         for name, lines in self._files.items():
             if not lines.holds(marks[name]):
                 raise UserError(f"{lines.path} is damaged.")
 
-    def cut(self, marks: Mapping[str, Mark]) -> None:
+    def cut(self, marks: Mapping[str, FileStart]) -> None:
         """Takes back what was written since the marks were made (a file without a mark: all of it)."""
         for name, lines in self._files.items():
             lines.cut(marks[name]["bytes"] if name in marks else 0)
