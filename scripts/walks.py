@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=63, files=26, lines=2800, hops=44, climbs=19),
+        limits=Counts(stops=63, files=26, lines=2810, hops=44, climbs=19),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -177,17 +177,16 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=75, files=26, lines=2280, hops=57, climbs=32),
+        limits=Counts(stops=75, files=26, lines=2310, hops=57, climbs=32),
         visits="""
             arm/process.py: run_arm
             spec.py: read_spec, read_data, parse_spec
             arm/spec.py: Arm
             spec.py: variant, Registry.parse, Registry.load
             arm/execute.py: execute
-            arm/origin.py: versions, revision
+            arm/origin.py: manifest_of
             train/loop.py: open_run
             train/directory.py: locked, claim
-            train/files.py: write_json
             train/log.py: logged
             train/loop.py: Run.__init__, stopping
             arm/execute.py: earlier_result
@@ -261,7 +260,6 @@ WALKS = (
             train/directory.py: locked
             study/run.py: run_missing
             study/directory.py: claim_study, write_study
-            train/files.py: write_json
             study/plan.py: planned_runs, stage_runs
             study/spec.py: all_stages_needed
             arm/spec.py: stages_needed, made_elsewhere

@@ -16,7 +16,7 @@ from preflab.study.directory import (
     read_study,
     refuse_other_study,
     remove_study,
-    study_withdrawn_when_refused,
+    withdrawn_unless_begun,
     write_study,
 )
 from preflab.study.spec import Study
@@ -124,11 +124,11 @@ def test_a_runs_directory_is_refused(tmp_path: Path) -> None:
 def test_a_refused_study_leaves_its_directory_free(tmp_path: Path) -> None:
     """Where none of its runs has done anything, a study of another name may have the directory; else it is the study's."""
     claim_study(study(), tmp_path, [tmp_path / "seed-0/a"])
-    with pytest.raises(UserError), study_withdrawn_when_refused(tmp_path):
+    with pytest.raises(UserError), withdrawn_unless_begun(tmp_path):
         raise UserError("no such model")
     claim_study(study("other"), tmp_path, [tmp_path / "seed-0/a"])
     make_run(tmp_path / "seed-0/a")
-    with pytest.raises(UserError), study_withdrawn_when_refused(tmp_path):
+    with pytest.raises(UserError), withdrawn_unless_begun(tmp_path):
         raise UserError("no such model")
     with pytest.raises(UserError, match="holds another study, 'other'"):
         claim_study(study(), tmp_path, [])

@@ -23,6 +23,7 @@ from tensorboard.summary.writer import record_writer  # noqa: F401
 
 from preflab import cli
 from preflab.arm import execute as executing
+from preflab.arm import origin
 from preflab.arm.spec import Arm
 from preflab.models import heads, lora
 from preflab.models.load import load_directory
@@ -59,7 +60,7 @@ def warm(arm: Arm) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    executing.revision = lambda: None  # asking git in every fork would take most of the time
+    origin.revision = lambda: None  # asking git in every fork would take most of the time
     warm(Arm.model_validate(json.loads(sys.stdin.readline())["arm"]))
     gc.freeze()  # what is here stays: no fork has to copy it to find that out
     print("ready", flush=True)

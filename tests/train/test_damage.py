@@ -193,7 +193,7 @@ def test_a_stage_whose_product_is_damaged_runs_again(forks: Forks, undisturbed: 
     """A stage runs for its product."""
     directory = tmp_path / "pairs"
     assert forks.run(arm("pairs"), directory) == 0
-    flip(directory / "final/pairs.jsonl")
+    flip(directory / "final/preferences.jsonl")
     assert forks.run(arm("pairs"), directory) == 0, log(directory)
     assert outcome(directory) == undisturbed("pairs")
 

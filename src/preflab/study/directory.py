@@ -53,7 +53,7 @@ def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
             raise UserError(
                 f"{directory / foreign} was not written by a study, and a study would overwrite it. Choose another --output."
             )
-        manifest = study_manifest(study)
+        manifest = describe_study(study)
     listed = {*manifest.runs, *(str(run.relative_to(directory)) for run in runs)}
     write_manifest(directory, manifest.model_copy(update={"runs": tuple(sorted(listed))}))
 
@@ -61,10 +61,10 @@ def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
     """Writes what a report needs in addition to the runs, in a directory that the study has claimed."""
     changes = {"command": command, "failures": tuple(failures), "runs": read_manifest_file(directory).runs}
-    write_manifest(directory, study_manifest(study).model_copy(update=changes))
+    write_manifest(directory, describe_study(study).model_copy(update=changes))
 
 
-def study_manifest(study: Study) -> StudyManifest:
+def describe_study(study: Study) -> StudyManifest:
     return StudyManifest(format=RUN_FORMAT, study=study.model_dump(mode="json"), arms=tuple(study.arms))
 
 
@@ -108,7 +108,7 @@ def refuse_other_study(study: Study, directory: Path) -> None:
 
 
 @contextmanager
-def study_withdrawn_when_refused(directory: Path) -> Generator[None]:
+def withdrawn_unless_begun(directory: Path) -> Generator[None]:
     """Takes a study's manifest back where the block raises `UserError` before any of its runs has done anything."""
     try:
         yield

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from preflab.arm.planned import Planned
-from preflab.study.directory import claim_study, remove_study, study_withdrawn_when_refused, write_study
+from preflab.study.directory import claim_study, remove_study, withdrawn_unless_begun, write_study
 from preflab.study.launch import import_shared_modules
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import Failures, run_all
@@ -27,7 +27,7 @@ def run_missing(
     if fresh:
         remove_study(directory, places)
     claim_study(study, directory, places)
-    with study_withdrawn_when_refused(directory):
+    with withdrawn_unless_begun(directory):
         return run_claimed(study, directory, command, tune=tune, quiet=quiet)
 
 
