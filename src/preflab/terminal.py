@@ -14,24 +14,33 @@ from rich.segment import Segment
 from preflab.text import visible
 
 
-class VisibleStream(io.TextIOWrapper):
-    """A stream in the place of `beneath`, with the same bytes under it, on which control characters are written out, but for
-    `kept`."""
+class VisibleStream(io.TextIOBase):
+    """A stream in the place of `beneath`, on which control characters are written out, but for `kept`."""
 
     def __init__(self, beneath: TextIO, kept: str = "") -> None:
-        super().__init__(
-            beneath.buffer,
-            encoding=beneath.encoding,
-            errors="backslashreplace",
-            line_buffering=True,
-            write_through=True,
-        )
         self.beneath = beneath
         self.kept = kept
 
     def write(self, text: str, /) -> int:
         parts = text.split(self.kept) if self.kept else [text]
-        return super().write(self.kept.join(map(visible, parts)))
+        self.beneath.write(self.kept.join(map(visible, parts)))
+        return len(text)
+
+    def flush(self) -> None:
+        self.beneath.flush()
+
+    def isatty(self) -> bool:
+        return self.beneath.isatty()
+
+    def fileno(self) -> int:
+        return self.beneath.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # as in TextIOWrapper
+        return self.beneath.encoding
 
 
 WIDE = 10_000
@@ -59,11 +68,8 @@ def guarded() -> Generator[None]:
     """While open, what is written to standard output and standard error does not act on a terminal."""
     before = sys.stdout, sys.stderr
     # Other libraries' bars of progress, on standard error, go back to the begin of their line.
-    streams = VisibleStream(sys.stdout), VisibleStream(sys.stderr, kept="\r")
-    sys.stdout, sys.stderr = streams
+    sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr, kept="\r")
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
-        for stream in streams:
-            stream.detach()

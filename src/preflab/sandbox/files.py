@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 from preflab.errors import UserError
+from preflab.plain import parse_json
 from preflab.sandbox import wire
 from preflab.sandbox.compare import OutputComparison
 from preflab.sandbox.judging import Program
@@ -117,12 +118,19 @@ def read_verdicts(path: Path) -> dict[str, str]:
         return {}
     try:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
-        if not whole and not _VERDICT_START.startswith(rest[: len(_VERDICT_START)]):
-            raise ValueError("no beginning of a verdict")
-        records = [json.loads(line) for line in whole.splitlines() if line.strip()]
-        return {row["program_id"]: row.get("digest", "") for row in records if row["verdict"] != "error"}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f"{path} holds other things than verdicts: name another file.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    if not whole and not _VERDICT_START.startswith(rest[: len(_VERDICT_START)]):
+        raise UserError(f"{path}:1 is no verdict: name another file.")
+    digests: dict[str, str] = {}
+    for number, line in enumerate(whole.split(b"\n"), 1):
+        if line.strip():
+            row = parse_json(line, f"{path}:{number} is no verdict")
+            if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("program_id", "verdict")):
+                raise UserError(f"{path}:{number} is no verdict: name another file.")
+            if row["verdict"] != "error":
+                digests[row["program_id"]] = str(row.get("digest", ""))
+    return digests
 
 
 def drop_verdicts(path: Path, names: Container[str]) -> None:
@@ -130,8 +138,8 @@ def drop_verdicts(path: Path, names: Container[str]) -> None:
     if not path.exists():
         return
     data = path.read_bytes()
-    lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
-    kept = b"".join(line for line in lines if line.strip() and json.loads(line)["program_id"] not in names)
+    lines = [line for line in data[: data.rfind(b"\n") + 1].split(b"\n") if line.strip()]
+    kept = b"".join(line + b"\n" for line in lines if json.loads(line)["program_id"] not in names)
     if kept != data:
         new = path.with_name(f".{path.name}.new")
         new.write_bytes(kept)

@@ -146,13 +146,17 @@ def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
 def read_tabular_problem(path: Path) -> Problems:
     """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
     fields = parse_spec(TabularProblem, read_data(path), where=str(path)).model_dump()
-    try:
-        problem = Problems(*(torch.tensor(fields[name], dtype=torch.float64)[None] for name in Problems._fields))
-    except ValueError as error:  # rows of unequal length
-        raise UserError(f"{path}: {error}.") from error
+    problem = Problems(*(_as_tensor(fields[name], f"{path}: `{name}`")[None] for name in Problems._fields))
     if fault := _find_fault(problem):
         raise UserError(f"{path}: {fault}")
     return problem
+
+
+def _as_tensor(values: Any, where: str) -> Tensor:
+    try:
+        return torch.tensor(values, dtype=torch.float64)
+    except ValueError as error:
+        raise UserError(f"{where} has rows of unequal length ({error}).") from error
 
 
 def _find_fault(problem: Problems) -> str:
