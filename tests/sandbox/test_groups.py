@@ -128,6 +128,10 @@ def test_a_delegated_group_is_divided(elsewhere: Path, monkeypatch: pytest.Monke
     delegate(monkeypatch, others, ["4321"])
     with pytest.raises(OSError, match="busy"):
         GroupVersion2("preflab-1-0", [others])
+    monkeypatch.undo()
+    delegate(monkeypatch, elsewhere / "preflab-judge", [str(os.getpid())])  # another judge has moved this one there
+    with pytest.raises(OSError, match="busy"):
+        GroupVersion2("preflab-1-0", [elsewhere / "preflab-judge"])
 
 
 def test_own_groups_are_tried_up_to_the_top(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,3 +112,8 @@ def test_a_process_that_hides_its_memory_holds_all_of_it(monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "read_bytes", refuse)
     monkeypatch.setattr(Path, "read_text", lambda path: refuse(path).decode())
     assert Tree(os.getpid(), 0).usage().memory > held - MEGABYTE
+
+
+def test_the_machines_own_files_are_not_the_programs() -> None:
+    """Protects right programs: while the walls are being built their /tmp is the machine's, whose inodes counted as memory."""
+    assert Tree(os.getpid(), 1 << 50, os.getpid()).usage().memory - Tree(os.getpid(), 1 << 50).usage().memory < MEGABYTE

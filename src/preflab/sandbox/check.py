@@ -25,7 +25,8 @@ _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 _MEASURED_FROM_OUTSIDE = (
     "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of files, "
     "sockets. What cannot be seen from there is refused: memory that is shared and belongs to no file, SIGCHLD ignored. Left "
-    "is what the kernel holds in pipes (some 200 MB), for file locks, and for huge pages that were given back in part. "
+    "is what the kernel holds in pipes and for epoll (some 400 MB), for file locks, and for huge pages that were given back in "
+    "part. "
     "Control groups measure that too: run preflab as root, in a container that delegates them, or by `systemd-run --user "
     "--scope -p Delegate=yes preflab ...`"
 )

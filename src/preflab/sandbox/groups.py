@@ -24,6 +24,7 @@ from preflab.sandbox.usage import Usage
 GROUPS_ROOT = Path("/sys/fs/cgroup")
 GROUP_OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
 _PREFIX = "preflab"
+_ASIDE = "preflab-judge"  # the group of what stood in a group before that was divided; it is not divided itself
 _names = itertools.count()
 
 
@@ -103,9 +104,9 @@ def _divide(base: Path) -> None:
         division.write_text("+memory")
     except OSError as error:
         pids = (base / "cgroup.procs").read_text().split()
-        if error.errno != errno.EBUSY or str(os.getpid()) not in pids:
+        if error.errno != errno.EBUSY or str(os.getpid()) not in pids or base.name == _ASIDE:
             raise
-        aside = base / f"{_PREFIX}-judge"
+        aside = base / _ASIDE
         aside.mkdir(exist_ok=True)
         for pid in pids:
             (aside / "cgroup.procs").write_text(pid)

@@ -86,9 +86,13 @@ def _count_mappings(pid: int) -> int:
 
 
 def _measure_namespaces(first: int) -> int:
-    """The bytes that the kernel holds, at most, for the inodes of /tmp and the sockets of the namespaces of a process."""
+    """The bytes that the kernel holds, at most, for the inodes of /tmp and the sockets of the namespaces of a process; 0 while
+    the walls are being built, and its /tmp is still this machine's."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        files = os.statvfs(f"/proc/{first}/root/tmp")
+        place = f"/proc/{first}/root/tmp"
+        if os.stat(place).st_dev == os.stat("/tmp").st_dev:
+            return 0
+        files = os.statvfs(place)
         sockets = int(Path(f"/proc/{first}/net/sockstat").read_text().split()[2])
         return (files.f_files - files.f_ffree) * _INODE_BYTES + sockets * _SOCKET_BYTES
     return 0

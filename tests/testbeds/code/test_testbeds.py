@@ -164,6 +164,43 @@ def test_functions_of_several_answers_are_marked_too(spec: Callable[..., Code]) 
     assert (called.unjudged, plain.unjudged, sorting.unjudged) == (MANY, MANY, "")
 
 
+NUMPY_CHECK = (
+    "import numpy as np\n\ndef assertion(out, exp, atol):\n    if out != exp and atol != 0:\n"
+    "        assert np.allclose(out, exp, rtol=1e-07, atol=atol)\n    else:\n        assert out == exp\n\n"
+    "def check(candidate):\n    for inp, exp in zip([[[1, 2]], [[]], [[0.1, 0.2]]], [3, 0, 0.3]):\n"
+    "        assertion(candidate(*inp), exp, 1e-6)\n"
+)
+
+
+def test_tests_that_import_numpy(spec: Callable[..., Code]) -> None:
+    """Protects HumanEval+, whose checker imports NumPy: every answer was an `error`."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    with spec("humaneval", {**HUMANEVAL, "test": NUMPY_CHECK}).open(Context()) as testbed:
+        [hidden] = testbed.hidden_tests("test").values()
+        verdicts = testbed.judge([("    return sum(xs)\n", hidden), ("    return 3\n", hidden)])
+    assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "program"),
+    [
+        (True, "def f(a): return 1"),
+        (1, "def f(a): return True"),
+        ([[1, 0]], "def f(a): return [True, False]"),
+        ([0.5], "def f(a): return fractions.Fraction(1, 2)"),
+        ([3], "def f(a): return np.arange(4).max()"),  # the official judge imports `np`, too
+    ],
+)
+def test_apps_compares_as_its_official_judge(expected: Any, program: str, spec: Callable[..., Code]) -> None:
+    """Protects right functions of APPS: what `==` holds equal is right."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    cases = json.dumps({"fn_name": "f", "inputs": [[1]], "outputs": [expected]})
+    [exercise] = spec("apps", {**APPS, "input_output": cases, "solutions": "[]", "starter_code": ""}).read_exercises()
+    with spec("apps", APPS).open(Context()) as testbed:
+        [verdict, wrong] = testbed.judge([(program, exercise.hidden), ("def f(a): return 7", exercise.hidden)])
+    assert verdict.correct and not wrong.correct, verdict
+
+
 @pytest.mark.parametrize(
     ("answer", "right"),
     [
