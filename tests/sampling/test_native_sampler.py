@@ -316,3 +316,15 @@ def test_a_window_is_not_counted_across_the_gap(sampler: NativeSampler) -> None:
         again = token_logprobs(lm.model, both.batch).logprobs
     torch.testing.assert_close(both.logprobs * both.batch.mask, again, atol=1e-4, rtol=1e-4)
     assert completions(both)[1] == completions(ask(sampler, lm, [short], [1], max_new_tokens=20))[0]
+
+
+def test_a_model_that_generate_does_not_know_is_named(sampler: NativeSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An architecture with a cache of another kind (Bart's decoder) ends in one line, not in a traceback of transformers'."""
+    lm = build("mamba")
+
+    def fail(**how: Any) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(lm.model, "generate", fail)
+    with pytest.raises(UserError, match=r"cannot sample from a MambaForCausalLM: list index"):
+        ask(sampler, lm, [[5, 6]], [0])

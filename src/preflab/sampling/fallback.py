@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from preflab.errors import UserError
 from preflab.models.forward import unwrap
+from preflab.models.hub import first_line
 from preflab.models.lm import LanguageModel
 from preflab.sampling.base import Decoding
 from preflab.sampling.draw import choose_tokens
@@ -26,6 +28,8 @@ from preflab.sampling.request import DrawnRows
 
 def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: DrawnRows) -> int:
     """Completes some rows of the request and records them in `results`; returns the number of prompt tokens read.
+
+    Raises `UserError` for a model from which `generate` cannot sample.
 
     stream: [B, new tokens] the uniform numbers of all rows of the request.
     """
@@ -39,12 +43,19 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
             same = list(group)
             ids = torch.tensor([list(results.prompts[row]) for row in same], device=results.device)
             drawing = Drawing(torch.tensor(same, device=results.device), length, stream, decoding, results)
-            base.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                generation_config=config,
-                logits_processor=LogitsProcessorList([drawing]),
-            )
+            try:
+                base.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    generation_config=config,
+                    logits_processor=LogitsProcessorList([drawing]),
+                )
+            except UserError:
+                raise
+            except Exception as error:  # an architecture that `generate` does not know may raise anything
+                raise UserError(
+                    f"transformers' generate cannot sample from a {type(base).__name__}: {first_line(error)}"
+                ) from error
     return sum(len(results.prompts[row]) for row in rows)
 
 
