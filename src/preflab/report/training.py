@@ -27,7 +27,7 @@ MEASURED = {
 ON_DATA = "training batches; log-probabilities at temperature 1"
 
 
-class Place(NamedTuple):
+class SeedPoint(NamedTuple):
     """A point of a seed's curve; `share`: how much of its run is over."""
 
     share: float
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 class Line(NamedTuple):
     """One seed's curve, and whether it ended in divergence."""
 
-    places: Sequence[Place]
+    places: Sequence[SeedPoint]
     diverged: bool
 
 
@@ -50,7 +50,7 @@ class Against(NamedTuple):
 
 
 UPDATES = Against("policy updates", lambda point: point.updates)
-STEPS = Against("training steps", lambda point: point.step)
+LOOP_STEPS = Against("training steps", lambda point: point.step)
 BUDGETS = (
     Against("labels and reward calls", lambda point: point.labels),
     Against("FLOP, shared stages included", lambda point: point.flops),
@@ -73,7 +73,7 @@ def curves(results: Results) -> list[Markup]:
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
     """Updates of the policy, as the tables count them; steps of the loop where a record lacks the updates."""
-    return STEPS if any(point.updates is None for point in points) else UPDATES
+    return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
 def _curve(results: Results, metric: Measure, against: Against, name: str) -> Markup | None:
@@ -100,7 +100,7 @@ def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Num
     for run in arm.runs:
         end = max(1.0, typical if run.diverged else float(run.curve[-1].step)) if run.curve else 1.0
         points = [(point.step / end, against.get(point), value(point)) for point in run.curve]
-        places = [Place(share, x, y) for share, x, y in points if x is not None and y is not None]
+        places = [SeedPoint(share, x, y) for share, x, y in points if x is not None and y is not None]
         lines += [Line(places, run.diverged)] if places else []
     return lines
 
@@ -131,7 +131,7 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
     return drawn.axes.plot(x, y, **marks, **style)[0]
 
 
-def mean_line(lines: Sequence[Sequence[Place]]) -> list[tuple[float, float]]:
+def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
     """Mean x and y over seeds, as far as all of them reach: look by look where their looks belong together, else at equal
     shares of their runs, with straight lines between the looks. Empty where no share is common to all."""
     looks = min(len(line) for line in lines)
@@ -147,7 +147,7 @@ def mean_line(lines: Sequence[Sequence[Place]]) -> list[tuple[float, float]]:
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def _belong_together(lines: Sequence[Sequence[Place]], look: int) -> bool:
+def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
     """Whether the seeds' places of this number lie nearer to each other than to the next ones."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
