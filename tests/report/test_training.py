@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preflab.analysis.record import ArmResult, CurvePoint, Results, RunResult
-from preflab.report.training import TRAINING_STEPS, UPDATES, CurvePlace, curves, lines_of, mean_line, metric_of, time_of
+from preflab.report.training import LOOP_STEPS, UPDATES, SeedPoint, curves, lines_of, mean_line, metric_of, time_of
 
 
 def arm(*runs: dict[int, float], diverged: Sequence[int] = (), updates: int = 0) -> ArmResult:
@@ -34,7 +34,7 @@ def arm(*runs: dict[int, float], diverged: Sequence[int] = (), updates: int = 0)
 
 
 def mean_of(one: ArmResult) -> list[tuple[float, float]]:
-    return mean_line([line.places for line in lines_of(one, TRAINING_STEPS, metric_of("validation"))])
+    return mean_line([line.places for line in lines_of(one, LOOP_STEPS, metric_of("validation"))])
 
 
 def test_looks_at_different_steps_are_averaged_look_by_look() -> None:
@@ -70,8 +70,8 @@ def test_the_mean_ends_where_a_run_diverged() -> None:
 def test_without_a_share_in_common_there_is_no_mean() -> None:
     """Protects from one seed drawn as a mean: one run has its only value at the start, the other at the end."""
     early, late = (
-        [CurvePlace(0.1, 1.0, 0.2), CurvePlace(0.2, 2.0, 0.2)],
-        [CurvePlace(0.9, 9.0, 0.4), CurvePlace(1.0, 10.0, 0.4), CurvePlace(1.1, 11.0, 0.4)],
+        [SeedPoint(0.1, 1.0, 0.2), SeedPoint(0.2, 2.0, 0.2)],
+        [SeedPoint(0.9, 9.0, 0.4), SeedPoint(1.0, 10.0, 0.4), SeedPoint(1.1, 11.0, 0.4)],
     )
     assert mean_line([early, late]) == []
 
@@ -79,7 +79,7 @@ def test_without_a_share_in_common_there_is_no_mean() -> None:
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=9), min_size=2, max_size=5), st.randoms())
 def test_a_mean_lies_between_its_seeds_and_ignores_their_order(values: list[list[float]], random: object) -> None:
     """Protects the mean for any looks: within the range of all values, and the same whatever the order of the seeds."""
-    lines = [[CurvePlace((i + 1) / len(row), float(i), y) for i, y in enumerate(row)] for row in values]
+    lines = [[SeedPoint((i + 1) / len(row), float(i), y) for i, y in enumerate(row)] for row in values]
     line = mean_line(lines)
     assert line == mean_line(lines[::-1]) or [y for _, y in line] == pytest.approx(
         [y for _, y in mean_line(lines[::-1])]
@@ -95,7 +95,7 @@ def test_the_axis_counts_what_the_table_counts(results: Results) -> None:
     assert line.places[-1].x == 68
     counted = results.model_copy(update={"arms": (arm({1: 0.1, 2: 0.2}, {1: 0.2, 2: 0.3}, updates=4),)})
     assert ">policy updates<" in curves(counted)[0] and "against policy updates" in curves(counted)[0]
-    assert time_of([point for one in results.arms for run in one.runs for point in run.curve]) is TRAINING_STEPS
+    assert time_of([point for one in results.arms for run in one.runs for point in run.curve]) is LOOP_STEPS
 
 
 def test_every_curve_says_its_temperature(results: Results) -> None:

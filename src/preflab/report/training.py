@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from preflab.analysis.record import ArmResult, CurvePoint, Measure, Number, Results
-from preflab.report import views
+from preflab.report import numbers, views
 from preflab.report.marks import arm_mark
 from preflab.report.panels import Label, Panel, panel
 from preflab.report.svg import COLOURS, arm_colour
@@ -27,7 +27,7 @@ MEASURED = {
 ON_DATA = "training batches; log-probabilities at temperature 1"
 
 
-class CurvePlace(NamedTuple):
+class SeedPoint(NamedTuple):
     """A point of a seed's curve; `share`: how much of its run is over."""
 
     share: float
@@ -38,7 +38,7 @@ class CurvePlace(NamedTuple):
 class Line(NamedTuple):
     """One seed's curve, and whether it ended in divergence."""
 
-    places: Sequence[CurvePlace]
+    places: Sequence[SeedPoint]
     diverged: bool
 
 
@@ -50,7 +50,7 @@ class Against(NamedTuple):
 
 
 UPDATES = Against("policy updates", lambda point: point.updates)
-TRAINING_STEPS = Against("training steps", lambda point: point.step)
+LOOP_STEPS = Against("training steps", lambda point: point.step)
 BUDGETS = (
     Against("labels and reward calls", lambda point: point.labels),
     Against("FLOP, shared stages included", lambda point: point.flops),
@@ -73,7 +73,7 @@ def curves(results: Results) -> list[Markup]:
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
     """Updates of the policy, as the tables count them; steps of the loop where a record lacks the updates."""
-    return TRAINING_STEPS if any(point.updates is None for point in points) else UPDATES
+    return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
 def _curve(results: Results, metric: Measure, against: Against, name: str) -> Markup | None:
@@ -84,7 +84,7 @@ def _curve(results: Results, metric: Measure, against: Against, name: str) -> Ma
     label, measured = metric.label, MEASURED.get(metric.name, ON_DATA)
     alt = f"{label} against {against.label}: a thin line for each seed, a thick one for their mean, for each arm."
     with panel(name=name, title=label, measured=measured, x=against.label, alt=alt) as drawn:
-        drawn.finish_lines([_draw_lines(drawn, *row) for row in series], share=metric.share)
+        drawn.finish_lines([_draw_lines(drawn, *row) for row in series], metric)
     return drawn.svg
 
 
@@ -100,7 +100,7 @@ def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Num
     for run in arm.runs:
         end = max(1.0, typical if run.diverged else float(run.curve[-1].step)) if run.curve else 1.0
         points = [(point.step / end, against.get(point), value(point)) for point in run.curve]
-        places = [CurvePlace(share, x, y) for share, x, y in points if x is not None and y is not None]
+        places = [SeedPoint(share, x, y) for share, x, y in points if x is not None and y is not None]
         lines += [Line(places, run.diverged)] if places else []
     return lines
 
@@ -131,7 +131,7 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
     return drawn.axes.plot(x, y, **marks, **style)[0]
 
 
-def mean_line(lines: Sequence[Sequence[CurvePlace]]) -> list[tuple[float, float]]:
+def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
     """Mean x and y over seeds, as far as all of them reach: look by look where their looks belong together, else at equal
     shares of their runs, with straight lines between the looks. Empty where no share is common to all."""
     looks = min(len(line) for line in lines)
@@ -147,7 +147,7 @@ def mean_line(lines: Sequence[Sequence[CurvePlace]]) -> list[tuple[float, float]
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def _belong_together(lines: Sequence[Sequence[CurvePlace]], look: int) -> bool:
+def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
     """Whether the seeds' places of this number lie nearer to each other than to the next ones."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
@@ -184,5 +184,5 @@ def _verdicts(arm: ArmResult, names: Sequence[str], time: Against, name: str) ->
             if mean:
                 draw_marked(drawn, mean, arm_mark(order).marker, linewidth=2.0, color=arm_colour(order))
                 labels.append(Label(mean[-1][1], verdict.removeprefix(VERDICT), order))
-        drawn.finish_lines(labels, share=True, are_arms=False)
+        drawn.finish_lines(labels, numbers.SHARE, are_arms=False)
     return drawn.svg
