@@ -23,7 +23,7 @@ from preflab.rewards import REWARDS
 from preflab.rewards.base import Reward
 from preflab.sampling import SAMPLERS
 from preflab.sampling.base import Sampler
-from preflab.spec import Registry, Spec, parse_spec, read_spec, require_base, variant
+from preflab.spec import Registry, Spec, optional_variant, parse_spec, read_spec, require_base
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import Testbed, require_testbed
 from preflab.types import Prompt, Split
@@ -47,7 +47,7 @@ class Deep(Spec):
     model: ModelSpec = ModelSpec()
     several: tuple[LoRA, ...] = ()
     named: dict[str, LoRA] = Field(default_factory=dict)
-    method: Annotated[Any, *variant(METHODS)] = None
+    method: Annotated[Any, *optional_variant(METHODS)] = None
 
 
 def needed(registry: Registry, kind: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def test_a_class_by_its_path(plugin: str) -> None:
     ("target", "message"),
     [
         ("my_plugin:Mien", "Did you mean 'Mine'"),
-        ("my_plugin:helper", "must be a class that derives from preflab.spec.Spec"),
+        ("my_plugin:helper", "must be a class that derives from preflab.methods.spec.Method"),
         ("no_such_plugin:Mine", "no module 'no_such_plugin'"),
         ("my_broken:Mine", "does not load"),
         ("my_plugin:", "my_plugin:"),

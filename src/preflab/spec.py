@@ -12,9 +12,10 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -27,8 +28,10 @@ from preflab.text import brief
 
 
 class Spec(BaseModel):
-    """Frozen settings; an unknown key is refused at every depth."""
+    """Frozen settings; an unknown key is refused at every depth. `belongs`: what the specs of a layer are called and where they
+    stand in a file, which each layer's base class says."""
 
+    belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
@@ -76,15 +79,19 @@ class Context:
 class Registry:
     """The names of one layer: `kind -> module:Class`, written out in its package's `__init__`.
 
-    `noun`: what the layer's objects are called in messages. `group`: the entry points of plugins. `base`: the class from
+    `noun`: what the layer's objects are called in messages. `group`: the entry points of plugins. `base`: `module:Class`, from
     which every spec of the layer derives.
     """
 
-    def __init__(self, noun: str, group: str, known: Mapping[str, str], base: type[Spec] = Spec) -> None:
+    def __init__(self, noun: str, group: str, known: Mapping[str, str], base: str) -> None:
         self.noun = noun
         self.group = group
         self.known = dict(known)
-        self.base = base
+        self._base = base
+
+    @cached_property
+    def base(self) -> type[Spec]:
+        return pkgutil.resolve_name(self._base)
 
     def names(self) -> list[str]:
         """All names, those of installed plugins included."""
@@ -102,23 +109,35 @@ class Registry:
             spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
+        self.check(spec_class, name)
+        return spec_class
+
+    def check(self, spec_class: Any, name: str) -> None:
+        """Raises `UserError` where what a name stands for is no spec of this layer, or cannot be opened."""
         if not (isinstance(spec_class, type) and issubclass(spec_class, self.base)):
+            if isinstance(spec_class, type) and issubclass(spec_class, Spec) and spec_class.belongs:
+                raise UserError(f"{name!r} is {spec_class.belongs}.")
             raise UserError(f"The {self.noun} {name!r} must be a class that derives from {name_class(self.base)}.")
         if inspect.isabstract(spec_class):
             raise UserError(f"The {self.noun} {name!r} must define `{min(spec_class.__abstractmethods__)}`.")
-        return spec_class
+        if "open" in dict(inspect.getmembers_static(spec_class, inspect.isgeneratorfunction)):
+            raise UserError(
+                f"The {self.noun} {name!r} has an `open` that is not a context manager: write `@contextmanager` (from "
+                "contextlib) on the line above `def open`."
+            )
 
     def parse(self, value: Any) -> Any:
         """A spec of the layer from a spec (returned as it is), from a bare name, or from a mapping with a `kind`.
 
         Raises `UserError` for an unknown name or key and for a value out of its range.
         """
-        if isinstance(value, self.base):
+        if isinstance(value, Spec):
+            self.check(type(value), name_class(type(value)))
             return value
         if isinstance(value, str):
             value = {"kind": value}
         if not isinstance(value, Mapping) or "kind" not in value:
-            raise UserError(f"A {self.noun} needs a `kind`: one of {', '.join(self.names())}.")
+            raise UserError(f"The {self.noun} needs a `kind`: one of {', '.join(self.names())}, or `module:Class`.")
         kind = str(value["kind"])
         cls = self.load(kind)
         fields = {str(key): item for key, item in value.items() if key != "kind"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.evaluation.test_several import blocks
 
@@ -15,15 +17,31 @@ from preflab.analysis.record import EvaluatorResult, read_results
 from preflab.arm.match import Match, match_directory
 from preflab.arm.play import execute_match
 from preflab.cli import run_command
+from preflab.cli.plan import format_plan
 from preflab.errors import UserError
 from preflab.evaluation.by_reward import OpenByReward
-from preflab.evaluation.pairwise import LOSS, TIE, WIN, WIN_RATE, PairwiseEvaluator, PairwiseEvaluatorSpec
+from preflab.evaluation.pairwise import (
+    LOSS,
+    TIE,
+    WIN,
+    WIN_RATE,
+    PairwiseEvaluator,
+    PairwiseEvaluatorSpec,
+    check_outcomes,
+)
+from preflab.methods.cost import DataSize
+from preflab.report import views
 from preflab.rewards.base import Reward
 from preflab.spec import Context, parse_spec
+from preflab.study.directory import claim_study, read_study
+from preflab.study.estimate import FORK_SECONDS, Estimate
+from preflab.study.forecast import forecast_study
 from preflab.study.plan import planned_matches
 from preflab.study.spec import Study
+from preflab.study.speed import Speed
 from preflab.testbeds.minicode.testbed import Minicode
 from preflab.train.files import write_json
+from preflab.train.sealed import write_sealed
 from preflab.types import Completion, Prompt, Turn
 
 SIZES = {"kind": "minicode", "train": 4, "validation": 2, "test": 2}
@@ -40,15 +58,19 @@ class Longer(PairwiseEvaluatorSpec):
     """The longer text wins."""
 
     kind: str = "longer"
+    margin: int = 0
 
     def open(self, context: Any) -> Any:
-        return nullcontext(OpenLonger())
+        return nullcontext(OpenLonger(self.margin))
 
 
 class OpenLonger(PairwiseEvaluator):
+    def __init__(self, margin: int) -> None:
+        self.margin = margin
+
     def compare(self, split: Any, prompts: Any, first: Any, second: Any) -> list[float]:
-        lengths = [(len(one.text), len(other.text)) for one, other in zip(first, second, strict=True)]
-        return [TIE if one == other else WIN if one > other else LOSS for one, other in lengths]
+        gaps = [len(one.text) - len(other.text) for one, other in zip(first, second, strict=True)]
+        return [TIE if abs(gap) <= self.margin else WIN if gap > 0 else LOSS for gap in gaps]
 
 
 class Broken(Longer):
@@ -122,11 +144,56 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     """Protects users' own evaluators, and directories that an older preflab measured: one message each."""
     arm(tmp_path, "a", [["x"], ["x"]])
     arm(tmp_path, "b", [["y"], ["y"]])
-    with pytest.raises(UserError, match=r"Unsure must give one outcome a pair \(2\), each 1.0, 0.5 or 0.0"):
+    with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1: .* each WIN \(1.0\)"):
         match(tmp_path, {"kind": f"{__name__}:Broken"})
     (tmp_path / "b" / "answers.jsonl").unlink()
     with pytest.raises(UserError, match="b keeps no answers"):
         match(tmp_path, name="n")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        ([True, 0.5], "x gave True for pair 1: outcomes are WIN, TIE or LOSS, not True/False"),
+        ([0.0, np.bool_(False)], "x gave False for pair 2: outcomes are WIN, TIE or LOSS, not True/False"),
+        ([1.0], r"x gave 1 outcomes for 2 pairs, each WIN \(1.0\), TIE \(0.5\) or LOSS \(0.0\)"),
+        ([1.0, 0.5, 0.0], "x gave 3 outcomes for 2 pairs"),
+        (None, "x gave None, not a list of one outcome a pair"),
+        (1.0, "x gave 1.0, not a list"),
+        ("WL", "x gave 'WL', not a list"),
+        ([1.0, None], "x gave None for pair 2"),
+        ([1.0, -1.0], "x gave -1.0 for pair 2"),
+        ([1.0, "0.5"], "x gave '0.5' for pair 2"),
+        ([1.0, [0.5]], r"x gave \[0.5\] for pair 2"),
+        ([1.0, float("nan")], "x gave nan for pair 2"),
+    ],
+)
+def test_what_is_no_outcome_is_refused(outcomes: Any, words: str) -> None:
+    """Protects from ties that count as losses (`one < other` is False for a tie), and from other things that `compare` may
+    give: one message each, which says what is right."""
+    with pytest.raises(UserError, match=words):
+        check_outcomes(outcomes, 2, source="x")
+
+
+def test_outcomes_of_every_container_are_read() -> None:
+    """Protects evaluators that compute with numpy, or give their outcomes one by one."""
+    assert check_outcomes(np.array([1.0, 0.5]), 2, source="x") == [1.0, 0.5]
+    assert check_outcomes((each for each in (0, 1)), 2, source="x") == [0.0, 1.0]
+
+
+def test_a_match_of_other_settings_is_played_anew(tmp_path: Path) -> None:
+    """Protects the arms' training: other settings of the evaluator replace its match, and nothing else is repeated. 3 > 1 wins
+    and ties within 2. What is not a match is refused and stays."""
+    arm(tmp_path, "a", [["xxx"], ["x"]])
+    arm(tmp_path, "b", [["y"], ["y"]])
+    assert sorted(row["outcomes"] for row in match(tmp_path)["problems"].values()) == [[0.5], [1.0]]
+    wider = match(tmp_path, LONGER | {"margin": 2})
+    assert [row["outcomes"] for row in wider["problems"].values()] == [[0.5], [0.5]]
+    place = match_directory(tmp_path, "m", "a", "b")
+    write_sealed(place / "manifest.json", {"format": 1, "spec": {"name": "an arm"}})
+    with pytest.raises(UserError, match="holds another run"):
+        match(tmp_path)
+    assert (place / "result.json").exists()
 
 
 def outcome(seed: int, rows: list[list[float]], diverged: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -134,8 +201,8 @@ def outcome(seed: int, rows: list[list[float]], diverged: tuple[str, ...] = ()) 
     return {"seed": seed, "first": "a", "second": "b", "problems": problems, "diverged_arms": list(diverged)}
 
 
-def win_rate(results: list[dict[str, Any]], *, can_rank: bool = True) -> Any:
-    evaluator = EvaluatorResult(name="m", can_rank=can_rank)
+def win_rate(results: list[dict[str, Any]], *, can_rank: bool = True, description: str = "") -> Any:
+    evaluator = EvaluatorResult(name="m", can_rank=can_rank, description=description)
     return pairwise_result("m", results, measure=WIN_RATE, evaluator=evaluator, family=1)
 
 
@@ -179,30 +246,58 @@ def test_pairs_of_a_study() -> None:
     assert study.narrowed(["a", "c"]).pairwise == {}
 
 
-@pytest.mark.parametrize(
-    ("pairing", "words"),
-    [
-        ({"pairs": [["a", "bb"]]}, r"`pairwise.m` names the arm 'bb'.*Did you mean 'b'"),
-        ({"against": "z"}, "`pairwise.m` names the arm 'z'"),
-        ({}, "`pairwise.m` needs `pairs`"),
-        ({"pairs": [["a", "b"]], "against": "c"}, "one of the two"),
-        ({"pairs": [["a", "b"], ["b", "a"]]}, "has a pair twice"),
-        ({"pairs": [["a", "a"]]}, "an arm against itself"),
-        ({"against": "b", "evaluator": {"kind": "by-reward", "model": {"path": "stage:rm"}}}, "names the stage 'rm'"),
-        ({"against": "b", "evaluator": "by-rewards"}, "Did you mean 'by-reward'"),
-    ],
-)
-def test_pairings_that_cannot_be_are_refused(pairing: dict[str, Any], words: str) -> None:
-    """Protects from an error after hours of training."""
-    with pytest.raises(UserError, match=words):
-        parse_spec(Study, {**PLAIN, "pairwise": {"m": {"evaluator": LONGER, **pairing}}}, where="x")
+def test_the_order_of_the_file_is_that_of_the_report(tmp_path: Path) -> None:
+    """Protects the rows of a report: a manifest is sorted by name."""
+    pairings = {name: {"evaluator": LONGER, "against": "b"} for name in ("z", "m", "a")}
+    claim_study(parse_spec(Study, {**PLAIN, "pairwise": pairings}, where="x"), tmp_path, ())
+    assert list(read_study(tmp_path).study.pairwise) == ["z", "m", "a"]
+
+
+def test_the_plan_counts_matches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Protects the forecast. A row of the test split's 2 prompts has min(8, 10 samples) answers that are kept, each read for
+    both arms: 2 x 8 x 2 reads of .25 s take 8 s where a saved model compares; another evaluator's time is not known. Opening
+    takes 1 s, loading .5 s. Two matches under each of 2 seeds beside the 6 runs of the arms."""
+    learned = {"kind": "by-reward", "model": {"path": "runs/rm/final"}}
+    pairings = {
+        "m": {"evaluator": LONGER, "pairs": [["a", "b"]]},
+        "liked": {"evaluator": learned, "pairs": [["c", "b"]]},
+    }
+    study = parse_spec(Study, {**PLAIN, "evaluation": {"samples": 10}, "pairwise": pairings}, where="x")
+    estimate = Estimate(
+        study,
+        speeds={study.model: Speed(sampling=0.0, training=0.0, forward=0.25, forward_flops=0.0, loading=0.5)},
+        prompts={"train": 4, "validation": 2, "test": 2},
+        size=DataSize(prompts=4, demonstrations=4, pairs=0),
+        opening=1.0,
+        judging=0.0,
+        sharing=1.0,
+    )
+    monkeypatch.setattr(Estimate, "measured", lambda *_: estimate)
+    forecast = forecast_study(study, tmp_path / "none")
+    rows = {
+        row.name: (row.method, row.runs, row.seconds - FORK_SECONDS) for row in forecast.rows if row.part == "match"
+    }
+    assert rows["m: a against b"] == ("longer", 2, pytest.approx(1.0))
+    assert rows["liked: c against b"] == ("by-reward", 2, pytest.approx(9.5))
+    assert forecast.runs == 10
+    assert "match  liked: c against b by-reward" in format_plan(study, forecast)
+
+
+def test_the_words_of_a_win_rate() -> None:
+    """Protects who reads the terminal or Markdown alone: who wins how often against whom, and what a win is."""
+    first = outcome(0, [[1.0, 1.0], [1.0, 0.5]])
+    second = outcome(1, [[0.5, 0.5], [1.0, 0.5]])
+    pair = win_rate([first, second], description="The longer text wins.")
+    line = views.win_words(pair)
+    assert re.fullmatch(r"m: a wins 75\.0% \[.*\] against b, 50\.0% ties: not decided", line)
+    assert views.wins_explained(pair) == "The longer text wins. win rate: a tie counts as half a win."
 
 
 def test_the_documented_pairwise_evaluator_works(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Protects whoever pastes the documentation, and the whole way from a study file to the three reports; the same command
-    again finds everything done, and a lost match is played anew to the same result."""
+    again finds everything done, a lost match is played anew to the same result, and other settings train nothing anew."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (code,), (text,) = (blocks(repository, language, "A pairwise evaluator") for language in ("python", "yaml"))
@@ -211,13 +306,21 @@ def test_the_documented_pairwise_evaluator_works(
     command = ["study", "duel.yaml", "--output", "out", "-q"]
     assert run_command(command) == 0, capfd.readouterr().err
     (pair,) = read_results(tmp_path / "out/results.json").pairwise
-    assert (pair.name, pair.first, pair.second, pair.win_rate.seeds) == ("shorter", "once", "twice", 2)
+    assert (pair.name, pair.first, pair.second, pair.win_rate.seeds) == ("shorter", "twice", "once", 2)
     assert pair.win_rate.low is not None and pair.win_rate.problems == 40
     assert "Answer against answer" in (tmp_path / "out/report.html").read_text()
-    assert "shorter: once against twice" in (tmp_path / "out/report.md").read_text()
-    assert "once against twice,pairwise,all,shorter/win rate" in (tmp_path / "out/results.csv").read_text()
-    result = tmp_path / "out/seed-1/pairwise/shorter/once-vs-twice/result.json"
+    report = (tmp_path / "out/report.md").read_text()
+    assert "shorter: twice against once" in report
+    assert "- shorter: The answer with fewer words wins" in report and "a tie counts as half a win." in report
+    assert "shorter: twice wins " in capfd.readouterr().out
+    assert "twice against once,pairwise,all,shorter/win rate" in (tmp_path / "out/results.csv").read_text()
+    result = tmp_path / "out/seed-1/pairwise/shorter/twice-vs-once/result.json"
     before = result.read_bytes()
     result.unlink()
     assert run_command(command) == 0
     assert result.read_bytes() == before
+    trained = (tmp_path / "out/seed-1/twice/result.json").stat().st_mtime_ns
+    (tmp_path / "duel.yaml").write_text(text.replace("margin: 1", "margin: 1000"))
+    assert run_command(command) == 0
+    assert '"outcomes": [\n    0.5,' in result.read_text() and "1.0" not in result.read_text()
+    assert (tmp_path / "out/seed-1/twice/result.json").stat().st_mtime_ns == trained

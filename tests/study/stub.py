@@ -12,23 +12,29 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from preflab.arm.process import die_with_parent
 from preflab.errors import UserError
 from preflab.evaluation.base import EvaluatorSpec
+from preflab.methods.cost import Cost, DataSize
+from preflab.methods.spec import Method
 from preflab.sampling.spec import SamplerSpec
-from preflab.spec import HoldsModels
 from preflab.train.directory import RUN_FORMAT, claim, locked
 from preflab.train.files import write_json
 
 
-class Work(HoldsModels):
+class Work(Method):
     """A method of a stub: how its run ends. `waits` until there is a file `go` in its directory."""
 
     kind: Literal["work"] = "work"
-    product: ClassVar[str] = "policy"
     end: Literal["well", "killed", "broken", "diverged", "waits"] = "well"
+
+    def cost(self, size: DataSize) -> Cost:
+        return Cost()
+
+    def train(self, parts: Any) -> Any:
+        raise NotImplementedError
 
 
 class Idle(SamplerSpec):

@@ -148,9 +148,12 @@ def test_killed_arm_leaves_the_others_running(driver: Driver) -> None:
     assert {event.run for event in driver.events("end")} == {"seed-0/stages/sft", "seed-0/stages/pairs", "seed-0/ppo"}
 
 
-@pytest.mark.parametrize(("end", "reason"), [("broken", "ended with code 1"), ("diverged", "diverged")])
+@pytest.mark.parametrize(
+    ("end", "reason"), [("broken", "ended with code 1 (something broke)"), ("diverged", "diverged")]
+)
 def test_what_stands_on_a_failure_fails_with_it(driver: Driver, end: str, reason: str) -> None:
-    """A stage that breaks, or whose training diverged, has no model to go on from; what needs none of it goes on."""
+    """A stage that breaks, or whose training diverged, has no model to go on from; what needs none of it goes on. The last line
+    of the log says why it broke."""
     content = study()
     content["stages"]["pairs"]["method"]["end"] = end
     code, said = driver.run(content)

@@ -47,6 +47,13 @@ class Planned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedMatch(Planned):
+    """A match and its directory."""
+
+    spec: Match
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedRun(Planned):
     """An arm (without the budget's `charged`, which is known once its stages are done) and its directory.
 

@@ -17,7 +17,7 @@ from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
-from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator
+from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator, check_outcomes
 from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
 from preflab.testbeds.base import Testbed, require_testbed
@@ -26,6 +26,8 @@ from preflab.train.directory import (
     RUN_FORMAT,
     RUN_MANIFEST,
     claim,
+    clear,
+    edited_files,
     locked,
     read_manifest,
     withdrawn_when_refused,
@@ -44,11 +46,23 @@ def execute_match(match: Match, directory: Path) -> dict[str, Any]:
     """Compares the arms' answers; returns what `result.json` holds, which an earlier start may have written."""
     torch.set_num_threads(match.threads)
     with locked(directory), naming_failures(directory):
-        claim(directory, {"format": RUN_FORMAT, **manifest_of(match)})
+        manifest = {"format": RUN_FORMAT, **manifest_of(match)}
+        clear_other_match(directory, manifest)
+        claim(directory, manifest)
         if not (directory / RESULT).exists():
             with withdrawn_when_refused(directory), ExitStack() as stack:
                 write_sealed(directory / RESULT, play(match, directory, stack))
     return read_result(directory, PLAYED)
+
+
+def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Removes the match of other settings, or of other code, that a directory holds: it is played anew, and its arms need no
+    training for that. Whatever is not a match stays, and is refused."""
+    known = read_manifest(directory)
+    if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:
+        return
+    if known["spec"] != manifest["spec"] or edited_files(known, manifest):
+        clear(directory)
 
 
 def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
@@ -115,14 +129,11 @@ def compare_answers(
         raise UserError("The two arms did not answer the same prompts: measure both on the same test split.")
     names = [name for name in prompts if name in first]
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
-    outcomes = evaluator.compare(
+    compared = evaluator.compare(
         "test", [prompts[name] for name, _, _ in pairs], [one for _, one, _ in pairs], [other for _, _, other in pairs]
     )
-    if len(outcomes) != len(pairs) or not set(outcomes) <= {WIN, TIE, LOSS}:
-        raise UserError(
-            f"{type(evaluator).__name__} must give one outcome a pair ({len(pairs)}), each {WIN}, {TIE} or {LOSS}."
-        )
+    outcomes = check_outcomes(compared, len(pairs), source=f"{type(evaluator).__name__}.compare")
     rows: dict[str, list[float]] = {name: [] for name in names}
     for (name, _, _), outcome in zip(pairs, outcomes, strict=True):
-        rows[name].append(float(outcome))
+        rows[name].append(outcome)
     return rows

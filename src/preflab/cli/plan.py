@@ -8,10 +8,11 @@ from preflab.text import counted
 
 
 def format_plan(study: Study, forecast: Forecast) -> str:
-    """The stages and arms of a study and how long they should take on this machine."""
+    """The stages, arms and matches of a study and how long they should take on this machine."""
     lines = [": ".join(filter(None, (study.name, study.question))), ""]
+    width = max(12, *(len(row.name) for row in forecast.rows))
     lines += [
-        f"  {row.part:<6} {row.name:<12} {row.method:<14} {counted(row.runs, 'seed')}, {row.done} done, "
+        f"  {row.part:<6} {row.name:<{width}} {row.method:<14} {counted(row.runs, 'seed')}, {row.done} done, "
         f"about {row.seconds / 60:.1f} min each"
         for row in forecast.rows
     ]

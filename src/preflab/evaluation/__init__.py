@@ -11,8 +11,12 @@ EVALUATORS = Registry(
         "hidden-tests": "preflab.evaluation.hidden_tests:HiddenTests",
         "reward-model": "preflab.evaluation.held_out_reward:HeldOutReward",
     },
+    "preflab.evaluation.base:EvaluatorSpec",
 )
 
 PAIRWISE_EVALUATORS = Registry(
-    "pairwise evaluator", "preflab.pairwise_evaluators", {"by-reward": "preflab.evaluation.by_reward:ByReward"}
+    "pairwise evaluator",
+    "preflab.pairwise_evaluators",
+    {"by-reward": "preflab.evaluation.by_reward:ByReward"},
+    "preflab.evaluation.pairwise:PairwiseEvaluatorSpec",
 )

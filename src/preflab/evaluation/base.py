@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from preflab.errors import UserError
 from preflab.evaluation.measure import REWARD, Measure
@@ -68,6 +68,8 @@ class Evaluator(ABC):
 
 class EvaluatorSpec(HoldsModels):
     """The settings of an evaluator."""
+
+    belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
         """What it measures of every prompt, known before it is opened: at least one. By the first one, which has to be

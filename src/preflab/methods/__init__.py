@@ -28,4 +28,5 @@ METHODS = Registry(
         "raft": "preflab.methods.raft:RAFT",
         "expert-iteration": "preflab.methods.expert_iteration:ExpertIteration",
     },
+    "preflab.methods.spec:Method",
 )

@@ -1,27 +1,22 @@
-"""The base class of the methods, and the parts of a run that a method works with.
+"""The parts of a run that a method works with, beside the base class of the methods.
 
-The fields of a method's spec are its hyper-parameters. `train(parts)` runs it and returns what it trained. The parts are
-open: a method does not import evaluation, and loads no model but those that its own spec names.
+The parts are open: a method does not import evaluation, and loads no model but those that its own spec names.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
-from pydantic import ConfigDict
 from torch import nn
 
 from preflab.errors import UserError
-from preflab.methods.cost import Cost, DataSize
+from preflab.methods.spec import Method as Method
 from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
 from preflab.sampling.base import Sampler
-from preflab.sampling.inference import Inference
-from preflab.spec import HoldsModels
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.loop import Run
@@ -83,27 +78,3 @@ class Parts:
         if self.reward is None:
             raise UserError("This method scores its own samples: name a reward with --reward.")
         return self.reward
-
-
-class Method(HoldsModels):
-    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-    product: ClassVar[str] = "policy"
-
-    @property
-    def critic_from_reward(self) -> bool:
-        """Whether its critic starts from the weights of the run's reward model."""
-        return False
-
-    def inference(self) -> Inference:
-        """How the trained policy answers a prompt: with one sample, unless the method overrides it."""
-        return Inference()
-
-    @abstractmethod
-    def cost(self, size: DataSize) -> Cost:
-        """The cost of a whole run on data of this size, without a budget."""
-
-    @abstractmethod
-    def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
-        """Runs the method. What it returns is saved under `final/`."""

@@ -27,6 +27,8 @@ def print_summary(results: Results, console: Terminal) -> None:
     for decided in results.claims:
         console.print(_claim(decided, metric))
     console.print(_table(results))
+    for pair in results.pairwise:
+        console.print(Text(text.one_line(views.win_words(pair))))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
 

@@ -199,6 +199,20 @@ def pairwise_words(pair: record.PairwiseResult) -> str:
     return outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
 
 
+def win_words(pair: record.PairwiseResult) -> str:
+    """'shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided'."""
+    bounds = numbers.format_bounds(pair.measure, pair.win_rate)
+    share = f"{numbers.format_quantity(pair.measure, pair.win_rate.estimate)} {bounds}".strip()
+    ties = "" if pair.ties is None else f", {numbers.format_share(pair.ties)} ties"
+    return f"{pair.name}: {pair.first} wins {share} against {pair.second}{ties}: {pairwise_words(pair)}"
+
+
+def wins_explained(pair: record.PairwiseResult) -> str:
+    """What a win is, in the evaluator's words, and how its outcomes are counted."""
+    counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""
+    return f"{pair.evaluator.description} {counted}".strip()
+
+
 def claim_name(claim: Claim) -> str:
     """'C6', or 'C6, large batch' for a part."""
     return f"{claim.id}, {claim.part}" if claim.part else claim.id

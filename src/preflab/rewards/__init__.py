@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from preflab.errors import UserError, nearest
-from preflab.rewards.base import RewardSpec
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 
@@ -17,7 +16,7 @@ _CLASSES = {
     "command": "preflab.rewards.command:Command",
     "http": "preflab.rewards.http:Http",
 }
-REWARDS = Registry("reward", "preflab.rewards", _CLASSES, RewardSpec)
+REWARDS = Registry("reward", "preflab.rewards", _CLASSES, "preflab.rewards.base:RewardSpec")
 
 
 def parse_reward(text: str) -> Spec:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from preflab.errors import UserError
 from preflab.spec import Context, HoldsModels
@@ -35,6 +35,8 @@ class Reward(ABC):
 
 class RewardSpec(HoldsModels):
     """The settings of a reward."""
+
+    belongs: ClassVar[str] = "a reward: it belongs under `reward:`"
 
     @property
     def buys_labels(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from preflab.sampling.spec import SamplerSpec
 from preflab.spec import Registry
 
-SAMPLERS = Registry("sampler", "preflab.samplers", {"native": "preflab.sampling.native:Native"}, SamplerSpec)
+SAMPLERS = Registry(
+    "sampler", "preflab.samplers", {"native": "preflab.sampling.native:Native"}, "preflab.sampling.spec:SamplerSpec"
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from preflab.spec import Context, Spec
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class SamplerSpec(Spec):
     """The settings of a sampler."""
+
+    belongs: ClassVar[str] = "a sampler: it belongs under `sampler:`"
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Sampler]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, JsonValue
 
@@ -30,14 +30,15 @@ class StudyRecord(NamedTuple):
 
 
 class StudyManifest(BaseModel):
-    """The form of a study's manifest. `arms`: their order, since the file itself is sorted by name. `runs`: the directories of
-    all runs that the study has planned, relative to its own."""
+    """The form of a study's manifest. `arms` and `pairwise`: their order, since the file itself is sorted by name. `runs`: the
+    directories of all runs that the study has planned, relative to its own."""
 
     format: int
     study: dict[str, JsonValue]
     command: str = ""
     failures: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()
+    pairwise: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
 
 
@@ -65,7 +66,8 @@ def write_study(study: Study, directory: Path, command: str, failures: Sequence[
 
 
 def describe_study(study: Study) -> StudyManifest:
-    return StudyManifest(format=RUN_FORMAT, study=study.model_dump(mode="json"), arms=tuple(study.arms))
+    plain = study.model_dump(mode="json")
+    return StudyManifest(format=RUN_FORMAT, study=plain, arms=tuple(study.arms), pairwise=tuple(study.pairwise))
 
 
 def write_manifest(directory: Path, manifest: StudyManifest) -> None:
@@ -88,11 +90,17 @@ def read_study(directory: Path) -> StudyRecord:
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
     manifest = read_manifest_file(directory)
-    arms = manifest.study.get("arms")
-    if isinstance(arms, dict):
-        arms = {name: arms[name] for name in manifest.arms if name in arms} | arms
-    study = parse_spec(Study, manifest.study | {"arms": arms}, where=str(path))
+    ordered = {
+        "arms": in_order(manifest.study.get("arms"), manifest.arms),
+        "pairwise": in_order(manifest.study.get("pairwise", {}), manifest.pairwise),
+    }
+    study = parse_spec(Study, manifest.study | ordered, where=str(path))
     return StudyRecord(study, manifest.command, manifest.failures)
+
+
+def in_order(parts: Any, names: Sequence[str]) -> Any:
+    """A study's parts by name in the order of its file: a manifest is sorted by name. Damaged ones stay as they are."""
+    return {name: parts[name] for name in names if name in parts} | parts if isinstance(parts, dict) else parts
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from preflab.arm.match import Match
 from preflab.arm.planned import PlannedRun
 from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.evaluation.evaluate import KEPT_ANSWERS
 from preflab.evaluation.programs import check_public
 from preflab.methods.cost import Cost, DataSize
 from preflab.models.spec import ModelSpec
@@ -70,6 +72,17 @@ class Estimate:
         training = self.training_seconds(run.spec, cost, speed)
         measuring = self.look_seconds(run.spec, cost, speed) + self.measuring_seconds(run.spec, speed)
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
+
+    def match_seconds(self, match: Match) -> float:
+        """The seconds of a match: opening, and reading both answers of every pair where a saved model compares them. How long
+        another evaluator takes is not known."""
+        seconds = FORK_SECONDS + self.opening
+        if not saved_models(match.evaluator):
+            return seconds
+        spec, speed = self.study.evaluation, self.speeds[self.study.arms[match.first].model or self.study.model]
+        prompts = min(self.prompts["test"], spec.prompts or self.prompts["test"])
+        reads = 2 * prompts * min(spec.samples, KEPT_ANSWERS)
+        return seconds + speed.loading + self.sharing * reads * speed.forward
 
     def cost(self, run: PlannedRun) -> Cost:
         """The cost of a run's method under the study's budget, to which the cost of its stages is charged."""

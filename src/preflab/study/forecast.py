@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from preflab.evaluation.several import kind_name
 from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
-from preflab.study.plan import planned_runs, planned_trials
+from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import is_done, usable_cores
 from preflab.study.spec import Study
 
 
 @dataclass(frozen=True)
 class ForecastRow:
-    """A stage or an arm: the number of its runs, how many of them are done, and the seconds that each should take."""
+    """A stage, an arm or a match: the number of its runs, how many of them are done, and the seconds that each should take."""
 
-    part: Literal["stage", "arm"]
+    part: Literal["stage", "arm", "match"]
     name: str
     method: str
     runs: int
@@ -56,6 +57,11 @@ def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> For
         method = "measured only" if runs[0].spec.method is None else runs[0].spec.method.kind
         done, seconds = sum(map(is_done, runs)), estimate.seconds(runs[0])
         rows.append(ForecastRow("stage" if part else "arm", name, method, len(runs), done, seconds))
+    matches = list(planned_matches(study, directory))
+    for name in dict.fromkeys(match.name for match in matches):
+        runs = [match for match in matches if match.name == name]
+        done, seconds = sum(map(is_done, runs)), estimate.match_seconds(runs[0].spec)
+        rows.append(ForecastRow("match", name, kind_name(runs[0].spec.evaluator), len(runs), done, seconds))
     seconds = sum(row.seconds * (row.runs - row.done) for row in rows) / at_once
     trials = list(planned_trials(study, directory)) if study.tuning else []
     to_run = [] if study.tuning and study.tuning.shipped else [run for _, _, run in trials if not is_done(run)]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from preflab.arm.match import Match, match_directory
-from preflab.arm.planned import Planned, PlannedRun
+from preflab.arm.planned import PlannedMatch, PlannedRun
 from preflab.arm.spec import STAGES, Arm, Job, RunSettings
 from preflab.errors import UserError, nearest
 from preflab.spec import parse_spec
@@ -28,7 +28,7 @@ def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
             yield plan_run(study, name, arm, seed, home, measure="test")
 
 
-def planned_matches(study: Study, directory: Path) -> Iterator[Planned]:
+def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
     """The matches of the study's arms, seed by seed; each needs its two arms."""
     settings: dict[str, Any] = {"testbed": study.testbed, "threads": study.threads, "device": study.device}
     for seed in range(study.seeds):
@@ -39,7 +39,7 @@ def planned_matches(study: Study, directory: Path) -> Iterator[Planned]:
                 label = f"{name}: {first} against {second}"
                 spec = Match(name=label, first=first, second=second, evaluator=pairing.evaluator, seed=seed, **settings)
                 place = match_directory(home, name, first, second)
-                yield Planned(spec=spec, directory=place, needs=(home / first, home / second), waits=waits)
+                yield PlannedMatch(spec=spec, directory=place, needs=(home / first, home / second), waits=waits)
 
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:

@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import psutil
@@ -24,10 +25,13 @@ from preflab.arm.planned import Planned
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, last_log_lines, launch
 from preflab.study.watch import Watch
+from preflab.text import one_line
 from preflab.train.directory import edited_files, read_manifest
 from preflab.train.finished import has_product, read_result
 
 POLL_SECONDS = 0.1
+LONGEST_CAUSE = 300
+"""Characters of the last line of a failed run's log that its sentence repeats."""
 Failures = dict[Path, str]
 """The runs that failed: a sentence for each, by its directory."""
 
@@ -132,7 +136,8 @@ def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch)
     if code == 2:
         raise UserError(f"{run.label} cannot run:\n{last_log_lines(run.directory)}")
     reasons = {0: "diverged", -signal.SIGKILL: "was killed, most likely for memory"}
-    reason = reasons.get(code, f"ended with code {code}")
+    cause = one_line(last_log_lines(run.directory, 1)) if code > 0 else ""
+    reason = reasons.get(code, f"ended with code {code}{f' ({shorten(cause, LONGEST_CAUSE)})' if cause else ''}")
     failures[run.directory] = f"{run.label} {reason}; see {run.directory / 'run.log'}"
     watch.failed(run, reason)
 

@@ -16,13 +16,13 @@ from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check
 from preflab.arm.match import PAIRWISE
 from preflab.arm.spec import STAGE, STAGES, Job, RunSettings, saved_models, stages_needed
 from preflab.errors import UserError, refuse_unknown
-from preflab.evaluation import PAIRWISE_EVALUATORS
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
 from preflab.fields import Name
 from preflab.models.spec import ModelSpec
 from preflab.spec import HoldsModels, Spec, parse_spec, variant
+from preflab.study.pairing import Pairings
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
@@ -32,34 +32,6 @@ class Contestant(Job):
 
     description: str = ""
     baseline: bool = False
-
-
-class Pairing(Spec):
-    """Arms whose answers to the same prompts a pairwise evaluator compares: the `pairs`, or every other arm `against` one."""
-
-    evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
-    pairs: tuple[tuple[str, str], ...] = ()
-    against: str | None = None
-
-    def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
-        """The pairs of these arms."""
-        known = list(arms)
-        named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
-        return [pair for pair in named if pair[0] in known and pair[1] in known]
-
-    def among(self, arms: Iterable[str]) -> Pairing | None:
-        """The pairing of these arms alone; None where it has no pair of them."""
-        pairs = tuple(self.pairs_among(arms))
-        return self.model_copy(update={"pairs": () if self.against else pairs}) if pairs else None
-
-    def check(self, place: str, arms: Iterable[str]) -> None:
-        """Raises `UserError` where it names no pair, a pair twice, or an arm that the study does not have."""
-        if (self.against is None) == (not self.pairs):
-            raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or `against`, an arm: one of the two.")
-        named = [*chain.from_iterable(self.pairs), *([] if self.against is None else [self.against])]
-        refuse_unknown(named, arms, f"`{place}` names the arm")
-        if len({frozenset(pair) for pair in self.pairs}) < len(self.pairs) or any(a == b for a, b in self.pairs):
-            raise UserError(f"`{place}.pairs` has a pair twice, or an arm against itself.")
 
 
 class Tuning(Spec):
@@ -93,7 +65,7 @@ class Study(RunSettings):
     stages: dict[Name, Job] = {}
     arms: dict[Name, Contestant] = Field(min_length=1)
     comparisons: tuple[tuple[str, str], ...] = ()
-    pairwise: dict[Name, Pairing] = {}
+    pairwise: Pairings = {}
     claims: tuple[Claim, ...] = ()
     paper: PaperTable | None = None
     sweep: Sweep | None = None
@@ -122,6 +94,10 @@ class Study(RunSettings):
             refuse_unknown(model_stages(pairing.evaluator), self.stages, f"`pairwise.{name}` names the stage")
         refuse_unknown(self.tuning.spaces if self.tuning else (), self.arms, "`tuning.spaces` names the arm")
         check_arms(self.claims, self.sweep, self.arms)
+        if self.headline.partition("/")[0] in self.pairwise.keys() - self.evaluators.keys():
+            raise UserError(
+                f"`headline` is {self.headline!r}, which is pairwise: name a measure of `evaluators`, as no win rate decides."
+            )
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
 

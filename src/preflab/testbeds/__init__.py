@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from preflab.spec import Registry
-from preflab.testbeds.base import TestbedSpec
 
 _CLASSES = {
     "minicode": "preflab.testbeds.minicode:Minicode",
@@ -18,4 +17,4 @@ _CLASSES = {
     "livecodebench": "preflab.testbeds.code.livecodebench:LiveCodeBench",
     "kodcode": "preflab.testbeds.code.kodcode:KodCode",
 }
-TESTBEDS = Registry("testbed", "preflab.testbeds", _CLASSES, TestbedSpec)
+TESTBEDS = Registry("testbed", "preflab.testbeds", _CLASSES, "preflab.testbeds.base:TestbedSpec")

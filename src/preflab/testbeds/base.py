@@ -84,6 +84,7 @@ class TestbedSpec(Spec):
     """The settings of a testbed. `evaluator`: the kind of evaluator that measures on it unless the user names another."""
 
     __test__: ClassVar[bool] = False
+    belongs: ClassVar[str] = "a testbed: it belongs under `testbed:`"
     evaluator: ClassVar[str | None] = None
 
     @property
