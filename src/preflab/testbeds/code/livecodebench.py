@@ -15,7 +15,8 @@ from typing import Any, Literal
 from preflab.data.lines import read_text_field
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.exercise import TESTLESS, Exercise
+from preflab.testbeds.code.several import choose_comparison, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
