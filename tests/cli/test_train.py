@@ -69,3 +69,27 @@ def test_help_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run("train", "--help", capsys=capsys)
     assert code == 0
     assert all(name in out for name in METHODS.names()) and "--beta" not in out
+
+
+def test_a_base_model_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects a user who forgets `--model`: data of their own trained a new network of 0.35M parameters and exited with 0. An
+    embedded testbed needs no model, `warm` trains none, and a start or a named `tiny` is enough. The same holds for a run file
+    and for a study's arm, which are arms too."""
+    data = tmp_path / "mine.jsonl"
+    data.write_text('{"prompt": "Say yes.", "chosen": "Yes.", "rejected": "No."}\n')
+    own = ["--testbed", "jsonl", "--data", str(data)]
+    for words in (["dpo", *own], ["dpo", *own, "--lora", "4"]):
+        code, _, err = run("train", *words, "--output", tmp_path / "run", capsys=capsys)
+        assert code == 2 and "has no model to start from" in err
+        assert not (tmp_path / "run").exists()
+    named = (["dpo", *own, "--model", "tiny"], ["dpo", *own, "--init", "x"], ["dpo"])
+    for words in (*named, ["warm", *own, "--models", "a", "b"]):
+        options, more = TRAIN_COMMAND.parser().parse_known_args(words)
+        assert arm_from_options(options, more).model.name == "tiny"
+    study = tmp_path / "mine.yaml"
+    study.write_text(
+        f"name: mine\ntestbed: {{kind: jsonl, data: {data}}}\n"
+        "evaluator: {kind: reward-model, model: {path: rm}}\narms: {dpo: {method: dpo}}\n"
+    )
+    code, _, err = run("study", study, "--plan", capsys=capsys)
+    assert code == 2 and "`dpo` has no model to start from" in err

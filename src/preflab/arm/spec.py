@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from preflab.errors import refuse_unknown
+from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
@@ -81,6 +81,15 @@ class Arm(Job, RunSettings):
     _one_or_several = model_validator(mode="before")(named_evaluators)
 
     @model_validator(mode="after")
+    def _model_is_named(self) -> Self:
+        if "name" not in self.model.model_fields_set and needs_base_model(self):
+            raise UserError(
+                f"`{self.name}` has no model to start from: name a base model (`model`, `--model DIR|NAME`), or a trained policy "
+                "(`init`, `--init DIR`). Only an embedded testbed has a model of its own, `tiny`, made from the seed."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _main_evaluator_can_choose(self) -> Self:
         if self.main_evaluator:
             refuse_unknown([self.main_evaluator], self.evaluators, "`main_evaluator` names")
@@ -94,6 +103,12 @@ class Arm(Job, RunSettings):
         """The evaluators, the main one first."""
         names = sorted(self.evaluators, key=lambda name: name != self.main_evaluator)
         return {name: self.evaluators[name] for name in names}
+
+
+def needs_base_model(arm: Arm) -> bool:
+    """Whether an arm trains a base model on data of the user's: an embedded testbed brings its own."""
+    starts = arm.method is not None and arm.method.starts_from_policy and arm.init is None
+    return starts and "data" in type(arm.testbed).model_fields
 
 
 def made_elsewhere(job: Job) -> list[str]:

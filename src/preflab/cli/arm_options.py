@@ -34,7 +34,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "reward": parse_reward(options.reward) if options.reward else None,
     }
     if options.lora is not None:
-        data["model"] = {"name": options.model, "lora": {"rank": options.lora}}
+        data["model"] = data.get("model", {}) | {"lora": {"rank": options.lora}}
     if options.no_evaluate:
         data["evaluator"] = None
     return parse_spec(Arm, data, where="train")
@@ -65,7 +65,7 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
     measuring["temperatures"] = options.temperatures
     return {
-        "model": {"name": options.model},
+        **({} if options.model is None else {"model": {"name": options.model}}),
         "testbed": testbed,
         "evaluator": choose_evaluator(options.evaluator, testbed),
         "evaluation": {name: value for name, value in measuring.items() if value is not None},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """The options that `train` and `evaluate` share."""
     add = parser.add_argument
-    add("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
+    add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
     add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")

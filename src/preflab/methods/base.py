@@ -86,10 +86,12 @@ class Parts:
 
 
 class Method(HoldsModels):
-    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps."""
+    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps.
+    `starts_from_policy`: whether it uses the run's starting policy at all."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     product: ClassVar[str] = "policy"
+    starts_from_policy: ClassVar[bool] = True
 
     @property
     def critic_from_reward(self) -> bool:
