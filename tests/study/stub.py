@@ -28,6 +28,7 @@ class Work(HoldsModels):
 
     kind: Literal["work"] = "work"
     product: ClassVar[str] = "policy"
+    starts_from_policy: ClassVar[bool] = True
     end: Literal["well", "killed", "broken", "diverged", "waits"] = "well"
 
 

@@ -91,6 +91,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         start=start if arm.init is not None else None,
         reward=open_reward(arm.reward, run, context, stack) if selects and arm.reward is not None else None,
         token_budget=arm.token_budget,
+        say=run.record.say,
     )
     check_splits(bench, arm.measure)
     return bench

@@ -84,8 +84,8 @@ class Arm(Job, RunSettings):
     def _model_is_named(self) -> Self:
         if "name" not in self.model.model_fields_set and needs_base_model(self):
             raise UserError(
-                f"`{self.name}` has no model to start from: name a base model (`model`, `--model DIR|NAME`), or a trained policy "
-                "(`init`, `--init DIR`). Only an embedded testbed has a model of its own, `tiny`, made from the seed."
+                f"`{self.name}` has no model to start from: name a base model (`model`, `--model DIR|NAME`), or a trained "
+                "policy (`init`, `--init DIR`). Only an embedded testbed has a model of its own, `tiny`, made from the seed."
             )
         return self
 

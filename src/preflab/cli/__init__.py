@@ -27,7 +27,7 @@ from preflab.cli.theory_check import THEORY_CHECK_COMMAND
 from preflab.cli.theory_counterexample import THEORY_COUNTEREXAMPLE_COMMAND
 from preflab.cli.theory_synthetic import THEORY_SYNTHETIC_COMMAND
 from preflab.cli.train import TRAIN_COMMAND
-from preflab.endings import report_error
+from preflab.endings import Stopped, report_error
 from preflab.errors import UserError, nearest
 
 COMMANDS: dict[str, CliCommand] = {
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
     try:
         code = run_command(sys.argv[1:] if arguments is None else arguments)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Stopped) as error:
         code = report_error(error)
     sys.exit(code)
 

@@ -47,8 +47,8 @@ class OpenEvaluator:
 @dataclass(frozen=True)
 class Bench:
     """What evaluating needs, open: the data, the evaluators, a sampler of its own, seeds by name, and `start`: what KL
-    is measured from. The first evaluator's scores choose temperatures and checkpoints; the others look at the test split's
-    answers only."""
+    is measured from; `say` prints a line for whoever waits. The first evaluator's scores choose temperatures and checkpoints;
+    the others look at the test split's answers only."""
 
     spec: Evaluation
     testbed: Testbed
@@ -58,6 +58,7 @@ class Bench:
     start: LanguageModel | None = None
     reward: Reward | None = None
     token_budget: int = 8192
+    say: Callable[[str], None] = lambda text: None
 
     def prompts(self, split: Split, limit: int) -> list[Prompt]:
         """The first `limit` prompts of a split; 0: all."""
@@ -131,7 +132,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
-    draw_at = partial(draw, bench, policy, "test", spec.prompts, spec.samples, inference=inference)
+    draw_at = partial(draw_aloud, bench, policy, "test", spec.prompts, spec.samples, inference=inference)
     unit = chosen = draw_at(1.0)
     unit_summary = chosen_summary = summarise_answers(bench, unit)
     if temperature != 1.0:
@@ -153,8 +154,25 @@ def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference
     spec = bench.spec
     if not bench.prompts("validation", 1):
         return {}
-    draw_at = partial(draw, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference)
+    draw_at = partial(
+        draw_aloud, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference
+    )
     return {temperature: draw_at(temperature).score() for temperature in spec.temperatures}
+
+
+def draw_aloud(
+    bench: Bench,
+    policy: LanguageModel,
+    split: Split,
+    limit: int,
+    samples: int,
+    temperature: float,
+    inference: Inference,
+) -> Graded:
+    """`draw`, which says first what it does: it may take minutes."""
+    answers = len(bench.prompts(split, limit)) * samples * inference.n
+    bench.say(f"measures {answers} answers to the {split} prompts at temperature {temperature:g}")
+    return draw(bench, policy, split, limit, samples, temperature, inference)
 
 
 def draw(

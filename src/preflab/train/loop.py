@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import load_file, save_file
 
+from preflab.endings import Stopped
 from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
@@ -54,6 +55,7 @@ class Run:
         self.journal = Journal(directory, self.meter, self.record)
         self.selection = Selection(evaluations)
         self.progress = 0.0
+        self.place = "before the first step"
         self.stop_signal: int | None = None
         self.stepping = False
         self._checkpointed = time.monotonic()
@@ -90,7 +92,7 @@ class Run:
                     self._look(step, policy, validate)
                 self._write(step, time.monotonic() - started, state.get("policy"))
                 self._keep(step, state)
-        self.record.publish()
+        self.record.end_steps()
         if validate is not None:
             self._take_best(policy)
 
@@ -105,6 +107,7 @@ class Run:
             part.load_state_dict(tree[name])
         self.record.cut(tree["sizes"])
         logger.info("%s goes on after step %d", self.directory, tree["step"])
+        self.record.say(f"goes on after step {tree['step']}")
         return int(tree["step"])
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
@@ -125,9 +128,10 @@ class Run:
         finally:
             self.stepping = False
         if self.stop_signal is not None:
-            raise SystemExit(128 + self.stop_signal)
+            raise Stopped(self.stop_signal, self.place)
 
     def _advance(self, step: int, share: Callable[[int], float]) -> None:
+        self.place = f"after step {step}" if step else self.place
         if self.budget is not None and self.budget.unit == "compute":
             self.progress = self.meter.used("compute") / self.budget.own
         else:
@@ -206,7 +210,7 @@ def stopping(run: Run) -> Generator[None]:
         run.stop_signal = signum
         signal.signal(signum, signal.SIG_DFL)
         if not run.stepping:
-            raise SystemExit(128 + signum)
+            raise Stopped(signum, run.place)
 
     before = {signum: signal.signal(signum, ask) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
