@@ -10,7 +10,7 @@ import pytest
 
 from preflab.cli.arm_options import arm_from_options, evaluation_arm
 from preflab.cli.evaluate import EVALUATE_COMMAND
-from preflab.cli.method_options import list_options
+from preflab.cli.method_options import describe_options, list_options
 from preflab.cli.train import TRAIN_COMMAND
 from preflab.methods import METHODS
 
@@ -52,6 +52,13 @@ def test_samples_are_the_methods_where_it_has_them() -> None:
     assert shared == {"--samples"}
 
 
+def test_fewer_samples_measure_fewer_k(tmp_path: Path) -> None:
+    """`evaluate --samples 2` was refused because of pass@5, which nobody had asked for. A `--k` that is asked for stays."""
+    for samples, k in (("2", (1,)), ("5", (1, 5)), ("8", (1, 5))):
+        options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--samples", samples])
+        assert evaluation_arm(options).evaluation.k == k
+
+
 def test_options_are_written_in_full() -> None:
     """Protects a method's options from abbreviations of the command's: `--n 4` of best-of-n was taken for `--no-evaluate`."""
     options, more = TRAIN_COMMAND.parser().parse_known_args(["best-of-n", "--n", "4"])
@@ -61,14 +68,27 @@ def test_options_are_written_in_full() -> None:
 
 
 def test_help_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects the way to a method's hyper-parameters: `train METHOD --help` lists the command's options and the method's with
-    their defaults, `train --help` the methods."""
+    """Protects the way to a method's hyper-parameters: they come first, each with what it does, its choices (the losses with
+    their own settings) and the default of this method: DPO's learning rate is 1e-6, that of its optimizer's class 1e-5."""
     code, out, _ = run("train", "dpo", "--help", capsys=capsys)
     assert code == 0
-    assert all(text in out for text in ("--token-budget", "--beta", "64", "--optim.learning-rate"))
+    assert out.startswith("usage: preflab train dpo [OPTIONS]\n")
+    words = " ".join(out.split())
+    assert words.index("--beta X") < words.index("options of every method") < words.index("--token-budget")
+    assert "the preference loss; one of: sigmoid (beta 0.1)" in words and "simpo (beta 2.0, gamma 1.0)" in words
+    assert "highest learning rate (default: 1e-06)" in words and "one of: cosine, linear, constant" in words
     code, out, _ = run("train", "--help", capsys=capsys)
     assert code == 0
+    assert out.startswith("usage: preflab train METHOD [OPTIONS OF THE METHOD] [OPTIONS]")
     assert all(name in out for name in METHODS.names()) and "--beta" not in out
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_every_option_says_what_it_does(method: str) -> None:
+    """No option stands in the help without a text, and the options are those that the command takes: all of `list_options`."""
+    options = describe_options(METHODS.load(method))
+    assert [option.name.partition(",")[0] for option in options] == list_options(METHODS.load(method))
+    assert not [option.name for option in options if option.text.startswith(("(", ";"))]
 
 
 def test_a_base_model_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

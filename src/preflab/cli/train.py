@@ -45,17 +45,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def print_help(method: str | None) -> None:
-    """Prints the options of `train`, then the hyper-parameters of the method, or the methods that there are."""
-    from preflab.cli.method_options import print_method_help
+    """Prints the hyper-parameters of the method, or the methods that there are, and the options that all methods have."""
+    from preflab.cli.method_options import format_method_help
     from preflab.methods import METHODS
 
-    TRAIN_COMMAND.parser().print_help()
-    if method is not None:
-        print_method_help(method)
-    else:
-        print(
-            f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists the hyper-parameters of a method."
-        )
+    parser = TRAIN_COMMAND.parser()
+    if method is None:
+        parser.usage = "preflab train METHOD [OPTIONS OF THE METHOD] [OPTIONS]"
+        print(parser.format_help())
+        names = ", ".join(METHODS.names())
+        print(f"methods: {names}\n`preflab train METHOD --help` lists the hyper-parameters of a method.")
+        return
+    own = format_method_help(method)
+    common = parser.format_help().partition("\noptions:")[2]
+    print(f"usage: preflab train {method} [OPTIONS]\n\n{own}\n\noptions of every method:{common}")
 
 
 TRAIN_COMMAND = CliCommand("train", "train one model with one method", _add_options, _run, takes_more=True)

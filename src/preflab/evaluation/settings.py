@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +32,15 @@ class Evaluation(Spec):
     kl_samples: Count = 512
     look_prompts: Count = 100
     look_samples: Count = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _k_within_samples(cls, data: Any) -> Any:
+        """Where only `samples` is given, `k` keeps those of its defaults that so many samples allow."""
+        if not isinstance(data, Mapping) or "k" in data or not isinstance(data.get("samples"), int):
+            return data
+        default: tuple[int, ...] = cls.model_fields["k"].default
+        return {**data, "k": tuple(k for k in default if k <= data["samples"])}
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
