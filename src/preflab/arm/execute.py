@@ -14,7 +14,14 @@ from typing import Any
 
 import torch
 
-from preflab.arm.data import preferences_of, provenance_of, rankings_of, rated_of, refuse_shared_data
+from preflab.arm.data import (
+    check_training_rows,
+    preferences_of,
+    provenance_of,
+    rankings_of,
+    rated_of,
+    refuse_shared_data,
+)
 from preflab.arm.open import OpenArm, load_policy, open_arm
 from preflab.arm.origin import revision, versions
 from preflab.arm.planned import RESULT
@@ -25,7 +32,7 @@ from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
 from preflab.models.lm import LanguageModel
-from preflab.testbeds.base import Testbed
+from preflab.testbeds.base import SPLITS, Testbed, count_rows
 from preflab.train import faults
 from preflab.train.files import new_directory, read_json, read_lines, write_json
 from preflab.train.loop import Run, open_run
@@ -78,6 +85,7 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
 def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     """What `result.json` holds. A run that diverges is a result too: it has no evaluation."""
     arm, run, method = parts.arm, parts.run, parts.arm.method
+    check_data(parts)
     result: dict[str, Any] = {
         "name": arm.name,
         "seed": arm.seed,
@@ -114,6 +122,22 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     return result
 
 
+def check_data(parts: OpenArm) -> None:
+    """Reads all rows that the run will use, and says what it learns from. Raises `UserError` where these can teach nothing, and
+    where rows do not fit the model."""
+    arm, testbed = parts.arm, parts.testbed
+    counts = check_training_rows(arm, parts.stages, testbed, testbed.fit_file)
+    if counts is not None:
+        parts.run.record.say(f"learns from {counts.describe()}")
+    for split in testbed.rooms:
+        testbed.prompts(split)
+    if arm.method is not None and arm.method.product == "reward_model":
+        for split in SPLITS[1:]:
+            count_rows(testbed.preferences, split)
+    for note in testbed.notes[len(testbed.inner.notes) :]:
+        parts.run.record.say(note)
+
+
 def method_parts(parts: OpenArm) -> Parts:
     """The parts that the arm's method works with."""
     arm, bench = parts.arm, parts.bench
@@ -122,13 +146,13 @@ def method_parts(parts: OpenArm) -> Parts:
         run=parts.run,
         policy=parts.policy_to_train(),
         testbed=parts.testbed,
-        preferences=preferences_of(arm, parts.stages, parts.testbed),
+        preferences=preferences_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
         validate=partial(look, bench) if bench is not None and validates else None,
         sampler=parts.sampler,
         reward=parts.reward,
         reward_model=parts.critic_start(),
-        ranked=rankings_of(arm, parts.stages, parts.testbed),
-        rated=rated_of(arm, parts.stages, parts.testbed),
+        ranked=rankings_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
+        rated=rated_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
         located=partial(stage_path, stages=parts.stages),
         labels_paid=(arm.preferences or "").startswith(STAGE),
         token_budget=arm.token_budget,

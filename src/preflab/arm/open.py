@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from preflab.arm.fitting import FittedTestbed, Fitting
 from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
@@ -28,6 +29,7 @@ from preflab.spec import Context, HoldsModels, require_base
 from preflab.testbeds.base import Testbed, require_testbed
 from preflab.train.files import read_json
 from preflab.train.loop import Run
+from preflab.types import Split
 
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
@@ -39,7 +41,7 @@ class OpenArm:
     arm: Arm
     run: Run
     context: Context
-    testbed: Testbed
+    testbed: FittedTestbed
     start: LanguageModel
     sampler: Sampler
     reward: Reward | None
@@ -70,11 +72,22 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init, context, testbed)
+    fitted = fit_testbed(arm, testbed, start)
+    context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, testbed, start, sampler, reward, bench)
+    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench)
+
+
+def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
+    """The testbed, whose rows fit the model as the arm's `too_long` says."""
+    limit = 0 if arm.method is None else arm.method.answer_tokens
+    rooms: dict[Split, int] = {"train": limit} if arm.method is not None and arm.method.scores_samples else {}
+    if arm.measure != "none":
+        rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}
+    return FittedTestbed(testbed, Fitting(start, arm.too_long, limit), rooms, arm.testbed.locate)
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:

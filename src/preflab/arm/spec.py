@@ -52,9 +52,14 @@ class Job(Spec):
         return Inference() if self.method is None else self.method.inference()
 
 
+TooLong = Literal["stop", "drop", "cut"]
+"""What happens to rows that do not fit the model's context."""
+
+
 class RunSettings(Spec):
     """What every run of a study has in common: how answers are sampled and measured, and how the machine is used. `looks`: at
-    the validation split while training. `token_budget`: tokens of a micro-batch."""
+    the validation split while training. `token_budget`: tokens of a micro-batch. `too_long`: where rows do not fit
+    the model's context, the run stops before its first step, drops them, or cuts the prompt's start and the answer's end."""
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluation: Evaluation = Evaluation()
@@ -63,6 +68,7 @@ class RunSettings(Spec):
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     token_budget: int = Field(default=8192, ge=1)
+    too_long: TooLong = "stop"
 
 
 class Arm(Job, RunSettings):

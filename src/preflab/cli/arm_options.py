@@ -71,6 +71,7 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
         "evaluation": {name: value for name, value in measuring.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
+        "too_long": options.too_long,
         "threads": options.threads,
         "precision": options.precision,
         "device": options.device,

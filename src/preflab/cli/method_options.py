@@ -17,11 +17,9 @@ from preflab.cli.option_texts import OPTION_TEXTS
 from preflab.errors import UserError, nearest
 from preflab.losses.preference import describe_losses
 from preflab.methods import METHODS
-from preflab.methods.base import Method
 from preflab.spec import Spec, explain
 
 HELP_COLUMN, HELP_WIDTH = 38, 118
-WHOLE_WORDS: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False, "drop_whitespace": True}
 
 
 def method_from_options(name: str, arguments: Sequence[str]) -> Any:
@@ -63,7 +61,7 @@ class MethodOption(NamedTuple):
     text: str
 
 
-def describe_options(cls: type[Method]) -> list[MethodOption]:
+def describe_options(cls: type[BaseModel]) -> list[MethodOption]:
     """A method's options in the order of its fields, those of a nested spec where it stands. The default is the method's own,
     which may differ from that of the nested spec's class."""
     return list(_describe_fields(cls, "--", None))
@@ -75,9 +73,8 @@ def format_method_help(name: str) -> str:
     lines = [f"options of {name}:"]
     for option in options:
         head = f"  {option.name} {option.takes}"
-        lines += textwrap.wrap(
-            f"{head:<{HELP_COLUMN - 2}}  {option.text}", HELP_WIDTH, subsequent_indent=" " * HELP_COLUMN, **WHOLE_WORDS
-        )
+        wrapper = textwrap.TextWrapper(HELP_WIDTH, subsequent_indent=" " * HELP_COLUMN, break_on_hyphens=False)
+        lines += wrapper.wrap(f"{head:<{HELP_COLUMN - 2}}  {option.text}")
     return "\n".join(lines)
 
 

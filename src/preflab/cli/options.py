@@ -20,6 +20,13 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
+    add(
+        "--too-long",
+        choices=("stop", "drop", "cut"),
+        default="stop",
+        help="what happens to rows that are longer than the "
+        "model's context: stop before the first step, drop or cut them (default: stop)",
+    )
     add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -7,10 +7,10 @@ open: a method does not import evaluation, and loads no model but those that its
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict
 from torch import nn
@@ -21,12 +21,13 @@ from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
 from preflab.sampling.base import Sampler
 from preflab.sampling.inference import Inference
-from preflab.spec import HoldsModels
+from preflab.spec import HoldsModels, Spec
 from preflab.testbeds.base import Testbed
 from preflab.train.learner import Learner, Optim
 from preflab.train.loop import Run
 from preflab.types import Preference, Prompt, Ranking, Rated, of_two
 
+Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated", "none"]
 Validate = Callable[[LanguageModel], Mapping[str, float]]
 _Row = TypeVar("_Row")
 
@@ -87,11 +88,23 @@ class Parts:
 
 class Method(HoldsModels):
     """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps.
-    `starts_from_policy`: whether it uses the run's starting policy at all."""
+    `starts_from_policy`: whether it uses the run's starting policy at all. `scores_samples`: whether it asks the training
+    prompts and scores what the policy answers, for which it needs a reward."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     product: ClassVar[str] = "policy"
     starts_from_policy: ClassVar[bool] = True
+    scores_samples: ClassVar[bool] = False
+
+    @property
+    def learns_from(self) -> Records:
+        """The records of the training split that it reads; "none" where it reads none of them, or does not say."""
+        return "prompts" if self.scores_samples else "none"
+
+    @property
+    def answer_tokens(self) -> int:
+        """The tokens of the longest answer that it learns from or draws; 0 where it does neither."""
+        return max(_answer_limits(self), default=0)
 
     @property
     def critic_from_reward(self) -> bool:
@@ -109,3 +122,12 @@ class Method(HoldsModels):
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
         """Runs the method. What it returns is saved under `final/`."""
+
+
+def _answer_limits(spec: Spec) -> Iterator[int]:
+    """The bounds of answers that a spec and the specs in it state."""
+    for name, value in spec:
+        if isinstance(value, Spec):
+            yield from _answer_limits(value)
+        elif name in ("max_completion_tokens", "max_new_tokens"):
+            yield int(value)

@@ -55,6 +55,13 @@ def clear(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
+def holds_work(directory: Path) -> bool:
+    """Whether a run has written anything that would be missed: a step, a checkpoint, an answer that was paid for."""
+    names = ("metrics.jsonl", *RUN_DIRECTORIES)
+    files = (file for name in names for file in ((directory / name), *(directory / name).rglob("*")) if file.is_file())
+    return any(file.stat().st_size for file in files)
+
+
 def is_manifest(data: Any) -> bool:
     """Whether the data of a `manifest.json` are a run's: other programs use that name too."""
     return isinstance(data, dict) and "format" in data and "spec" in data

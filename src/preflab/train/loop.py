@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from preflab.endings import Stopped
+from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
 from preflab.train import checkpoint, faults
-from preflab.train.directory import RUN_FORMAT, claim, clear, locked, need_space
+from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, clear, holds_work, locked, need_space
 from preflab.train.files import new_directory
 from preflab.train.journal import Journal
 from preflab.train.labels import Labels
@@ -184,16 +185,23 @@ def open_run(
 
     A directory without preflab's manifest is taken and foreign files in it are left alone; the same manifest resumes;
     another one's is refused (`UserError`). SIGTERM and Ctrl-C end the run at the next step with a checkpoint.
+    A new run that is refused before its first step (`UserError`) gives its directory free again.
     """
     with locked(directory):
         if fresh:
             clear(directory)
+        is_new = not (directory / RUN_MANIFEST).exists()
         claim(directory, {"format": RUN_FORMAT, **manifest})
         with logged(directory):
             keeping, label = keeping or Keeping(), label or directory.name
             run = Run(directory, seed=seed, budget=budget, evaluations=evaluations, keeping=keeping, label=label)
             with closing(run.record), stopping(run):
-                yield run
+                try:
+                    yield run
+                except UserError:
+                    if is_new and not holds_work(directory):  # a refused run leaves its directory to the mended command
+                        clear(directory)
+                    raise
 
 
 @contextmanager
