@@ -29,7 +29,7 @@ from preflab.arm.spec import STAGE, TRAINED_ON, Arm, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
-from preflab.methods.base import Parts
+from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
 from preflab.models.lm import LanguageModel
 from preflab.testbeds.base import SPLITS, Testbed, count_rows
@@ -119,6 +119,10 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
+    if parts.held_out is not None and isinstance(product, LanguageModel):
+        run.record.say("measures held-out answers: no evaluator is named")
+        result["validation"] = parts.held_out.measure(product, "validation")
+        result["held_out"] = parts.held_out.measure(product, "test")
     return result
 
 
@@ -134,20 +138,23 @@ def check_data(parts: OpenArm) -> None:
     if arm.method is not None and arm.method.product == "reward_model":
         for split in SPLITS[1:]:
             count_rows(testbed.preferences, split)
+    if parts.held_out is not None:
+        for split in SPLITS[1:]:
+            for read in (testbed.demonstrations, testbed.preferences):
+                count_rows(read, split)
     for note in testbed.notes[len(testbed.inner.notes) :]:
         parts.run.record.say(note)
 
 
 def method_parts(parts: OpenArm) -> Parts:
     """The parts that the arm's method works with."""
-    arm, bench = parts.arm, parts.bench
-    validates = bench is not None and arm.method.product == "policy" and bench.prompts("validation", 1)
+    arm = parts.arm
     return Parts(
         run=parts.run,
         policy=parts.policy_to_train(),
         testbed=parts.testbed,
         preferences=preferences_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
-        validate=partial(look, bench) if bench is not None and validates else None,
+        validate=validation_of(parts),
         sampler=parts.sampler,
         reward=parts.reward,
         reward_model=parts.critic_start(),
@@ -157,6 +164,17 @@ def method_parts(parts: OpenArm) -> Parts:
         labels_paid=(arm.preferences or "").startswith(STAGE),
         token_budget=arm.token_budget,
     )
+
+
+def validation_of(parts: OpenArm) -> Validate | None:
+    """The look at the validation split while a policy is trained: by the evaluators, which choose the checkpoint, or at
+    held-out answers, which do not. None where there is nothing to look at."""
+    bench, held_out = parts.bench, parts.held_out
+    if bench is not None and parts.arm.method.product == "policy" and bench.prompts("validation", 1):
+        return partial(look, bench)
+    if held_out is not None and held_out.testbed.prompts("validation"):
+        return partial(held_out.read, split="validation")
+    return None
 
 
 def save_product(run: Run, product: Product, kind: str, provenance: Sequence[Any]) -> None:

@@ -16,6 +16,7 @@ from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator
 from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
+from preflab.evaluation.held_out import HeldOut
 from preflab.evaluation.programs import check_public
 from preflab.evaluation.several import measure_prefixes
 from preflab.meter import Meter
@@ -31,12 +32,14 @@ from preflab.train.files import read_json
 from preflab.train.loop import Run
 from preflab.types import Split
 
+LONGEST_ANSWER = 1024
+"""Tokens of a held-out answer that count where no method says it."""
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm with everything open that its method and its measuring use."""
+    """An arm with everything open that its method and its measuring use: `bench` with evaluators, `held_out` without."""
 
     arm: Arm
     run: Run
@@ -46,6 +49,7 @@ class OpenArm:
     sampler: Sampler
     reward: Reward | None
     bench: Bench | None
+    held_out: HeldOut | None
 
     @property
     def stages(self) -> Path:
@@ -77,14 +81,37 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
+    held_out = open_held_out(arm, run, uncharged, start, stack) if is_read(arm) else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench)
+    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out)
+
+
+def is_read(arm: Arm) -> bool:
+    """Whether a policy is measured by held-out answers alone: it is to be measured, and no evaluator is named."""
+    makes_policy = arm.method is None or arm.method.product == "policy"
+    return makes_policy and arm.measure != "none" and not arm.evaluators
+
+
+def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> HeldOut:
+    """Opens what measuring without an evaluator needs."""
+    assert context.testbed is not None
+    return HeldOut(
+        spec=arm.evaluation,
+        testbed=context.testbed,
+        sampler=require_base(stack.enter_context(arm.sampler.open(context)), Sampler),
+        seed_for=run.seeds.derive,
+        start=start if arm.method is not None or arm.init is not None else None,
+        limit=LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER,
+        token_budget=arm.token_budget,
+    )
 
 
 def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
     """The testbed, whose rows fit the model as the arm's `too_long` says."""
-    limit = 0 if arm.method is None else arm.method.answer_tokens
-    rooms: dict[Split, int] = {"train": limit} if arm.method is not None and arm.method.scores_samples else {}
+    limit = LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
+    rooms: dict[Split, int] = (
+        {"train": arm.method.answer_tokens} if arm.method is not None and arm.method.scores_samples else {}
+    )
     if arm.measure != "none":
         rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}
     return FittedTestbed(testbed, Fitting(start, arm.too_long, limit), rooms, arm.testbed.locate)

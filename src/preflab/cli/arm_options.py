@@ -34,9 +34,10 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "reward": parse_reward(options.reward) if options.reward else None,
     }
     if options.lora is not None:
-        data["model"] = data.get("model", {}) | {"lora": {"rank": options.lora}}
+        named = {} if options.model is None else {"name": options.model}
+        data["model"] = {**named, "lora": {"rank": options.lora}}
     if options.no_evaluate:
-        data["evaluator"] = None
+        data |= {"evaluator": None, "measure": "none"}
     return parse_spec(Arm, data, where="train")
 
 
@@ -54,8 +55,6 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
     if not Path(options.policy).is_dir():
         raise UserError(f"There is no directory {options.policy}: give a saved policy (a run's `final`).")
     data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
-    if data["evaluator"] is None:
-        raise UserError("No evaluator measures on this testbed by itself: name one with --evaluator.")
     return parse_spec(Arm, data, where="evaluate")
 
 

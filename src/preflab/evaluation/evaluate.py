@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Literal
 
 from preflab import ops
+from preflab.batch import TokenBatch
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
 from preflab.evaluation.measure import Measure
@@ -262,7 +263,28 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}
     count = min(bench.spec.kl_samples, len(graded.completions))  # over all problems, whatever their order
     batch = graded.drawn.batch.select([row * len(graded.completions) // count for row in range(count)])
-    exact = forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
+
+    def entropy(rows: Any) -> Any:
+        terms = forward.token_logprobs(policy.model, rows, entropy=True).entropy
+        assert terms is not None
+        return ops.sequence_sum(terms, rows.mask)
+
+    steps = float(batch.completion_lengths.sum())
+    return {
+        "estimate": estimate_kl(policy, start, batch, bench.token_budget),
+        "estimator": "full-vocabulary sums along samples" if sums_vocabulary(policy) else "k3 along samples",
+        "entropy": float(forward.by_micro_batch(policy.model, entropy, batch, bench.token_budget).sum()) / steps,
+    }
+
+
+def sums_vocabulary(policy: LanguageModel) -> bool:
+    """Whether a policy's KL is summed over its vocabulary, which is small enough."""
+    return forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
+
+
+def estimate_kl(policy: LanguageModel, start: LanguageModel, batch: TokenBatch, token_budget: int) -> float:
+    """KL(policy || start) a response, in nats, along answers that the policy drew at temperature 1."""
+    exact = sums_vocabulary(policy)
 
     def kl(rows: Any) -> Any:
         if exact:
@@ -271,18 +293,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
         mine, theirs = (forward.token_logprobs(lm.model, rows).logprobs for lm in (policy, start))
         return ops.sequence_sum(ops.kl_estimate(mine, theirs, "k3"), rows.mask)
 
-    def entropy(rows: Any) -> Any:
-        terms = forward.token_logprobs(policy.model, rows, entropy=True).entropy
-        assert terms is not None
-        return ops.sequence_sum(terms, rows.mask)
-
-    estimate = forward.by_micro_batch(policy.model, kl, batch, bench.token_budget).mean()
-    steps = float(batch.completion_lengths.sum())
-    return {
-        "estimate": float(estimate),
-        "estimator": "full-vocabulary sums along samples" if exact else "k3 along samples",
-        "entropy": float(forward.by_micro_batch(policy.model, entropy, batch, bench.token_budget).sum()) / steps,
-    }
+    return float(forward.by_micro_batch(policy.model, kl, batch, token_budget).mean())
 
 
 def first_answer(row: GradedPrompt) -> dict[str, Any]:

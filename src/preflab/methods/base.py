@@ -36,7 +36,8 @@ _Row = TypeVar("_Row")
 class Parts:
     """The open parts of one run.
 
-    `policy` is the model to train; `validate` scores it on the validation split (its key `score` selects checkpoints).
+    `policy` is the model to train; `validate` measures it on the validation split (its key `score`, where it has one,
+    selects checkpoints).
     `preferences` gives the training pairs, `ranked` the rankings and `rated` the single answers; the last two are None where
     the run has none, as `reward` and `reward_model` are. `located` turns a path in the method's spec, such as `stage:NAME`,
     into a directory. `labels_paid`: a stage has paid for the labels of the training data.

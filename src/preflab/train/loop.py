@@ -94,7 +94,7 @@ class Run:
                 self._write(step, time.monotonic() - started, state.get("policy"))
                 self._keep(step, state)
         self.record.end_steps()
-        if validate is not None:
+        if self.selection.best_step:
             self._take_best(policy)
 
     # -- inside the loop --------------------------------------------------------------------------------------------
@@ -142,7 +142,9 @@ class Run:
         faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
-        if self.selection.note(self.progress, step, measures["score"]):
+        if "score" not in measures:  # nothing chooses the checkpoint: the last one is kept
+            self.selection.pass_look(self.progress)
+        elif self.selection.note(self.progress, step, measures["score"]):
             with new_directory(self.directory / "best") as aside:
                 weights = {name: part.detach().contiguous() for name, part in trainable(policy.model).items()}
                 save_file(weights, aside / "weights.safetensors")

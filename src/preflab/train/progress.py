@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 
 from preflab.train.log import logger
 
-PROGRESS_METRICS = ("loss", "reward", "kl", "accuracy", "validation/score")
+PROGRESS_METRICS = ("loss", "reward", "kl", "accuracy", "validation/score", "validation/loss")
 LINE_SECONDS = 10.0
 
 
