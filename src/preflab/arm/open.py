@@ -133,7 +133,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         token_budget=arm.token_budget,
         say=run.record.say,
     )
-    check_splits(bench, arm.measure)
+    check_splits(bench.testbed, bench.spec, arm.measure)
     return bench
 
 

@@ -99,14 +99,14 @@ class Graded:
         ]
 
 
-def check_splits(bench: Bench, measure: Literal["test", "validation", "none"]) -> None:
+def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "validation", "none"]) -> None:
     """Raises `UserError`, before anything is trained, where the data lack what is to be measured by."""
-    name, chooses = bench.testbed.name, measure == "validation" or len(bench.spec.temperatures) > 1
-    if measure == "test" and not bench.prompts("test", 1):
+    name, chooses = testbed.name, measure == "validation" or len(spec.temperatures) > 1
+    if measure == "test" and not testbed.prompts("test"):
         raise UserError(
             f"{name} has no test problems, by which a policy could be measured: give it more, or a test file."
         )
-    if measure != "none" and chooses and not bench.prompts("validation", 1):
+    if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
             f"{name} has no validation problems, by which a temperature could be chosen or an arm tuned: give one temperature, "
             "such as `temperatures: [0.2]` of `evaluation` (`--temperatures 0.2`), and do not tune."
