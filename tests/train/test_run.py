@@ -66,7 +66,7 @@ def test_a_stopped_a_resumed_and_a_measured_run_say_so(forks: Forks, tmp_path: P
     forks.command(command, log=tmp_path / "resumed.log")
     assert forks.wait() == 0
     lines = (tmp_path / "resumed.log").read_text().splitlines()
-    assert lines[0] == "small: goes on after step 2"
+    assert "small: goes on after step 2" in lines
     measured = [line for line in lines if "measures" in line]
     assert measured[:2] == [
         f"small: measures 5 answers to the validation prompts at temperature {temperature}" for temperature in (0.6, 1)
@@ -273,7 +273,7 @@ def test_disk_need_is_refused_beforehand(
         cli.main(["train", "--run", str(run_file), "--output", str(tmp_path / "sft"), "-q"])
     assert stopped.value.code == 2
     assert "GiB are free. Make room, or choose another --output." in capsys.readouterr().err
-    assert (tmp_path / "sft/metrics.jsonl").read_bytes() == b""
+    assert not (tmp_path / "sft/metrics.jsonl").exists()
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/held").write_bytes(b"0" * 1000)
     need_space(tmp_path, 41_000)

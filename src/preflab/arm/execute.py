@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from preflab.arm.card import write_card
 from preflab.arm.data import (
     check_training_rows,
     preferences_of,
@@ -123,6 +124,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         run.record.say("measures held-out answers: no evaluator is named")
         result["validation"] = parts.held_out.measure(product, "validation")
         result["held_out"] = parts.held_out.measure(product, "test")
+    if method is not None and isinstance(product, LanguageModel):
+        write_card(arm, result, run.directory / "final")
     return result
 
 

@@ -14,6 +14,7 @@ from preflab.cli.command import CliCommand
 from preflab.cli.data_check import DATA_CHECK_COMMAND
 from preflab.cli.data_show import DATA_SHOW_COMMAND
 from preflab.cli.evaluate import EVALUATE_COMMAND
+from preflab.cli.init import INIT_COMMAND
 from preflab.cli.judge import JUDGE_COMMAND
 from preflab.cli.models_fetch import MODELS_FETCH_COMMAND
 from preflab.cli.models_list import MODELS_LIST_COMMAND
@@ -33,7 +34,7 @@ from preflab.errors import UserError, nearest
 COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
-        *(STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
+        *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
         *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_CHECK_COMMAND, DATA_SHOW_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, SANDBOX_CHECK_COMMAND),
@@ -56,6 +57,7 @@ commands:
 
 examples:
   preflab study quickstart                  the embedded study: which method wins, with intervals
+  preflab init --data my.jsonl --model DIR  a study file for your own data and model
   preflab study my-study.yaml --plan        the stages of a study, and the expected hours
   preflab train ppo --model tiny --testbed minicode --reward tests --output runs/ppo
   preflab train dpo --help                  a method's hyper-parameters and their defaults

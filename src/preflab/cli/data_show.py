@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import testbed_from_options
+from preflab.cli.options import add_json_option, open_console, print_json, testbed_from_options
 from preflab.errors import UserError
 
 
@@ -13,10 +14,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
     parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
     parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -26,9 +27,16 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")
-    console = Console()
+    console = open_console()
     with testbed_from_options(options).open(Context()) as opened:
         testbed = require_testbed(opened)
+        if options.json:
+            records = {
+                split: dict(zip(RECORD_KINDS, row, strict=True)) for split, row in count_records(testbed).items()
+            }
+            prompts = [dataclasses.asdict(prompt) for prompt in list(testbed.prompts("train"))[: options.show]]
+            print_json({"testbed": testbed.name, "records": records, "notes": testbed.notes, "prompts": prompts})
+            return
         table = Table("split", *RECORD_KINDS)
         for split, counts in count_records(testbed).items():
             table.add_row(split, *("-" if count is None else f"{count:,}" for count in counts))

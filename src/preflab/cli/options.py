@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from preflab.errors import UserError
 
 if TYPE_CHECKING:
     from preflab.testbeds.base import TestbedSpec
+
+
+WIDE = 1000
+"""Columns of a table in a pipe, at most: it takes no more than it needs."""
 
 
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +76,20 @@ def add_verbosity_options(parser: argparse.ArgumentParser, *, quiet: str, verbos
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help=quiet)
     group.add_argument("-v", "--verbose", action="store_true", help=verbose)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def print_json(data: Any) -> None:
+    """Prints plain data as JSON, the only thing on standard output."""
+    print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def open_console() -> Console:
+    """A console on standard output. In a pipe no line is wrapped, and no table is cut to 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=WIDE, soft_wrap=True)
 
 
 def log_to_terminal() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -63,5 +64,6 @@ def preset_names() -> list[str]:
 
 
 def preset_summary(name: str) -> str:
-    """The first comment line of a preset: what it is for."""
-    return (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    """The first comment of a preset: what it is for, all its lines."""
+    lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines))

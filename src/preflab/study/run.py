@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 from preflab.arm.planned import Planned
-from preflab.study.check import check_study
 from preflab.study.directory import claim_study, remove_study, write_study
 from preflab.study.launch import import_shared_modules
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
@@ -22,6 +21,8 @@ def run_missing(
 ) -> tuple[str, ...]:
     """Runs what is not done yet, in a directory that the caller has locked; returns a sentence for each run that failed.
     `command` is what the report prints to repeat the study."""
+    from preflab.study.check import check_study  # it opens models: reading a report needs no torch
+
     check_study(study, directory, fresh=fresh)
     if fresh:
         remove_study(directory)
