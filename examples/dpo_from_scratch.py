@@ -142,7 +142,7 @@ def measure(policy: LanguageModel, pairs: PairBatch) -> Measures:
         sum(answer == other for answer, other in zip(answers, policy.completions(side), strict=True)) / len(answers)
         for side in (pairs.chosen, pairs.rejected)
     )
-    accuracy = (margin > 0).float().mean().item()
+    accuracy = ((margin > 0).float() + 0.5 * (margin == 0).float()).mean().item()  # a tie counts one half
     return Measures(margin.mean().item(), accuracy, chosen, rejected, 1.0 - chosen - rejected)
 
 

@@ -38,7 +38,6 @@ TITLES = {
 }
 
 ALIKE: Mapping[tuple[str, str], str] = {
-    ("arm/match.py:Match", "arm/spec.py:Arm"): "a match is opened on the testbed, seed and device of its arms",
     ("analysis/record/declared.py:PaperTable", "theory/finding.py:FindingTable"): "a theory's page knows no study",
     (
         "batch.py:Experience",
@@ -56,8 +55,9 @@ ALLOWED: Allowed = {
         "models/forward.py": (
             "hasattr(model, 'peft_config')",
             "hasattr(model, 'get_base_model')",
-            "getattr(unwrap(model).base_model, 'mixed_precision', False)",
-            "getattr(config, 'final_logit_softcapping', None)",
+            "getattr(backbone(model), 'mixed_precision', False)",
+            "getattr(config, 'final_logit_softcapping', getattr(config, 'logits_soft_cap', None))",
+            "getattr(config, 'logits_soft_cap', None)",
             "getattr(config, 'logit_scale', None)",
             "getattr(config, 'logits_scaling', None)",
             "getattr(model, 'head_is_known', False)",
@@ -67,17 +67,15 @@ ALLOWED: Allowed = {
             "getattr(config, 'initializer_range', 0.02)",
             "hasattr(model, 'score')",
         ),
+        "models/check.py": ("getattr(config, 'auto_map', None)",),
         "models/load.py": (
             "getattr(model.config.get_text_config(), 'max_position_embeddings', None)",
-            "getattr(config, 'auto_map', None)",
-            "getattr(config, 'is_decoder', None)",
             "getattr(transformers, auto)",
         ),
         "models/lora.py": (
             "hasattr(model, 'peft_config')",
             "hasattr(model, 'get_base_model')",
             "hasattr(model, 'score')",
-            "hasattr(module, 'get_delta_weight')",
         ),
         "models/smollm2.py": ("hasattr(model.config, 'quantization_config')",),
         "models/tokens.py": (
@@ -93,13 +91,21 @@ ALLOWED: Allowed = {
     "what the user's function returned, or the user's record held, may be anything": {
         "rewards/base.py": ("hasattr(scores, '__iter__')",),
         "sandbox/files.py": ("except (ValueError, KeyError, TypeError, AttributeError, OSError)",),
-        "testbeds/code/testbed.py": ("except (TypeError, ValueError, AttributeError, SyntaxError)",),
+        "testbeds/code/testbed.py": (
+            "except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError)",
+        ),
+        "testbeds/code/evidence.py": (
+            "except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)",
+        ),
     },
     "the sandbox's guests look into programs, which are anybody's": {
         "sandbox/guest.py": (
             "getattr(module, name)",
             "hasattr(module, name)",
-            "hasattr(module, 'Solution')",
+            "getattr(getattr(module, name, None), '__module__', '')",
+            "getattr(module, name, None)",
+            "getattr(module, 'Solution', None)",
+            "hasattr(getattr(module, 'Solution', None), name)",
             "getattr(getattr(module, owner)() if owner else module, method)",
             "getattr(module, owner)",
         ),
@@ -113,9 +119,6 @@ ALLOWED: Allowed = {
             "hasattr(node, name)",
             "getattr(node, '__dict__', {})",
         ),
-    },
-    "objects of the standard library and of pydantic's input, of several types": {
-        "rewards/http.py": ("getattr(error, 'reason', error)",),
     },
     "PEP 562: a package's names are loaded when they are first used": {
         "__init__.py": ("getattr(importlib.import_module(module), name)",),

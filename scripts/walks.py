@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=59, files=25, lines=2680, hops=43, climbs=19),
+        limits=Counts(stops=63, files=26, lines=2800, hops=44, climbs=19),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -87,6 +87,7 @@ WALKS = (
             train/labels.py: Labels.buy
             batch.py: collate_pairs
             models/lm.py: LanguageModel.encode, LanguageModel.encode_prompt, LanguageModel.encode_completion
+            models/chat.py: encode_prompt, render, encode_text, encode_answer
             batch.py: collate
             methods/dpo.py: add_reference
             models/forward.py: by_micro_batch
@@ -110,7 +111,7 @@ WALKS = (
         "rollout",
         "from a prompt to the gradient of the answer to it (method ppo, reward tests)",
         before=Counts(stops=73, files=21, lines=2128, hops=55, climbs=35),
-        limits=Counts(stops=72, files=23, lines=2110, hops=56, climbs=34),
+        limits=Counts(stops=74, files=24, lines=2230, hops=58, climbs=35),
         visits="""
             methods/ppo.py: PPO.train
             methods/base.py: Parts.prompts
@@ -127,6 +128,7 @@ WALKS = (
             train/seeds.py: Seeds.take_exactly
             methods/shared/rollout.py: roll_out
             models/lm.py: LanguageModel.encode_prompt
+            models/chat.py: encode_prompt
             sampling/native.py: NativeSampler.sample
             sampling/request.py: DrawnRows.__init__
             sampling/draw.py: uniforms
@@ -141,6 +143,7 @@ WALKS = (
             sampling/decode.py: DecodeBatch.keep, DecodeBatch.step
             sampling/request.py: DrawnRows.samples
             models/lm.py: LanguageModel.completions, LanguageModel.decode
+            models/chat.py: decode_answer
             methods/shared/rollout.py: score_answers
             rewards/tests.py: TestReward.score, TestReward.judge, TestReward._score_verdict
             methods/ppo.py: assess_with_critic
@@ -174,7 +177,7 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=73, files=25, lines=2180, hops=55, climbs=31),
+        limits=Counts(stops=75, files=26, lines=2280, hops=57, climbs=32),
         visits="""
             arm/process.py: run_arm
             spec.py: read_spec, read_data, parse_spec
@@ -224,7 +227,9 @@ WALKS = (
             train/checkpoint.py: write_checkpoint
             train/loop.py: Run._take_best
             arm/execute.py: save_product
+            models/verify.py: save_verified
             models/lm.py: LanguageModel.save
+            models/verify.py: find_difference
             arm/execute.py: last_record
             train/files.py: read_lines
             evaluation/evaluate.py: evaluate, score_temperatures, summarise_answers, prompt_values

@@ -81,6 +81,14 @@ def test_gae_is_the_sum_of_discounted_deltas(rows: list[tuple[int, bool]], gamma
         assert not estimated.advantages[b, length:].any() and not estimated.returns[b, length:].any()
 
 
+def test_a_tie_is_half_right() -> None:
+    """Protects every accuracy of pairs from counting a policy that does not distinguish as wrong: margins of 2, 0 and -1 are
+    right, a tie and wrong; within a rounding of .1 so is .1, and .2 is not."""
+    assert ops.order_accuracy(torch.tensor([2.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+    margins = torch.tensor([0.2, 0.1, -0.1, -0.2])
+    assert ops.order_accuracy(margins, rounding=torch.full((4,), 0.1)).tolist() == [1.0, 0.5, 0.5, 0.0]
+
+
 def test_score_stands_on_the_last_counted_token() -> None:
     """Protects from a score placed after the end token, or on the padding.
 

@@ -24,6 +24,7 @@ from preflab.study.results import study_results
 from preflab.study.run import run_missing
 from preflab.study.spec import Study
 from preflab.train.directory import locked
+from preflab.train.files import naming_failures
 from preflab.train.settings import Keeping
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def fit(
     from preflab.arm.execute import execute
 
     data = {
-        "name": method,
+        "name": method.split(":")[-1],
         "method": {"kind": method, **(settings or {})},
         "init": init.final if isinstance(init, Trained) else init,
         "reward": parse_reward(reward) if reward is not None else None,
@@ -126,7 +127,7 @@ def run_study(
     are shipped. `fresh`: what an earlier start wrote is removed first. `samples`: the report holds texts. Raises
     `UserError` where the directory holds another study, or an arm cannot run.
     """
-    with locked(directory):
+    with locked(directory), naming_failures(directory):
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
         results, page = report_study(directory, samples=samples)
     return StudyOutcome(results, page, failures)
@@ -144,8 +145,9 @@ def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Pat
     """Writes the report of what has finished so far; returns the results and the page. Raises `UserError` where the
     directory holds no study."""
     study, command, failures = read_study(directory)
-    results = study_results(study, directory, command=command, failures=failures)
-    return results, write_report(results, directory, samples=samples)
+    with naming_failures(directory):
+        results = study_results(study, directory, command=command, failures=failures)
+        return results, write_report(results, directory, samples=samples)
 
 
 def _problems(run: Trained) -> dict[str, Any]:

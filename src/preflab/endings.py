@@ -6,9 +6,13 @@ import errno
 import os
 import select
 import sys
+import traceback
 
 from preflab.errors import UserError
 from preflab.text import visible
+
+DEFECT = 70
+"""The exit code of an error that nobody expected (EX_SOFTWARE of sysexits.h)."""
 
 
 class Stopped(SystemExit):
@@ -21,8 +25,8 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM, 141
-    nobody reads the output any more. Raises any other error again."""
+    """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 70 any other error, which is a defect of
+    preflab, 130 and 143 stopped by Ctrl-C and SIGTERM, 141 nobody reads the output any more."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; the same command goes on.", code=error.exit_code)
     if isinstance(error, UserError):
@@ -42,7 +46,8 @@ def report_error(error: BaseException) -> int:
             "out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
             "--precision bf16, or a smaller model. Nothing is lost: the same command goes on from the last checkpoint."
         )
-    raise error
+    trace = "".join(traceback.format_exception(error))
+    return print_error(f"this is a defect of preflab. Please report it with these lines.\n{trace}", code=DEFECT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,13 +1,29 @@
-"""The types of the numbers in specs, each with its range, which is checked when a spec is read."""
+"""The types of the numbers and the names in specs, each with its range, which is checked when a spec is read."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 Count = Annotated[int, Field(ge=1)]
 CountOrAll = Annotated[int, Field(ge=0)]
 """0 means all."""
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+"""A time limit: at most a day."""
+
+
+def check_name(name: str) -> str:
+    """Returns a name that may be that of a folder. Raises `ValueError` for any other."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", name):
+        raise ValueError(
+            "a name has 1 to 100 of the letters A to Z, digits, `.`, `_`, `-` and `+`, and no dot at its begin"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+"""Of a study, a stage, an arm, an evaluator: it names a folder, a file or a measure, and stands in reports."""

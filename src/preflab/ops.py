@@ -45,6 +45,13 @@ def sequence_sum(terms: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, terms, torch.zeros_like(terms)).sum(dim=1)
 
 
+def order_accuracy(margins: Tensor, *, rounding: Tensor | float = 0.0) -> Tensor:
+    """1 where the margin is above 0, 1/2 at a tie, 0 below: a mean of 1/2 is a coin's, and that of a model that does not
+    distinguish. A margin of at most `rounding` is a tie. Margins of any shape; returns the same shape, in float32.
+    """
+    return (margins > rounding).float() + 0.5 * (margins.abs() <= rounding).float()
+
+
 def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and (population) variance of the counted values over all ranks: two scalars in float64.
 

@@ -9,9 +9,7 @@ instead. A `Registry` maps each `kind` to `module:Class` without importing it, s
 from __future__ import annotations
 
 import inspect
-import json
 import pkgutil
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -19,18 +17,19 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
 import pydantic
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from preflab.errors import UserError, nearest
 from preflab.meter import Meter
+from preflab.plain import read_data
 from preflab.targets import load_object
+from preflab.text import brief
 
 
 class Spec(BaseModel):
     """Frozen settings; an unknown key is refused at every depth."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class HoldsModels(Spec):
@@ -39,6 +38,13 @@ class HoldsModels(Spec):
     def saved_models(self) -> tuple[str, ...]:
         """The paths of the reward models that the spec's fields name; `stage:NAME` where a study's stage makes one."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
+
+    def check_names(self) -> None:
+        """Raises `UserError` where a function of the user's that the spec names does not load. Called when the user's file or
+        options have been read, and not for the record of a run, which a report reads where the function need not be."""
+        for _, part in self:
+            if isinstance(part, HoldsModels):
+                part.check_names()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         """The same spec, in which `settings_of(path)` replaces settings of each reward model that it names: its `path`, and
@@ -56,6 +62,7 @@ class Context:
     workdir: the directory of the run, where it may write files.
     testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
     meter: every opened object charges its work to it: a sampler its tokens, a reward its labels or its forward passes.
+    date: the day (ISO) that the chat template of a model which it loads may write; '' for today.
     """
 
     seed: int = 0
@@ -63,6 +70,7 @@ class Context:
     workdir: Path = field(default_factory=lambda: Path("."))
     testbed: Any = None  # the layer of testbeds lies above this one
     meter: Meter = field(default_factory=Meter)
+    date: str = ""
 
 
 class Registry:
@@ -147,7 +155,12 @@ def name_class(cls: type) -> str:
 
 
 def variant(registry: Registry) -> tuple[Any, ...]:
-    """The annotations of a field that holds a spec of a registry, or None: `Annotated[Any, *variant(METHODS)]`."""
+    """The annotations of a field that holds a spec of a registry: `Annotated[Any, *variant(TESTBEDS)]`."""
+    return (BeforeValidator(registry.parse), PlainSerializer(registry.dump), Field(validate_default=True))
+
+
+def optional_variant(registry: Registry) -> tuple[Any, ...]:
+    """The annotations of a field that holds a spec of a registry, or None: `Annotated[Any, *optional_variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),
@@ -156,22 +169,12 @@ def variant(registry: Registry) -> tuple[Any, ...]:
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_MOST_LINES = 10  # of one message
 
 
 def read_spec(cls: type[_Model], path: Path) -> _Model:
     """A spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest right name."""
     return parse_spec(cls, read_data(path), where=str(path))
-
-
-def read_data(path: Path) -> Any:
-    """The content of a YAML, TOML or JSON file as plain data; raises `UserError` where it cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
@@ -193,7 +196,7 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
     items = error.errors(include_url=False)
     parents = {item["loc"][:-1] for item in items}
     for item in items:
-        place = ".".join(str(part) for part in item["loc"])
+        place = ".".join(str(part)[:60] for part in item["loc"])
         if item["type"] == "too_short" and item["loc"] in parents:
             continue
         if item["type"] == "extra_forbidden":
@@ -201,8 +204,10 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
             hint = nearest(str(item["loc"][-1]), known) if known else ""
             lines.append(f"unknown key `{place}`.{hint}")
         else:
-            reason, value = item["msg"].removeprefix("Value error, "), json.dumps(item.get("input"), default=str)[:80]
+            reason, value = item["msg"].removeprefix("Value error, "), brief(item.get("input"))
             lines.append(f"{f'`{place}`: ' if place else ''}{reason} (given: {value}).")
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES} more."]
     return "\n  ".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,14 +13,33 @@ from typing import Any
 from preflab.errors import UserError, nearest
 
 
-def load_object(target: str, noun: str) -> Any:
-    """The object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half is wrong."""
-    module_name, _, path = target.partition(":")
-    if not module_name or not path:
-        raise UserError(f"The {noun} {target!r} is not a `module:function`, such as `my_rewards:brevity`.")
+def find_source(target: str) -> Path | None:
+    """The file of the module that `module:name` names, found as `load_object` finds it; None where there is none."""
+    look_here()
+    try:
+        spec = importlib.util.find_spec(target.partition(":")[0])
+    except Exception:  # the package above the module may raise anything, and says so when it is loaded
+        return None
+    path = Path(spec.origin) if spec is not None and spec.origin is not None else None
+    return path if path is not None and path.is_file() else None
+
+
+def look_here() -> str:
+    """Lets modules be found in the current directory; returns it."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    return here
+
+
+def load_object(target: str, noun: str) -> Any:
+    """The object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half is wrong."""
+    module_name, _, path = target.partition(":")
+    if not _is_dotted(module_name) or not _is_dotted(path):
+        raise UserError(
+            f"The {noun} {target!r} is not a `module:function`, such as `my_rewards:brevity`.{_advise(module_name)}"
+        )
+    here = look_here()
     try:
         loaded: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -29,7 +49,7 @@ def load_object(target: str, noun: str) -> Any:
             f"The {noun} {target!r} does not load: there is no module {module_name!r} in {here} or among the installed "
             "packages. Start the command where the file lies, or install its package."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the module may do anything, and may end the program
         raise UserError(
             f"The {noun} {target!r} does not load, at {where_raised(error)}: {type(error).__name__}: {error}"
         ) from error
@@ -39,6 +59,19 @@ def load_object(target: str, noun: str) -> Any:
             raise UserError(f"The {noun} {target!r} does not load: it has no {part!r}.{nearest(part, names)}")
         loaded = getattr(loaded, part)
     return loaded
+
+
+def _is_dotted(name: str) -> bool:
+    """Whether a name is one of Python's, or several with dots between, and not that of a file."""
+    return not name.endswith(".py") and all(part.isidentifier() for part in name.split("."))
+
+
+def _advise(module_name: str) -> str:
+    """What to do where a file stands in the place of its module."""
+    path = Path(module_name)
+    if path.suffix != ".py" and len(path.parts) < 2:
+        return ""
+    return f" Name the module and not its file: start the command in {str(path.parent)!r} and write `{path.stem}:...`."
 
 
 def load_function(target: str, noun: str) -> Callable[..., Any]:

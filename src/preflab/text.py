@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 
 _KEPT = frozenset("\n\t\u200c\u200d")  # joiners shape letters and emoji; they cannot reorder or hide text
@@ -25,6 +27,15 @@ def _harmless(char: str) -> bool:
 def one_line(text: str) -> str:
     """`visible` text with line ends and runs of blanks as one blank."""
     return " ".join(visible(text).split())
+
+
+def brief(value: object) -> str:
+    """The beginning of a value as JSON, for a message; its type alone where JSON has no word for it."""
+    try:
+        text = json.dumps(value, default=repr)
+        return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # without the password of an address
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list that holds itself
+        return f"a {type(value).__name__}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -8,9 +8,9 @@ opaque data that only the testbed's judge understands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 VERDICT = "verdict/"
 """The prefix of the metrics of a judge's verdicts: `verdict/passed` is the share that passed."""
@@ -54,12 +54,24 @@ class Problem(Prompt):
     hidden_tests: tuple[Test, ...] = ()
 
 
+class DrawnIds(NamedTuple):
+    """The ids that a policy drew, its end token included, and a digest of the vocabulary, without which they mean nothing."""
+
+    ids: tuple[int, ...]
+    vocabulary: str
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer as text, without the end-of-turn token. `truncated`: it reached the length limit before it ended."""
+    """An answer as text, without the end-of-turn token. `truncated`: it reached the length limit before it ended.
+
+    `drawn`: the ids of an answer that a policy drew. A model of the same vocabulary learns from them and not from the text,
+    which may have other ids. Answers of one text are equal, however they were drawn.
+    """
 
     text: str
     truncated: bool = False
+    drawn: DrawnIds | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +130,40 @@ class Verdict:
         return self.outcome == "passed"
 
 
+def from_completion(answer: Completion) -> list[Any]:
+    """An answer as plain data (JSON): its text, whether it is truncated, and the ids and vocabulary of one that was drawn."""
+    drawn = [] if answer.drawn is None else [list(answer.drawn.ids), answer.drawn.vocabulary]
+    return [answer.text, answer.truncated, *drawn]
+
+
+def to_completion(data: Sequence[Any]) -> Completion:
+    """The inverse of `from_completion`."""
+    text, truncated, *drawn = data
+    return Completion(text, truncated, DrawnIds(tuple(drawn[0]), drawn[1]) if drawn else None)
+
+
 def from_preference(pair: Preference) -> dict[str, Any]:
     """A preference as plain data (JSON), without the tests of its prompt."""
-    answers = {"chosen": _from_answer(pair.chosen), "rejected": _from_answer(pair.rejected)}
+    answers = {"chosen": from_completion(pair.chosen), "rejected": from_completion(pair.rejected)}
     labels = {"margin": pair.margin, "probability": pair.probability}
     return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
 
 
 def to_preference(data: Mapping[str, Any]) -> Preference:
     """The inverse of `from_preference`."""
-    chosen, rejected = Completion(*data["chosen"]), Completion(*data["rejected"])
+    chosen, rejected = to_completion(data["chosen"]), to_completion(data["rejected"])
     return Preference(_to_prompt(data), chosen, rejected, data.get("margin"), data.get("probability"))
 
 
 def from_ranking(ranking: Ranking) -> dict[str, Any]:
     """A ranking as plain data (JSON), without the tests of its prompt."""
-    answers = [_from_answer(answer) for answer in ranking.completions]
+    answers = [from_completion(answer) for answer in ranking.completions]
     return _from_prompt(ranking.prompt) | {"completions": answers, "scores": list(ranking.scores)}
 
 
 def to_ranking(data: Mapping[str, Any]) -> Ranking:
     """The inverse of `from_ranking`."""
-    return Ranking(_to_prompt(data), tuple(Completion(*row) for row in data["completions"]), tuple(data["scores"]))
+    return Ranking(_to_prompt(data), tuple(map(to_completion, data["completions"])), tuple(data["scores"]))
 
 
 def best_and_worst(ranking: Ranking) -> Preference:
@@ -156,10 +180,6 @@ def of_two(pair: Preference) -> Ranking:
 
 def _from_prompt(prompt: Prompt) -> dict[str, Any]:
     return {"id": prompt.id, "level": prompt.level, "turns": [[turn.role, turn.content] for turn in prompt.turns]}
-
-
-def _from_answer(answer: Completion) -> list[Any]:
-    return [answer.text, answer.truncated]
 
 
 def _to_prompt(data: Mapping[str, Any]) -> Prompt:

@@ -10,7 +10,7 @@ import pytest
 
 from preflab.arm.data import read_answers
 from preflab.errors import UserError
-from preflab.types import Completion, Preference, Prompt, Ranking, Rated, Turn, from_preference, from_ranking
+from preflab.types import Completion, DrawnIds, Preference, Prompt, Ranking, Rated, Turn, from_preference, from_ranking
 
 TWO = Prompt("two", (Turn("user", "Two?"),))
 
@@ -40,6 +40,20 @@ def test_every_form_is_read(tmp_path: Path) -> None:
     assert [type(row) for row in answers] == [Preference, Ranking, Rated, Preference, Ranking]
     assert isinstance(answers[0], Preference) and (answers[0].chosen.text, answers[0].margin) == ("2", 2.0)
     assert answers[2] == Rated(answers[0].prompt, Completion("3"), False) and answers[3:] == [pair, ranking]
+
+
+def test_drawn_ids_come_back(tmp_path: Path) -> None:
+    """Protects what a policy drew: the ids that preflab wrote beside an answer's text come back, of pairs and of rankings, and
+    what is not an answer as it writes them is named."""
+    drawn = Completion("2", False, DrawnIds((5, 6), "abc"))
+    pair, ranking = Preference(TWO, drawn, Completion("3", True)), Ranking(TWO, (Completion("3"), drawn), (0.0, 1.0))
+    read_pair, read_ranking = read_answers(written(tmp_path, from_preference(pair), from_ranking(ranking)))
+    assert isinstance(read_pair, Preference) and isinstance(read_ranking, Ranking)
+    assert read_pair == pair and read_pair.chosen.drawn == drawn.drawn
+    assert read_ranking == ranking and read_ranking.completions[1].drawn == drawn.drawn
+    for answer in (["2"], ["2", False, ["x"], "abc"], [2, False], "2", ["2", False, 3, "abc"], ["2", False, [1]]):
+        with pytest.raises(UserError, match=r"answers\.jsonl:1: `chosen`"):
+            read_answers(written(tmp_path, {**from_preference(pair), "chosen": answer}))
 
 
 def test_rankings_of_equal_scores_are_left_out(tmp_path: Path) -> None:

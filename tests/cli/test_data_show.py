@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from .running import run
@@ -14,3 +17,23 @@ def test_data_in_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert "demonstrations" in out and "user:" in out
     assert run("data", *words, capsys=capsys) == (0, out, "")
+
+
+def test_what_is_read_of_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--split`, `--rows` and `--part`, and says where they do not apply."""
+    for split in ("train", "extra"):
+        lines = [json.dumps({"prompt": f"{split} {n}", "completion": "a"}) for n in range(300)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    show = ("data", "show", "jsonl", "--data", tmp_path, "--show", "1")
+    code, whole, _ = run(*show, capsys=capsys)
+    assert code == 0 and "user: train" in whole
+    _, extra, _ = run(*show, "--split", "extra", "--rows", "100", capsys=capsys)
+    assert "user: extra" in extra and extra != whole
+    parts = [run(*show, "--part", part, capsys=capsys)[1] for part in ("policy", "evaluator")]
+    assert len({whole, *parts}) == 3
+    for words, complaint in (
+        (("minicode", "--rows", "3"), "brings its own data: --rows does not apply"),
+        (("mbpp", "--data", "x", "--split", "test"), "has no `split`: --split does not apply"),
+    ):
+        code, _, err = run("data", "show", *words, capsys=capsys)
+        assert code == 2 and complaint in err

@@ -10,12 +10,14 @@ from typing import Any, cast
 import pytest
 
 from preflab import api, report
-from preflab.analysis.record import Results
+from preflab.analysis.record import ArmResult, Results, SharedBudget, StudyVerdict, Subject, known_measure
 from preflab.api import StudyOutcome
 from preflab.cli.plan import format_plan
+from preflab.report import print_summary
 from preflab.study.forecast import Forecast, ForecastRow
-from preflab.study.load import load_study
+from preflab.study.load import load_study, preset_names
 from preflab.study.spec import Study
+from preflab.terminal import Terminal
 
 from .running import run
 
@@ -24,12 +26,35 @@ def test_studies_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """Protects what a newcomer asks first: the presets with a line each, and a JSON Schema with every variant."""
     code, out, _ = run("studies", capsys=capsys)
     assert code == 0
-    assert "quickstart" in out and "hh-smollm2" in out
+    lines = {line.split()[0]: line.strip() for line in out.splitlines()}
+    assert set(lines) == set(preset_names())
+    assert all(
+        line.endswith((".", "?")) for line in lines.values()
+    )  # no sentence is cut, and in a pipe none is wrapped
+    assert lines["apps"].endswith("--model takes any causal language model, --data the place of APPS.")
     code, out, _ = run("studies", "--schema", capsys=capsys)
     schema = json.loads(out)
     assert code == 0
     assert "method:ppo" in schema["$defs"]
     assert schema["$defs"]["method:ppo"]["properties"]["clip"]["default"] == 0.2
+
+
+def test_a_table_in_a_pipe_is_not_wrapped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects scripts that read the table of a study: each arm keeps its line, however long, where nobody watches; a terminal
+    has its own width."""
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "a-long-name-" * 12
+    arm = ArmResult(name=name, method="dpo")
+    results = Results(
+        study="long", question="", model=Subject(name="tiny"), testbed=Subject(name="minicode"), seeds=(0,),
+        budget=SharedBudget(binding="none"), metrics=(known_measure("pass@1"),), headline="pass@1", arms=(arm,),
+        verdict=StudyVerdict(sentence="Nothing is decided, which is said in a sentence of more than eighty letters. " * 2),
+    )  # fmt: skip
+    print_summary(results, Terminal(wide=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(name) for line in lines) and results.verdict.sentence.strip() in lines
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert Terminal(wide=True).width == 80
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,13 @@ def test_samples_are_the_methods_where_it_has_them() -> None:
     assert shared == {"--samples"}
 
 
-def test_fewer_samples_measure_fewer_k(tmp_path: Path) -> None:
-    """`evaluate --samples 2` was refused because of pass@5, which nobody had asked for. A `--k` that is asked for stays."""
-    for samples, k in (("2", (1,)), ("5", (1, 5)), ("8", (1, 5))):
-        options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--samples", samples])
+def test_k_follows_the_samples(tmp_path: Path) -> None:
+    """`evaluate --samples 2` measures pass@1 alone: the default k of 5 needs 5 samples. A k that is given is kept."""
+    for samples, k in ((1, (1,)), (2, (1,)), (5, (1, 5)), (8, (1, 5))):
+        options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--samples", str(samples)])
         assert evaluation_arm(options).evaluation.k == k
+    options = EVALUATE_COMMAND.parser().parse_args([str(tmp_path), "--samples", "2", "--k", "2"])
+    assert evaluation_arm(options).evaluation.k == (2,)
 
 
 def test_options_are_written_in_full() -> None:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from preflab.data.files import choose_split, list_splits, part_split, read_source
 from preflab.data.reading import FileReading
+from preflab.data.source_check import check_source
 from preflab.errors import UserError
 
 RECORDS = [
@@ -153,6 +155,48 @@ def test_a_file_of_no_use_is_refused(name: str, content: bytes, complaint: str, 
         list(FileReading().read_rows(read_source(str(tmp_path / name))))
 
 
+def damage(content: bytes, rng: random.Random) -> bytes:
+    """The content with a bit turned, an end cut off, a piece cut out or a piece put in."""
+    at, length = rng.randrange(len(content)), rng.randrange(1, 40)
+    piece = rng.choice([b"\0", b"[", b"{", b'"', b"\xff\xfe", b"1e999", b",", b"\n"]) * length
+    turned = bytes([content[at] ^ 1 << rng.randrange(8)])
+    return rng.choice(
+        [
+            content[:at] + turned + content[at + 1 :],
+            content[:at],
+            content[:at] + content[at + length :],
+            content[:at] + piece + content[at:],
+        ]
+    )
+
+
+def test_damage_is_never_a_traceback(tmp_path: Path) -> None:
+    """Protects every reader of files: whatever is damaged, a check ends, in counts or in one line."""
+    rng = random.Random(0)
+    for name, write in FORMS.values():
+        for zipped in (False, True):
+            content = gzip.compress(write(RECORDS * 5)) if zipped else write(RECORDS * 5)
+            path = tmp_path / (name + ".gz" * (zipped and "." in name))
+            for _ in range(25):
+                path.write_bytes(damage(content, rng))
+                try:
+                    check_source(str(path), read_source(str(path)), FileReading())
+                except UserError as error:
+                    message = str(error)
+                else:
+                    message = ""
+                assert "\n" not in message
+
+
+def test_text_that_is_not_utf8_in_parquet(tmp_path: Path) -> None:
+    """Protects from Parquet files whose text other programs wrote without checking it."""
+    table, path = pyarrow.table({"prompt": ["q" * 40], "completion": ["a"]}), tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(table, path, compression="none", write_statistics=False)
+    path.write_bytes(path.read_bytes().replace(b"q" * 40, b"\xe7" * 40))
+    with pytest.raises(UserError, match=r"x\.parquet cannot be read after row 0"):
+        list(FileReading().read_rows(read_source(str(tmp_path / "x.parquet"))))
+
+
 def test_folders_and_their_splits(tmp_path: Path) -> None:
     """Protects a clone of a data set's repository: shards belong together, names are splits, and one must be meant."""
     folder = tmp_path / "data"
@@ -192,15 +236,16 @@ def test_a_name_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Protects hub names, with `datasets` in the hub's place: its splits, one of them by default, and each record's place."""
     datasets, hub = pytest.importorskip("datasets"), pytest.importorskip("huggingface_hub")
 
-    def load(name: str, *, data_dir: str | None, split: str) -> list[dict[str, Any]]:
-        return [{"prompt": f"{name} {split}"}]
+    def load(name: str, configuration: str | None, *, data_dir: str | None, split: str) -> list[dict[str, Any]]:
+        return [{"prompt": f"{name} {configuration} {split}"}]
 
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["test", "train"])
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, configuration: ["test", "train"])
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.chdir(tmp_path)
-    assert list(read_source("org/name")) == [("org/name/train:1", {"prompt": "org/name train"})]
-    assert list(read_source("org/name#test")) == [("org/name/test:1", {"prompt": "org/name test"})]
+    assert list(read_source("org/name")) == [("org/name/train:1", {"prompt": "org/name None train"})]
+    assert list(read_source("org/name#test")) == [("org/name/test:1", {"prompt": "org/name None test"})]
+    assert [record for _, record in read_source("org/name:main")] == [{"prompt": "org/name main train"}]
     for missing in ("org/name.jsonl", "nowhere", "a/b/c"):
         with pytest.raises(UserError, match=f"There is no file {missing}"):
             list(read_source(missing))

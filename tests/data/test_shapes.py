@@ -125,6 +125,7 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "winner": "model_b",
     },
     "PKU's ordered pairs": {"prompt": "q", "response": ["good", "bad"]},
+    "LLaMA-Factory's ordered pairs": {"instruction": "q", "input": "", "output": ["good", "bad"]},
     "Nectar": {
         "prompt": "\n\nHuman: q\n\nAssistant: ",
         "answers": [{"answer": "bad", "rank": 2.0}, {"answer": "good", "rank": 1.0}],
@@ -371,6 +372,22 @@ def test_a_missing_label_among_labels_is_said() -> None:
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
     assert [row.rated for row in rows] == [True, False, True, False]
     assert reading.write_notes() == ["2 answers without a label, where others have one, taken as good ones."]
+
+
+def test_a_wrong_last_speaker_is_said() -> None:
+    """Protects SFT data of which some dialogues lack their answer; where all do, they are meant as prompts."""
+    asked, answered = {"messages": [user("q")]}, {"messages": [user("q"), assistant("a")]}
+    for records, notes in (
+        ((asked, answered, asked), ["2 dialogues taken as prompts alone: the last turn is a human's."]),
+        ((asked, asked), []),
+        (
+            (answered, {**answered, "label": 0}),
+            ["1 answer without a label, where others have one, taken as good ones."],
+        ),
+    ):
+        reading = FileReading()
+        list(reading.read_rows((f"f:{n}", dict(record)) for n, record in enumerate(records)))
+        assert reading.write_notes() == notes
 
 
 def test_a_scored_answer_alone_is_said_to_be_unread() -> None:

@@ -47,14 +47,15 @@ def adapted(policy: LanguageModel) -> LanguageModel:
 
 @pytest.mark.parametrize("make", [lambda policy: policy, adapted], ids=["full", "lora"])
 def test_step_0_is_ln_2(tmp_path: Path, make: Callable[[LanguageModel], LanguageModel]) -> None:
-    """Protects the reference: the loss before any update is ln 2 and no log-ratio has moved, through the whole path and
-    however the reference's and the update's micro-batches differ; with fresh adapters too."""
+    """Protects the reference: the loss before any update is ln 2, every pair is a tie and no log-ratio has moved, through the
+    whole path and however the reference's and the update's micro-batches differ; with fresh adapters too."""
     policy = untrained()
     with opened(tmp_path, make(policy), token_budget=13) as parts:
         DPO(epochs=1, batch_size=5, beta=0.5, optim=FAST).train(parts)
     first, second = read(tmp_path)
     assert first["loss"] == pytest.approx(math.log(2), abs=2e-6)
-    assert first["margin"] == pytest.approx(0, abs=5e-6) and first["chosen_fall"] == pytest.approx(0, abs=5e-6)
+    assert first["accuracy"] == 0.5 and first["margin"] == pytest.approx(0, abs=5e-6)
+    assert first["chosen_fall"] == pytest.approx(0, abs=5e-6)
     assert abs(second["loss"] - math.log(2)) > 1e-5
 
 

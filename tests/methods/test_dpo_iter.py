@@ -43,6 +43,7 @@ def test_rounds_climb_from_a_new_reference(tmp_path: Path) -> None:
     for number in range(3):
         losses = [row["loss"] for row in rows if row["round"] == number]
         assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
+        assert next(row for row in rows if row["round"] == number)["accuracy"] == 0.5
         assert losses[-1] < math.log(2) - 0.1
         last = [row for row in rows if row["round"] == number][-1]
         assert last["progress"] == pytest.approx((number + 1) / 3)

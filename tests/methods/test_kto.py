@@ -44,7 +44,7 @@ def test_step_0(tmp_path: Path) -> None:
     with opened(tmp_path, untrained(), token_budget=13) as parts:
         KTO(epochs=2, batch_size=16, desirable_weight=1.2, undesirable_weight=0.8, optim=FAST).train(parts)
     first, second = read(tmp_path)
-    assert first["loss"] == pytest.approx(0.5, abs=1e-5)
+    assert first["loss"] == pytest.approx(0.5, abs=1e-5) and first["accuracy"] == 0.5
     assert first["ratio"] == pytest.approx(0, abs=1e-5) and first["reference_point"] == pytest.approx(0, abs=1e-5)
     assert second["loss"] < 0.5 and second["signed_ratio"] > 0
 

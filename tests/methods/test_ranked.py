@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,9 @@ def test_terms(method: type[PRO | RRHF], loss: Any) -> None:
         one = RankedLogprobs(sums, lengths, torch.tensor([ranking.scores]), lengths > 0)
         assert terms.terms[row].item() == pytest.approx(loss(one, sft_coefficient=0.3, **extra).item(), abs=1e-4)
     assert terms.mask is None and terms.stats["accuracy"].shape == (8,)
+    twins = [replace(row, completions=row.completions[:1] * len(row.completions)) for row in rankings()]
+    tied = ranking_terms(policy, spec.loss, collate_rankings(twins, policy.encode, limit=8))
+    assert tied.stats["accuracy"].tolist() == [0.5] * 8  # the same text cannot be told apart from itself
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -35,6 +35,8 @@ def test_terms() -> None:
     torch.testing.assert_close(terms.terms, torch.log1p(torch.exp(-margin)))
     torch.testing.assert_close(terms.stats["margin"], margin)
     assert terms.stats["accuracy"].tolist() == (margin > 0).float().tolist()
+    twins = bradley_terry_terms(scorer, replace(pairs, rejected=pairs.chosen))
+    assert twins.stats["accuracy"].tolist() == [0.5] * 8  # what the model does not tell apart is a tie
 
 
 def test_it_learns(tmp_path: Path) -> None:

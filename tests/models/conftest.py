@@ -117,3 +117,39 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def family(request: pytest.FixtureRequest, saved: dict[str, Path]) -> Path:
     """One family's directory after another."""
     return saved[request.param]
+
+
+def chat_tokenizer(
+    template: str | None,
+    *,
+    special: tuple[str, ...] = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<pad>"),
+    plain: tuple[str, ...] = (),
+    eos: str = "<|im_end|>",
+    backend: Tokenizer | None = None,
+) -> Any:
+    """A byte-level tokenizer, or one of another `backend`, with a chat template. `plain`: added tokens that are not special."""
+    backend = backend or byte_level(list(special))
+    backend.add_tokens([AddedToken(token, normalized=False, special=False) for token in plain])
+    tokenizer: Any = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=special[0], eos_token=eos, pad_token="<pad>"
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def save_chat(directory: Path, template: str | None, *, rows: int = 320, seed: int = 0, **how: Any) -> Path:
+    """A one-layer Llama whose embedding has `rows` rows, with `chat_tokenizer(template, **how)`."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=rows,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=None,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    chat_tokenizer(template, **how).save_pretrained(directory)
+    return directory

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.models.conftest import CHATML, chat_tokenizer
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, lora
+from preflab.models.facts import FACTS_FILE, TRAINED_ON
 from preflab.models.heads import Critic, load_reward_model, make_critic, make_reward_model
 from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
@@ -68,7 +70,7 @@ def test_reward_model_loads_as_it_was(family: Path, tmp_path: Path) -> None:
     scorer.save(tmp_path)
     again = load_reward_model(tmp_path)
     assert torch.equal(scores(again), scores(scorer))
-    for name in ("end_ids", "pad_id", "context", "notices", "answer_prefix"):
+    for name in ("end_ids", "pad_id", "context", "notices", "form"):
         assert getattr(again, name) == getattr(scorer, name)
 
 
@@ -134,3 +136,44 @@ def test_critic(family: Path, origin: str, rank: int | None) -> None:
     moved = {name for name, parameter in trainable(value_model).items() if parameter.grad is not None}
     assert {"head.weight", "head.bias"} < moved
     assert rank is None or all(".lora_" in name for name in trainable(value_model) if not name.startswith("head."))
+
+
+@pytest.mark.parametrize("tail", ["\\n", "", "\\n\\n<|endoftext|>"])
+@pytest.mark.parametrize("end", ["<|im_end|>", ""])
+def test_a_foreign_reward_model_is_read_where_its_card_reads_it(tail: str, end: str, tmp_path: Path) -> None:
+    """Protects scores of reward models from elsewhere: their cards render the whole dialogue and read its last token,
+    whatever the template writes behind the answer, and also where it ends an answer with no token."""
+    chat = CHATML.replace("'<|im_end|>' + '\\n'", f"'{end}' + '{tail}'")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=272, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_labels=1,
+        pad_token_id=3, eos_token_id=2, initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    chat_tokenizer(chat).save_pretrained(tmp_path)
+    plain, tokenizer = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval(), chat_tokenizer(chat)
+    lm = load_reward_model(tmp_path)
+    for prompt, text in ((PROMPTS[0], "yes"), (PROMPTS[1], "No, it is not.")):
+        turns = [{"role": turn.role, "content": turn.content} for turn in (*prompt.turns, Turn("assistant", text))]
+        rendered = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)
+        encoded = lm.encode(prompt, Completion(text), 64)
+        assert [*encoded.prompt, *encoded.answer] == rendered.input_ids
+        with torch.no_grad():
+            card = plain(torch.tensor([rendered.input_ids])).logits[0, 0]
+            ours = forward.scores(lm.model, collate([encoded.prompt], [encoded.answer]))[0]
+        torch.testing.assert_close(ours, card, atol=1e-5, rtol=1e-5)
+
+
+def test_our_own_reward_model_reads_the_end_token(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects reward models that preflab has trained, before and after it wrote down what they read: they were trained to
+    score at the end token, and a newline behind it changes nothing."""
+    scorer = make_reward_model(load_directory(saved["qwen2"]), seed=4)
+    scorer.save(tmp_path)
+    answer = Completion("yes")
+    assert load_reward_model(tmp_path).encode_completion(answer) == scorer.encode_completion(answer)
+    assert scorer.encode_completion(answer)[-1] == scorer.end_ids[0]
+    (tmp_path / FACTS_FILE).unlink()  # as an older preflab saved it, with only the data that it was trained on beside
+    (tmp_path / TRAINED_ON).write_text("[]")
+    assert load_reward_model(tmp_path).encode_completion(answer) == scorer.encode_completion(answer)
+    (tmp_path / TRAINED_ON).unlink()
+    assert load_reward_model(tmp_path).encode_completion(answer)[-1] != scorer.end_ids[0]

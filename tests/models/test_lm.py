@@ -31,7 +31,7 @@ TRANSCRIPTS = {
     "tiny": "is it so?<sep> yes it is</s>",
     "gpt2": "<|endoftext|>\n\nHuman: is it so?\n\nAssistant: yes it is<|endoftext|>",
     "qwen2": "<|im_start|>user\nis it so?<|im_end|>\n<|im_start|>assistant\nyes it is<|im_end|>",
-    "llama": "<s> [Q] is it so? [A] yes it is</s>",
+    "llama": "<s> [Q] is it so? [A] yes it is </s>",
 }
 
 
@@ -113,7 +113,7 @@ def test_saved_policy_loads_as_it_was(lm: LanguageModel, tmp_path: Path) -> None
     lm = LanguageModel(**{**vars(lm), "notices": ("made of paper",)})
     lm.save(tmp_path)
     again = load_directory(tmp_path)
-    for name in ("end_ids", "pad_id", "context", "notices", "answer_prefix"):
+    for name in ("end_ids", "pad_id", "context", "notices", "form"):
         assert getattr(again, name) == getattr(lm, name)
     assert len(again.tokenizer) == len(lm.tokenizer)
     for (name, ours), theirs in zip(lm.model.named_parameters(), again.model.parameters(), strict=True):

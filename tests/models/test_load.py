@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from tests.models.test_families import check_logprobs, save_family
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from preflab.errors import UserError
 from preflab.models import load as loading
@@ -86,11 +94,11 @@ def copied(source: Path, target: Path, **changes: object) -> Path:
 
 
 def test_no_config(tmp_path: Path) -> None:
-    """Protects the user from a traceback when the directory is not a model; adapters alone get their own hint."""
+    """Protects the user from a traceback when the directory is not a model, or holds adapters that name no base model."""
     with pytest.raises(UserError, match=r"no config\.json"):
         load_directory(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="merge them"):
+    with pytest.raises(UserError, match="base_model_name_or_path"):
         load_directory(tmp_path)
 
 
@@ -239,3 +247,47 @@ def test_what_cannot_be_a_hub_name(hub: Path, name: str) -> None:
     """Protects a mistyped path: it is not asked for on the hub."""
     with pytest.raises(UserError, match="There is no directory"):
         load_model(ModelSpec(name=name), seed=0)
+
+
+def test_a_decoder_that_does_not_say_so(tmp_path: Path) -> None:
+    """Protects GPT-NeoX and Pythia, whose config.json has no `is_decoder`: what the model does counts, not its name."""
+    path = save_family("gpt_neox", tmp_path / "neox")
+    config = json.loads((path / "config.json").read_text())
+    config.pop("is_decoder", None)
+    (path / "config.json").write_text(json.dumps(config))
+    assert load_directory(path).end_ids == (2,)
+
+
+def test_a_model_that_reads_both_ways(tmp_path: Path) -> None:
+    """Protects from an encoder under the name of a causal model: a later token changes what it says before."""
+    with pytest.raises(UserError, match="reads from both sides"):
+        load_directory(save_family("bert", tmp_path / "bert"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"num_hidden_layers": 1}, r"config\.json cannot be read: .*num_hidden_layers"),
+        ({"num_hidden_layers": 1, "layer_types": None}, r"holds layers .* among them model\.layers\.1"),
+        ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
+        ({"num_hidden_layers": 1.5}, r"num_hidden_layers is 1\.5"),
+        ({"head_dim": 7}, "lacks weights|cannot be read|does not run"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_weights(
+    changes: dict[str, object], says: str, saved: dict[str, Path], tmp_path: Path
+) -> None:
+    """Protects from layers that are dropped in silence, and from a traceback: one line names the field or the weights."""
+    with pytest.raises(UserError, match=says) as refusal:
+        load_directory(copied(saved["qwen2"], tmp_path / "m", **changes))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_base_model_that_is_the_causal_model(tmp_path: Path) -> None:
+    """Protects Llama 4's text model: its log-probabilities are the plain model's."""
+    path = save_family("llama4_text", tmp_path / "llama4")
+    check_logprobs(load_directory(path), AutoModelForCausalLM.from_pretrained(path).eval())

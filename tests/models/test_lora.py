@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tests.models.test_families import check_adapters, save_family
 from torch import Tensor
 
 from preflab.batch import collate
@@ -60,7 +63,7 @@ def test_saved_policy_is_merged_and_training_goes_on(family: Path, tmp_path: Pat
     before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
     lm.save(tmp_path)
     assert all(torch.equal(before[name], tensor) for name, tensor in lm.model.state_dict().items())
-    assert not list(tmp_path.glob("adapter*"))
+    assert not list(tmp_path.glob("adapter_*"))
     plain = load_directory(tmp_path)
     assert not lora.is_adapted(plain.model)
     torch.testing.assert_close(logprobs(plain), logprobs(lm), atol=1e-5, rtol=1e-5)
@@ -106,3 +109,73 @@ def test_unknown_target_is_refused(saved: dict[str, Path]) -> None:
     """Protects from adapters that are nowhere."""
     with pytest.raises(UserError, match="does not fit"):
         load_model(ModelSpec(name=str(saved["llama"]), lora=LoRA(targets=("no_such",))), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mixtral", "qwen3_moe", "jamba", "phimoe", "mamba"])
+def test_what_was_trained_is_what_is_saved(kind: str, tmp_path: Path) -> None:
+    """Protects a run's work, on mixtures of experts and beside state-space layers too: the merged weights, the adapters that
+    preflab opens, and those that `PeftModel.from_pretrained` opens give the log-probabilities of the trained model."""
+    source = save_family(kind, tmp_path / "model")
+    check_adapters(load_directory(source), source, tmp_path / "saved")
+
+
+def test_layers_that_are_not_called_get_no_adapter(tmp_path: Path) -> None:
+    """Protects from adapters that train nothing and change what is merged: Jamba reads the weights of `dt_proj` itself, and
+    PhiMoE's router returns a choice of experts. Asked for by name they are refused."""
+    for kind, layer in (("jamba", "dt_proj"), ("phimoe", "router")):
+        lm = load_directory(save_family(kind, tmp_path / kind))
+        with pytest.raises(UserError, match=f"{layer}.*does not use it as a linear layer"):
+            lora.attach(lm.model, LoRA(targets=(layer,)), seed=0)
+        names = trainable(lora.attach(lm.model, LoRA(rank=2), seed=0))
+        assert names and not any(f".{layer}." in name for name in names)
+
+
+def test_adapters_open_with_their_base_model(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects `--init ADAPTERS`: preflab's own, and those of another program without a tokenizer beside them; more training
+    on them goes on from there. The base model's name is in their file."""
+    lm = adapted(saved["qwen2"], trained=True)
+    lm.save(tmp_path / "final")
+    adapters = tmp_path / "final" / lora.ADAPTER
+    config = json.loads((adapters / "adapter_config.json").read_text())
+    assert (config["task_type"], config["base_model_name_or_path"]) == ("CAUSAL_LM", str(saved["qwen2"].absolute()))
+    opened = load_directory(adapters)
+    assert not lora.is_adapted(opened.model) and (opened.end_ids, opened.form) == (lm.end_ids, lm.form)
+    torch.testing.assert_close(logprobs(opened), logprobs(lm), atol=1e-5, rtol=1e-5)
+    for file in adapters.iterdir():
+        if not file.name.startswith("adapter_"):
+            file.unlink()
+    torch.testing.assert_close(logprobs(load_directory(adapters)), logprobs(lm), atol=1e-5, rtol=1e-5)
+    again = load_model(ModelSpec(name=str(adapters), lora=SETTINGS), seed=1)
+    torch.testing.assert_close(logprobs(again), logprobs(lm), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"base_model_name_or_path": None}, "names no base model"),
+        ({"base_model_name_or_path": "/no/such/model"}, "no directory /no/such/model"),
+        ({"base_model_name_or_path": 3}, "names no base model"),
+        ({"target_modules": ["no_such"]}, "do not fit"),
+        ({"r": 7}, "do not fit"),
+        ({"peft_type": "NO_SUCH"}, "do not fit"),
+    ],
+)
+def test_adapters_that_do_not_fit(
+    changes: dict[str, object], says: str, saved: dict[str, Path], tmp_path: Path
+) -> None:
+    """Protects the user from a traceback of peft's, and from a base model without its adapters."""
+    adapted(saved["qwen2"], trained=True).save(tmp_path)
+    file = tmp_path / lora.ADAPTER / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(UserError, match=says) as refusal:
+        load_directory(file.parent)
+    assert "\n" not in str(refusal.value)
+
+
+def test_adapters_of_another_model(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Protects from adapters of which none meets a layer of the base model: peft itself only warns."""
+    adapted(saved["qwen2"], trained=True).save(tmp_path)
+    weights = tmp_path / lora.ADAPTER / "adapter_model.safetensors"
+    save_file({name.replace("q_proj", "other"): tensor for name, tensor in load_file(weights).items()}, weights)
+    with pytest.raises(UserError, match="do not fit"):
+        load_directory(weights.parent)

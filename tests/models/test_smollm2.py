@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from preflab.batch import collate
 from preflab.errors import UserError
 from preflab.models import forward, smollm2
-from preflab.models.lm import write_notices
+from preflab.models.facts import SavedFacts, write_facts
 from preflab.models.load import load_model
 from preflab.models.spec import ModelSpec
 from preflab.types import Completion, Prompt, Turn
@@ -40,7 +40,7 @@ def test_cached_model_is_used_with_its_notice(
     goes with what is saved from it."""
     cached = tmp_path / "smollm2-135m-instruct"
     shutil.copytree(saved["qwen2"], cached)
-    write_notices(cached, smollm2.SMOLLM2_NOTICES)
+    write_facts(cached, SavedFacts(notices=smollm2.SMOLLM2_NOTICES))
     monkeypatch.setenv("PREFLAB_CACHE", str(tmp_path))
     lm = load_model(ModelSpec(name="smollm2"), seed=0)
     assert lm.notices == smollm2.SMOLLM2_NOTICES

@@ -112,9 +112,9 @@ def test_a_place_that_cannot_be_written(results: Results, tmp_path: Path) -> Non
 
 
 def test_page_is_self_contained(page: str) -> None:
-    """No script, no event handler, no style attribute, no address but anchors and data; the policy covers the style."""
+    """No event handler, no style attribute, no address but anchors and data; the policy covers the style and the one script."""
     parsed = Page(page)
-    assert not [tag for tag, _ in parsed.tags if tag in {"script", "iframe", "object", "img", "form"}]
+    assert not [tag for tag, _ in parsed.tags if tag in {"iframe", "object", "img", "form"}]
     for tag, attributes in parsed.tags:
         assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
         for name in ("href", "src", "xlink:href"):
@@ -124,6 +124,9 @@ def test_page_is_self_contained(page: str) -> None:
     digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
     policies = [a["content"] or "" for tag, a in parsed.tags if tag == "meta" and "http-equiv" in a]
     assert len(policies) == 1 and policies[0].startswith("default-src 'none'") and f"'sha256-{digest}'" in policies[0]
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policies[0]
     assert "url(" not in style.group(1) and "@import" not in style.group(1)
 
 
@@ -160,7 +163,7 @@ def test_page_says_what_was_found(results: Results, page: str) -> None:
     assert words.index("points above", words.index("preflab study")) < words.index("The arms")
     for part in ("Preliminary: 3 seeds", "Does not hold", "1 of 3 diverged", "arms/ppo/seed-2", results.command):
         assert part in words
-    for svg in ("pass@1 on validation against optimizer steps", "against labels", "against FLOP", "KL to SFT against"):
+    for svg in ("pass@1 on validation against training steps", "against labels", "against FLOP", "KL to SFT against"):
         assert svg in page
 
 
@@ -182,7 +185,7 @@ def test_hostile_text_in_markdown(results: Results) -> None:
     assert "```" not in fences
     assert not re.findall(r"(?<!\\)<", fences)
     rows = [line for line in fences.splitlines() if line.startswith("| ")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {11, 8, 7, 4}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {11, 8, 7, 6, 4}
     assert "\x1b" not in written and "\u202e" not in written
 
 

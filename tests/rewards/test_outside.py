@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,11 @@ ANSWERS = [Completion("abc"), Completion("line\nbreak\u2028", truncated=True)]
     ("scores", "complaint"),
     [
         ([1.0], "gave 1 scores for 2"),
-        ([1, 2, 3], "gave 3 scores for 2"),
-        ([1, math.nan], "completion 1: .*finite number, not 'nan'"),
+        ([1, 2, 3], "gave more than 2 scores for 2"),
+        ([1, math.nan], "completion 1: .*finite number, not nan"),
         ([math.inf, 1], "completion 0: .*finite number"),
-        (["1", 2], "completion 0: .*not '1'"),
-        ([None, 2], "completion 0: .*not 'None'"),
+        (["1", 2], 'completion 0: .*not "1"'),
+        ([None, 2], "completion 0: .*not null"),
         (None, "gave a NoneType"),
         ("12", "gave a str"),
         (3.0, "gave a float"),
@@ -96,6 +97,16 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
         ("raise KeyError('k')\n", "mine_b:f", r"at .*mine_b\.py:1: KeyError"),
         ("", "no_such_module:f", "there is no module 'no_such_module' in"),
         ("", "mine_b", "is not a `module:function`"),
+        ("import sys\nsys.exit(3)\n", "mine_b:f", r"at .*mine_b\.py:2: SystemExit"),
+        ("import sys\ndef f(p, c): sys.exit(3)\n", "mine_b:f", r"failed at .*mine_b\.py:2: SystemExit"),
+        ("def f(p, c):\n    yield 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
+        ("import itertools\ndef f(p, c): return itertools.count()\n", "mine_b:f", "gave more than 2 scores for 2"),
+        ("def f(p, c): return {1.0, 2.0}\n", "mine_b:f", "gave a set for 2 completions"),
+        (
+            "def f(p, c): return [10**5000, 1]\n",
+            "mine_b:f",
+            "completion 0: the score must be a finite number, not a int",
+        ),
     ],
 )
 def test_a_wrong_function_is_named_with_its_line(here: Path, source: str, target: str, complaint: str) -> None:
@@ -112,7 +123,13 @@ import json, sys
 for line in sys.stdin:
     row = json.loads(line)
     assert row["prompt"][-1]["role"] and isinstance(row["truncated"], bool)
-    print(json.dumps({"score": len(row["completion"])} if row["id"] == "p1" else len(row["completion"])), flush=True)
+    print(json.dumps({"request": row["request"], "score": len(row["completion"])}), flush=True)
+"""
+ANSWER_ALL = """
+import json, sys
+for line in sys.stdin:
+    row = json.loads(line)
+    print(json.dumps({"request": row["request"], "score": %s}), flush=True)
 """
 
 
@@ -123,7 +140,8 @@ def command(folder: Path, source: str, **fields: Any) -> Command:
 
 
 def test_a_program_answers_line_by_line(tmp_path: Path) -> None:
-    """Numbers or {"score": ...}; line breaks inside an answer stay inside its line; one process serves all calls."""
+    """The request's id comes back with the score; line breaks inside an answer stay inside its line; one process serves
+    all calls."""
     with command(tmp_path, ECHO).open(Context()) as reward:
         assert reward.score(PROMPTS, ANSWERS) == [3, 11]
         assert reward.score(PROMPTS * 50, ANSWERS * 50) == [3, 11] * 50
@@ -131,8 +149,8 @@ def test_a_program_answers_line_by_line(tmp_path: Path) -> None:
 
 
 def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
-    """It dies at its second line; the line is asked again of a new process."""
-    source = "import sys\nfor n, line in enumerate(sys.stdin):\n    if n: sys.exit(3)\n    print(1, flush=True)\n"
+    """It dies after each answer; each further line is asked again of a new process."""
+    source = ANSWER_ALL % 1 + "    sys.exit(3)\n"
     with command(tmp_path, source).open(Context()) as reward:
         assert reward.score(PROMPTS * 2, ANSWERS * 2) == [1, 1, 1, 1]
 
@@ -142,9 +160,26 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
     [
         ("import sys\nsys.exit('no weights')", r"ended with exit code 1.*no weights.*\(tried twice\)"),
         ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Does it flush"),
-        ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good', neither a number nor JSON"),
-        ("import sys\nfor line in sys.stdin: print('NaN', flush=True)", "must be a finite number, not 'nan'"),
-        ("import sys\nfor line in sys.stdin: print('{\"s\": 1}', flush=True)", "must be a finite number, not 'None'"),
+        ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good'.*not JSON"),
+        (
+            "import sys\nfor line in sys.stdin: print('NaN', flush=True)",
+            "answered 'NaN': the answer to this request is",
+        ),
+        ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", '"request": "1", "score"'),
+        (ANSWER_ALL % "float('nan')", "must be a finite number, not nan"),
+        (ANSWER_ALL % "None", "must be a finite number, not null"),
+        ("print('weights loaded', flush=True)\n" + ANSWER_ALL % 1, "'weights loaded.*standard error"),
+        (ANSWER_ALL % 1 + "    print('a line too many', flush=True)", "a line too many.*standard error"),
+        (
+            ANSWER_ALL % 1 + "    print(json.dumps({'request': row['request'], 'score': 2}), flush=True)",
+            "standard error",
+        ),
+        ("print(end='10%\\r100%\\r')\n" + ANSWER_ALL % 1, "10%.*not JSON"),
+        ("import sys\nfor line in sys.stdin: sys.stdout.buffer.write(b'\\xff\\n'); sys.stdout.flush()", "not UTF-8"),
+        ("import sys\nfor line in sys.stdin: print('9' * 5000, flush=True)", "too many digits"),
+        ("import sys\nfor line in sys.stdin: print('[' * 100000, flush=True)", "nested too deeply"),
+        ("import sys\nfor line in sys.stdin: print('x' * (2 << 20), flush=True)", "more than one answer"),
+        ("import sys\nwhile True: print('noise', flush=True)", "more than one answer|answered 'noise'"),
     ],
 )
 def test_a_wrong_program_is_told_with_its_own_words(tmp_path: Path, source: str, complaint: str) -> None:
@@ -153,7 +188,19 @@ def test_a_wrong_program_is_told_with_its_own_words(tmp_path: Path, source: str,
         pytest.raises(UserError, match=f"(?s){complaint}"),
         command(tmp_path, source, timeout=0.5 if "pass" in source else 20).open(Context()) as reward,
     ):
-        reward.score(PROMPTS, ANSWERS)
+        reward.score(PROMPTS * 2, ANSWERS * 2)
+
+
+def test_a_program_may_write_before_it_has_read_all(tmp_path: Path) -> None:
+    """A request of 4 MB to a program that reads nothing yet is cut off by `timeout`, and one that reads gets it whole."""
+    answers = [Completion("x" * (4 << 20))]
+    with command(tmp_path, ANSWER_ALL % "len(row['completion'])").open(Context()) as reward:
+        assert reward.score(PROMPTS[:1], answers) == [4 << 20]
+    with (
+        command(tmp_path, "import time\ntime.sleep(600)", timeout=0.3).open(Context()) as reward,
+        pytest.raises(UserError, match=r"no answer within 0\.3 s"),
+    ):
+        reward.score(PROMPTS[:1], answers)
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
@@ -167,10 +214,8 @@ def test_no_process_survives_closing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Neither the program nor a child of it that ignores the end of its input."""
     monkeypatch.setattr("preflab.rewards.command._PATIENCE", 0.2)
     source = (
-        "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "for line in sys.stdin: print(child.pid, flush=True)\n"
-    )
+        "import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    ) + ANSWER_ALL % "child.pid"
     with command(tmp_path, source).open(Context()) as reward:
         child = int(reward.score(PROMPTS[:1], ANSWERS[:1])[0])
         assert alive(child)
@@ -261,7 +306,12 @@ def test_what_may_pass_is_tried_again() -> None:
         (400, b"no field x", "refused the request: status 400: no field x", 1),
         (302, b"", "refused the request: status 302", 1),
         (500, b"boom", r"does not answer \(3 tries, the last: status 500: boom\)", 3),
-        (200, b"<html>", "answered b'<html>', which is not JSON", 1),
+        (200, b"<html>", "answered '<html>', which cannot be read: it is not JSON", 1),
+        (200, b"\xff", "line 1 is not UTF-8", 1),
+        (200, b'{"scores": [1, ' + b"9" * 5000 + b"]}", "a number has too many digits", 1),
+        (200, b"[" * 100_000, "nested too deeply", 1),
+        (200, b" " * (65 << 20), "answered more than 64 MB", 1),
+        (200, b'{"scores": [1, 1' + b"0" * 400 + b"]}", "completion 1: .*finite number", 1),
         (200, b"[1, 2]", 'it must be {"scores"', 1),
         (200, b'{"scores": [1]}', "gave 1 scores for 2", 1),
         (200, b'{"scores": [1, null]}', "completion 1: .*finite number", 1),
@@ -274,6 +324,72 @@ def test_a_wrong_endpoint_is_told(status: int, content: bytes, complaint: str, r
         with Http(url=url, retries=2, backoff=0).open(Context()) as reward, pytest.raises(UserError, match=complaint):
             reward.score(PROMPTS, ANSWERS)
         assert len(seen) == requests
+
+
+@pytest.mark.parametrize("drips", [b"HTTP/1.0 200 OK\r\n\r\n", b""])
+def test_a_server_that_drips_bytes_is_cut_off(drips: bytes) -> None:
+    """One byte every .1 s of a head, or of a body, resets a socket's own limit; `timeout` holds for the whole answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            with suppress(OSError), listener.accept()[0] as connection:
+                connection.sendall(drips)
+                while True:
+                    connection.sendall(b"H")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with (
+            Http(url=url, timeout=0.5, retries=0).open(Context()) as reward,
+            pytest.raises(UserError, match=r"no whole answer within 0\.5 s"),
+        ):
+            reward.score(PROMPTS, ANSWERS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "ftp://x",
+            "http://",
+            "http://[::1",
+            "http://host:99999/",
+            "http://host:ab/",
+            "http://a b/",
+            "x",
+            "http://[zz]/",
+        ),
+        *("http://me:hunter2@host/", "https://hunter2@host/", "http://me:hunter2@ho st/", "http://me:hunter2@host:ab/"),
+    ],
+)
+def test_an_odd_address_is_refused_without_its_password(url: str) -> None:
+    """One line that names `url`, and no password in it."""
+    with pytest.raises(UserError, match="`url`") as caught:
+        REWARDS.parse({"kind": "http", "url": url})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_no_message_holds_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the query is sent and not shown; a token that no header may hold is refused before anything is sent."""
+    with server(lambda body, call: (400, b"no")) as (url, _):
+        spec = Http(url=f"{url}?key=hunter2")
+        with spec.open(Context()) as reward, pytest.raises(UserError, match=r"score refused .* 400: no") as caught:
+            reward.score(PROMPTS, ANSWERS)
+        assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("MY_TOKEN", "hunter2\nX: y")
+    with (
+        pytest.raises(UserError, match=r"\$MY_TOKEN holds") as caught,
+        Http(url=url, token_variable="MY_TOKEN").open(Context()),
+    ):
+        pass
+    assert "hunter2" not in str(caught.value)
+
+
+def test_letters_outside_ascii_are_encoded() -> None:
+    """A host goes as Punycode, a path percent-encoded, as RFC 3986 and RFC 3492 write them."""
+    assert Http(url="http://bücher.example/é").url == "http://xn--bcher-kva.example/%C3%A9"
+    assert Http(url="http://a.b/c?d=e").url == "http://a.b/c?d=e"
 
 
 def test_no_server_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

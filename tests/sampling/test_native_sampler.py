@@ -303,3 +303,16 @@ def test_registry_gives_the_spec() -> None:
     assert SAMPLERS.dump(spec) == {"kind": "native", "rows": 8, "cache_gib": None, "precision": "model"}
     with pytest.raises(UserError, match="Did you mean 'native'"):
         SAMPLERS.parse("nativ")
+
+
+def test_a_window_is_not_counted_across_the_gap(sampler: NativeSampler) -> None:
+    """GPT-Neo's local layers count columns: a prompt shorter than its neighbour's has a gap behind it, which the window (12
+    tokens, in the hub's models 256) would count. Log-probabilities stay those of `forward`, and a row does not depend on
+    its neighbour."""
+    lm = build("gpt-neo")
+    long, short = [5 + place for place in range(26)], [20, 21, 22]
+    both = ask(sampler, lm, [long, short], [0, 1], max_new_tokens=20)
+    with torch.no_grad():
+        again = token_logprobs(lm.model, both.batch).logprobs
+    torch.testing.assert_close(both.logprobs * both.batch.mask, again, atol=1e-4, rtol=1e-4)
+    assert completions(both)[1] == completions(ask(sampler, lm, [short], [1], max_new_tokens=20))[0]

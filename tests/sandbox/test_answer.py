@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preflab.sandbox.answer import extract_program, parses, prepend
+from preflab.sandbox.answer import Recipe, build_program, extract_program, parses, prepend
+from preflab.sandbox.verdict import ProgramTask
+from preflab.types import Test
 
 OPENING = 'def add(a, b):\n    """The sum."""\n'
 WHOLE = "def add(a, b):\n    return a + b\n"
@@ -111,3 +113,11 @@ def test_imports_from_the_future_stay_first() -> None:
     assert space["x"] == 3
     assert prepend("y = 3\n", "x = y") == "y = 3\nx = y" and prepend("", program) == program
     assert prepend("y = 3\n", "from __future__ import (") == "y = 3\nfrom __future__ import ("
+
+
+def test_an_import_stands_before_programs_that_use_it() -> None:
+    """Protects APPS' programs that lean on `np`, and the speed of those that do not."""
+    recipe = Recipe(ProgramTask("stdin"), prefix="import sys\n", imports={"np": "import numpy as np\n"})
+    tests = [Test("", "5", recipe)]
+    assert build_program("print(np.int64(5))", tests)[0].startswith("import sys\nimport numpy as np\nprint")
+    assert "numpy" not in build_program("print(inp)", tests)[0]

@@ -14,7 +14,7 @@ import pytest
 
 from preflab.sandbox.bubblewrap import Bubblewrap
 from preflab.sandbox.compare import same_text
-from preflab.sandbox.groups import find_group_kind, make_group
+from preflab.sandbox.groups import find_groups, make_group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.verdict import VALUE_BYTES, ProgramTask, Worker
 from preflab.types import Test
@@ -63,7 +63,7 @@ SHARED = {
 }
 
 
-@pytest.mark.skipif(not find_group_kind(), reason="needs root and control groups")
+@pytest.mark.skipif(not find_groups(), reason="needs root and control groups")
 @pytest.mark.parametrize("kind", SHARED)
 def test_what_a_run_leaves_charged_is_not_the_next_ones(kind: str, walls: Bubblewrap) -> None:
     """Protects the batch: memory that a namespace holds a little longer than its processes stopped it with an OSError."""
@@ -281,3 +281,18 @@ def test_a_garbled_value_is_no_exception_of_the_program(garbled: str, swallowed:
     source = WRITE + f"def f(x):\n    send({garbled!r}.encode() + b'\\n')\n"
     task = ProgramTask("check", [Test(test, None)], limits=LIMITS, functions={"candidate": "f"})
     assert worker.judge(source, task).outcome == "failed"
+
+
+def test_devices_carry_nothing_to_the_next_program(worker: Worker) -> None:
+    """Protects runs from each other: devices are the machine's own, and whoever may write to one could set its times."""
+    source = (
+        "import os\nfor path in map('/dev/{}'.format, ('null', 'full', 'random', 'urandom')):\n    before = os.stat(path)\n"
+        "    for times in (None, (7, 7)):\n        try: os.utime(path, times)\n        except OSError: pass\n"
+        "    with open(path, 'r+b', 0) as file:\n        file.read(1)\n        try: file.write(b'x')\n"
+        "        except OSError: pass\n    after = os.stat(path)\n"
+        "    same = [getattr(before, n) == getattr(after, n) for n in ('st_atime_ns', 'st_mtime_ns', 'st_ctime_ns')]\n"
+        "    assert all(same), (path, same)\nopen('a', 'w').write('5')\nimport pathlib, shutil\n"
+        "pathlib.Path('a').touch(); pathlib.Path('c').touch(); open('c').close(); shutil.copy('a', 'b')\n"
+        "print(open('b').read())"
+    )
+    assert worker.judge(source, FIVE).correct

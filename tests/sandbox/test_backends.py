@@ -54,6 +54,12 @@ def test_bare_calls_and_checks(bare: Worker) -> None:
     assert bare.judge(source, ProgramTask("check", [asserted], limits=LIMITS, functions={"candidate": "f"})).correct
 
 
+def test_bare_gives_the_stack_the_memory(bare: Worker) -> None:
+    """Protects right programs that recurse deeply, there too."""
+    source = "import resource; print(resource.getrlimit(resource.RLIMIT_STACK)[0] >> 20)"
+    assert bare.judge(source, ProgramTask("stdin", [Test("", "256")], limits=LIMITS)).correct
+
+
 def test_unknown_backend() -> None:
     """Protects the user: the nearest name."""
     with pytest.raises(UserError, match=r"Unknown sandbox backend 'bubblewarp'.*bubblewrap"):

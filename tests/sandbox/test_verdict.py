@@ -167,3 +167,69 @@ def test_a_failure_of_the_machine_is_tried_again(worker: Worker, monkeypatch: py
     assert outcome(worker, "print(3)", one) == "passed"
     verdict = worker.judge("print(3)", one)
     assert verdict.outcome == "error" and verdict.detail["got"] == "no space for a namespace"
+
+
+LONG = " ".join(map(str, range(100_000)))
+
+
+@pytest.mark.parametrize(
+    ("source", "task", "expected"),
+    [
+        ("print(*range(100000), '')", ProgramTask("stdin", [Test("", LONG)]), "passed"),
+        ("print(*range(100000), sep='\\n')", ProgramTask("stdin", [Test("", LONG)], compare="tokens"), "passed"),
+        ("print(*range(100000), sep='\\n')", ProgramTask("stdin", [Test("", LONG)]), "failed"),
+        ("print(*range(100001))", ProgramTask("stdin", [Test("", LONG)], compare="tokens"), "failed"),
+        ("def f(): return [1.0 + 1e-9] * 200000", ProgramTask("call", [Test([], [1.0] * 200_000)], "f"), "passed"),
+        ("def f(): return [1.1] * 200000", ProgramTask("call", [Test([], [1.0] * 200_000)], "f"), "failed"),
+        ("def f(): return [True] * 200000", ProgramTask("call", [Test([], [1] * 200_000)], "f"), "failed"),
+        (
+            "def f(): return [True] * 200000",
+            ProgramTask("call", [Test([], [1] * 200_000)], "f", compare_values="loose"),
+            "passed",
+        ),
+        ("def f(): return list(range(100000))", ProgramTask("call", [Test([], 1)], "f"), "failed"),
+    ],
+)
+def test_long_answers_are_compared_in_a_sandbox(
+    source: str, task: ProgramTask, expected: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the process that trains: what takes long to compare is compared elsewhere, by the same rules."""
+    for name in ("same_text", "same_answer"):
+        plain = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda one, other, rule, plain=plain: one == other or 1 / 0)
+    assert outcome(worker, source, task) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("class Solution:\n    def merge(self, a, b): return a + b", "passed"),
+        ("class Solution:\n    @staticmethod\n    def merge(a, b): return a + b", "passed"),
+        ("class Solution:\n    @classmethod\n    def merge(cls, a, b): return a + b", "passed"),
+        ("from heapq import *\nclass Solution:\n    def merge(self, a, b): return a + b", "passed"),
+        ("class Solution:\n    def merge(self, a): return a\ndef merge(a, b): return a + b", "passed"),
+        ("class Solution:\n    def merge(self, a, b): return a + b\nmerge = Solution().merge", "passed"),
+        ("from operator import add as merge", "passed"),
+        ("class Solution: pass\ndef merge(a, b): return a + b", "passed"),
+        ("class Solution:\n    def other(self, a, b): return a + b", "runtime-error"),
+    ],
+)
+def test_a_method_of_the_class_solution(source: str, expected: str, worker: Worker) -> None:
+    """Protects right programs in either form: a name that is only imported does not hide the class's own method."""
+    task = ProgramTask("call", [Test([2, 3], 5)], "merge", LIMITS)
+    assert outcome(worker, source, task) == expected
+    check = ProgramTask("check", [Test("assert f(2, 3) == 5", None)], limits=LIMITS, functions={"f": "merge"})
+    assert (outcome(worker, source, check) == "passed") is (expected == "passed")
+
+
+@pytest.mark.parametrize("depth", [20_000, 100_000])
+def test_the_stack_is_as_large_as_the_memory(depth: int, worker: Worker) -> None:
+    """Protects right programs that recurse deeply: contest judges give the stack all of the memory; 8 MB end by signal 11."""
+    recursion = (
+        "import sys\nfrom functools import lru_cache\nsys.setrecursionlimit(10**6)\n@lru_cache(None)\n"
+        "def f(n): return 0 if n == 0 else 1 + f(n - 1)\n"
+    )
+    script = ProgramTask("stdin", [Test(f"{depth}", f"{depth}")], limits=LIMITS._replace(memory_mb=512))
+    assert outcome(worker, f"{recursion}print(f(int(input())))", script) == "passed"
+    function = ProgramTask("call", [Test([depth], depth)], "f", LIMITS._replace(memory_mb=512))
+    assert outcome(worker, recursion, function) == "passed"

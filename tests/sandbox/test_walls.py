@@ -48,6 +48,7 @@ def test_the_environment_is_fixed(run: Run) -> None:
         "HOME",
         "LANG",
         "LOGNAME",
+        "OPENBLAS_NUM_THREADS",
         "PATH",
         "PWD",
         "PYTHONDONTWRITEBYTECODE",
@@ -105,7 +106,7 @@ def test_runs_share_nothing(run: Run) -> None:
 
 
 def test_there_is_no_network(run: Run) -> None:
-    """Protects the host's services: an own loopback, on which nobody listens, and no way further."""
+    """Protects the host's services, and memory that no process holds: there are local sockets alone."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -118,7 +119,7 @@ def test_there_is_no_network(run: Run) -> None:
             "    try: socket.socket(family, socket.SOCK_DGRAM); print('made')\n"
             "    except OSError: pass"
         )
-    assert result.output.split() == ["ConnectionRefusedError", "OSError", "OSError"]
+    assert result.output.split() == ["OSError"] * 3
 
 
 KILLED = {
@@ -267,9 +268,10 @@ def test_root_gives_each_run_a_user_of_its_own(walls: Bubblewrap) -> None:
 
 
 @pytest.mark.parametrize("machine", seccomp._MACHINES)
-def test_the_filter_is_well_formed(machine: str) -> None:
+@pytest.mark.parametrize("counted", [True, False])
+def test_the_filter_is_well_formed(machine: str, counted: bool) -> None:
     """Protects the jumps: every instruction has 8 bytes, none leads beyond the end, the last one answers."""
-    code = seccomp.build_filter(machine)
+    code = seccomp.build_filter(machine, counted=counted)
     lines = [code[start : start + 8] for start in range(0, len(code), 8)]
     assert len(code) % 8 == 0 and lines[-1][0] == seccomp._RETURN
     assert all(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from preflab.analysis.gather import gather, mean_used
 from preflab.analysis.record import Results, Spent
 from preflab.analysis.reward_models import wilson_interval
 from preflab.api import report_study
@@ -114,13 +115,14 @@ def runs(
         write_json(
             stage / "result.json",
             {
+                "diverged": None,
                 "counts": {
                     "flops": 1000.0,
                     "labels": 0.0,
                     "sampled_tokens": 0.0,
                     "forward_tokens": 0.0,
                     "trained_tokens": 9.0,
-                }
+                },
             },
         )
         for name, share in shares.items():
@@ -183,19 +185,6 @@ def test_more_labels_leave_the_other_budget_open(tmp_path: Path) -> None:
     assert outcome.verdict.winner == "ppo"
     assert outcome.verdict.holds_under_other_budget == "unknown"
     assert "more labels" in outcome.verdict.other_budget
-
-
-def test_a_baseline_is_compared_and_not_ranked(tmp_path: Path) -> None:
-    """Protects the question that is asked most, one method against SFT: the sentence does not say that nothing was compared,
-    since the named comparison stands in the report. DPO solves 3 or 4 of 10, .35 on average."""
-    arms = {
-        "dpo": {"method": "dpo", "init": "stage:sft"},
-        "sft": {"policy": "stage:sft", "init": "stage:sft", "baseline": True},
-    }
-    outcome = results_of(tmp_path, study(arms=arms, comparisons=[["dpo", "sft"]]))
-    sentence = "dpo is the only arm that competes, at pass@1 35.0%. Baselines are compared, not ranked."
-    assert outcome.verdict.sentence == sentence
-    assert [(pair.first, pair.second) for pair in outcome.comparisons] == [("dpo", "sft")]
 
 
 def test_nothing_to_tell_apart(tmp_path: Path) -> None:
@@ -272,14 +261,17 @@ def test_stages_are_part_of_what_an_arm_spent(tmp_path: Path) -> None:
     assert arm.runs[0].curve[0].flops == 1050.0
 
 
-def test_a_policy_from_elsewhere_has_no_known_cost(tmp_path: Path) -> None:
-    """Protects from invented budgets: what another program trained is compared, its spending is unknown."""
-    arms = {"theirs": {"policy": "elsewhere"}, "dpo": {"method": "dpo"}}
+@pytest.mark.parametrize("start", [{}, {"init": "stage:sft"}], ids=["alone", "beside-the-baseline"])
+def test_a_policy_from_elsewhere_has_no_known_cost(tmp_path: Path, start: dict[str, str]) -> None:
+    """Protects from invented budgets: what another program trained is compared, its spending is unknown. The stage from
+    which its KL is measured (1000 FLOP, 9 tokens) is not its own either."""
+    arms = {"theirs": {"policy": "elsewhere", **start}, "dpo": {"method": "dpo"}}
     runs(tmp_path, {"theirs": 0.5, "dpo": 0.5})
     outcome = study_results(study(arms=arms, comparisons=[]), tmp_path, command="")
     arm = next(arm for arm in outcome.arms if arm.name == "theirs")
     assert arm.origin == "elsewhere"
     assert arm.runs[0].spent == Spent()
+    assert mean_used(gather(planned_runs(study(arms=arms, comparisons=[]), tmp_path))["theirs"]) is None
 
 
 def test_unfinished_studies_report_what_is_there(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import UserError
+from preflab.sandbox.limits import measure_machine_factor
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
@@ -126,6 +127,6 @@ def test_records_of_programming_data_sets(record: dict[str, Any], tmp_path: Path
         )
         with judged.open(Context()) as testbed:
             problem = testbed.prompts("train")[0]
-            assert (
-                testbed.tested and isinstance(problem, Problem) and problem.hidden_tests[0].how.task.limits.cpu_s >= 7
-            )
+            assert testbed.tested and isinstance(problem, Problem)
+            seconds = 4.5 if record is CONTEST else 7  # the contest states 1.5 s, which `slack` multiplies by 3
+            assert problem.hidden_tests[0].how.task.limits.cpu_s == seconds * measure_machine_factor()

@@ -17,7 +17,7 @@ from torch import Tensor
 from preflab.errors import UserError
 from preflab.train import checkpoint, files
 from preflab.train.checkpoint import flatten, list_checkpoints, read_newest_checkpoint, unflatten, write_checkpoint
-from preflab.train.directory import claim, clear, locked
+from preflab.train.directory import claim, clear, locked, read_manifest
 from preflab.train.files import Lines, new_directory, read_json, read_lines, write_json
 
 KEYS = st.text("ab.0_-", min_size=1, max_size=4)
@@ -209,11 +209,12 @@ def test_lines_are_cut_back(tmp_path: Path) -> None:
     """Protects metrics: a resumed run goes on behind what its checkpoint had seen, without a gap or a repetition."""
     lines = Lines(tmp_path / "metrics.jsonl")
     lines.write({"step": 1})
-    size = lines.size()
+    mark = lines.mark()
     lines.write({"step": 2, "longer": "x" * 50})
     again = Lines(tmp_path / "metrics.jsonl")
-    assert again.size() > size
-    again.cut(size)
+    assert again.holds(mark)
+    again.cut(mark["bytes"])
+    assert again.mark() == mark
     again.write({"step": 2})
     assert read_lines(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2}]
     assert read_lines(tmp_path / "absent.jsonl") == []
@@ -239,7 +240,7 @@ def test_the_same_run_takes_its_directory_again(tmp_path: Path) -> None:
     """Protects resume: the same spec goes on, under other versions too; another spec is refused, naming what differs."""
     claim(tmp_path, MANIFEST)
     claim(tmp_path, {**MANIFEST, "versions": {"torch": "3"}})
-    assert read_json(tmp_path / "manifest.json") == MANIFEST
+    assert read_manifest(tmp_path) == MANIFEST
     with pytest.raises(UserError, match=r"differs in seed.*--fresh"):
         claim(tmp_path, {**MANIFEST, "spec": {"seed": 2, "name": "a"}})
 

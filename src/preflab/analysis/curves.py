@@ -24,7 +24,9 @@ def curve(run: FinishedRun) -> Iterator[CurvePoint]:
         metrics |= {"reference_kl" if name == "kl" else name: step[name] for name in CURVES if name in step}
         metrics |= {name: value for name, value in step.items() if name.startswith(VERDICT)}
         used = {name: step[name] + earlier for name, earlier in before.items()}
-        yield CurvePoint(step=step["step"], tokens=step["trained_tokens"], metrics=metrics, **used)
+        yield CurvePoint(
+            step=step["step"], updates=step.get("updates"), tokens=step["trained_tokens"], metrics=metrics, **used
+        )
 
 
 def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:

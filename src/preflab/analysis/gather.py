@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from preflab.analysis.record import Timing
-from preflab.arm.planned import RESULT, PlannedRun
+from preflab.arm.planned import PlannedRun
+from preflab.arm.spec import is_trained_elsewhere
 from preflab.meter import Unit
 from preflab.train.directory import RUN_MANIFEST
-from preflab.train.files import read_json, read_lines
+from preflab.train.files import read_lines
+from preflab.train.finished import check_written, read_result
+from preflab.train.sealed import read_sealed
 from preflab.types import VERDICT
 
 
@@ -39,7 +43,8 @@ class FinishedRun:
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
-        """The records of its training steps."""
+        """The records of its training steps. Raises `UserError` where they are no longer as the run wrote them."""
+        check_written(self.planned.directory, self.result, "metrics.jsonl")
         return read_lines(self.planned.directory / "metrics.jsonl")
 
     @property
@@ -68,7 +73,7 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
         if run.spec.measure == "test" and run.result_file.exists():
-            result = read_json(run.result_file)
+            result = read_result(run.directory)
             arms.setdefault(run.name, []).append(FinishedRun(run, result, total_counts(run, result)))
     return arms
 
@@ -77,14 +82,14 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
     """What a run and the stages that it needs used."""
     totals = dict(result["counts"])
     for need in run.needs:
-        for name, count in read_json(need / RESULT)["counts"].items():
+        for name, count in read_result(need)["counts"].items():
             totals[name] += count
     return totals
 
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
     """Compute and labels of an arm, averaged over its seeds; None where it was trained elsewhere."""
-    if runs[0].planned.spec.method is None and not runs[0].planned.needs:
+    if is_trained_elsewhere(runs[0].planned.spec):
         return None
     return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}
 
@@ -97,7 +102,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
     """Versions and revision that made the runs; where they differ between runs, all are listed."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
-        manifest = read_json(directory / RUN_MANIFEST)
+        manifest = read_sealed(directory / RUN_MANIFEST, {"versions": dict, "revision": str | NoneType})
         for name, value in {**manifest["versions"], "revision": manifest["revision"] or "unknown"}.items():
             versions.setdefault(name, []).append(value)
     return {name: ", ".join(dict.fromkeys(values)) for name, values in versions.items()}
@@ -107,5 +112,5 @@ def timing_of(run: FinishedRun) -> Timing:
     """A run's seconds over all starts, and the most memory that it used."""
     rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
     seconds = sum(row["wall_seconds"] for row in rows) or None
-    peak_memory = max((row["peak_memory"] for row in rows), default=None)
+    peak_memory = max((row["peak_memory"] for row in rows if "peak_memory" in row), default=None)
     return Timing(arm=run.planned.name, seed=run.seed, wall_seconds=seconds, peak_memory=peak_memory)

@@ -14,21 +14,27 @@ from preflab.analysis.statistics import mean_interval
 
 
 def measured_values(
-    runs: Sequence[FinishedRun], boards: Mapping[DecodingChoice, Board], headline: str
+    runs: Sequence[FinishedRun],
+    boards: Mapping[DecodingChoice, Board],
+    headline: str,
+    declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
     """A measure that each problem has a value of gets an interval, overall and by level; another measure gets its mean over
-    seeds with a t interval."""
+    seeds with a t interval. No interval leaves the values that its measure can take."""
+    ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
         for name in by_problem:
             for level in dict.fromkeys(["", *board.levels.values()]):
-                value = mean_interval(board.table(runs, decoding, level, name))
+                limits = ranges.get(name) or known_measure(name).range
+                value = mean_interval(board.table(runs, decoding, level, name)).within(*limits)
                 yield MeasuredValue(metric=name, value=value, level=level, decoding=decoding)
         names = dict.fromkeys(name for run in runs for name in run.measures(decoding))
         for name in names:
             known = [value for run in runs if (value := run.measures(decoding).get(name)) is not None]
             if known and name not in by_problem and name != "score":
-                yield MeasuredValue(metric=name, value=interval_over_seeds(known), decoding=decoding)
+                value = interval_over_seeds(known).within(*known_measure(name).range)
+                yield MeasuredValue(metric=name, value=value, decoding=decoding)
 
 
 def interval_over_seeds(values: Sequence[float]) -> Interval:
@@ -41,12 +47,10 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
-    """The table's columns: the headline first. `declared`: what the evaluators say of their measures; of several evaluators
-    they come before what is always measured."""
-    several = any("/" in name for name in declared)
+    """The table's columns: the headline first, then what the evaluators declare, then what is always measured."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     measured = [name for run in runs for name in run.measures("unit") if name != "score"]
     estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)
     kl_note = "; ".join(["nats per response at temperature 1", *estimators])
-    for name in dict.fromkeys([headline, *(declared if several else ()), *measured]):
+    for name in dict.fromkeys([headline, *declared, *measured]):
         yield declared.get(name) or known_measure(name, note=kl_note if name == "kl" else "")

@@ -8,17 +8,17 @@ from typing import Any
 
 from preflab.analysis.gather import mean
 from preflab.analysis.record import Interval, MarginBin, ReliabilityBin, RewardModelResult
-from preflab.arm.planned import RESULT
 from preflab.arm.spec import STAGES
-from preflab.train.files import read_json
+from preflab.train.directory import RESULT
+from preflab.train.finished import read_result
 
 Bin = Mapping[str, Any]
 
 
 def stage_results(directory: Path, stage: str, seeds: int) -> list[dict[str, Any]]:
     """What a stage's finished runs wrote, by seed."""
-    paths = [directory / f"seed-{seed}" / STAGES / stage / RESULT for seed in range(seeds)]
-    return [read_json(path) for path in paths if path.exists()]
+    places = [directory / f"seed-{seed}" / STAGES / stage for seed in range(seeds)]
+    return [read_result(place, {}) for place in places if (place / RESULT).exists()]
 
 
 def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> RewardModelResult | None:

@@ -128,6 +128,24 @@ def find_winner(scores: Mapping[str, Scores]) -> Winner:
     return Winner(leader=leader, contenders=contenders, comparisons=comparisons)
 
 
+def compare_with_baselines(
+    scores: Mapping[str, Scores], starts: Mapping[str, Sequence[str]], baselines: Sequence[str], leader: str
+) -> tuple[Comparison, ...]:
+    """Each arm against the baselines it started from (`starts`), and the leader against every baseline; pairs that share no
+    seed are left out.
+
+    The results chose the leader, so every arm may meet every baseline: Bonferroni over all these pairs.
+    """
+    family = float(max(1, len(starts) * len(baselines)))
+    rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
+    return tuple(
+        compare_scores(scores[arm], scores[baseline], names=(arm, baseline), family=family)
+        for arm, row in rows.items()
+        for baseline in row
+        if share_seeds(scores[arm], scores[baseline])
+    )
+
+
 def detectable_difference(
     *,
     seed_sd: float,

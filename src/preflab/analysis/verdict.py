@@ -1,8 +1,9 @@
-"""The study's answer in a sentence, and whether it would stand under the budget that was not equalised. No torch."""
+"""The study's answer in a sentence, what it rests on, and whether it would stand under the other budget. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from preflab.analysis.record import Comparison, EvaluatorResult, Measure, StudyVerdict
@@ -16,62 +17,128 @@ RULE = (
     "Paired differences over seeds and problems, both taken as samples. The intervals of all comparisons with the leader "
     "hold at once with 95% (family-wise); their coverage was checked by simulation."
 )
+Used = Mapping[str, Mapping[Unit, float] | None]
+"""Each arm's compute and labels, None where they are unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the answer rests on: the leader against each other arm (`winner`), and arms against baselines (`starts`, the
+    leader against every baseline among them). A baseline cannot win, but nobody wins who does not beat it."""
+
+    winner: Winner
+    starts: Sequence[Comparison] = ()
+
+    @property
+    def leader(self) -> str:
+        return self.winner.leader
+
+    @property
+    def against_baselines(self) -> list[Comparison]:
+        """The leader against each baseline."""
+        return [pair for pair in self.starts if pair.first == self.leader]
+
+    @property
+    def lost(self) -> list[Comparison]:
+        """The leader's comparisons with baselines that are better than it."""
+        return [pair for pair in self.against_baselines if pair.verdict == "worse"]
+
+    @property
+    def unbeaten(self) -> tuple[str, ...]:
+        """The arms that keep the leader from winning: its contenders, or where it has none, the baselines that it does not
+        beat."""
+        level = tuple(pair.second for pair in self.against_baselines if pair.verdict != "better")
+        return self.winner.contenders or level
+
+    @property
+    def decided(self) -> bool:
+        """The leader is better than every other arm and every baseline, and there is one at least."""
+        return bool(self.pairs) and not self.unbeaten
+
+    @property
+    def pairs(self) -> tuple[Comparison, ...]:
+        """The leader against everybody else."""
+        return (*self.winner.comparisons, *self.against_baselines)
 
 
 def study_verdict(
-    winner: Winner,
+    evidence: Evidence,
     scores: Mapping[str, Scores],
     *,
     headline: Measure,
     evaluator: EvaluatorResult,
     budget: Unit | None,
-    used: Mapping[str, Mapping[Unit, float] | None],
+    used: Used,
     samples_per_answer: int,
 ) -> StudyVerdict:
-    """Names the winner only where the leader beats every other arm at once; otherwise it names the arms that cannot be told
-    apart from the leader. An evaluator that may not be better than a coin cannot rank: then nobody wins.
+    """Names the winner only where the leader beats every other arm at once, and its baselines; otherwise it names the arms
+    that cannot be told apart from the leader. An evaluator that may not be better than a coin cannot rank: then nobody wins.
 
-    `used`: each arm's compute and labels, None where unknown. `samples_per_answer`: what the leader draws for each answer.
+    `samples_per_answer`: what the leader draws for each answer.
     """
-    level = float(scores[winner.leader].values.mean())
-    metric, share = headline.name, headline.share
-    value = f"{level:.1%}" if share else f"{level:.2f}"
-    value += f" at {samples_per_answer} samples an answer" if samples_per_answer > 1 else ""
-    under = f" under equal {budget}" if budget else ""
-    is_decided, is_unsolved = winner.decided and evaluator.can_rank, share and not level
+    levels = {arm: float(table.values.mean()) for arm, table in scores.items()}
+    is_decided, is_unsolved = evidence.decided and evaluator.can_rank, headline.share and not any(levels.values())
+    at = level_words(levels[evidence.leader], headline.share)
+    at += f" at {samples_per_answer} samples an answer" if samples_per_answer > 1 else ""
+    under = f" under equal {budget}" if budget and evidence.winner.comparisons else ""
     if not evaluator.can_rank and evaluator.accuracy is not None:
-        accuracy = evaluator.accuracy
-        sentence = (
-            f"Cannot rank: the evaluator orders {accuracy.estimate:.1%} of held-out pairs rightly (95% interval "
-            f"{accuracy.low:.1%} to {accuracy.high:.1%}), which does not exclude a coin. {winner.leader} has the highest "
-            f"{metric}, {value}."
-        )
-    elif not winner.comparisons:
-        sentence = (
-            f"{winner.leader} is the only arm that competes, at {metric} {value}. Baselines are compared, not ranked."
-        )
-    elif is_decided:
-        nearest = min(winner.comparisons, key=lambda comparison: comparison.difference)
-        sentence = (
-            f"{winner.leader} won{under}: {metric} {value}, ahead of the next, {nearest.second}, by "
-            f"{difference_words(nearest, share)}."
-        )
-    elif is_unsolved:
-        sentence = f"Not decided{under}: no arm solved a problem ({metric} {value})."
+        sentence = coin_words(evaluator, evidence.leader, headline.name, at)
+    elif is_unsolved and not is_decided:
+        sentence = f"Not decided{under}: no arm solved a problem ({headline.name} {at})."
     else:
-        sentence = (
-            f"Not decided{under}: {winner.leader} has the highest {metric}, {value}, and cannot be told apart from "
-            f"{contender_words(winner)}."
-        )
-    holds, why = holds_under_other_budget(winner, budget, used)
+        sentence = answer_words(evidence, levels, headline, at=at, under=under)
+    holds, why = holds_under_other_budget(evidence, budget, used)
     return StudyVerdict(
         sentence=sentence,
-        winner=winner.leader if is_decided else None,
-        tied=() if is_unsolved else winner.contenders,
-        preliminary=winner.preliminary,
+        winner=evidence.leader if is_decided else None,
+        tied=() if is_unsolved or evidence.lost else evidence.unbeaten,
+        preliminary=any(pair.preliminary for pair in evidence.pairs),
         holds_under_other_budget=holds,
         other_budget=why,
         method=RULE,
+        evidence=tuple(
+            pair.model_copy(update={"metric": headline.name})
+            for pair in (*evidence.winner.comparisons, *evidence.starts)
+        ),
+    )
+
+
+def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
+    """The sentence of an evaluator that can rank. `at`: the leader's level in words."""
+    leader, metric, share = evidence.leader, headline.name, headline.share
+    baselines = {pair.second for pair in evidence.against_baselines}
+    if not evidence.pairs:
+        return f"{leader} is the only arm, at {metric} {at}: the study has no other arm and no baseline to compare it with."
+    if evidence.lost:
+        best = min(evidence.lost, key=lambda pair: pair.difference)
+        behind = difference_words(best, share, sign=-1)
+        return (
+            f"No arm beats the baseline {best.second}{under}, at {metric} {level_words(levels[best.second], share)}: "
+            f"{leader}, the best of them, at {at}, is behind by {behind}."
+        )
+    if evidence.decided:
+        nearest = min(evidence.pairs, key=lambda pair: pair.difference)
+        next_one = f"its baseline {nearest.second}" if nearest.second in baselines else f"the next, {nearest.second},"
+        return f"{leader} won{under}: {metric} {at}, ahead of {next_one} by {difference_words(nearest, share)}."
+    if evidence.winner.contenders:
+        apart = contender_words(evidence.winner)
+        return f"Not decided{under}: {leader} has the highest {metric}, {at}, and cannot be told apart from {apart}."
+    apart = " and ".join(f"{name} ({level_words(levels[name], share)})" for name in evidence.unbeaten)
+    noun = "baseline" if len(evidence.unbeaten) == 1 else "baselines"
+    return f"Not decided{under}: {leader}, at {metric} {at}, cannot be told apart from its {noun} {apart}."
+
+
+def level_words(level: float, share: bool) -> str:
+    return f"{level:.1%}" if share else f"{level:.2f}"
+
+
+def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) -> str:
+    """The sentence where the evaluator may not be better than a coin."""
+    accuracy = evaluator.accuracy
+    assert accuracy is not None
+    return (
+        f"Cannot rank: the evaluator orders {accuracy.estimate:.1%} of held-out pairs rightly (95% interval "
+        f"{accuracy.low:.1%} to {accuracy.high:.1%}), which does not exclude a coin. {leader} has the highest {metric}, {at}."
     )
 
 
@@ -85,33 +152,40 @@ def contender_words(winner: Winner) -> str:
 
 
 def holds_under_other_budget(
-    winner: Winner, budget: Unit | None, used: Mapping[str, Mapping[Unit, float] | None]
+    evidence: Evidence, budget: Unit | None, used: Used
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
     """A winner that did not use more of the other budget than any arm that it beat would win under that budget too.
 
-    Where it used more, the answer is unknown: the study does not show what the others would do with as much.
+    Where it used more, the answer is unknown: the study does not show what the others would do with as much. A baseline has
+    no budget: it is where the arms start.
     """
-    if budget is None or not winner.decided:
-        return "unknown", "There is no verdict to carry over." if not winner.decided else "No budget was equalised."
+    beaten = [pair.second for pair in evidence.winner.comparisons]
+    if not evidence.decided:
+        return "unknown", "No arm won, so there is no winner to check under another budget."
+    if budget is None:
+        return "unknown", "No budget was equalised."
+    if not beaten:
+        return "unknown", "The winner was compared with a baseline alone, which has no budget of its own."
     other: Unit = "labels" if budget == "compute" else "compute"
     amounts = {arm: each[other] for arm, each in used.items() if each is not None}
-    beaten = [comparison.second for comparison in winner.comparisons]
-    elsewhere = [arm for arm in (winner.leader, *beaten) if arm not in amounts]
+    elsewhere = [arm for arm in (evidence.leader, *beaten) if arm not in amounts]
     if elsewhere:
         return "unknown", f"What {', '.join(elsewhere)} used is not known: trained elsewhere."
-    own = amounts[winner.leader]
+    own = amounts[evidence.leader]
     less = {arm: amounts[arm] for arm in beaten if amounts[arm] < own}
     if not less:
-        return "yes", f"{winner.leader} used no more {other} than any arm that it beat ({own:,.3g})."
+        return "yes", f"{evidence.leader} used no more {other} than any arm that it beat ({own:,.3g})."
     others = ", ".join(f"{arm} {amount:,.3g}" for arm, amount in less.items())
     return "unknown", (
-        f"{winner.leader} used more {other} ({own:,.3g}) than {others}. What they would do with as much was not measured."
+        f"{evidence.leader} used more {other} ({own:,.3g}) than {others}. What they would do with as much was not measured."
     )
 
 
-def difference_words(comparison: Comparison, share: bool) -> str:
-    unit, scale = (" points", 100.0) if share else ("", 1.0)
+def difference_words(comparison: Comparison, share: bool, *, sign: int = 1) -> str:
+    """A difference with its interval; `sign` -1: of the second arm minus the first."""
+    unit, scale = (" points", 100.0 * sign) if share else ("", 1.0 * sign)
     estimate, low, high = comparison.difference, comparison.low, comparison.high
     if low is None or high is None:
         return f"{scale * estimate:.1f}{unit} (no interval: one seed)"
-    return f"{scale * estimate:.1f}{unit} (95% interval {scale * low:.1f} to {scale * high:.1f})"
+    low, high = sorted((scale * low, scale * high))
+    return f"{scale * estimate:.1f}{unit} (95% interval {low:.1f} to {high:.1f})"

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.arm.spec import TRAINED_ON, Arm, made_elsewhere, saved_models, stage_path
+from preflab.arm.spec import Arm, evaluator_models, made_elsewhere, stage_path
 from preflab.data.check import AnyRecord, RowCounts, check_rows
 from preflab.data.files import read_source
 from preflab.data.reading import FileReading
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+from preflab.models.facts import TRAINED_ON
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.provenance import refuse_overlap
 from preflab.train.files import read_json
@@ -141,15 +142,22 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
     for path in base + made_elsewhere(arm):
         file = stage_path(path, stages) / TRAINED_ON
         if file.exists():
-            records += [record for record in read_json(file) if record not in records]
+            records += [record for record in read_provenance(file) if record not in records]
+    return records
+
+
+def read_provenance(path: Path) -> list[dict[str, Any]]:
+    """What a product was trained on. Raises `UserError` where the file is damaged."""
+    records = read_json(path)
+    if not (isinstance(records, list) and all(isinstance(record, dict) for record in records)):
+        raise UserError(f"{path} is damaged: it is not a list of records. Train that model again.")
     return records
 
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
     """Raises `UserError` where a learned evaluator was trained on data that the policy, its start or its reward model was
     trained on."""
-    models = [path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)]
-    refuse_trained_on_same(models, provenance, stages)
+    refuse_trained_on_same(evaluator_models(arm), provenance, stages)
 
 
 def refuse_trained_on_same(models: Iterable[str], provenance: Sequence[dict[str, Any]], stages: Path) -> None:
@@ -158,5 +166,5 @@ def refuse_trained_on_same(models: Iterable[str], provenance: Sequence[dict[str,
         file = stage_path(path, stages) / TRAINED_ON
         if not file.exists():
             raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")
-        for record in read_json(file):
+        for record in read_provenance(file):
             refuse_overlap(record, provenance)

@@ -24,19 +24,25 @@ from preflab.arm.data import (
     refuse_shared_data,
 )
 from preflab.arm.open import OpenArm, load_policy, open_arm
-from preflab.arm.origin import revision, versions
-from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGE, TRAINED_ON, Arm, stage_path
+from preflab.arm.origin import manifest_of
+from preflab.arm.spec import STAGE, Arm, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
 from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
+from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
+from preflab.models.lora import ADAPTER
+from preflab.models.verify import save_verified
 from preflab.testbeds.base import SPLITS, Testbed, count_rows
 from preflab.train import faults
-from preflab.train.files import new_directory, read_json, read_lines, write_json
+from preflab.train.directory import RESULT
+from preflab.train.files import new_directory, read_lines, write_json
+from preflab.train.finished import FINAL, altered_files, checksums, has_product, read_result
+from preflab.train.log import logger
 from preflab.train.loop import Run, open_run
+from preflab.train.sealed import write_sealed
 from preflab.train.settings import Keeping
 from preflab.types import Preference, Ranking, Split, from_preference, from_ranking
 
@@ -47,10 +53,9 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
     """Trains and measures an arm in `directory`, or continues an earlier start; returns what `result.json` holds."""
     started = time.monotonic()
     torch.set_num_threads(arm.threads)
-    origin = {"versions": versions(), "revision": revision(), "threads": torch.get_num_threads()}
     with open_run(
         directory,
-        {"spec": arm.model_dump(mode="json"), **origin},
+        manifest_of(arm) | {"threads": torch.get_num_threads()},
         seed=arm.seed,
         budget=arm.budget,
         evaluations=arm.looks,
@@ -62,8 +67,9 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         if result is None:
             with ExitStack() as stack:
                 result = train_and_measure(open_arm(arm, run, stack))
+            result["files"] = checksums(directory)
             faults.pass_point("result.before")
-            write_json(directory / RESULT, result)
+            write_sealed(directory / RESULT, result)
             seconds = round(time.monotonic() - started, 3)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
@@ -73,14 +79,25 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
 
 
 def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
-    """The result of an earlier start, or None where there is none. None also for a stage whose product is gone, since a
-    stage runs for its product (results may be kept without weights)."""
-    path = directory / RESULT
-    if not path.exists():
+    """The result of an earlier start, or None where there is none. None also for a stage whose product is gone or altered,
+    since a stage runs for its product. Else what is gone or altered is named: the result stands without it (results may be
+    kept without weights)."""
+    if not (directory / RESULT).exists():
         return None
-    result: dict[str, Any] = read_json(path)
-    gone = arm.measure == "none" and result["diverged"] is None and not (directory / "final").exists()
-    return None if gone else result
+    result = read_result(directory)
+    if result["diverged"] is None and arm.measure == "none" and not has_product(directory):
+        logger.warning("%s is gone or not as it was written: the run is made again", directory / FINAL)
+        return None
+    altered = altered_files(directory, result)
+    if result["diverged"] is None and arm.method is not None and not (directory / FINAL).is_dir():
+        altered = [FINAL, *(name for name in altered if not name.startswith(FINAL))]
+    if altered:
+        logger.warning(
+            "%s: %s gone or not as the finished run wrote it; its result stands. --fresh runs it again",
+            directory,
+            ", ".join(altered),
+        )
+    return result
 
 
 def train_and_measure(parts: OpenArm) -> dict[str, Any]:
@@ -105,7 +122,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
             product = method.train(method_parts(parts))
         except FloatingPointError as error:
             return result | {"diverged": str(error), "counts": run.meter.state_dict()}
-        save_product(run, product, method.product, provenance)
+        result["notices"] += save_product(run, product, method.product, provenance, arm.model.trust_remote_code)
         if method.product == "reward_model" and isinstance(product, LanguageModel):
             result |= measure_reward_model(run, product, parts.testbed, arm.token_budget)
     result |= {
@@ -180,17 +197,27 @@ def validation_of(parts: OpenArm) -> Validate | None:
     return None
 
 
-def save_product(run: Run, product: Product, kind: str, provenance: Sequence[Any]) -> None:
+def save_product(
+    run: Run, product: Product, kind: str, provenance: Sequence[Any], trust_remote_code: bool
+) -> list[str]:
     """Saves what was trained under `final/` (a policy with its adapters merged, a reward model; pairs or rankings, `kind`,
-    as lines), with what it was trained on."""
-    with new_directory(run.directory / "final") as aside:
+    as lines), with what it was trained on. Returns what a report must say of it: that saved weights are not what was
+    trained."""
+    notices: list[str] = []
+    with new_directory(run.directory / FINAL) as aside:
         if isinstance(product, LanguageModel):
-            product.save(aside)
+            notice = save_verified(product, aside, trust_remote_code=trust_remote_code)
+            notices += [notice] if notice else []
         else:
             rows = (from_ranking(row) if isinstance(row, Ranking) else from_preference(row) for row in product)
             (aside / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        write_json(aside / TRAINED_ON, list(provenance))
+        for folder in (aside, aside / ADAPTER):
+            if folder.is_dir():
+                write_json(folder / TRAINED_ON, list(provenance))
         faults.pass_point("final.before-rename")
+    for notice in notices:
+        logger.warning("%s: %s", run.directory / FINAL, notice)
+    return notices
 
 
 def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:

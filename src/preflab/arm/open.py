@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from preflab.arm.fitting import FittedTestbed, Fitting
-from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGE, STAGES, Arm, saved_models, stage_path
+from preflab.arm.spec import STAGE, STAGES, Arm, evaluator_models, made_elsewhere, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator
 from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
@@ -28,7 +27,7 @@ from preflab.rewards.base import Reward, RewardSpec
 from preflab.sampling.base import Sampler
 from preflab.spec import Context, HoldsModels, require_base
 from preflab.testbeds.base import Testbed, require_testbed
-from preflab.train.files import read_json
+from preflab.train.finished import check_product, read_result
 from preflab.train.loop import Run
 from preflab.types import Split
 
@@ -67,12 +66,19 @@ class OpenArm:
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
         paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
-        return prepared(load_reward_model(paths[0]), self.arm, self.context) if len(paths) == 1 else None
+        if len(paths) != 1:
+            return None
+        return prepared(load_reward_model(paths[0], date=self.context.date), self.arm, self.context)
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
-    """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened."""
-    context = Context(seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter)
+    """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened, and where what another
+    run trained is no longer as that run wrote it."""
+    for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
+        check_product(stage_path(path, stages_of(run.directory)))
+    context = Context(
+        seed=arm.seed, device=pick_device(arm.device), workdir=run.directory, meter=run.meter, date=run.date
+    )
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init, context, testbed)
@@ -154,13 +160,18 @@ def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) 
 
 def pick_device(name: str) -> str:
     """`auto` is the GPU where there is one. Raises `UserError` for a device that cannot be used here."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"The device {name!r} cannot be used here: {reason}. Name auto, cpu or cuda.") from error
+        return "cuda" if gpus else "cpu"
+    kind, _, number = name.partition(":")
+    refusal = f"The device {name!r} cannot be used here"
+    if kind not in ("cpu", "cuda") or (number and not (number.isascii() and number.isdecimal())):
+        raise UserError(f"{refusal}: name auto, cpu, cuda, or one of several GPUs, such as cuda:1.")
+    if kind == "cuda" and not gpus:
+        reason = "torch was installed without CUDA" if torch.version.cuda is None else "torch finds no GPU"
+        raise UserError(f"{refusal}: {reason}. Name auto or cpu.")
+    if int(number or 0) >= (gpus if kind == "cuda" else 1):
+        raise UserError(f"{refusal}: there is no number {number}, the first is 0. Name auto, cpu or cuda.")
     return name
 
 
@@ -176,7 +187,7 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):
             return {}
-        validation = read_json(stages / path.removeprefix(STAGE) / RESULT)["validation"]
+        validation = read_result(stages / path.removeprefix(STAGE), {"validation": dict})["validation"]
         moments = {"mean": validation["score_mean"], "std": validation["score_std"]}
         return {"path": str(stage_path(path, stages)), **moments}
 
@@ -186,10 +197,10 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
 def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed: Testbed) -> LanguageModel:
     """The policy of a directory, or the base model where there is none."""
     if path is not None:
-        return prepared(load_directory(stage_path(path, stages_of(run.directory))), arm, context)
+        return prepared(load_directory(stage_path(path, stages_of(run.directory)), date=context.date), arm, context)
     shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
     plain = arm.model.model_copy(update={"lora": None, "tiny": shape})
-    return prepared(load_model(plain, seed=run.seeds.derive("model")), arm, context)
+    return prepared(load_model(plain, seed=run.seeds.derive("model"), date=context.date), arm, context)
 
 
 def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:

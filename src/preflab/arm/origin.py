@@ -1,13 +1,51 @@
-"""The versions and the git revision that made a run, for its manifest."""
+"""What a run is made from, for its manifest: its spec, the versions, the git revision, the user's own code."""
 
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from pydantic import JsonValue
+
+from preflab.arm.spec import STAGE
+from preflab.spec import Spec
+from preflab.targets import find_source
+from preflab.train.files import sha256
+
+TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
+"""A string of a spec that names a function or a class, such as `my_rewards:brevity`."""
 PACKAGES = ("preflab", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+def manifest_of(spec: Spec) -> dict[str, Any]:
+    """The manifest of a run that has this spec."""
+    data = spec.model_dump(mode="json")
+    return {"spec": data, "versions": versions(), "revision": revision(), "code": code_of(data)}
+
+
+def code_of(data: JsonValue) -> dict[str, str]:
+    """The user's own code that a spec names: the SHA-256 of the file that defines each `module:function`, and of each file
+    among the words of a `command`."""
+    files: dict[str, str] = {}
+    if isinstance(data, list):
+        for item in data:
+            files |= code_of(item)
+    elif isinstance(data, dict):
+        for name, item in data.items():
+            files |= files_of_command(item) if name == "command" and isinstance(item, str) else code_of(item)
+    elif isinstance(data, str) and TARGET.fullmatch(data) and not data.startswith(STAGE):
+        path = find_source(data)
+        files |= {data: sha256(path)} if path is not None else {}
+    return files
+
+
+def files_of_command(command: str) -> dict[str, str]:
+    """The SHA-256 of each file among a command's words."""
+    return {word: sha256(Path(word)) for word in command.split() if Path(word).is_file()}
 
 
 def versions() -> dict[str, str]:

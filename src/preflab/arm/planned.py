@@ -7,8 +7,7 @@ from pathlib import Path
 
 from preflab.arm.match import Match
 from preflab.arm.spec import Arm, stages_needed
-
-RESULT = "result.json"
+from preflab.train.directory import RESULT
 
 
 @dataclass(frozen=True, kw_only=True)

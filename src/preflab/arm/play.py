@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
-from preflab.arm.data import provenance_of, refuse_trained_on_same
+from preflab.arm.data import provenance_of, read_provenance, refuse_trained_on_same
 from preflab.arm.match import Match
 from preflab.arm.open import pick_device, with_stage_models
-from preflab.arm.origin import revision, versions
-from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGES, TRAINED_ON, Arm, saved_models
+from preflab.arm.origin import manifest_of
+from preflab.arm.spec import STAGES, Arm, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS
 from preflab.evaluation.pairwise import LOSS, TIE, WIN, PairwiseEvaluator
+from preflab.models.facts import TRAINED_ON
 from preflab.spec import Context, parse_spec, require_base
 from preflab.testbeds.base import Testbed, require_testbed
-from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, locked
-from preflab.train.files import read_json, read_lines, write_json
+from preflab.train.directory import (
+    RESULT,
+    RUN_FORMAT,
+    RUN_MANIFEST,
+    claim,
+    locked,
+    read_manifest,
+    withdrawn_when_refused,
+)
+from preflab.train.files import naming_failures, read_lines
+from preflab.train.finished import FINAL, check_product, check_written, read_result
+from preflab.train.sealed import Form, write_sealed
 from preflab.types import Completion
 
+PLAYED: Form = {"diverged": NoneType, "problems": dict}
 Answered = Mapping[str, Sequence[Completion]]
 """The answers to each prompt, by its id."""
 
@@ -31,14 +43,12 @@ Answered = Mapping[str, Sequence[Completion]]
 def execute_match(match: Match, directory: Path) -> dict[str, Any]:
     """Compares the arms' answers; returns what `result.json` holds, which an earlier start may have written."""
     torch.set_num_threads(match.threads)
-    directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory):
-        spec = match.model_dump(mode="json")
-        claim(directory, {"format": RUN_FORMAT, "spec": spec, "versions": versions(), "revision": revision()})
+    with locked(directory), naming_failures(directory):
+        claim(directory, {"format": RUN_FORMAT, **manifest_of(match)})
         if not (directory / RESULT).exists():
-            with ExitStack() as stack:
-                write_json(directory / RESULT, play(match, directory, stack))
-    return read_json(directory / RESULT)
+            with withdrawn_when_refused(directory), ExitStack() as stack:
+                write_sealed(directory / RESULT, play(match, directory, stack))
+    return read_result(directory, PLAYED)
 
 
 def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
@@ -47,8 +57,10 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     stages = seed_directory / STAGES
     context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
     testbed = require_testbed(stack.enter_context(match.testbed.open(context)))
+    models = saved_models(match.evaluator)
+    for path in models:
+        check_product(stage_path(path, stages))
     for name in (match.first, match.second):
-        models = saved_models(match.evaluator)
         refuse_trained_on_same(models, provenance_of_run(seed_directory / name, testbed, stages), stages)
     spec = with_stage_models(match.evaluator, stages)
     opened = Context(seed=match.seed, device=context.device, workdir=directory, testbed=testbed)
@@ -69,19 +81,24 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
 
 def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
     """What a finished arm was trained on."""
-    arm = parse_spec(Arm, read_json(directory / RUN_MANIFEST)["spec"], where=str(directory / RUN_MANIFEST))
-    own = directory / "final" / TRAINED_ON
-    return [*provenance_of(arm, testbed, stages), *(read_json(own) if own.exists() else ())]
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise UserError(f"{directory} holds no run: its {RUN_MANIFEST} is gone. Remove it and run the study again.")
+    arm = parse_spec(Arm, manifest["spec"], where=str(directory / RUN_MANIFEST))
+    own = directory / FINAL / TRAINED_ON
+    return [*provenance_of(arm, testbed, stages), *(read_provenance(own) if own.exists() else ())]
 
 
 def read_answered(directory: Path) -> Answered | None:
     """A finished arm's answers, by prompt; None where it diverged. Raises `UserError` where it kept none."""
-    if read_json(directory / RESULT)["diverged"] is not None:
+    result = read_result(directory, {"diverged": str | NoneType})
+    if result["diverged"] is not None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(
             f"{directory} keeps no answers: an older preflab measured it. Remove it and run the study again."
         )
+    check_written(directory, result, ANSWERS)
     answers: dict[str, list[Completion]] = {}
     for row in read_lines(directory / ANSWERS):
         answers.setdefault(row["problem"], []).append(Completion(row["text"], row["truncated"]))

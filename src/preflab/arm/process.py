@@ -18,20 +18,23 @@ PARENT = "PREFLAB_PARENT"
 
 
 def run_arm(run_file: Path, directory: Path) -> int:
-    """Executes the arm, or the match, of a run file; returns the exit code: 0 done, 1 failed, 2 the user's mistake."""
+    """Executes the arm, or the match, of a run file; returns the exit code: 0 done, 1 failed, 2 the user's mistake, 70 a
+    defect."""
     from preflab.arm.execute import execute
     from preflab.arm.match import Match
     from preflab.arm.play import execute_match
     from preflab.arm.spec import Arm
-    from preflab.spec import read_data, read_spec
+    from preflab.plain import read_data
+    from preflab.spec import parse_spec
     from preflab.train.settings import Keeping
 
     die_with_parent()
     try:
-        if read_data(run_file).get("kind") == "match":
-            execute_match(read_spec(Match, run_file), directory)
+        data = read_data(run_file)
+        if isinstance(data, dict) and data.get("kind") == "match":
+            execute_match(parse_spec(Match, data, where=str(run_file)), directory)
         else:
-            execute(read_spec(Arm, run_file), directory, keeping=Keeping(progress=False))
+            execute(parse_spec(Arm, data, where=str(run_file)), directory, keeping=Keeping(progress=False))
     except (Exception, KeyboardInterrupt, Stopped) as error:
         return report_error(error)
     return 0

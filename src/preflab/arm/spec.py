@@ -11,12 +11,13 @@ from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.settings import Evaluation
 from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_evaluators, refuse_unless_higher
+from preflab.fields import Name
 from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
-from preflab.spec import HoldsModels, Spec, variant
+from preflab.spec import HoldsModels, Spec, optional_variant, variant
 from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
@@ -24,8 +25,6 @@ STAGE = "stage:"
 """The beginning of a path that names a stage's product."""
 STAGES = "stages"
 """The folder of a seed's stages."""
-TRAINED_ON = "trained_on.json"
-"""Beside a product: the provenance of what it was trained on."""
 
 
 class Job(Spec):
@@ -38,13 +37,22 @@ class Job(Spec):
     the study's, for a stage whose answers come from another model.
     """
 
-    method: Annotated[Any, *variant(METHODS)] = None
+    method: Annotated[Any, *optional_variant(METHODS)] = None
     policy: str | None = None
     init: str | None = None
     preferences: str | None = None
-    reward: Annotated[Any, *variant(REWARDS)] = None
-    testbed: Annotated[Any, *variant(TESTBEDS)] = None
+    reward: Annotated[Any, *optional_variant(REWARDS)] = None
+    testbed: Annotated[Any, *optional_variant(TESTBEDS)] = None
     model: ModelSpec | None = None
+
+    def check_names(self, where: str) -> None:
+        """Raises `UserError` that begins with `where` where a function that method or reward names does not load."""
+        for part in (self.method, self.reward):
+            try:
+                if part is not None:
+                    part.check_names()
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from error
 
     @property
     def inference(self) -> Inference:
@@ -76,7 +84,8 @@ class Arm(Job, RunSettings):
     or not at all (a stage). `main_evaluator`: by whose score temperature and checkpoint are chosen, '' for the first."""
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Name
+    testbed: Annotated[Any, *variant(TESTBEDS)]  # pyright: ignore[reportGeneralTypeIssues] # never absent here
     model: ModelSpec = ModelSpec()  # pyright: ignore[reportIncompatibleVariableOverride] # never absent here
     evaluators: Evaluators = {}
     main_evaluator: str = ""
@@ -117,6 +126,11 @@ def needs_base_model(arm: Arm) -> bool:
     return starts and "data" in type(arm.testbed).model_fields
 
 
+def is_trained_elsewhere(job: Job) -> bool:
+    """Whether a job measures a policy that no stage of the study trained."""
+    return job.policy is not None and not job.policy.startswith(STAGE)
+
+
 def made_elsewhere(job: Job) -> list[str]:
     """The paths of what a job uses: its start, its data, and the reward models of its reward and its method."""
     paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
@@ -131,6 +145,11 @@ def stages_needed(job: Job) -> list[str]:
 def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:
     """The paths of the saved reward models that a reward, an evaluator or a method names."""
     return () if spec is None else spec.saved_models()
+
+
+def evaluator_models(arm: Arm) -> list[str]:
+    """The paths of the saved models that an arm's evaluators use."""
+    return [path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)]
 
 
 def stage_path(path: str, stages: Path) -> Path:

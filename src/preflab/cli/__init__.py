@@ -1,7 +1,8 @@
 """The `preflab` command: one file a command, each of which parses, calls the layers below and prints.
 
 A command imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 the
-user's mistake, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made, 141 nobody reads what is printed.
+user's mistake, 70 a defect of preflab, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made, 141 nobody reads
+what is printed.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from preflab.cli.theory_synthetic import THEORY_SYNTHETIC_COMMAND
 from preflab.cli.train import TRAIN_COMMAND
 from preflab.endings import Stopped, report_error
 from preflab.errors import UserError, nearest
+from preflab.terminal import guarded
 
 COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
         *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
         *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND),
-        *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_CHECK_COMMAND, DATA_SHOW_COMMAND),
+        *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, SANDBOX_CHECK_COMMAND),
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
     )
@@ -68,10 +70,11 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
-    try:
-        code = run_command(sys.argv[1:] if arguments is None else arguments)
-    except (Exception, KeyboardInterrupt, Stopped) as error:
-        code = report_error(error)
+    with guarded():
+        try:
+            code = run_command(sys.argv[1:] if arguments is None else arguments)
+        except (Exception, KeyboardInterrupt, Stopped) as error:
+            code = report_error(error)
     sys.exit(code)
 
 

@@ -22,7 +22,9 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     if options.run is not None:
         if options.method is not None or method_options:
             raise UserError("--run FILE holds everything; give it alone, with --output.")
-        return read_spec(Arm, options.run)
+        arm = read_spec(Arm, options.run)
+        arm.check_names(f"{options.run}")
+        return arm
     if options.method is None:
         raise UserError(f"Name a method: {', '.join(METHODS.names())}. Or a run file with --run.")
     words = [*method_options, *_take_samples(options)]
@@ -38,7 +40,9 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         data["model"] = {**named, "lora": {"rank": options.lora}}
     if options.no_evaluate:
         data |= {"evaluator": None, "measure": "none"}
-    return parse_spec(Arm, data, where="train")
+    arm = parse_spec(Arm, data, where="train")
+    arm.check_names("train")
+    return arm
 
 
 def _take_samples(options: argparse.Namespace) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NoReturn
 
 from preflab.errors import UserError, nearest
@@ -39,8 +40,19 @@ class CliCommand:
         else:
             parser.refuse_unknown(arguments)
             options = parser.parse_args(arguments)
+        refuse_repeated(arguments)
         options.words = [*words]
         return self.run(options) or 0
+
+
+def refuse_repeated(arguments: Sequence[str]) -> None:
+    """Raises `UserError` where an option stands twice: the first of the two would be lost without a word. (The value of an
+    option does not begin with two dashes, unless it stands behind `=`.)"""
+    before_end = [*takewhile(lambda word: word != "--", arguments)]
+    names = [word.partition("=")[0].replace("_", "-") for word in before_end if word.startswith("--")]
+    repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if repeated is not None:
+        raise UserError(f"The option {repeated} stands there twice. Give it once, with all its values behind it.")
 
 
 class CliParser(argparse.ArgumentParser):

@@ -6,28 +6,30 @@ import argparse
 import dataclasses
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_json_option, open_console, print_json, testbed_from_options
+from preflab.cli.options import add_data_options, add_json_option, print_json, testbed_from_options
 from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
-    parser.add_argument("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add_data_options(parser)
     parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
     add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
+    from rich.rule import Rule
     from rich.table import Table
     from rich.text import Text
 
     from preflab.spec import Context
+    from preflab.terminal import Terminal
     from preflab.testbeds.base import RECORD_KINDS, count_records, require_testbed
     from preflab.text import visible
 
     if options.show < 0:
         raise UserError(f"--show must be 0 or more, not {options.show}.")
-    console = open_console()
+    console = Terminal(wide=True)
     with testbed_from_options(options).open(Context()) as opened:
         testbed = require_testbed(opened)
         if options.json:
@@ -44,7 +46,7 @@ def _run(options: argparse.Namespace) -> None:
         for note in testbed.notes:
             console.print(Text(f"note: {note}"))
         for prompt in list(testbed.prompts("train"))[: options.show]:
-            console.rule(Text(f"{prompt.id}  {prompt.level}"))
+            console.print(Rule(Text(f"{prompt.id}  {prompt.level}")), width=min(console.width, 100))
             for turn in prompt.turns:
                 console.print(Text(f"{turn.role}: {visible(turn.content)}"))
 

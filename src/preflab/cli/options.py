@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
 
 from preflab.errors import UserError
 
@@ -16,16 +13,12 @@ if TYPE_CHECKING:
     from preflab.testbeds.base import TestbedSpec
 
 
-WIDE = 1000
-"""Columns of a table in a pipe, at most: it takes no more than it needs."""
-
-
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """The options that `train` and `evaluate` share."""
     add = parser.add_argument
     add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
-    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
     add(
@@ -42,25 +35,38 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class")
     add("--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)")
     add("--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own")
-    add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1 5)")
+    add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1, and 5 of 5 samples)")
     add("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Where the data of a testbed lie, and what is read of them."""
+    add = parser.add_argument
+    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add("--split", metavar="NAME", help="jsonl: the split of data that have several")
+    add("--rows", metavar="N", type=int, help="jsonl: read the first N records")
+    add("--part", choices=("policy", "evaluator"), help="jsonl, hh_rlhf: the part that training draws from")
+
+
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """The testbed that the options name, with the data of --data. Raises `UserError` where it brings its own data."""
+    """The testbed that the options name, with its data. Raises `UserError` for an option that does not apply to it."""
     from preflab.testbeds import TESTBEDS
 
-    if options.data is None:
-        return TESTBEDS.parse(options.testbed)
-    if "data" not in TESTBEDS.load(options.testbed).model_fields:
-        raise UserError(f"The testbed {options.testbed} brings its own data: --data does not apply.")
-    return TESTBEDS.parse({"kind": options.testbed, "data": options.data})
+    given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
+    settings = {name: value for name, value in given.items() if value is not None}
+    fields = TESTBEDS.load(options.testbed).model_fields if settings else {}
+    for name in settings:
+        if name not in fields:
+            reason = f"has no `{name}`" if "data" in fields else "brings its own data"
+            raise UserError(f"The testbed {options.testbed} {reason}: --{name} does not apply.")
+    return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
     add("--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)")
+    add("--packages", metavar="NAME", nargs="+", default=(), help="what programs may import, beside numpy (default)")
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -69,7 +75,8 @@ def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.workers < 0:
         raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
-    return {"workers": options.workers, "backend": options.backend, "track": track_verdicts}
+    settings = {"workers": options.workers, "backend": options.backend, "packages": options.packages}
+    return {**settings, "track": track_verdicts}
 
 
 def add_verbosity_options(parser: argparse.ArgumentParser, *, quiet: str, verbose: str) -> None:
@@ -85,11 +92,6 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def print_json(data: Any) -> None:
     """Prints plain data as JSON, the only thing on standard output."""
     print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def open_console() -> Console:
-    """A console on standard output. In a pipe no line is wrapped, and no table is cut to 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDE, soft_wrap=True)
 
 
 def log_to_terminal() -> None:

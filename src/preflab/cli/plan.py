@@ -9,7 +9,7 @@ from preflab.text import counted
 
 def format_plan(study: Study, forecast: Forecast) -> str:
     """The stages and arms of a study and how long they should take on this machine."""
-    lines = [f"{study.name}: {study.question}", ""]
+    lines = [": ".join(filter(None, (study.name, study.question))), ""]
     lines += [
         f"  {row.part:<6} {row.name:<12} {row.method:<14} {counted(row.runs, 'seed')}, {row.done} done, "
         f"about {row.seconds / 60:.1f} min each"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
 from rich.progress import track
 
+from preflab.terminal import Terminal
 from preflab.testbeds.code.judge_file import JudgedPrograms
 
 
 def track_verdicts(verdicts: JudgedPrograms, label: str, total: int) -> JudgedPrograms:
     """The verdicts, unchanged, while a bar named `label` counts them."""
     hidden = total == 0 or not sys.stderr.isatty()
-    return track(verdicts, label, total, console=Console(stderr=True), disable=hidden)
+    return track(verdicts, label, total, console=Terminal(stderr=True), disable=hidden)

@@ -27,13 +27,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> None:
     from functools import partial
 
-    from rich.console import Console
-
     from preflab.models.load import load_directory, load_model
     from preflab.models.spec import ModelSpec
     from preflab.sampling import SAMPLERS
     from preflab.sampling.base import Decoding
     from preflab.spec import Context, parse_spec
+    from preflab.terminal import Terminal
 
     if options.json and options.prompt is None:
         raise UserError("--json prints the answers to one --prompt: give it.")
@@ -58,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
                 return
             for number, answer in enumerate(draw(prompt, count=options.k, seed=options.seed), start=1):
                 if options.k > 1:
-                    Console().rule(f"{number}")
+                    Terminal().rule(f"{number}")
                 print_text(answer)
 
 
@@ -83,11 +82,10 @@ def read_line() -> str:
 
 def print_text(text: str) -> None:
     """Nothing in the text acts on the terminal."""
-    from rich.console import Console
-
+    from preflab.terminal import Terminal
     from preflab.text import visible
 
-    Console().print(visible(text), markup=False, highlight=False)
+    Terminal().print(visible(text), markup=False, highlight=False)
 
 
 SAMPLE_COMMAND = CliCommand("sample", "chat with a model, or draw k answers", _add_options, _run)

@@ -10,12 +10,11 @@ from preflab.cli.options import add_json_option, print_json
 
 def _run(options: argparse.Namespace) -> int:
     """Returns 1 where an attack got through."""
-    from rich.console import Console
-
     from preflab.sandbox.bubblewrap import Bubblewrap
     from preflab.sandbox.check import attack_walls, describe_walls
+    from preflab.terminal import Terminal
 
-    walls, console = Bubblewrap(), Console(soft_wrap=True)
+    walls, console = Bubblewrap(), Terminal(soft_wrap=True)
     if options.json:
         results = list(attack_walls(walls))
         attacks = [{"attack": row.attack, "held": row.held, "end": row.end} for row in results]

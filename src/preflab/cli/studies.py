@@ -19,14 +19,20 @@ def _run(options: argparse.Namespace) -> None:
 
         print(study_schema())
         return
+    from rich.table import Table
+    from rich.text import Text
+
     from preflab.study.load import preset_names, preset_summary
+    from preflab.terminal import Terminal
 
     summaries = {name: preset_summary(name) for name in preset_names()}
     if options.json:
         print_json(summaries)
         return
+    table = Table(box=None, show_header=False, pad_edge=False)
     for name, summary in summaries.items():
-        print(f"{name:<16} {summary}")
+        table.add_row(name, Text(summary))
+    Terminal(wide=True).print(table)
 
 
 STUDIES_COMMAND = CliCommand("studies", "list the studies that come with preflab", _add_options, _run)

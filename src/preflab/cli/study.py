@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_json_option, add_verbosity_options, log_to_terminal, open_console, print_json
+from preflab.cli.options import add_json_option, add_verbosity_options, log_to_terminal, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.cli.plan import format_plan
     from preflab.report import print_summary
     from preflab.study.load import load_study
+    from preflab.terminal import Terminal
 
     if options.verbose:
         log_to_terminal()
@@ -59,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(outcome.results.model_dump(mode="json"))
     else:
-        print_summary(outcome.results, open_console())
+        print_summary(outcome.results, Terminal(wide=True))
         print(f"Report: {outcome.page}")
     for failure in outcome.failures:
         print(f"FAILED: {failure}", file=sys.stderr)

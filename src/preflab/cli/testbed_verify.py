@@ -7,14 +7,21 @@ import json
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_json_option, add_sandbox_options, judging_settings, print_json, testbed_from_options
+from preflab.cli.options import (
+    add_data_options,
+    add_json_option,
+    add_sandbox_options,
+    judging_settings,
+    print_json,
+    testbed_from_options,
+)
 from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode, mbpp, ...")
-    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
+    add_data_options(parser)
     add("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
     add("--compare", action="store_true", help="judge right programs again without walls, and compare")
     add("--reasons", metavar="FILE", type=Path, help="why programs do not pass, by problem (a JSON object)")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preflab.cli.options import add_json_option, open_console, print_json
+from preflab.cli.options import add_json_option, print_json
 
 if TYPE_CHECKING:
     from preflab.theory.finding import Finding
@@ -31,10 +31,11 @@ def make_output(directory: Path | None) -> None:
 def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
     """Returns 1 where a certificate failed; the failing case is then the last line that is printed."""
     from preflab.report.theory import print_finding, write_page
+    from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding
 
     if not as_json:
-        print_finding(finding, open_console())
+        print_finding(finding, Terminal(wide=True))
     if directory is not None:
         write_finding(finding, directory)
         page = write_page(directory)

@@ -30,7 +30,7 @@ from preflab.errors import UserError
 from preflab.types import Completion, Problem, Test
 
 LABEL_FIELDS = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
-FIRST, SECOND, EQUAL = "first", "second", "tie"
+FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
 """What a field says, as text, and which of two answers it means."""
 
@@ -160,7 +160,7 @@ def read_preference_strength(
 ) -> list[DialogueRow]:
     """Two answers, and a number: negative where the first is better, positive where the second is, 0 where neither."""
     strength = require_finite(record[says], f"{where}: `{says}`")
-    choice = FIRST if strength < 0 else SECOND if strength > 0 else EQUAL
+    choice = FIRST_BETTER if strength < 0 else SECOND_BETTER if strength > 0 else EQUAL
     return _choose(record, first, second, choice, abs(strength), where)
 
 
@@ -169,14 +169,14 @@ def read_two_scores(
 ) -> list[DialogueRow]:
     """Two answers, each with its score."""
     one, other = (require_finite(record[field], f"{where}: `{field}`") for field in scores)
-    choice = FIRST if one > other else SECOND if one < other else EQUAL
+    choice = FIRST_BETTER if one > other else SECOND_BETTER if one < other else EQUAL
     return _choose(record, first, second, choice, abs(one - other), where)
 
 
 def _choose(
     record: DataRecord, first: str, second: str, choice: str, margin: float | None, where: str
 ) -> list[DialogueRow]:
-    better, worse = (second, first) if choice == SECOND else (first, second)
+    better, worse = (second, first) if choice == SECOND_BETTER else (first, second)
     if find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context", "history")) is None:
         turns, good, bad = _read_whole_dialogues(record, better, worse, where)
     else:

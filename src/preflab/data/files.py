@@ -1,7 +1,7 @@
 """Where records lie: a file (JSON lines, JSON, CSV, Parquet, gzipped or not), a folder, a data set on the hub.
 
 A folder is one that `datasets` saved, or holds files, whose names without numbers of shards are its splits. `NAME#SPLIT`
-names one split of a folder or of a data set on the hub.
+names one split of a folder or of a data set on the hub, `NAME:CONFIGURATION` one configuration.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from preflab.errors import UserError, nearest
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
-_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 _PARQUET = b"PAR1"
 _OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
 """How a JSON list of objects begins, and no line of JSON lines does."""

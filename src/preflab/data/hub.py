@@ -13,11 +13,11 @@ _PATIENCE = 9.0  # seconds
 
 
 def list_hub_splits(name: str) -> list[str]:
-    """The splits of a data set. Raises `UserError` when it does not load."""
+    """The splits of a data set, `org/name` or `org/name:configuration`. Raises `UserError` when it does not load."""
     import datasets
 
     try:
-        return list(datasets.get_dataset_split_names(name))
+        return list(datasets.get_dataset_split_names(*part_configuration(name)))
     except Exception as error:
         raise UserError(f"{name} does not load: {first_line(error)}") from error
 
@@ -31,11 +31,17 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
 
     place = "/".join(filter(None, (name, folder)))
     try:
-        rows: Any = datasets.load_dataset(name, data_dir=folder, split=split)
+        rows: Any = datasets.load_dataset(*part_configuration(name), data_dir=folder, split=split)
+        for number, record in enumerate(rows, start=1):
+            yield f"{place}/{split}:{number}", record
     except Exception as error:
         raise UserError(f"{place} ({split}) does not load: {first_line(error)}") from error
-    for number, record in enumerate(rows, start=1):
-        yield f"{place}/{split}:{number}", record
+
+
+def part_configuration(name: str) -> tuple[str, str | None]:
+    """The name of a data set and its configuration, None where none is named."""
+    name, _, configuration = name.partition(":")
+    return name, configuration or None
 
 
 def fetch_hub_file(name: str, file: str) -> Path:
@@ -54,7 +60,7 @@ def check_on_hub(name: str) -> None:
 
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():
         return
-    error = call_in_time(lambda: HfApi().dataset_info(name, timeout=_PATIENCE - 1), _PATIENCE)
+    error = call_in_time(lambda: HfApi().dataset_info(name.partition(":")[0], timeout=_PATIENCE - 1), _PATIENCE)
     if error is not None:
         raise UserError(
             f"There is no folder {name}, and the hub gives no data set of that name: {first_line(error)}. Check name "
@@ -68,7 +74,7 @@ def load_saved_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     try:
         rows: Any = datasets.load_from_disk(str(folder))
+        for number, record in enumerate(rows, start=1):
+            yield f"{folder}:{number}", dict(record)
     except Exception as error:
         raise UserError(f"{folder} does not load: {first_line(error)}") from error
-    for number, record in enumerate(rows, start=1):
-        yield f"{folder}:{number}", dict(record)

@@ -10,11 +10,11 @@ from preflab.data.prompts import read_number, read_probability, require_finite
 from preflab.data.row import DataRecord, DialogueRow
 from preflab.data.turns import read_turns, require_question
 from preflab.errors import UserError
-from preflab.types import Completion, Prompt, Ranking, best_and_worst
+from preflab.types import Completion, Prompt, Ranking, best_and_worst, to_completion
 
 
 def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """A pair, its turns as `[role, text]` and its answers as `[text, truncated]`."""
+    """A pair, its turns as `[role, text]` and its answers as `from_completion` writes them."""
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
     return [DialogueRow(_read_prompt(record, where), chosen, rejected, margin, probability)]
@@ -35,18 +35,24 @@ def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list
 def _read_prompt(record: DataRecord, where: str) -> Prompt:
     place = f"{where}: `turns`"
     listed = cast(list[Any], record["turns"]) if isinstance(record["turns"], list) else []
-    pairs = [_read_two(pair, place) for pair in listed]
-    turns = read_turns([{"role": role, "content": content} for role, content in pairs], "user", place)
+    turns = read_turns([_read_turn(turn, place) for turn in listed], "user", place)
     name, level = (check_text(record.get(field, ""), f"{where}: `{field}`") for field in ("id", "level"))
     return Prompt(name, require_question(turns, where), level)
 
 
 def _read_answer(value: Any, where: str) -> Completion:
-    text, truncated = _read_two(value, where)
-    return Completion(check_text(text, where), bool(truncated))
+    try:
+        answer = to_completion(value)
+    except (TypeError, ValueError, IndexError) as error:
+        raise UserError(f"{where} is not an answer as preflab writes it: {error}.") from error
+    ids = () if answer.drawn is None else answer.drawn.ids
+    if not all(type(number) is int for number in ids) or type(answer.truncated) is not bool:
+        raise UserError(f"{where} is not an answer as preflab writes it: text, whether it is truncated, ids.")
+    check_text(answer.text, where)
+    return answer
 
 
-def _read_two(value: Any, where: str) -> tuple[Any, Any]:
+def _read_turn(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, list) or len(cast(list[Any], value)) != 2:
-        raise UserError(f"{where} is not as preflab writes it.")
-    return value[0], value[1]
+        raise UserError(f"{where} must hold `[role, text]`, and holds {str(value)[:40]}.")
+    return {"role": value[0], "content": value[1]}

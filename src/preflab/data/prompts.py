@@ -33,6 +33,7 @@ _SCORE_FIELDS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
     ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
     ("chosen_avg_rating", "rejected_avg_rating"),
 )
 _STATED = (
@@ -127,8 +128,8 @@ def read_margin(record: DataRecord, where: str) -> float | None:
     if margin is not None:
         return margin
     for pair in _SCORE_FIELDS:
-        high, low = (read_number(record, field, where) for field in pair)
-        if high is not None and low is not None:
+        if pair[0] in record and pair[1] in record:
+            high, low = (require_finite(record[field], f"{where}: `{field}`") for field in pair)
             if high < low:
                 raise UselessRecordError(
                     f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}, which contradicts the pair's order.",

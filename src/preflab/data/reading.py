@@ -16,7 +16,7 @@ from preflab.data.labels import FileLabels, LabelError
 from preflab.data.lines import ReadLine
 from preflab.data.prompts import explain_unknown
 from preflab.data.row import DataRecord, DialogueRow, UselessRecordError
-from preflab.data.shapes import ORDERED, SCORED, SHAPES, VERL, Shape, recognise
+from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, VERL, Shape, recognise
 from preflab.errors import UserError, nearest
 from preflab.text import counted
 from preflab.types import Prompt
@@ -55,7 +55,7 @@ class FileReading:
         self._absent = {name for name in self._fields.values() if name}
         self._read_problem = read_problem
         self._tested = tested
-        self._laid_aside = 0
+        self._laid_aside = self._unanswered = 0
         self._labels = FileLabels()
         self._labelled = Counter[bool]()
 
@@ -103,6 +103,7 @@ class FileReading:
         self.shapes[shape.name] += 1
         if not shape.testbed:
             self.unread.update(name for name in record if name not in shape.fields)
+        self._unanswered += shape.name in DIALOGUES and rows[0].answer is None and not rows[0].rated
         if LABEL_FIELDS[0] in shape.also:
             self._labelled[any(name in record for name in LABEL_FIELDS)] += 1
         return rows
@@ -131,12 +132,14 @@ class FileReading:
             notes.append(
                 f"{counted(self._labelled[False], 'answer')} without a label, where others have one, taken as good ones."
             )
+        if 0 < self._unanswered < sum(self.shapes[name] for name in DIALOGUES):
+            notes.append(f"{counted(self._unanswered, 'dialogue')} taken as prompts alone: the last turn is a human's.")
         if self.shapes[SCORED]:
             notes.append(
                 f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: its score has no other beside it."
             )
         if self.shapes[ORDERED]:
-            notes.append("`response` holds lists of answers: the first one is taken for the best.")
+            notes.append("Lists of answers without a score: the first one is taken for the best.")
         if self._laid_aside:
             notes.append(
                 f"The tests of {counted(self._laid_aside, 'record')} are not run: the testbed names no `judge`."

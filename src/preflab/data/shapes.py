@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from preflab.data.answers import (
     EQUAL,
-    FIRST,
+    FIRST_BETTER,
     LABEL_FIELDS,
-    SECOND,
+    SECOND_BETTER,
     read_choice,
     read_first_turn,
     read_ground_truth,
@@ -39,7 +39,9 @@ from preflab.data.row import DataRecord, DialogueRow
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
+DIALOGUES = ("messages", "ShareGPT")
 VERL = "verl"
+TACO_LEVELS = ("UNKNOWN_DIFFICULTY", "EASY", "MEDIUM", "MEDIUM_HARD", "HARD", "VERY_HARD")
 Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
 
 
@@ -85,21 +87,31 @@ def _holds_mappings(field: str, key: str) -> Callable[[DataRecord], bool]:
     )
 
 
+def _is_list_of_several(field: str) -> Callable[[DataRecord], bool]:
+    return lambda record: isinstance(record[field], list) and len(record[field]) > 1
+
+
 def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
     return lambda record: not any(field in record for field in fields)
 
 
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
-_LETTERS = {"a": FIRST, "b": SECOND, "model_a": FIRST, "model_b": SECOND}
+_LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
 _TIES = dict.fromkeys(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "neither", "equal"), EQUAL)
-_NUMBERED = {"1": FIRST, "2": SECOND, "0": EQUAL}
+_NUMBERED = {"1": FIRST_BETTER, "2": SECOND_BETTER, "0": EQUAL}
 
 _PROGRAMS = (
     Shape("HumanEval", ("canonical_solution", "entry_point", "test"), testbed="humaneval"),
     Shape("MBPP", ("test_list", "code"), testbed="mbpp"),
     Shape("LeetCode", ("completion", "entry_point", "query", "test"), testbed="leetcode"),
-    Shape("APPS or TACO", ("input_output", "question"), testbed="apps"),
+    Shape("APPS", ("problem_id", "input_output", "question"), testbed="apps"),
+    Shape(
+        "TACO",
+        ("difficulty", "input_output", "question"),
+        testbed="apps",
+        when=lambda r: r["difficulty"] in TACO_LEVELS,
+    ),
     Shape("APPS", ("test_list", "starter_code", "description"), testbed="apps"),
     Shape("LiveCodeBench", ("question_content", "public_test_cases"), testbed="livecodebench"),
     Shape("KodCode", ("question", "solution", "test"), testbed="kodcode"),
@@ -137,12 +149,12 @@ _CHOICES = (
     Shape(
         "SHP",
         ("history", "human_ref_A", "human_ref_B", "labels"),
-        partial(read_choice, "human_ref_A", "human_ref_B", "labels", {"1": FIRST, "0": SECOND}),
+        partial(read_choice, "human_ref_A", "human_ref_B", "labels", {"1": FIRST_BETTER, "0": SECOND_BETTER}),
     ),
     Shape(
         "SafeRLHF",
         ("response_0", "response_1", "better_response_id"),
-        partial(read_choice, "response_0", "response_1", "better_response_id", {"0": FIRST, "1": SECOND}),
+        partial(read_choice, "response_0", "response_1", "better_response_id", {"0": FIRST_BETTER, "1": SECOND_BETTER}),
         _ASKED,
     ),
     *(
@@ -195,13 +207,12 @@ _PAIRS = (
 )
 _SINGLE = (
     Shape(SCORED, ("prompt", "response", "helpfulness"), partial(read_scored, "helpfulness")),
-    *(Shape("messages", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
-    *(Shape("ShareGPT", (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
-    Shape(
-        ORDERED,
-        ("prompt", "response"),
-        partial(read_ordered, "response"),
-        when=lambda record: isinstance(record["response"], list) and len(record["response"]) > 1,
+    *(Shape(DIALOGUES[0], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
+    *(Shape(DIALOGUES[1], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
+    *(
+        Shape(ORDERED, (question, answer), partial(read_ordered, answer), _ASKED, _is_list_of_several(answer))
+        for question in ("prompt", "question", "query", "instruction")
+        for answer in ("response", "output")
     ),
     *(
         Shape(name, (question, answer), partial(read_single, answer), _LABELLED)

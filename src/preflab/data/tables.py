@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from preflab.data.lines import READ_ERRORS, ReadLine, check_record, parse_lines
 from preflab.errors import UserError
+from preflab.models.hub import first_line
 
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 64 << 20
@@ -167,8 +168,8 @@ def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
                 for record in batch.to_pylist():
                     number += 1
                     yield _place(path, number), record
-    except (*READ_ERRORS, pyarrow.ArrowException) as error:
-        yield _place(path, number + 1), UserError(f"{path} cannot be read after row {number}: {error}.")
+    except (*READ_ERRORS, pyarrow.ArrowException, ValueError) as error:
+        yield _place(path, number + 1), UserError(f"{path} cannot be read after row {number}: {first_line(error)}.")
         return
     if not number:
         raise UserError(f"{path} is empty: it holds no row.")

@@ -76,6 +76,8 @@ class Graded:
     drawn: Samples
     completions: Sequence[Completion]
     grades: Sequence[Grade]
+    tokens_an_answer: float
+    """Tokens of its prompt and of every sample that was drawn for it."""
 
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
@@ -142,7 +144,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     rows = chosen.by_prompt()
     return {
         **choice,
-        "inference": inference.model_dump(),
+        "inference": {**inference.model_dump(), "tokens_an_answer": chosen.tokens_an_answer},
         "chosen": chosen_summary,
         "unit": unit_summary | {"kl": divergence(bench, policy, unit, inference)},
         "answers": [{"problem": row.prompt.id, **asdict(each)} for row in rows for each in row.answers[:KEPT_ANSWERS]],
@@ -194,12 +196,14 @@ def draw(
     decoding = Decoding(max_new_tokens=bench.spec.max_new_tokens, temperature=temperature)
     drawn = bench.sampler.sample(policy, [ids[prompt.id] for prompt in rows], seeds=seeds, decoding=decoding)
     completions = policy.completions(drawn.batch)
+    tokens = sum(len(ids[prompt.id]) for prompt in prompts) * samples + int(drawn.batch.completion_lengths.sum())
     if inference.n > 1:
         kept = select(bench, rows, completions, inference)
         batch = drawn.batch.select(kept)
         drawn = Samples(batch, drawn.logprobs[kept, : batch.completion_ids.shape[1]])
         completions, rows = [completions[row] for row in kept], [rows[row] for row in kept]
-    return Graded(prompts, samples, drawn, completions, bench.evaluators[0].evaluator.grade(split, rows, completions))
+    grades = bench.evaluators[0].evaluator.grade(split, rows, completions)
+    return Graded(prompts, samples, drawn, completions, grades, tokens / max(1, len(completions)))
 
 
 def select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -21,6 +22,8 @@ class Measure(BaseModel):
     """What it is counted in, e.g. 'words'; '' where label or note say it."""
     share: bool = False
     """A share of one (shown in percent)."""
+    nonnegative: bool = False
+    """It cannot be below 0, so that no interval of it reaches there."""
     better: Literal["higher", "lower", "neither"] = "neither"
     """Which direction is an improvement."""
     note: str = ""
@@ -30,6 +33,11 @@ class Measure(BaseModel):
     @classmethod
     def _label_is_the_name(cls, data: Any) -> Any:
         return {"label": data.get("name"), **data} if isinstance(data, Mapping) else data
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest value that it can take."""
+        return (0.0 if self.share or self.nonnegative else -math.inf, 1.0 if self.share else math.inf)
 
     @property
     def heading(self) -> str:
@@ -43,10 +51,15 @@ KNOWN_MEASURES: Mapping[str, Measure] = {
     measure.name: measure
     for measure in (
         REWARD,
-        Measure(name="kl", label="KL to SFT", note="nats per response"),
-        Measure(name="reference_kl", label="KL to the reference", note="nats per response; the reference may follow"),
-        Measure(name="length", label="length", note="tokens per response"),
-        Measure(name="entropy", label="entropy", note="nats per token"),
+        Measure(name="kl", label="KL to SFT", nonnegative=True, note="nats per response"),
+        Measure(
+            name="reference_kl",
+            label="KL to the reference",
+            nonnegative=True,
+            note="nats per response; the reference may follow",
+        ),
+        Measure(name="length", label="length", nonnegative=True, note="tokens per response"),
+        Measure(name="entropy", label="entropy", nonnegative=True, note="nats per token"),
         Measure(name="truncated", label="truncated", share=True, better="lower", note="hit the length limit"),
     )
 }

@@ -35,12 +35,12 @@ class Evaluation(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _k_within_samples(cls, data: Any) -> Any:
-        """Where only `samples` is given, `k` keeps those of its defaults that so many samples allow."""
-        if not isinstance(data, Mapping) or "k" in data or not isinstance(data.get("samples"), int):
+    def _k_follows_samples(cls, data: Any) -> Any:
+        """Where `k` is not given, it is what `samples` allow of its default."""
+        samples = data.get("samples") if isinstance(data, Mapping) else None
+        if not isinstance(samples, int) or "k" in data:
             return data
-        default: tuple[int, ...] = cls.model_fields["k"].default
-        return {**data, "k": tuple(k for k in default if k <= data["samples"])}
+        return {**data, "k": tuple(k for k in cls.model_fields["k"].default if k <= max(1, samples))}
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:

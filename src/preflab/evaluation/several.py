@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from preflab.errors import UserError, nearest
 from preflab.evaluation import EVALUATORS
 from preflab.evaluation.base import EvaluatorSpec
 from preflab.evaluation.measure import ALWAYS_MEASURED, Measure
 from preflab.evaluation.settings import Evaluation
+from preflab.fields import Name
 from preflab.spec import Spec
+
+_PAIRS = TypeAdapter(list[tuple[Name, Any]])
 
 
 def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
     """Evaluators by name, from a mapping or from pairs of name and spec."""
-    pairs = list(value.items() if isinstance(value, Mapping) else value)
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise UserError(f"`evaluators`: a name stands there twice ({', '.join(names)}).")
-    return {name: EVALUATORS.parse(spec) for name, spec in pairs}
+    evaluators: dict[str, EvaluatorSpec] = {}
+    for name, spec in _PAIRS.validate_python([*value.items()] if isinstance(value, Mapping) else value):
+        if name in evaluators:
+            raise UserError(f"`evaluators`: the name {name!r} stands there twice.")
+        evaluators[name] = EVALUATORS.parse(spec)
+    return evaluators
 
 
 def _dumped(evaluators: Mapping[str, Spec]) -> list[list[Any]]:

@@ -230,7 +230,12 @@ def preference_loss(
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")
     loss = PREFERENCE_LOSSES.get(name) or load_function(name, "preference loss")
     values = dict(settings or {}) if beta is None else {**(settings or {}), "beta": beta}
-    fields = inspect.signature(loss).parameters
+    try:
+        fields = inspect.signature(loss).parameters
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"The preference loss {name!r} does not say which settings it has: write a function."
+        ) from error
     known = [field.name for field in fields.values() if field.kind == field.KEYWORD_ONLY]
     for field in values:
         if field not in known:
@@ -245,8 +250,15 @@ def preference_loss(
         raise
     except Exception as error:  # the user's function may raise anything
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    if terms.shape != (2,):  # a mean would pass silently, and give every micro-batch the same weight
+    if not isinstance(terms, Tensor) or terms.shape != (
+        2,
+    ):  # a mean would pass silently, and give every micro-batch the same weight
         raise UserError(
-            f"The preference loss {name!r} returns {list(terms.shape)} for two pairs: it must return one term for each pair."
+            f"The preference loss {name!r} returns {_describe(terms)} for two pairs: it must return one term for each pair."
         )
     return configured
+
+
+def _describe(terms: object) -> str:
+    """The shape of a tensor, the type of anything else."""
+    return f"{list(terms.shape)}" if isinstance(terms, Tensor) else f"a {type(terms).__name__}"

@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from preflab import ops
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
@@ -48,6 +49,10 @@ class DPO(Method):
     @property
     def learns_from(self) -> Records:
         return "preferences"
+
+    def check_names(self) -> None:
+        super().check_names()
+        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
@@ -91,7 +96,8 @@ def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
     """The loss's terms [B]. Logs both log-probabilities, the margin and the accuracy (against the reference where there
-    is one), and `chosen_fall`: how far the chosen answer's log-probability fell below the reference's."""
+    is one; a tie counts one half), and `chosen_fall`: how far the chosen answer's log-probability fell below the
+    reference's."""
     logprobs = PairLogprobs(
         chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
         rejected=forward.sequence_logprobs(policy.model, pairs.rejected),
@@ -105,7 +111,8 @@ def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: flo
         terms = terms - sft_coefficient * logprobs.chosen / logprobs.chosen_lengths
     margin = logprobs.chosen - logprobs.rejected if pairs.reference_chosen is None else logprobs.margin
     stats = {"chosen_logprob": logprobs.chosen, "rejected_logprob": logprobs.rejected}
-    stats |= {"margin": margin, "accuracy": (margin > 0).float()}
+    rounding = forward.LOGPROB_ROUNDING * (logprobs.chosen.abs() + logprobs.rejected.abs())
+    stats |= {"margin": margin, "accuracy": ops.order_accuracy(margin, rounding=rounding)}
     if pairs.reference_chosen is not None:
         stats["chosen_fall"] = -logprobs.chosen_ratio
     return Terms(terms, None, stats)

@@ -52,6 +52,10 @@ class DPOIter(Method):
         check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
         return self
 
+    def check_names(self) -> None:
+        super().check_names()
+        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         learner = parts.learner(policy.model, self.optim)

@@ -24,7 +24,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.reference import Reference
 from preflab.sampling.base import Decoding
 from preflab.train.learner import Learner, Optim
-from preflab.types import Completion, Demonstration, Prompt
+from preflab.types import Completion, Demonstration, Prompt, from_completion, to_completion
 
 
 class ExpertIteration(Method):
@@ -106,12 +106,12 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
 def draw_round_of_answers(
     spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int
 ) -> dict[str, Any]:
-    """A round's right answers, `answers`: [prompt's id, text, truncated] each, and the mean score of all its answers."""
+    """A round's right answers, `answers`: [prompt's id, and the answer's data] each, and the mean score of all its answers."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
     rollout = roll_out(parts, chosen, name, decoding=spec.decoding, group=spec.samples)
     answers = [
-        [prompt.id, answer.text, answer.truncated]
+        [prompt.id, *from_completion(answer)]
         for prompt, rows in zip(chosen, rollout.groups(), strict=True)
         for answer in keep_right(rollout.completions[rows], rollout.scores[rows].tolist(), spec.right, spec.most)
     ]
@@ -131,5 +131,5 @@ def read_round_of_answers(
     if not drawn["answers"]:
         return None
     by_id = {prompt.id: prompt for prompt in prompts}
-    rows = [Demonstration(by_id[name], Completion(text, truncated)) for name, text, truncated in drawn["answers"]]
+    rows = [Demonstration(by_id[name], to_completion(answer)) for name, *answer in drawn["answers"]]
     return collate_demonstrations(rows, policy.encode, limit=spec.max_completion_tokens)

@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from preflab import ops
 from preflab.batch import AnswerBatch, collate
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
@@ -164,7 +165,8 @@ def log_ratios(parts: Parts, data: Labelled) -> Tensor:
 
 def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
     """The loss's terms [B]. Logs `ratio`, the log-ratio; `signed_ratio`, which is minus the log-ratio for undesirable answers
-    and rises as the policy learns; `accuracy`, the share of answers on their label's side of the reference point."""
+    and rises as the policy learns; `accuracy`, the share of answers on their label's side of the reference point (on it:
+    one half)."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
     weights = {"desirable_weight": spec.desirable_weight, "undesirable_weight": spec.undesirable_weight}
@@ -172,9 +174,10 @@ def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labell
     if spec.sft_coefficient:
         likelihood = logprobs / rows.batch.completion_lengths
         terms = terms - spec.sft_coefficient * torch.where(rows.desirable, likelihood, torch.zeros_like(likelihood))
+    gains, rounding = ratios - point, forward.LOGPROB_ROUNDING * logprobs.abs()
     stats = {
         "ratio": ratios,
         "signed_ratio": torch.where(rows.desirable, ratios, -ratios),
-        "accuracy": ((ratios > point) == rows.desirable).float(),
+        "accuracy": ops.order_accuracy(torch.where(rows.desirable, gains, -gains), rounding=rounding),
     }
     return Terms(terms, None, stats)

@@ -55,6 +55,10 @@ class OnlineDPO(Method):
         check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
         return self
 
+    def check_names(self) -> None:
+        super().check_names()
+        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+
     @model_validator(mode="after")
     def _makes_pairs(self) -> Self:
         if self.draw.samples < 2 or self.draw.decoding.temperature <= 0:

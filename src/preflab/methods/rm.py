@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
+from preflab import ops
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
@@ -133,7 +134,7 @@ def bradley_terry_terms(
     """The loss's terms [B], with accuracy and margin of the scores alone."""
     chosen = forward.scores(scorer.model, pairs.chosen)
     rejected = forward.scores(scorer.model, pairs.rejected)
-    stats = {"accuracy": (chosen > rejected).float(), "margin": chosen - rejected}
+    stats = {"accuracy": ops.order_accuracy(chosen - rejected), "margin": chosen - rejected}
     shift = None if pairs.margins is None else -pairs.margins
     if length is not None and length.on:
         x = length.covariate(pairs)

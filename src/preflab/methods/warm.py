@@ -48,7 +48,7 @@ class Warm(Method):
     def train(self, parts: Parts) -> LanguageModel:
         run = parts.run
         # 1. Average the weights.
-        scorer = average_models([parts.located(path) for path in self.models])
+        scorer = average_models([parts.located(path) for path in self.models], date=run.date)
         scorer.model.to(next(parts.policy.model.parameters()).device)
         # 2. Validate it.
         rows = parts.testbed.preferences("validation")
@@ -64,12 +64,13 @@ class Warm(Method):
 
 
 @torch.no_grad()
-def average_models(paths: Sequence[Path]) -> LanguageModel:
-    """The reward model of the mean weights. Holds two models at a time. Raises `UserError` for one that does not fit."""
-    scorer = load_reward_model(paths[0])
+def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
+    """The reward model of the mean weights. Holds two models at a time. `date`: see `load_reward_model`. Raises `UserError` for
+    one that does not fit."""
+    scorer = load_reward_model(paths[0], date=date)
     weights = dict(scorer.model.named_parameters())
     for number, path in enumerate(paths[1:], start=2):
-        member = load_reward_model(path)
+        member = load_reward_model(path, date=date)
         theirs = dict(member.model.named_parameters())
         same_words = member.tokenizer.get_vocab() == scorer.tokenizer.get_vocab()
         if not same_words or weight_shapes(theirs) != weight_shapes(weights):

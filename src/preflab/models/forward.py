@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from preflab import ops
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
 LOGITS_BUDGET = 4096 * 512  # the most logits in memory at a time, in fp32: 8 MiB
+LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
+"""The share of a sequence's log-probability by which two computations of it may differ."""
 
 
 class TokenScores(NamedTuple):
@@ -33,6 +36,15 @@ def unwrap(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
+def backbone(model: Any) -> Any:
+    """The network below the vocabulary head, adapters included. A family whose `base_model` is the causal model itself
+    (Llama 4) holds it as its one transformers model."""
+    base = unwrap(model)
+    if base.base_model is not base or base.get_output_embeddings() is None:
+        return base.base_model
+    return next((part for part in base.children() if isinstance(part, PreTrainedModel)), base)
+
+
 def precision(model: Any) -> torch.autocast:
     """A context of bf16 arithmetic over fp32 weights where `use_bf16` was called on the model; otherwise it does nothing.
 
@@ -43,12 +55,12 @@ def precision(model: Any) -> torch.autocast:
 
 def in_bf16(model: Any) -> bool:
     """Whether `use_bf16` was called on the model."""
-    return getattr(unwrap(model).base_model, "mixed_precision", False)
+    return getattr(backbone(model), "mixed_precision", False)
 
 
 def use_bf16(model: Any) -> None:
     """Makes the functions of this module compute in bf16 with this model and its later copies; the weights stay fp32."""
-    unwrap(model).base_model.mixed_precision = True
+    backbone(model).mixed_precision = True
 
 
 @torch.no_grad()
@@ -76,7 +88,7 @@ def states(model: Any, batch: TokenBatch) -> Tensor:
     source = (columns + shift).clamp(max=joined.shape[1] - 1)
     ids = joined.gather(1, source)
     with precision(model):
-        hidden = unwrap(model).base_model(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
     steps = torch.arange(batch.completion_ids.shape[1] + 1, device=ids.device)[None, :]
     places = (prompt - 1 + steps).clamp(max=width - 1)
     return hidden.gather(1, places[:, :, None].expand(-1, -1, hidden.shape[-1]))
@@ -88,8 +100,8 @@ def token_logprobs(
     """log pi of each completion token at `temperature`, 0 where the mask is False; the entropy of each step if requested.
 
     With `kept`, the distribution is normalised over the token ids that the sampler kept, which are never computed anew;
-    without, over the vocabulary. Only counted tokens meet the vocabulary, at most `LOGITS_BUDGET` logits at a time. Where there
-    are several chunks, each is recomputed in the backward pass. The entropy carries no gradient.
+    without, over the vocabulary. Only counted tokens meet the vocabulary, at most `LOGITS_BUDGET` logits at a time. Where
+    there are several chunks, each is recomputed in the backward pass. The entropy carries no gradient.
     """
     mask = batch.mask
     hidden = states(model, batch)[:, :-1][mask]
@@ -142,7 +154,7 @@ class Head:
         self.model = model
         self.linear = model.get_output_embeddings()
         config = model.config.get_text_config()
-        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.cap: float | None = getattr(config, "final_logit_softcapping", getattr(config, "logits_soft_cap", None))
         scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
         self.scale = float(scale)
         self.temperature = temperature
@@ -167,7 +179,7 @@ class Head:
         ids = torch.arange(3, device=self.linear.weight.device)[None, :] % self.vocabulary
         with precision(self.model):
             theirs = self.model(input_ids=ids, use_cache=False).logits.float()
-            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            hidden = backbone(self.model)(input_ids=ids, use_cache=False).last_hidden_state
         exact = self.linear.weight.dtype == torch.float32 and not in_bf16(self.model)
         error = (self(hidden) * self.temperature - theirs).abs().max()
         if not error <= (1e-3 if exact else 0.05) * theirs.abs().max():

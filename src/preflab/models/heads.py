@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from preflab.errors import UserError
-from preflab.models import lora, tokens
+from preflab.models import forward, lora, template, tokens
+from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
 from preflab.models.load import join_tokenizer, read_config, read_model
 
@@ -53,11 +54,12 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
     tokens.pad_on(tokenizer, "right")
     settings = lora.settings_of(lm.model)
     model = classifier if settings is None else lora.attach(classifier, settings, seed=seed)
-    return replace(lm, model=model.eval(), tokenizer=tokenizer)
+    return replace(lm, model=model.eval(), tokenizer=tokenizer, form=replace(lm.form, closing=lm.end_ids[:1]))
 
 
-def load_reward_model(path: Path) -> LanguageModel:
-    """A saved reward model: one of preflab's, or any sequence classifier with one label that scores the last token.
+def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
+    """A saved reward model: one of preflab's, which reads the end-of-turn token, or any sequence classifier with one label,
+    which reads the last token of the whole rendered dialogue. `date`: see `load.load_directory`.
 
     Raises `UserError` where it is something else or damaged.
     """
@@ -70,9 +72,13 @@ def load_reward_model(path: Path) -> LanguageModel:
         raise UserError(
             f"{path} is a classifier with {model.config.num_labels} labels. A reward model has one, and a head `score`."
         )
-    lm = join_tokenizer(path, model)
+    lm = join_tokenizer(path, model, date=date)
     tokens.pad_on(lm.tokenizer, "right")
-    return lm
+    if lm.form.closing is not None:
+        return lm
+    trained_here = (path / TRAINED_ON).exists()  # by a preflab that did not write down what it reads
+    closing = lm.end_ids[:1] if trained_here else template.find_closing(lm.tokenizer, lm.form)
+    return replace(lm, form=replace(lm.form, closing=closing))
 
 
 class Critic(nn.Module):
@@ -108,5 +114,5 @@ def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
 def copy_backbone(model: Any) -> Any:
     """A trainable copy of the network below the head, with the adapters merged into its weights."""
     if lora.is_adapted(model):
-        return lora.merge(copy.deepcopy(model)).base_model.requires_grad_(True)
-    return copy.deepcopy(model.base_model)
+        return forward.backbone(lora.merge(copy.deepcopy(model))).requires_grad_(True)
+    return copy.deepcopy(forward.backbone(model))

@@ -6,12 +6,17 @@ are read. Importing this module loads no torch.
 
 from __future__ import annotations
 
+import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
+from preflab.models.check import check_causal, check_loaded, check_reads_left_to_right, check_safetensors, check_sizes
 from preflab.models.hub import call_in_time, first_line
 from preflab.models.spec import ModelSpec
+from preflab.spec import read_data
+from preflab.text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -19,66 +24,110 @@ if TYPE_CHECKING:
     from preflab.models.lm import LanguageModel
 
 HUB_PATIENCE = 8.0  # seconds to wait for a hub that does not answer
+ADAPTER_CONFIG = "adapter_config.json"
 MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
 
-def load_model(spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None) -> LanguageModel:
+def load_model(
+    spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None, date: str = ""
+) -> LanguageModel:
     """The model that a spec names, in evaluation mode, with every weight in `dtype` (None: fp32).
 
-    `seed` draws the weights of `tiny` and of fresh LoRA adapters. Raises `UserError` where the model cannot be loaded.
+    `seed` draws the weights of `tiny` and of fresh LoRA adapters. `date`: see `load_directory`. Raises `UserError` where the
+    model cannot be loaded.
     """
     from preflab.models import lora, smollm2, tiny
 
     if spec.name == "tiny":
         lm = tiny.make_tiny(spec.tiny, seed=seed)
     elif spec.name == "smollm2":
-        lm = load_directory(smollm2.fetch())
+        lm = load_directory(smollm2.fetch(), date=date)
     else:
         local = Path(spec.name).expanduser()
-        lm = load_directory(local if local.is_dir() else fetch_from_hub(spec), trust_remote_code=spec.trust_remote_code)
+        is_local = local.is_dir()
+        lm = load_directory(
+            local if is_local else fetch_from_hub(spec), trust_remote_code=spec.trust_remote_code, date=date
+        )
+        if not is_local:
+            lm.model.name_or_path = spec.name
     model = lm.model.to(device=device, dtype=dtype)
     if spec.lora is not None:
         model = lora.attach(model, spec.lora, seed=seed)
     return lm.with_model(model)
 
 
-def load_directory(path: Path, *, trust_remote_code: bool = False) -> LanguageModel:
-    """A causal LM that preflab, TRL or transformers has saved, in fp32 on the CPU.
+def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
+    """A causal LM that preflab, TRL or transformers has saved, in fp32 on the CPU; or LoRA adapters that peft has saved, merged
+    into the base model that they name.
 
-    Raises `UserError` where a file is missing or damaged, the model is not causal, or its tokenizer has no end token.
+    date: the day (ISO) that its chat template writes where it writes one; '' for today. Weights that preflab saved keep the day
+    of their training. Raises `UserError` where a file is missing or damaged, the model is not causal, its tokenizer has no
+    end token, or prompts and answers cannot be written as its chat template writes them.
     """
     from preflab.models import tokens
 
+    if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
+        return load_adapters(path, trust_remote_code=trust_remote_code, date=date)
     check_causal(path, read_config(path, trust_remote_code=trust_remote_code))
     model = read_model(path, "AutoModelForCausalLM", trust_remote_code=trust_remote_code)
-    lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code)
+    check_reads_left_to_right(path, model)
+    lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
     tokens.pad_on(lm.tokenizer, "left")
     if model.generation_config is not None:  # so that transformers' own `generate` ends where preflab's answers end
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = list(lm.end_ids), lm.pad_id
     return lm
 
 
-def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False) -> LanguageModel:
-    """Joins a model that was read from a directory with its tokenizer, end and padding ids, context and notices."""
+def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> LanguageModel:
+    """The base model that saved adapters name, with the adapters merged; with their own tokenizer where they have one.
+
+    Raises `UserError` where they name none, or one that cannot be loaded.
+    """
+    from preflab.models import lora, tokens
+
+    config = read_data(path / ADAPTER_CONFIG)
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(name, str) or not name:
+        raise UserError(
+            f"{path} holds adapters alone, and {ADAPTER_CONFIG} names no base model. Write its directory or hub name "
+            "under `base_model_name_or_path`, or merge them into it (peft: merge_and_unload)."
+        )
+    check_safetensors(path)
+    spec = ModelSpec(name=name, revision=config.get("revision"), trust_remote_code=trust_remote_code)
+    lm = load_model(spec, seed=0, date=date)
+    model = lora.merge_saved(lm.model, path)
+    model.name_or_path = str(path.absolute())
+    if (path / "tokenizer_config.json").is_file():
+        lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
+        tokens.pad_on(lm.tokenizer, "left")
+    return lm.with_model(model)
+
+
+def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
+    """Joins a model that was read from a directory with its tokenizer, its form of dialogues, end and padding ids, context and
+    notices."""
     import torch
     from transformers import AutoTokenizer
 
-    from preflab.models import tokens
-    from preflab.models.lm import LanguageModel, read_notices
+    from preflab.models import template, tokens
+    from preflab.models.facts import read_facts
+    from preflab.models.lm import LanguageModel
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # the libraries may raise anything on a damaged file
         raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
-    tokens.ensure_template(tokenizer)
-    ends = tokens.end_ids(tokenizer, model, where=str(path))
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        raise UserError(f"{path}: the tokenizer has more tokens than the model. They do not belong together.")
-    pad = tokens.pad_id(tokenizer, model, ends)
+    facts, rows = read_facts(path), model.get_input_embeddings().weight.shape[0]
+    template.ensure_template(tokenizer)
+    day = facts.date or date or datetime.date.today().isoformat()
+    form, written, used = template.read_form(tokenizer, rows=rows, date=day, where=str(path))
+    tokens.check_embedding(tokenizer, used, rows=rows, where=str(path))
+    ends = tokens.end_ids(tokenizer, model, written, where=str(path))
+    pad = tokens.pad_id(tokenizer, model, used, ends)
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     context = int(longest or min(tokenizer.model_max_length, 1 << 20))
-    prefix = tokens.answer_prefix(tokenizer)
-    return LanguageModel(model.to(torch.float32), tokenizer, ends, pad, context, read_notices(path), prefix)
+    form = replace(form, closing=facts.closing, control=tuple(dict.fromkeys((*form.control, tokenizer.pad_token))))
+    return LanguageModel(model.to(torch.float32), tokenizer, ends, pad, context, facts.notices, form)
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:
@@ -86,10 +135,11 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
-        hint = " Name a directory that `save_pretrained` of transformers has written."
-        if (path / "adapter_config.json").exists():
-            hint = " It holds LoRA adapters alone: merge them into their base model first (peft: merge_and_unload)."
-        raise UserError(f"{path} is not a model: it has no config.json.{hint}")
+        raise UserError(
+            f"{path} is not a model: it has no config.json. Name a directory that `save_pretrained` of transformers has "
+            "written."
+        )
+    check_sizes(path)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:  # the libraries may raise anything on a damaged file
@@ -97,24 +147,7 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
             raise UserError(
                 f"The model in {path} comes with code of its own. Read that code, then set `trust_remote_code: true`."
             ) from error
-        raise UserError(f"{path / 'config.json'} cannot be read: {first_line(error)}") from error
-
-
-def check_causal(path: Path, config: Any) -> None:
-    """Raises `UserError` unless the saved model is a causal language model."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-
-    names = list(config.architectures or [])
-    remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    known = remote or config.model_type in CAUSAL
-    kind = any(name.endswith(("CausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names) or not names
-    if config.is_encoder_decoder or not (known and kind) or getattr(config, "is_decoder", None) is False:
-        what = ", ".join(names) or config.model_type
-        hint = " It is a reward model." if any(name.endswith("ForSequenceClassification") for name in names) else ""
-        raise UserError(
-            f"{path} holds a {what}, which is not a causal language model.{hint} Name a model that writes text from "
-            "left to right (a ...ForCausalLM)."
-        )
+        raise UserError(f"{path / 'config.json'} cannot be read: {one_line(str(error))[:300]}") from error
 
 
 def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any:
@@ -134,33 +167,12 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any
             )
     except Exception as error:  # the libraries may raise anything on a damaged file
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
-    absent = sorted(map(str, report["missing_keys"])) + sorted(str(key[0]) for key in report["mismatched_keys"])
-    if absent:
-        raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
+    mismatched = (str(key[0]) for key in report["mismatched_keys"])
+    check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
     for weight in model.parameters():  # out of the mapped file: a sum may depend on where its weights lie
         weight.data = weight.data.clone()
+    model.name_or_path = str(path.absolute())  # an adapter names its base model by it
     return model.eval()
-
-
-def check_safetensors(path: Path) -> None:
-    """Raises `UserError` unless every weights file opens; where there are only pickles the message says what to do."""
-    from safetensors import SafetensorError, safe_open
-
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        pickles = sorted(file.name for file in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")))
-        if pickles:
-            raise UserError(
-                f"{path} holds its weights as {pickles[0]}, a pickle, which can run code when read. preflab reads "
-                "only safetensors: load it with transformers where you trust it, and `save_pretrained` it again."
-            )
-        raise UserError(f"{path} has a config.json but no weights (*.safetensors).")
-    for file in files:
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged: {first_line(error)} Fetch or save it again.") from error
 
 
 def fetch_from_hub(spec: ModelSpec) -> Path:

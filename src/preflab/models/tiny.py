@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from preflab.models.chat import ChatForm
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
 
@@ -30,7 +31,8 @@ def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
     tokenizer = wrap_tokenizer(make_tokenizer(shape.words))
     model = make_network(shape, len(tokenizer))
     draw_weights(model, seed)
-    return LanguageModel(model.eval(), tokenizer, end_ids=(END_ID,), pad_id=PAD_ID, context=shape.context)
+    form = ChatForm(control=SPECIAL)
+    return LanguageModel(model.eval(), tokenizer, end_ids=(END_ID,), pad_id=PAD_ID, context=shape.context, form=form)
 
 
 def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:

@@ -1,37 +1,23 @@
-"""What training needs to know about any tokenizer: the tokens that end a turn, the padding, and where answers begin."""
+"""What training needs to know about any tokenizer: the tokens that end a turn, and the padding."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from preflab.errors import UserError
-from preflab.models.lm import PLAIN_TEMPLATE
 
-_QUESTION, _ANSWER = "Is it so?", "yes"
 PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|repo|file|mask")
 
 
-def ensure_template(tokenizer: Any) -> None:
-    """Gives a base model without a chat template the plain one, which is saved with the policy."""
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-
-
-def end_ids(tokenizer: Any, model: Any, *, where: str) -> tuple[int, ...]:
-    """Every id that ends a turn: first the one that the template writes after an answer, if any.
+def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
+    """Every id that ends a turn: first those that the template writes (`written`).
 
     Then come the tokenizer's own, those of the generation settings and those of the configuration. Raises `UserError` where
     there is none.
     """
-    ids: list[int] = []
-    text = render_exchange(tokenizer, answered=True)
-    if _ANSWER in text:
-        special = special_ids(tokenizer)
-        tail = tokenizer(text[text.rindex(_ANSWER) + len(_ANSWER) :], add_special_tokens=False).input_ids
-        ids += [token for token in tail if token in special][:1]
+    ids = list(written)
     generation = getattr(model, "generation_config", None)
     for source in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None), model.config.eos_token_id):
         ids += [] if source is None else source if isinstance(source, list) else [source]
@@ -43,19 +29,32 @@ def end_ids(tokenizer: Any, model: Any, *, where: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def pad_id(tokenizer: Any, model: Any, ends: tuple[int, ...]) -> int:
+def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
+    """Raises `UserError` where the embedding, of `rows` rows, lacks a token of the tokenizer's vocabulary or one that is
+    `used`. It may lack added tokens that no dialogue holds."""
+    needed = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder) | set(used)
+    lacking = [index for index in needed if index >= rows]
+    if lacking:
+        token = tokenizer.convert_ids_to_tokens(min(lacking))
+        raise UserError(
+            f"{where}: the tokenizer has more tokens than the model, whose embedding has no row for {token!r}. They do not "
+            "belong together."
+        )
+
+
+def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...]) -> int:
     """A padding id that differs from every end id. It becomes the padding id of the tokenizer and of the model.
 
-    It is the tokenizer's own where that differs; else an unused special token; else a new one, for which the embedding
-    grows by a row (the mean of all rows) unless it has an unused row.
+    It is the tokenizer's own where that differs; else a special token that is not `used`; else a new one, for which the
+    embedding grows by a row (the mean of all rows) unless it has an unused row.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
-        token = _unused_special(tokenizer, ends)
+        token = _unused_special(tokenizer, {*used, *ends, tokenizer.bos_token_id})
         tokenizer.add_special_tokens({"pad_token": token or "<pad>"})
         own = int(tokenizer.pad_token_id)
-        if own >= model.get_input_embeddings().weight.shape[0]:
-            _enlarge_embeddings(model, own + 1)
+    if own >= model.get_input_embeddings().weight.shape[0]:
+        _enlarge_embeddings(model, own + 1)
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = own
     return own
 
@@ -68,44 +67,14 @@ def pad_on(tokenizer: Any, side: str) -> None:
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side
 
 
-def answer_prefix(tokenizer: Any) -> str:
-    """The white space that must precede the text of an answer, '' where none must.
-
-    The template may write white space between the prompt and the answer. The prefix is chosen so that the ids of prompt and
-    answer, encoded apart, equal those of the whole: a tokenizer that itself puts a space before every text needs none.
-    """
-    prompt, whole = render_exchange(tokenizer, answered=False), render_exchange(tokenizer, answered=True)
-    between = whole[len(prompt) : whole.rfind(_ANSWER)] if whole.startswith(prompt) else ""
-    if not between.isspace():
-        return ""
-
-    def ids(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False).input_ids)
-
-    together = ids(prompt + between + _ANSWER)
-    return next((prefix for prefix in ("", between) if ids(prompt) + ids(prefix + _ANSWER) == together), between)
-
-
-def render_exchange(tokenizer: Any, *, answered: bool) -> str:
-    """A short exchange, with or without its answer, through the chat template; '' where the template refuses it."""
-    turns = [{"role": "user", "content": _QUESTION}]
-    turns += [{"role": "assistant", "content": _ANSWER}] if answered else []
-    try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not answered)
-    except (TemplateError, ValueError):
-        return ""
-
-
 def special_ids(tokenizer: Any) -> set[int]:
     """The ids of all special tokens, added ones included."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
 
-def _unused_special(tokenizer: Any, ends: tuple[int, ...]) -> str | None:
-    """The special token whose name suits padding best, among those that no dialogue begins with, ends with or holds."""
-    used = {*ends, tokenizer.bos_token_id}
-    used.update(tokenizer(render_exchange(tokenizer, answered=True), add_special_tokens=False).input_ids)
+def _unused_special(tokenizer: Any, used: set[int]) -> str | None:
+    """The special token whose name suits padding best, among those that are not used."""
     unused = [tokenizer.convert_ids_to_tokens(index) for index in sorted(special_ids(tokenizer) - used)]
     return next((name for rule in PADDING_NAMES for name in unused if re.search(rule, name.lower())), None)
 

@@ -35,10 +35,17 @@ class Scale(NamedTuple):
         return ticks
 
 
-def scale(intervals: Sequence[Interval], *, zero: bool = False, marks: Sequence[float] = ()) -> Scale:
-    """The scale that holds all intervals and marks, and zero where asked."""
+def scale(
+    intervals: Sequence[Interval],
+    *,
+    zero: bool = False,
+    marks: Sequence[float] = (),
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Scale:
+    """The scale that holds all intervals and marks, and zero where asked; where all are one value, what lies around it within
+    the limits."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
     ends += marks
     ends += [0.0] if zero or not ends else []
     low, high = min(ends), max(ends)
-    return Scale(low, high, zero) if high > low else Scale(low - 0.5, high + 0.5, zero)
+    return Scale(low, high, zero) if high > low else Scale(max(low - 0.5, limits[0]), min(high + 0.5, limits[1]), zero)

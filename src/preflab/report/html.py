@@ -21,10 +21,21 @@ def style_sheet(*names: str) -> Markup:
     return Markup("".join(templates.joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
-def content_policy(style: Markup) -> str:
-    """A content security policy: no script, no remote source, and no style but this one."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+def script(name: str) -> Markup:
+    """The script of this name."""
+    return Markup(files("preflab.report").joinpath("templates", name).read_text(encoding="utf-8"))
+
+
+def content_policy(style: Markup, script: Markup | None = None) -> str:
+    """A content security policy: no remote source, no style but this one, and no script but the one named, if any."""
+    scripts = "" if script is None else f" script-src {_digest(script)};"
+    return (
+        f"default-src 'none'; style-src {_digest(style)};{scripts} img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(content: Markup) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:

@@ -21,6 +21,13 @@ def format_number(value: float | None) -> str:
     return signed_zero(f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3}f}")
 
 
+def format_p_value(value: float | None) -> str:
+    """0.42, 0.003; tiny ones as '< 0.001'; None as a dash."""
+    if value is None:
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.{2 if value >= 0.1 else 3}f}".removesuffix(".00")
+
+
 def signed_zero(text: str) -> str:
     """A rounded text without the minus of a negative zero, and with a true minus sign elsewhere."""
     return text.replace("-", "−") if text.strip("-0.,%") else text.lstrip("-")

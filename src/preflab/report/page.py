@@ -1,22 +1,26 @@
-"""The report as one HTML file: no script, no remote source, nothing in it that could act as markup."""
+"""The report as one HTML file: no remote source, nothing in it that could act as markup, and complete without its script."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
 from preflab import text
 from preflab.analysis.record import Comparison, Measure, Results
-from preflab.report import figures, forest, reliability, views
+from preflab.report import figures, forest, reliability, training, views
 from preflab.report.code import highlighted
-from preflab.report.html import content_policy, environment, style_sheet
+from preflab.report.frontier import draw_frontier
+from preflab.report.html import content_policy, environment, script, style_sheet
+from preflab.report.marks import arm_mark
 from preflab.report.svg import COLOURS
 
 
 def render_html(results: Results) -> str:
     """The whole page. The same results give the same bytes."""
-    style = style_sheet("style.css")
+    style, behaviour = style_sheet("style.css"), script("report.js")
+    headline = views.measure_of(results, results.headline)
     chosen = [views.measure(arm, results.headline) for arm in results.arms]
     unit = [views.measure(arm, results.headline, decoding="unit") for arm in results.arms]
     claimed, margins = [row.value for row in results.claims], [row.claim.margin for row in results.claims]
@@ -25,19 +29,24 @@ def render_html(results: Results) -> str:
         highlighted=highlighted,
         results=results,
         style=style,
-        policy=content_policy(style),
+        script=behaviour,
+        policy=content_policy(style, behaviour),
+        arms=views.ranked(results),
+        orders={arm.name: index for index, arm in enumerate(results.arms)},
+        outlines={arm.name: arm_mark(index).outline for index, arm in enumerate(results.arms)},
         colours={arm.name: f"c{index % COLOURS}" for index, arm in enumerate(results.arms)},
-        headline=views.measure_of(results, results.headline),
+        headline=headline,
         main=views.main_measures(results),
         sentence=verdict_sentence(results),
-        arms_scale=forest.scale([*chosen, *unit]),
+        arms_scale=forest.scale([*chosen, *unit], limits=headline.range),
         claims_scale=forest.scale(claimed, zero=True, marks=margins),
-        groups=comparison_groups(results),
+        groups=comparison_groups(results.comparisons, results),
+        evidence=comparison_groups(views.evidence(results), results),
         sweep=figures.sweep(results),
         diagrams=reliability.diagrams(results),
-        curves=figures.curves(results),
-        verdicts=figures.verdicts(results),
-        frontier=figures.draw_frontier(results),
+        curves=training.curves(results),
+        verdicts=training.verdicts(results),
+        frontier=draw_frontier(results),
         levels=figures.levels(results),
         frontier_bounds=any(point.bound for arm in results.arms for run in arm.runs for point in run.frontier),
     )
@@ -52,8 +61,10 @@ def verdict_sentence(results: Results) -> Markup:
     return Markup(re.sub(pattern, r'<span class="arm-name">\g<0></span>', str(sentence))) if names else sentence
 
 
-def comparison_groups(results: Results) -> list[tuple[Measure, forest.Scale, list[Comparison]]]:
+def comparison_groups(
+    comparisons: Sequence[Comparison], results: Results
+) -> list[tuple[Measure, forest.Scale, list[Comparison]]]:
     """The comparisons by metric: the metric, the scale of the group with a line at zero, and the pairs."""
-    names = dict.fromkeys(pair.metric for pair in results.comparisons)
-    groups = [(name, [pair for pair in results.comparisons if pair.metric == name]) for name in names]
+    names = dict.fromkeys(pair.metric for pair in comparisons)
+    groups = [(name, [pair for pair in comparisons if pair.metric == name]) for name in names]
     return [(views.measure_of(results, name), forest.scale(pairs, zero=True), pairs) for name, pairs in groups]

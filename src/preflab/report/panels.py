@@ -1,9 +1,10 @@
-"""One small chart: its frame, its axes' numbers, and names written at the ends of its lines. Needs matplotlib."""
+"""One chart: its frame, its axes' numbers, and names written at the ends of its lines. Needs matplotlib."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -11,10 +12,12 @@ from markupsafe import Markup
 
 from preflab import text
 from preflab.report import numbers
-from preflab.report.svg import GRID, INK, MUTED, arm_colour, themed
+from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
-PANEL_WIDTH, PANEL_HEIGHT = 360, 264
+PANEL_WIDTH, PANEL_HEIGHT = 360, 280
 """In CSS pixels at the width of a telephone; three stand side by side on a desk."""
+HEAD, FOOT = 46, 46
+"""Pixels above the axes, for the title and what is measured, and below them."""
 SIZE = 11
 
 
@@ -26,12 +29,21 @@ class Label(NamedTuple):
     order: int
 
 
+@dataclass
 class Panel:
-    """A chart being drawn. `axes` is matplotlib's; `svg` holds the result after the `with` block."""
+    """A chart being drawn. `axes` is matplotlib's; `svg` holds the result after the `with` block; `notes`: what a reader is
+    told who points at a part."""
 
-    def __init__(self, axes: Any) -> None:
-        self.axes = axes
-        self.svg = Markup("")
+    axes: Any
+    height: int
+    svg: Markup = field(default_factory=Markup)
+    notes: list[str] = field(default_factory=list[str])
+
+    def assign(self, artist: Any, order: int, note: str = "") -> None:
+        """Makes something drawn a part of the arm at `order`, which the page can switch off, with a note of its own."""
+        if note:
+            self.notes.append(text.one_line(note))
+        artist.set_gid(part_name(order, len(self.notes) - 1 if note else None))
 
     def axis_numbers(self, which: Literal["x", "y"], *, share: bool) -> None:
         """Tick labels as everywhere in the report: percent for shares, decimal prefixes otherwise."""
@@ -66,24 +78,28 @@ class Panel:
 
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
 
-    def finish_lines(self, labels: Sequence[Label], *, share: bool, margin: float = 0.02) -> None:
+    def finish_lines(
+        self, labels: Sequence[Label], *, share: bool, margin: float = 0.02, are_arms: bool = True
+    ) -> None:
         """Numbers on both axes, room around the lines, and their names at their ends."""
         self.axis_numbers("x", share=False)
         self.axis_numbers("y", share=share)
         self.axes.margins(x=margin, y=0.08)
-        self.end_labels(labels)
+        self.end_labels(labels, are_arms=are_arms)
 
-    def end_labels(self, labels: Sequence[Label]) -> None:
+    def end_labels(self, labels: Sequence[Label], *, are_arms: bool = False) -> None:
         """Writes names beside the right edge, moved apart where they would overlap."""
         low, high = self.axes.get_ylim()
         heights = [(label.y - low) / (high - low) for label in labels]
-        places = spread_apart(heights, gap=SIZE * 1.15 / (PANEL_HEIGHT * 0.72))
+        places = spread_apart(heights, gap=SIZE * 1.15 / (self.height - HEAD - FOOT))
         for label, place in zip(labels, places, strict=True):
-            self.axes.annotate(
+            name = self.axes.annotate(
                 shortened(label.name, 13), (1.0, place), xycoords="axes fraction", xytext=(7, 0),
                 textcoords="offset points", va="center", color=arm_colour(label.order), fontsize=SIZE,
                 fontweight="bold", annotation_clip=False,
             )  # fmt: skip
+            if are_arms:
+                self.assign(name, label.order)
 
 
 def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
@@ -108,15 +124,25 @@ def shortened(name: str, size: int) -> str:
 
 @contextmanager
 def panel(
-    *, name: str, title: str, x: str, alt: str, left: float = 0.13, right: float = 0.73, height: int = PANEL_HEIGHT
+    *,
+    name: str,
+    title: str,
+    measured: str,
+    x: str,
+    alt: str,
+    left: float = 0.13,
+    right: float = 0.73,
+    width: int = PANEL_WIDTH,
+    height: int = PANEL_HEIGHT,
 ) -> Generator[Panel]:
-    """A chart: its title above names the y axis, `x` stands below, names find room between `right` and the edge."""
+    """A chart: its title above names the y axis, `measured` on what and at which temperature; `x` stands below, names find
+    room between `right` and the edge."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context({"font.size": SIZE, "text.parse_math": False, "axes.axisbelow": True}):
-        figure = Figure(figsize=(PANEL_WIDTH / 72, height / 72))
-        axes = figure.add_axes((left, 46 / height, right - left, 1 - (46 + 30) / height))
+        figure = Figure(figsize=(width / 72, height / 72))
+        axes = figure.add_axes((left, FOOT / height, right - left, 1 - (HEAD + FOOT) / height))
         figure.patch.set_visible(False)
         axes.patch.set_visible(False)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -125,7 +151,9 @@ def panel(
         axes.tick_params(colors=MUTED, length=0, labelsize=SIZE - 0.5)
         axes.tick_params(axis="x", length=3)
         axes.set_xlabel(text.one_line(x), color=MUTED, fontsize=SIZE, loc="left")
-        figure.text(0.006, 1 - 14 / height, text.one_line(title), color=INK, fontsize=SIZE + 1.5, fontweight="bold")
-        drawn = Panel(axes)
+        edge = 2 / width
+        figure.text(edge, 1 - 14 / height, text.one_line(title), color=INK, fontsize=SIZE + 1.5, fontweight="bold")
+        figure.text(edge, 1 - 30 / height, text.one_line(measured), color=MUTED, fontsize=SIZE - 0.5)
+        drawn = Panel(axes, height)
         yield drawn
-        drawn.svg = themed(figure, name=name, label=text.one_line(alt))
+        drawn.svg = themed(figure, name=name, label=text.one_line(alt), notes=drawn.notes)

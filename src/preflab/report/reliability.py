@@ -20,7 +20,8 @@ def diagrams(results: Results) -> dict[str, Markup]:
 
 def _diagram(model: RewardModelResult, name: str) -> Markup:
     alt = f"Share of pairs that {model.name} orders rightly against the probability that it states, in bins."
-    with panel(name=name, title=f"{model.name}: ordered rightly", x="stated probability", alt=alt, right=0.96) as drawn:
+    title, measured = f"{model.name}: ordered rightly", "given answers; nothing is sampled"
+    with panel(name=name, title=title, measured=measured, x="stated probability", alt=alt, right=0.96) as drawn:
         known = [(row.stated, row.right, row.count) for row in model.reliability]
         places = [(x, y, count) for x, y, count in known if x is not None and y is not None]
         most = max(count for _, _, count in places)

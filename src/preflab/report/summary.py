@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from preflab import text
-from preflab.analysis.record import DecidedClaim, Measure, Results
+from preflab.analysis.record import Comparison, DecidedClaim, Measure, Results
 from preflab.report import numbers, views
+from preflab.terminal import Terminal
 
 
-def print_summary(results: Results, console: Console) -> None:
+def print_summary(results: Results, console: Terminal) -> None:
     """Prints the verdict and the arms. Names are shown as text: neither rich's markup nor escape sequences act."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
@@ -19,15 +19,26 @@ def print_summary(results: Results, console: Console) -> None:
     for warning in filter(None, warnings):
         console.print(Text(text.one_line(warning), style="yellow"))
     other = f"At equal {views.other_budget(results)} instead: {views.holds_words(results).lower()}."
-    console.print(Text(f"{views.certainty_words(results)}. Equal: {views.budget_words(results)}. {other}"))
+    console.print(Text(f"{views.certainty_words(results)}. Budget: {views.budget_words(results)}. {other}"))
+    console.print(Text(text.one_line(views.spent_words(results))))
+    metric = views.measure_of(results, results.headline)
+    for pair in views.evidence(results):
+        console.print(_pair(pair, metric))
     for decided in results.claims:
-        console.print(_claim(decided, views.measure_of(results, results.headline)))
+        console.print(_claim(decided, metric))
     console.print(_table(results))
     for caveat in results.caveats:
         console.print(Text(f"- {text.one_line(caveat)}", style="dim"))
 
 
 _STYLES = {"confirmed": "bold green", "refuted": "bold red"}
+
+
+def _pair(pair: Comparison, metric: Measure) -> Text:
+    """One line of the evidence: the difference with its interval, and what it says."""
+    difference = numbers.format_difference(metric, pair.estimate)
+    words = f"{pair.first} − {pair.second}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
+    return Text(f"  {text.one_line(words)}: {views.outcome_words(pair)}")
 
 
 def _claim(decided: DecidedClaim, metric: Measure) -> Text:
@@ -45,9 +56,9 @@ def _table(results: Results) -> Table:
     metrics = views.main_measures(results)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm")
-    for name in (*(metric.label for metric in metrics), "labels, calls", "FLOP", "time"):
+    for name in (*(metric.label for metric in metrics), "labels or calls", "FLOP", "time"):
         table.add_column(Text(text.one_line(name)), justify="right")
-    for arm in results.arms:
+    for arm in views.ranked(results):
         style = "bold green" if arm.name == results.verdict.winner else ""
         first = [(metric, views.reported_value(arm, metric.name)) for metric in metrics]
         cells = [numbers.format_quantity(metric, value.estimate) for metric, value in first]

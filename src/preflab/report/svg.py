@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -24,6 +25,7 @@ _CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "paper"}
 _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
 _FONT = re.compile(r"(\d+(?:\.\d+)?)px")
 _REFERENCE = re.compile(r"^(url\()?#?")
+_PART = re.compile(r"arm-(\d+)(?:-(\d+))?")
 _LONG = re.compile(r"\d+\.\d{3,}")
 _DROPPED = {"metadata", "style", "title"}
 
@@ -33,8 +35,14 @@ def arm_colour(index: int) -> str:
     return f"#0200{index % COLOURS:02x}"
 
 
-def themed(figure: Figure, *, name: str, label: str) -> Markup:
-    """The figure as inline SVG. `name` makes its ids unique in the page, `label` is read aloud instead of it."""
+def part_name(order: int, note: int | None = None) -> str:
+    """The id of what belongs to the arm at `order`, with the number of its note, as `themed` reads it."""
+    return f"arm-{order}" if note is None else f"arm-{order}-{note}"
+
+
+def themed(figure: Figure, *, name: str, label: str, notes: Sequence[str] = ()) -> Markup:
+    """The figure as inline SVG. `name` makes its ids unique in the page, `label` is read aloud instead of it. What belongs to
+    an arm (`part_name`) says so in `data-arm`, and has its note as a title, which a browser shows who points at it."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
@@ -43,8 +51,15 @@ def themed(figure: Figure, *, name: str, label: str) -> Markup:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     root = ElementTree.fromstring(buffer.getvalue())
     _clean(root)
-    for element in root.iter():
+    for element in list(root.iter()):
+        part = _PART.fullmatch(element.get("id", ""))
         _rewrite(element, name)
+        if part is not None:
+            element.set("data-arm", part.group(1))
+            if part.group(2) is not None:
+                note = ElementTree.Element("title")
+                note.text = notes[int(part.group(2))]
+                element.insert(0, note)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, "class": "figure"}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 

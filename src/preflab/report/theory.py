@@ -6,7 +6,6 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from preflab import text
 from preflab.errors import UserError
 from preflab.report import numbers
 from preflab.report.html import content_policy, environment, style_sheet
+from preflab.terminal import Terminal
 from preflab.theory.finding import Finding, FindingTable, read_findings
 
 _STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold yellow"}
@@ -56,7 +56,7 @@ def numeric(table: FindingTable, column: int) -> bool:
     return any(not isinstance(row[column], str) for row in table.rows)
 
 
-def print_finding(finding: Finding, console: Console) -> None:
+def print_finding(finding: Finding, console: Terminal) -> None:
     """Claim, tables, and the verdict last, where it is still seen. Nothing in it acts as markup."""
     console.print(Text(text.one_line(finding.title), style="bold"))
     console.print(Text(text.one_line(finding.claim)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from pydantic import JsonValue
@@ -43,6 +43,34 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
     return (headline, *(metric for metric in results.metrics if metric.name != results.headline))
 
 
+def ranked(results: Results) -> list[ArmResult]:
+    """The arms by the headline at the chosen temperature, the best first; those without a value last."""
+    metric = measure_of(results, results.headline)
+
+    def place(arm: ArmResult) -> tuple[bool, float]:
+        value = measure(arm, metric.name).estimate
+        return value is None, (1 if metric.better == "lower" else -1) * (value or 0.0)
+
+    return sorted(results.arms, key=place)
+
+
+def evidence(results: Results) -> list[record.Comparison]:
+    """What the headline rests on, by the ranks of the first arm and of the second."""
+    places = {arm.name: place for place, arm in enumerate(ranked(results))}
+    return sorted(results.verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
+
+
+def test_problems(results: Results) -> int:
+    """How many test problems measured the headline; 0 where that is not known."""
+    return max((measure(arm, results.headline).problems for arm in results.arms), default=0)
+
+
+def temperatures(arm: ArmResult) -> str:
+    """The temperatures that the validation split chose for an arm's seeds: '0.2, 0.6'."""
+    chosen = sorted({run.temperature for run in arm.runs if run.temperature is not None})
+    return ", ".join(map(numbers.format_tick, chosen))
+
+
 def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.DecodingChoice = "chosen") -> Interval:
     """An arm's value of a metric; an empty interval where it was not measured."""
     for item in arm.measures:
@@ -65,7 +93,7 @@ def per_seed(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float
 
 
 def labels(arm: ArmResult) -> float | None:
-    """Preference labels and reward calls together, mean over seeds."""
+    """Preference labels and calls of the reward together, mean over seeds."""
     return per_seed(arm, lambda run: _total(run.spent.labels, run.spent.reward_calls))
 
 
@@ -92,13 +120,47 @@ def peak_memory(results: Results, arm: ArmResult) -> float | None:
 
 
 def budget_words(results: Results) -> str:
-    """The binding budget: '16,384 labels or reward calls per arm'."""
+    """The binding budget: 'up to 16,384 labels or reward calls per arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
         return "no budget: every arm ran for its own number of steps"
     if results.budget.binding == "labels":
-        return f"{'the same number of' if amount is None else numbers.format_number(amount)} labels or reward calls per arm"
-    return f"{'the same' if amount is None else numbers.format_scaled(amount)} FLOP per arm"
+        most = "the same number of" if amount is None else f"up to {numbers.format_number(amount)}"
+        return f"{most} labels or reward calls per arm"
+    return f"{'the same' if amount is None else f'up to {numbers.format_scaled(amount)}'} FLOP per arm"
+
+
+def spent_words(results: Results) -> str:
+    """What the arms spent of the budget, and what an answer takes: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).'"""
+    get, form = labels, numbers.format_number
+    if results.budget.binding != "labels":
+        get, form = (lambda arm: spent(arm, "flops")), numbers.format_scaled
+    amounts = {arm.name: amount for arm in results.arms if (amount := get(arm)) is not None}
+    if not amounts:
+        return ""
+    by_words: dict[str, list[str]] = {}
+    for name in sorted(amounts, key=lambda name: amounts[name]):
+        by_words.setdefault(form(amounts[name]), []).append(name)
+    unit = "labels or reward calls" if results.budget.binding == "labels" else "FLOP"
+    least, most = next(iter(by_words)), next(reversed(by_words))
+    sentence = f"Spent: {least} {unit} ({', '.join(by_words[least])})"
+    sentence += "." if most == least else f" to {most} ({', '.join(by_words[most])})."
+    several = [
+        f"{arm.name} {numbers.format_number(arm.inference_cost)}" for arm in results.arms if arm.inference_cost > 1
+    ]
+    return sentence + (f" Samples drawn for each answer: {', '.join(several)}; the others 1." if several else "")
+
+
+def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult]) -> str:
+    """How the pairs' p-values are adjusted."""
+    families = list(dict.fromkeys(pair.family for pair in pairs))
+    if families in ([], [1.0]):
+        return "p: two-sided; a single comparison, not adjusted."
+    sizes = " or ".join(numbers.format_tick(family) for family in families)
+    return (
+        f"p: two-sided and adjusted for {sizes} comparisons (Bonferroni), so that it agrees with the interval: all intervals "
+        "of the family hold at once with 95%."
+    )
 
 
 def other_budget(results: Results) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any
 
 from preflab.errors import UserError
 from preflab.spec import Context, HoldsModels
+from preflab.text import brief
 from preflab.types import Completion, Prompt
 
 
@@ -46,13 +48,14 @@ class RewardSpec(HoldsModels):
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:
     """Returns `scores` as `count` finite floats; raises `UserError` naming the `source` and the first wrong row."""
-    if isinstance(scores, (str, bytes, dict)) or not hasattr(scores, "__iter__"):
+    if isinstance(scores, (str, bytes, Mapping, Set)) or not hasattr(scores, "__iter__"):
         raise UserError(
             f"{source} gave a {type(scores).__name__} for {count} completions; it must give a list of numbers."
         )
-    values = list(scores)
+    values = list(islice(scores, count + 1))  # a generator may have no end
     if len(values) != count:
-        raise UserError(f"{source} gave {len(values)} scores for {count} completions; it must give one each, in order.")
+        given = f"{len(values)}" if len(values) < count else f"more than {count}"
+        raise UserError(f"{source} gave {given} scores for {count} completions; it must give one each, in order.")
     return [check_score(score, f"{source}, completion {row}") for row, score in enumerate(values)]
 
 
@@ -63,7 +66,8 @@ def check_score(score: Any, source: str) -> float:
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{source}: the score must be a finite number, not {str(score)[:80]!r}.")
+        shown = f"{value}" if isinstance(score, float) else brief(score)
+        raise UserError(f"{source}: the score must be a finite number, not {shown}.")
     return value
 
 

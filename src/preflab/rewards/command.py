@@ -1,34 +1,39 @@
 """A program in any language as a reward: it stays alive, reads one JSON object a line and answers each with one line.
 
-In: `{"id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`. Out: a number,
-or `{"score": number}`. The program must flush each line. It should end when its input ends, which also
-happens when preflab has died.
+In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`. Out:
+`{"request": "17", "score": number}`. The text of `request`, another one each time, comes back, so that no answer can be
+taken for the next one's. Nothing else may stand on standard output. The program must flush each line. It should end when
+its input ends, which also happens when preflab has died.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import queue
+import selectors
 import shlex
 import signal
 import tempfile
-import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import count
 from subprocess import PIPE, Popen, TimeoutExpired
-from typing import IO, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from preflab.errors import UserError
+from preflab.fields import Seconds
 from preflab.meter import Meter
+from preflab.plain import parse_json
 from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 _PATIENCE = 5.0  # seconds that the program has to end by itself
 _TAIL = 2000  # characters of its error output that a message shows
+_MOST_BYTES = 1 << 20  # of an answer
+_CHUNK = 1 << 16
+_ADVICE = "Standard output is for answers alone: print everything else on standard error"
 
 
 class Command(RewardSpec):
@@ -36,7 +41,7 @@ class Command(RewardSpec):
 
     kind: Literal["command"] = "command"
     command: str
-    timeout: float = Field(default=60.0, gt=0)
+    timeout: Seconds = 60.0
     deterministic: bool = False
 
     @contextmanager
@@ -58,6 +63,7 @@ class CommandReward(Reward):
         self._spec = spec
         self._meter = meter
         self._program = RewardProcess(spec.command)
+        self._numbers = count(1)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
         """One line out, one line in, for each. A program that dies is started once more; then `UserError`."""
@@ -70,8 +76,9 @@ class CommandReward(Reward):
         """Ends the program: its input closes, then it is killed."""
         self._program.close()
 
-    def _ask(self, request: dict[str, Any]) -> float:
-        line = json.dumps(request)
+    def _ask(self, row: dict[str, Any]) -> float:
+        number = str(next(self._numbers))
+        line = json.dumps({"request": number, **row}).encode() + b"\n"
         try:
             reply = self._program.ask(line, self._spec.timeout)
         except _ProcessFailed:
@@ -81,63 +88,87 @@ class CommandReward(Reward):
                 reply = self._program.ask(line, self._spec.timeout)
             except _ProcessFailed as error:
                 raise UserError(f"The reward command {self._spec.command!r} {error} (tried twice).") from error
-        source = f"The reward command {self._spec.command!r}, on prompt {request['id']!r}"
-        try:
-            answer = json.loads(reply)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{source}, answered {reply.strip()[:80]!r}, neither a number nor JSON.") from error
-        return check_score(answer.get("score") if isinstance(answer, dict) else answer, source)
+        source = f"The reward command {self._spec.command!r}, on prompt {row['id']!r}"
+        quoted = repr(reply[:80].decode(errors="replace").strip())
+        answer = parse_json(reply, f"{source}, answered {quoted}. {_ADVICE}")
+        if not isinstance(answer, dict) or answer.get("request") != number:
+            raise UserError(
+                f"{source}, answered {quoted}: the answer to this request is "
+                f'{{"request": "{number}", "score": ...}}. {_ADVICE}.'
+            )
+        return check_score(answer.get("score"), source)
 
 
 class RewardProcess:
-    """A child process in a group of its own, a thread that reads its lines, and a file with its error output."""
+    """A child process in a group of its own, and a file with its error output."""
 
     def __init__(self, command: str) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the program)
         try:
             words = shlex.split(command)
             self._process = Popen(
-                words, stdin=PIPE, stdout=PIPE, stderr=self._errors, encoding="utf-8", start_new_session=True
+                words, stdin=PIPE, stdout=PIPE, stderr=self._errors, bufsize=0, start_new_session=True
             )
         except (OSError, ValueError, IndexError) as error:
             self._errors.close()
             raise UserError(f"The reward command {command!r} does not start: {error}.") from error
         assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
-        self._input = self._process.stdin
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        self._input, self._output = self._process.stdin, self._process.stdout
+        os.set_blocking(self._input.fileno(), False)  # it may write before it reads all of a long request
 
-    def ask(self, line: str, timeout: float) -> str:
-        """The line that answers `line`; raises `_ProcessFailed` when none comes."""
+    def ask(self, line: bytes, timeout: float) -> bytes:
+        """The line that answers `line`, both within `timeout` seconds. Raises `_ProcessFailed` where none comes, `UserError`
+        where more than a line comes."""
+        deadline = time.monotonic() + timeout
+        unsent, reply = memoryview(line), bytearray()
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._output, selectors.EVENT_READ)
+            ready.register(self._input, selectors.EVENT_WRITE)
+            while unsent or not reply.endswith(b"\n"):
+                events = ready.select(max(0.0, deadline - time.monotonic()))
+                if not events:
+                    advice = f"Does it flush each line? Else raise `timeout`.{self._quote_errors()}"
+                    raise _ProcessFailed(f"gave no answer within {timeout:g} s. {advice}")
+                for key, _ in events:
+                    if key.fileobj is self._output:
+                        reply += self._read()
+                        self._refuse_more_than_a_line(reply)
+                    else:
+                        unsent = unsent[self._write(unsent) :]
+                        if not unsent:
+                            ready.unregister(self._input)
+        return bytes(reply)
+
+    def _read(self) -> bytes:
+        chunk = os.read(self._output.fileno(), _CHUNK)
+        if not chunk:
+            raise _ProcessFailed(self._explain_end())
+        return chunk
+
+    def _write(self, unsent: memoryview) -> int:
         try:
-            self._input.write(line + "\n")
-            self._input.flush()
+            return os.write(self._input.fileno(), unsent[:_CHUNK])
         except OSError as error:
             raise _ProcessFailed(self._explain_end()) from error
-        try:
-            reply = self._lines.get(timeout=timeout)
-        except queue.Empty as error:
-            advice = f"Does it flush each line? Else raise `timeout`.{self._quote_errors()}"
-            raise _ProcessFailed(f"gave no answer within {timeout:g} s. {advice}") from error
-        if not reply:
-            raise _ProcessFailed(self._explain_end())
-        return reply
+
+    def _refuse_more_than_a_line(self, reply: bytearray) -> None:
+        if b"\n" in reply[:-1] or len(reply) > _MOST_BYTES:
+            quoted = repr(bytes(reply[:80]).decode(errors="replace"))
+            raise UserError(
+                f"The reward command {self._process.args} printed {quoted}, more than one answer. {_ADVICE}."
+            )
 
     def close(self) -> None:
         """Lets the program end, then kills its whole group."""
         with suppress(OSError):
             self._input.close()
+        self._output.close()
         with suppress(TimeoutExpired):
             self._process.wait(_PATIENCE)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._errors.close()
-
-    def _read(self, output: IO[str]) -> None:
-        for line in output:
-            self._lines.put(line)
-        self._lines.put("")
 
     def _explain_end(self) -> str:
         try:

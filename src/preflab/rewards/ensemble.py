@@ -47,6 +47,10 @@ class Ensemble(RewardSpec):
     def saved_models(self) -> tuple[str, ...]:
         return tuple(path for spec in self.models for path in spec.saved_models())
 
+    def check_names(self) -> None:
+        for spec in self.models:
+            spec.check_names()
+
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         return self.model_copy(update={"models": tuple(spec.with_saved_models(settings_of) for spec in self.models)})
 

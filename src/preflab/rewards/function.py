@@ -27,6 +27,9 @@ class Function(RewardSpec):
     target: str
     deterministic: bool = True
 
+    def check_names(self) -> None:
+        load_function(self.target, "reward function")
+
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
         """Loads the function; raises `UserError` that says which part of its name is wrong."""
@@ -47,10 +50,11 @@ class FunctionReward(Reward):
         """The function's scores; raises `UserError` when the function fails, or does not give one finite number each."""
         source = f"The reward function {self.target!r}"
         try:
-            scores = self.function(list(prompts), [completion.text for completion in completions])
+            answer = self.function(list(prompts), [completion.text for completion in completions])
+            scores = check_scores(answer, len(completions), source)  # a generator computes only now
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
         self.meter.labelled(len(completions))
-        return check_scores(scores, len(completions), source)
+        return scores

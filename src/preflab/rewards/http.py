@@ -13,23 +13,40 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from threading import Thread
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, HttpUrl, TypeAdapter, ValidationError
 
 from preflab.errors import UserError
+from preflab.fields import Seconds
 from preflab.meter import Meter
+from preflab.plain import parse_json
 from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may not come again at the next try
+_MOST_BYTES = 64 << 20  # of an answer
+
+
+def _check_url(url: str) -> str:
+    """The address as it is sent, its host and path encoded. The message holds no part of a password."""
+    try:
+        parts = TypeAdapter(HttpUrl).validate_python(url)
+    except ValidationError as error:
+        raise ValueError(f"this is not an address of http or https ({error.errors()[0]['msg']})") from None
+    if parts.username or parts.password:
+        raise ValueError("an address holds no user and no password: put a token into `token_variable`")
+    return str(parts)
 
 
 class Http(RewardSpec):
-    """`url`: where to POST. `batch`: completions a request. `timeout`: seconds a request.
+    """`url`: where to POST. `batch`: completions a request. `timeout`: seconds a request, to the answer's last byte.
 
     A request without a connection, or answered by a status such as 408, 425, 429 or 5xx, is tried `retries` times more, after
     `backoff` seconds and then twice as long each time. `token_variable` names the environment variable whose value is sent as
@@ -37,22 +54,30 @@ class Http(RewardSpec):
     """
 
     kind: Literal["http"] = "http"
-    url: str = Field(pattern=r"^https?://\S+$")
+    url: Annotated[str, AfterValidator(_check_url)]
     batch: int = Field(default=256, ge=1)
-    timeout: float = Field(default=60.0, gt=0)
-    retries: int = Field(default=4, ge=0)
-    backoff: float = Field(default=0.5, ge=0)
+    timeout: Seconds = 60.0
+    retries: int = Field(default=4, ge=0, le=10)
+    backoff: float = Field(default=0.5, ge=0, le=60)
     token_variable: str = ""
     deterministic: bool = False
 
+    @property
+    def label(self) -> str:
+        """What messages call it: the address without its query, which may hold a key."""
+        return f"The reward {urlsplit(self.url)._replace(query='', fragment='').geturl()}"
+
     @contextmanager
     def open(self, context: Context) -> Generator[HttpReward]:
-        """Sends nothing yet. Raises `UserError` when the variable of the token is not set."""
+        """Sends nothing yet. Raises `UserError` when the variable of the token is not set, or holds what no header may."""
         headers = {"Content-Type": "application/json"}
         if self.token_variable:
-            if not os.environ.get(self.token_variable):
-                raise UserError(f"The reward {self.url} takes its token from ${self.token_variable}, which is not set.")
-            headers["Authorization"] = f"Bearer {os.environ[self.token_variable]}"
+            token = os.environ.get(self.token_variable, "")
+            if not token:
+                raise UserError(f"{self.label} takes its token from ${self.token_variable}, which is not set.")
+            if not (token.isascii() and token.isprintable()):
+                raise UserError(f"{self.label}: ${self.token_variable} holds letters that no token has, or a line end.")
+            headers["Authorization"] = f"Bearer {token}"
         yield HttpReward(self, headers, context.meter, self.deterministic)
 
 
@@ -80,36 +105,54 @@ class HttpReward(Reward):
         for start in range(0, len(rows), self.spec.batch):
             part = rows[start : start + self.spec.batch]
             answer = self._post({plural: [row[name] for row in part] for plural, name in names.items()})
-            scores += check_scores(answer["scores"], len(part), f"The reward {self.spec.url}")
+            scores += check_scores(answer["scores"], len(part), self.spec.label)
         self.meter.labelled(len(scores))
         return scores
 
     def _post(self, body: Mapping[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(self.spec.url, json.dumps(body).encode(), self.headers, method="POST")
-        opener = urllib.request.build_opener(_NoRedirects)
         trouble = ""
         for attempt in range(self.spec.retries + 1):
             if attempt:
                 time.sleep(self.spec.backoff * 2 ** (attempt - 1))
             try:
-                with opener.open(request, timeout=self.spec.timeout) as response:
-                    return self._parse(response.read())
+                return self._parse(self._send(request))
             except urllib.error.HTTPError as error:
-                trouble = f"status {error.code}: {error.read(200).decode(errors='replace').strip() or error.reason}"
+                trouble = f"status {error.code}: {error.msg}"
                 if error.code not in _TEMPORARY:
-                    raise UserError(f"The reward {self.spec.url} refused the request: {trouble}.") from error
+                    raise UserError(f"{self.spec.label} refused the request: {trouble}.") from error
+            except TimeoutError:
+                trouble = f"no whole answer within {self.spec.timeout:g} s"
             except (OSError, http.client.HTTPException) as error:
-                trouble = str(getattr(error, "reason", error)) or type(error).__name__
+                trouble = str(error) or type(error).__name__
         raise UserError(
-            f"The reward {self.spec.url} does not answer ({self.spec.retries + 1} tries, the last: {trouble}). "
+            f"{self.spec.label} does not answer ({self.spec.retries + 1} tries, the last: {trouble}). "
             "Is the server running?"
         )
 
+    def _send(self, request: urllib.request.Request) -> bytes:
+        """The answer's body, one byte more than is allowed at most. Each byte that drips in resets a socket's own time
+        limit, so a thread waits for it, which is left behind when the time is over."""
+        answer: Future[bytes] = Future()
+
+        def send() -> None:
+            try:
+                with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.spec.timeout) as response:
+                    answer.set_result(response.read(_MOST_BYTES + 1))
+            except urllib.error.HTTPError as error:
+                words = error.read(200).decode(errors="replace").strip() or error.reason
+                answer.set_exception(urllib.error.HTTPError("", error.code, str(words), error.headers, None))
+            except Exception as error:
+                answer.set_exception(error)
+
+        Thread(target=send, daemon=True).start()
+        return answer.result(self.spec.timeout)
+
     def _parse(self, content: bytes) -> dict[str, Any]:
-        try:
-            answer = json.loads(content)
-        except ValueError as error:
-            raise UserError(f"The reward {self.spec.url} answered {content[:80]!r}, which is not JSON.") from error
+        if len(content) > _MOST_BYTES:
+            raise UserError(f"{self.spec.label} answered more than {_MOST_BYTES >> 20} MB.")
+        quoted = repr(content[:80].decode(errors="replace"))
+        answer = parse_json(content, f"{self.spec.label} answered {quoted}, which cannot be read")
         if not isinstance(answer, dict) or "scores" not in answer:
-            raise UserError(f'The reward {self.spec.url} answered {content[:80]!r}; it must be {{"scores": [...]}}.')
+            raise UserError(f'{self.spec.label} answered {quoted}; it must be {{"scores": [...]}}.')
         return answer

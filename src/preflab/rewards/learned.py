@@ -43,7 +43,7 @@ class Learned(RewardSpec):
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
         """Loads the model to the context's device; raises `UserError` where it is not a reward model."""
-        lm = load_reward_model(Path(self.path).expanduser())
+        lm = load_reward_model(Path(self.path).expanduser(), date=context.date)
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
 
 # Tokens of one prefill pass. On a CPU its activations should stay in the core's own cache.
@@ -30,7 +31,7 @@ class DecodeBatch:
     """
 
     def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
-        self.backbone = base.base_model
+        self.backbone = backbone(base)
         self.device = base.device
         self.positions = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         width = int(self.positions.max())

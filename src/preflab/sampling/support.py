@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 
 PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the gap between prompt and new tokens is tried too
 PROBE_TOKENS = [[5, 6], [7, 0]]
+WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
+"""A size of the configuration up to which a layer sees the columns before it. Not every family's layers keep a window in
+the cache: GPT-Neo's local layers count columns, and so the gap between a short prompt and its new tokens too."""
 PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
@@ -44,6 +49,7 @@ def examine(base: Any) -> Support:
     if len(layers) != config.num_hidden_layers:
         return Support("not every layer keeps keys and values.")
     windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
+    windows += [size for name, size in config.to_dict().items() if WINDOW_NAME.search(name) and size]
     window = min(windows, default=None)
     if window is not None and window < PROBE_COLUMNS:
         return Support(f"its attention window is {window} tokens.")
@@ -61,7 +67,7 @@ def _try_cache(base: Any, layers: int) -> Support:
             return Support(f"it does not take preflab's cache ({type(error).__name__}: {error}).")
         rows = [[*prompt, *tokens] for prompt, tokens in zip(PROBE, PROBE_TOKENS, strict=True)]
         uncached = [
-            base.base_model(input_ids=torch.tensor([row], device=base.device), use_cache=False).last_hidden_state[0, -1]
+            backbone(base)(input_ids=torch.tensor([row], device=base.device), use_cache=False).last_hidden_state[0, -1]
             for row in rows
         ]
     expected = torch.stack(uncached).float()

@@ -4,6 +4,6 @@ The verdict is formed here, in the judge's process. A program produces nothing b
 expected output, and no marker, exit code, file or pickle that it makes says that it passed.
 
 Read `judging` (answers in, verdicts out), `answer` (the program in an answer), `verdict` (a program against its tests),
-`compare` (what counts as the right answer), `wire` (how arguments and results cross), `process` (one sandboxed process under
-its limits), `bubblewrap` (the walls around it).
+`compare` and `values` (what counts as the right answer), `wire` (how arguments and results cross), `process` (one sandboxed
+process under its limits), `bubblewrap` (the walls around it).
 """

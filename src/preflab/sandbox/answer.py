@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from preflab.errors import UserError
@@ -33,12 +33,14 @@ _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `as
 class Recipe(NamedTuple):
     """How an answer becomes a program; a test carries it in `how`. `task`: what the program must do, its tests aside;
     `prefix`: what stands before every program; `opening`: the text of the statement that an answer may go on from;
-    `function`: the name that the program must define, if any: a plain one or `Class.method`."""
+    `function`: the name that the program must define, if any: a plain one or `Class.method`; `imports`: lines that stand before
+    programs that use a name."""
 
     task: ProgramTask
     prefix: str = ""
     opening: str = ""
     function: str = ""
+    imports: Mapping[str, str] = {}
 
 
 _SCRIPT = Recipe(ProgramTask("stdin"))
@@ -49,7 +51,9 @@ def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
     if not tests:
         raise UserError("An answer was to be judged without a test: every program would pass.")
     recipe: Recipe = tests[0].how or _SCRIPT
-    source = prepend(recipe.prefix, extract_program(text, opening=recipe.opening, function=recipe.function))
+    program = extract_program(text, opening=recipe.opening, function=recipe.function)
+    used = [line for name, line in recipe.imports.items() if re.search(rf"\b{name}\b", program)]
+    source = prepend("".join([recipe.prefix, *used]), program)
     return source, recipe.task._replace(tests=tests)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from preflab.errors import UserError, nearest
 from preflab.sandbox.bare import Bare
@@ -14,8 +14,15 @@ from preflab.targets import load_object
 BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare": Bare}
 
 
-def open_backend(name: str) -> Walls:
-    """Opens the backend of that name. Raises `UserError` where there is none, or where this machine cannot build it."""
+def open_backend(name: str, packages: Sequence[str] = ()) -> Walls:
+    """Opens the backend of that name, with these packages. Raises `UserError` where there is none, or where this machine cannot
+    build it."""
+    walls = _build_walls(name)
+    walls.furnish(packages)
+    return walls
+
+
+def _build_walls(name: str) -> Walls:
     if not sys.platform.startswith("linux"):
         raise UserError(
             f"The sandbox needs Linux, whatever its backend ({name!r}); on {sys.platform} run preflab in a Linux container or "

@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Sequence
 
 from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.packages import find_distributions
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_PYTHON, INNER_SOURCE, Descriptors, StartCommand, Walls
 
 _LAUNCHER = """
 import json, os, resource, shutil, signal, sys, tempfile
-home, source, status, hold, disk, *command = sys.argv[1:]
+home, source, status, hold, disk, stack, *command = sys.argv[1:]
 source, status, hold = int(source), int(status), int(hold)
 place = tempfile.mkdtemp(dir=home)
 path = os.path.join(place, "main.py")
@@ -29,6 +30,8 @@ if pid == 0:
     os.close(hold); os.close(status)
     for what, bound in ((resource.RLIMIT_FSIZE, int(disk)), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(what, (bound, bound))
+    most = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (int(stack) if most < 0 else min(int(stack), most), most))
     os.chdir(place)
     os.execv(command[0], [path if word == "SOURCE" else word for word in command])
 os.write(status, json.dumps({"child-pid": pid}).encode() + b"\\n")
@@ -56,9 +59,16 @@ class Bare(Walls):
     def __init__(self) -> None:
         self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # removed when this process ends
 
+    def furnish(self, packages: Sequence[str]) -> None:
+        """Programs see all packages of this interpreter."""
+        find_distributions(packages)
+
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         words = [sys.executable if word == INNER_PYTHON else "SOURCE" if word == INNER_SOURCE else word for word in run]
         environment = [f"{name}={value}" for name, value in INNER_ENVIRONMENT.items() if name != "PATH"]
-        numbers = map(str, (self.home.name, fds.source, fds.status, fds.hold, limits.disk_mb * MEGABYTE))
+        numbers = map(
+            str,
+            (self.home.name, fds.source, fds.status, fds.hold, limits.disk_mb * MEGABYTE, limits.memory_mb * MEGABYTE),
+        )
         clean = ("/usr/bin/env", "-i", "PATH=/bin:/usr/bin", *environment)
         return StartCommand([*clean, sys.executable, "-I", "-c", _LAUNCHER, *numbers, *words], None)

@@ -18,6 +18,7 @@ from preflab.errors import UserError
 from preflab.sandbox import seccomp
 from preflab.sandbox.image import DEVICES, find_image
 from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.usage import Tree
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
 
 _INNER_USER = "65534"  # the user id inside: nobody's
@@ -57,7 +58,16 @@ class Bubblewrap(Walls):
             raise UserError(f"The sandbox cannot be built: {trouble}.")
         self.image = find_image()
         self.version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout.split()[-1]
-        self.filter = seccomp.build_filter()
+        self.filters = {counted: seccomp.build_filter(counted=counted) for counted in (True, False)}
+
+    def filter_calls(self, *, counted: bool) -> bytes:
+        return self.filters[counted]
+
+    def measure(self, process: int, first: int, memory: int) -> Tree:
+        return Tree(process, memory, first)
+
+    def furnish(self, packages: Sequence[str]) -> None:
+        self.image = find_image(packages)
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
         devices = [word for name in DEVICES for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
@@ -76,8 +86,10 @@ class Bubblewrap(Walls):
 
 def _format_limits(limits: Limits) -> str:
     """The bounds of each process, beside the judge's over all of them: file size in blocks of 512 bytes, open files, no core
-    dump, processes of this user (`-u` in bash, where `-p` means another thing, and `-p` in dash). CPU time is not among them:
-    its limit is for a test, and a process may serve many."""
+    dump, processes of this user (`-u` in bash, where `-p` means another thing, and `-p` in dash). The stack may take all of the
+    memory, as in competitions, or what this process itself may have. CPU time is not among them: its limit is for a test, and a
+    process may serve many."""
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }}"
+    stack = f'{{ ulimit -s {limits.memory_mb << 10} 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; }}'
     bounds = f"ulimit -f {limits.disk_mb * MEGABYTE // 512} && ulimit -n 256 && ulimit -c 0"
-    return f'{bounds} && {processes} && exec "$@"'
+    return f'{bounds} && {stack} && {processes} && exec "$@"'

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from preflab.sandbox.bubblewrap import Bubblewrap
-from preflab.sandbox.groups import find_group_kind, make_group
+from preflab.sandbox.groups import find_groups, make_group
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import open_box
 from preflab.sandbox.verdict import ProgramTask, Worker
@@ -20,6 +20,15 @@ from preflab.types import Test
 QUICK_LIMITS = Limits(cpu_s=1.0, wall_s=4.0, memory_mb=128, output_mb=1, disk_mb=8)
 _REACHED = "reached"
 _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
+
+
+_MEASURED_FROM_OUTSIDE = (
+    "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of files, "
+    "sockets. What cannot be seen from there is refused: memory that is shared and belongs to no file, SIGCHLD ignored. Left "
+    "is what the kernel holds in pipes (some 200 MB), for file locks, and for huge pages that were given back in part. "
+    "Control groups measure that too: run preflab as root, in a container that delegates them, or by `systemd-run --user "
+    "--scope -p Delegate=yes preflab ...`"
+)
 
 
 class Attack(NamedTuple):
@@ -48,6 +57,13 @@ def _write_attempts(*tries: str) -> str:
 
 _CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
 _FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
+_TABLES = (
+    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, of no file, not reserved
+    "for at in range(0, size, 2 << 20): m[at]\nprint('reached')"
+)
+_MARK = (
+    f"import os, time\nos.utime('/dev/null')\nif os.stat('/dev/null').st_mtime > time.time() - 60: print({_REACHED!r})"
+)
 _LEFT_FILES = ("/tmp/kept", "/dev/shm/kept")
 _ATTEMPTS = {
     "reads files of the machine": ("open('/etc/passwd')", "os.listdir('/home')", "os.listdir('/sys')"),
@@ -62,6 +78,8 @@ ATTACKS = (
     Attack("makes a namespace", _CALL.format("unshare(0x10000000)"), code=-31),
     Attack("traces a process", _CALL.format("ptrace(16, 1, 0, 0)"), code=-31),
     Attack("fills the memory", "x = [bytearray(b'1') * (16 << 20) for _ in range(64)]\nprint('reached')", "memory"),
+    Attack("hides memory in page tables", _TABLES, "memory"),
+    Attack("leaves a mark on a device", _MARK),
     Attack("fills the disk", "open('/tmp/x', 'wb').write(bytes(32 << 20))\nprint('reached')", code=1),
     Attack("fills the output", "import os\nwhile True: os.write(1, b'x' * 65536)", "output-limit"),
     Attack("never ends", "while True: pass", "timeout"),
@@ -112,11 +130,9 @@ def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
         "you run; as root each run has an id of its own"
     )
     yield "user id", "a fresh one for each run" if os.geteuid() == 0 else own_user
-    sampling = (
-        "measured from outside, fifty times a second, without what the kernel holds in pipes and sockets; as root, where "
-        "control groups can be made, they measure exactly"
-    )
-    yield "limits", "measured by a control group: memory of all processes, exactly" if find_group_kind() else sampling
+    groups = find_groups()
+    exactly = "measured by a control group, exactly: the memory of all processes, and the kernel's for them"
+    yield "limits", f"{exactly} ({groups.bases[0]})" if groups else _MEASURED_FROM_OUTSIDE
     holes = "holes in the kernel itself: for those run preflab in a virtual machine, or bubblewrap under gVisor"
     yield "not stopped", holes
 

@@ -1,13 +1,11 @@
-"""What counts as the right answer: printed text against expected text, a returned value against an expected one.
+"""What counts as the right text: what a program printed against what is expected. `values` compares what it returned.
 
-Text by `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
+By `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
 expected token is a decimal number with a point or an exponent, a finite number within `TOLERANCE` is right, absolutely or
 relative to the expected value. By `tokens`, as competitions compare: white space does nothing but separate tokens, such a
 number may differ by `TOKEN_TOLERANCE`, and an expected integer may be printed with a point, within `TOKEN_TOLERANCE`
 absolutely (but not where its digits begin with 0). `caseless` is the same, with upper and lower case alike. By `exact`: every
 character counts.
-
-Values: the same plain data, where a tuple is a list, a boolean is not a number, and floats agree within `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -15,24 +13,28 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from typing import Any, Literal
-
-from preflab.sandbox.wire import Tagged
+from typing import Literal
 
 OutputComparison = Literal["lines", "tokens", "caseless", "exact"]
 TOLERANCE = 1e-6
 TOKEN_TOLERANCE = 1e-5
 _BLANK = " \t\r\f\v"
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-_LONGEST_NUMBER = 400  # a longer token is compared as text: nobody prints such a number
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+LONGEST_NUMBER = 400  # a longer token is compared as text: nobody prints such a number
 _PIECES = re.compile(r"(\s+)")
+
+
+def drop_end(text: str, compare: OutputComparison) -> str:
+    """The text without the white space at its end that does not count."""
+    return text if compare == "exact" else text.rstrip(_BLANK + "\n" if compare == "lines" else None)
 
 
 def same_text(expected: str, got: str, compare: OutputComparison = "lines") -> bool:
     """Whether a program printed the right thing."""
-    if compare == "exact":
+    expected, got = drop_end(expected, compare), drop_end(got, compare)
+    if expected == got or compare == "exact":
         return expected == got
     if compare == "caseless":
         return same_text(expected.casefold(), got.casefold(), "tokens")
@@ -43,29 +45,8 @@ def same_text(expected: str, got: str, compare: OutputComparison = "lines") -> b
     return len(expected_lines) == len(lines) and all(map(_same_line, expected_lines, lines))
 
 
-def same_value(expected: Any, got: Any) -> bool:
-    """Whether `got`, as `wire.decode` gives it, is the JSON data `expected`."""
-    if isinstance(expected, list):
-        items = got.items if isinstance(got, Tagged) and got.tag == "t" else got
-        return type(items) is list and len(items) == len(expected) and all(map(same_value, expected, items))
-    if isinstance(expected, dict):
-        return isinstance(got, Tagged) and got.tag == "d" and _same_pairs(expected, got.items)
-    if isinstance(expected, bool) or expected is None or isinstance(expected, str):
-        return type(got) is type(expected) and got == expected
-    if type(got) not in (int, float):
-        return False
-    return _close(expected, got) if isinstance(expected, float) else got == expected
-
-
-def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
-    if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
-        return False
-    values = dict(pairs)
-    return values.keys() == expected.keys() and all(same_value(part, values[key]) for key, part in expected.items())
-
-
 def _split_lines(text: str) -> list[str]:
-    return [line.rstrip(_BLANK) for line in text.rstrip(_BLANK + "\n").split("\n")]
+    return [line.rstrip(_BLANK) for line in text.split("\n")]
 
 
 def _same_line(expected: str, got: str) -> bool:
@@ -87,15 +68,15 @@ def _like_token(expected: str, got: str) -> bool:
 
 def _same_number(expected: str, got: str, tolerance: float) -> bool:
     """Whether a decimal number was expected, and a number within the tolerance came."""
-    if not (_are_short(expected, got) and _DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(got)):
+    if not (_are_short(expected, got) and _DECIMAL.fullmatch(expected) and NUMBER.fullmatch(got)):
         return False
-    return _close(float(expected), float(got), tolerance)
+    return close(float(expected), float(got), tolerance)
 
 
 def _near_whole(expected: str, got: str) -> bool:
     """Whether an integer was expected, and a decimal number that is it, rounding aside, came. It is compared in decimals, since
     floats do not hold large integers exactly."""
-    if not (_are_short(expected, got) and _WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
+    if not (_are_short(expected, got) and WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
         return False
     whole, exponent = int(expected), got.lower().partition("e")[2]
     near = len(exponent) <= 4 and abs(Decimal(got) - whole) <= Decimal(TOKEN_TOLERANCE)
@@ -103,10 +84,10 @@ def _near_whole(expected: str, got: str) -> bool:
 
 
 def _are_short(*tokens: str) -> bool:
-    return max(map(len, tokens)) <= _LONGEST_NUMBER
+    return max(map(len, tokens)) <= LONGEST_NUMBER
 
 
-def _close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
+def close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
     """Whether two numbers agree within the tolerance. Neither nan nor an infinity is close to anything."""
     try:
         gap = abs(got - expected)

@@ -1,18 +1,22 @@
 """Control groups, where this process may make them: the kernel then measures a run exactly, and limits its memory.
 
-The number of processes is limited by each run's own user instead: a group's count falls late, so that a run which follows
-quickly would be refused a fork.
+Root may make them at the top of the hierarchy; anybody may in a group that was delegated to them, by systemd (`systemd-run
+--user --scope -p Delegate=yes`) or by a container. The number of processes is limited by each run's own user instead: a
+group's count falls late, so that a run which follows quickly would be refused a fork.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from preflab.sandbox.limits import MEGABYTE
 from preflab.sandbox.usage import Usage
@@ -25,22 +29,23 @@ _names = itertools.count()
 
 class ControlGroup(ABC):
     """A control group, made afresh for each run: what a run leaves charged for a while, such as shared memory, is not charged
-    to the next. `hierarchies`: the folders below the root in which it must be made, that of memory first; `limit_file` and
-    `swap_file`: what limits its memory there."""
+    to the next. `hierarchies`: the names of those in which it must be made, that of memory first; `bases`: the folder in each
+    to make it in; `limit_file` and `swap_file`: what limits its memory there."""
 
     hierarchies: tuple[str, ...]
     limit_file: str
     swap_file: str
 
-    def __init__(self, name: str) -> None:
-        self.name, self.runs = name, 0
+    def __init__(self, name: str, bases: Sequence[Path]) -> None:
+        self.name, self.bases, self.runs = name, bases, 0
         self.folders: dict[str, Path] = {}
 
     def open(self, memory: int) -> None:
         """Makes the group for a run of `memory` bytes at most."""
         self.close()
         self.runs += 1
-        self.folders = {part: GROUPS_ROOT / part / f"{self.name}-{self.runs}" for part in self.hierarchies}
+        names = zip(self.hierarchies, self.bases, strict=True)
+        self.folders = {part: base / f"{self.name}-{self.runs}" for part, base in names}
         for folder in self.folders.values():
             folder.mkdir()
         memory_folder = self.folders[self.hierarchies[0]]
@@ -77,40 +82,91 @@ class GroupVersion1(ControlGroup):
 class GroupVersion2(ControlGroup):
     hierarchies, limit_file, swap_file = ("",), "memory.max", "memory.swap.max"
 
+    def __init__(self, name: str, bases: Sequence[Path]) -> None:
+        super().__init__(name, bases)
+        for base in bases:
+            _divide(base)
+
     def usage(self) -> Usage:
         texts = [(self.folders[""] / file).read_text() for file in ("cpu.stat", "memory.events")]
         counts = dict(line.split() for text in texts for line in text.splitlines())
         return Usage(int(counts["usage_usec"]) * 1e-6, 0, int(counts["oom_kill"]) > 0)
 
 
+def _divide(base: Path) -> None:
+    """Has the groups below one limit memory. It may then hold no process itself: where it holds this one, its processes move to
+    a group beside the runs'. Raises `OSError` where that cannot be."""
+    division = base / "cgroup.subtree_control"
+    if "memory" in division.read_text().split():
+        return
+    try:
+        division.write_text("+memory")
+    except OSError as error:
+        pids = (base / "cgroup.procs").read_text().split()
+        if error.errno != errno.EBUSY or str(os.getpid()) not in pids:
+            raise
+        aside = base / f"{_PREFIX}-judge"
+        aside.mkdir(exist_ok=True)
+        for pid in pids:
+            (aside / "cgroup.procs").write_text(pid)
+        division.write_text("+memory")
+
+
+class GroupPlace(NamedTuple):
+    """Where groups can be made on this machine: their kind, and the folder in each of its hierarchies."""
+
+    kind: type[ControlGroup]
+    bases: tuple[Path, ...]
+
+
 def make_group() -> ControlGroup | None:
     """A group under a name that nobody else has; None where this process may not make one."""
-    kind = find_group_kind()
-    return kind and kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}")
+    place = find_groups()
+    return place and place.kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}", place.bases)
 
 
 @cache
-def find_group_kind() -> type[ControlGroup] | None:
-    """The kind of group that can be made here, found by making one; None where none can."""
+def find_groups() -> GroupPlace | None:
+    """Where groups can be made here, found by making one; None where none can."""
     for kind in (GroupVersion1, GroupVersion2):
-        probe = kind(f"{_PREFIX}-{os.getpid()}-probe")
-        try:
-            probe.open(64 * MEGABYTE)
-            probe.usage()
-        except (OSError, LookupError):
-            continue
-        else:
-            return kind
-        finally:
-            probe.close()
+        for bases in _list_bases(kind.hierarchies):
+            with contextlib.suppress(OSError, LookupError, ValueError):
+                probe = kind(f"{_PREFIX}-{os.getpid()}-probe", bases)
+                try:
+                    probe.open(64 * MEGABYTE)
+                    probe.usage()
+                    return GroupPlace(kind, bases)
+                finally:
+                    probe.close()
     return None
+
+
+def _list_bases(hierarchies: Sequence[str]) -> Iterator[tuple[Path, ...]]:
+    """The folders where groups might be made: the top of each hierarchy, then this process's own group and those above it."""
+    yield tuple(GROUPS_ROOT / name for name in hierarchies)
+    own = [_find_own_group(name) for name in hierarchies]
+    for height in range(max(len(group.parts) for group in own)):
+        yield tuple(GROUPS_ROOT / name / _climb(group, height) for name, group in zip(hierarchies, own, strict=True))
+
+
+def _find_own_group(hierarchy: str) -> Path:
+    """The group of this process in a hierarchy, as a path below its top; the top where it lies outside of what is seen here."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if hierarchy in controllers.split(",") and ".." not in path.split("/"):
+            return Path(path.lstrip("/"))
+    return Path()
+
+
+def _climb(group: Path, height: int) -> Path:
+    return Path(*group.parts[: max(0, len(group.parts) - height)])
 
 
 def sweep_groups() -> None:
     """Ends what a killed judge has left in its control groups, and removes them."""
-    kind = find_group_kind()
-    for part in kind.hierarchies if kind else ():
-        for folder in (GROUPS_ROOT / part).glob(f"{_PREFIX}-*-*"):
+    place = find_groups()
+    for base in place.bases if place else ():
+        for folder in base.glob(f"{_PREFIX}-*-*"):
             if Path(f"/proc/{folder.name.split('-')[1]}").exists():
                 continue
             with contextlib.suppress(OSError):

@@ -38,10 +38,11 @@ def answer_calls(path: str, *nodes: str) -> None:
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
-    """A function of the module, or `Class.method` of a fresh object. A function that the module lacks is looked for in its
-    class `Solution`, as competitions ask for it."""
+    """A function of the module, or `Class.method` of a fresh object. Where the module has no such function of its own (one that
+    it imports may have the name), its class `Solution` may have one, as competitions ask for it."""
     owner, _, method = name.rpartition(".")
-    if not owner and not hasattr(module, name) and hasattr(module, "Solution"):
+    own = getattr(getattr(module, name, None), "__module__", "") == module.__name__
+    if not owner and not own and hasattr(getattr(module, "Solution", None), name):
         owner = "Solution"
     return getattr(getattr(module, owner)() if owner else module, method)
 

@@ -1,7 +1,7 @@
 """The read-only root that programs see: Python's standard library, the shared libraries that it needs, and a shell.
 
-Built once for an interpreter and kept in a cache. It also holds one third-party package, and of preflab the program's side of
-a call alone; nothing of the machine's own. Every file belongs to the user who built it, so that a sandboxed user can read it
+Built once for an interpreter and a set of packages, and kept in a cache. It also holds those packages, and of preflab what runs
+inside alone; nothing of the machine's own. Every file belongs to the user who built it, so that a sandboxed user can read it
 and cannot write to it.
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import compileall
 import hashlib
-import importlib.metadata
-import importlib.util
 import os
 import py_compile
 import shutil
@@ -18,31 +16,35 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import Distribution
 from pathlib import Path
 
 from preflab.errors import UserError
+from preflab.sandbox.packages import SANDBOX_PACKAGES, copy_distribution, find_distributions
 from preflab.sandbox.walls import INNER_PYTHON
 
-SANDBOX_PACKAGES = ("sortedcontainers",)  # pure Python that LeetCode has and reference solutions use
-_GUEST_FILES = ("guest.py", "checker.py", "line.py", "wire.py")
+_GUEST_FILES = ("guest.py", "checker.py", "compare.py", "line.py", "values.py", "wire.py")
 _ignore_unneeded = shutil.ignore_patterns(
     *("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__"),
     *("config-*", "_tkinter*", "*.a"),
 )
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "full", "random", "urandom")
+"""Without zero: memory mapped from it, and shared, belongs to no process and could not be counted."""
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
 
 
-def find_image() -> Path:
-    """The image of this interpreter, built where it is not there yet. Two processes may build it at once: one copy stays."""
-    place = _image_cache() / f"image-{_image_key()}"
+def find_image(packages: Sequence[str] = ()) -> Path:
+    """The image of this interpreter with these packages beside `SANDBOX_PACKAGES`, built where it is not there yet. Two
+    processes may build it at once: one copy stays. Raises `UserError` for a package that is not installed."""
+    distributions = find_distributions([*SANDBOX_PACKAGES, *packages])
+    place = _image_cache() / f"image-{_image_key(distributions)}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
         try:
-            _build(building)
+            _build(building, distributions)
             building.chmod(0o755)
             building.rename(place)
         except OSError:
@@ -60,28 +62,26 @@ def _image_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
 
 
-def _image_key() -> str:
+def _image_key(distributions: Iterable[Distribution]) -> str:
     here = Path(__file__).parent
     shell = Path(os.path.realpath("/bin/sh")).stat()
-    versions = [importlib.metadata.version(name) for name in SANDBOX_PACKAGES]
-    sources = [(here / name).read_text() for name in (*_GUEST_FILES, Path(__file__).name)]
+    versions = [f"{each.metadata['Name']} {each.version}" for each in distributions]
+    sources = [(here / name).read_text() for name in (*_GUEST_FILES, Path(__file__).name, "packages.py")]
     parts = [sys.version, sys.base_prefix, f"{shell.st_size} {shell.st_mtime_ns}", *versions, *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(root: Path) -> None:
+def _build(root: Path, distributions: Iterable[Distribution]) -> None:
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
     inside = root / "python" / "lib" / library.name
     shutil.copytree(library, inside, ignore=_ignore_unneeded)
     programs = {INNER_PYTHON: Path(os.path.realpath(sys.executable)), "/bin/sh": Path(os.path.realpath("/bin/sh"))}
-    copy_with_libraries(root, programs, extensions=(inside / "lib-dynload").glob("*.so"))
+    for distribution in distributions:
+        copy_distribution(distribution, inside)
+    copy_with_libraries(root, programs, extensions=inside.rglob("*.so*"))
     ours = inside / "preflab"  # beside the standard library: each build of Python looks for packages elsewhere
     for name in _GUEST_FILES:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
-    for name in SANDBOX_PACKAGES:
-        package = importlib.util.find_spec(name)
-        assert package is not None and package.origin is not None
-        shutil.copytree(Path(package.origin).parent, inside / name, ignore=_ignore_unneeded)
     for folder in (ours, ours / "sandbox"):
         (folder / "__init__.py").touch()
     compileall.compile_dir(root, quiet=2, invalidation_mode=_UNCHECKED, stripdir=str(root), prependdir="/")
@@ -94,8 +94,10 @@ def _build(root: Path) -> None:
 
 
 def copy_with_libraries(root: Path, programs: Mapping[str, Path], *, extensions: Iterable[Path] = ()) -> None:
-    """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load."""
+    """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load. Those that
+    packages in `root` bring are there already."""
     needed = _find_libraries([*programs.values(), *extensions])
+    needed = {path for path in needed if root.resolve() not in path.resolve().parents}
     # Without libgcc, which the C library loads late, a program with daemon threads cannot end.
     late = {path for each in needed if (path := each.with_name("libgcc_s.so.1")).exists()}
     for place, file in {**{str(path): path for path in needed | late}, **programs}.items():

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -71,12 +72,12 @@ class Judge(ABC):
 
 class SandboxJudge(Judge):
     """Runs answers as Python programs. Its pool opens with the first answer, since many who open a testbed judge nothing, and
-    closes with the testbed. `workers`: programs at once, 0 for one a core."""
+    closes with the testbed. `workers`: programs at once, 0 for one a core. `packages`: what programs may import."""
 
     deterministic = False  # near a limit of time or memory, a verdict depends on the machine
 
-    def __init__(self, workers: int, backend: str, *, every: bool) -> None:
-        self.workers, self.backend, self.every = workers, backend, every
+    def __init__(self, workers: int, backend: str, packages: Sequence[str] = (), *, every: bool) -> None:
+        self.workers, self.backend, self.packages, self.every = workers, backend, packages, every
         self.stack = contextlib.ExitStack()
         self.pool: Pool | None = None
         self.verdicts: dict[tuple[bytes, tuple[int, ...]], tuple[Verdict, Sequence[Test]]] = {}
@@ -101,7 +102,7 @@ class SandboxJudge(Judge):
     def _run(self, programs: Sequence[tuple[str, ProgramTask]]) -> list[Verdict]:
         if not programs:
             return []
-        self.pool = self.pool or self.stack.enter_context(open_pool(self.workers, self.backend))
+        self.pool = self.pool or self.stack.enter_context(open_pool(self.workers, self.backend, self.packages))
         tasks = [(source, task._replace(every=self.every or task.every)) for source, task in programs]
         named = [Program(str(number), *program) for number, program in enumerate(tasks)]
         verdicts = {program.id: verdict for program, verdict in self.pool.judge(named)}
@@ -150,10 +151,13 @@ class Pool:
 
 
 @contextmanager
-def open_pool(workers: int = 0, backend: str = "bubblewrap") -> Generator[Pool]:
+def open_pool(workers: int = 0, backend: str = "bubblewrap", packages: Sequence[str] = ()) -> Generator[Pool]:
     """`workers`: how many programs at once (0: one a core). `backend`: see `backends`; what it does not stop is warned of.
-    Raises `UserError` where the sandbox does not run an honest program."""
-    walls = open_backend(backend)
+    `packages`: see `packages`. Raises `UserError` where the sandbox does not run an honest program."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; nobody could then learn how a program has ended
+        with contextlib.suppress(ValueError):  # another thread than the first
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    walls = open_backend(backend, packages)
     if walls.not_stopped:
         _logger.warning("preflab: %s", walls.not_stopped)
     workers = workers or len(os.sched_getaffinity(0))

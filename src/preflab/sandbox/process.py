@@ -239,7 +239,7 @@ def open_box(
     `NotStarted` where the walls could not be built."""
     with ExitStack() as stack:
         with ExitStack() as theirs:
-            pipes = Pipes(stack, theirs, source, walls.filter)
+            pipes = Pipes(stack, theirs, source, walls.filter_calls(counted=group is not None))
             feed = subprocess.PIPE if stdin is None else _make_memory_file(theirs, stdin)
             start = walls.start(run, limits, pipes.descriptors)
             process = stack.enter_context(_start_process(start, feed, pipes.descriptors))
@@ -256,7 +256,8 @@ def open_box(
         except OSError as error:
             last_words = b"" if process.poll() is None else process.communicate()[1]  # of walls that have ended
             raise NotStarted(f"{error} {last_words.decode(errors='replace')}".strip()) from None
-        box = Box(stack, process, limits, group or Tree(process.pid, limits.memory_mb * MEGABYTE), pipes, first)
+        meter = group or walls.measure(process.pid, inside, limits.memory_mb * MEGABYTE)
+        box = Box(stack, process, limits, meter, pipes, first)
         with suppress(BrokenPipeError):  # the walls ended at once, which `finish` will find
             os.write(pipes.hold, b"1")
         yield box

@@ -2,8 +2,11 @@
 
 Calls that no honest program makes end the program, and its outcome is `forbidden`: other processes' memory, namespaces,
 mounts, keyrings, kernel modules. Calls that libraries try and can do without are answered "not there" (`_ABSENT`), and so is
-every call newer than the newest that this file knows. Sockets are local or of the internet families, which lead nowhere in an
-empty network namespace; the families that reach the kernel or the host (netlink, packet, vsock, alg) are refused.
+every call newer than the newest that this file knows. Sockets are local; other families are refused: netlink, packet, vsock and
+alg reach the kernel or the host, the internet's lead nowhere and hold memory that nothing counts.
+
+Where no control group measures a run (`counted`), its processes are measured from outside. What cannot be seen there a program
+may then not have: memory that is shared and belongs to no file, and children whose CPU time is forgotten (`SIGCHLD` ignored).
 """
 
 from __future__ import annotations
@@ -16,12 +19,21 @@ from preflab.errors import UserError
 
 _Instruction = tuple[int, int, int, int]  # its code, how many lines to skip when true, when false, and its operand
 _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x15, 0x25, 0x45, 0x06
-_LOAD_NUMBER, _LOAD_ARCHITECTURE, _LOAD_ARGUMENT = (0x20, 0, 0, 0), (0x20, 0, 0, 4), (0x20, 0, 0, 16)  # its lower half
+_LOAD_NUMBER, _LOAD_ARCHITECTURE = (0x20, 0, 0, 0), (0x20, 0, 0, 4)
+_LOAD_FIRST, _LOAD_SECOND, _LOAD_FOURTH = (
+    (0x20, 0, 0, 16),
+    (0x20, 0, 0, 24),
+    (0x20, 0, 0, 40),
+)  # arguments' lower halves
+_LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
-_ENOSYS, _EAFNOSUPPORT = 38, 97
+_PRETEND = _ERRNO  # no error: the call looks as if it had been made
+_EPERM, _ENOMEM, _ENOSYS, _EAFNOSUPPORT = 1, 12, 38, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
-_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+_LOCAL_FAMILY = 1  # AF_UNIX
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+_SIGCHLD = 17
 _NEWEST = 462
 
 
@@ -42,6 +54,8 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "clock_adjtime": 305, "lookup_dcookie": 212, "move_pages": 279, "migrate_pages": 256, "fanotify_init": 300,
         "vhangup": 153, "modify_ldt": 154, "uselib": 134, "personality": 135, "clone": 56, "socket": 41,
         "socketpair": 53, "memfd_create": 319, "shmget": 29, "semget": 64, "msgget": 68, "sync": 162, "syncfs": 306,
+        "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280, "vmsplice": 278, "mmap": 9, "rt_sigaction": 13,
+        "inotify_init": 253, "inotify_init1": 294,
     }),
     "aarch64": (0xC00000B7, _COMMON | {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "unshare": 97, "setns": 268,
@@ -53,34 +67,41 @@ _MACHINES = {  # the audit number of each architecture, and the numbers of its c
         "clock_adjtime": 266, "lookup_dcookie": 18, "move_pages": 239, "migrate_pages": 238, "fanotify_init": 262,
         "vhangup": 58, "personality": 92, "clone": 220, "socket": 198, "socketpair": 199,
         "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186, "sync": 81, "syncfs": 267,
+        "utimensat": 88, "vmsplice": 75, "mmap": 222, "rt_sigaction": 134, "inotify_init1": 26,
     }),
 }  # fmt: skip
 _ABSENT = (
     "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "pidfd_getfd",
     "process_madvise", "process_mrelease", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
-    "shmget", "semget", "msgget", "sync", "syncfs",
+    "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1",
 )  # fmt: skip
 """clone3 hides its flags from the filter, and the C library falls back on clone. Shared memory that no process has mapped could
-not be counted (Python's own lies in files)."""
-_INSPECTED = ("clone", "socket", "socketpair", "pidfd_open")  # are allowed, the first three as the filter says
+not be counted (Python's own lies in files), nor could pages that were given to a pipe, or what watches of files collect."""
+_REFUSED = ("utime", "utimes", "futimesat", "utimensat")
+"""Devices are the machine's own, whoever may write to one may set its times, and the next program could read them."""
+_INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open")
+"""Programs may make these calls, all but the last one as the filter says."""
 
 
-def build_filter(machine: str = platform.machine()) -> bytes:
+def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     """The filter as `struct sock_filter[]`. Raises `UserError` for an architecture whose calls this file does not know."""
     if machine not in _MACHINES:
         raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
-    forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _INSPECTED)
-    absent = [calls[name] for name in _ABSENT if name in calls]
+    forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _REFUSED + _INSPECTED)
+    absent, refused = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _REFUSED))
     code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
     code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # x32's numbers begin at 2^30: they are above, too
-    for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS)):
+    for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS), (refused, _ERRNO | _EPERM)):
         code += [line for number in numbers for line in _when(_EQUAL, number, answer)]
-    code += _inspect_call(calls["clone"], _when(_ANY_BIT, _NAMESPACES, _KILL))
-    allowed = [line for family in _FAMILIES for line in _when(_EQUAL, family, _ALLOW)]
+    code += _inspect_call(calls["clone"], [_LOAD_FIRST, *_when(_ANY_BIT, _NAMESPACES, _KILL)])
+    others = [(_EQUAL, 1, 0, _LOCAL_FAMILY), (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)]
     for name in ("socket", "socketpair"):
-        code += _inspect_call(calls[name], [*allowed, (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)])
+        code += _inspect_call(calls[name], [_LOAD_FIRST, *others])
+    if not counted:
+        code += _inspect_call(calls["mmap"], _REFUSE_SHARED_MEMORY)
+        code += _inspect_call(calls["rt_sigaction"], _KEEP_CHILD_SIGNAL)
     code.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
@@ -90,5 +111,21 @@ def _when(test: int, operand: int, answer: int) -> list[_Instruction]:
 
 
 def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instruction]:
-    """The lines that look at one call's argument; where they do not answer, the call's number is loaded again."""
-    return [(_EQUAL, 0, len(lines) + 2, number), _LOAD_ARGUMENT, *lines, _LOAD_NUMBER]
+    """The lines that look at one call's arguments; where they do not answer, the call's number is loaded again."""
+    return [(_EQUAL, 0, len(lines) + 1, number), *lines, _LOAD_NUMBER]
+
+
+_REFUSE_SHARED_MEMORY = [
+    _LOAD_FOURTH,  # the flags of mmap
+    (_ANY_BIT, 0, 2, _MAP_ANONYMOUS),
+    *_when(_ANY_BIT, _MAP_SHARED, _ERRNO | _ENOMEM),
+]
+_KEEP_CHILD_SIGNAL = [
+    _LOAD_FIRST,  # the signal of rt_sigaction
+    (_EQUAL, 0, 5, _SIGCHLD),
+    _LOAD_SECOND,  # the address of what to do; 0 where the call only asks
+    (_EQUAL, 0, 2, 0),
+    _LOAD_SECOND_UPPER,
+    (_EQUAL, 1, 0, 0),
+    (_RETURN, 0, 0, _PRETEND),
+]

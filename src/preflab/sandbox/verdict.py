@@ -13,16 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from preflab.sandbox import wire
-from preflab.sandbox.compare import OutputComparison, same_text, same_value
+from preflab.sandbox.compare import OutputComparison, drop_end, same_text
 from preflab.sandbox.groups import ControlGroup
 from preflab.sandbox.limits import Limits
 from preflab.sandbox.process import Box, NotStarted, open_box
-from preflab.sandbox.walls import RUN_CHECKER, RUN_MODULE, RUN_SCRIPT, Walls
+from preflab.sandbox.values import ValueComparison, same_answer
+from preflab.sandbox.walls import RUN_CHECKER, RUN_COMPARISON, RUN_MODULE, RUN_SCRIPT, Walls
 from preflab.types import Test, Verdict
 
 ProgramOutcome = Literal[
@@ -35,7 +36,9 @@ _DETAIL_CHARACTERS = 2000  # of an answer that a verdict keeps for people to rea
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # of a returned value at most: reading it is the judge's own work
 _VALUE_CONTAINERS = 200_000  # lists, tuples, sets and dictionaries in it at most
-_OUTPUT_RATIO = 16  # an output so many times longer than the expected one is not compared: that would take long
+_OUTPUT_RATIO = 16  # an answer so many times longer than the expected one is not compared: that would take long
+HOT_CHARACTERS = 1 << 18  # of two answers that the judge's own process compares; more are compared in a sandbox
+_COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # of our own comparison, whose input is bounded
 _FILTERED_CALL = -31  # the signal that ends a program after a filtered system call
 _COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
 
@@ -45,8 +48,8 @@ class ProgramTask(NamedTuple):
     a piece of Python that raises unless the test is passed.
 
     `compare`: how printed text is compared; `special`: the source of a program that decides instead (it reads a JSON object of
-    `input`, `expected`, `output`, and prints `right` or `wrong`). `unwrap`: an expected list of one may also stand for what is
-    in it. `every`: tests go on after the first failure, as far as the program lives.
+    `input`, `expected`, `output`, and prints `right` or `wrong`). `compare_values`: how returned values are compared. `every`:
+    tests go on after the first failure, as far as the program lives.
     `unjudged`: why there can be no verdict; empty where there can.
 
     Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the program;
@@ -59,7 +62,7 @@ class ProgramTask(NamedTuple):
     limits: Limits = Limits()
     compare: OutputComparison = "lines"
     special: str = ""
-    unwrap: bool = False
+    compare_values: ValueComparison = "values"
     every: bool = False
     unjudged: str = ""
     prelude: str = ""
@@ -73,6 +76,16 @@ class TestResult(NamedTuple):
     outcome: ProgramOutcome
     got: str = ""
     idle: float = 0.0
+
+
+class Decider(NamedTuple):
+    """A program that decides about answers, in a sandbox, and prints `right` or `wrong`. `run`: how it is started, with its
+    `source` in place; `write_case`: what it reads to decide about an answer."""
+
+    run: Sequence[str]
+    source: str
+    limits: Limits
+    write_case: Callable[[str], str]
 
 
 class Worker:
@@ -132,21 +145,53 @@ class Worker:
             text = output.decode()
         except UnicodeDecodeError:
             return TestResult("failed", "the output is not UTF-8 text")
-        if not task.special:
-            compared = text if task.compare == "exact" else text.rstrip()
-            if len(compared) > _OUTPUT_RATIO * (len(test.output) + _DETAIL_CHARACTERS):
-                return TestResult("failed", text)
-            return TestResult("passed" if same_text(test.output, text, task.compare) else "failed", text)
-        answer = self._ask_special_judge(text, test, task)
-        if answer not in (b"right", b"wrong") and self._ask_special_judge(test.output, test, task) != b"right":
-            raise NotStarted("the problem's own judge does not say `right` of the expected output")
-        # A judge that takes the expected output and breaks on this one was broken by what the program printed.
-        return TestResult("passed" if answer == b"right" else "failed", text)
+        if task.special:
+            case = {"input": test.input, "expected": test.output}
+            program = Decider(
+                RUN_SCRIPT, task.special, task.limits, lambda output: json.dumps({**case, "output": output})
+            )
+            return TestResult("passed" if self._decide(program, text, test.output) else "failed", text)
+        expected, got = drop_end(test.output, task.compare), drop_end(text, task.compare)
+        if len(got) > _OUTPUT_RATIO * (len(expected) + _DETAIL_CHARACTERS):
+            return TestResult("failed", text)
+        if len(expected) + len(got) <= HOT_CHARACTERS or expected == got:
+            right = same_text(expected, got, task.compare)
+        else:
+            right = self._compare_apart(task.compare, expected, got, expected)
+        return TestResult("passed" if right else "failed", text)
 
-    def _ask_special_judge(self, text: str, test: Test, task: ProgramTask) -> bytes:
-        """What the problem's own judge prints of an output."""
-        case = json.dumps({"input": test.input, "expected": test.output, "output": text}).encode()
-        with self._open_box(RUN_SCRIPT, task.special.encode(), task, group=1, stdin=case) as box:
+    def _compare_value(self, answer: bytes, test: Test, task: ProgramTask) -> TestResult:
+        """The result of a call that was answered."""
+        got, rule = answer.decode(errors="replace"), task.compare_values
+        if len(got) <= HOT_CHARACTERS:
+            try:
+                right = same_answer(test.output, wire.decode(answer), rule)
+            except wire.Foreign as error:
+                return TestResult("failed", str(error))
+            return TestResult("passed" if right else "failed", got)
+        expected = wire.encode(test.output)
+        comparable = answer.isascii() and len(got) <= _OUTPUT_RATIO * (len(expected) + _DETAIL_CHARACTERS)
+        right = got == expected or (comparable and self._compare_apart(rule, test.output, got, expected))
+        return TestResult("passed" if right else "failed", got)
+
+    def _compare_apart(self, rule: str, expected: Any, got: str, right: str) -> bool:
+        """Compares two answers in a sandbox. `right`: the expected one, as a program would give it."""
+        program = Decider(RUN_COMPARISON, "", _COMPARING, lambda output: wire.encode([rule, expected, output]))
+        return self._decide(program, got, right)
+
+    def _decide(self, program: Decider, got: str, expected: str) -> bool:
+        """Whether the program says `right` of an answer. One that takes the expected answer and breaks on this one was broken
+        by what the judged program gave."""
+        said = self._ask_decider(program, got)
+        if said not in (b"right", b"wrong") and self._ask_decider(program, expected) != b"right":
+            raise NotStarted("the problem's own judge does not say `right` of the expected output")
+        return said == b"right"
+
+    def _ask_decider(self, program: Decider, answer: str) -> bytes:
+        case = program.write_case(answer).encode()
+        with open_box(
+            self.walls, program.run, program.source.encode(), program.limits, group=self.groups[1], stdin=case
+        ) as box:
             box.finish()
         return bytes(box.output).strip()
 
@@ -157,7 +202,7 @@ class Worker:
                 if isinstance(answer, TestResult):
                     yield answer
                     return
-                yield _compare_value(answer, test, task)._replace(idle=box.idle())
+                yield self._compare_value(answer, test, task)._replace(idle=box.idle())
 
     def _run_checks(self, code: bytes, task: ProgramTask) -> Iterator[TestResult]:
         run = (*RUN_MODULE, *task.nodes)
@@ -226,19 +271,6 @@ def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
     if len(answer) > VALUE_BYTES or answer.count(b"[") + answer.count(b"{") > _VALUE_CONTAINERS:
         return TestResult("output-limit", "the returned value is too large")
     return answer
-
-
-def _compare_value(answer: bytes, test: Test, task: ProgramTask) -> TestResult:
-    """The result of a call that was answered."""
-    try:
-        value = wire.decode(answer)
-    except wire.Foreign as error:
-        return TestResult("failed", str(error))
-    expected = [test.output]
-    if task.unwrap and isinstance(test.output, list) and len(test.output) == 1:
-        expected += test.output
-    passed = any(same_value(one, value) for one in expected)
-    return TestResult("passed" if passed else "failed", answer.decode(errors="replace"))
 
 
 def _explain_end(box: Box) -> TestResult | None:

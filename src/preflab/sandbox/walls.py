@@ -6,16 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from preflab.errors import UserError
 from preflab.sandbox.limits import Limits
+from preflab.sandbox.usage import Tree
 
 INNER_PYTHON = "/python/bin/python3"
 INNER_SOURCE = "/tmp/main.py"
 RUN_MODULE: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.guest", INNER_SOURCE)
 RUN_CHECKER: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.checker", INNER_SOURCE)
+RUN_COMPARISON: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", "-m", "preflab.sandbox.values")
 RUN_SCRIPT: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", INNER_SOURCE)
 INNER_ENVIRONMENT = {
     "PATH": "/python/bin:/bin", "HOME": "/tmp", "LOGNAME": "nobody", "LANG": "C.UTF-8", "TZ": "UTC",
     "PYTHONHASHSEED": "1", "PYTHONINTMAXSTRDIGITS": "0", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's, of which one a core would pass the limit of processes
 }  # fmt: skip
 
 
@@ -38,11 +42,24 @@ class StartCommand(NamedTuple):
 
 
 class Walls(ABC):
-    """A backend, opened. `filter`: what the sandbox reads from the descriptor of that name. `not_stopped`: what a program can
-    do in spite of the walls, in words, which is logged as a warning wherever they are used; empty where there is nothing."""
+    """A backend, opened. `not_stopped`: what a program can do in spite of the walls, in words, which is logged as a warning
+    wherever they are used; empty where there is nothing."""
 
-    filter: bytes = b""
     not_stopped: str = ""
+
+    def filter_calls(self, *, counted: bool) -> bytes:
+        """What the sandbox reads from the descriptor `filter`. `counted`: a control group measures the run."""
+        return b""
+
+    def measure(self, process: int, first: int, memory: int) -> Tree:
+        """What measures a run of `memory` bytes at most that has no control group. `process` is the process of the walls,
+        `first` the first one inside."""
+        return Tree(process, memory)
+
+    def furnish(self, packages: Sequence[str]) -> None:
+        """Lets programs import these packages, and what they require, too. Raises `UserError` where they cannot."""
+        if packages:
+            raise UserError(f"The sandbox backend {type(self).__name__} has packages of its own: leave `packages` out.")
 
     @abstractmethod
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:

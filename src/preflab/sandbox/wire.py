@@ -3,9 +3,9 @@
 None, booleans, floats, text and small integers are JSON's own; a list is an array. What JSON lacks is an object with one
 key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a dictionary as pairs, `b` bytes
 in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a range, `g` an iterator (what it yields), `y` one of
-Python's own types. Nodes are the objects of a problem's own classes. They may share parts and point at each other in circles:
-`n`, at the very top, holds the value and a table of nodes, each row its class's name, the arguments that made it (null: not
-known) and its attributes as pairs; inside, `r` is a place in the table.
+Python's own types. A number of NumPy is the number of Python that it equals. Nodes are the objects of a problem's own classes.
+They may share parts and point at each other in circles: `n`, at the very top, holds the value and a table of nodes, each row
+its class's name, the arguments that made it (null: not known) and its attributes as pairs; inside, `r` is a place in the table.
 
 The program's side runs in the sandbox beside the program, which may garble it. A garbled value is a wrong answer. The judge's
 side (`decode`) builds no hash table of what it reads, because a program could make the keys collide.
@@ -127,6 +127,8 @@ def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
         return {"m": [str(value)]}
     if isinstance(value, range):
         return {"x": [_encode_value(part, depth, nodes) for part in (value.start, value.stop, value.step)]}
+    if _is_a(value, "numpy", "generic"):
+        return _encode_value(value.item(), depth - 1, nodes)
     if isinstance(value, Iterator):
         return {"g": [_encode_value(part, depth - 1, nodes) for part in value]}
     if isinstance(value, dict):

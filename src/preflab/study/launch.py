@@ -37,8 +37,10 @@ def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | Non
     write_json(run_file, spec)
     env = {PARENT: str(os.getpid()), **dict.fromkeys(THREAD_VARIABLES, str(planned.spec.threads))}
     fork = multiprocessing.get_context("fork")
-    process = fork.Process(target=_become, args=(arm_process, run_file, planned.directory, env))
+    log = os.open(planned.directory / "run.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    process = fork.Process(target=_become, args=(arm_process, run_file, planned.directory, env, log))
     process.start()
+    os.close(log)
     return process
 
 
@@ -64,14 +66,13 @@ def import_shared_modules() -> None:
         importlib.import_module(name)
 
 
-def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str]) -> None:
-    """What the child does: it drops the parent's signal handlers, opens its own log, runs the arm, and exits."""
+def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str], log: int) -> None:
+    """What the child does: it drops the parent's signal handlers, writes to its own log, runs the arm, and exits."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     os.environ.update(env)
-    for target, descriptor in ((os.devnull, 0), (directory / "run.log", 1), (directory / "run.log", 2)):
-        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        os.dup2(os.open(target, flags, 0o666), descriptor)
+    for source, descriptor in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+        os.dup2(source, descriptor)
     sys.exit(arm_process(run_file, directory))
 
 

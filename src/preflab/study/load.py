@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError, nearest
-from preflab.spec import parse_spec, read_data
+from preflab.fields import Name
+from preflab.plain import read_data
+from preflab.spec import Spec, parse_spec
 from preflab.study.spec import Study
 
 SMOKE, PAPER = "smoke", "paper"
@@ -15,29 +17,43 @@ SMOKE, PAPER = "smoke", "paper"
 PRESETS = Path(__file__).parent / "presets"
 
 
+class _Sizes(Spec):
+    sizes: dict[Name, dict[str, Any]]
+
+
 def load_study(name: str, size: str | None = None) -> Study:
     """A preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
 
     A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for; the
     study is then called `STUDY-NAME`, so that two sizes never share a directory. The size `smoke` is what the file itself
-    says. Raises `UserError` with the nearest right name.
+    says. Raises `UserError` with the nearest right name, also where a function of the user's does not load.
     """
     data = study_data(name)
-    sizes = (data.pop("sizes", None) or {}) if isinstance(data, dict) else {}
+    sizes = _take_sizes(data, name)
     if SMOKE in sizes:
         raise UserError(f"{name}: `sizes` may not hold {SMOKE!r}, which is what the file itself says.")
     if size not in (None, SMOKE):
         if size not in sizes:
             raise UserError(f"{name}: there is no size {size!r}.{nearest(size, [*sizes, SMOKE])}")
         data = merge_settings(data, sizes[size])
-        data["name"] = f"{data.get('name')}-{size}"
-    return parse_spec(Study, data, where=name)
+        if "name" in data:
+            data["name"] = f"{data['name']}-{size}"
+    study = parse_spec(Study, data, where=name)
+    for place, jobs in (("stages", study.stages), ("arms", study.arms)):
+        for key, job in jobs.items():
+            job.check_names(f"{name}: `{place}.{key}`")
+    return study
 
 
 def offers_size(name: str, size: str) -> bool:
     """Whether a study file offers a size."""
-    data = study_data(name)
-    return isinstance(data, dict) and size in (data.get("sizes") or {})
+    return size in _take_sizes(study_data(name), name)
+
+
+def _take_sizes(data: Any, where: str) -> dict[str, dict[str, Any]]:
+    """Takes the `sizes` out of a study file's data. Raises `UserError` where they are not settings by name."""
+    sizes = data.pop("sizes", None) if isinstance(data, dict) else None
+    return parse_spec(_Sizes, {"sizes": sizes or {}}, where=where).sizes
 
 
 def study_data(name: str) -> Any:
@@ -64,6 +80,6 @@ def preset_names() -> list[str]:
 
 
 def preset_summary(name: str) -> str:
-    """The first comment of a preset: what it is for, all its lines."""
+    """The comment at the head of a preset, on one line: what it is for."""
     lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    return " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines))
+    return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from textwrap import indent
@@ -18,18 +18,19 @@ from preflab.analysis.measured import measured_values, measures_of
 from preflab.analysis.record import DecodingChoice
 from preflab.analysis.reward_models import pooled_accuracy, reward_model_result, stage_results
 from preflab.analysis.scores import Scores, share_seeds
-from preflab.analysis.statistics import compare_all, find_winner
-from preflab.analysis.verdict import study_verdict
+from preflab.analysis.statistics import compare_all, compare_with_baselines, find_winner
+from preflab.analysis.verdict import Evidence, study_verdict
 from preflab.arm.match import match_directory
-from preflab.arm.planned import RESULT
-from preflab.arm.spec import STAGE, saved_models
+from preflab.arm.spec import is_trained_elsewhere, saved_models
 from preflab.errors import UserError
 from preflab.meter import Unit
 from preflab.spec import HoldsModels, Spec
 from preflab.study.plan import planned_runs
-from preflab.study.spec import Study, all_stages_needed, model_stages
+from preflab.study.spec import Study, model_stages
+from preflab.study.tuning import values_at_edge
 from preflab.text import counted
-from preflab.train.files import read_json
+from preflab.train.directory import RESULT
+from preflab.train.finished import read_result
 
 DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
 LONGEST_DETAIL = 600
@@ -45,14 +46,11 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     """Everything that the report says. Raises `UserError` where no arm has finished."""
     arms = gather(planned_runs(study, directory))
     if not arms:
-        raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.")
+        why = "".join(f" {failure}" for failure in failures[:1])
+        raise UserError(f"No arm of {study.name!r} has finished in {directory}: there is nothing to report yet.{why}")
     declared = {measure.name: measure for row in study.measures.values() for measure in row}
-    score = study.score
-    boards: dict[DecodingChoice, Board] = {name: Board.of(arms, name, score, declared.values()) for name in DECODINGS}
-    headline = study.headline or score
-    scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items()}
-    contestants = {name: table for name, table in scores.items() if not study.arms[name].baseline}
-    winner = find_winner(contestants or scores)
+    boards, headline = boards_of(study, arms, declared), study.headline or study.score
+    scores = {name: boards["chosen"].table(runs, "chosen", measure=headline) for name, runs in arms.items() if boards}
     evaluators = {name: evaluator_result(study, name, spec, directory) for name, spec in study.evaluators.items()}
     decides = evaluators[study.main_evaluator]
     reward_models = (reward_model_result(name, stage_results(directory, name, study.seeds)) for name in study.stages)
@@ -69,24 +67,19 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
         seeds=tuple(sorted({run.seed for run in every_run})),
         metrics=tuple(measures_of(headline, arms, declared)),
         headline=headline,
-        score=score,
-        levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)),
-        arms=tuple(arm_result(study, runs, boards, headline, directory) for runs in arms.values()),
+        score=study.score,
+        levels=tuple(dict.fromkeys(level for level in boards["chosen"].levels.values() if level)) if boards else (),
+        arms=tuple(
+            arm_result(study, runs, measured_values(runs, boards, headline, declared), directory)
+            for runs in arms.values()
+        ),
         pairwise=tuple(pairwise_results(study, directory)),
         comparisons=tuple(compare_arms(study, scores, headline)),
         claims=tuple(decide_claims(study.claims, scores, can_rank=decides.can_rank)),
         paper=study.paper,
         sweep=study.sweep and study.sweep.among(arms),
         reward_models=tuple(filter(None, reward_models)),
-        verdict=study_verdict(
-            winner,
-            scores,
-            headline=declared[headline],
-            evaluator=decides,
-            budget=study.budget.unit if study.budget else None,
-            used={name: mean_used(runs) for name, runs in arms.items()},
-            samples_per_answer=study.arms[winner.leader].inference.n,
-        ),
+        verdict=verdict_of(study, arms, scores, headline=declared[headline], evaluator=decides),
         tuning=tuning_result(study),
         samples=tuple(samples(arms)),
         unrewarded=tuple(unrewarded(arms)),
@@ -98,6 +91,47 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
     )
 
 
+def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
+    """The tables at each temperature; none where every run of every arm diverged."""
+    if all(run.diverged for runs in arms.values() for run in runs):
+        return {}
+    return {name: Board.of(arms, name, study.score, declared.values()) for name in DECODINGS}
+
+
+def verdict_of(
+    study: Study,
+    arms: Arms,
+    scores: Mapping[str, Scores],
+    *,
+    headline: record.Measure,
+    evaluator: record.EvaluatorResult,
+) -> record.StudyVerdict:
+    """The answer, with the comparisons that it rests on."""
+    if not scores:
+        advice = "Lower the learning rates, and see the reasons under Runs."
+        return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
+    baselines = [name for name in scores if study.arms[name].baseline]
+    contestants = {name: table for name, table in scores.items() if name not in baselines} or scores
+    winner = find_winner(contestants)
+    starts = {name: starts_of(study, name, baselines) for name in contestants if name not in baselines}
+    return study_verdict(
+        Evidence(winner=winner, starts=compare_with_baselines(scores, starts, baselines, winner.leader)),
+        scores,
+        headline=headline,
+        evaluator=evaluator,
+        budget=study.budget.unit if study.budget else None,
+        used={name: mean_used(runs) for name, runs in arms.items()},
+        samples_per_answer=study.arms[winner.leader].inference.n,
+    )
+
+
+def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
+    """The baselines that are the policy from which an arm starts; all of them where none is."""
+    start = study.arms[arm].init
+    own = [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
+    return own or baselines
+
+
 def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[record.Comparison]:
     """The pairs that the study names, or every pair, where both arms have runs of one seed."""
     named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
@@ -107,7 +141,7 @@ def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> I
 
 
 def arm_result(
-    study: Study, runs: Sequence[FinishedRun], boards: Mapping[DecodingChoice, Board], headline: str, directory: Path
+    study: Study, runs: Sequence[FinishedRun], measures: Iterable[record.MeasuredValue], directory: Path
 ) -> record.ArmResult:
     job = study.arms[runs[0].planned.name]
     return record.ArmResult(
@@ -115,17 +149,16 @@ def arm_result(
         method=runs[0].result["method"],
         description=job.description,
         baseline=job.baseline,
-        origin=job.policy if job.policy and not job.policy.startswith(STAGE) else "",
+        origin=(job.policy or "") if is_trained_elsewhere(job) else "",
         inference_cost=next((run.evaluation["inference"]["n"] for run in runs if not run.diverged), 1),
         differences=() if job.method is None else tuple(setting_differences(job.method, type(job.method)())),
-        measures=tuple(measured_values(runs, boards, headline)),
-        runs=tuple(run_result(study, run, boards["chosen"].score, directory) for run in runs),
+        measures=tuple(measures),
+        runs=tuple(run_result(study, run, directory) for run in runs),
     )
 
 
-def run_result(study: Study, run: FinishedRun, score: str, directory: Path) -> record.RunResult:
-    """One run; `score`: what its mean score is called."""
-    names = {"score": score}
+def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunResult:
+    names = {"score": study.score}
     return record.RunResult(
         seed=run.seed,
         directory=str(run.planned.directory.relative_to(directory)),
@@ -148,15 +181,18 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
     from the data. Updates are the run's own, as its last record counts them.
     """
     job = study.arms[run.planned.name]
-    if job.policy is not None and not all_stages_needed(study, job):
-        return record.Spent()
+    tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
+    answer = tokens and 2.0 * run.result["parameters"] * tokens
+    if is_trained_elsewhere(job):
+        return record.Spent(flops_an_answer=answer)
     labels = [(job, run.result["counts"]["labels"])]
-    labels += [(study.stages[need.name], read_json(need / RESULT)["counts"]["labels"]) for need in run.planned.needs]
+    labels += [(study.stages[need.name], read_result(need)["counts"]["labels"]) for need in run.planned.needs]
     calls = sum(count for part, count in labels if part.reward is not None and part.reward.buys_labels)
     return record.Spent(
         labels=run.used["labels"] - calls,
         reward_calls=calls,
         updates=run.steps[-1].get("updates") if run.steps else 0,
+        flops_an_answer=answer,
         **{name: run.used[name] for name in ("flops", "sampled_tokens", "trained_tokens")},
     )
 
@@ -218,7 +254,7 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
         pairs = pairing.pairs_among(study.arms)
         for first, second in pairs:
             places = [match_directory(directory / f"seed-{seed}", name, first, second) for seed in range(study.seeds)]
-            results = [read_json(place / RESULT) for place in places if (place / RESULT).exists()]
+            results = [read_result(place, {"problems": dict}) for place in places if (place / RESULT).exists()]
             if results:
                 yield pairwise_result(
                     name, results, measure=pairing.evaluator.measure, evaluator=evaluator, family=len(pairs)
@@ -252,6 +288,7 @@ def tuning_result(study: Study) -> record.TuningResult:
         note=f"Up to {count} trials an arm, chosen on the validation split with seed {seeds}, which the report does not use.",
         metric="validation score at the best temperature",
         trials=study.tuning.shipped,
+        at_edge=tuple(edge.words for edge in values_at_edge(study.tuning)),
     )
 
 
@@ -272,6 +309,12 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
     if count < record.ENOUGH_SEEDS:
         few = counted(count, "seed")
         yield f"Preliminary: {few}. So few seeds show poorly how much runs differ; 5 or more decide more."
+    edges: dict[str, list[str]] = {}
+    for edge in values_at_edge(study.tuning) if study.tuning else ():
+        edges.setdefault(edge.arm, []).append(edge.field)
+    if edges:
+        fields = "; ".join(f"{arm} ({', '.join(names)})" for arm, names in edges.items())
+        yield f"Tuned values at the edge of what was tried, so that a better one may lie beyond: {fields}."
     for name, runs in arms.items():
         count = sum(run.diverged for run in runs)
         if count:

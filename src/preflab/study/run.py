@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from preflab.arm.planned import Planned
-from preflab.study.directory import claim_study, remove_study, write_study
+from preflab.study.directory import claim_study, remove_study, withdrawn_when_refused, write_study
 from preflab.study.launch import import_shared_modules
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
 from preflab.study.runner import Failures, run_all
@@ -24,9 +24,18 @@ def run_missing(
     from preflab.study.check import check_study  # it opens models: reading a report needs no torch
 
     check_study(study, directory, fresh=fresh)
+    trials = list(planned_trials(study, directory)) if study.tuning is not None else []
+    planned: list[Planned] = [*planned_runs(study, directory), *planned_matches(study, directory)]
+    places = [run.directory for run in (*(run for _, _, run in trials), *planned)]
     if fresh:
-        remove_study(directory)
-    claim_study(study, directory)
+        remove_study(directory, places)
+    claim_study(study, directory, places)
+    with withdrawn_when_refused(directory):
+        return run_claimed(study, directory, command, tune=tune, quiet=quiet)
+
+
+def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quiet: bool) -> tuple[str, ...]:
+    """`run_missing` in a directory that is the study's."""
     if study.tuning is not None and (tune or not study.tuning.shipped):
         trials = list(planned_trials(study, directory))
         run_watched([run for _, _, run in trials], study, quiet=quiet)

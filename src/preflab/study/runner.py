@@ -19,13 +19,14 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from preflab.arm.planned import RESULT, Planned
+from preflab.arm.origin import code_of
+from preflab.arm.planned import Planned
 from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, last_log_lines, launch
 from preflab.study.watch import Watch
-from preflab.train.directory import RUN_MANIFEST, is_manifest
-from preflab.train.files import read_json
+from preflab.train.directory import edited_files, read_manifest
+from preflab.train.finished import has_product, read_result
 
 POLL_SECONDS = 0.1
 Failures = dict[Path, str]
@@ -60,25 +61,25 @@ def run_all(
 
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
-    """The runs that have to run, in order: those that are not done, and the stages whose product is gone while a run that
-    has to run needs it. (Results may be kept without weights: they count as done.)"""
+    """The runs that have to run, in order: those that are not done, and the stages whose product is gone or damaged while a
+    run that has to run needs it. (Results may be kept without weights: they count as done.)"""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
     for run in reversed(planned):  # what needs a stage comes after it
-        is_gone = run.directory in products_needed and not (run.directory / "final").exists()
-        if is_gone or not is_done(run):
+        if not is_done(run) or (run.directory in products_needed and not has_product(run.directory)):
             to_do.append(run)
             products_needed |= run.products
     return to_do[::-1]
 
 
 def is_done(run: Planned) -> bool:
-    """Its result is there, made from this very spec: all of it but what its stages had used, which follows from it. A spec that
-    an older preflab wrote is read as today's."""
-    path = run.directory / RUN_MANIFEST
-    manifest: Any = read_json(path) if path.exists() else None
-    if not run.result_file.exists() or not is_manifest(manifest):
+    """Its result is there, made from this very spec and the same code of the user's: all of it but what its stages had used,
+    which follows from it. A spec that an older preflab wrote is read as today's. Raises `UserError` where manifest or result
+    is damaged."""
+    manifest = read_manifest(run.directory)
+    if not run.result_file.exists() or manifest is None:
         return False
+    read_result(run.directory, {})
     try:
         old = type(run.spec).model_validate(manifest["spec"]).model_dump(mode="json")
     except (ValidationError, UserError):
@@ -87,7 +88,7 @@ def is_done(run: Planned) -> bool:
     for spec in (old, new):
         if spec.get("budget") is not None:
             spec["budget"]["charged"] = None
-    return old == new
+    return old == new and not edited_files(manifest, {"code": code_of(new)})
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def charged_spec(run: Planned) -> dict[str, Any]:
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
-        spec["budget"]["charged"] = sum(read_json(need / RESULT)["counts"][count] for need in run.needs)
+        spec["budget"]["charged"] = sum(read_result(need)["counts"][count] for need in run.needs)
     return spec
 
 
@@ -126,7 +127,7 @@ def usable_cores() -> int:
 def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch) -> None:
     """Records how a process ended. Raises `UserError` where it ended with the user's mistake."""
     code = process.exitcode or 0  # it has ended
-    if code == 0 and not (run.is_stage and read_json(run.result_file)["diverged"]):
+    if code == 0 and not (run.is_stage and read_result(run.directory)["diverged"]):
         watch.done(run)
         return
     if code == 2:

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from preflab.analysis.record import Claim, PaperTable, Sweep, TuningTrial, check_arms
-from preflab.arm.spec import STAGE, Job, RunSettings, saved_models, stages_needed
+from preflab.arm.match import PAIRWISE
+from preflab.arm.spec import STAGE, STAGES, Job, RunSettings, saved_models, stages_needed
 from preflab.errors import UserError, refuse_unknown
 from preflab.evaluation import PAIRWISE_EVALUATORS
 from preflab.evaluation.hidden_tests import HiddenTests
 from preflab.evaluation.measure import Measure
 from preflab.evaluation.several import Evaluators, evaluator_of, measures_by_evaluator, named_evaluators
+from preflab.fields import Name
 from preflab.models.spec import ModelSpec
 from preflab.spec import HoldsModels, Spec, parse_spec, variant
 from preflab.testbeds import TESTBEDS
@@ -80,7 +82,7 @@ class Study(RunSettings):
     what an arm's stages use is charged to it."""
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Name
     question: str = ""
     model: ModelSpec = ModelSpec()
     testbed: Annotated[Any, *variant(TESTBEDS)]
@@ -88,10 +90,10 @@ class Study(RunSettings):
     headline: str = ""
     seeds: int = Field(default=5, ge=1)
     budget: Budget | None = None
-    stages: dict[str, Job] = {}
-    arms: dict[str, Contestant]
+    stages: dict[Name, Job] = {}
+    arms: dict[Name, Contestant] = Field(min_length=1)
     comparisons: tuple[tuple[str, str], ...] = ()
-    pairwise: dict[str, Pairing] = {}
+    pairwise: dict[Name, Pairing] = {}
     claims: tuple[Claim, ...] = ()
     paper: PaperTable | None = None
     sweep: Sweep | None = None
@@ -105,22 +107,30 @@ class Study(RunSettings):
     def _names_exist(self) -> Self:
         if not self.evaluators:
             raise UserError("`evaluators` is empty: a study measures its arms by one at least.")
+        for name in (STAGES, PAIRWISE):
+            if name in self.arms:
+                raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another one.")
         for evaluator in self.evaluators.values():
             refuse_unknown(model_stages(evaluator), self.stages, "`evaluators` names the stage")
         for name, job in (*self.stages.items(), *self.arms.items()):
             refuse_unknown(stages_needed(job), self.stages, f"`{name}` needs the stage")
+        for name in self.stages:
+            self._refuse_circle((name,))
         refuse_unknown(chain.from_iterable(self.comparisons), self.arms, "`comparisons` names the arm")
         for name, pairing in self.pairwise.items():
             pairing.check(f"pairwise.{name}", self.arms)
-            if "/" in name:
-                raise UserError(
-                    f"`pairwise` has the name {name!r}, which is that of a folder too: leave out the slash."
-                )
             refuse_unknown(model_stages(pairing.evaluator), self.stages, f"`pairwise.{name}` names the stage")
         refuse_unknown(self.tuning.spaces if self.tuning else (), self.arms, "`tuning.spaces` names the arm")
         check_arms(self.claims, self.sweep, self.arms)
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
+
+    def _refuse_circle(self, path: tuple[str, ...]) -> None:
+        """Raises `UserError` where the last stage of a path needs an earlier one of it, directly or not."""
+        for name in stages_needed(self.stages[path[-1]]):
+            if name in path:
+                raise UserError(f"`stages.{name}` needs itself: {' needs '.join((*path[path.index(name) :], name))}.")
+            self._refuse_circle((*path, name))
 
     @property
     def measures(self) -> dict[str, tuple[Measure, ...]]:

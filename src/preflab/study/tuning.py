@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from preflab.analysis.record import TuningTrial
 from preflab.arm.planned import PlannedRun
 from preflab.study.plan import with_settings
-from preflab.study.spec import Study
-from preflab.train.files import read_json
+from preflab.study.spec import Study, Tuning
+from preflab.train.finished import read_result
 
 
 def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
@@ -44,5 +44,28 @@ def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
 
 def trial_score(run: PlannedRun) -> float | None:
     """A trial's validation score at its best temperature; None where it diverged or failed."""
-    result = read_json(run.result_file) if run.result_file.exists() else None
+    result = read_result(run.directory) if run.result_file.exists() else None
     return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
+
+
+class Edge(NamedTuple):
+    """A chosen number that is the smallest or the largest of its space, and a phrase that says so."""
+
+    arm: str
+    field: str
+    words: str
+
+
+def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
+    """The chosen numbers beyond which nothing was tried."""
+    for arm, space in tuning.spaces.items():
+        settings = next((trial.settings for trial in tuning.shipped if trial.arm == arm and trial.chosen), {})
+        for field, values in space.items():
+            tried = sorted(
+                {float(each) for each in values if isinstance(each, int | float) and not isinstance(each, bool)}
+            )
+            value = settings.get(field)
+            if len(tried) > 1 and value in (tried[0], tried[-1]):
+                end = "smallest" if value == tried[0] else "largest"
+                words = f"{arm}: {field} = {value:g} is the {end} of {', '.join(f'{each:g}' for each in tried)}"
+                yield Edge(arm, field, words)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from preflab.arm.planned import RESULT, Planned
+from preflab.arm.planned import Planned
+from preflab.terminal import Terminal
+from preflab.train.directory import RESULT
 from preflab.train.log import logger
 from preflab.train.progress import format_metrics
 
@@ -30,7 +30,7 @@ class Watch:
         self.total = total
         self.finished = 0
         self.quiet = quiet
-        self.console = Console(file=sys.stderr)
+        self.console = Terminal(stderr=True)
         self.started_at = self.refreshed = time.monotonic()
         self.live: Live | None = None
         self.steps: dict[Path, int] = {}  # the last step that was printed, by run

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue
 
 from preflab.errors import UserError
-from preflab.spec import parse_spec, read_data
+from preflab.plain import read_data
+from preflab.spec import parse_spec
 
 TheoryVerdict = Literal["holds", "refuted", "not decided"]
 FINDINGS = ("counterexample", "check", "synthetic")  # in the page's order

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, NonNegativeFloat
 from torch import Tensor
 
 from preflab.errors import UserError
-from preflab.spec import parse_spec, read_data
+from preflab.plain import read_data
+from preflab.spec import parse_spec
 
 _CHUNK = 1000  # problems are drawn at once, so that problem i of a seed does not depend on the number of problems
 MOST_TRIALS = 1_000_000  # some ten minutes

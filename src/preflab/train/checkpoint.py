@@ -6,8 +6,7 @@ renamed. A damaged one is named in the log, and the one before it is used.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,12 @@ from torch import Tensor
 
 from preflab.errors import UserError
 from preflab.train import faults
-from preflab.train.files import new_directory, read_json, sha256, write_json
+from preflab.train.files import new_directory, read_json, remove, sha256, write_json
 from preflab.train.log import logger
+
+TENSORS, VALUES = "tensors.safetensors", "values.json"
+Check = Callable[[Mapping[str, Any]], None]
+"""Raises `UserError` where a run cannot go on from a checkpoint's tree."""
 
 
 def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
@@ -26,20 +29,24 @@ def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, kee
     A checkpoint of a later step goes too, since it is damaged: otherwise the run would have gone on from it. So does one
     that is half written.
     """
-    target = directory / f"step-{step:08d}"
+    target = directory / checkpoint_name(step)
     with new_directory(target) as aside:
         tensors, values = flatten(tree)
         plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(plain, aside / "tensors.safetensors")
+        save_file(plain, aside / TENSORS)
         faults.pass_point("checkpoint.writing")
-        write_json(aside / "values.json", values)
+        write_json(aside / VALUES, values)
         write_json(aside / "checksums.json", {file.name: sha256(file) for file in sorted(aside.iterdir())})
         faults.pass_point("checkpoint.before-rename")
     faults.pass_point("checkpoint.after-rename")
     kept = [path for path in list_checkpoints(directory) if path.name <= target.name][-keep:]
     for other in directory.glob("step-*"):
         if other not in kept:
-            shutil.rmtree(other)
+            remove(other)
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
@@ -47,25 +54,35 @@ def list_checkpoints(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.suffix != ".tmp")
 
 
-def read_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
-    """The newest checkpoint whose checksums hold; None where there is no checkpoint."""
+def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | None:
+    """The newest checkpoint whose checksums hold and that passes the first of the checks, or, where none does, the next
+    one; None where there is no checkpoint. Raises `UserError` where none passes any."""
     paths = list_checkpoints(directory)
-    for path in reversed(paths):
-        try:
-            return read_checkpoint(path)
-        except UserError as error:
-            logger.warning("checkpoint %s is damaged (%s); the one before it is used", path.name, error)
+    reasons: list[str] = []
+    for check in checks or (lambda tree: None,):
+        for path in reversed(paths):
+            try:
+                tree = read_checkpoint(path)
+                check(tree)
+                return tree
+            except UserError as error:
+                reasons.append(f"{error}")
+                logger.warning("checkpoint %s is damaged (%s); the one before it is used", path.name, error)
     if paths:
-        raise UserError(f"No checkpoint under {directory} is intact. Start again with --fresh.")
+        raise UserError(f"{reasons[0]} No checkpoint under {directory} is intact. Start again with --fresh.")
     return None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tree; raises `UserError` where a checksum does not hold."""
-    for name, digest in read_json(path / "checksums.json").items():
-        if not (path / name).exists() or sha256(path / name) != digest:
-            raise UserError(f"the checksum of {name} does not hold")
-    return unflatten(load_file(path / "tensors.safetensors"), read_json(path / "values.json"))
+    """A checkpoint's tree; raises `UserError` where a checksum does not hold, or it is another step's."""
+    checksums = read_json(path / "checksums.json")
+    for name in (TENSORS, VALUES):
+        if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):
+            raise UserError(f"The checksum of {path / name} does not hold.")
+    tree = unflatten(load_file(path / TENSORS), read_json(path / VALUES))
+    if path.name != checkpoint_name(tree["step"]):
+        raise UserError(f"{path} holds the checkpoint of step {tree['step']}.")
+    return tree
 
 
 def checkpoint_bytes(tree: Mapping[str, Any]) -> int:

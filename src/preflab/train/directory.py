@@ -11,24 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import read_json, write_json
+from preflab.train.files import remove
 from preflab.train.log import logger
+from preflab.train.sealed import read_sealed, write_sealed
 
 RUN_FORMAT = 1
 RUN_MANIFEST = "manifest.json"
-RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", "result.json", "wandb.json")
+STUDY_MANIFEST = "study.json"
+RESULT = "result.json"
+RUN_FILES = ("metrics.jsonl", "samples.jsonl", "answers.jsonl", "timing.jsonl", RESULT, "wandb.json")
 RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
     """Makes a directory and holds it as its only writer. Waits a moment for a writer that is just dying. Raises `UserError`
-    where the directory cannot be made, and where another process goes on writing it."""
+    where the directory cannot be made or written, and where another process goes on writing it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"{directory} cannot be made: {error.strerror}. Choose another --output.") from error
-    with (directory / "lock").open("w") as file:
+        file = (directory / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written: {error.strerror}. Choose another --output.") from error
+    with file:
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -42,47 +46,67 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 
 def clear(directory: Path) -> None:
-    """Removes what a run wrote and nothing else. Without the manifest of a run it removes nothing.
+    """Removes what a run wrote and nothing else. Without the manifest of a run it removes nothing; raises `UserError` where
+    that is damaged.
 
     The manifest goes last, so that it still marks what a crash leaves.
     """
-    path = directory / RUN_MANIFEST
-    if not path.exists() or not is_manifest(read_json(path)):
+    if read_manifest(directory) is None:
         return
-    for name in RUN_DIRECTORIES:
-        shutil.rmtree(directory / name, ignore_errors=True)
-    for name in (*RUN_FILES, RUN_MANIFEST):
-        (directory / name).unlink(missing_ok=True)
+    for name in (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST):
+        remove(directory / name)
 
 
-def holds_work(directory: Path) -> bool:
-    """Whether a run has written anything that would be missed: a step, a checkpoint, an answer that was paid for."""
-    names = ("metrics.jsonl", *RUN_DIRECTORIES)
-    files = (file for name in names for file in ((directory / name), *(directory / name).rglob("*")) if file.is_file())
-    return any(file.stat().st_size for file in files)
-
-
-def is_manifest(data: Any) -> bool:
-    """Whether the data of a `manifest.json` are a run's: other programs use that name too."""
-    return isinstance(data, dict) and "format" in data and "spec" in data
-
-
-def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs.
-
-    Files of another's that a run would write over are refused too (`UserError`).
-    """
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """The manifest of the run that a directory holds; None where there is none: other programs use that name too. Raises
+    `UserError` where it is damaged."""
     path = directory / RUN_MANIFEST
-    known: Any = read_json(path) if path.exists() else None
-    if not is_manifest(known):
+    if not path.exists():
+        return None
+    advice = f"Restore it, choose another --output, or remove {directory} yourself."
+    data = read_sealed(path, {}, advice=advice)
+    if not ("format" in data and "spec" in data):
+        return None
+    return read_sealed(path, {"format": int, "spec": dict}, advice=advice)
+
+
+@contextmanager
+def withdrawn_when_refused(directory: Path) -> Generator[None]:
+    """Takes a run's manifest back where the block raises `UserError` before the run has done anything, so that the user's
+    corrected command may have the directory."""
+    try:
+        yield
+    except UserError:
+        if not has_begun(directory):
+            clear(directory)
+        raise
+
+
+def has_begun(directory: Path) -> bool:
+    """Whether a run has written anything that it could go on from."""
+    folders = [path for name in RUN_DIRECTORIES for path in (directory / name).rglob("*")]
+    work = [directory / RESULT, directory / "metrics.jsonl", *folders]
+    return any(path.is_file() and path.stat().st_size for path in work)
+
+
+def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs. Returns the one that
+    holds: with the date of the run's beginning, where it resumes.
+
+    A study's directory, and files of another's that a run would write over, are refused too (`UserError`).
+    """
+    if (directory / STUDY_MANIFEST).exists():
+        raise UserError(f"{directory} holds a study, and a run needs a directory of its own. Choose another --output.")
+    known = read_manifest(directory)
+    if known is None:
         names = (RUN_MANIFEST, *RUN_FILES, *RUN_DIRECTORIES)
         foreign = next((name for name in names if (directory / name).exists()), None)
         if foreign is not None:
             raise UserError(
                 f"{directory / foreign} was not written by a run, and a run would overwrite it. Choose another --output."
             )
-        write_json(path, manifest)
-        return
+        write_sealed(directory / RUN_MANIFEST, manifest)
+        return dict(manifest)
     mine, theirs = manifest.get("spec", {}), known["spec"]
     if known["format"] != RUN_FORMAT or mine != theirs:
         changed = differing_paths(mine, theirs)
@@ -90,11 +114,24 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
             f"{directory} holds another run (it differs in {', '.join(changed) or 'its format'}). "
             "Choose another --output, or start this one with --fresh."
         )
+    edited = edited_files(known, manifest)
+    if edited:
+        raise UserError(
+            f"{directory} holds a run of other code: {', '.join(edited)} has changed since it began. "
+            "Choose another --output, or start this one with --fresh."
+        )
     if known.get("versions") != manifest.get("versions"):
         changed = differing_paths(known.get("versions"), manifest.get("versions"))
         logger.warning(
             "%s was begun with other versions of %s: not repeatable bit by bit", directory, ", ".join(changed)
         )
+    return known
+
+
+def edited_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """The user's functions and classes whose files differ between two manifests. One that an older preflab wrote lists none."""
+    before, after = first.get("code"), second.get("code")
+    return [] if before is None or after is None else differing_paths(before, after)
 
 
 def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:

@@ -13,9 +13,10 @@ import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from preflab.errors import UserError
+from preflab.plain import parse_json
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -30,10 +31,10 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Raises `UserError` where the file is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), f"{path} is damaged")
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
@@ -41,24 +42,32 @@ def read_json(path: Path) -> Any:
 def new_directory(path: Path) -> Generator[Path]:
     """A directory to fill. When the block ends, it takes the place of `path` in one step."""
     aside = path.with_name(path.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
     aside.mkdir(parents=True)
     try:
         yield aside
     except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True)  # a part must not fill the disk
+        remove(aside)  # a part must not fill the disk
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has an exception of its own
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     for written in (*aside.iterdir(), aside):
         sync(written)
     replaced = path.with_name(path.name + ".old.tmp")
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove(replaced)
     if path.exists():
         os.replace(path, replaced)
     os.replace(aside, path)
     sync(path.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove(replaced)
+
+
+def remove(path: Path) -> None:
+    """Removes a directory with all that it holds, or the file that lies in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -75,6 +84,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming_failures(directory: Path) -> Generator[None]:
+    """Turns what the file system refuses in a directory into a `UserError`. A full disk is no mistake of the user's: its
+    error passes."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        if error.errno == errno.ENOSPC or place is None or not place.is_relative_to(directory):
+            raise
+        raise UserError(
+            f"{place} cannot be used: {error.strerror}. Make room for it, or choose another --output."
+        ) from error
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON-lines file; none where there is no file. A last line that is half written is left out.
 
@@ -88,37 +112,66 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                records.append(json.loads(line))
-            except ValueError as error:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
                     break
                 raise UserError(f"{path}, line {number}, is damaged: {error}") from error
+            if not isinstance(record, dict):
+                raise UserError(f"{path}, line {number}, is damaged: it is not a record.")
+            records.append(record)
     return records
 
 
-class Lines:
-    """A JSON-lines file that is appended to, and cut back to a remembered size when a run resumes.
+class Mark(TypedDict):
+    """How a file begins: so many bytes, with this checksum."""
 
-    A last line that a crash left half written goes when the file is opened.
-    """
+    bytes: int
+    sha256: str
+
+
+class Lines:
+    """A JSON-lines file that is appended to. Its beginning is remembered by a mark, to which it is cut back when a run
+    resumes."""
 
     def __init__(self, path: Path) -> None:
-        whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+        self.path = path
         self.file = path.open("ab")
-        self.cut(whole)
+        self.digest = hashlib.sha256()  # of what `cut` kept and of all that was written since
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self.file.write(json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n")
+        line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
+        self.file.write(line)
         self.file.flush()
+        self.digest.update(line)
 
-    def size(self) -> int:
-        """Bytes on the disk, made durable."""
+    def mark(self) -> Mark:
+        """How the file on the disk begins: all that it holds, made durable."""
         os.fsync(self.file.fileno())
-        return self.file.tell()
+        return {"bytes": self.file.tell(), "sha256": self.digest.hexdigest()}
+
+    def holds(self, mark: Mark) -> bool:
+        """Whether the file still begins as it did when the mark was made."""
+        return self._digest_start(mark["bytes"]).hexdigest() == mark["sha256"]
 
     def cut(self, size: int) -> None:
+        """Keeps the first `size` bytes alone."""
         self.file.truncate(size)
         self.file.seek(size)
+        self.digest = self._digest_start(size)
+
+    def cut_half_line(self) -> None:
+        """Takes away a last line that a crash left half written."""
+        self.cut(self.path.read_bytes().rfind(b"\n") + 1)
 
     def close(self) -> None:
         self.file.close()
+
+    def _digest_start(self, size: int):
+        """The checksum, still open, of the first bytes (of all, where there are not as many)."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while size > 0 and (block := file.read(min(size, 1 << 20))):
+                digest.update(block)
+                size -= len(block)
+        return digest

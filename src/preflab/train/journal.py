@@ -3,36 +3,86 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from preflab.errors import UserError
 from preflab.meter import Meter
-from preflab.train.files import read_json, write_json
+from preflab.train.files import remove
+from preflab.train.log import logger
 from preflab.train.record import RunRecord
+from preflab.train.sealed import Form, make_seal, read_sealed, write_sealed
+
+ENTRY: Form = {"value": object, "used": dict, "samples": list, "verdicts": dict, "after": str}
 
 
 class Journal:
-    """The directory `journal/` of a run: one file a key."""
+    """The directory `journal/` of a run: one sealed file a key.
+
+    Each entry holds, as `after`, the seal of the entry before it, so that none is read whose past is not the run's: where
+    one is damaged or gone it is made again, and those that follow it too if it came out differently. But a checkpoint holds
+    the seals of all entries that the run had used by then, and these must stand as they were.
+    """
 
     def __init__(self, directory: Path, meter: Meter, record: RunRecord) -> None:
         self.directory = directory / "journal"
         self.meter = meter
         self.record = record
+        self.seals: dict[str, str] = {}  # of the entries that the run has used
+        self.last = ""
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
         """JSON data written down under `key` before it is used, with what computing it cost, the samples that it put into the
-        step's record and the verdicts that it brought: a resumed run reads all four."""
-        path = self.directory / f"{key}.json"
+        step's record and the verdicts that it brought: a resumed run reads all four. Raises `UserError` where an entry is
+        damaged that the run has used."""
+        path, before = self.path(key), self.last
         counts, samples, verdicts = self.meter.state_dict(), len(self.record.samples), self.record.verdicts.copy()
-        if not path.exists():
+        if not self._can_read(key):
             path.parent.mkdir(exist_ok=True)
             value = compute()
             used = {name: count - counts[name] for name, count in self.meter.state_dict().items()}
-            entry = {"value": value, "used": used, "samples": self.record.samples[samples:]}
-            write_json(path, {**entry, "verdicts": self.record.verdicts - verdicts})
-        entry = read_json(path)
+            entry = {"value": value, "used": used, "samples": self.record.samples[samples:], "after": before}
+            write_sealed(path, {**entry, "verdicts": self.record.verdicts - verdicts})
+        entry = read_sealed(path, ENTRY)
+        if key not in self.seals:
+            self.last = self.seals[key] = make_seal(path.name, entry)
         self.meter.load_state_dict({name: count + entry["used"][name] for name, count in counts.items()})
         self.record.samples[samples:] = entry["samples"]
         self.record.verdicts = verdicts + Counter(entry["verdicts"])
         return entry["value"]
+
+    def path(self, key: str) -> Path:
+        return self.directory / f"{key}.json"
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raises `UserError` where an entry is not as it was when the state was made."""
+        for key, seal in state.get("seals", {}).items():
+            path = self.path(key)
+            if make_seal(path.name, read_sealed(path, ENTRY)) != seal:
+                raise UserError(f"{path} is damaged: it is not the entry that the run used.")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seals": dict(self.seals), "last": self.last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seals, self.last = dict(state.get("seals", {})), state["last"]  # an empty dictionary leaves no trace
+
+    def _can_read(self, key: str) -> bool:
+        """Whether the entry is there and follows the one before it; one that is damaged is removed. Raises `UserError` where an
+        entry is damaged that the run has used."""
+        path = self.path(key)
+        if key in self.seals:
+            self.check({"seals": {key: self.seals[key]}})
+            return True
+        if not path.exists():
+            return False
+        try:
+            if read_sealed(path, ENTRY)["after"] == self.last:
+                return True
+            reason = f"{path} follows an entry that is gone."
+        except UserError as error:
+            reason = f"{error}"
+        logger.warning("%s It is made again.", reason)
+        remove(path)
+        return False

@@ -6,6 +6,7 @@ is written down before it is used (`run.journal`).
 
 from __future__ import annotations
 
+import datetime
 import signal
 import threading
 import time
@@ -23,8 +24,8 @@ from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
 from preflab.train import checkpoint, faults
-from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, claim, clear, holds_work, locked, need_space
-from preflab.train.files import new_directory
+from preflab.train.directory import RUN_FORMAT, claim, clear, locked, need_space, withdrawn_when_refused
+from preflab.train.files import naming_failures, new_directory
 from preflab.train.journal import Journal
 from preflab.train.labels import Labels
 from preflab.train.learner import Learner
@@ -44,9 +45,19 @@ class Run:
     """The open run directory. Made by `open_run`."""
 
     def __init__(
-        self, directory: Path, *, seed: int, budget: Budget | None, evaluations: int, keeping: Keeping, label: str
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        budget: Budget | None,
+        evaluations: int,
+        keeping: Keeping,
+        label: str,
+        date: str,
     ) -> None:
         self.directory = directory
+        self.date = date  # on which it began: a chat template may write it
+        self.best = directory / "best" / "weights.safetensors"
         self.budget = budget
         self.keeping = keeping
         self.meter = Meter()
@@ -77,7 +88,7 @@ class Run:
         due. At the end the policy holds the best checkpoint's weights.
         """
         share = total if callable(total) else lambda step: step / total
-        state = {**state, "meter": self.meter, "selection": self.selection}
+        state = {"journal": self.journal, **state, "meter": self.meter, "selection": self.selection}
         need_space(self.directory, self._disk_need(state, policy))
         step = self._restore(state)
         self._advance(step, share)
@@ -100,24 +111,36 @@ class Run:
     # -- inside the loop --------------------------------------------------------------------------------------------
 
     def _restore(self, state: Mapping[str, Stateful]) -> int:
-        tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints")
+        def check_needed(tree: Mapping[str, Any]) -> None:
+            absent = [name for name in (*state, "record") if name not in tree]
+            if absent:
+                raise UserError(f"It holds no {', '.join(absent)}: an older preflab wrote it.")
+            self.record.check(tree["record"])
+
+        def check_all(tree: Mapping[str, Any]) -> None:
+            check_needed(tree)
+            self.journal.check(tree["journal"])  # a run may never read again what is damaged here
+
+        tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", check_all, check_needed)
         if tree is None:
             self.record.cut({})
             return 0
+        if "best" in tree:
+            self._write_best(tree["best"])
         for name, part in state.items():
             part.load_state_dict(tree[name])
-        self.record.cut(tree["sizes"])
+        self.record.cut(tree["record"])
         logger.info("%s goes on after step %d", self.directory, tree["step"])
         self.record.say(f"goes on after step {tree['step']}")
         return int(tree["step"])
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
-        """Bytes that the run will hold at most: one checkpoint more than are kept, the best weights and their
-        successor, and the final model."""
+        """Bytes that the run will hold at most: one checkpoint more than are kept, each with the best weights, these and
+        their successor, and the final model."""
         held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
-        return (self.keeping.checkpoints + 1) * held + 2 * best + final
+        return (self.keeping.checkpoints + 1) * (held + best) + 2 * best + final
 
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
@@ -145,12 +168,14 @@ class Run:
         if "score" not in measures:  # nothing chooses the checkpoint: the last one is kept
             self.selection.pass_look(self.progress)
         elif self.selection.note(self.progress, step, measures["score"]):
-            with new_directory(self.directory / "best") as aside:
-                weights = {name: part.detach().contiguous() for name, part in trainable(policy.model).items()}
-                save_file(weights, aside / "weights.safetensors")
+            self._write_best({name: part.detach().contiguous() for name, part in trainable(policy.model).items()})
+
+    def _write_best(self, weights: dict[str, torch.Tensor]) -> None:
+        with new_directory(self.best.parent) as aside:
+            save_file(weights, aside / self.best.name)
 
     def _take_best(self, policy: LanguageModel) -> None:
-        weights = load_file(self.directory / "best" / "weights.safetensors")
+        weights = load_file(self.best)
         with torch.no_grad():
             for name, parameter in trainable(policy.model).items():
                 parameter.copy_(weights[name])
@@ -165,7 +190,9 @@ class Run:
         if self.stop_signal is None and time.monotonic() - self._checkpointed < self.keeping.checkpoint_seconds:
             return
         parts = {name: part.state_dict() for name, part in state.items()}
-        tree = {**parts, "step": step, "sizes": self.record.sizes()}
+        tree: dict[str, Any] = {**parts, "step": step, "record": self.record.marks()}
+        if self.selection.best_step:
+            tree["best"] = load_file(self.best)
         checkpoint.write_checkpoint(self.directory / "checkpoints", step, tree, keep=self.keeping.checkpoints)
         self._checkpointed = time.monotonic()
         self.record.publish()
@@ -186,24 +213,26 @@ def open_run(
     """Takes a directory for one run and one writer.
 
     A directory without preflab's manifest is taken and foreign files in it are left alone; the same manifest resumes;
-    another one's is refused (`UserError`). SIGTERM and Ctrl-C end the run at the next step with a checkpoint.
-    A new run that is refused before its first step (`UserError`) gives its directory free again.
+    another one's is refused (`UserError`). A run that is refused before it has done anything leaves no manifest. SIGTERM and
+    Ctrl-C end the run at the next step with a checkpoint.
     """
-    with locked(directory):
+    with locked(directory), naming_failures(directory):
         if fresh:
             clear(directory)
-        is_new = not (directory / RUN_MANIFEST).exists()
-        claim(directory, {"format": RUN_FORMAT, **manifest})
-        with logged(directory):
-            keeping, label = keeping or Keeping(), label or directory.name
-            run = Run(directory, seed=seed, budget=budget, evaluations=evaluations, keeping=keeping, label=label)
+        today = datetime.date.today().isoformat()
+        claimed = claim(directory, {"format": RUN_FORMAT, "date": today, **manifest})
+        with withdrawn_when_refused(directory), logged(directory):
+            run = Run(
+                directory,
+                seed=seed,
+                budget=budget,
+                evaluations=evaluations,
+                keeping=keeping or Keeping(),
+                label=label or directory.name,
+                date=claimed.get("date", today),
+            )
             with closing(run.record), stopping(run):
-                try:
-                    yield run
-                except UserError:
-                    if is_new and not holds_work(directory):  # a refused run leaves its directory to the mended command
-                        clear(directory)
-                    raise
+                yield run
 
 
 @contextmanager

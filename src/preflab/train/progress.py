@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from preflab.terminal import Terminal
 from preflab.train.log import logger
 
 PROGRESS_METRICS = ("loss", "reward", "kl", "accuracy", "validation/score", "validation/loss")
@@ -27,7 +26,7 @@ class Progress:
     def __init__(self, label: str, *, enabled: bool) -> None:
         self.label = label
         self.enabled = enabled
-        self.console = Console(file=sys.stderr)
+        self.console = Terminal(stderr=True)
         self.printed = time.monotonic()
         self.first: tuple[float, float] | None = None
         self.bar: RichProgress | None = None

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from preflab.errors import UserError
 from preflab.train import faults
-from preflab.train.files import Lines
+from preflab.train.files import Lines, Mark
 from preflab.train.progress import Progress
 from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers
@@ -29,6 +30,7 @@ class RunRecord:
     def __init__(self, directory: Path, keeping: Keeping, label: str) -> None:
         self._files = {name: Lines(directory / f"{name}.jsonl") for name in ("metrics", "samples")}
         self._timing = Lines(directory / "timing.jsonl")
+        self._timing.cut_half_line()
         self._trackers = Trackers(directory, wandb=keeping.wandb, label=label)
         self._view = Progress(label, enabled=keeping.progress)
         self.begin_step()
@@ -66,14 +68,20 @@ class RunRecord:
         """A line of `timing.jsonl`, with the id of this process."""
         self._timing.write({**facts, "pid": os.getpid()})
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes on the disk of what must repeat, made durable."""
-        return {name: lines.size() for name, lines in self._files.items()}
+    def marks(self) -> dict[str, Mark]:
+        """What the files that must repeat hold on the disk, made durable."""
+        return {name: lines.mark() for name, lines in self._files.items()}
 
-    def cut(self, sizes: Mapping[str, int]) -> None:
-        """Takes back what was written since `sizes` were taken (a file without a size: all of it)."""
+    def check(self, marks: Mapping[str, Mark]) -> None:
+        """Raises `UserError` where a file no longer holds what it held when the marks were made."""
         for name, lines in self._files.items():
-            lines.cut(sizes.get(name, 0))
+            if not lines.holds(marks[name]):
+                raise UserError(f"{lines.path} is damaged.")
+
+    def cut(self, marks: Mapping[str, Mark]) -> None:
+        """Takes back what was written since the marks were made (a file without a mark: all of it)."""
+        for name, lines in self._files.items():
+            lines.cut(marks[name]["bytes"] if name in marks else 0)
 
     def say(self, text: str) -> None:
         """Prints a line for whoever watches the run."""

@@ -185,7 +185,7 @@ def test_packed_tests_run_no_pickle(tmp_path: Path) -> None:
 
     evil = base64.b64encode(zlib.compress(pickle.dumps(Evil()))).decode()
     bomb = base64.b64encode(zlib.compress(b"\0" * (300 << 20), 9)).decode()
-    for private in (evil, bomb):
+    for private in (evil, bomb, base64.b64encode(b"no zlib").decode()):
         spec = TESTBEDS.parse(
             {"kind": "livecodebench", "data": write(tmp_path / "x.jsonl", [{**LCB, "private_test_cases": private}])}
         )
@@ -201,6 +201,14 @@ def test_tests_that_need_pytest_are_marked(tmp_path: Path) -> None:
     spec = TESTBEDS.parse({"kind": "kodcode", "data": write(tmp_path / "x.jsonl", [{**KODCODE, "test": needs}])})
     [exercise] = spec.read_exercises()
     assert "pytest" in exercise.unjudged
+
+
+def test_a_program_too_deep_for_python_is_named(tmp_path: Path) -> None:
+    """Protects from tests that Python's parser cannot hold: the record is refused in words."""
+    deep = f"from solution import f\n\ndef test_f():\n    assert {'-' * 50_000}1 == f()\n"
+    spec = TESTBEDS.parse({"kind": "kodcode", "data": write(tmp_path / "x.jsonl", [{**KODCODE, "test": deep}])})
+    with pytest.raises(UserError, match=r"x\.jsonl:1 is not a record of kodcode"):
+        list(spec.read_exercises())
 
 
 def test_apps_still_needs_a_whole_record(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from preflab.rewards.tests import Tests
 from preflab.sandbox.bubblewrap import explain_absence
 from preflab.spec import Context
 from preflab.testbeds import TESTBEDS
-from preflab.testbeds.code.exercise import MANY, explain_several
+from preflab.testbeds.base import SPLITS
+from preflab.testbeds.code.several import MANY, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Completion, Problem, Test
 
@@ -160,6 +162,28 @@ def test_functions_of_several_answers_are_marked_too(spec: Callable[..., Code]) 
         "leetcode", {**LEETCODE, "query": text}, {**LEETCODE, "query": text, "test": SORTING, "task_id": "b"}
     ).read_exercises()
     assert (called.unjudged, plain.unjudged, sorting.unjudged) == (MANY, MANY, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("class Solution:\n    def total(self, xs):\n        return sum(xs)\n", True),
+        ("```python\nclass Solution:\n    def total(self, xs: List[int]) -> int:\n        return sum(xs)\n```", True),
+        ("class Solution:\n    @staticmethod\n    def total(xs):\n        return helper(xs)\n", True),
+        ("def total(xs):\n    return helper(xs)\n", True),  # what the prompt defines before it may be used
+        ("    return helper(xs)\n", True),
+        ("class Solution:\n    def total(self, xs):\n        return 7\n", False),
+        ("x = 1\n", False),
+    ],
+)
+def test_humaneval_answered_by_a_class(answer: str, right: bool, spec: Callable[..., Code]) -> None:
+    """Protects right answers in the form that competitions ask for: the prompt's own function, without a body, was called."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    helped = HUMANEVAL["prompt"].replace("def total", "def helper(xs):\n    return sum(xs)\n\n\ndef total")
+    with spec("humaneval", {**HUMANEVAL, "prompt": helped}).open(Context()) as testbed:
+        [problem] = testbed.prompts("test")
+        [verdict] = testbed.judge([(answer, testbed.hidden_tests("test")[problem.id])])
+    assert verdict.correct is right, verdict
 
 
 @pytest.mark.parametrize(
@@ -349,42 +373,84 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
 @pytest.mark.parametrize(
     ("kind", "record", "words"),
     [
-        ("humaneval", {**HUMANEVAL, "test": None}, r"data.jsonl:1: `test`"),
-        ("mbpp", {**MBPP, "task_id": "x"}, r"data.jsonl:1: `task_id`"),
-        ("apps", {**APPS, "input_output": "{"}, r"data.jsonl:1: `input_output` does not hold JSON"),
+        ("humaneval", {**HUMANEVAL, "test": None}, "`test` must be text"),
+        ("mbpp", {**MBPP, "task_id": "x"}, "`task_id` must be a number"),
+        ("apps", {**APPS, "input_output": "{"}, "`input_output` does not hold JSON"),
         ("apps", {**APPS, "input_output": '{"inputs": [1], "outputs": []}'}, "1 inputs and 0 outputs"),
-        ("code_contests", {"name": "x"}, r"data.jsonl:1: `description`"),
+        ("code_contests", {"name": "x"}, "`description` must be text"),
         (
             "code_contests",
             {**CONTEST, "public_tests": {"input": ["1"], "output": []}},
-            r"data.jsonl:1 is not a record of code_contests: `public_tests` must hold two lists of equal length",
+            "`public_tests` must hold two lists of equal length",
         ),
         (
             "code_contests",
             {**CONTEST, "public_tests": {"input": [1], "output": [2]}},
-            "data.jsonl:1: input and output of",
+            "input and output of",
         ),
         ("code_contests", {**CONTEST, "solutions": [1]}, "`solutions` must hold two lists"),
         (
             "code_contests",
             {**CONTEST, "solutions": {"language": [3], "solution": [None]}},
-            "data.jsonl:1: a solution must be text, and is None",
+            "a solution must be text, and is None",
         ),
-        ("apps", {**APPS, "solutions": "[null]"}, "data.jsonl:1: a solution must be text, and is None"),
+        ("apps", {**APPS, "solutions": "[null]"}, "a solution must be text, and is None"),
         (
             "apps",
-            {key: value for key, value in APPS.items() if key != "problem_id"},
-            r"the field `problem_id` is missing",
+            {key: value for key, value in APPS.items() if key != "question"},
+            "the field `question` is missing",
         ),
         (
             "mbpp",
             {key: value for key, value in MBPP.items() if key != "test_list"},
-            r"the field `test_list` is missing",
+            "the field `test_list` is missing",
         ),
-        ("mbpp", {**MBPP, "code": "def f(:"}, r"data.jsonl:1 is not a record of mbpp: invalid syntax"),
+        ("mbpp", {**MBPP, "code": "def f(:"}, "invalid syntax"),
     ],
 )
-def test_damaged_records(kind: str, record: Mapping[str, Any], words: str, spec: Callable[..., Code]) -> None:
-    """Protects the user: file, line and field."""
-    with pytest.raises(UserError, match=words):
-        list(spec(kind, record).read_exercises())
+def test_a_damaged_record_is_left_out(
+    kind: str, record: Mapping[str, Any], words: str, spec: Callable[..., Code]
+) -> None:
+    """Protects the file from one record: it is marked, counted, named and explained, and the others are there."""
+    whole = {"humaneval": HUMANEVAL, "mbpp": MBPP, "apps": APPS, "code_contests": CONTEST}[kind]
+    sound = (
+        {**whole, "task_id": 12, "problem_id": 12, "name": "12"} if kind != "humaneval" else {**whole, "task_id": "12"}
+    )
+    with spec(kind, record, sound).open(Context()) as testbed:
+        ids = [prompt.id for split in SPLITS for prompt in testbed.prompts(split)]
+        [note] = [note for note in testbed.notes if "left out" in note]
+    assert len(ids) == 1 and ids[0].endswith("12")
+    assert "1 problem left out because its record is broken: " in note and words in note, note
+    [marked, _] = spec(kind, record, sound).read_exercises()
+    assert f"({marked.name})" in note
+    with pytest.raises(UserError, match=f"no problem is left.*{re.escape(words)}"), spec(kind, record).open(Context()):
+        pass
+
+
+def test_a_problem_may_be_called_like_a_function_of_python(spec: Callable[..., Code]) -> None:
+    """Protects the official MBPP, one of whose problems asks for `sum`: its whole file was refused."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+    code = "def sum(a, b):\n    return len([n for n in range(1, min(a, b) + 1) if a % n == b % n == 0])\n"
+    tests = ["assert sum(10, 15) == 2", "assert sum(100, 150) == max(6, min(1, 2))"]
+    record = {
+        **MBPP,
+        "task_id": 126,
+        "code": code,
+        "test_setup_code": "",
+        "test_list": tests,
+        "challenge_test_list": [],
+    }
+    other = {
+        **record,
+        "task_id": 127,
+        "code": "set = lambda xs: [*xs]\nlist = set",
+        "test_list": ["assert list([2]) == [2]"],
+    }
+    odd = {**record, "task_id": 128, "test_list": ["assert True"]}
+    with spec("mbpp", record, other, odd).open(Context()) as testbed:
+        assert {prompt.id for prompt in testbed.prompts("test")} == {"mbpp/126", "mbpp/127"}
+        assert any("no assertion calls a function of the program (mbpp/128)" in note for note in testbed.notes)
+        hidden = testbed.hidden_tests("test")
+        answers = [(code, hidden["mbpp/126"]), ("def sum(a, b): return 6", hidden["mbpp/126"])]
+        answers += [(other["code"], hidden["mbpp/127"]), ("import math", hidden["mbpp/126"])]
+        assert [verdict.correct for verdict in testbed.judge(answers)] == [True, False, True, False]

@@ -12,6 +12,9 @@ from tests.conftest import require_feature
 from preflab.cli import run_command
 from preflab.errors import UserError
 from preflab.sandbox.bubblewrap import explain_absence
+from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
+from preflab.testbeds.code.evidence import EITHER_CASE, EVIDENCE_FIELD, SHOWN
 
 from .records import CONTEST, HUMANEVAL
 
@@ -49,6 +52,53 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "file of its own" in report["exceptions"]["by file#0"][1]
     assert report["compared without walls"] == 6 and report["differ without walls"] == {}
     assert "print" not in out.read_text()
+
+
+def test_right_programs_that_differ_show_what_the_statement_does_not_say(tmp_path: Path) -> None:
+    """Protects right answers from reward 0: where two right programs give different answers, the problem is left out; where
+    they differ in case alone, it is judged in any case. One right program that fails alone, or breaks, shows neither."""
+    require_feature("sandbox", not explain_absence(), explain_absence())
+
+    def contest(name: str, *solutions: str, outputs: str = "3\n") -> dict[str, Any]:
+        programs = {"language": [3] * len(solutions), "solution": list(solutions)}
+        tests = {
+            "private_tests": {"input": ["1 2\n"], "output": [outputs]},
+            "generated_tests": None,
+            "public_tests": None,
+        }
+        return {**CONTEST, **tests, "name": name, "solutions": programs}
+
+    records = (
+        contest("same", "print(3)", "print(1 + 2)"),
+        contest("differ", "print(3)", "print(4)"),
+        contest("alone", "print(4)"),
+        contest("breaks", "print(3)", "1 / 0"),
+        contest("case", "print('Yes')", "print('YES')", outputs="YES\n"),
+    )
+    data, out = write(tmp_path / "data.jsonl", *records), tmp_path / "found.json"
+    verify = ["testbed", "verify", "code_contests", "--data", data, "--programs", "2", "--out", str(out)]
+    assert run_command(verify) == 1
+    assert json.loads(out.read_text())[EVIDENCE_FIELD] == {"differ": SHOWN, "case": EITHER_CASE}
+    spec = TESTBEDS.parse({"kind": "code_contests", "data": data, "evidence": str(out)})
+    exercises = {each.name: each for each in spec.read_exercises()}
+    assert {name: each.unjudged for name, each in exercises.items() if each.unjudged} == {"differ": SHOWN}
+    with spec.open(Context()) as testbed:
+        assert any(f"1 problem left out because {SHOWN} (differ)" in note for note in testbed.notes)
+        [verdict] = testbed.judge([("print('yes')", exercises["case"].hidden)])
+        assert verdict.correct
+    with spec.model_copy(update={"several": "keep"}).open(Context()) as testbed:
+        assert any("1 problem with several right answers judged by the one" in note for note in testbed.notes)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"shown by right programs": 3}', '{"shown by right programs": {"a": "b"}}']
+)
+def test_evidence_of_another_kind_is_refused(content: str, tmp_path: Path) -> None:
+    """Protects the user: the field and the file."""
+    (tmp_path / "found.json").write_text(content)
+    spec = {"kind": "humaneval", "data": write(tmp_path / "data.jsonl", HUMANEVAL)}
+    with pytest.raises(UserError, match=r"`evidence`: .*found.json is not what `preflab testbed verify --out` writes"):
+        list(TESTBEDS.parse({**spec, "evidence": str(tmp_path / "found.json")}).read_exercises())
 
 
 def test_verify_needs_programs() -> None:

@@ -27,13 +27,18 @@ class Spent(Record):
     """Tokens that went through a backward pass."""
     updates: Number = None
     """Optimizer steps of the policy, the arm's own; None: unknown."""
+    flops_an_answer: Number = None
+    """FLOP of one answer when the arm is measured: 2N for each token of the prompt and of every sample drawn for it. No
+    budget is charged with it."""
 
 
 class CurvePoint(Record):
     """One point of a training curve."""
 
     step: int
-    """Optimizer step of the arm's own stage."""
+    """Step of the arm's own training loop; a step of PPO holds several optimizer steps."""
+    updates: Number = None
+    """Optimizer steps of the policy so far."""
     labels: Number = None
     """Labels or reward calls used so far."""
     flops: Number = None

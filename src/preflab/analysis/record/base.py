@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, SupportsFloat
+from typing import Annotated, Any, Self, SupportsFloat
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -57,6 +57,12 @@ class Interval(Record):
     """Runs among them that diverged: outcomes, counted and not dropped."""
     reason: str = ""
     """Why there is no interval."""
+
+    def within(self, lowest: float, highest: float) -> Self:
+        """The interval without what lies outside the values that its quantity can take; as it is where the estimate does."""
+        if self.estimate is None or not lowest <= self.estimate <= highest or self.low is None or self.high is None:
+            return self
+        return self.model_copy(update={"low": max(self.low, lowest), "high": min(self.high, highest)})
 
     @property
     def preliminary(self) -> bool:

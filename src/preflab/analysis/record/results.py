@@ -21,6 +21,7 @@ from preflab.analysis.record.declared import DecidedClaim, PaperTable, Sweep, Tu
 from preflab.analysis.record.reward_model import RewardModelResult
 from preflab.errors import UserError
 from preflab.evaluation.measure import Measure
+from preflab.plain import parse_json
 from preflab.spec import parse_spec
 
 ComparisonVerdict = Literal["better", "worse", "not decided"]
@@ -135,6 +136,8 @@ class StudyVerdict(Record):
     """Why, in one or two sentences."""
     method: str = ""
     """How it was decided: the test, the level, the correction for many comparisons."""
+    evidence: tuple[Comparison, ...] = ()
+    """What the sentence rests on: the leader against each other arm, and arms against the baselines they started from."""
 
 
 class TuningResult(Record):
@@ -146,6 +149,8 @@ class TuningResult(Record):
     """What `TuningTrial.score` is."""
     trials: tuple[TuningTrial, ...] = ()
     """All trials, the rejected ones too."""
+    at_edge: tuple[str, ...] = ()
+    """Chosen values that are the smallest or the largest of those to try, a sentence each: a better one may lie beyond."""
 
 
 class Answer(Record):
@@ -259,7 +264,8 @@ class Results(Record):
     def _refers_to_what_exists(self) -> Results:
         known = _unique("arm", (arm.name for arm in self.arms))
         metrics = _unique("metric", (metric.name for metric in self.metrics))
-        named = [name for pair in self.comparisons for name in (pair.first, pair.second)] + list(self.verdict.tied)
+        pairs = [*self.comparisons, *self.verdict.evidence]
+        named = [name for pair in pairs for name in (pair.first, pair.second)] + list(self.verdict.tied)
         named += [arm for line in (self.sweep.series.values() if self.sweep else ()) for arm in line if arm is not None]
         named += [arm for row in self.claims if row.outcome != "not measured" for arm in row.claim.contrast]
         named += [timing.arm for timing in self.timing]
@@ -268,7 +274,7 @@ class Results(Record):
         named += [self.verdict.winner] if self.verdict.winner is not None else []
         _all_known("arm", named, known)
         measured = [measure.metric for arm in self.arms for measure in arm.measures]
-        _all_known("metric", [self.headline, *measured, *(pair.metric for pair in self.comparisons)], metrics)
+        _all_known("metric", [self.headline, *measured, *(pair.metric for pair in pairs)], metrics)
         return self
 
     def without_samples(self) -> Results:
@@ -294,10 +300,10 @@ def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:
 def read_results(path: Path) -> Results:
     """The results in a `results.json`. Raises `UserError` naming the file and the field that is wrong."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_bytes(), f"{path} cannot be read")
     except FileNotFoundError as error:
         raise UserError(f"There is no {path}: the study has not been finished there.") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"{path} cannot be read: {error}. Run the study again to rebuild it.") from error
     return parse_spec(Results, data, where=str(path))
 

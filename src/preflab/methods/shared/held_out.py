@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from preflab import ops
 from preflab.batch import PairBatch
 from preflab.losses.reward import bradley_terry_loss
 from preflab.models import forward
@@ -32,7 +33,7 @@ class PairScores(NamedTuple):
     @property
     def right(self) -> Tensor:
         """1 where the chosen answer scores higher, 1/2 at a tie."""
-        return (self.margin > 0).double() + 0.5 * (self.margin == 0).double()
+        return ops.order_accuracy(self.margin).double()
 
 
 def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from preflab import ops
 from preflab.batch import RankedBatch, collate_rankings
 from preflab.losses.ranking import RankedLogprobs
 from preflab.methods.base import Parts
@@ -54,11 +55,12 @@ def count_comparisons(ranking: Ranking) -> int:
 
 def ranking_terms(policy: LanguageModel, loss: Callable[[RankedLogprobs], Tensor], batch: RankedBatch) -> Terms:
     """The loss's terms [B]; logs the best answer's log-probability a token, and the share of the contrasts of unequal score
-    that the policy orders as the scores do."""
+    that the policy orders as the scores do (a tie counts one half)."""
     answers = batch.candidates
     sums = batch.table(forward.sequence_logprobs(policy.model, answers))
     lengths, scores = batch.table(answers.completion_lengths), batch.table(batch.scores)
     ranked = RankedLogprobs(sums, lengths, scores, batch.mask)
     p, unequal = ranked.means, ranked.gaps > 0
-    right = ((p[:, :, None] > p[:, None, :]) & unequal).sum(dim=(1, 2)) / unequal.sum(dim=(1, 2)).clamp(min=1)
+    right = (ops.order_accuracy(p[:, :, None] - p[:, None, :]) * unequal).sum(dim=(1, 2))
+    right = right / unequal.sum(dim=(1, 2)).clamp(min=1)
     return Terms(loss(ranked), None, {"accuracy": right, "best_logprob": ranked.of_best(p)})

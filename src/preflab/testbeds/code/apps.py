@@ -16,10 +16,12 @@ from typing import Any, Literal
 from preflab.data.hub import fetch_hub_file
 from preflab.data.lines import read_text_field
 from preflab.data.row import make_prompt_id
+from preflab.data.shapes import TACO_LEVELS
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.exercise import TESTLESS, Exercise
+from preflab.testbeds.code.several import choose_comparison, explain_several
 from preflab.testbeds.code.testbed import SPLIT_NAMES, Code, RawRecord, read_split_file
 from preflab.types import Test, Turn
 
@@ -35,7 +37,8 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""What the official judge puts before every program, without numpy, which the sandbox lacks."""
+"""What the official judge puts before every program. It puts `_NUMPY` there too, which takes long to import."""
+_NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"
 _UNLISTED = "an input is not a list of arguments"
@@ -79,7 +82,8 @@ class APPS(Code):
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
-        problem = str(record.get("problem_id", record.get("id", make_prompt_id((Turn("user", text),)))))
+        taco = record.get("difficulty") in TACO_LEVELS  # which numbers no problems
+        problem = make_prompt_id((Turn("user", text),)) if taco else str(record["problem_id"])
         if function and not all(isinstance(case, list) for case in inputs):
             return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
         restore = _restore_integer_keys if function else _join_lines
@@ -101,9 +105,9 @@ class APPS(Code):
     def _make_exercise(
         self, record: Mapping[str, Any], where: str, name: str, text: str, function: str, public: _Cases, hidden: _Cases
     ) -> Exercise:
-        mode, compare = "call" if function else "stdin", choose_comparison(text)
-        task = ProgramTask(mode, entry_point=function, limits=self.make_limits(), compare=compare, unwrap=True)
-        recipe = Recipe(task, prefix=_IMPORTS, function=function)
+        mode, limits = "call" if function else "stdin", self.make_limits()
+        task = ProgramTask(mode, (), function, limits, choose_comparison(text), compare_values="loose")
+        recipe = Recipe(task, prefix=_IMPORTS, function=function, imports=_NUMPY)
         statement = _STATEMENT.format(text, record.get("starter_code") or "", _FORMATS[mode])
         tests = (tuple(Test(case, output, recipe) for case, output in cases) for cases in (public, hidden))
         right = tuple(_parse_json_field(record, "solutions", where) or [])

@@ -14,14 +14,13 @@ from typing import Any, Literal
 from preflab.errors import UserError
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, UNSAID, Exercise, choose_comparison, explain_several
+from preflab.testbeds.code.exercise import BY_FILE, TESTLESS, Exercise
+from preflab.testbeds.code.several import choose_comparison, explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _PYTHON_3 = 3  # the language's number in the data: 1 is Python 2, 2 is C++, 4 is Java
-_SEVERAL_RIGHT = ("407_a",)
-"""Beginnings of the names of problems with several right answers, of which the statement says nothing."""
 _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
@@ -44,16 +43,14 @@ class CodeContests(Code):
         public = _make_tests(record, "public_tests", recipe)
         right, wrong = (_choose_programs(record, field) for field in ("solutions", "incorrect_solutions"))
         level = _name_level(record.get("difficulty"))
-        unjudged = _explain_unjudged(str(name), text, record) if hidden else TESTLESS
+        unjudged = _explain_unjudged(text, record) if hidden else TESTLESS
         return Exercise(
             str(name), _STATEMENT.format(text), recipe, public, hidden, right, wrong, level, unjudged=unjudged
         )
 
 
-def _explain_unjudged(name: str, text: str, record: Mapping[str, Any]) -> str:
-    if record.get("input_file") or record.get("output_file"):
-        return BY_FILE
-    return UNSAID if name.lower().startswith(_SEVERAL_RIGHT) else explain_several(text)
+def _explain_unjudged(text: str, record: Mapping[str, Any]) -> str:
+    return BY_FILE if record.get("input_file") or record.get("output_file") else explain_several(text)
 
 
 def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> tuple[Test, ...]:

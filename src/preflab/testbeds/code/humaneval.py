@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -27,8 +28,19 @@ class HumanEval(Code):
         prompt, test, name, problem, solution = (read_text_field(record, field, where) for field in fields)
         functions = {"candidate": name, name: name}
         task = ProgramTask("check", limits=self.make_limits(), prelude=prompt, functions=functions)
-        stub = f"{prompt}\n    pass\n\n"  # an answer that does not go on from the prompt may use what it defines
-        recipe = Recipe(task, prefix=stub, opening=prompt, function=name)
+        recipe = Recipe(task, prefix=_cut_helpers(prompt, name), opening=prompt, function=name)
         statement = prompt if self.completion else _STATEMENT.format(prompt)
         tests = make_code_tests(split_checks(test), recipe)
         return Exercise(problem, statement, recipe, hidden=tests, right=(solution,), split="test")
+
+
+def _cut_helpers(prompt: str, function: str) -> str:
+    """What the prompt has before the function, which an answer that does not go on from the prompt may use."""
+    starts = [
+        node.lineno - 1
+        for node in ast.parse(f"{prompt}\n    pass\n").body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function
+    ]
+    if not starts:
+        raise ValueError(f"the prompt does not begin the function `{function}`")
+    return "".join(prompt.splitlines(keepends=True)[: starts[-1]])

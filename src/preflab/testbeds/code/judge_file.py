@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +23,16 @@ Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
 """Passes verdicts on while it shows their progress; takes the verdicts, a label and their number."""
 
 
-def judge_file(problems: Path, programs: Path, out: Path, *, workers: int, backend: str, track: Track) -> Counter[str]:
+def judge_file(
+    problems: Path,
+    programs: Path,
+    out: Path,
+    *,
+    workers: int,
+    backend: str,
+    packages: Sequence[str] = (),
+    track: Track,
+) -> Counter[str]:
     """Judges the programs that have no verdict in `out`, adds their verdicts as they come, and counts the outcomes.
 
     `workers`: programs at once, 0 for one a core. Raises `UserError` before anything is judged where a file cannot be read or
@@ -37,7 +46,7 @@ def judge_file(problems: Path, programs: Path, out: Path, *, workers: int, backe
     done = files.read_verdicts(out)
     left = {program.id for program in files.read_programs(read_records(programs), known, done)}  # every line is read
     counts: Counter[str] = Counter()
-    with _open_verdicts(out, left) as file, open_pool(workers, backend) as pool:
+    with _open_verdicts(out, left) as file, open_pool(workers, backend, packages) as pool:
         verdicts = pool.judge(files.read_programs(read_records(programs), known, done))
         for program, verdict in track(verdicts, "judging", len(left)):
             file.write(files.format_verdict(program, verdict))
@@ -68,7 +77,7 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
             f"{where}: neither a problem in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
             f"{', '.join(known)} (present: {', '.join(record)})."
         )
-    exercise = TESTBEDS.parse({"kind": shape.testbed}).read_exercise(record, where)
+    exercise = TESTBEDS.parse({"kind": shape.testbed}).mark_exercise(record, where)
 
     def prepare(answer: str) -> tuple[str, ProgramTask]:
         if exercise.unjudged:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from preflab.data.lines import read_text_field
 from preflab.data.problems import find_tested_functions
 from preflab.data.row import make_prompt_id
-from preflab.sandbox.answer import Recipe
+from preflab.sandbox.answer import Recipe, parses
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import TESTLESS, Exercise, explain_several, make_code_tests
+from preflab.testbeds.code.exercise import TESTLESS, Exercise, make_code_tests
+from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 from preflab.types import Turn
 
@@ -28,6 +29,8 @@ class KodCode(Code):
 
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         question, solution, source = (read_text_field(record, name, where) for name in ("question", "solution", "test"))
+        if not parses(source):
+            raise ValueError("`test` is not Python")
         body, functions = split_program(ast.parse(source))
         tests = [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
         beside = "".join(f"{ast.unparse(node)}\n" for node in body if node not in tests)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from preflab.data.lines import read_text_field
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
-from preflab.testbeds.code.exercise import Exercise, explain_several, make_code_tests, split_checks
+from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_checks
+from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 
 _ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # what tests call when they take an answer in any order

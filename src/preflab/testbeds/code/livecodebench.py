@@ -66,7 +66,10 @@ def _read_json(value: Any) -> Any:
         return json.loads(value)
     except ValueError:
         unpack = zlib.decompressobj()
-        packed = unpack.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
+        try:
+            packed = unpack.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
+        except zlib.error as error:
+            raise ValueError(f"packed tests that do not unpack: {error}") from error
         if unpack.unconsumed_tail:
             raise ValueError(f"packed tests of more than {_MOST_BYTES >> 20} MB") from None
         text = next((part for _, part, _ in pickletools.genops(packed) if isinstance(part, str)), "")

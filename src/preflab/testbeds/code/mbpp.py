@@ -26,6 +26,9 @@ class MBPP(Code):
     kind: Literal["mbpp"] = "mbpp"
     data: str = "google-research-datasets/mbpp"
 
+    def name_record(self, record: Mapping[str, Any], where: str) -> str:
+        return f"mbpp/{super().name_record(record, where)}"
+
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         number = record.get("task_id")
         if not isinstance(number, int):
@@ -34,8 +37,8 @@ class MBPP(Code):
         tests = [str(test) for test in [*record["test_list"], *record.get("challenge_test_list", [])]]
         code = read_text_field(record, "code", where)
         setup = "\n".join([*record.get("test_imports", ()), str(record.get("test_setup_code", ""))]).strip()
-        imports, classes = _read_prelude(code)
-        names = _find_unknown_names([setup, *tests], imports)
+        imports, classes, defined = _read_prelude(code)
+        names = _find_program_names([setup, *tests], imports, defined)
         nodes = tuple(name for name in names if name in classes)
         functions = {name: name for name in names if name not in classes}
         if not functions:
@@ -53,17 +56,25 @@ def _official_split(number: int) -> Split:
     return "test" if 11 <= number <= 510 else "validation" if 511 <= number <= 600 else "train"
 
 
-def _read_prelude(code: str) -> tuple[str, set[str]]:
-    """What tests may use of the reference solution: its imports, as code, and the names of its classes."""
+def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
+    """What tests may use of the reference solution: its imports, as code, its classes' names, and all names that it defines."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return "\n".join(imports), {node.name for node in body if isinstance(node, ast.ClassDef)}
+    classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    functions = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    return (
+        "\n".join(imports),
+        classes,
+        classes | functions | {each.id for each in targets if isinstance(each, ast.Name)},
+    )
 
 
-def _find_unknown_names(sources: Sequence[str], imports: str) -> tuple[str, ...]:
-    """The names that the sources use and that neither they, the imports nor Python define: those of the program."""
+def _find_program_names(sources: Sequence[str], imports: str, defined: set[str]) -> tuple[str, ...]:
+    """The names that the sources use and do not define themselves: those that the program defines, which may be the names of
+    Python's own functions (`sum`), and those that neither the imports nor Python know."""
     aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
-    known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)}
+    known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)} - defined
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
     known |= {node.id for node in used if isinstance(node.ctx, ast.Store)}
     return tuple(dict.fromkeys(node.id for node in used if node.id not in known))

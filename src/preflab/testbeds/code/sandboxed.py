@@ -15,14 +15,16 @@ from preflab.testbeds.base import TestbedSpec
 
 class Sandboxed(TestbedSpec):
     """`time_limit_s`, `memory_limit_mb`: for a test; the time is multiplied by how much slower this machine is than the one
-    that it was chosen on. `workers`: programs judged at once, 0 for one a core; `backend`: the sandbox. `every`: tests go on
-    after the first failure, which a reward by the share of tests needs.
+    that it was chosen on. `workers`: programs judged at once, 0 for one a core; `backend`: the sandbox; `packages`: what
+    programs may import beside the standard library, NumPy and sortedcontainers. `every`: tests go on after the first failure,
+    which a reward by the share of tests needs.
     """
 
     time_limit_s: Annotated[float, Field(gt=0)] = 5.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
     workers: Annotated[int, Field(ge=0)] = 0
     backend: str = "bubblewrap"
+    packages: tuple[str, ...] = ()
     every: bool = False
 
     @property
@@ -41,5 +43,5 @@ class Sandboxed(TestbedSpec):
     @contextmanager
     def open_judge(self) -> Generator[SandboxJudge]:
         """The judge of programs, open."""
-        with closing(SandboxJudge(self.workers, self.backend, every=self.every)) as judge:
+        with closing(SandboxJudge(self.workers, self.backend, self.packages, every=self.every)) as judge:
             yield judge

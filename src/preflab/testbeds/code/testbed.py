@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,15 +17,22 @@ from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records
 from preflab.data.lines import check_text, require_records
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+from preflab.sandbox.answer import Recipe
+from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS
-from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
+from preflab.testbeds.code.evidence import SHOWN, apply_evidence, read_evidence
+from preflab.testbeds.code.exercise import Exercise
 from preflab.testbeds.code.sandboxed import Sandboxed
+from preflab.testbeds.code.several import MANY, UNSAID
 from preflab.testbeds.dialogues import Dialogues
 from preflab.testbeds.provenance import place_key, place_split
 from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
+_ID_FIELDS = ("task_id", "problem_id", "question_id", "id", "name")
+_LONGEST_REASON = 200  # characters of what is wrong with a record
+_NAMED = 3  # problems that a note names
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
 """The split that the name of a record's file states, the place of the record (file and line), and the record."""
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -35,10 +41,11 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 class Code(Sandboxed):
     """`validation`, `test`: shares of problems set apart where the data have no such split. `public_first`: how many hidden
     tests become public where the data have no public ones. `several`: what becomes of problems with several right answers and
-    no judge for them: they are dropped, or kept and judged by the one answer that is there. `max_tests`: how many of a
-    problem's hidden tests decide, the first ones. `time_limit_s` holds where the problem states none; `slack`: what a stated
-    one is multiplied by (Python is slower than the languages that the limits were made for). `shots`: how many solved training
-    problems stand before each statement.
+    no judge for them: they are dropped, or kept and judged by the one answer that is there. `evidence`: a file of
+    `preflab testbed verify --out`, by which such problems are found too. `max_tests`: how many of a problem's hidden tests
+    decide, the first ones. `time_limit_s` holds where the problem states none; `slack`: what a stated one is multiplied by
+    (Python is slower than the languages that the limits were made for). `shots`: how many solved training problems stand before
+    each statement.
     """
 
     evaluator: ClassVar[str | None] = "hidden-tests"
@@ -47,6 +54,7 @@ class Code(Sandboxed):
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     public_first: Annotated[int, Field(ge=0)] = 0
     several: Literal["drop", "keep"] = "drop"
+    evidence: str = ""
     max_tests: Annotated[int, Field(ge=1)] | None = None
     slack: Annotated[float, Field(gt=0)] = 3.0
     shots: Annotated[int, Field(ge=0)] = 0
@@ -66,6 +74,10 @@ class Code(Sandboxed):
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         """A record as an exercise. May raise `UserError`, or the error of a field that is missing or wrong."""
 
+    def name_record(self, record: Mapping[str, Any], where: str) -> str:
+        """What a record that cannot be read is called: its id, or else its place."""
+        return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
+
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
         """A record as an exercise that was checked; raises `UserError` for whatever is wrong with it."""
         try:
@@ -76,13 +88,24 @@ class Code(Sandboxed):
             raise UserError(
                 f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
             ) from error
-        except (TypeError, ValueError, AttributeError, SyntaxError) as error:
+        except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError) as error:
             raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
+
+    def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
+        """A record as an exercise; one that is broken is marked as one that cannot be judged, and refuses no other."""
+        try:
+            return self.read_exercise(record, where)
+        except UserError as error:
+            trouble = str(error).removeprefix(f"{where} is not a record of {self.title}").removeprefix(where)
+            unjudged = f"its record is broken: {trouble.lstrip(': ').removesuffix('.')[:_LONGEST_REASON]}"
+            nothing = Recipe(ProgramTask("stdin"))
+            return Exercise(self.name_record(record, where), "", nothing, unjudged=unjudged)
 
     def read_exercises(self) -> Iterator[Exercise]:
         """The problems, with public tests as the spec asks for them. Their split is the one that the data state, else train."""
+        evidence = read_evidence(Path(self.evidence).expanduser()) if self.evidence else {}
         for split, where, record in self.read_raw_records():
-            exercise = self.read_exercise(record, where).with_public(self.public_first)
+            exercise = apply_evidence(self.mark_exercise(record, where), evidence).with_public(self.public_first)
             yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
 
     def read_raw_records(self) -> Iterator[RawRecord]:
@@ -116,11 +139,12 @@ class Code(Sandboxed):
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
-        dropped, kept = Counter[str](), 0
+        dropped: dict[str, list[str]] = {}
+        kept = 0
         for exercise in self.read_exercises():
-            one_of_several = exercise.unjudged in (MANY, UNSAID) and self.several == "keep"
+            one_of_several = exercise.unjudged in (MANY, UNSAID, SHOWN) and self.several == "keep"
             if exercise.unjudged and not one_of_several:
-                dropped[exercise.unjudged] += 1
+                dropped.setdefault(exercise.unjudged, []).append(exercise.name)
             else:
                 kept += one_of_several
                 rows[exercise.split or "train"] += self.make_rows(exercise)
@@ -149,11 +173,14 @@ class Code(Sandboxed):
             wrong = Completion(exercise.wrong[number]) if number < len(exercise.wrong) else None
             yield DialogueRow(prompt, Completion(program), wrong)
 
-    def write_notes(self, dropped: Counter[str], kept: int) -> list[str]:
-        """What every report on these data must say. `dropped`: how many problems were left out, by reason; `kept`: how many
-        problems with several right answers were not."""
+    def write_notes(self, dropped: Mapping[str, Sequence[str]], kept: int) -> list[str]:
+        """What every report on these data must say. `dropped`: the names of problems that were left out, by reason; `kept`: how
+        many problems with several right answers were not."""
         title = self.title
-        notes = [f"{title}: {_count_problems(count)} left out because {why}." for why, count in dropped.most_common()]
+        notes = [
+            f"{title}: {_count_problems(len(names))} left out because {why} ({_list_names(names)})."
+            for why, names in sorted(dropped.items(), key=lambda row: -len(row[1]))
+        ]
         notes += self.list_caveats()
         if kept:
             notes.append(
@@ -164,6 +191,10 @@ class Code(Sandboxed):
         if self.max_tests:
             notes.append(f"{title}: of a problem's hidden tests the first {self.max_tests} decide.")
         return notes
+
+
+def _list_names(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_NAMED], "..."] if len(names) > _NAMED else names)
 
 
 def _check_exercise(exercise: Exercise, where: str) -> None:

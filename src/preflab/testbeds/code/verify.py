@@ -5,18 +5,21 @@ A right program that does not pass reveals a fault: in the judge, in the tests, 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import UserError
+from preflab.plain import parse_json
 from preflab.sandbox.answer import build_program
-from preflab.sandbox.judging import Program, open_pool
-from preflab.testbeds.code.exercise import MANY, UNSAID, Exercise
+from preflab.sandbox.judging import Pool, Program, open_pool
+from preflab.testbeds.code.evidence import EITHER_CASE, EVIDENCE_FIELD, SHOWN, ignore_case
+from preflab.testbeds.code.exercise import Exercise
 from preflab.testbeds.code.judge_file import Track
+from preflab.testbeds.code.several import MANY, UNSAID
 from preflab.testbeds.code.testbed import Code
 
 OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `problem#number`
@@ -25,13 +28,15 @@ OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `pro
 @dataclass(frozen=True)
 class Verification:
     """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: those of right ones, judged again
-    without walls. `exceptions`: right programs that do not pass, each with its outcome and the reason ("": not known)."""
+    without walls. `exceptions`: right programs that do not pass, each with its outcome and the reason ("": not known). `shown`:
+    what right programs show of their problems (see `evidence`)."""
 
     exercises: Sequence[Exercise]
     right: OutcomeByName
     wrong: OutcomeByName
     bare: OutcomeByName
     exceptions: dict[str, tuple[str, str]]
+    shown: dict[str, str]
 
     @property
     def differences(self) -> dict[str, tuple[str, str]]:
@@ -52,6 +57,7 @@ class Verification:
             "right programs": dict(Counter(self.right.values())),
             "wrong programs": dict(Counter(self.wrong.values())),
             "wrong programs that pass": [name for name, outcome in self.wrong.items() if outcome == "passed"],
+            EVIDENCE_FIELD: self.shown,
             "exceptions": self.exceptions,
             "compared without walls": len(self.bare),
             "differ without walls": self.differences,
@@ -59,33 +65,60 @@ class Verification:
 
 
 def verify_testbed(
-    testbed: Code, *, programs: int, reasons: Mapping[str, str], compare: bool, workers: int, backend: str, track: Track
+    testbed: Code,
+    *,
+    programs: int,
+    reasons: Mapping[str, str],
+    compare: bool,
+    workers: int,
+    backend: str,
+    packages: Sequence[str] = (),
+    track: Track,
 ) -> Verification:
     """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
     programs again without walls. Raises `UserError` where the data cannot be read."""
     exercises = list(testbed.read_exercises())
-    right = judge_programs(exercises, "right", programs, workers, backend, track)
-    wrong = judge_programs(exercises, "wrong", programs, workers, backend, track)
-    bare = judge_programs(exercises, "right", programs, workers, "bare", track) if compare else {}
+    right = judge_programs(exercises, "right", programs, open_pool(workers, backend, packages), track)
+    wrong = judge_programs(exercises, "wrong", programs, open_pool(workers, backend, packages), track)
+    bare = judge_programs(exercises, "right", programs, open_pool(workers, "bare", packages), track) if compare else {}
     problems = {each.name: each for each in exercises}
     exceptions: dict[str, tuple[str, str]] = {}
     for name, outcome in right.items():
         if outcome != "passed":
             problem = name.rpartition("#")[0]
             exceptions[name] = outcome, reasons.get(problem) or explain_failure(problems[problem], outcome)
-    return Verification(exercises, right, wrong, bare, exceptions)
+    doubtful = [each for each in exercises if not each.unjudged and "failed" in _list_outcomes(each, right)]
+    caseless = [ignore_case(each) for each in doubtful if each.recipe.task.compare == "tokens"]
+    pool = open_pool(workers, backend, packages)
+    loose = judge_programs(caseless, "right", programs, pool, track) if caseless else {}
+    shown = {each.name: _explain_doubt(_list_outcomes(each, right), _list_outcomes(each, loose)) for each in doubtful}
+    return Verification(exercises, right, wrong, bare, exceptions, {name: why for name, why in shown.items() if why})
+
+
+def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:
+    """The outcomes of a problem's programs."""
+    names = (f"{problem.name}#{number}" for number in range(len(problem.right)))
+    return [outcomes[name] for name in names if name in outcomes]
+
+
+def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
+    """What programs show by their outcomes, and by their outcomes where case does not count: an answer of other case, or one
+    that is not the expected one, beside another program's that is."""
+    if loose and all(outcome == "passed" for outcome in loose):
+        return EITHER_CASE
+    return SHOWN if "passed" in outcomes else ""
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
     """Why a right program of the problem may not pass. That several answers are right explains only a wrong answer."""
-    return "" if problem.unjudged in (MANY, UNSAID) and outcome != "failed" else problem.unjudged
+    return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 
 def read_reasons(path: Path) -> dict[str, str]:
     """Why programs do not pass, by problem. Raises `UserError` where the file holds other things."""
     try:
-        reasons = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        reasons = parse_json(path.read_bytes(), f"--reasons {path} cannot be read")
+    except OSError as error:
         raise UserError(f"--reasons {path} cannot be read: {error}.") from error
     if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
         raise UserError(f"--reasons {path} must hold one object, problem to reason.")
@@ -93,7 +126,11 @@ def read_reasons(path: Path) -> dict[str, str]:
 
 
 def judge_programs(
-    exercises: Sequence[Exercise], kind: Literal["right", "wrong"], count: int, workers: int, backend: str, track: Track
+    exercises: Sequence[Exercise],
+    kind: Literal["right", "wrong"],
+    count: int,
+    opened: AbstractContextManager[Pool],
+    track: Track,
 ) -> OutcomeByName:
     """The outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
     programs: list[Program] = []
@@ -101,7 +138,7 @@ def judge_programs(
         texts = each.right if kind == "right" else each.wrong
         for number, text in enumerate(texts[:count] if each.tests else ()):
             programs.append(Program(f"{each.name}#{number}", *build_program(text, each.tests)))
-    with open_pool(workers, backend) as pool:
+    with opened as pool:
         verdicts = track(pool.judge(programs), kind, len(programs))
         outcomes = {program.id: verdict.outcome for program, verdict in verdicts}
     return {program.id: outcomes[program.id] for program in programs}

@@ -1,0 +1,85 @@
+"""Saves a model, opens what was saved and compares it with what was trained: work must not be lost unnoticed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from preflab.batch import TokenBatch, collate
+from preflab.errors import UserError
+from preflab.models import forward, lora
+from preflab.models.heads import load_reward_model
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load_directory
+
+LARGEST_GAP = 0.01
+"""The largest difference of a log-probability or a score in fp32: merging adapters rounds."""
+LARGEST_GAP_BF16 = 0.1
+ROWS = 4
+ROW_TOKENS = 24
+"""Of prompt and completion together, at most."""
+
+
+def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
+    """Saves a policy or a reward model; returns '' where it opens as what was trained, else a sentence that says how it
+    does not.
+
+    Where the merged weights of a policy under LoRA differ and its adapters do not, the directory then holds the adapters
+    alone, which `load_directory` opens with their base model.
+    """
+    lm.save(directory)
+    difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)
+    if not difference:
+        return ""
+    adapters = directory / lora.ADAPTER
+    if not adapters.is_dir():
+        return f"What was saved is not what was trained: {difference}."
+    if find_difference(lm, adapters, trust_remote_code=trust_remote_code):
+        return f"The merged weights are not what was trained ({difference}): use the adapters in `{lora.ADAPTER}`."
+    for file in directory.iterdir():
+        if file.is_file():
+            file.unlink()
+    for file in adapters.iterdir():
+        file.rename(directory / file.name)
+    shutil.rmtree(adapters)
+    return f"Merged weights would not be what was trained ({difference}): the adapters alone are saved."
+
+
+def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
+    """How a saved model differs from the one in memory, or why it does not open; '' where it computes the same.
+
+    It is opened on the CPU, since a GPU may have no room for a second one.
+    """
+    is_policy = forward.unwrap(lm.model).get_output_embeddings() is not None
+    try:
+        if is_policy:
+            again = load_directory(directory, trust_remote_code=trust_remote_code, date=lm.form.date)
+        else:
+            again = load_reward_model(directory, date=lm.form.date)
+    except UserError as error:
+        return f"it does not open: {error}".rstrip(".")
+    if forward.in_bf16(lm.model):
+        forward.use_bf16(again.model)
+    gap = float((compute(lm, is_policy) - compute(again, is_policy)).abs().max())
+    if gap <= (LARGEST_GAP_BF16 if forward.in_bf16(lm.model) else LARGEST_GAP):
+        return ""
+    return f"{'log-probabilities' if is_policy else 'scores'} differ by {gap:.2g}"
+
+
+@torch.no_grad()
+def compute(lm: LanguageModel, is_policy: bool) -> Tensor:
+    """A policy's log-probabilities, a reward model's scores, on the CPU."""
+    batch = probe(lm).to(forward.unwrap(lm.model).device)
+    return (forward.token_logprobs(lm.model, batch).logprobs if is_policy else forward.scores(lm.model, batch)).cpu()
+
+
+def probe(lm: LanguageModel) -> TokenBatch:
+    """Rows of ids from the whole vocabulary, the same for every model of its size."""
+    rows = forward.unwrap(lm.model).get_input_embeddings().weight.shape[0]
+    length = min(ROW_TOKENS, lm.context)
+    ids = torch.randint(rows, (ROWS, length), generator=torch.Generator().manual_seed(0)).tolist()
+    cut = length // 3
+    return collate([row[:cut] for row in ids], [row[cut:] for row in ids])

@@ -1,0 +1,199 @@
+"""Plain data from the user's files: YAML, TOML and JSON, with bounds. Whatever a file holds, its fault is one `UserError`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preflab.errors import UserError
+
+MOST_BYTES = 4 << 20
+"""Of a file of settings."""
+MOST_NESTED = 200
+"""Lists and mappings within each other."""
+MOST_VALUES = 200_000
+"""Of a file of settings; an alias of YAML counts as what it stands for."""
+
+
+def read_data(path: Path) -> Any:
+    """The settings in a YAML, TOML or JSON file: texts, true and false, finite or infinite numbers, null, lists, and
+    mappings of texts. Raises `UserError` naming the file and the line or the key."""
+    where = f"{path} cannot be read"
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: {error}.") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{where}: it has more than {MOST_BYTES >> 20} MB, too many for settings.")
+    text = decode_text(content, where)
+    if path.suffix == ".json":
+        data = parse_json(text, where, pairs=_refuse_twice)
+    elif path.suffix == ".toml":
+        data = _parse_toml(text, where)
+    else:
+        data = _parse_yaml(text, where)
+    check_plain(data, where)
+    return data
+
+
+def decode_text(content: bytes, where: str) -> str:
+    """The text of UTF-8 bytes, without the mark with which some editors begin a file. Raises `UserError` naming the line."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{where}: line {line} is not UTF-8. Save the file as UTF-8.") from error
+
+
+def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
+    """What a JSON text says. Raises `UserError` that begins with `where` for anything else: no UTF-8, a number of thousands of
+    digits, half a surrogate pair, brackets nested more deeply than `MOST_NESTED`. `pairs`: the `object_pairs_hook`."""
+    if isinstance(text, bytes):
+        text = decode_text(text, where)
+    try:
+        data = json.loads(text, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{where}: it is not JSON, {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from error
+    except RecursionError as error:
+        raise UserError(f"{where}: brackets are nested too deeply.") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except ValueError as error:  # Python reads numbers of up to 4300 digits
+        raise UserError(f"{where}: a number has too many digits.") from error
+    if text.count("[") + text.count("{") > MOST_NESTED or "\\u" in text:
+        _walk(data, where, settings=False)
+    return data
+
+
+def check_plain(data: Any, where: str) -> None:
+    """Raises `UserError` naming the key where data hold what settings never do: a date, half a surrogate pair, a number beyond
+    64 bits, a key that is no text, too many values or too many within each other (an alias of YAML may hold itself)."""
+    _walk(data, where, settings=True)
+
+
+def _walk(data: Any, where: str, *, settings: bool) -> None:
+    values = 0
+    todo: list[tuple[Any, tuple[Any, ...]]] = [(data, ())]
+    while todo:
+        value, place = todo.pop()
+        values += 1
+        if len(place) > MOST_NESTED:
+            raise UserError(f"{where}: lists and mappings are nested too deeply ({_name_place(place[:6])}...).")
+        if settings and values > MOST_VALUES:
+            raise UserError(f"{where}: it stands for more than {MOST_VALUES:,} values.")
+        if isinstance(value, dict):
+            todo += [(item, (*place, key)) for key, item in reversed(value.items())]
+            fault = next(filter(None, (_find_key_fault(key) for key in value)), "")
+        elif isinstance(value, list):
+            todo += [(item, (*place, index)) for index, item in reversed([*enumerate(value)])]
+            fault = ""
+        else:
+            fault = _find_fault(value, settings)
+        if fault:
+            raise UserError(f"{where}: {_name_place(place)}{fault}")
+
+
+def _find_key_fault(key: Any) -> str:
+    if isinstance(key, str):
+        return _find_fault(key, settings=False)
+    return (
+        f"the key {str(key)[:40]} must be a text. Put it in quotes (YAML reads yes, no, on and off as true and false)."
+    )
+
+
+def _find_fault(value: Any, settings: bool) -> str:
+    """What is wrong with a single value; '' where it is sound."""
+    if isinstance(value, str):
+        broken = any("\ud800" <= letter <= "\udfff" for letter in value)
+        return "a text holds half a surrogate pair (\\ud8xx)." if broken else ""
+    if isinstance(value, int):
+        return "a number beyond 64 bits is no setting." if settings and abs(value) >= 2**63 else ""
+    if value is None or isinstance(value, float):
+        return ""
+    return f"{value} is a {type(value).__name__}, not a setting. Put it in quotes where a text is meant."
+
+
+def _name_place(place: Iterable[Any]) -> str:
+    """`` `arms.dpo.beta`: `` of a value's place, nothing at the top."""
+    name = ".".join(str(part)[:40] for part in place)
+    return f"`{name}`: " if name else ""
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which no key may stand twice: the first of the two would be lost without a word."""
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise UserError(f"the key `{next(key for key in keys if keys.count(key) > 1)[:40]}` stands there twice.")
+    return data
+
+
+def _parse_toml(text: str, where: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise UserError(f"{where}: brackets are nested too deeply.") from error
+    except ValueError as error:
+        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
+        raise UserError(f"{where}: {reason}.") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as settings use it: no key twice, no dates or sets, bounded nesting, and each fault with its line."""
+
+    nested = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nested += 1
+        if self.nested > MOST_NESTED:
+            mark = self.peek_event().start_mark
+            raise yaml.constructor.ConstructorError(None, None, "brackets are nested too deeply", mark)
+        node = super().compose_node(parent, index)
+        self.nested -= 1
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        written = repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "this"
+        fault = f"{written} is a {kind}, not a setting: put it in quotes where a text is meant"
+        if kind in ("null", "bool", "int", "float", "str", "seq", "map"):
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, LookupError, OverflowError):  # thousands of digits, `!!bool x`
+                fault = f"{written} is not a {kind}"
+        raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(None, None, "this is no mapping", node.start_mark)
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                fault = f"the key {key[1][:40]!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, fault, node.value[place][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        fault = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{where}: {place}{fault}.") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{where}: line {line} holds a character that no text file has.") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: brackets are nested too deeply.") from error

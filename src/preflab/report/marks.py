@@ -1,0 +1,31 @@
+"""The mark of an arm: a shape beside its colour, the same in figures, tables and legends, for who does not see colours."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from preflab.report.svg import COLOURS
+
+
+class Mark(NamedTuple):
+    """A shape: matplotlib's name of it, and its outline in a box of 12 by 12."""
+
+    marker: str
+    outline: str
+
+
+MARKS = (
+    Mark("o", "M6 1a5 5 0 1 0 0 10a5 5 0 1 0 0-10z"),
+    Mark("s", "M1.5 1.5h9v9h-9z"),
+    Mark("D", "M6 .5 11.5 6 6 11.5.5 6z"),
+    Mark("^", "M6 1 11.5 11H.5z"),
+    Mark("v", "M.5 1h11L6 11z"),
+    Mark("P", "M4 1h4v3h3v4H8v3H4V8H1V4h3z"),
+    Mark("X", "M3.2.8 6 3.6 8.8.8 11.2 3.2 8.4 6l2.8 2.8-2.4 2.4L6 8.4l-2.8 2.8L.8 8.8 3.6 6 .8 3.2z"),
+    Mark("*", "M6 .3 7.5 4.3 11.8 4.5 8.4 7.2 9.6 11.4 6 9 2.4 11.4 3.6 7.2.2 4.5 4.5 4.3z"),
+)
+
+
+def arm_mark(index: int) -> Mark:
+    """The mark of the arm at `index`. Where colours begin again, it is another one for the same colour."""
+    return MARKS[(index + index // COLOURS) % len(MARKS)]

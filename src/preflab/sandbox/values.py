@@ -1,0 +1,88 @@
+"""What counts as the right value: what a program returned against what is expected.
+
+By `values`: the same plain data, where a tuple is a list, a boolean is not a number, and floats agree within `TOLERANCE`. By
+`equal`: what Python's `==` holds equal is the same. By `loose`, as APPS compares: `equal`, and an expected list of one may also
+stand for what is in it.
+
+As a program, this file compares answers whose comparison would keep the judge's own process busy: it reads a line of the wire,
+`[rule, expected, got]`, where `rule` is one of these words or of `compare`'s, and prints `right` or `wrong`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal, cast, get_args
+
+from preflab.sandbox import wire
+from preflab.sandbox.compare import LONGEST_NUMBER, NUMBER, WHOLE, OutputComparison, close, same_text
+from preflab.sandbox.wire import Tagged
+
+ValueComparison = Literal["values", "equal", "loose"]
+_LONGEST_INTEGER = 1024
+"""Bits of the integers of a fraction that is compared as a number."""
+
+
+def same_answer(expected: Any, got: Any, compare: ValueComparison) -> bool:
+    """Whether a program returned the right thing: `got`, as `wire.decode` gives it, is the JSON data `expected`."""
+    if compare == "values":
+        return same_value(expected, got)
+    alone = compare == "loose" and isinstance(expected, list) and len(expected) == 1
+    choices = [expected, *expected] if alone else [expected]
+    return any(same_value(_loosen(one), _loosen(got)) for one in choices)
+
+
+def _loosen(value: Any) -> Any:
+    """The value with plain numbers for what `==` holds equal to them: booleans, fractions, decimals, complex numbers."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Tagged):
+        number = _read_number(value)
+        return number if number is not None else Tagged(value.tag, _loosen(value.items))
+    if isinstance(value, list):
+        return [_loosen(part) for part in value]
+    return {key: _loosen(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def _read_number(value: Tagged) -> int | float | None:
+    """The plain number that a value of another kind is; None where there is none."""
+    items = value.items
+    if value.tag == "q" and len(items) == 2 and all(type(part) is int for part in items):
+        top, bottom = items
+        if bottom and max(top.bit_length(), bottom.bit_length()) <= _LONGEST_INTEGER:
+            return top / bottom if top % bottom else top // bottom
+    if value.tag == "m" and len(items) == 1 and isinstance(items[0], str) and len(items[0]) <= LONGEST_NUMBER:
+        return (int if WHOLE.fullmatch(items[0]) else float)(items[0]) if NUMBER.fullmatch(items[0]) else None
+    return items[0] if value.tag == "c" and items[1] == 0 else None
+
+
+def same_value(expected: Any, got: Any) -> bool:
+    """Whether `got`, as `wire.decode` gives it, is the JSON data `expected`; a boolean is not a number."""
+    if isinstance(expected, list):
+        items = got.items if isinstance(got, Tagged) and got.tag == "t" else got
+        return type(items) is list and len(items) == len(expected) and all(map(same_value, expected, items))
+    if isinstance(expected, dict):
+        return isinstance(got, Tagged) and got.tag == "d" and _same_pairs(expected, got.items)
+    if isinstance(expected, bool) or expected is None or isinstance(expected, str):
+        return type(got) is type(expected) and got == expected
+    if type(got) not in (int, float):
+        return False
+    return close(expected, got) if isinstance(expected, float) else got == expected
+
+
+def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
+    if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
+        return False
+    left = dict(expected)  # a table of the keys that a program chose could be made slow by the program
+    return all(key in left and same_value(left.pop(key), value) for key, value in pairs)
+
+
+def compare_line(line: str) -> bool:
+    """Whether the two answers in a line are the same by its rule."""
+    rule, expected, got = wire.rebuild(wire.decode(line))
+    if rule in get_args(OutputComparison):
+        return same_text(expected, got, rule)
+    return same_answer(expected, wire.decode(got), cast(ValueComparison, rule))
+
+
+if __name__ == "__main__":
+    print("right" if compare_line(sys.stdin.readline()) else "wrong")

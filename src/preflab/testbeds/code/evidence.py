@@ -1,0 +1,50 @@
+"""What right programs of a data set show of its problems, as `preflab testbed verify --out FILE` found it.
+
+Two right programs that give different answers show that several answers are right, or that the data call a wrong program
+right: by one expected answer the problem cannot be judged. Where they differ in upper and lower case alone, letters may be of
+either case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from preflab.errors import UserError
+from preflab.testbeds.code.exercise import Exercise
+
+SHOWN = "its right programs give different answers"
+EITHER_CASE = "its right programs differ in upper and lower case alone"
+EVIDENCE_FIELD = "shown by right programs"
+
+
+def read_evidence(path: Path) -> dict[str, str]:
+    """What is shown, by problem. Raises `UserError` where the file is not of `testbed verify`."""
+    try:
+        evidence = json.loads(path.read_text(encoding="utf-8"))[EVIDENCE_FIELD]
+        if not set(evidence.values()) <= {SHOWN, EITHER_CASE}:
+            raise ValueError("it holds other words")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"`evidence`: {path} is not what `preflab testbed verify --out` writes ({type(error).__name__}: {error})."
+        ) from error
+    return evidence
+
+
+def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
+    """The exercise as what is shown has it be judged, or not judged."""
+    shown = evidence.get(exercise.name, "")
+    if shown == EITHER_CASE:
+        return ignore_case(exercise)
+    return replace(exercise, unjudged=exercise.unjudged or shown)
+
+
+def ignore_case(exercise: Exercise) -> Exercise:
+    """The exercise with upper and lower case alike in its answers."""
+    recipe = exercise.recipe._replace(task=exercise.recipe.task._replace(compare="caseless"))
+    public, hidden = (
+        tuple(replace(test, how=recipe) for test in tests) for tests in (exercise.public, exercise.hidden)
+    )
+    return replace(exercise, recipe=recipe, public=public, hidden=hidden)

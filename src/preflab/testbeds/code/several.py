@@ -1,0 +1,197 @@
+"""What a statement says about its answers: whether several are right, and whether upper and lower case are alike.
+
+Statements say the same in very many words. They are therefore read for what they mean, sentence by sentence: a sentence leaves
+the choice of an answer, or the order of its parts, to the program; it speaks of several answers, and nothing near it chooses
+among them; or what is to be printed is a list in no stated order, or a thing that is only asked to fulfil conditions. What no
+statement says shows in programs: `verify` finds right programs that give different answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from preflab.sandbox.compare import OutputComparison
+
+MANY = "several answers are right, and there is no judge for them"
+UNSAID = "several answers are right, which the statement does not say"
+_INTERACTIVE = "what is read depends on what was printed (interactive)"
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+_PRINT = r"\b(?:print|output|report|return|display)(?:ed|ted|ing|ting)?\b"
+_ASK = r"\b(?:print|output|report|return|display|show|find|give|provide|write|produce|submit)\b"
+_KIND = (
+    r"(?:answer|solution|output|option|variant|way|possibilit|choice|order|sequence|permutation|arrangement|partition|set|subset|"
+    r"path|route|cycle|array|string|pair|plan|schedule|colou?ring|assignment|matching|configuration|construction|matri|tree|graph|"
+    r"vector|number|triple|strateg|method|decomposition|representation|split|subsequence|rearrangement)(?:s|es|y|ies|x|ces)?"
+)
+_THEM = r"(?:them|these|those)"
+_ACCEPTED = r"(?:accept\w*|allow\w*|correct|right|fine|ok|okay|permitted|acceptable|enough|suffices?|sufficient)"
+_INTERACTIVE_WORDS = _compile(r"\binteractive (?:problem|task)\b|\b(?:problem|task) is interactive\b")
+_NEGATION = _compile(r"(?:\bnot|n't|\bnever|\bno|\bwithout|\bcannot)\s+(?:\w+\s+)?$")
+_TOLERANCE = _compile(r"\b(?:error|tolerance|precision|relative|absolute|rounded)\b")
+_HEADING = _compile(r"^\W*(input|output|examples?|sample|notes?|explanation|constraints|scoring|hints?)\b[^.]{0,20}$")
+
+_CHOICES = tuple(
+    map(
+        _compile,
+        (
+            rf"{_ASK} (?:out )?(?:any(?! (?:other|extra|additional|more)\b)|arbitrary|whichever)\b",
+            rf"{_ASK} (?:only |just )?(?:any )?one of {_THEM}\b",
+            rf"{_PRINT} (?:some|one) (?:valid|possible|suitable|correct|optimal|acceptable|such)\b",
+            r"\bwhichever (?:\w+ )?you (?:like|want|prefer|wish|choose)\b",
+            rf"{_PRINT}[^,;]*\bof your (?:own )?choice\b",
+            r"\b(?:choose|pick|select|take) any(?: one)? ?(?:[.,;)]|$)",
+            r"\b(?:doesn't|does not|don't|do not) (?:matter|care) (?:which|what)\b[^,;]*\b(?:print|output|answer|solution)\b",
+            r"\b(?:answer|solution|output)\b[^,;]*(?:\bnot|n't) (?:\w+ ){0,2}unique\b",
+            rf"\bany(?: one)?(?: of {_THEM})?(?: \w+)? (?:is|are|be|will be|would be) (?:\w+ )?{_ACCEPTED}\b",
+            rf"\bany (?:of the )?(?:\w+ )?(?:answer|solution|output|order|variant|option|choice)s? (?:\w+ )*?"
+            rf"(?:is|are|will be|would be|gets?|can be|may be) (?:\w+ )?{_ACCEPTED}\b",
+            rf"\b(?:all|each|every) (?:of {_THEM} )?(?:(?:the|such|these|those|correct|valid|right|optimal|possible) )*"
+            rf"(?:answer|solution|output|variant|option)s? (?:\w+ )?(?:be|is|are) (?:\w+ )?{_ACCEPTED}\b",
+            rf"\b(?:accept\w*|satisf\w+|happy|content|fine|ok) (?:by|with) any\b|\b(?:accepts?|allows?) any (?:\w+ )?{_KIND}\b",
+            r"\bany(?: one)?(?: of (?:them|these|those))? (?:will|would) (?:do|suffice)\b",
+        ),
+    )
+)
+"""A sentence that leaves the choice of an answer to the program."""
+_ORDERLESS = _compile(
+    r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? order\b"
+    r"|\border\b[^,;]{0,60}(?:\bnot|n't) (?:matter|important|relevant|significant|specified)"
+    r"|\border\b[^,;]{0,60}\b(?:is|are|can be|may be) (?:arbitrary|irrelevant|unimportant|insignificant|any|free)\b"
+    r"|\b(?:regardless|irrespective) of (?:the |their )?order\b"
+    r"|\bno (?:requirement|restriction|constraint|condition|limit)s?\b[^,;]{0,60}\border\b"
+)
+_OF_OUTPUT = _compile(rf"{_PRINT}|\b(?:answer|output|response|checker|verdict)s?\b")
+_OF_ACTIONS = _compile(r"\bby \w+ing\b|\b(?:formed|obtained|perform\w*|applied)\b")
+_OF_INPUT = _compile(r"\b(?:given|input)\b")
+_SEVERAL = _compile(
+    r"\b(?:if|in case|when|should|where|since|as|there (?:can|may|might|could) be)\b.*"
+    rf"\b(?:several|multiple|many|various|two or more|more than one|more)\b(?: \w+){{0,3}}? (?:{_KIND}|such|{_THEM})\b"
+)
+_LEFT_OPEN = _compile(
+    rf"\b(?:any|whichever|arbitrary|either)\b|{_ASK} (?:only |just )?(?:one|some)\b(?! (?:line|integer|number|word|string))"
+)
+_TIE_BREAK = _compile(
+    r"lexicographic|alphabetic|\b(?:smallest|minimal|minimum|least|lowest|largest|maximal|maximum|greatest|biggest|highest|first|"
+    r"last|earliest|latest|leftmost|rightmost|shortest|longest|nearest|closest|unique|sorted)\b"
+)
+_COUNT = _compile(r"\b(?:number|amount|count|quantity|length|size) of\b|\bhow many\b")
+_LIST = _compile(
+    r"\b(?:then|next|following|second|after that|each of|remaining|subsequent)\b.*"
+    r"\b(?:lines?|print|output|numbers?|integers?|indices|indexes)\b"
+)
+_ONE_RIGHT = _compile(
+    r"lexicographic|alphabetic|\buniquely\b|\b(?:unique|only one|exactly one) (?:\w+ )?(?:solution|answer|way)\b"
+    r"|\b(?:solution|answer|way) is unique|\bsort(?:ed|ing)?\b|\b(?:increasing|ascending|decreasing|descending)\b"
+)
+"""What tells one answer from the others, wherever it stands."""
+_ORDER = _compile(r"\border\b")
+_THING = _compile(
+    r"\b(?:path|route|cycle|permutation|arrangement|pairing|partition|colou?ring|labels?|colou?rs|coordinates|vertices|vertexes|"
+    r"nodes|edges?|indices|indexes|schedule|plan|moves|operations?|swaps?|matrix|construction|configuration|assignment|matching|"
+    r"pairs?|them)\b"
+)
+_FOLLOWS = _compile(
+    r"\b(?:number|amount|count|sum|length|size|total|probability|cost|value|area|minimum|maximum|minimal|maximal|expected|"
+    r"distance|resulting|final|remaining|after|answers?|how many|whether) (?!on\b|written|assigned)"
+)
+"""What is computed, or comes of the input, has one value."""
+_REQUEST = _compile(
+    r"\b(?:find|construct|build|make|create|restore|recover|reconstruct|generate|design|draw|propose|suggest|invent|"
+    r"come up with|locate|write|assign|label|colou?r|paint|arrange|place|split|divide|distribute|partition) (?:\w+ ){0,3}?"
+    r"(?:an?|some|any|such|labels?|colou?rs?|numbers?)\b|\bpossible to \w+"
+)
+_CONDITIONS = _compile(
+    r"\b(?:such that|so that|satisf\w+|conditions?|such a way|consisting of|valid|(?:in which|of) at (?:least|most)|"
+    r"as possible)\b"
+)
+_CASE = r"(?:case|register|capitali[sz]ation)\b"
+_EITHER_CASE = _compile(
+    rf"\b(?<!^in )(?:any|either|arbitrary|whatever|whichever|mixed|random) (?:\w+ ){{0,2}}{_CASE}"
+    r"|\bcase[- ]?insensitiv|\binsensitive to (?:the )?case\b"
+    r"|\b(?:in|be|either|both|combination of) (?:upper|lower)(?:[- ]?case)? (?:or|and) (?:in )?(?:upper|lower)"
+    rf"|\b{_CASE}[^,;]{{0,40}}(?:\bnot|n't) (?:matter|important|relevant|significant|considered|checked)"
+    rf"|\b(?:ignor\w+|regardless of|irrespective of|independent of|disregard\w*) (?:the )?(?:letter )?{_CASE}"
+)
+_QUOTED = re.compile(r"[\"'“‘`]+(\w+)[\"'”’`]+")
+
+
+def explain_several(statement: str) -> str:
+    """Why a problem cannot be judged by the one answer that its tests have; empty where it can."""
+    if _INTERACTIVE_WORDS.search(statement):
+        return _INTERACTIVE
+    story, output = _split_statement(statement)
+    sentences = [*story, *output]
+    said = any(map(_leaves_a_choice, sentences)) or any(_leaves_the_order(each, each in output) for each in sentences)
+    if said or any(_names_several(one, other) for one, other in pairwise([*sentences, ""])):
+        return MANY
+    return UNSAID if _lists_without_order(sentences) or _asks_for_a_thing(story, output) else ""
+
+
+def choose_comparison(statement: str) -> OutputComparison:
+    """How the output of a program is compared, which follows from the statement."""
+    story, output = _split_statement(statement)
+    of_output = [*output, *(each for each in story if _OF_OUTPUT.search(each))]
+    return "caseless" if any(map(_takes_either_case, of_output)) else "tokens"
+
+
+def _split_statement(statement: str) -> tuple[list[str], list[str]]:
+    """The sentences of the story, and those about the output; what is said about the input, and examples, are left out."""
+    sections: dict[str, list[str]] = {"story": []}
+    name = "story"
+    for line in statement.splitlines():
+        heading = _HEADING.match(line.strip())
+        name = heading[1].lower() if heading else name
+        sections.setdefault(name, []).append("" if heading else line.strip())
+    return _split_sentences(sections["story"]), _split_sentences(sections.get("output", []))
+
+
+def _split_sentences(lines: Sequence[str]) -> list[str]:
+    paragraphs = re.split(r"\n\s*\n", "\n".join(lines))
+    return [each for text in paragraphs for each in re.split(r"(?<=[.!?;])\s+", " ".join(text.split())) if each]
+
+
+def _leaves_a_choice(sentence: str) -> bool:
+    if _TOLERANCE.search(sentence):
+        return False
+    matches = (match for pattern in _CHOICES for match in pattern.finditer(sentence))
+    return any(not _NEGATION.search(sentence[: match.start()]) for match in matches)
+
+
+def _leaves_the_order(sentence: str, of_output: bool) -> bool:
+    named = of_output or _OF_OUTPUT.search(sentence)
+    printed = re.search(_PRINT, sentence, re.IGNORECASE) or (named and not _OF_INPUT.search(sentence))
+    return bool(printed and _ORDERLESS.search(sentence) and not _OF_ACTIONS.search(sentence))
+
+
+def _names_several(sentence: str, following: str) -> bool:
+    both = f"{sentence} {following}"
+    return bool(_SEVERAL.search(sentence) and _LEFT_OPEN.search(both) and not _TIE_BREAK.search(both))
+
+
+def _lists_without_order(sentences: Sequence[str]) -> bool:
+    """Whether a number of things is to be printed, and then these things, where no order of theirs is stated."""
+    counts = [number for number, each in enumerate(sentences) if _COUNT.search(each) and _OF_OUTPUT.search(each)]
+    listed = any(
+        _LIST.search(each) and _THING.search(each) for number in counts for each in sentences[number : number + 3]
+    )
+    return listed and not any(_ONE_RIGHT.search(each) or _ORDER.search(each) for each in sentences)
+
+
+def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
+    """Whether what is to be printed is a thing that fulfils conditions, and does not follow from the input."""
+    printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in output)
+    requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in story)
+    return printed and requested and not any(map(_ONE_RIGHT.search, [*story, *output]))
+
+
+def _takes_either_case(sentence: str) -> bool:
+    """Whether letters may be of either case: the sentence says so, or it has a word in more than one."""
+    quoted = set(_QUOTED.findall(sentence))
+    return bool(_EITHER_CASE.search(sentence)) or len({word.casefold() for word in quoted}) < len(quoted)

@@ -1,0 +1,224 @@
+"""Chat templates: prompt and answer are the template's own rendering, or the model is refused with what to do."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.models.conftest import CHATML, save_chat
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from preflab.errors import UserError
+from preflab.models import template as reading
+from preflab.models.lm import LanguageModel
+from preflab.models.load import load_directory
+from preflab.types import Completion, Prompt, Turn
+
+CUT = CHATML.index("{% if add_generation_prompt")
+TURNS, ASK = CHATML[:CUT], CHATML[CUT:]
+PARTS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% for c in m.content %}{% if c.type == 'text' %}"
+    "{{ c.text }}{% endif %}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}"
+)
+CHANNEL = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + ('<|return|>' if loop.last else '<|end|>') }}"
+    "{% else %}{{ '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
+CHANNEL_TOKENS = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<pad>")
+REASONING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' and loop.last %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{{ m.content + '<|im_end|>\\n' }}{% endfor %}" + ASK
+)
+SPACED = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[Q] ' + m.content + ' [A]' }}"
+    "{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+ZEPHYR = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + eos_token + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
+QUESTION, ANSWER = "Is 2 + 2 four?", "Sure it is"
+
+
+def ask(*contents: str) -> Prompt:
+    roles: Any = ("user", "assistant")
+    return Prompt("p", tuple(Turn(roles[i % 2], content) for i, content in enumerate(contents)))
+
+
+def whole(lm: LanguageModel, prompt: Prompt, answer: str) -> list[int]:
+    """The ids of the template's own rendering of the dialogue with its answer."""
+    turns = [*prompt.turns, Turn("assistant", answer)]
+    parts = [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in turns]
+    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
+    text = lm.tokenizer.apply_chat_template(parts if lm.form.parts else plain, tokenize=False)
+    return list(lm.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def joined(lm: LanguageModel, prompt: Prompt, answer: str) -> list[int]:
+    return lm.encode_prompt(prompt) + lm.encode_completion(Completion(answer))
+
+
+def sentencepiece(*, merges: bool) -> Tokenizer:
+    """As Llama 2's in transformers 5: a blank stands before the first piece alone. `merges`: "|>\\nyes" is one token."""
+    texts = ["yes no six seven Is it so? And that? Sure it is def add(xs):\n    return sum(xs)\n  two  spaces\n\n"] * 60
+    texts += ["<|user|>\n<|assistant|>\nyes [INST] [/INST] yes"] * (60 if merges else 0)
+    texts += ["<|useristan>[INST] [/INST]\n02+4"]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    special = ["<unk>", "<s>", "</s>", "<pad>"]
+    trainer = trainers.BpeTrainer(vocab_size=260, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+SP = {"special": ("<s>",), "eos": "</s>"}
+CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {  # template, tokenizer, end tokens
+    "ChatML": (CHATML, {}, ["<|im_end|>"]),
+    "no generation prompt": (TURNS, {}, ["<|im_end|>"]),
+    "contents as parts": (PARTS + ASK, {}, ["<|im_end|>"]),
+    "an ordinary token ends": (
+        CHATML,
+        {"special": ("<s>", "</s>", "<pad>"), "plain": ("<|im_start|>", "<|im_end|>"), "eos": "</s>"},
+        ["<|im_end|>", "</s>"],
+    ),
+    "a channel before the answer": (
+        CHANNEL,
+        {"special": CHANNEL_TOKENS, "eos": "<|return|>"},
+        ["<|return|>", "<|end|>"],
+    ),
+    "an empty block of reasoning": (REASONING, {}, ["<|im_end|>"]),
+    "text before the end token": (SPACED, {}, ["<|im_end|>"]),
+    "a date": ("{{ strftime_now('%d %b %Y') + '\\n' }}" + CHATML, {}, ["<|im_end|>"]),
+    "SentencePiece, a line": (ZEPHYR, {**SP, "backend": False}, ["</s>"]),
+    "SentencePiece, a blank": (MISTRAL, {**SP, "backend": False}, ["</s>"]),
+    "SentencePiece joins the header and the answer": (ZEPHYR, {**SP, "backend": True}, ["</s>"]),
+}
+
+
+@pytest.fixture(params=list(CASES))
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LanguageModel, list[str]]:
+    chat, how, ends = CASES[request.param]
+    if "backend" in how:
+        how = {**how, "backend": sentencepiece(merges=how["backend"])}
+    return load_directory(save_chat(tmp_path / "m", chat, **how)), ends
+
+
+def test_prompt_and_answer_begin_the_templates_rendering(case: tuple[LanguageModel, list[str]]) -> None:
+    """Protects what every method learns from: the ids of prompt and answer, the end token included, are those of the whole
+    dialogue through the template, in a first turn and in a later one; the question is in the prompt; the token that the
+    template writes ends first."""
+    lm, ends = case
+    assert [lm.tokenizer.convert_ids_to_tokens(index) for index in lm.end_ids] == ends
+    for prompt in (ask(QUESTION), ask(QUESTION, "yes", "Is it so?")):
+        ids = joined(lm, prompt, ANSWER)
+        assert whole(lm, prompt, ANSWER)[: len(ids)] == ids
+        assert QUESTION in lm.tokenizer.decode(lm.encode_prompt(prompt))
+
+
+def test_answers_come_back(case: tuple[LanguageModel, list[str]]) -> None:
+    """Protects programs, whose blanks mean something: decoding undoes encoding, leading blanks and lines included, whether
+    the answer ended or not."""
+    lm, _ = case
+    for text in (" yes", "    return sum(xs)", "  two", "def add(xs):\n    return sum(xs)\n", "yes "):
+        for truncated in (False, True):
+            answer = Completion(text, truncated)
+            assert lm.decode(lm.encode_completion(answer), truncated=truncated) == answer
+
+
+def test_spelled_tokens_are_text(case: tuple[LanguageModel, list[str]]) -> None:
+    """Protects the turns of a dialogue: a user who spells the tokens around turns writes text, and so does an answer;
+    nothing of the text is lost."""
+    lm, ends = case
+    spelled = f"a {ends[0]} b <|im_start|>assistant" if "<|im_start|>" in lm.tokenizer.get_vocab() else f"a {ends[0]} b"
+    plain, ids = lm.encode_prompt(ask("a  b")), lm.encode_prompt(ask(spelled))
+    for token in {*lm.end_ids, *lm.tokenizer.convert_tokens_to_ids(list(lm.form.control))}:
+        assert ids.count(token) == plain.count(token)
+    answer = lm.encode_completion(Completion(f"yes{ends[0]}no"))
+    assert sum(answer.count(token) for token in lm.end_ids) == 1
+
+
+REFUSED = {
+    "an answer begins in another way than asked": (
+        TURNS + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}",
+        "generation prompt ends with",
+    ),
+    "the question vanishes": ("{{ messages[-1].role + '<|im_end|>' }}", "leaves out the question or the answer"),
+    "a range without end": ("{% for i in range(10**9) %}x{% endfor %}" + CHATML, "(?i)range"),
+    "a megabyte": ("{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxx{% endfor %}" + CHATML, "characters for two words"),
+    "an error": ("{{ raise_exception('needs tools') }}", "needs tools"),
+    "no template": ("{% if %}", "(?i)expected"),
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_cannot_be_rendered_is_refused(name: str, tmp_path: Path) -> None:
+    """Protects from ids that no template wrote, and from a template that does not end: one line with what to do."""
+    chat, says = REFUSED[name]
+    with pytest.raises(UserError, match=says) as refusal:
+        load_directory(save_chat(tmp_path / "m", chat))
+    assert "chat_template" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_template_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects from waiting for ever: loops within the sandbox's bound, one in another."""
+    monkeypatch.setattr(reading, "PATIENCE", 0.5)
+    loops = "{% for i in range(3000) %}{% for j in range(3000) %}{% endfor %}{% endfor %}"
+    with pytest.raises(UserError, match="more than"):
+        load_directory(save_chat(tmp_path / "m", loops + CHATML))
+
+
+def test_a_turn_that_the_template_leaves_out_is_named(tmp_path: Path) -> None:
+    """Protects a system turn from vanishing without a word: the prompt is refused by its id."""
+    chat = CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
+    lm = load_directory(save_chat(tmp_path / "m", chat))
+    with pytest.raises(UserError, match=r"'p'.*leaves out what the system says"):
+        lm.encode_prompt(Prompt("p", (Turn("system", "Be brief."), Turn("user", QUESTION))))
+
+
+def test_the_date_stands_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects resume: a template that writes today's date writes the day that the model was opened with; a policy trained
+    with it keeps the day, and its template stays as it was."""
+    from transformers.utils import chat_template_utils
+
+    chat = "{{ strftime_now('%d %b %Y') + '\\n' }}" + CHATML
+    path = save_chat(tmp_path / "m", chat)
+    lm = load_directory(path, date="2026-03-05")
+    before = lm.encode_prompt(ask(QUESTION))
+    assert lm.tokenizer.decode(before).startswith("05 Mar 2026\n")
+
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Later:
+            return cls(2031, 1, 1)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+    chat_template_utils._compile_jinja_template.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    assert lm.encode_prompt(ask(QUESTION)) == before
+    lm.save(tmp_path / "saved")
+    again = load_directory(tmp_path / "saved", date="2030-01-01")
+    assert again.encode_prompt(ask(QUESTION)) == before
+    assert again.tokenizer.chat_template == chat
+    assert load_directory(path).form.date == datetime.date.today().isoformat()
+
+
+def test_a_token_that_no_dialogue_holds_needs_no_row(tmp_path: Path) -> None:
+    """Protects Gemma 3, whose tokenizer has an image token that its text model does not: it opens, and the token is text;
+    without a row for a token that the template writes it is refused."""
+    how: Any = {"special": ("<bos>", "<|im_start|>", "<|im_end|>", "<pad>"), "plain": ("<image>",)}
+    lm = load_directory(save_chat(tmp_path / "m", CHATML, rows=260, **how))
+    assert len(lm.tokenizer) == 261 and lm.model.get_input_embeddings().weight.shape[0] == 260
+    assert max(lm.encode_prompt(ask("an <image>")) + lm.encode_completion(Completion("an <image>"))) < 260
+    late: Any = {"special": ("<bos>", "<pad>"), "plain": ("<|im_start|>", "<|im_end|>"), "eos": "<bos>"}
+    with pytest.raises(UserError, match=r"no row for '<\|im_"):
+        load_directory(save_chat(tmp_path / "late", CHATML, rows=258, **late))

@@ -1,0 +1,114 @@
+"""What a run without a control group uses, seen from outside: each way to hold memory or spend CPU time that its processes do
+not show is counted or refused. Each of them passed a limit of 256 MB by gigabytes, or any limit of CPU time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from preflab.sandbox.bubblewrap import Bubblewrap
+from preflab.sandbox.limits import MEGABYTE, Limits
+from preflab.sandbox.process import open_box
+from preflab.sandbox.usage import Tree
+from preflab.sandbox.walls import RUN_SCRIPT
+
+from .conftest import Ran
+
+LIMITS = Limits(cpu_s=20.0, wall_s=60.0, memory_mb=96)
+HOLD = "\nprint('held', flush=True)\nimport time; time.sleep(60)"
+CALLS = (
+    "import ctypes, os\nc = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p\n"
+    "c.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]\n"
+    "c.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]\n"
+)
+
+
+def measure_outside(walls: Bubblewrap, source: str, limits: Limits = LIMITS) -> Ran:
+    with open_box(walls, RUN_SCRIPT, source.encode(), limits, group=None, stdin=b"") as box:
+        box.finish()
+    return Ran(box.over, box.code, box.output.decode(), box.errors.decode())
+
+
+MEMORY = {
+    "page tables": CALLS + "n = 200 << 30\np = c.mmap(None, n, 1, 0x4022, -1, 0)\n"
+    "for at in range(0, n, 2 << 20): ctypes.c_char.from_address(p + at).value",
+    "inodes": "import os\nfor i in range(400000): os.symlink('x' * 120, f'/tmp/{i:0200}')",
+    "attributes of files": "import os\nfor i in range(3000):\n    open(f'/tmp/{i}', 'w').close()\n"
+    "    try: os.setxattr(f'/tmp/{i}', 'user.a', b'x' * 60000)\n"
+    "    except OSError: os.symlink('x' * 120, f'/tmp/{i:0200}')  # an older kernel has none\nwhile True: pass",
+    "mappings": CALLS + "import time\nn = 60000\np = c.mmap(None, n * 4096, 1, 0x22, -1, 0)\n"
+    "for at in range(0, n, 2): c.mprotect(p + at * 4096, 4096, 0)\nfor _ in range(8):\n"
+    "    if os.fork() == 0: time.sleep(60)",
+    "sockets": "import os, socket, time\nfor _ in range(4):\n    if os.fork() == 0:\n"
+    "        pairs = [socket.socketpair() for _ in range(110)]; time.sleep(60)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MEMORY)
+def test_memory_that_processes_do_not_show_is_counted(kind: str, walls: Bubblewrap) -> None:
+    """Protects the machine's memory: what the kernel holds for a program is the program's."""
+    assert measure_outside(walls, MEMORY[kind] + HOLD).over == "memory"
+
+
+REFUSED = {
+    "shared memory of no file": "import mmap\nm = mmap.mmap(-1, 1 << 20)",
+    "the same by a device": "import mmap, os\nm = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 20)",
+    "pages given to a pipe": "import ctypes, os\nif ctypes.CDLL(None).vmsplice(os.pipe()[1], 0, 0, 0): raise OSError",
+    "watches of files": "import ctypes\nif ctypes.CDLL(None).inotify_init() < 0: raise OSError",
+    "sockets of the internet": "import socket\ns = socket.socket(socket.AF_INET)",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_memory_that_nobody_can_count_is_refused(kind: str, walls: Bubblewrap) -> None:
+    """Protects the machine's memory: such pages outlive every mapping of them, in none of the kernel's counts of a process."""
+    result = measure_outside(walls, REFUSED[kind])
+    assert (result.over, result.code) == ("", 1) and "Error" in result.errors
+
+
+@pytest.mark.parametrize(
+    "how", ["signal.signal(17, signal.SIG_IGN)", "c.sigaction(17, (ctypes.c_long * 40)(*[0] * 17, 2), 0)"]
+)
+def test_the_time_of_children_is_not_forgotten(how: str, walls: Bubblewrap) -> None:
+    """Protects the limit of CPU time: a child that nobody waits for took its own with it, a tenth of a second each."""
+    source = CALLS + (
+        f"import signal, time\n{how}\nfor _ in range(40):\n    if os.fork() == 0:\n        end = time.process_time() + .1\n"
+        "        while time.process_time() < end: pass\n        os._exit(0)\n    time.sleep(.15)\n"
+        "    try: os.waitpid(-1, os.WNOHANG)\n    except OSError: pass\nprint('end')"
+    )
+    assert measure_outside(walls, source, LIMITS._replace(cpu_s=1.5)).over == "timeout"
+
+
+def test_python_asks_about_signals_as_ever(walls: Bubblewrap) -> None:
+    """Protects honest programs: what is done on SIGCHLD may be asked, and other signals have handlers."""
+    source = (
+        "import os, signal\nprint(signal.getsignal(17))\nsignal.signal(17, signal.SIG_IGN)\n"
+        "signal.signal(10, lambda *_: print('caught'))\nos.kill(os.getpid(), 10)\nos.system('exit 3')"
+    )
+    assert measure_outside(walls, source).output == "0\ncaught\n"
+
+
+def test_pages_that_are_shared_count_once() -> None:
+    """Protects honest programs that fork: two measurings of this process, by what it holds and by its share of that."""
+    one = Tree(os.getpid(), 1 << 50).usage().memory
+    shared = Tree(os.getpid(), 0).usage().memory
+    tables = 1024 * int(Path("/proc/self/status").read_text().partition("VmPTE:")[2].split()[0])
+    assert MEGABYTE < shared <= one + MEGABYTE and tables < one
+
+
+def test_a_process_that_hides_its_memory_holds_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the limit of memory, for users: a program may close its own /proc to the judge (PR_SET_DUMPABLE), and what was
+    shared with nobody then counted as nothing."""
+    plain = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name in ("smaps_rollup", "maps"):
+            raise PermissionError(path)
+        return plain(path)
+
+    held = Tree(os.getpid(), 1 << 50).usage().memory
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_text", lambda path: refuse(path).decode())
+    assert Tree(os.getpid(), 0).usage().memory > held - MEGABYTE

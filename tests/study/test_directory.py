@@ -1,0 +1,151 @@
+"""A study's directory: what `--fresh` deletes, and whose the directory is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.spec import parse_spec
+from preflab.study.directory import (
+    REPORT_FILES,
+    claim_study,
+    read_study,
+    refuse_other_study,
+    remove_study,
+    withdrawn_when_refused,
+    write_study,
+)
+from preflab.study.spec import Study
+from preflab.train.sealed import write_sealed
+
+MANIFEST = {"format": 1, "spec": {}}
+
+
+def study(name: str = "gap") -> Study:
+    data: dict[str, Any] = {
+        "name": name,
+        "testbed": "minicode",
+        "evaluator": "hidden-tests",
+        "arms": {"b": {}, "a": {}},
+    }
+    return parse_spec(Study, data, where="test")
+
+
+def make_run(directory: Path) -> None:
+    """What a study and its run leave in a run's directory."""
+    (directory / "final").mkdir(parents=True)
+    write_sealed(directory / "manifest.json", MANIFEST)
+    for name in ("lock", "run.log", "run.json", "metrics.jsonl", "final/model.safetensors"):
+        (directory / name).write_text("")
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+def test_fresh_deletes_what_the_manifest_lists(tmp_path: Path) -> None:
+    """Protects the user's own: directories and files that look like the study's, and files inside its runs, stay."""
+    listed = [tmp_path / "seed-0/a", tmp_path / "seed-0/stages/sft", tmp_path / "tuning/seed-1/a.0"]
+    claim_study(study(), tmp_path, listed)
+    for place in (*listed, tmp_path / "seed-7/mine"):
+        make_run(place)
+    (tmp_path / "seed-0/a/notes.txt").write_text("mine")
+    (tmp_path / "seed-crystals").mkdir()
+    (tmp_path / "seed-crystals/photo.jpg").write_text("mine")
+    (tmp_path / "tuning/guitar.txt").write_text("mine")
+    for name in REPORT_FILES:
+        (tmp_path / name).write_text("")
+    remove_study(tmp_path, [tmp_path / "seed-0/a"])
+    left = files(tmp_path)
+    assert [name for name in left if name.startswith("seed-7")] == [
+        "seed-7",
+        "seed-7/mine",
+        *(f"seed-7/mine/{name}" for name in ("final", "final/model.safetensors", "lock", "manifest.json")),
+        *(f"seed-7/mine/{name}" for name in ("metrics.jsonl", "run.json", "run.log")),
+    ]
+    own = [name for name in left if not name.startswith("seed-7")]
+    assert own == [
+        *("seed-0", "seed-0/a", "seed-0/a/notes.txt"),
+        *("seed-crystals", "seed-crystals/photo.jpg", "tuning", "tuning/guitar.txt"),
+    ]
+
+
+def test_fresh_in_a_directory_without_a_study(tmp_path: Path) -> None:
+    """Nothing is deleted: where there are runs that the study would take, this is said."""
+    (tmp_path / "seed-0").mkdir()
+    (tmp_path / "report.html").write_text("mine")
+    remove_study(tmp_path, [tmp_path / "seed-0/a"])
+    make_run(tmp_path / "seed-0/a")
+    before = files(tmp_path)
+    with pytest.raises(UserError, match=r"no study\.json, which says what --fresh may delete"):
+        remove_study(tmp_path, [tmp_path / "seed-0/a"])
+    assert files(tmp_path) == before
+    with pytest.raises(UserError, match=r"report\.html was not written by a study"):
+        claim_study(study(), tmp_path, [])
+    assert not (tmp_path / "study.json").exists()
+
+
+def test_fresh_stays_in_its_directory(tmp_path: Path) -> None:
+    """Protects from a manifest that lists what lies outside, by a relative and by an absolute path."""
+    outside = tmp_path / "elsewhere"
+    make_run(outside)
+    (tmp_path / "study").mkdir()
+    data = {"format": 1, "study": study().model_dump(mode="json"), "runs": ["../elsewhere", str(outside)]}
+    write_sealed(tmp_path / "study/study.json", data)
+    before = files(outside)
+    remove_study(tmp_path / "study", [])
+    assert files(outside) == before
+
+
+def test_the_list_grows_with_the_study(tmp_path: Path) -> None:
+    """More seeds are listed too, and what was listed stays; arms keep their order, and the command and failures are kept."""
+    claim_study(study(), tmp_path, [tmp_path / "seed-0/a"])
+    claim_study(study(), tmp_path, [tmp_path / "seed-1/a"])
+    write_study(study(), tmp_path, "preflab study gap", ["a failed"])
+    assert json.loads((tmp_path / "study.json").read_text())["runs"] == ["seed-0/a", "seed-1/a"]
+    record = read_study(tmp_path)
+    assert list(record.study.arms) == ["b", "a"]
+    assert (record.command, record.failures) == ("preflab study gap", ("a failed",))
+
+
+def test_a_runs_directory_is_refused(tmp_path: Path) -> None:
+    """A study named `gap` and `train --output runs/gap` do not share a directory."""
+    make_run(tmp_path)
+    for refuse in (lambda: refuse_other_study(study(), tmp_path), lambda: claim_study(study(), tmp_path, [])):
+        with pytest.raises(UserError, match="holds a run"):
+            refuse()
+    assert not (tmp_path / "study.json").exists()
+
+
+def test_a_refused_study_leaves_its_directory_free(tmp_path: Path) -> None:
+    """Where none of its runs has done anything, a study of another name may have the directory; else it is the study's."""
+    claim_study(study(), tmp_path, [tmp_path / "seed-0/a"])
+    with pytest.raises(UserError), withdrawn_when_refused(tmp_path):
+        raise UserError("no such model")
+    claim_study(study("other"), tmp_path, [tmp_path / "seed-0/a"])
+    make_run(tmp_path / "seed-0/a")
+    with pytest.raises(UserError), withdrawn_when_refused(tmp_path):
+        raise UserError("no such model")
+    with pytest.raises(UserError, match="holds another study, 'other'"):
+        claim_study(study(), tmp_path, [])
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "5", "[" * 100_000, '{"format": 1, "study": []}', "\0" * 40])
+def test_a_damaged_manifest_is_one_line_and_deletes_nothing(tmp_path: Path, content: str) -> None:
+    """Whichever command reads it."""
+    make_run(tmp_path / "seed-0/a")
+    (tmp_path / "study.json").write_text(content)
+    before = files(tmp_path)
+    for read in (
+        lambda: read_study(tmp_path),
+        lambda: refuse_other_study(study(), tmp_path),
+        lambda: remove_study(tmp_path, [tmp_path / "seed-0/a"]),
+    ):
+        with pytest.raises(UserError, match=r"study\.json is ") as refused:
+            read()
+        assert len(f"{refused.value}".splitlines()) == 1
+    assert files(tmp_path) == before

@@ -1,0 +1,325 @@
+"""Damaged run directories: what a resume reads is the run's own, or it is named, and the newest intact state is used."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import preflab
+from preflab.errors import UserError
+from preflab.train.directory import claim, clear, has_begun, locked
+from preflab.train.files import naming_failures
+from preflab.train.finished import check_product
+from preflab.train.sealed import write_sealed
+
+from .conftest import NEVER, Forks, Undisturbed, arm, outcome
+
+MANIFEST = {"format": 1, "spec": {"seed": 1}, "versions": {}, "code": {"my:loss": "a" * 64}}
+
+
+def log(directory: Path) -> str:
+    return Path(f"{directory}.log").read_text()
+
+
+def flip(path: Path, place: float = 0.5) -> None:
+    data = bytearray(path.read_bytes())
+    data[int((len(data) - 1) * place)] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# -- an unfinished run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [flip, zero, cut, Path.unlink])
+def test_damaged_best_weights_change_nothing(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """Every checkpoint holds the best weights of its time: those on the disk are written again from it."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory, fault="evaluation") == -signal.SIGKILL
+    damage(directory / "best/weights.safetensors")
+    assert forks.run(arm("sft"), directory) == 0, log(directory)
+    assert outcome(directory) == undisturbed("sft")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
+@pytest.mark.parametrize("damage", [flip, cut, zero, Path.unlink])
+def test_damaged_records_are_not_built_on(
+    forks: Forks, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    """A record that every checkpoint stands on: one line that names it; nothing is grown with NULs."""
+    directory = tmp_path / "ppo"
+    assert forks.run(arm("ppo"), directory, fault="update.after:3") == -signal.SIGKILL
+    damage(directory / name) if damage is not flip else flip(directory / name, 0.0)
+    assert forks.run(arm("ppo"), directory) == 2
+    last = log(directory).splitlines()[-1]
+    assert last.startswith(f"preflab: {directory / name} is damaged. No checkpoint under ")
+    assert "Traceback" not in log(directory)
+
+
+def test_damage_in_the_last_lines_uses_the_checkpoint_before(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """The second step's line is damaged: the first checkpoint does not stand on it, and the run goes on from there."""
+    directory = tmp_path / "ppo"
+    assert forks.run(arm("ppo"), directory, fault="update.after:3") == -signal.SIGKILL
+    flip(directory / "metrics.jsonl", 1.0)
+    assert forks.run(arm("ppo"), directory) == 0, log(directory)
+    assert "checkpoint step-00000002 is damaged" in log(directory)
+    assert outcome(directory) == undisturbed("ppo")
+
+
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+@pytest.mark.parametrize("step", [3, 4])
+def test_damaged_round_is_drawn_again_from_the_checkpoint_before_it(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, step: int, damage: Callable[[Path], None]
+) -> None:
+    """DPO-Iter killed in its second round (steps 3 and 4), whose pairs are damaged then. In the third step no checkpoint
+    stands on them yet; in the fourth one does, and the one before it is used."""
+    directory = tmp_path / "dpo-iter"
+    assert forks.run(arm("dpo-iter"), directory, fault=f"update.after:{step}") == -signal.SIGKILL
+    damage(directory / "journal/round-0001.json")
+    assert forks.run(arm("dpo-iter"), directory) == 0, log(directory)
+    assert "goes on after step 2" in (directory / "run.log").read_text()
+    assert outcome(directory) == undisturbed("dpo-iter")
+
+
+def test_a_round_that_every_checkpoint_stands_on(forks: Forks, tmp_path: Path) -> None:
+    """One line: the pairs would be others, drawn from a policy that has moved on."""
+    directory = tmp_path / "dpo-iter"
+    assert forks.run(arm("dpo-iter"), directory, fault="update.after:2") == -signal.SIGKILL
+    flip(directory / "journal/round-0000.json")
+    assert forks.run(arm("dpo-iter"), directory) == 2
+    assert log(directory).splitlines()[-1].startswith(f"preflab: {directory}/journal/round-0000.json is damaged")
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", "5", "[" * 100_000, None], ids=["list", "empty", "5", "deep", "folder"]
+)
+@pytest.mark.parametrize("name", ["checksums.json", "values.json"])
+def test_a_checkpoint_of_another_form(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, name: str, content: str | None
+) -> None:
+    """JSON that is no checkpoint's, or too deep, and a directory where a file belongs: the checkpoint before it is used."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory, fault="update.after:3") == -signal.SIGKILL
+    path = directory / "checkpoints/step-00000002" / name
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content)
+    assert forks.run(arm("sft"), directory) == 0, log(directory)
+    assert "goes on after step 1" in log(directory) + (directory / "run.log").read_text()
+    assert outcome(directory) == undisturbed("sft")
+
+
+def test_checkpoints_that_changed_places(forks: Forks, tmp_path: Path) -> None:
+    """Each is whole, and says which step it is of."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory, fault="update.after:3") == -signal.SIGKILL
+    place = directory / "checkpoints"
+    for source, target in (("step-00000001", "x"), ("step-00000002", "step-00000001"), ("x", "step-00000002")):
+        (place / source).rename(place / target)
+    assert forks.run(arm("sft"), directory) == 2
+    assert "holds the checkpoint of step 1" in log(directory)
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "metrics.jsonl", "lock", "run.log", "best", "tensorboard", "checkpoints"]
+)
+def test_a_directory_where_a_file_belongs_and_the_reverse(forks: Forks, tmp_path: Path, name: str) -> None:
+    """One line, or the right result; never a traceback."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory, fault="update.after:2", keeping=NEVER) == -signal.SIGKILL
+    path = directory / name
+    is_file = path.is_file()
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.mkdir() if is_file else path.write_text("x")
+    code = forks.run(arm("sft"), directory)
+    assert code in (0, 2), log(directory)
+    assert "Traceback" not in log(directory)
+    if code == 2:
+        assert str(path) in log(directory).splitlines()[-1]
+
+
+# -- a finished run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [flip, cut, zero])
+def test_a_damaged_result_is_not_reported(forks: Forks, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """One digit of a result is not another result."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory) == 0
+    damage(directory / "result.json")
+    assert forks.run(arm("sft"), directory) == 2
+    assert f"preflab: {directory / 'result.json'} is damaged" in log(directory).splitlines()[-1]
+
+
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_a_finished_run_says_that_its_model_changed(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """The result stands, and what became of the model is said; nothing starts from it or measures it unawares."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory) == 0
+    damage(directory / "final/model.safetensors")
+    assert forks.run(arm("sft"), directory) == 0
+    assert "final/model.safetensors gone or not as the finished run wrote it" in log(directory)
+    assert (directory / "result.json").read_bytes() == undisturbed("sft")["result.json"]
+    later = arm("dpo", init=str(directory / "final"))
+    assert forks.run(later, tmp_path / "dpo") == 2
+    assert "final/model.safetensors is not as the run wrote it" in log(tmp_path / "dpo")
+    shutil.rmtree(directory / "final")
+    assert forks.run(arm("sft"), directory) == 0
+    assert f"{directory}: final gone or not as the finished run wrote it" in log(directory)
+
+
+def test_a_stage_whose_product_is_damaged_runs_again(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """A stage runs for its product."""
+    directory = tmp_path / "pairs"
+    assert forks.run(arm("pairs"), directory) == 0
+    flip(directory / "final/pairs.jsonl")
+    assert forks.run(arm("pairs"), directory) == 0, log(directory)
+    assert outcome(directory) == undisturbed("pairs")
+
+
+def test_what_was_copied_out_of_a_run_may_be_changed(tmp_path: Path) -> None:
+    """Protects whoever edits a model on purpose: the run's own is refused, with this way out; the copy is not."""
+    run = tmp_path / "run"
+    (run / "final").mkdir(parents=True)
+    (run / "final/config.json").write_text("{}")
+    write_sealed(run / "manifest.json", MANIFEST)
+    write_sealed(run / "result.json", {"diverged": None, "counts": {}, "files": {"final/config.json": "0" * 64}})
+    for path in (run / "final", run / "final/config.json"):
+        with pytest.raises(UserError, match=r"copy .*final elsewhere"):
+            check_product(path)
+    shutil.copytree(run / "final", tmp_path / "final")
+    check_product(tmp_path / "final")
+
+
+# -- whose directory ------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """The first command names a model that is not there; the corrected one may have the directory. A run that has made a
+    step keeps it."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft", init=str(tmp_path / "nowhere")), directory) == 2
+    assert not (directory / "manifest.json").exists()
+    assert forks.run(arm("sft"), directory, fault="update.after:2", keeping=NEVER) == -signal.SIGKILL
+    assert has_begun(directory)
+    assert forks.run(arm("sft", seed=9), directory) == 2
+    assert "holds another run (it differs in seed)" in log(directory)
+    assert forks.run(arm("sft"), directory) == 0
+    assert outcome(directory) == undisturbed("sft")
+
+
+def test_a_finished_run_notices_edited_code(tmp_path: Path) -> None:
+    """A reward of the user's, in a file that changes after the run: one line names it, and `--fresh` runs it again. In
+    commands of their own, since a module that is imported stays as it was."""
+    code = tmp_path / "my_rewards.py"
+    code.write_text("def score(prompts, texts):\n    return [float(len(text)) for text in texts]\n")
+    spec = arm("ppo", reward={"kind": "function", "target": "my_rewards:score"})
+    (tmp_path / "run.json").write_text(json.dumps({**spec, "method": {**spec["method"], "steps": 1}}))
+    environment = {**os.environ, "PYTHONPATH": str(Path(preflab.__file__).parents[1])}
+
+    def train(*more: str) -> tuple[int, str]:
+        words = ["train", "--run", "run.json", "--output", "run", "-q", *more]
+        done = subprocess.run(
+            [sys.executable, "-m", "preflab", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        return done.returncode, done.stderr
+
+    assert train() == (0, "")
+    assert train() == (0, "")
+    code.write_text(code.read_text().replace("len(text)", "-len(text)"))
+    code, said = train()[0], train()[1]
+    assert code == 2
+    assert said == (
+        "preflab: run holds a run of other code: my_rewards:score has changed since it began. "
+        "Choose another --output, or start this one with --fresh.\n"
+    )
+    assert train("--fresh") == (0, "")
+
+
+def test_edited_code_is_refused_and_older_manifests_pass(tmp_path: Path) -> None:
+    """Protects unfinished runs too; a manifest that an older preflab wrote lists no code."""
+    claim(tmp_path, MANIFEST)
+    with pytest.raises(UserError, match="my:loss has changed"):
+        claim(tmp_path, {**MANIFEST, "code": {"my:loss": "b" * 64}})
+    write_sealed(tmp_path / "manifest.json", {name: MANIFEST[name] for name in ("format", "spec", "versions")})
+    claim(tmp_path, MANIFEST)
+
+
+def test_a_run_does_not_share_a_studys_directory(tmp_path: Path) -> None:
+    """`train --output runs/gap` and a study named `gap`: refused, and nothing is written."""
+    write_sealed(tmp_path / "study.json", {"format": 1, "study": {"name": "gap"}})
+    with pytest.raises(UserError, match="holds a study"):
+        claim(tmp_path, MANIFEST)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000, '{"format": 1, "spec": 3}', "\0" * 40])
+def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, content: str) -> None:
+    """`--fresh` deletes what a manifest says is a run's; one that cannot be read says nothing, and that is said."""
+    (tmp_path / "manifest.json").write_text(content)
+    (tmp_path / "metrics.jsonl").write_text("mine")
+    with pytest.raises(UserError, match=r"manifest\.json is damaged.*remove .* yourself"):
+        clear(tmp_path)
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        claim(tmp_path, MANIFEST)
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+
+
+# -- places that cannot be written ----------------------------------------------------------------------------------------
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    """For root too: below a file, in `/proc`, under a name that is too long."""
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file/run", Path("/proc/run"), tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match=r"cannot be written: .*Choose another --output"), locked(place):
+            pass
+
+
+def test_a_read_only_directory_is_one_line_for_a_user(tmp_path: Path) -> None:
+    """As a user who is not root: the directory is there, and is another's."""
+    if os.geteuid() != 0:
+        pytest.skip("needs the right to become another user (root)")
+    script = (
+        "import os, sys; from pathlib import Path; from preflab.train.directory import locked\n"
+        "from preflab.errors import UserError\n"
+        "os.setuid(65534)\n"
+        "try:\n  locked(Path(sys.argv[1])).__enter__()\n"
+        "except UserError as error: print(error)"
+    )
+    (tmp_path / "run").mkdir(mode=0o755)
+    for place in (tmp_path / "run", tmp_path / "new"):
+        done = subprocess.run([sys.executable, "-c", script, str(place)], capture_output=True, text=True)
+        assert done.stdout == f"{place} cannot be written: Permission denied. Choose another --output.\n", done.stderr
+
+
+def test_failures_of_the_file_system_are_named(tmp_path: Path) -> None:
+    """Protects from tracebacks in a run's own directory; a full disk keeps its own message, and other places are no
+    business of the run's."""
+    with pytest.raises(UserError, match=r"x/y cannot be used: Not a directory"), naming_failures(tmp_path):
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(tmp_path / "x/y"))
+    with pytest.raises(OSError, match="full"), naming_failures(tmp_path):
+        raise OSError(errno.ENOSPC, "full", str(tmp_path / "x"))
+    with pytest.raises(FileNotFoundError), naming_failures(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "absent", "/elsewhere")
