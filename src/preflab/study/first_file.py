@@ -9,6 +9,7 @@ from typing import Literal
 import yaml
 
 from preflab.errors import UserError
+from preflab.methods.cost import DataSize
 from preflab.spec import Context
 from preflab.testbeds.base import Testbed, count_rows, require_testbed
 from preflab.testbeds.jsonl import Jsonl
@@ -32,15 +33,13 @@ class DataFacts:
     """What the data hold: by what their answers can be judged, and how many rows of training there are."""
 
     judged: Judged
-    prompts: int
-    demonstrations: int
-    pairs: int
+    size: DataSize
 
 
 def write_first_file(wanted: FirstStudy) -> str:
     """The text of the file. Raises `UserError` where the data cannot be read, and where nothing in them or in the user's words
     says how an answer is judged."""
-    facts = read_facts(wanted)
+    facts = inspect_data(wanted)
     if facts.judged == "neither" and not wanted.evaluator:
         raise UserError(
             f"{wanted.data} holds neither pairs nor tests, so that nothing says which answer is better. Name a reward model "
@@ -49,9 +48,9 @@ def write_first_file(wanted: FirstStudy) -> str:
     counts = ", ".join(
         counted(count, noun)
         for count, noun in (
-            (facts.prompts, "prompt"),
-            (facts.demonstrations, "demonstration"),
-            (facts.pairs, "pair"),
+            (facts.size.prompts, "prompt"),
+            (facts.size.demonstrations, "demonstration"),
+            (facts.size.pairs, "pair"),
         )
         if count
     )
@@ -73,12 +72,12 @@ def write_first_file(wanted: FirstStudy) -> str:
         "# The arms that are compared; `preflab train METHOD --help` lists the settings of a method.",
         _lines(arms=_arms(facts)),
         "# The comparisons that were named beforehand count most.",
-        _lines(comparisons=[["dpo" if facts.pairs else "ppo", "more-sft"]]),
+        _lines(comparisons=[["dpo" if facts.size.pairs else "ppo", "more-sft"]]),
     ]
     return "\n".join(parts)
 
 
-def read_facts(wanted: FirstStudy) -> DataFacts:
+def inspect_data(wanted: FirstStudy) -> DataFacts:
     """Opens the data. Where they have tests, these judge in the sandbox."""
     try:
         with Jsonl(data=wanted.data).open(Context()) as opened:
@@ -94,7 +93,7 @@ def _count(testbed: Testbed) -> DataFacts:
     pairs = count_rows(testbed.preferences, "train") or 0
     demonstrations = count_rows(testbed.demonstrations, "train") or 0
     judged: Judged = "tests" if testbed.tested else "pairs" if pairs else "neither"
-    return DataFacts(judged, len(testbed.prompts("train")), demonstrations, pairs)
+    return DataFacts(judged, DataSize(len(testbed.prompts("train")), demonstrations, pairs))
 
 
 def _testbed(facts: DataFacts, wanted: FirstStudy, part: str) -> dict[str, object]:
@@ -119,27 +118,29 @@ def _stages(facts: DataFacts, wanted: FirstStudy) -> dict[str, object]:
     stages: dict[str, object] = {}
     if facts.judged == "pairs" and not wanted.evaluator:
         stages["evaluator"] = {"testbed": _testbed(facts, wanted, "evaluator"), "method": {"kind": "rm"}}
-    if facts.demonstrations:
+    if facts.size.demonstrations:
         stages["sft"] = {"method": {"kind": "sft"}}
-    if facts.pairs:
+    if facts.size.pairs:
         stages["rm"] = {**_start(facts), "method": {"kind": "rm"}}
     return stages
 
 
 def _start(facts: DataFacts) -> dict[str, object]:
-    return {"init": "stage:sft"} if facts.demonstrations else {}
+    return {"init": "stage:sft"} if facts.size.demonstrations else {}
 
 
 def _arms(facts: DataFacts) -> dict[str, object]:
     """SFT as the baseline and trained on; DPO where there are pairs; PPO on the tests, or on a reward model of the pairs."""
     arms: dict[str, object] = {}
-    if facts.pairs:
+    if facts.size.pairs:
         arms["dpo"] = {**_start(facts), "method": {"kind": "dpo"}}
-    reward = "tests" if facts.judged == "tests" else {"kind": "learned", "path": "stage:rm"} if facts.pairs else None
+    reward = (
+        "tests" if facts.judged == "tests" else {"kind": "learned", "path": "stage:rm"} if facts.size.pairs else None
+    )
     if reward is not None:
         decoding = {"decoding": {"max_new_tokens": 128}}
         arms["ppo"] = {**_start(facts), "reward": reward, "method": {"kind": "ppo", "rollouts": 64, **decoding}}
-    if facts.demonstrations:
+    if facts.size.demonstrations:
         arms["more-sft"] = {**_start(facts), "method": {"kind": "sft"}}
         arms["sft"] = {"init": "stage:sft", "policy": "stage:sft", "baseline": True}
     return arms
