@@ -40,6 +40,10 @@ TITLES = {
 ALIKE: Mapping[tuple[str, str], str] = {
     ("analysis/record/declared.py:PaperTable", "theory/finding.py:FindingTable"): "a theory's page knows no study",
     (
+        "evaluation/evaluate.py:Bench",
+        "evaluation/held_out.py:HeldOut",
+    ): "both measure a policy, with evaluators and without",
+    (
         "batch.py:Experience",
         "sampling/base.py:Samples",
     ): "an experience keeps what the sampler drew, beside what is made of it",

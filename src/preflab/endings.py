@@ -15,13 +15,24 @@ DEFECT = 70
 """The exit code of an error that nobody expected (EX_SOFTWARE of sysexits.h)."""
 
 
+class Stopped(SystemExit):
+    """Ctrl-C or SIGTERM ended work that the same command goes on with. `place`: where it stands, such as "after step 12"."""
+
+    def __init__(self, signum: int, place: str) -> None:
+        super().__init__(128 + signum)
+        self.exit_code = 128 + signum
+        self.place = place
+
+
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 70 any other error,
-    which is a defect of preflab, 130 stopped by Ctrl-C, 141 nobody reads the output any more."""
+    """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 70 any other error, which is a defect of
+    preflab, 130 and 143 stopped by Ctrl-C and SIGTERM, 141 nobody reads the output any more."""
+    if isinstance(error, Stopped):
+        return print_error(f"stopped {error.place}; the same command goes on.", code=error.exit_code)
     if isinstance(error, UserError):
         return print_error(f"{error}", code=2)
     if isinstance(error, KeyboardInterrupt):
-        return 130
+        return print_error("stopped.", code=130)
     if isinstance(error, BrokenPipeError) and reader_is_gone():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

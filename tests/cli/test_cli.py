@@ -84,7 +84,7 @@ from .running import run
         (["sample", "./nowhere", "--max-new-tokens", "0"], "`max_new_tokens`"),
         (["data", "show", "minicode", "--show", "-1"], "--show"),
         (["data", "minicode", "--show", "-1"], "--show"),
-        (["data"], "Name one of: data show"),
+        (["data"], "Name one of: data check, data show"),
         (["data", "show", "minicode", "--data", "x"], "brings its own data: --data does not apply"),
         (["train", "sft", "--data", "x"], "brings its own data: --data does not apply"),
         (["testbed", "verify", "minicode"], "has no programs of its own"),

@@ -10,7 +10,7 @@ import pytest
 
 from preflab.cli.arm_options import arm_from_options, evaluation_arm
 from preflab.cli.evaluate import EVALUATE_COMMAND
-from preflab.cli.method_options import list_options
+from preflab.cli.method_options import describe_options, list_options
 from preflab.cli.train import TRAIN_COMMAND
 from preflab.methods import METHODS
 
@@ -70,11 +70,48 @@ def test_options_are_written_in_full() -> None:
 
 
 def test_help_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
-    """Protects the way to a method's hyper-parameters: `train METHOD --help` lists the command's options and the method's with
-    their defaults, `train --help` the methods."""
+    """Protects the way to a method's hyper-parameters: they come first, each with what it does, its choices (the losses with
+    their own settings) and the default of this method: DPO's learning rate is 1e-6, that of its optimizer's class 1e-5."""
     code, out, _ = run("train", "dpo", "--help", capsys=capsys)
     assert code == 0
-    assert all(text in out for text in ("--token-budget", "--beta", "64", "--optim.learning-rate"))
+    assert out.startswith("usage: preflab train dpo [OPTIONS]\n")
+    words = " ".join(out.split())
+    assert words.index("--beta X") < words.index("options of every method") < words.index("--token-budget")
+    assert "the preference loss; one of: sigmoid (beta 0.1)" in words and "simpo (beta 2.0, gamma 1.0)" in words
+    assert "highest learning rate (default: 1e-06)" in words and "one of: cosine, linear, constant" in words
     code, out, _ = run("train", "--help", capsys=capsys)
     assert code == 0
+    assert out.startswith("usage: preflab train METHOD [OPTIONS OF THE METHOD] [OPTIONS]")
     assert all(name in out for name in METHODS.names()) and "--beta" not in out
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_every_option_says_what_it_does(method: str) -> None:
+    """No option stands in the help without a text, and the options are those that the command takes: all of `list_options`."""
+    options = describe_options(METHODS.load(method))
+    assert [option.name.partition(",")[0] for option in options] == list_options(METHODS.load(method))
+    assert not [option.name for option in options if option.text.startswith(("(", ";"))]
+
+
+def test_a_base_model_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects a user who forgets `--model`: data of their own trained a new network of 0.35M parameters and exited with 0. An
+    embedded testbed needs no model, `warm` trains none, and a start or a named `tiny` is enough. The same holds for a run file
+    and for a study's arm, which are arms too."""
+    data = tmp_path / "mine.jsonl"
+    data.write_text('{"prompt": "Say yes.", "chosen": "Yes.", "rejected": "No."}\n')
+    own = ["--testbed", "jsonl", "--data", str(data)]
+    for words in (["dpo", *own], ["dpo", *own, "--lora", "4"]):
+        code, _, err = run("train", *words, "--output", tmp_path / "run", capsys=capsys)
+        assert code == 2 and "has no model to start from" in err
+        assert not (tmp_path / "run").exists()
+    named = (["dpo", *own, "--model", "tiny"], ["dpo", *own, "--init", "x"], ["dpo"])
+    for words in (*named, ["warm", *own, "--models", "a", "b"]):
+        options, more = TRAIN_COMMAND.parser().parse_known_args(words)
+        assert arm_from_options(options, more).model.name == "tiny"
+    study = tmp_path / "mine.yaml"
+    study.write_text(
+        f"name: mine\ntestbed: {{kind: jsonl, data: {data}}}\n"
+        "evaluator: {kind: reward-model, model: {path: rm}}\narms: {dpo: {method: dpo}}\n"
+    )
+    code, _, err = run("study", study, "--plan", capsys=capsys)
+    assert code == 2 and "`dpo` has no model to start from" in err

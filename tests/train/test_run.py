@@ -47,9 +47,31 @@ def test_asked_to_stop(forks: Forks, undisturbed: Undisturbed, tmp_path: Path, n
     assert forks.run(arm("ppo"), directory, keeping=NEVER, environment=environment) == code, log(directory)
     assert [path.name for path in (directory / "checkpoints").iterdir()] == ["step-00000002"]
     assert "Traceback" not in log(directory)
+    assert Path(f"{directory}.log").read_text() == "preflab: stopped after step 2; the same command goes on.\n"
     assert forks.run(arm("ppo"), directory, keeping=NEVER) == 0
     assert outcome(directory) == undisturbed("ppo")
     assert "goes on after step 2" in log(directory)
+
+
+def test_a_stopped_a_resumed_and_a_measured_run_say_so(forks: Forks, tmp_path: Path) -> None:
+    """Whoever watches a run in a pipe reads how it was stopped, where it goes on, and what is measured: 5 validation problems
+    once at each of two temperatures, then 5 test problems twice. Before, all three were silent for minutes."""
+    directory = tmp_path / "ppo"
+    run_file = tmp_path / "ppo.json"
+    run_file.write_text(json.dumps(arm("ppo")))
+    command = ["train", "--run", str(run_file), "--output", str(directory)]
+    forks.command(command, log=tmp_path / "stopped.log", environment={"PREFLAB_TEST_STOP": "SIGINT:2"})
+    assert forks.wait() == 130
+    assert "preflab: stopped after step 2; the same command goes on." in (tmp_path / "stopped.log").read_text()
+    forks.command(command, log=tmp_path / "resumed.log")
+    assert forks.wait() == 0
+    lines = (tmp_path / "resumed.log").read_text().splitlines()
+    assert "small: goes on after step 2" in lines
+    measured = [line for line in lines if "measures" in line]
+    assert measured[:2] == [
+        f"small: measures 5 answers to the validation prompts at temperature {temperature}" for temperature in (0.6, 1)
+    ]
+    assert measured[2] == "small: measures 10 answers to the test prompts at temperature 1"
 
 
 def test_asked_to_stop_where_there_are_no_steps(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.arm.spec import Arm, evaluator_models, made_elsewhere, stage_path
+from preflab.data.check import AnyRecord, RowCounts, check_rows
 from preflab.data.files import read_source
 from preflab.data.reading import FileReading
 from preflab.data.row import DialogueRow
@@ -16,35 +17,91 @@ from preflab.models.facts import TRAINED_ON
 from preflab.testbeds.base import Testbed
 from preflab.testbeds.provenance import refuse_overlap
 from preflab.train.files import read_json
-from preflab.types import Preference, Ranking, Rated, best_and_worst, of_two
+from preflab.types import Preference, Prompt, Ranking, Rated, best_and_worst, of_two
 
 Answers = Preference | Ranking | Rated
 
 
-def preferences_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Preference]]:
+Fit = Callable[[list[Answers], Path, Callable[[Prompt], str]], list[Answers]]
+"""What is done to the rows of a file, which it gets with the file and a function that names a prompt's line."""
+
+
+def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -> list[Answers]:
+    return rows
+
+
+def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Preference]]:
     """The training pairs, read when a method asks for them; a ranking gives its best and its worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
-    records = partial(read_answers, stage_path(arm.preferences, stages))
+    records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
     return lambda: [
         best_and_worst(row) if isinstance(row, Ranking) else row for row in records() if not isinstance(row, Rated)
     ]
 
 
-def rankings_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Ranking]] | None:
+def rankings_of(
+    arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
+) -> Callable[[], Sequence[Ranking]] | None:
     """The training rankings, read when a method asks for them; None where the testbed has only pairs."""
     if arm.preferences is None:
         return partial(testbed.rankings, "train") if testbed.rankings("train") else None
-    records = partial(read_answers, stage_path(arm.preferences, stages))
+    records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
     return lambda: [row if isinstance(row, Ranking) else of_two(row) for row in records() if not isinstance(row, Rated)]
 
 
-def rated_of(arm: Arm, stages: Path, testbed: Testbed) -> Callable[[], Sequence[Rated]] | None:
+def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]] | None:
     """The single answers to train on; None where the testbed has none."""
     if arm.preferences is None:
         return partial(testbed.rated, "train") if testbed.rated("train") else None
-    records = partial(read_answers, stage_path(arm.preferences, stages))
+    records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
     return lambda: [row for row in records() if isinstance(row, Rated)]
+
+
+def _read_fitted(path: Path, fit: Fit) -> list[Answers]:
+    return fit(read_answers(path), path, locate_in(path))
+
+
+def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Sequence[AnyRecord]:
+    """The rows that the arm's method learns from, whatever their kind; empty where it reads none of the data. Raises
+    `UserError` where there are none of its kind."""
+    source = "none" if arm.method is None else arm.method.learns_from
+    if source == "none":
+        return ()
+    if source == "prompts":
+        return testbed.prompts("train")
+    if source == "demonstrations":
+        return testbed.demonstrations("train")
+    if source == "rated" and (rated := rated_of(arm, stages, testbed, fit)) is not None and (rows := rated()):
+        return rows
+    if source == "rankings" and (rankings := rankings_of(arm, stages, testbed, fit)) is not None:
+        return rankings()
+    return preferences_of(arm, stages, testbed, fit)()
+
+
+def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> RowCounts | None:
+    """The counts of the rows that the arm's method learns from; None where it reads none of the data. Raises `UserError` where
+    they can teach nothing, and where the method needs a reward and the arm names none."""
+    if arm.method is None:
+        return None
+    if arm.method.scores_samples and arm.reward is None:
+        raise UserError(f"The method {arm.method.kind} scores its own samples: name a reward with --reward.")
+    if arm.method.learns_from == "none":
+        return None
+    where = f"the train split of {testbed.name}" if arm.preferences is None else arm.preferences
+    return check_rows(training_rows(arm, stages, testbed, fit), where)
+
+
+def locate_in(path: Path) -> Callable[[Prompt], str]:
+    """A function that names the line of the user's file in which a prompt stands."""
+
+    def locate(prompt: Prompt) -> str:
+        for read in FileReading().read_all(read_source(str(path))):
+            if any(row.prompt.id == prompt.id for row in read.rows):
+                return read.where
+        return f"prompt {prompt.id!r}"
+
+    return locate
 
 
 def read_answers(path: Path) -> list[Answers]:

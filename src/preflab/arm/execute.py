@@ -14,20 +14,28 @@ from typing import Any
 
 import torch
 
-from preflab.arm.data import preferences_of, provenance_of, rankings_of, rated_of, refuse_shared_data
+from preflab.arm.card import write_card
+from preflab.arm.data import (
+    check_training_rows,
+    preferences_of,
+    provenance_of,
+    rankings_of,
+    rated_of,
+    refuse_shared_data,
+)
 from preflab.arm.open import OpenArm, load_policy, open_arm
 from preflab.arm.origin import manifest_of
 from preflab.arm.spec import STAGE, Arm, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
-from preflab.methods.base import Parts
+from preflab.methods.base import Parts, Validate
 from preflab.methods.shared.held_out import accuracy_by_margin, calibration_bins, measure_order, score_pairs
 from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
 from preflab.models.lora import ADAPTER
 from preflab.models.verify import save_verified
-from preflab.testbeds.base import Testbed
+from preflab.testbeds.base import SPLITS, Testbed, count_rows
 from preflab.train import faults
 from preflab.train.directory import RESULT
 from preflab.train.files import new_directory, read_lines, write_json
@@ -95,6 +103,7 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
 def train_and_measure(parts: OpenArm) -> dict[str, Any]:
     """What `result.json` holds. A run that diverges is a result too: it has no evaluation."""
     arm, run, method = parts.arm, parts.run, parts.arm.method
+    check_data(parts)
     result: dict[str, Any] = {
         "name": arm.name,
         "seed": arm.seed,
@@ -128,28 +137,64 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         result["evaluation"] = evaluate(parts.bench, product, arm.inference, test=arm.measure == "test")
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
+    if parts.held_out is not None and isinstance(product, LanguageModel):
+        run.record.say("measures held-out answers: no evaluator is named")
+        result["validation"] = parts.held_out.measure(product, "validation")
+        result["held_out"] = parts.held_out.measure(product, "test")
+    if method is not None and isinstance(product, LanguageModel):
+        write_card(arm, result, run.directory / "final")
     return result
+
+
+def check_data(parts: OpenArm) -> None:
+    """Reads all rows that the run will use, and says what it learns from. Raises `UserError` where these can teach nothing, and
+    where rows do not fit the model."""
+    arm, testbed = parts.arm, parts.testbed
+    counts = check_training_rows(arm, parts.stages, testbed, testbed.fit_file)
+    if counts is not None:
+        parts.run.record.say(f"learns from {counts.describe()}")
+    for split in testbed.rooms:
+        testbed.prompts(split)
+    if arm.method is not None and arm.method.product == "reward_model":
+        for split in SPLITS[1:]:
+            count_rows(testbed.preferences, split)
+    if parts.held_out is not None:
+        for split in SPLITS[1:]:
+            for read in (testbed.demonstrations, testbed.preferences):
+                count_rows(read, split)
+    for note in testbed.notes[len(testbed.inner.notes) :]:
+        parts.run.record.say(note)
 
 
 def method_parts(parts: OpenArm) -> Parts:
     """The parts that the arm's method works with."""
-    arm, bench = parts.arm, parts.bench
-    validates = bench is not None and arm.method.product == "policy" and bench.prompts("validation", 1)
+    arm = parts.arm
     return Parts(
         run=parts.run,
         policy=parts.policy_to_train(),
         testbed=parts.testbed,
-        preferences=preferences_of(arm, parts.stages, parts.testbed),
-        validate=partial(look, bench) if bench is not None and validates else None,
+        preferences=preferences_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
+        validate=validation_of(parts),
         sampler=parts.sampler,
         reward=parts.reward,
         reward_model=parts.critic_start(),
-        ranked=rankings_of(arm, parts.stages, parts.testbed),
-        rated=rated_of(arm, parts.stages, parts.testbed),
+        ranked=rankings_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
+        rated=rated_of(arm, parts.stages, parts.testbed, parts.testbed.fit_file),
         located=partial(stage_path, stages=parts.stages),
         labels_paid=(arm.preferences or "").startswith(STAGE),
         token_budget=arm.token_budget,
     )
+
+
+def validation_of(parts: OpenArm) -> Validate | None:
+    """The look at the validation split while a policy is trained: by the evaluators, which choose the checkpoint, or at
+    held-out answers, which do not. None where there is nothing to look at."""
+    bench, held_out = parts.bench, parts.held_out
+    if bench is not None and parts.arm.method.product == "policy" and bench.prompts("validation", 1):
+        return partial(look, bench)
+    if held_out is not None and held_out.testbed.prompts("validation"):
+        return partial(held_out.read, split="validation")
+    return None
 
 
 def save_product(

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from preflab.arm.fitting import FittedTestbed, Fitting
 from preflab.arm.spec import STAGE, STAGES, Arm, evaluator_models, made_elsewhere, saved_models, stage_path
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator
 from preflab.evaluation.evaluate import Bench, OpenEvaluator, check_splits
+from preflab.evaluation.held_out import HeldOut
 from preflab.evaluation.programs import check_public
 from preflab.evaluation.several import measure_prefixes
 from preflab.meter import Meter
@@ -27,22 +29,26 @@ from preflab.spec import Context, HoldsModels, require_base
 from preflab.testbeds.base import Testbed, require_testbed
 from preflab.train.finished import check_product, read_result
 from preflab.train.loop import Run
+from preflab.types import Split
 
+LONGEST_ANSWER = 1024
+"""Tokens of a held-out answer that count where no method says it."""
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm with everything open that its method and its measuring use."""
+    """An arm with everything open that its method and its measuring use: `bench` with evaluators, `held_out` without."""
 
     arm: Arm
     run: Run
     context: Context
-    testbed: Testbed
+    testbed: FittedTestbed
     start: LanguageModel
     sampler: Sampler
     reward: Reward | None
     bench: Bench | None
+    held_out: HeldOut | None
 
     @property
     def stages(self) -> Path:
@@ -76,11 +82,45 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     testbed = require_testbed(stack.enter_context(arm.testbed.open(context)))
     context = replace(context, testbed=testbed)
     start = load_policy(arm, run, arm.init, context, testbed)
+    fitted = fit_testbed(arm, testbed, start)
+    context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
     uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
+    held_out = open_held_out(arm, run, uncharged, start, stack) if is_read(arm) else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
-    return OpenArm(arm, run, context, testbed, start, sampler, reward, bench)
+    return OpenArm(arm, run, context, fitted, start, sampler, reward, bench, held_out)
+
+
+def is_read(arm: Arm) -> bool:
+    """Whether a policy is measured by held-out answers alone: it is to be measured, and no evaluator is named."""
+    makes_policy = arm.method is None or arm.method.product == "policy"
+    return makes_policy and arm.measure != "none" and not arm.evaluators
+
+
+def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> HeldOut:
+    """Opens what measuring without an evaluator needs."""
+    assert context.testbed is not None
+    return HeldOut(
+        spec=arm.evaluation,
+        testbed=context.testbed,
+        sampler=require_base(stack.enter_context(arm.sampler.open(context)), Sampler),
+        seed_for=run.seeds.derive,
+        start=start if arm.method is not None or arm.init is not None else None,
+        limit=LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER,
+        token_budget=arm.token_budget,
+    )
+
+
+def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
+    """The testbed, whose rows fit the model as the arm's `too_long` says."""
+    limit = LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
+    rooms: dict[Split, int] = (
+        {"train": arm.method.answer_tokens} if arm.method is not None and arm.method.scores_samples else {}
+    )
+    if arm.measure != "none":
+        rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}
+    return FittedTestbed(testbed, Fitting(start, arm.too_long, limit), rooms, arm.testbed.locate)
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
@@ -97,8 +137,9 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
         start=start if arm.init is not None else None,
         reward=open_reward(arm.reward, run, context, stack) if selects and arm.reward is not None else None,
         token_budget=arm.token_budget,
+        say=run.record.say,
     )
-    check_splits(bench, arm.measure)
+    check_splits(bench.testbed, bench.spec, arm.measure)
     return bench
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from preflab.endings import report_error
+from preflab.endings import Stopped, report_error
 
 PARENT = "PREFLAB_PARENT"
 """The environment variable that holds the process id of the study that started this process."""
@@ -35,7 +35,7 @@ def run_arm(run_file: Path, directory: Path) -> int:
             execute_match(parse_spec(Match, data, where=str(run_file)), directory)
         else:
             execute(parse_spec(Arm, data, where=str(run_file)), directory, keeping=Keeping(progress=False))
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, Stopped) as error:
         return report_error(error)
     return 0
 

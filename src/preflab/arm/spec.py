@@ -60,9 +60,14 @@ class Job(Spec):
         return Inference() if self.method is None else self.method.inference()
 
 
+TooLong = Literal["stop", "drop", "cut"]
+"""What happens to rows that do not fit the model's context."""
+
+
 class RunSettings(Spec):
     """What every run of a study has in common: how answers are sampled and measured, and how the machine is used. `looks`: at
-    the validation split while training. `token_budget`: tokens of a micro-batch."""
+    the validation split while training. `token_budget`: tokens of a micro-batch. `too_long`: where rows do not fit
+    the model's context, the run stops before its first step, drops them, or cuts the prompt's start and the answer's end."""
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluation: Evaluation = Evaluation()
@@ -71,6 +76,7 @@ class RunSettings(Spec):
     device: str = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     token_budget: int = Field(default=8192, ge=1)
+    too_long: TooLong = "stop"
 
 
 class Arm(Job, RunSettings):
@@ -90,6 +96,15 @@ class Arm(Job, RunSettings):
     _one_or_several = model_validator(mode="before")(named_evaluators)
 
     @model_validator(mode="after")
+    def _model_is_named(self) -> Self:
+        if "name" not in self.model.model_fields_set and needs_base_model(self):
+            raise UserError(
+                f"`{self.name}` has no model to start from: name a base model (`model`, `--model DIR|NAME`), or a trained "
+                "policy (`init`, `--init DIR`). Only an embedded testbed has a model of its own, `tiny`, made from the seed."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _main_evaluator_can_choose(self) -> Self:
         if self.main_evaluator:
             refuse_unknown([self.main_evaluator], self.evaluators, "`main_evaluator` names")
@@ -103,6 +118,12 @@ class Arm(Job, RunSettings):
         """The evaluators, the main one first."""
         names = sorted(self.evaluators, key=lambda name: name != self.main_evaluator)
         return {name: self.evaluators[name] for name in names}
+
+
+def needs_base_model(arm: Arm) -> bool:
+    """Whether an arm trains a base model on data of the user's: an embedded testbed brings its own."""
+    starts = arm.method is not None and arm.method.starts_from_policy and arm.init is None
+    return starts and "data" in type(arm.testbed).model_fields
 
 
 def is_trained_elsewhere(job: Job) -> bool:

@@ -15,6 +15,7 @@ from preflab.cli.command import CliCommand
 from preflab.cli.data_check import DATA_CHECK_COMMAND
 from preflab.cli.data_show import DATA_SHOW_COMMAND
 from preflab.cli.evaluate import EVALUATE_COMMAND
+from preflab.cli.init import INIT_COMMAND
 from preflab.cli.judge import JUDGE_COMMAND
 from preflab.cli.models_fetch import MODELS_FETCH_COMMAND
 from preflab.cli.models_list import MODELS_LIST_COMMAND
@@ -28,14 +29,14 @@ from preflab.cli.theory_check import THEORY_CHECK_COMMAND
 from preflab.cli.theory_counterexample import THEORY_COUNTEREXAMPLE_COMMAND
 from preflab.cli.theory_synthetic import THEORY_SYNTHETIC_COMMAND
 from preflab.cli.train import TRAIN_COMMAND
-from preflab.endings import report_error
+from preflab.endings import Stopped, report_error
 from preflab.errors import UserError, nearest
 from preflab.terminal import guarded
 
 COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
-        *(STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
+        *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
         *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, SANDBOX_CHECK_COMMAND),
@@ -58,6 +59,7 @@ commands:
 
 examples:
   preflab study quickstart                  the embedded study: which method wins, with intervals
+  preflab init --data my.jsonl --model DIR  a study file for your own data and model
   preflab study my-study.yaml --plan        the stages of a study, and the expected hours
   preflab train ppo --model tiny --testbed minicode --reward tests --output runs/ppo
   preflab train dpo --help                  a method's hyper-parameters and their defaults
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)
 

@@ -36,9 +36,10 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
         "reward": parse_reward(options.reward) if options.reward else None,
     }
     if options.lora is not None:
-        data["model"] = {"name": options.model, "lora": {"rank": options.lora}}
+        named = {} if options.model is None else {"name": options.model}
+        data["model"] = {**named, "lora": {"rank": options.lora}}
     if options.no_evaluate:
-        data["evaluator"] = None
+        data |= {"evaluator": None, "measure": "none"}
     arm = parse_spec(Arm, data, where="train")
     arm.check_names("train")
     return arm
@@ -58,8 +59,6 @@ def evaluation_arm(options: argparse.Namespace) -> Arm:
     if not Path(options.policy).is_dir():
         raise UserError(f"There is no directory {options.policy}: give a saved policy (a run's `final`).")
     data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
-    if data["evaluator"] is None:
-        raise UserError("No evaluator measures on this testbed by itself: name one with --evaluator.")
     return parse_spec(Arm, data, where="evaluate")
 
 
@@ -69,12 +68,13 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
     measuring["temperatures"] = options.temperatures
     return {
-        "model": {"name": options.model},
+        **({} if options.model is None else {"model": {"name": options.model}}),
         "testbed": testbed,
         "evaluator": choose_evaluator(options.evaluator, testbed),
         "evaluation": {name: value for name, value in measuring.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
+        "too_long": options.too_long,
         "threads": options.threads,
         "precision": options.precision,
         "device": options.device,

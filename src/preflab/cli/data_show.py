@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_data_options, testbed_from_options
+from preflab.cli.options import add_data_options, add_json_option, print_json, testbed_from_options
 from preflab.errors import UserError
 
 
@@ -13,6 +14,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("testbed", metavar="TESTBED", help="minicode, hh_rlhf, jsonl, ...")
     add_data_options(parser)
     parser.add_argument("--show", metavar="N", type=int, default=3, help="number of prompts to print (default: 3)")
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -30,6 +32,13 @@ def _run(options: argparse.Namespace) -> None:
     console = Terminal(wide=True)
     with testbed_from_options(options).open(Context()) as opened:
         testbed = require_testbed(opened)
+        if options.json:
+            records = {
+                split: dict(zip(RECORD_KINDS, row, strict=True)) for split, row in count_records(testbed).items()
+            }
+            prompts = [dataclasses.asdict(prompt) for prompt in list(testbed.prompts("train"))[: options.show]]
+            print_json({"testbed": testbed.name, "records": records, "notes": testbed.notes, "prompts": prompts})
+            return
         table = Table("split", *RECORD_KINDS)
         for split, counts in count_records(testbed).items():
             table.add_row(split, *("-" if count is None else f"{count:,}" for count in counts))

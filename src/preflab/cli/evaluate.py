@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_arm_options
+from preflab.cli.options import add_arm_options, add_json_option, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
     parser.add_argument("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -24,7 +25,10 @@ def _run(options: argparse.Namespace) -> None:
 
     directory = options.output or Path("runs") / "evaluate"
     result = execute(evaluation_arm(options), directory, fresh=options.fresh)
-    print(summarize_run(result, directory))
+    if options.json:
+        print_json(result | {"directory": str(directory)})
+    else:
+        print(summarize_run(result, directory))
 
 
 EVALUATE_COMMAND = CliCommand("evaluate", "measure a policy on unseen prompts", _add_options, _run)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_sandbox_options, judging_settings
+from preflab.cli.options import add_json_option, add_sandbox_options, judging_settings, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--programs", metavar="FILE", type=Path, required=True, help="programs to judge (JSON lines)")
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the verdicts, one line a program")
     add_sandbox_options(parser)
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -21,7 +22,8 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.testbeds.code.judge_file import judge_file
 
     counts = judge_file(options.problems, options.programs, options.out, **judging_settings(options))
-    print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) or "nothing left to judge")
+    words = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) or "nothing left to judge"
+    print_json(counts) if options.json else print(words)
     return 1 if counts["error"] else 0
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import tyro
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from preflab.cli.option_texts import OPTION_TEXTS
 from preflab.errors import UserError, nearest
+from preflab.losses.preference import describe_losses
 from preflab.methods import METHODS
-from preflab.spec import explain
+from preflab.spec import Spec, explain
+
+HELP_COLUMN, HELP_WIDTH = 38, 118
 
 
 def method_from_options(name: str, arguments: Sequence[str]) -> Any:
@@ -47,9 +53,71 @@ def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
     return options
 
 
-def print_method_help(name: str) -> None:
-    """Prints a method's hyper-parameters with their defaults."""
-    tyro.cli(METHODS.load(name), args=["--help"], prog=f"preflab train {name}")
+class MethodOption(NamedTuple):
+    """One of a method's options. `takes`: what is written behind it; `text`: what it does, its choices and its default."""
+
+    name: str
+    takes: str
+    text: str
+
+
+def describe_options(cls: type[BaseModel]) -> list[MethodOption]:
+    """A method's options in the order of its fields, those of a nested spec where it stands. The default is the method's own,
+    which may differ from that of the nested spec's class."""
+    return list(_describe_fields(cls, "--", None))
+
+
+def format_method_help(name: str) -> str:
+    """A method's options: what each does, its choices and its true default. Raises `UserError` for an unknown method."""
+    options = describe_options(METHODS.load(name))
+    lines = [f"options of {name}:"]
+    for option in options:
+        head = f"  {option.name} {option.takes}"
+        wrapper = textwrap.TextWrapper(HELP_WIDTH, subsequent_indent=" " * HELP_COLUMN, break_on_hyphens=False)
+        lines += wrapper.wrap(f"{head:<{HELP_COLUMN - 2}}  {option.text}")
+    return "\n".join(lines)
+
+
+def _describe_fields(cls: type[BaseModel], prefix: str, defaults: BaseModel | None) -> Iterator[MethodOption]:
+    """The options of a spec's fields; `defaults`: the spec that the method has by default, None for the method itself."""
+    for field, info in cls.model_fields.items():
+        name = prefix + field.replace("_", "-")
+        default = info.get_default(call_default_factory=True) if defaults is None else dict(defaults)[field]
+        if isinstance(default, Spec):
+            yield from _describe_fields(type(default), f"{name}.", default)
+        elif field != "kind":
+            known = describe_losses() if field == "loss" else _literals(info.annotation)
+            text = info.description or OPTION_TEXTS.get(field, "")
+            text += f"; one of: {', '.join(known)}" if known else ""
+            switch = f", {prefix}no-{name.removeprefix(prefix)}" if info.annotation is bool else ""
+            yield MethodOption(name + switch, _metavar(info.annotation), f"{text} ({_default_text(info, default)})")
+
+
+def _default_text(info: FieldInfo, default: Any) -> str:
+    if info.is_required():
+        return "needed"
+    if default is None:
+        return "default: none"
+    if isinstance(default, bool):
+        return f"default: {'on' if default else 'off'}"
+    return f"default: {' '.join(map(str, default)) or 'none' if isinstance(default, tuple | dict) else default}"
+
+
+def _literals(annotation: Any) -> list[str]:
+    """The words that an annotation allows; none where it allows more than these."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in _literals(part)]
+
+
+def _metavar(annotation: Any) -> str:
+    """What is written behind an option, from its type; nothing behind a switch."""
+    if get_origin(annotation) in (tuple, dict):
+        return "..."
+    if annotation is bool:
+        return ""
+    inner = {_metavar(part) for part in get_args(annotation)}
+    return "N" if annotation is int or "N" in inner else "X" if annotation is float or "X" in inner else "NAME"
 
 
 def _find_cause(error: BaseException) -> ValidationError | None:

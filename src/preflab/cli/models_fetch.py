@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 
 from preflab.cli.command import CliCommand
+from preflab.cli.options import add_json_option, print_json
 from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", default="smollm2", help="smollm2 (the default)")
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -19,7 +21,8 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(
             f"preflab fetches only smollm2 by name. {options.name!r} is loaded where it is used: give it to --model."
         )
-    print(smollm2.fetch())
+    place = str(smollm2.fetch())
+    print_json({"name": options.name, "directory": place}) if options.json else print(place)
 
 
 MODELS_FETCH_COMMAND = CliCommand("models fetch", "fetch a model into the cache", _add_options, _run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """The options that `train` and `evaluate` share."""
     add = parser.add_argument
-    add("--model", metavar="NAME|DIR", default="tiny", help="tiny, smollm2, a directory or a hub name")
+    add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
     add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
+    add(
+        "--too-long",
+        choices=("stop", "drop", "cut"),
+        default="stop",
+        help="what happens to rows that are longer than the "
+        "model's context: stop before the first step, drop or cut them (default: stop)",
+    )
     add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -75,6 +83,15 @@ def add_verbosity_options(parser: argparse.ArgumentParser, *, quiet: str, verbos
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help=quiet)
     group.add_argument("-v", "--verbose", action="store_true", help=verbose)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def print_json(data: Any) -> None:
+    """Prints plain data as JSON, the only thing on standard output."""
+    print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def log_to_terminal() -> None:

@@ -6,18 +6,20 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
+from preflab.cli.options import add_json_option, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="the directory of a study")
     parser.add_argument("--no-samples", action="store_true", help="leave texts out, for data that may not be passed on")
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
     from preflab.api import report_study
 
-    _, page = report_study(options.directory, samples=not options.no_samples)
-    print(page)
+    results, page = report_study(options.directory, samples=not options.no_samples)
+    print_json(results.model_dump(mode="json")) if options.json else print(page)
 
 
 REPORT_COMMAND = CliCommand("report", "write a study's report again", _add_options, _run)

@@ -20,6 +20,10 @@ def summarize_run(result: dict[str, Any], directory: Path) -> str:
         kl = evaluation["unit"]["kl"]
         if kl["estimate"] is not None:
             lines.append(f"  KL to the start: {kl['estimate']:.3f} nats a response ({kl['estimator']})")
+    elif "held_out" in result:
+        for split, measures in (("validation", result["validation"]), ("test", result["held_out"])):
+            numbers = {name: value for name, value in (measures or {}).items() if isinstance(value, float)}
+            lines += [f"  held out ({split} split): {_join(numbers)}"] if numbers else []
     else:
         last = {name: value for name, value in result["last"].items() if "validation/" in name}
         lines += [f"  {_join(last)}"] if last else []

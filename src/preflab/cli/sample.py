@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
+from preflab.cli.options import add_json_option, print_json
 from preflab.errors import UserError
 from preflab.types import Prompt, Turn
 
@@ -20,6 +21,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--top-p", metavar="P", type=float, default=1.0, help="mass of the tokens kept (default: 1)")
     add("--max-new-tokens", metavar="N", type=int, default=256, help="tokens of the longest answer (default: 256)")
     add("--seed", metavar="N", type=int, default=0, help="the seed of the draws (default: 0)")
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -32,6 +34,8 @@ def _run(options: argparse.Namespace) -> None:
     from preflab.spec import Context, parse_spec
     from preflab.terminal import Terminal
 
+    if options.json and options.prompt is None:
+        raise UserError("--json prints the answers to one --prompt: give it.")
     if options.k < 1:
         raise UserError(f"-k must be at least 1, not {options.k}.")
     if options.seed < 0:
@@ -46,6 +50,11 @@ def _run(options: argparse.Namespace) -> None:
             chat(lambda prompt, turn: draw(prompt, count=1, seed=options.seed + turn)[0])
         else:
             prompt = Prompt("prompt", (Turn("user", options.prompt),))
+            if options.json:
+                print_json(
+                    {"prompt": options.prompt, "answers": list(draw(prompt, count=options.k, seed=options.seed))}
+                )
+                return
             for number, answer in enumerate(draw(prompt, count=options.k, seed=options.seed), start=1):
                 if options.k > 1:
                     Terminal().rule(f"{number}")

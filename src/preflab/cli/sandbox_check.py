@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 
 from preflab.cli.command import CliCommand
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+from preflab.cli.options import add_json_option, print_json
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -18,6 +15,11 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.terminal import Terminal
 
     walls, console = Bubblewrap(), Terminal(soft_wrap=True)
+    if options.json:
+        results = list(attack_walls(walls))
+        attacks = [{"attack": row.attack, "held": row.held, "end": row.end} for row in results]
+        print_json({"walls": dict(describe_walls(walls)), "attacks": attacks})
+        return 0 if all(row.held for row in results) else 1
     for name, words in describe_walls(walls):
         console.print(f"[bold]{name}[/bold]: {words}", highlight=False)
     fallen = 0
@@ -30,5 +32,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 SANDBOX_CHECK_COMMAND = CliCommand(
-    "sandbox check", "attack the sandbox that programs are judged in", _add_options, _run
+    "sandbox check", "attack the sandbox that programs are judged in", add_json_option, _run
 )

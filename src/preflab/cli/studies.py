@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 from preflab.cli.command import CliCommand
+from preflab.cli.options import add_json_option, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a study file instead")
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -23,9 +25,13 @@ def _run(options: argparse.Namespace) -> None:
     from preflab.study.load import preset_names, preset_summary
     from preflab.terminal import Terminal
 
+    summaries = {name: preset_summary(name) for name in preset_names()}
+    if options.json:
+        print_json(summaries)
+        return
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name in preset_names():
-        table.add_row(name, Text(preset_summary(name)))
+    for name, summary in summaries.items():
+        table.add_row(name, Text(summary))
     Terminal(wide=True).print(table)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_verbosity_options, log_to_terminal
+from preflab.cli.options import add_json_option, add_verbosity_options, log_to_terminal, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--tune", action="store_true", help="run the tuning stage even where tuned values are shipped")
     add("--fresh", action="store_true", help="delete the study's earlier runs and start again")
     add("--no-samples", dest="samples", action="store_false", help="leave texts out of the report")
+    add_json_option(parser)
     add_verbosity_options(parser, quiet="print only the verdict and failures", verbose="print each arm's steps too")
 
 
@@ -49,13 +51,17 @@ def _run(options: argparse.Namespace) -> int:
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
     if options.plan:
-        print(format_plan(study, plan_study(study, directory, fresh=options.fresh)))
+        forecast = plan_study(study, directory, fresh=options.fresh)
+        print_json(dataclasses.asdict(forecast)) if options.json else print(format_plan(study, forecast))
         return 0
     command = shlex.join(word for word in options.words if word != "--fresh")
     settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
     outcome = run_study(study, directory, command=command, **settings)
-    print_summary(outcome.results, Terminal(wide=True))
-    print(f"Report: {outcome.page}")
+    if options.json:
+        print_json(outcome.results.model_dump(mode="json"))
+    else:
+        print_summary(outcome.results, Terminal(wide=True))
+        print(f"Report: {outcome.page}")
     for failure in outcome.failures:
         print(f"FAILED: {failure}", file=sys.stderr)
     return 1 if outcome.failures else 0

@@ -7,7 +7,14 @@ import json
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_data_options, add_sandbox_options, judging_settings, testbed_from_options
+from preflab.cli.options import (
+    add_data_options,
+    add_json_option,
+    add_sandbox_options,
+    judging_settings,
+    print_json,
+    testbed_from_options,
+)
 from preflab.errors import UserError
 
 
@@ -20,6 +27,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--reasons", metavar="FILE", type=Path, help="why programs do not pass, by problem (a JSON object)")
     add("--out", metavar="FILE", type=Path, help="a file for figures and ids (JSON), no text of the data")
     add_sandbox_options(parser)
+    add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -47,6 +55,9 @@ def _run(options: argparse.Namespace) -> int:
     record = {"testbed": options.testbed, **verification.record()}
     if options.out is not None:
         options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        print_json(record)
+        return 0 if verification.agrees else 1
     for name, value in record.items():
         if name != "exceptions":
             print(visible(f"{name}: {value}"))

@@ -29,9 +29,9 @@ def _run(options: argparse.Namespace) -> int:
 
     make_output(options.output)
     if options.replay is not None:
-        return show_finding(replay_problem(options.replay), options.output)
+        return show_finding(replay_problem(options.replay), options.output, as_json=options.json)
     shape = ProblemShape(options.prompts, options.responses, options.coverage, options.beta)
-    return show_finding(check_theorem(options.trials, options.seed, shape), options.output)
+    return show_finding(check_theorem(options.trials, options.seed, shape), options.output, as_json=options.json)
 
 
 THEORY_CHECK_COMMAND = CliCommand(

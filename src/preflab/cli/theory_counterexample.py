@@ -23,7 +23,7 @@ def _run(options: argparse.Namespace) -> int:
     finding = compute_counterexample(options.beta)
     if options.figure is not None:
         write_figure(finding.figures[0], options.figure)
-    return show_finding(finding, options.output)
+    return show_finding(finding, options.output, as_json=options.json)
 
 
 THEORY_COUNTEREXAMPLE_COMMAND = CliCommand(

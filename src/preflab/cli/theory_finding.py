@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from preflab.cli.options import add_json_option, print_json
+
 if TYPE_CHECKING:
     from preflab.theory.finding import Finding
 
@@ -15,6 +17,7 @@ def add_output_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="directory for the finding, its figures and the page"
     )
+    add_json_option(parser)
 
 
 def make_output(directory: Path | None) -> None:
@@ -25,16 +28,22 @@ def make_output(directory: Path | None) -> None:
         make_folder(directory)
 
 
-def show_finding(finding: Finding, directory: Path | None) -> int:
+def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
     """Returns 1 where a certificate failed; the failing case is then the last line that is printed."""
     from preflab.report.theory import print_finding, write_page
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding
 
-    print_finding(finding, Terminal(wide=True))
+    if not as_json:
+        print_finding(finding, Terminal(wide=True))
     if directory is not None:
         write_finding(finding, directory)
-        print(write_page(directory))
+        page = write_page(directory)
+        if not as_json:
+            print(page)
+    if as_json:
+        print_json(finding.model_dump(mode="json"))
+        return 0 if finding.failure is None else 1
     if finding.failure is None:
         return 0
     print(json.dumps(finding.failure))

@@ -24,7 +24,7 @@ def _run(options: argparse.Namespace) -> int:
 
     make_output(options.output)
     setting = Setting(seeds=options.seeds, seed=options.seed, coverage=options.coverage, steps=options.steps)
-    return show_finding(run_scenario(setting, options.beta), options.output)
+    return show_finding(run_scenario(setting, options.beta), options.output, as_json=options.json)
 
 
 THEORY_SYNTHETIC_COMMAND = CliCommand(

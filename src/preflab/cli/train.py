@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_arm_options, add_verbosity_options, log_to_terminal
+from preflab.cli.options import add_arm_options, add_json_option, add_verbosity_options, log_to_terminal, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--init", metavar="DIR", help="the policy to start from")
     add("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
     add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
+    add("--push", metavar="USER/NAME", help="send what was trained to this repository of the Hugging Face hub")
     add("--no-evaluate", action="store_true", help="train only")
+    add_json_option(parser)
     add_verbosity_options(parser, quiet="show no progress", verbose="one line a step, on the terminal and in run.log")
 
 
@@ -32,6 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import arm_from_options
     from preflab.cli.run_summary import summarize_run
+    from preflab.models.push import create_repository, push_directory
     from preflab.train.settings import Keeping
 
     if options.verbose:
@@ -39,23 +42,34 @@ def _run(options: argparse.Namespace) -> int:
     arm = arm_from_options(options, options.more)
     directory = options.output or Path("runs") / arm.name
     keeping = Keeping(progress=not (options.quiet or options.verbose))
+    if options.push is not None:
+        create_repository(options.push)
     result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
-    print(summarize_run(result, directory))
+    address = None
+    if options.push is not None and not result["diverged"]:
+        address = push_directory(directory / "final", options.push)
+    if options.json:
+        print_json(result | {"directory": str(directory), "pushed_to": address})
+    else:
+        print(summarize_run(result, directory) + (f"\nsent to {address}" if address else ""))
     return 1 if result["diverged"] and options.run is None else 0
 
 
 def print_help(method: str | None) -> None:
-    """Prints the options of `train`, then the hyper-parameters of the method, or the methods that there are."""
-    from preflab.cli.method_options import print_method_help
+    """Prints the hyper-parameters of the method, or the methods that there are, and the options that all methods have."""
+    from preflab.cli.method_options import format_method_help
     from preflab.methods import METHODS
 
-    TRAIN_COMMAND.parser().print_help()
-    if method is not None:
-        print_method_help(method)
-    else:
-        print(
-            f"\nmethods: {', '.join(METHODS.names())}\n`preflab train METHOD --help` lists the hyper-parameters of a method."
-        )
+    parser = TRAIN_COMMAND.parser()
+    if method is None:
+        parser.usage = "preflab train METHOD [OPTIONS OF THE METHOD] [OPTIONS]"
+        print(parser.format_help())
+        names = ", ".join(METHODS.names())
+        print(f"methods: {names}\n`preflab train METHOD --help` lists the hyper-parameters of a method.")
+        return
+    own = format_method_help(method)
+    common = parser.format_help().partition("\noptions:")[2]
+    print(f"usage: preflab train {method} [OPTIONS]\n\n{own}\n\noptions of every method:{common}")
 
 
 TRAIN_COMMAND = CliCommand("train", "train one model with one method", _add_options, _run, takes_more=True)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Literal
 
 from preflab import ops
+from preflab.batch import TokenBatch
 from preflab.errors import UserError
 from preflab.evaluation.base import Evaluator, Grade, GradedPrompt, Summary
 from preflab.evaluation.measure import Measure
@@ -47,8 +48,8 @@ class OpenEvaluator:
 @dataclass(frozen=True)
 class Bench:
     """What evaluating needs, open: the data, the evaluators, a sampler of its own, seeds by name, and `start`: what KL
-    is measured from. The first evaluator's scores choose temperatures and checkpoints; the others look at the test split's
-    answers only."""
+    is measured from; `say` prints a line for whoever waits. The first evaluator's scores choose temperatures and checkpoints;
+    the others look at the test split's answers only."""
 
     spec: Evaluation
     testbed: Testbed
@@ -58,6 +59,7 @@ class Bench:
     start: LanguageModel | None = None
     reward: Reward | None = None
     token_budget: int = 8192
+    say: Callable[[str], None] = lambda text: None
 
     def prompts(self, split: Split, limit: int) -> list[Prompt]:
         """The first `limit` prompts of a split; 0: all."""
@@ -99,14 +101,14 @@ class Graded:
         ]
 
 
-def check_splits(bench: Bench, measure: Literal["test", "validation", "none"]) -> None:
+def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "validation", "none"]) -> None:
     """Raises `UserError`, before anything is trained, where the data lack what is to be measured by."""
-    name, chooses = bench.testbed.name, measure == "validation" or len(bench.spec.temperatures) > 1
-    if measure == "test" and not bench.prompts("test", 1):
+    name, chooses = testbed.name, measure == "validation" or len(spec.temperatures) > 1
+    if measure == "test" and not testbed.prompts("test"):
         raise UserError(
             f"{name} has no test problems, by which a policy could be measured: give it more, or a test file."
         )
-    if measure != "none" and chooses and not bench.prompts("validation", 1):
+    if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
             f"{name} has no validation problems, by which a temperature could be chosen or an arm tuned: give one temperature, "
             "such as `temperatures: [0.2]` of `evaluation` (`--temperatures 0.2`), and do not tune."
@@ -133,7 +135,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
-    draw_at = partial(draw, bench, policy, "test", spec.prompts, spec.samples, inference=inference)
+    draw_at = partial(draw_aloud, bench, policy, "test", spec.prompts, spec.samples, inference=inference)
     unit = chosen = draw_at(1.0)
     unit_summary = chosen_summary = summarise_answers(bench, unit)
     if temperature != 1.0:
@@ -155,8 +157,25 @@ def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference
     spec = bench.spec
     if not bench.prompts("validation", 1):
         return {}
-    draw_at = partial(draw, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference)
+    draw_at = partial(
+        draw_aloud, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference
+    )
     return {temperature: draw_at(temperature).score() for temperature in spec.temperatures}
+
+
+def draw_aloud(
+    bench: Bench,
+    policy: LanguageModel,
+    split: Split,
+    limit: int,
+    samples: int,
+    temperature: float,
+    inference: Inference,
+) -> Graded:
+    """`draw`, which says first what it does: it may take minutes."""
+    answers = len(bench.prompts(split, limit)) * samples * inference.n
+    bench.say(f"measures {answers} answers to the {split} prompts at temperature {temperature:g}")
+    return draw(bench, policy, split, limit, samples, temperature, inference)
 
 
 def draw(
@@ -248,7 +267,28 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}
     count = min(bench.spec.kl_samples, len(graded.completions))  # over all problems, whatever their order
     batch = graded.drawn.batch.select([row * len(graded.completions) // count for row in range(count)])
-    exact = forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
+
+    def entropy(rows: Any) -> Any:
+        terms = forward.token_logprobs(policy.model, rows, entropy=True).entropy
+        assert terms is not None
+        return ops.sequence_sum(terms, rows.mask)
+
+    steps = float(batch.completion_lengths.sum())
+    return {
+        "estimate": estimate_kl(policy, start, batch, bench.token_budget),
+        "estimator": "full-vocabulary sums along samples" if sums_vocabulary(policy) else "k3 along samples",
+        "entropy": float(forward.by_micro_batch(policy.model, entropy, batch, bench.token_budget).sum()) / steps,
+    }
+
+
+def sums_vocabulary(policy: LanguageModel) -> bool:
+    """Whether a policy's KL is summed over its vocabulary, which is small enough."""
+    return forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
+
+
+def estimate_kl(policy: LanguageModel, start: LanguageModel, batch: TokenBatch, token_budget: int) -> float:
+    """KL(policy || start) a response, in nats, along answers that the policy drew at temperature 1."""
+    exact = sums_vocabulary(policy)
 
     def kl(rows: Any) -> Any:
         if exact:
@@ -257,18 +297,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
         mine, theirs = (forward.token_logprobs(lm.model, rows).logprobs for lm in (policy, start))
         return ops.sequence_sum(ops.kl_estimate(mine, theirs, "k3"), rows.mask)
 
-    def entropy(rows: Any) -> Any:
-        terms = forward.token_logprobs(policy.model, rows, entropy=True).entropy
-        assert terms is not None
-        return ops.sequence_sum(terms, rows.mask)
-
-    estimate = forward.by_micro_batch(policy.model, kl, batch, bench.token_budget).mean()
-    steps = float(batch.completion_lengths.sum())
-    return {
-        "estimate": float(estimate),
-        "estimator": "full-vocabulary sums along samples" if exact else "k3 along samples",
-        "entropy": float(forward.by_micro_batch(policy.model, entropy, batch, bench.token_budget).sum()) / steps,
-    }
+    return float(forward.by_micro_batch(policy.model, kl, batch, token_budget).mean())
 
 
 def first_answer(row: GradedPrompt) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from preflab.evaluation.measure import Measure, known_measure
 from preflab.evaluation.programs import rates
 from preflab.evaluation.settings import Evaluation
 from preflab.spec import Context
-from preflab.testbeds.base import Testbed
-from preflab.types import Completion, Prompt, Split
+from preflab.testbeds.base import SPLITS, Testbed
+from preflab.types import Completion, Prompt, Split, Test
 
 
 class HiddenTests(EvaluatorSpec):
@@ -26,6 +26,9 @@ class HiddenTests(EvaluatorSpec):
     def open(self, context: Context) -> Generator[HiddenTestsEvaluator]:
         if context.testbed is None or not context.testbed.tested:
             raise UserError("The evaluator hidden-tests needs a testbed with programs; this one has no hidden tests.")
+        for split in SPLITS[1:]:
+            if prompts := context.testbed.prompts(split):
+                require_tests(context.testbed, split, prompts)
         yield HiddenTestsEvaluator(context.testbed)
 
 
@@ -35,10 +38,7 @@ class HiddenTestsEvaluator(Evaluator):
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
         """Raises `UserError` where a prompt has no hidden tests in the split."""
-        tests = self.testbed.hidden_tests(split)
-        missing = [prompt.id for prompt in prompts if prompt.id not in tests]
-        if missing:
-            raise UserError(f"Problem {missing[0]!r} has no hidden tests in the split {split!r}.")
+        tests = require_tests(self.testbed, split, prompts)
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         verdicts = self.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
         return [Grade(float(verdict.correct), verdict) for verdict in verdicts]
@@ -46,3 +46,15 @@ class HiddenTestsEvaluator(Evaluator):
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
         """pass@k, and k@n where the settings ask for it."""
         return rates(summary.settings, self.testbed, rows, summary.seed_for)
+
+
+def require_tests(testbed: Testbed, split: Split, prompts: Sequence[Prompt]) -> dict[str, Sequence[Test]]:
+    """The hidden tests of a split by prompt id. Raises `UserError` where one of the prompts has none."""
+    tests = testbed.hidden_tests(split)
+    missing = [prompt.id for prompt in prompts if not tests.get(prompt.id)]
+    if missing:
+        raise UserError(
+            f"Problem {missing[0]!r} of the {split} split has no hidden tests ({len(missing)} of {len(prompts)} have none): "
+            "give it some, leave it out, or choose another evaluator."
+        )
+    return tests

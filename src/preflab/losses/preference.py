@@ -208,6 +208,15 @@ REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
 """The losses that use no reference: for them none is computed or charged."""
 
 
+def describe_losses() -> list[str]:
+    """Each loss by its name with its settings and their defaults, `simpo (beta 2.0, gamma 1.0)`, and a loss of your own."""
+    described = []
+    for name, loss in PREFERENCE_LOSSES.items():
+        fields = [field for field in inspect.signature(loss).parameters.values() if field.kind == field.KEYWORD_ONLY]
+        described.append(f"{name} ({', '.join(f'{field.name} {field.default}' for field in fields)})")
+    return [*described, "module:function"]
+
+
 def preference_loss(
     name: str, *, beta: float | None = None, settings: Mapping[str, float] | None = None
 ) -> PreferenceLoss:

@@ -14,6 +14,7 @@ from torch import nn
 
 from preflab.errors import UserError
 from preflab.methods.spec import Method as Method
+from preflab.methods.spec import Records as Records
 from preflab.models.lm import LanguageModel
 from preflab.rewards.base import Reward
 from preflab.sampling.base import Sampler
@@ -30,7 +31,8 @@ _Row = TypeVar("_Row")
 class Parts:
     """The open parts of one run.
 
-    `policy` is the model to train; `validate` scores it on the validation split (its key `score` selects checkpoints).
+    `policy` is the model to train; `validate` measures it on the validation split (its key `score`, where it has one,
+    selects checkpoints).
     `preferences` gives the training pairs, `ranked` the rankings and `rated` the single answers; the last two are None where
     the run has none, as `reward` and `reward_model` are. `located` turns a path in the method's spec, such as `stage:NAME`,
     into a directory. `labels_paid`: a stage has paid for the labels of the training data.

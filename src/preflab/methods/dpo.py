@@ -16,7 +16,7 @@ from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.preference import REFERENCE_FREE, PairLogprobs, PreferenceLoss, preference_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Method, Parts, Records
 from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -45,6 +45,10 @@ class DPO(Method):
     def _loss_exists(self) -> Self:
         check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
         return self
+
+    @property
+    def learns_from(self) -> Records:
+        return "preferences"
 
     def check_names(self) -> None:
         super().check_names()

@@ -34,6 +34,7 @@ class DPOIter(Method):
     `draw`: see `PairDraw`. `loss`, `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
 
     kind: Literal["dpo-iter"] = "dpo-iter"
+    scores_samples = True
     loss: str = "sigmoid"
     beta: Positive | None = None
     loss_settings: dict[str, float] = {}

@@ -36,6 +36,7 @@ class ExpertIteration(Method):
     budget overrides `rounds`."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
+    scores_samples = True
     rounds: Count = 2
     prompts: CountOrAll = 0
     samples: Count = 32

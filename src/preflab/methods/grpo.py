@@ -35,6 +35,7 @@ class GRPO(Method):
     The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["grpo"] = "grpo"
+    scores_samples = True
     steps: Count = 100
     rollouts: Count = 1024
     mini_batches: Count = 1

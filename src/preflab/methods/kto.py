@@ -25,7 +25,7 @@ from preflab.batch import AnswerBatch, collate
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.kto import kto_loss, kto_reference_point
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Method, Parts, Records
 from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -50,6 +50,10 @@ class KTO(Method):
     batch_size: Count = 32
     max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=5e-6)
+
+    @property
+    def learns_from(self) -> Records:
+        return "rated"
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy

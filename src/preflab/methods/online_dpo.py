@@ -37,6 +37,7 @@ class OnlineDPO(Method):
     `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
+    scores_samples = True
     loss: str = "sigmoid"
     beta: Positive | None = None
     loss_settings: dict[str, float] = {}

@@ -43,6 +43,7 @@ class Pairs(Method):
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
+    scores_samples = True
     prompts: CountOrAll = 0
     levels: tuple[str, ...] = ()
     flips: float = Field(default=0.0, ge=0, le=1)

@@ -41,6 +41,7 @@ class PPO(Method):
     `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`: see `make_guard`."""
 
     kind: Literal["ppo"] = "ppo"
+    scores_samples = True
     steps: Count = 100
     rollouts: Count = 512
     mini_batches: Count = 4

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from preflab.fields import Count, CountOrAll, Positive
 from preflab.losses.ranking import RankedLogprobs, pro_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Method, Parts, Records
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared.rankings import imitate_rankings
 from preflab.models.lm import LanguageModel
@@ -39,6 +39,10 @@ class PRO(Method):
     def loss(self, ranked: RankedLogprobs) -> Tensor:
         """The loss's terms [B]."""
         return pro_loss(ranked, scale=self.score_scale, sft_coefficient=self.sft_coefficient)
+
+    @property
+    def learns_from(self) -> Records:
+        return "rankings"
 
     def train(self, parts: Parts) -> LanguageModel:
         return imitate_rankings(self, parts)

@@ -35,6 +35,7 @@ class RAFT(Method):
     all score the same is left out. A compute budget overrides `steps`."""
 
     kind: Literal["raft"] = "raft"
+    scores_samples = True
     steps: Count = 100
     rollouts: Count = 512
     mini_batches: Count = 4

@@ -22,6 +22,7 @@ class Rankings(Method):
 
     kind: Literal["rankings"] = "rankings"
     product = "rankings"
+    scores_samples = True
     prompts: CountOrAll = 0
     samples: Annotated[int, Field(ge=2)] = 4
     demonstration: bool = False

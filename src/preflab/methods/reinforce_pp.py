@@ -32,6 +32,7 @@ class ReinforcePP(Method):
     The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["reinforce++"] = "reinforce++"
+    scores_samples = True
     steps: Count = 100
     rollouts: Count = 256
     mini_batches: Count = 2

@@ -33,6 +33,7 @@ class ReMax(Method):
     The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["remax"] = "remax"
+    scores_samples = True
     steps: Count = 100
     rollouts: Count = 512
     mini_batches: Count = 1

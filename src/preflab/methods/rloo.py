@@ -30,6 +30,7 @@ class RLOO(Method):
     The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
 
     kind: Literal["rloo"] = "rloo"
+    scores_samples = True
     steps: Count = 100
     rollouts: Count = 512
     mini_batches: Count = 2

@@ -19,7 +19,7 @@ from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.fields import Count, CountOrAll
 from preflab.losses.reward import bradley_terry_loss, doubts, length_covariate
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Method, Parts, Records
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared.held_out import measure_held_out
 from preflab.models import forward
@@ -51,6 +51,10 @@ class RM(Method):
     member: int = Field(default=0, ge=0)
     shared_head: bool = False
     optim: Optim = Optim(learning_rate=1e-5)
+
+    @property
+    def learns_from(self) -> Records:
+        return "preferences"
 
     def train(self, parts: Parts) -> LanguageModel:
         run = parts.run

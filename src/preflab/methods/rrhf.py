@@ -12,7 +12,7 @@ from torch import Tensor
 
 from preflab.fields import Count, CountOrAll
 from preflab.losses.ranking import RankedLogprobs, rrhf_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Method, Parts, Records
 from preflab.methods.cost import Cost, DataSize
 from preflab.methods.shared.rankings import imitate_rankings
 from preflab.models.lm import LanguageModel
@@ -36,6 +36,10 @@ class RRHF(Method):
     def loss(self, ranked: RankedLogprobs) -> Tensor:
         """The loss's terms [B]."""
         return rrhf_loss(ranked, sft_coefficient=self.sft_coefficient)
+
+    @property
+    def learns_from(self) -> Records:
+        return "rankings"
 
     def train(self, parts: Parts) -> LanguageModel:
         return imitate_rankings(self, parts)

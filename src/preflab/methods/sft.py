@@ -10,7 +10,7 @@ from typing import Literal
 from preflab.batch import TokenBatch, collate_demonstrations
 from preflab.fields import Count, CountOrAll
 from preflab.losses.policy import sft_loss
-from preflab.methods.base import Method, Parts
+from preflab.methods.base import Method, Parts, Records
 from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
@@ -30,6 +30,10 @@ class SFT(Method):
     batch_size: Count = 64
     max_completion_tokens: Count = 1024
     optim: Optim = Optim(learning_rate=1e-5)
+
+    @property
+    def learns_from(self) -> Records:
+        return "demonstrations" if self.source == "demonstrations" else "preferences"
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy

@@ -6,27 +6,43 @@ The fields of a method's spec are its hyper-parameters. `train(parts)` runs it a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict
 
 from preflab.methods.cost import Cost, DataSize
 from preflab.sampling.inference import Inference
-from preflab.spec import HoldsModels
+from preflab.spec import HoldsModels, Spec
 from preflab.types import Preference, Ranking
 
 if TYPE_CHECKING:
     from preflab.methods.base import Parts
     from preflab.models.lm import LanguageModel
 
+Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated", "none"]
+
 
 class Method(HoldsModels):
-    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps."""
+    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps.
+    `starts_from_policy`: whether it uses the run's starting policy at all. `scores_samples`: whether it asks the training
+    prompts and scores what the policy answers, for which it needs a reward."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
     product: ClassVar[str] = "policy"
+    starts_from_policy: ClassVar[bool] = True
+    scores_samples: ClassVar[bool] = False
+
+    @property
+    def learns_from(self) -> Records:
+        """The records of the training split that it reads; "none" where it reads none of them, or does not say."""
+        return "prompts" if self.scores_samples else "none"
+
+    @property
+    def answer_tokens(self) -> int:
+        """The tokens of the longest answer that it learns from or draws; 0 where it does neither."""
+        return max(_answer_limits(self), default=0)
 
     @property
     def critic_from_reward(self) -> bool:
@@ -44,3 +60,12 @@ class Method(HoldsModels):
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
         """Runs the method. What it returns is saved under `final/`."""
+
+
+def _answer_limits(spec: Spec) -> Iterator[int]:
+    """The bounds of answers that a spec and the specs in it state."""
+    for name, value in spec:
+        if isinstance(value, Spec):
+            yield from _answer_limits(value)
+        elif name in ("max_completion_tokens", "max_new_tokens"):
+            yield int(value)

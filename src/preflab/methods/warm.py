@@ -35,6 +35,7 @@ class Warm(Method):
 
     kind: Literal["warm"] = "warm"
     product = "reward_model"
+    starts_from_policy = False
     models: Annotated[tuple[str, ...], Field(min_length=2)]
     max_completion_tokens: Count = 1024
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from preflab.evaluation.several import kind_name
+from preflab.study.check import check_study
 from preflab.study.directory import refuse_other_study
 from preflab.study.estimate import Estimate
 from preflab.study.plan import planned_matches, planned_runs, planned_trials
@@ -44,11 +45,12 @@ class Forecast:
 
 def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
     """Times the study's models and its judge on this machine, and multiplies by what each run states. Raises `UserError`
-    where the directory holds another study (unless it is to be thrown away), and where the testbed lacks what is to be
-    measured."""
+    where the directory holds another study (unless it is to be thrown away), and where a part of the study is missing or
+    lacks what is needed of it."""
     if not fresh:
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))
+    check_study(study, directory, fresh=fresh)
     at_once = max(1, usable_cores() // study.threads)
     estimate = Estimate.measured(study, [run.spec for run in planned], at_once)
     rows: list[ForecastRow] = []

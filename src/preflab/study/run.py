@@ -21,6 +21,9 @@ def run_missing(
 ) -> tuple[str, ...]:
     """Runs what is not done yet, in a directory that the caller has locked; returns a sentence for each run that failed.
     `command` is what the report prints to repeat the study."""
+    from preflab.study.check import check_study  # it opens models: reading a report needs no torch
+
+    check_study(study, directory, fresh=fresh)
     trials = list(planned_trials(study, directory)) if study.tuning is not None else []
     planned: list[Planned] = [*planned_runs(study, directory), *planned_matches(study, directory)]
     places = [run.directory for run in (*(run for _, _, run in trials), *planned)]

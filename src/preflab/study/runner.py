@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from preflab.arm.origin import code_of
 from preflab.arm.planned import Planned
+from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.study.launch import ArmProcess, last_log_lines, launch
 from preflab.study.watch import Watch
@@ -39,7 +40,7 @@ Failures = dict[Path, str]
 def run_all(
     planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
-    """Runs everything that is planned. Raises `UserError` when a run ends with the user's mistake, `SystemExit` on SIGTERM or
+    """Runs everything that is planned. Raises `UserError` when a run ends with the user's mistake, `Stopped` on SIGTERM or
     Ctrl-C. `arm_process`: what an arm's process does instead of training."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
@@ -58,7 +59,7 @@ def run_all(
                 watch.started(run)
             watch.refresh(list(running.values()), len(waiting))
             if stop_signals:
-                raise SystemExit(128 + stop_signals[0])
+                raise Stopped(stop_signals[0], f"with {watch.finished} of {watch.total} runs done")
             time.sleep(POLL_SECONDS)
     return failures
 

@@ -92,6 +92,10 @@ class TestbedSpec(Spec):
         """The programming language of its answers, as pygments calls it; empty where they are text or not known."""
         return ""
 
+    def locate(self, prompt: Prompt) -> str:
+        """Where the data hold a prompt, in words: its file and line where the testbed knows them."""
+        return f"prompt {prompt.id!r}"
+
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Testbed]:
         """The opened testbed. Raises `UserError` for missing or damaged data."""

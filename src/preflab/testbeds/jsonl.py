@@ -80,6 +80,15 @@ class Jsonl(Sandboxed):
     def language(self) -> str:
         return "python" if self.judge == _SANDBOX else ""
 
+    def locate(self, prompt: Prompt) -> str:
+        """The file and line of a prompt: the sources are read again."""
+        for source in (self.data, self.validation, self.test):
+            if isinstance(source, str):
+                for where, row in self._reading().read_rows(read_source(source, split=self.split, rows=self.rows)):
+                    if row.prompt.id == prompt.id:
+                        return where
+        return super().locate(prompt)
+
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
         """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
@@ -147,12 +156,15 @@ class Jsonl(Sandboxed):
         kept_for_evaluator = place_key(make_turn_key(prompt), "evaluator") < self.evaluator_share
         return self.part == "all" or kept_for_evaluator == (self.part == "evaluator")
 
+    def _reading(self) -> FileReading:
+        settings = {"time_limit_s": self.time_limit_s, "memory_limit_mb": self.memory_limit_mb}
+        tested = bool(self.judge)
+        return FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
+
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
         """The rows of a source; adds what is to be said of how they were read to the notes. Raises `UserError` where an id
         stands for two prompts."""
-        settings = {"time_limit_s": self.time_limit_s, "memory_limit_mb": self.memory_limit_mb}
-        tested = bool(self.judge)
-        reading = FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
+        reading = self._reading()
         known: dict[str, Prompt] = {}
         for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
             prompt = row.prompt

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import load_file, save_file
 
+from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
@@ -66,6 +67,7 @@ class Run:
         self.journal = Journal(directory, self.meter, self.record)
         self.selection = Selection(evaluations)
         self.progress = 0.0
+        self.place = "before the first step"
         self.stop_signal: int | None = None
         self.stepping = False
         self._checkpointed = time.monotonic()
@@ -102,8 +104,8 @@ class Run:
                     self._look(step, policy, validate)
                 self._write(step, time.monotonic() - started, state.get("policy"))
                 self._keep(step, state)
-        self.record.publish()
-        if validate is not None:
+        self.record.end_steps()
+        if self.selection.best_step:
             self._take_best(policy)
 
     # -- inside the loop --------------------------------------------------------------------------------------------
@@ -129,6 +131,7 @@ class Run:
             part.load_state_dict(tree[name])
         self.record.cut(tree["record"])
         logger.info("%s goes on after step %d", self.directory, tree["step"])
+        self.record.say(f"goes on after step {tree['step']}")
         return int(tree["step"])
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
@@ -149,9 +152,10 @@ class Run:
         finally:
             self.stepping = False
         if self.stop_signal is not None:
-            raise SystemExit(128 + self.stop_signal)
+            raise Stopped(self.stop_signal, self.place)
 
     def _advance(self, step: int, share: Callable[[int], float]) -> None:
+        self.place = f"after step {step}" if step else self.place
         if self.budget is not None and self.budget.unit == "compute":
             self.progress = self.meter.used("compute") / self.budget.own
         else:
@@ -161,7 +165,9 @@ class Run:
         faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
-        if self.selection.note(self.progress, step, measures["score"]):
+        if "score" not in measures:  # nothing chooses the checkpoint: the last one is kept
+            self.selection.pass_look(self.progress)
+        elif self.selection.note(self.progress, step, measures["score"]):
             self._write_best({name: part.detach().contiguous() for name, part in trainable(policy.model).items()})
 
     def _write_best(self, weights: dict[str, torch.Tensor]) -> None:
@@ -243,7 +249,7 @@ def stopping(run: Run) -> Generator[None]:
         run.stop_signal = signum
         signal.signal(signum, signal.SIG_DFL)
         if not run.stepping:
-            raise SystemExit(128 + signum)
+            raise Stopped(signum, run.place)
 
     before = {signum: signal.signal(signum, ask) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:

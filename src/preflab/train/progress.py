@@ -11,7 +11,7 @@ from rich.progress import Progress as RichProgress
 from preflab.terminal import Terminal
 from preflab.train.log import logger
 
-PROGRESS_METRICS = ("loss", "reward", "kl", "accuracy", "validation/score")
+PROGRESS_METRICS = ("loss", "reward", "kl", "accuracy", "validation/score", "validation/loss")
 LINE_SECONDS = 10.0
 
 
@@ -44,16 +44,25 @@ class Progress:
             self._draw(progress, text)
         elif time.monotonic() - self.printed >= LINE_SECONDS or progress >= 1.0:
             self.printed = time.monotonic()
-            self.console.print(f"{self.label}: {min(progress, 1.0):4.0%}  {text}", markup=False, highlight=False)
+            self.say(f"{min(progress, 1.0):4.0%}  {text}")
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self.enabled:
+            self.console.print(f"{self.label}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
+        """Takes the bar away: what is printed next says how the run ended."""
         if self.bar is not None:
             self.bar.stop()
+            self.bar = None
 
     def _draw(self, progress: float, text: str) -> None:
         if self.bar is None:
             label, facts = (TextColumn(field, markup=False) for field in ("{task.description}", "{task.fields[facts]}"))
-            self.bar = RichProgress(label, BarColumn(), facts, TimeRemainingColumn(), console=self.console)
+            self.bar = RichProgress(
+                label, BarColumn(), facts, TimeRemainingColumn(), console=self.console, transient=True
+            )
             self.bar.add_task(self.label, total=1.0, facts="")
             self.bar.start()
         self.bar.update(self.bar.task_ids[0], completed=min(progress, 1.0), facts=text)

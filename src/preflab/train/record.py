@@ -83,6 +83,15 @@ class RunRecord:
         for name, lines in self._files.items():
             lines.cut(marks[name]["bytes"] if name in marks else 0)
 
+    def say(self, text: str) -> None:
+        """Prints a line for whoever watches the run."""
+        self._view.say(text)
+
+    def end_steps(self) -> None:
+        """Takes the bar away when the last step is done, and publishes what is new."""
+        self._view.close()
+        self.publish()
+
     def publish(self) -> None:
         """Hands the trackers what is new; due at checkpoints, whose records are never taken back."""
         self._trackers.follow()

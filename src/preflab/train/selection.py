@@ -20,11 +20,15 @@ class Selection:
     def due(self, progress: float) -> bool:
         return self._looks(progress) > self.done
 
+    def pass_look(self, progress: float) -> None:
+        """Notes a look that has no score."""
+        self.done = self._looks(progress)
+
     def note(self, progress: float, step: int, score: float) -> bool:
         """Notes the score of a look; True where it is the best so far. Raises `FloatingPointError` where it is not finite."""
         if not math.isfinite(score):
             raise FloatingPointError(f"The validation score is {score}.")
-        self.done = self._looks(progress)
+        self.pass_look(progress)
         better = score > self.best_score
         if better:
             self.best_score, self.best_step = score, step

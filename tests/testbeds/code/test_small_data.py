@@ -43,8 +43,20 @@ def test_a_method_trains_without_validation_problems(tmp_path: Path, capsys: pyt
     require_feature("sandbox", not explain_absence(), explain_absence())
     (tmp_path / "data").mkdir()
     write(tmp_path / "data" / "train.jsonl", CONTEST)
-    words = ["train", "sft", "--testbed", "code_contests", "--data", str(tmp_path / "data"), "--max-new-tokens", "4"]
-    words += ["--epochs", "1", "--samples", "2", "--k", "1", "2", "--output", str(tmp_path / "run")]
+    words = ["train", "sft", "--model", "tiny", "--testbed", "code_contests", "--data", str(tmp_path / "data")]
+    words += [
+        "--epochs",
+        "1",
+        "--samples",
+        "2",
+        "--k",
+        "1",
+        "2",
+        "--max-new-tokens",
+        "4",
+        "--output",
+        str(tmp_path / "run"),
+    ]
     with pytest.raises(UserError, match="code_contests has no test problems"):
         run_command(words)
     write(tmp_path / "data" / "test.jsonl", CONTEST | {"name": "1_B. Sum"})

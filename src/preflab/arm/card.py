@@ -1,0 +1,110 @@
+"""The model card of a saved model: the README.md that the hub shows. It says what the model is, and repeats with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from preflab import __version__
+from preflab.arm.spec import Arm
+from preflab.evaluation.several import kind_name
+from preflab.methods import METHODS
+from preflab.testbeds import TESTBEDS
+
+CARD = "README.md"
+HUB_NAMES = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+LOADING = """\
+```python
+from transformers import {auto}, AutoTokenizer
+
+model = {auto}.from_pretrained("PATH OR NAME OF THIS MODEL")
+tokenizer = AutoTokenizer.from_pretrained("PATH OR NAME OF THIS MODEL")
+```
+"""
+
+
+def write_card(arm: Arm, result: Mapping[str, Any], directory: Path) -> None:
+    """Writes the card of a run's model into the directory where it is saved."""
+    (directory / CARD).write_text(make_card(arm, result), encoding="utf-8")
+
+
+def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
+    """Base, data, method, settings, measured results and how to load it, in Markdown under the metadata that the hub reads."""
+    scores = dict(_measured(result))
+    is_reward_model = result["product"] == "reward_model"
+    start = _without_place(arm.init) if arm.init is not None else _base(arm)
+    kind = "A reward model" if is_reward_model else "A policy"
+    adapters = "" if arm.model.lora is None else f" with low-rank adapters (rank {arm.model.lora.rank}), merged here,"
+    parts = [
+        f"# {arm.name}",
+        f"{kind}, trained{adapters} by `{result['method']}` of preflab {__version__}, with seed {arm.seed}.",
+        f"- started from: `{start}`\n- parameters: {result['parameters']:,}",
+        "## How to load it",
+        LOADING.format(auto="AutoModelForSequenceClassification" if is_reward_model else "AutoModelForCausalLM"),
+        "## Data",
+        _as_yaml(TESTBEDS.dump(arm.testbed)),
+        "\n".join(f"- {note}" for note in (*result["data_notes"], *result["notices"])),
+        "## Method and settings",
+        _as_yaml(METHODS.dump(arm.method) | ({} if arm.reward is None else {"reward": kind_name(arm.reward)})),
+        "## Results",
+        _as_table(scores) if scores else "It was not measured.",
+    ]
+    return (
+        f"---\n{_metadata(arm, result, scores).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+    )
+
+
+def _metadata(arm: Arm, result: Mapping[str, Any], scores: Mapping[tuple[str, str], float]) -> ModelCardData:
+    data = dict(TESTBEDS.dump(arm.testbed)).get("data")
+    from_hub = isinstance(data, str) and data.count("/") == 1 and not Path(data).exists()
+    base = _base(arm)
+    task = "text-classification" if result["product"] == "reward_model" else "text-generation"
+    return ModelCardData(
+        base_model=base if arm.init is None and base.count("/") == 1 and not Path(base).exists() else None,
+        datasets=data if from_hub else None,
+        library_name="transformers",
+        pipeline_tag=task,
+        tags=["preflab", result["method"]],
+        model_name=arm.name,
+        eval_results=[
+            EvalResult(task, arm.testbed.kind, arm.testbed.kind, name, round(value, 6), dataset_split=split)
+            for (split, name), value in scores.items()
+        ]
+        or None,
+    )
+
+
+def _base(arm: Arm) -> str:
+    return HUB_NAMES.get(arm.model.name, _without_place(arm.model.name))
+
+
+def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
+    """The numbers of a result by split and measure."""
+    chosen = result.get("evaluation", {}).get("chosen")
+    if chosen is not None:
+        kl = result["evaluation"]["unit"]["kl"]["estimate"]
+        measures = chosen["measures"] | ({} if kl is None else {"kl": kl})
+        yield from ((("test", name), value) for name, value in measures.items())
+    for split, key in (("validation", "validation"), ("test", "held_out")):
+        for name, value in (result.get(key) or {}).items():
+            if isinstance(value, float):
+                yield (split, name), value
+
+
+def _without_place(name: str) -> str:
+    """A path without the folders of the user's machine; a name on the hub as it is."""
+    return "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
+
+
+def _as_yaml(data: Mapping[str, Any]) -> str:
+    plain = {key: _without_place(value) if isinstance(value, str) else value for key, value in data.items()}
+    return f"```yaml\n{yaml.safe_dump(plain, sort_keys=False)}```"
+
+
+def _as_table(scores: Mapping[tuple[str, str], float]) -> str:
+    rows = [f"| {split} | {name} | {value:.4g} |" for (split, name), value in scores.items()]
+    return "\n".join(["| split | measure | value |", "|---|---|---|", *rows])

@@ -1,0 +1,80 @@
+"""Whether what an arm will use is there: it is opened and closed again, before anything is trained."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from preflab.arm.data import check_training_rows
+from preflab.arm.open import pick_device
+from preflab.arm.spec import STAGE, Arm, saved_models
+from preflab.errors import UserError
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.evaluate import check_splits
+from preflab.evaluation.programs import check_public
+from preflab.meter import Meter
+from preflab.models.heads import load_reward_model
+from preflab.models.load import load_directory
+from preflab.rewards.base import RewardSpec
+from preflab.spec import Context
+from preflab.testbeds.base import Testbed, require_testbed
+
+
+class ArmChecker:
+    """Checks arms one after another. Each part that several arms share is opened once; a stage's products are not there yet,
+    and are left out. `workdir`: where an opened part may write."""
+
+    def __init__(self, stages: Path, workdir: Path, stack: ExitStack) -> None:
+        self.stages = stages
+        self.stack = stack
+        self.context = Context(workdir=workdir, meter=Meter())
+        self._testbeds: dict[str, Testbed] = {}
+        self._checked: set[str] = set()
+
+    def check(self, arm: Arm) -> None:
+        """Raises `UserError` naming the arm, where one of its parts cannot be opened, or lacks what the arm needs of it."""
+        try:
+            self._check(arm)
+        except UserError as error:
+            raise UserError(f"`{arm.name}` cannot run: {error}") from error
+
+    def _check(self, arm: Arm) -> None:
+        pick_device(arm.device)
+        testbed = self._open_testbed(arm)
+        if not (arm.preferences or "").startswith(STAGE) and self._is_new("rows", arm):
+            check_training_rows(arm, self.stages, testbed)
+        if arm.evaluators:
+            check_public(arm.evaluation, testbed)
+            check_splits(testbed, arm.evaluation, arm.measure)
+        for part in (*arm.evaluators.values(), arm.reward):
+            self._open(part, arm, testbed)
+        for path in (arm.init, arm.policy):
+            if path is not None and not path.startswith(STAGE) and self._is_new(path, arm):
+                load_directory(Path(path))
+        for path in saved_models(arm.method):
+            if not path.startswith(STAGE) and self._is_new(path, arm):
+                load_reward_model(Path(path))
+
+    def _open_testbed(self, arm: Arm) -> Testbed:
+        key = arm.testbed.model_dump_json()
+        if key not in self._testbeds:
+            opened = self.stack.enter_context(arm.testbed.open(self.context))
+            self._testbeds[key] = require_testbed(opened)
+        return self._testbeds[key]
+
+    def _open(self, part: EvaluatorSpec | RewardSpec | None, arm: Arm, testbed: Testbed) -> None:
+        """Opens and closes a reward or an evaluator whose reward models no stage makes."""
+        if part is None or any(path.startswith(STAGE) for path in part.saved_models()):
+            return
+        if self._is_new(f"{type(part)} {part.model_dump_json()}", arm):
+            with part.open(replace(self.context, testbed=testbed)):
+                pass
+
+    def _is_new(self, what: str, arm: Arm) -> bool:
+        """Whether this was not checked before, on the same testbed and for the same method and data."""
+        rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
+        key = f"{what} {arm.testbed.model_dump_json()} {rows}"
+        known = key in self._checked
+        self._checked.add(key)
+        return not known

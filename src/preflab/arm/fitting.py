@@ -1,0 +1,198 @@
+"""Rows that are longer than the model's context: counted before anything is trained, then stopped at, dropped or cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from preflab.arm.spec import TooLong
+from preflab.data.check import AnyRecord
+from preflab.errors import UserError
+from preflab.models.lm import LanguageModel
+from preflab.testbeds.base import Testbed
+from preflab.text import counted
+from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
+
+SURELY_FITS = 512
+"""Tokens that a chat template may add. A token is at least a byte, so that short texts need not be encoded to be counted."""
+Row = TypeVar("Row", bound=AnyRecord)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Fits rows into the context of a model by a rule. An answer of the data counts up to `limit` tokens, where the method cuts
+    it."""
+
+    lm: LanguageModel
+    rule: TooLong
+    limit: int
+
+    def fit(
+        self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int = 0
+    ) -> tuple[list[Row], str]:
+        """The rows that fit, and a note where some did not. `where`: what the rows are, in words. `room`: tokens that an answer
+        to a bare prompt needs. Raises `UserError` where the rule is to stop."""
+        kept: list[Row] = []
+        too_long: list[Row] = []
+        for row in rows:
+            if self._fits(row, room):
+                kept.append(row)
+                continue
+            too_long.append(row)
+            if self.rule == "cut":
+                kept.append(self._cut(row, room))
+        if not too_long:
+            return kept, ""
+        context = f"the model's context of {self.lm.context} tokens"
+        fault = f"{len(too_long)} of {counted(len(rows), 'row')} of {where} do not fit {context}"
+        if self.rule == "stop":
+            place, tokens = locate(_prompt_of(too_long[0])), self._tokens(too_long[0], room)
+            raise UserError(
+                f"{fault}. The first: {place}, which takes {tokens} tokens with its answer. Leave them out with "
+                "`too_long: drop` (`--too-long drop`), shorten them with `cut`, or take a model with a longer context."
+            )
+        return kept, f"{fault}; they were {'left out' if self.rule == 'drop' else 'shortened'}."
+
+    def _fits(self, row: AnyRecord, room: int) -> bool:
+        prompt, answers = _prompt_of(row), _answers_of(row)
+        letters = sum(len(turn.content.encode()) for turn in prompt.turns) + SURELY_FITS
+        letters += max((len(answer.text.encode()) for answer in answers), default=room)
+        return letters <= self.lm.context or self._tokens(row, room) <= self.lm.context
+
+    def _tokens(self, row: AnyRecord, room: int) -> int:
+        """The tokens of the prompt with the longest of its answers."""
+        return len(self.lm.encode_prompt(_prompt_of(row))) + self._needed(row, room)
+
+    def _needed(self, row: AnyRecord, room: int) -> int:
+        lengths = [len(self.lm.encode_completion(answer)) for answer in _answers_of(row)]
+        return max((min(max(length, 1), self.limit) for length in lengths), default=room)
+
+    def _cut(self, row: Row, room: int) -> Row:
+        """The prompt without its beginning, where the answer needs the place (half of the context, at most), and the answer
+        without its end."""
+        space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
+        prompt = self._cut_prompt(_prompt_of(row), space)
+        space = self.lm.context - len(self.lm.encode_prompt(prompt))
+        return _with_texts(row, prompt, [self._cut_answer(answer, space) for answer in _answers_of(row)])
+
+    def _cut_prompt(self, prompt: Prompt, space: int) -> Prompt:
+        """The prompt without its oldest turns, and then without the beginning of its last one; a system turn stays."""
+        system = prompt.turns[:1] if prompt.turns[0].role == "system" else ()
+        starts = [place for place, turn in enumerate(prompt.turns) if turn.role == "user"]
+        for start in starts:
+            shorter = replace(prompt, turns=system + prompt.turns[start:])
+            if len(self.lm.encode_prompt(shorter)) <= space:
+                return shorter
+        last = prompt.turns[starts[-1] :] if starts else prompt.turns[-1:]
+
+        def without(letters: int) -> Prompt:
+            return replace(prompt, turns=(*system, replace(last[0], content=last[0].content[letters:]), *last[1:]))
+
+        letters = _least(len(last[0].content), lambda n: len(self.lm.encode_prompt(without(n))) <= space)
+        if letters is None:
+            raise UserError(f"Prompt {prompt.id!r} does not fit the model's context, even without its last question.")
+        return without(letters)
+
+    def _cut_answer(self, answer: Completion, space: int) -> Completion:
+        if min(len(self.lm.encode_completion(answer)), self.limit) <= space:
+            return answer
+        text = answer.text
+
+        def fits(lost: int) -> bool:
+            return len(self.lm.encode_completion(Completion(text[: len(text) - lost], True))) <= space
+
+        return Completion(text[: len(text) - (_least(len(text), fits) or 0)], True)
+
+
+class FittedTestbed(Testbed):
+    """A testbed whose rows fit the model. `rooms`: by split, the tokens that an answer to a prompt needs; the prompts of
+    other splits are not answered. `notes` say which rows did not fit, as far as they were read."""
+
+    def __init__(
+        self, inner: Testbed, fitting: Fitting, rooms: Mapping[Split, int], locate: Callable[[Prompt], str]
+    ) -> None:
+        self.inner, self.fitting, self.rooms, self.locate = inner, fitting, rooms, locate
+        self.name, self.tested, self.judge = inner.name, inner.tested, inner.judge
+        self.notes = tuple(inner.notes)
+        self._fitted: dict[tuple[str, Split], list[Any]] = {}
+
+    def prompts(self, split: Split) -> Sequence[Prompt]:
+        if split not in self.rooms:
+            return self.inner.prompts(split)
+        return self._fit("prompts", split, self.inner.prompts, self.rooms[split])
+
+    def demonstrations(self, split: Split) -> Sequence[Demonstration]:
+        return self._fit("demonstrations", split, self.inner.demonstrations)
+
+    def preferences(self, split: Split) -> Sequence[Preference]:
+        return self._fit("pairs", split, self.inner.preferences)
+
+    def rankings(self, split: Split) -> Sequence[Ranking]:
+        return self._fit("rankings", split, self.inner.rankings)
+
+    def rated(self, split: Split) -> Sequence[Rated]:
+        return self._fit("labelled answers", split, self.inner.rated)
+
+    def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
+        return self.inner.hidden_tests(split)
+
+    def words(self) -> tuple[str, ...]:
+        return self.inner.words()
+
+    def provenance(self) -> dict[str, Any] | None:
+        return self.inner.provenance()
+
+    def fit_file(self, rows: Sequence[Row], path: Path, locate: Callable[[Prompt], str]) -> list[Row]:
+        """The rows of a file of the user's that fit the model."""
+        kept, note = self.fitting.fit(rows, str(path), locate)
+        self.notes += (note,) if note and note not in self.notes else ()
+        return kept
+
+    def _fit(self, noun: str, split: Split, read: Callable[[Split], Sequence[Row]], room: int = 0) -> list[Row]:
+        if (noun, split) not in self._fitted:
+            rows, note = self.fitting.fit(read(split), f"the {noun} of {self.name} ({split})", self.locate, room)
+            self._fitted[noun, split] = rows
+            self.notes += (note,) if note else ()
+        return self._fitted[noun, split]
+
+
+def _prompt_of(row: AnyRecord) -> Prompt:
+    return row if isinstance(row, Prompt) else row.prompt
+
+
+def _answers_of(row: AnyRecord) -> tuple[Completion, ...]:
+    match row:
+        case Demonstration() | Rated():
+            return (row.completion,)
+        case Preference():
+            return (row.chosen, row.rejected)
+        case Ranking():
+            return row.completions
+        case _:
+            return ()
+
+
+def _with_texts(row: AnyRecord, prompt: Prompt, answers: Sequence[Completion]) -> Any:
+    """The row with another prompt and other answers."""
+    match row:
+        case Demonstration() | Rated():
+            return replace(row, prompt=prompt, completion=answers[0])
+        case Preference():
+            return replace(row, prompt=prompt, chosen=answers[0], rejected=answers[1])
+        case Ranking():
+            return replace(row, prompt=prompt, completions=tuple(answers))
+        case _:
+            return prompt
+
+
+def _least(most: int, holds: Callable[[int], bool]) -> int | None:
+    """The least number in 0..most from which on `holds`; None where it holds nowhere."""
+    low, high = 0, most
+    if not holds(most):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low

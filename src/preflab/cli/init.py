@@ -1,0 +1,48 @@
+"""`preflab init`: a first study file for your data and your model, with comments; it asks for what no option says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from preflab.cli.command import CliCommand
+from preflab.errors import UserError
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", metavar="FILE|NAME", help="your data: a file, a folder, a hub name")
+    add("--model", metavar="NAME|DIR", help="the model to train: smollm2, a directory or a hub name")
+    add("--evaluator", metavar="DIR", default="", help="a reward model that judges (default: what the data allow)")
+    add("--name", metavar="NAME", help="the name of the study (default: that of the file)")
+    add("--output", metavar="FILE", type=Path, default=Path("study.yaml"), help="the file (default: study.yaml)")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from preflab.study.first_file import FirstStudy, write_first_file
+
+    if options.output.exists():
+        raise UserError(f"{options.output} exists already: name another file with --output.")
+    data = options.data or ask("--data", "Your data (a file, a folder, or a name on the hub)")
+    model = options.model or ask("--model", "The model to train (a directory, a name on the hub, smollm2)")
+    text = write_first_file(FirstStudy(options.name or options.output.stem, data, model, options.evaluator))
+    try:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{options.output} cannot be written: {error.strerror}.") from error
+    print(f"{options.output} is written. Next: preflab study {options.output} --plan")
+
+
+def ask(option: str, question: str) -> str:
+    """What the user types. Raises `UserError` where nobody can be asked, or nothing is said."""
+    from rich.prompt import Prompt
+
+    answer = Prompt.ask(question) if sys.stdin.isatty() else ""
+    if not answer.strip():
+        raise UserError(f"preflab init needs {option}.")
+    return answer.strip()
+
+
+INIT_COMMAND = CliCommand("init", "write a first study file for your data and your model", _add_options, _run)

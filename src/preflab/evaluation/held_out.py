@@ -1,0 +1,100 @@
+"""A policy on answers that it did not learn from: what is measured where no evaluator is named.
+
+Of answers to imitate the loss a token, L = -E_t log pi(y_t | x, y_<t). Of pairs how often the policy orders them as the data
+do, and by how much: the margin is log(pi/ref)(y_w) - log(pi/ref)(y_l), where ref is the model that KL is measured from;
+without one, log pi(y_w) - log pi(y_l). Of the policy's own answers their length and KL(pi || ref).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from preflab.batch import PairBatch, TokenBatch, collate_demonstrations, collate_pairs
+from preflab.errors import UserError
+from preflab.evaluation.evaluate import estimate_kl
+from preflab.evaluation.measures import truncated_share
+from preflab.evaluation.settings import Evaluation
+from preflab.models import forward
+from preflab.models.lm import LanguageModel
+from preflab.sampling.base import Decoding, Sampler
+from preflab.testbeds.base import Testbed
+from preflab.types import Split
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What measuring needs, open. `start`: what KL and margins are measured from; None where there is nothing. `limit`: tokens
+    of an answer that count."""
+
+    spec: Evaluation
+    testbed: Testbed
+    sampler: Sampler
+    seed_for: Callable[..., int]
+    start: LanguageModel | None
+    limit: int
+    token_budget: int
+    _references: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict[Split, tuple[Tensor, Tensor]])
+
+    def read(self, policy: LanguageModel, split: Split) -> dict[str, float]:
+        """The measures of a split's answers and pairs, as far as it has any: `loss`, `pair_accuracy` (a tie counts half),
+        `pair_margin` in nats. Nothing is drawn."""
+        return self._read_answers(policy, split) | self._read_pairs(policy, split)
+
+    def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:
+        """`read`, and of answers drawn to the first `look_prompts` prompts at temperature 1 `length`, `truncated` and `kl`."""
+        measures = self.read(policy, split)
+        prompts = self.testbed.prompts(split)[: self.spec.look_prompts]
+        if not prompts:
+            return measures
+        seeds = [self.seed_for("held-out", split, row) for row in range(len(prompts))]
+        decoding = Decoding(max_new_tokens=self.spec.max_new_tokens)
+        ids = [policy.encode_prompt(prompt) for prompt in prompts]
+        batch = self.sampler.sample(policy, ids, seeds=seeds, decoding=decoding).batch
+        measures["length"] = float(batch.completion_lengths.float().mean())
+        measures["truncated"] = truncated_share(policy.completions(batch))
+        if self.start is not None:
+            measures["kl"] = estimate_kl(policy, self.start, batch, self.token_budget)
+        return {name: value for name, value in measures.items() if math.isfinite(value)}  # JSON has no other numbers
+
+    def _read_answers(self, policy: LanguageModel, split: Split) -> dict[str, float]:
+        rows = _rows_of(self.testbed.demonstrations, split)
+        if not rows:
+            return {}
+        batch = collate_demonstrations(rows, policy.encode, limit=self.limit)
+        total = self._logprobs(policy, batch).sum()
+        return {"loss": -float(total) / float(batch.completion_lengths.sum())}
+
+    def _read_pairs(self, policy: LanguageModel, split: Split) -> dict[str, float]:
+        rows = _rows_of(self.testbed.preferences, split)
+        if not rows:
+            return {}
+        pairs = collate_pairs(rows, policy.encode, limit=self.limit)
+        chosen, rejected = self._both(policy, pairs)
+        if self.start is not None:
+            if split not in self._references:  # the start does not change
+                self._references[split] = self._both(self.start, pairs)
+            chosen, rejected = chosen - self._references[split][0], rejected - self._references[split][1]
+        margin = (chosen - rejected).double()
+        right = (margin > 0).double() + 0.5 * (margin == 0).double()
+        return {"pair_accuracy": float(right.mean()), "pair_margin": float(margin.mean())}
+
+    def _both(self, lm: LanguageModel, pairs: PairBatch) -> tuple[Tensor, Tensor]:
+        return self._logprobs(lm, pairs.chosen), self._logprobs(lm, pairs.rejected)
+
+    def _logprobs(self, lm: LanguageModel, batch: TokenBatch) -> Tensor:
+        """log pi(y|x) of each answer: [B], without gradient."""
+        return forward.by_micro_batch(lm.model, partial(forward.sequence_logprobs, lm.model), batch, self.token_budget)
+
+
+def _rows_of(read: Callable[[Split], Sequence[Any]], split: Split) -> Sequence[Any]:
+    """A split's rows; none where the testbed has none of their kind there."""
+    try:
+        return read(split)
+    except UserError:
+        return ()

@@ -1,0 +1,129 @@
+"""Rows that do not fit the model: found before the first step, named by file and line, left out or cut where that is asked for.
+
+The model is `tiny` with a context of 40 tokens, in which every word of the data is one token.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.arm.execute import execute
+from preflab.arm.fitting import Fitting
+from preflab.arm.spec import Arm
+from preflab.errors import UserError
+from preflab.models.lm import LanguageModel
+from preflab.models.spec import TinyShape
+from preflab.models.tiny import make_tiny
+from preflab.spec import parse_spec
+from preflab.train.settings import Keeping
+from preflab.types import Completion, Preference, Prompt, Turn
+
+CONTEXT = 40
+WORDS = tuple(f"w{number}" for number in range(60)) + ("good", "bad")
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    return make_tiny(TinyShape(width=8, inner=8, layers=1, heads=1, context=CONTEXT, words=WORDS), seed=0)
+
+
+def pair(length: int, *, first: int = 0) -> Preference:
+    """A question of so many words, with two answers of one word."""
+    words = " ".join(f"w{(first + place) % 60}" for place in range(length))
+    return Preference(Prompt("p", (Turn("user", words),)), Completion("good"), Completion("bad"))
+
+
+def tokens(lm: LanguageModel, row: Preference) -> int:
+    return len(lm.encode_prompt(row.prompt)) + max(
+        len(lm.encode_completion(answer)) for answer in (row.chosen, row.rejected)
+    )
+
+
+def test_all_rows_that_fit_are_kept_as_they_are(lm: LanguageModel) -> None:
+    """The longest question that fits fits exactly; one word more does not."""
+    frame = tokens(lm, pair(1)) - 1
+    most = CONTEXT - frame
+    rows = [pair(1), pair(most)]
+    assert Fitting(lm, "stop", 100).fit(rows, "rows", str) == (rows, "")
+    with pytest.raises(UserError, match=r"^1 of 1 row of the pairs do not fit the model's context of 40 tokens"):
+        Fitting(lm, "stop", 100).fit([pair(most + 1)], "the pairs", lambda prompt: "a.jsonl, line 7")
+
+
+def test_rows_are_dropped_and_cut(lm: LanguageModel) -> None:
+    """`drop` leaves out what does not fit and says how many; `cut` keeps every row, the end of the question and the whole
+    answer, and the result fits as exactly as it can."""
+    rows = [pair(3), pair(100), pair(4)]
+    kept, note = Fitting(lm, "drop", 100).fit(rows, "the pairs", str)
+    assert kept == [rows[0], rows[2]]
+    assert note == "1 of 3 rows of the pairs do not fit the model's context of 40 tokens; they were left out."
+    kept, note = Fitting(lm, "cut", 100).fit(rows, "the pairs", str)
+    assert [kept[0], kept[2]] == [rows[0], rows[2]] and "were shortened" in note
+    assert tokens(lm, kept[1]) == CONTEXT
+    question = kept[1].prompt.turns[0].content
+    assert rows[1].prompt.turns[0].content.endswith(question)
+    assert (kept[1].chosen, kept[1].rejected) == (rows[1].chosen, rows[1].rejected)
+
+
+def test_old_turns_go_first_and_a_long_answer_loses_its_end(lm: LanguageModel) -> None:
+    """Of a dialogue the oldest turns go before the last question is touched; an answer of 100 words gets what the question
+    leaves, at least half of the context, and counts as truncated: it has no end token."""
+    turns = (Turn("user", "w1 " * 30), Turn("assistant", "w2 w3"), Turn("user", "w4 w5"))
+    row = Preference(Prompt("p", turns), Completion("good"), Completion("bad " * 100))
+    [cut], _ = Fitting(lm, "cut", 200).fit([row], "rows", str)
+    assert [turn.content for turn in cut.prompt.turns] == ["w4 w5"]
+    assert cut.chosen == row.chosen
+    assert cut.rejected.truncated and row.rejected.text.startswith(cut.rejected.text)
+    assert len(lm.encode_prompt(cut.prompt)) + len(lm.encode_completion(cut.rejected)) == CONTEXT
+
+
+def run_file(tmp_path: Path, rows: list[dict[str, Any]], **changes: Any) -> Arm:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {
+        "name": "dpo",
+        "device": "cpu",
+        "method": {"kind": "dpo", "batch_size": 4, "epochs": 1, "max_completion_tokens": 8},
+        "testbed": {"kind": "jsonl", "data": str(path)},
+        "model": {"name": "tiny", "tiny": {"width": 8, "inner": 8, "layers": 1, "heads": 1, "context": CONTEXT}},
+        "measure": "none",
+    }
+    return parse_spec(Arm, {**data, **changes}, where="test")
+
+
+def question(number: int, length: int = 3) -> dict[str, Any]:
+    text = " ".join([f"w{number}"] + ["w1"] * length)
+    return {"prompt": text, "chosen": "good", "rejected": "bad"}
+
+
+def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) -> None:
+    """One prompt of 60 words in line 18: the run names it, exits, and leaves its directory to the mended command, which was
+    refused there as "another run" before. With `drop` the same directory trains, and the report is told."""
+    rows = [question(number) for number in range(40)]
+    rows[17] = question(17, 60)
+    directory = tmp_path / "run"
+    with pytest.raises(UserError, match=r"do not fit .* The first: .*mine\.jsonl:18, which takes \d+ tokens"):
+        execute(run_file(tmp_path, rows), directory, keeping=Keeping(progress=False))
+    assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
+    result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))
+    assert [note for note in result["data_notes"] if note.endswith("they were left out.")]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"), [({"rejected": "good"}, "in all of .* pairs"), ({"chosen": "", "rejected": ""}, "in all of")]
+)
+def test_what_cannot_teach_is_refused(tmp_path: Path, row: dict[str, Any], fault: str) -> None:
+    """Pairs that are all chosen == rejected, or all empty, trained with exit code 0."""
+    rows = [question(number) | row for number in range(40)]
+    with pytest.raises(UserError, match=fault):
+        execute(run_file(tmp_path, rows), tmp_path / "run", keeping=Keeping(progress=False))
+
+
+def test_a_run_says_what_it_learns_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The counts stand on the terminal before the first step: about 80% of 40 pairs, of whose answers "good" is the longer."""
+    execute(run_file(tmp_path, [question(number) for number in range(40)]), tmp_path / "run")
+    said = next(line for line in capsys.readouterr().err.splitlines() if "learns from" in line)
+    assert "pairs for" in said and "the longer answer is chosen in 100%" in said

@@ -1,0 +1,68 @@
+"""`preflab init`: what it writes is a study that passes `--plan`, for data with pairs, with tests and with answers alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.study.check import check_study
+from preflab.study.load import load_study
+
+from .running import run
+
+PAIR = {"chosen": "it is so", "rejected": "no"}
+TESTED = {"tests": [{"input": "1", "output": "1"}], "completion": "print(input())"}
+
+
+def write_data(tmp_path: Path, row: dict[str, Any]) -> Path:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Say {number}"} | row) + "\n" for number in range(120)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "arms", "evaluators"),
+    [
+        (PAIR, ["dpo", "ppo", "more-sft", "sft"], ["reward-model"]),
+        (TESTED, ["ppo", "more-sft", "sft"], ["hidden-tests"]),
+    ],
+    ids=["pairs", "tests"],
+)
+def test_what_it_writes_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict[str, Any], arms: list[str], evaluators: list[str]
+) -> None:
+    """Every part of the study is opened; the arms and the evaluator follow from the data."""
+    file = tmp_path / "studies" / "mine.yaml"
+    code, out, _ = run("init", "--data", write_data(tmp_path, row), "--model", "tiny", "--output", file, capsys=capsys)
+    assert code == 0 and f"preflab study {file} --plan" in out
+    study = load_study(str(file))
+    check_study(study, tmp_path / "run")
+    assert study.name == "mine" and list(study.arms) == arms and list(study.evaluators) == evaluators
+    assert file.read_text().count("\n# ") >= 6
+
+
+def test_pairs_are_parted_between_policies_and_evaluator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No arm learns from the pairs that the evaluator is trained on."""
+    file = tmp_path / "mine.yaml"
+    run("init", "--data", write_data(tmp_path, PAIR), "--model", "tiny", "--output", file, capsys=capsys)
+    study = load_study(str(file))
+    assert (study.testbed.part, study.stages["evaluator"].testbed.part) == ("policy", "evaluator")
+
+
+def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers that nothing judges, a file that is there, and a question that nobody can be asked: each in one line."""
+    answers = write_data(tmp_path, {"completion": "it is so"})
+    there = tmp_path / "there.yaml"
+    there.write_text("mine")
+    cases = [
+        (["--data", answers, "--model", "tiny", "--output", tmp_path / "a.yaml"], "neither pairs nor tests"),
+        (["--data", answers, "--model", "tiny", "--output", there], "exists already"),
+        (["--model", "tiny", "--output", tmp_path / "b.yaml"], "needs --data"),
+    ]
+    for words, said in cases:
+        code, _, err = run("init", *words, capsys=capsys)
+        assert code == 2 and said in err and len(err.splitlines()) == 1
+    assert there.read_text() == "mine"
