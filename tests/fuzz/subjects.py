@@ -157,7 +157,7 @@ def use_judge(path: Path) -> int:
             return iter(())
 
     @contextmanager
-    def pool(workers: int, backend: str) -> Any:
+    def pool(*settings: Any) -> Any:
         yield Pool()
 
     files = [word for name in ("problems", "programs", "out") for word in (f"--{name}", f"{path.parent}/{name}.jsonl")]

@@ -47,10 +47,9 @@ class Job(Spec):
 
     def check_names(self, where: str) -> None:
         """Raises `UserError` that begins with `where` where a function that method or reward names does not load."""
-        for part in (self.method, self.reward):
+        for part in filter(None, (self.method, self.reward)):
             try:
-                if part is not None:
-                    part.check_names()
+                part.check_names()
             except UserError as error:
                 raise UserError(f"{where}: {error}") from error
 
