@@ -41,6 +41,7 @@ class LiveCodeBench(Code):
             entry_point=function,
             limits=self.make_limits(),
             compare=choose_comparison(text),
+            compare_values="equal",
         )
         recipe = Recipe(task, prefix="from typing import *\n" if function else "", function=function)
         public, hidden = (

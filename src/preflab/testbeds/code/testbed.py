@@ -88,7 +88,7 @@ class Code(Sandboxed):
             raise UserError(
                 f"{where}: the field `{error.args[0]}` is missing for {self.title} (present: {', '.join(record)})."
             ) from error
-        except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError) as error:
+        except (TypeError, ValueError, AttributeError, SyntaxError, IndexError, RecursionError, MemoryError) as error:
             raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
 
     def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
