@@ -99,14 +99,12 @@ def test_a_resumed_run_keeps_its_date(base: Path, tmp_path: Path) -> None:
     keeps it."""
     arm, directory = sft(base, tmp_path), tmp_path / "run"
     manifest = {"spec": arm.model_dump(mode="json")}
-    with open_run(directory, manifest, seed=0, keeping=QUIET):
+    with open_run(directory, {**manifest, "date": "2020-02-03"}, seed=0, keeping=QUIET):
         pass
-    path = directory / "manifest.json"
-    path.write_text(json.dumps({**read_json(path), "date": "2020-02-03"}))
     with open_run(directory, manifest, seed=0, keeping=QUIET) as run, ExitStack() as stack:
         policy = open_arm(arm, run, stack).policy_to_train()
         ids = policy.encode_prompt(Prompt("p", (Turn("user", "hi"),)))
         assert policy.tokenizer.decode(ids).startswith("03 Feb 2020\n")
     execute(arm, directory, keeping=QUIET)
     assert load_directory(directory / "final").form.date == "2020-02-03"
-    assert read_json(path)["date"] == "2020-02-03"
+    assert read_json(directory / "manifest.json")["date"] == "2020-02-03"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.models.conftest import CHATML, save_chat
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tests.models.conftest import CHATML, byte_level, save_chat
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from preflab.errors import UserError
 from preflab.models import template as reading
@@ -44,6 +45,17 @@ ZEPHYR = (
 MISTRAL = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
     "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) }}"
+    "{{ '\\n' + m.content | trim + '<end_of_turn>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+)
+PHI = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
 QUESTION, ANSWER = "Is 2 + 2 four?", "Sure it is"
 
@@ -82,6 +94,14 @@ def sentencepiece(*, merges: bool) -> Tokenizer:
     return tokenizer
 
 
+def greedy_tokens() -> Tokenizer:
+    """As Phi-3's: the tokens around turns take the white space behind them."""
+    tokenizer = byte_level(["<s>", "</s>", "<pad>"])
+    names = ("<|user|>", "<|assistant|>", "<|end|>")
+    tokenizer.add_special_tokens([AddedToken(name, rstrip=True, normalized=False, special=True) for name in names])
+    return tokenizer
+
+
 SP = {"special": ("<s>",), "eos": "</s>"}
 CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {  # template, tokenizer, end tokens
     "ChatML": (CHATML, {}, ["<|im_end|>"]),
@@ -100,9 +120,19 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {  # template, tokeniz
     "an empty block of reasoning": (REASONING, {}, ["<|im_end|>"]),
     "text before the end token": (SPACED, {}, ["<|im_end|>"]),
     "a date": ("{{ strftime_now('%d %b %Y') + '\\n' }}" + CHATML, {}, ["<|im_end|>"]),
-    "SentencePiece, a line": (ZEPHYR, {**SP, "backend": False}, ["</s>"]),
-    "SentencePiece, a blank": (MISTRAL, {**SP, "backend": False}, ["</s>"]),
-    "SentencePiece joins the header and the answer": (ZEPHYR, {**SP, "backend": True}, ["</s>"]),
+    "other names, trimmed contents": (
+        GEMMA,
+        {"special": ("<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>", "<pad>"), "eos": "<eos>"},
+        ["<end_of_turn>", "<eos>"],
+    ),
+    "tokens that take white space": (PHI, {**SP, "backend": greedy_tokens}, ["<|end|>", "</s>"]),
+    "SentencePiece, a line": (ZEPHYR, {**SP, "backend": partial(sentencepiece, merges=False)}, ["</s>"]),
+    "SentencePiece, a blank": (MISTRAL, {**SP, "backend": partial(sentencepiece, merges=False)}, ["</s>"]),
+    "SentencePiece joins the header and the answer": (
+        ZEPHYR,
+        {**SP, "backend": partial(sentencepiece, merges=True)},
+        ["</s>"],
+    ),
 }
 
 
@@ -110,7 +140,7 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str]]] = {  # template, tokeniz
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LanguageModel, list[str]]:
     chat, how, ends = CASES[request.param]
     if "backend" in how:
-        how = {**how, "backend": sentencepiece(merges=how["backend"])}
+        how = {**how, "backend": how["backend"]()}
     return load_directory(save_chat(tmp_path / "m", chat, **how)), ends
 
 
