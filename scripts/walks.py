@@ -316,7 +316,7 @@ WALKS = (
             report/views.py: measure, main_measures
             report/forest.py: scale
             report/page.py: comparison_groups
-            report/figures.py: curves
+            report/training.py: curves
             report/panels.py: panel
         """,
     ),
