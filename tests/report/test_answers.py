@@ -63,7 +63,11 @@ def test_the_evidence_stands_under_the_headline(answered: Results) -> None:
 
 @pytest.mark.parametrize(
     ("families", "words"),
-    [([1.0], "a single comparison, not adjusted"), ([4.0, 4.0], "adjusted for 4 comparisons"), ([3.5], "for 3.5 comp")],
+    [
+        ([1.0], "of each comparison alone: not adjusted"),
+        ([4.0, 4.0], "adjusted for 4 comparisons"),
+        ([3.5], "for 3.5 comp"),
+    ],
 )
 def test_what_p_values_are_adjusted_for(families: list[float], words: str) -> None:
     """Protects p-values from being read as those of single comparisons."""
@@ -195,7 +199,16 @@ def test_where_nothing_was_solved_the_page_stands(results: Results) -> None:
         arm.model_copy(update={"measures": tuple(row.model_copy(update={"value": zero}) for row in arm.measures)})
         for arm in results.arms
     )
+    flat = {"metrics": {"validation": 0.0, "kl": 0.0}}
+    nothing = tuple(
+        arm.model_copy(update={"runs": tuple(
+            run.model_copy(update={"curve": tuple(point.model_copy(update=flat) for point in run.curve)}) for run in arm.runs
+        )}) for arm in nothing
+    )  # fmt: skip
     page = render_html(results.model_copy(update={"arms": nothing}))
+    drawn = page[page.index('<section id="sweep">') : page.index('<section id="comparisons">')]
+    drawn += page[page.index('<section id="training">') : page.index('<section id="frontier">')]
+    assert ">0%<" in drawn and not re.findall(r">−[\d.]+%?<", drawn)
     arms = page[page.index('<section id="arms">') : page.index("<h3>Behaviour</h3>")]
     assert ">0%<" in arms and "−" not in "".join(re.findall(r"<text[^>]*>([^<]*)<", arms))
     gone = tuple(

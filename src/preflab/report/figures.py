@@ -36,6 +36,7 @@ def sweep(results: Results) -> Markup | None:
         drawn.axes.autoscale_view()
         drawn.ticks_at(factor.x)
         drawn.axis_numbers("y", share=metric.share)
+        drawn.keep_within(metric)
         drawn.end_labels(labels)
     return drawn.svg
 

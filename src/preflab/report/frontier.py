@@ -32,7 +32,7 @@ def draw_frontier(results: Results) -> Markup | None:
         for index, arm in enumerate(results.arms):
             ends = [end for run in arm.runs if (end := _draw_path(drawn, index, arm, run, metric)) is not None]
             labels += [Label(fmean(ends), arm.name, index)] if ends else []
-        drawn.finish_lines(labels, share=metric.share, margin=0.04)
+        drawn.finish_lines(labels, metric, margin=0.04)
     return drawn.svg
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from markupsafe import Markup
 
 from preflab import text
+from preflab.analysis.record import Measure
 from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
@@ -79,13 +80,20 @@ class Panel:
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
 
     def finish_lines(
-        self, labels: Sequence[Label], *, share: bool, margin: float = 0.02, are_arms: bool = True
+        self, labels: Sequence[Label], metric: Measure, *, margin: float = 0.02, are_arms: bool = True
     ) -> None:
         """Numbers on both axes, room around the lines, and their names at their ends."""
         self.axis_numbers("x", share=False)
-        self.axis_numbers("y", share=share)
+        self.axis_numbers("y", share=metric.share)
         self.axes.margins(x=margin, y=0.08)
+        self.keep_within(metric)
         self.end_labels(labels, are_arms=are_arms)
+
+    def keep_within(self, metric: Measure) -> None:
+        """Takes from the y axis what the metric cannot be, but for a little room."""
+        (low, high), (lowest, highest) = self.axes.get_ylim(), metric.range
+        room = 0.04 * (high - low)
+        self.axes.set_ylim(max(low, lowest - room), min(high, highest + room))
 
     def end_labels(self, labels: Sequence[Label], *, are_arms: bool = False) -> None:
         """Writes names beside the right edge, moved apart where they would overlap."""

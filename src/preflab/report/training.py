@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from preflab.analysis.record import ArmResult, CurvePoint, Measure, Number, Results
-from preflab.report import views
+from preflab.report import numbers, views
 from preflab.report.marks import arm_mark
 from preflab.report.panels import Label, Panel, panel
 from preflab.report.svg import COLOURS, arm_colour
@@ -84,7 +84,7 @@ def _curve(results: Results, metric: Measure, against: Against, name: str) -> Ma
     label, measured = metric.label, MEASURED.get(metric.name, ON_DATA)
     alt = f"{label} against {against.label}: a thin line for each seed, a thick one for their mean, for each arm."
     with panel(name=name, title=label, measured=measured, x=against.label, alt=alt) as drawn:
-        drawn.finish_lines([_draw_lines(drawn, *row) for row in series], share=metric.share)
+        drawn.finish_lines([_draw_lines(drawn, *row) for row in series], metric)
     return drawn.svg
 
 
@@ -184,5 +184,5 @@ def _verdicts(arm: ArmResult, names: Sequence[str], time: Against, name: str) ->
             if mean:
                 draw_marked(drawn, mean, arm_mark(order).marker, linewidth=2.0, color=arm_colour(order))
                 labels.append(Label(mean[-1][1], verdict.removeprefix(VERDICT), order))
-        drawn.finish_lines(labels, share=True, are_arms=False)
+        drawn.finish_lines(labels, numbers.SHARE, are_arms=False)
     return drawn.svg

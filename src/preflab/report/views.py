@@ -155,7 +155,7 @@ def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult])
     """How the pairs' p-values are adjusted."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
-        return "p: two-sided; a single comparison, not adjusted."
+        return "p: two-sided, of each comparison alone: not adjusted."
     sizes = " or ".join(numbers.format_tick(family) for family in families)
     return (
         f"p: two-sided and adjusted for {sizes} comparisons (Bonferroni), so that it agrees with the interval: all intervals "
