@@ -1,0 +1,38 @@
+"""Win rates as people read them: in Markdown and on the terminal, with what a win is."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from preflab.analysis import record as r
+from preflab.evaluation.pairwise import WIN_RATE
+from preflab.report import print_summary
+from preflab.report.markdown import render_markdown
+
+
+def duel(name: str, first: str) -> r.PairwiseResult:
+    evaluator = r.EvaluatorResult(name=name, description="The answer with fewer words wins.")
+    rate = r.Interval(estimate=0.495, low=0.475, high=0.515, seeds=3)
+    return r.PairwiseResult(
+        name=name, evaluator=evaluator, measure=WIN_RATE, first=first, second="sft", win_rate=rate, ties=0.853
+    )
+
+
+def test_win_rates_say_what_a_win_is(results: r.Results) -> None:
+    """Protects who reads one of the two alone: a line a pair, in the order of the results; what a win is stands once for each
+    evaluator in Markdown, with what a tie counts."""
+    pairs = (duel("shorter", "ppo"), duel("shorter", "dpo"), duel("Shorter", "dpo"))
+    results = results.model_copy(update={"pairwise": pairs})
+    console = Console(record=True, width=200)
+    print_summary(results, console)
+    lines = [line for line in console.export_text().splitlines() if " wins " in line]
+    assert [line.strip() for line in lines] == [
+        "shorter: ppo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided",
+        "shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided",
+        "Shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided",
+    ]
+    text = render_markdown(results)
+    for name in ("shorter", "Shorter"):
+        assert text.count(f"- {name}: The answer with fewer words wins. win rate: a tie counts as half a win.\n") == 1
+    rows = [text.index(f"| {pair.name}: {pair.first} against sft |") for pair in pairs]
+    assert rows == sorted(rows)
