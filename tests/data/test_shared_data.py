@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from preflab.data.files import read_source
+from preflab.data.files import list_splits, read_source
 from preflab.data.reading import FileReading
 from preflab.data.source_check import SourceCheck, check_source
 from preflab.testbeds.code.known import read_problem
@@ -153,6 +153,16 @@ def test_the_totals_of_the_data(shared_data: Path) -> None:
     folder = shared_data / "hh-rlhf"
     assert sum(len(load(path)) for path in data_files(folder)) == 6164 + 706
     assert sum(check(path).kinds["pairs"] for path in data_files(shared_data / "llmbar")) == 419
+
+
+def test_the_official_folders_of_apps(shared_data: Path) -> None:
+    """Protects problems that are folders of files: each is one record, with its statement, tests and solutions."""
+    for folder, split in ((shared_data / "apps" / "train", "train"), (shared_data / "apps", "train")):
+        assert list_splits(str(folder)) == [split]
+        checked = check(folder)
+        solutions = sum(len(json.loads(path.read_text())) for path in sorted(folder.rglob("solutions.json")))
+        assert (checked.records, checked.usable, checked.kinds["problems with tests"]) == (5, 5, solutions)
+        assert checked.kinds["demonstrations"] == solutions and checked.kinds["prompts"] == 5
 
 
 def test_the_other_label_of_saferlhf(shared_data: Path) -> None:

@@ -1,7 +1,8 @@
 """Where records lie: a file (JSON lines, JSON, CSV, Parquet, gzipped or not), a folder, a data set on the hub.
 
-A folder is one that `datasets` saved, or holds files, whose names without numbers of shards are its splits. `NAME#SPLIT`
-names one split of a folder or of a data set on the hub, `NAME:CONFIGURATION` one configuration.
+A folder is one that `datasets` saved, holds the problems of APPS in their official form, or holds files, whose names without
+numbers of shards are its splits. `NAME#SPLIT` names one split of a folder or of a data set on the hub, `NAME:CONFIGURATION` one
+configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from preflab.data.apps_folder import list_official_folders, read_official_folder
 from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, load_saved_records
 from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
 from preflab.data.tables import read_csv, read_json_file, read_parquet
@@ -53,7 +55,9 @@ def list_splits(name: str) -> list[str]:
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
             return sorted(child.name for child in path.iterdir() if (child / "dataset_info.json").is_file())
-        return ["train"] if (path / "dataset_info.json").is_file() else sorted(_group_files(path))
+        if (path / "dataset_info.json").is_file():
+            return ["train"]
+        return sorted({problem.parent.name for problem in list_official_folders(path)} or _group_files(path))
     if path.exists() or not _is_hub_name(name):
         return [""]
     check_on_hub(name)
@@ -97,6 +101,8 @@ def _read_split(name: str, split: str) -> Iterator[ReadLine]:
         yield from ((where, dict(record)) for where, record in load_hub_records(name, None, split))
     elif (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         yield from load_saved_records(path / split if (path / "dataset_dict.json").is_file() else path)
+    elif problems := list_official_folders(path):
+        yield from ((str(folder), read_official_folder(folder)) for folder in problems if folder.parent.name == split)
     else:
         for file in _group_files(path)[split]:
             yield from read_file(file)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from preflab.data.apps_folder import list_official_folders, read_official_folder
 from preflab.data.hub import fetch_hub_file
 from preflab.data.lines import read_text_field
 from preflab.data.row import make_prompt_id
@@ -60,10 +61,10 @@ class APPS(Code):
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
         """The official folders, split by split; JSON lines where there are none."""
-        questions = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
-        if not questions:
+        problems = list_official_folders(path)
+        if not problems:
             yield from super().read_folder(path)
-        for problem in (question.parent for question in questions):
+        for problem in problems:
             yield SPLIT_NAMES.get(problem.parent.name), str(problem), read_official_folder(problem)
 
     def read_exercises(self) -> Iterator[Exercise]:
@@ -115,19 +116,6 @@ class APPS(Code):
         return Exercise(name, statement, recipe, *tests, right=right, level=level, unjudged=unjudged)
 
 
-def read_official_folder(folder: Path) -> dict[str, Any]:
-    """A problem's folder as a record of the hub."""
-    paths = [folder / name for name in ("question.txt", "input_output.json", "solutions.json", "starter_code.py")]
-    record = {"problem_id": folder.name, **{path.stem: _read_text_file(path) for path in paths if path.is_file()}}
-    meta = folder / "metadata.json"
-    if not meta.is_file():
-        return record
-    try:
-        return {**json.loads(_read_text_file(meta)), **record}
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{meta} does not hold a JSON object: {error}.") from error
-
-
 def _restore_integer_keys(value: Any) -> Any:
     """The value with integer keys, which JSON has turned into text, as integers again: the official judge does the same."""
     if isinstance(value, list):
@@ -136,13 +124,6 @@ def _restore_integer_keys(value: Any) -> Any:
         return value
     whole = all(re.fullmatch("-?[0-9]+", key) for key in value)
     return {int(key) if whole else key: _restore_integer_keys(item) for key, item in value.items()}
-
-
-def _read_text_file(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}.") from error
 
 
 def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
