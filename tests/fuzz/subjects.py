@@ -56,7 +56,7 @@ RUNS: tuple[dict[str, Any], ...] = (
 STUDIES = ("smoke", "quickstart", "family", "beta", "hh-smollm2", "apps")
 JSONL: tuple[dict[str, Any], ...] = (
     {"id": "a", "prompt": "Add 1 and 2.", "completion": "3", "level": "easy"},
-    {"messages": [{"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]},
+    {"question": "b", "answer": "c"},
     {"prompt": "d", "chosen": "yes", "rejected": "no", "margin": 0.5},
     {"prompt": [{"role": "user", "content": "e"}], "chosen": "f", "rejected": "g"},
     {"prompt": "h", "completion": "i", "label": True},
@@ -130,7 +130,7 @@ def use_theory(path: Path) -> int:
 
 def write_jsonl(folder: Path, draw: random.Random) -> Path:
     kind = draw.choice(JSONL)
-    rows = [kind | {"id": f"{n}"} if "prompt" not in kind else kind | {"prompt": f"{n}"} for n in range(4)]
+    rows = [kind | {"id": f"{n}"} | ({"prompt": f"{n}"} if "prompt" in kind else {}) for n in range(40)]
     path = folder / draw.choice(("data.jsonl", "data.jsonl", "data.json"))
     content = mutate_lines(rows if draw.random() < 0.7 else [*rows, *JSONL], draw)
     path.write_bytes(gzip.compress(content)[: draw.randrange(20, 400)] if draw.random() < 0.05 else content)
