@@ -42,9 +42,10 @@ for registry in (METHODS, REWARDS, TESTBEDS, EVALUATORS, PAIRWISE_EVALUATORS, SA
         registry.load(name)
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {"name": "tiny", "tiny": {"width": 8, "inner": 8, "layers": 1, "heads": 1, "context": 64}}
+TINY = {"name": "tiny", "tiny": {"width": 8, "inner": 8, "layers": 1, "heads": 1, "context": 512}}
 MINICODE = {"kind": "minicode", "train": 8, "validation": 4, "test": 4}
 OPTIM = {"learning_rate": 0.001, "warmup": 0.1}
+EVALUATION = {"samples": 2, "k": [1, 2], "max_new_tokens": 16}
 RUNS: tuple[dict[str, Any], ...] = (
     {"method": {"kind": "sft", "epochs": 1, "batch_size": 4, "optim": OPTIM}, "evaluator": "hidden-tests"},
     {"method": {"kind": "dpo", "loss": "robust", "beta": 0.1, "loss_settings": {"epsilon": 0.1}}, "looks": 2},
@@ -85,7 +86,13 @@ def _write_settings(data: Any, stem: str, folder: Path, draw: random.Random) -> 
 
 
 def write_run(folder: Path, draw: random.Random) -> Path:
-    common = {"name": "run", "testbed": MINICODE, "model": TINY, "seed": 1, "evaluation": {"samples": 2, "k": [1, 2]}}
+    common = {
+        "name": "run",
+        "testbed": MINICODE,
+        "model": TINY,
+        "seed": 1,
+        "evaluation": {"samples": 2, "k": [1, 2], "max_new_tokens": 16},
+    }
     return _write_settings(common | draw.choice(RUNS), "run", folder, draw)
 
 
