@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -245,7 +245,7 @@ def preference_loss(
             raise UserError(f"The preference loss {name!r} needs a value for its setting {field!r}.")
     configured = partial(loss, **values)
     try:
-        terms: object = configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
+        terms = cast(object, configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2)))
     except UserError:
         raise
     except Exception as error:  # the user's function may raise anything
