@@ -250,9 +250,8 @@ def preference_loss(
         raise
     except Exception as error:  # the user's function may raise anything
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    if not isinstance(terms, Tensor) or terms.shape != (
-        2,
-    ):  # a mean would pass silently, and give every micro-batch the same weight
+    # A mean would pass silently, and give every micro-batch the same weight.
+    if not isinstance(terms, Tensor) or terms.shape != (2,):
         raise UserError(
             f"The preference loss {name!r} returns {_describe(terms)} for two pairs: it must return one term for each pair."
         )
