@@ -27,7 +27,7 @@ from .subjects import SUBJECTS
 INPUTS = {"run": 2000, "study": 2000, "theory": 1000, "jsonl": 2000, "reward": 1000, "judge": 1000, "results": 1000}
 SECONDS = 60
 """After which an input hangs: ten times what the slowest needs."""
-PLACE = re.compile(r"`[^`]+`|:\d+\b|\blines? \d+|column \d+|--\w+|'[^']+'")
+PLACE = re.compile(r"`[^`]*`|:\d+\b|\blines? \d+|column \d+|--\w+|'[^']+'")
 """A key, a line, an option or a name."""
 
 
