@@ -7,11 +7,24 @@ traceback and exits with code 2. Any other exception is a defect of preflab or a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
     """A mistake of the user: what was wrong, where, and what to do about it."""
+
+
+@contextmanager
+def said_of(file: Path | None) -> Generator[None]:
+    """While open, the message of a `UserError` begins with the file that it is about, where there is one."""
+    try:
+        yield
+    except UserError as error:
+        if file is None or str(file) in str(error):
+            raise
+        raise UserError(f"{file}: {error}") from error
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> None:

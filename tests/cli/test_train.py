@@ -115,3 +115,11 @@ def test_a_base_model_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture
     )
     code, _, err = run("study", study, "--plan", capsys=capsys)
     assert code == 2 and "`dpo` has no model to start from" in err
+
+
+def test_a_fault_of_a_run_file_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is found only when its parts are opened is said of the file too: a device that is not here."""
+    path = tmp_path / "run.yaml"
+    path.write_text("name: a\ntestbed: minicode\nmethod: sft\ndevice: abacus\n")
+    code, _, err = run("train", "--run", path, "--output", tmp_path / "out", capsys=capsys)
+    assert code == 2 and f"{path}: The device 'abacus' cannot be used here" in err

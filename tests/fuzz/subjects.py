@@ -42,9 +42,10 @@ for registry in (METHODS, REWARDS, TESTBEDS, EVALUATORS, PAIRWISE_EVALUATORS, SA
         registry.load(name)
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {"name": "tiny", "tiny": {"width": 8, "inner": 8, "layers": 1, "heads": 1, "context": 64}}
+TINY = {"name": "tiny", "tiny": {"width": 8, "inner": 8, "layers": 1, "heads": 1, "context": 512}}
 MINICODE = {"kind": "minicode", "train": 8, "validation": 4, "test": 4}
 OPTIM = {"learning_rate": 0.001, "warmup": 0.1}
+EVALUATION = {"samples": 2, "k": [1, 2], "max_new_tokens": 16}
 RUNS: tuple[dict[str, Any], ...] = (
     {"method": {"kind": "sft", "epochs": 1, "batch_size": 4, "optim": OPTIM}, "evaluator": "hidden-tests"},
     {"method": {"kind": "dpo", "loss": "robust", "beta": 0.1, "loss_settings": {"epsilon": 0.1}}, "looks": 2},
@@ -56,7 +57,7 @@ RUNS: tuple[dict[str, Any], ...] = (
 STUDIES = ("smoke", "quickstart", "family", "beta", "hh-smollm2", "apps")
 JSONL: tuple[dict[str, Any], ...] = (
     {"id": "a", "prompt": "Add 1 and 2.", "completion": "3", "level": "easy"},
-    {"messages": [{"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]},
+    {"question": "b", "answer": "c"},
     {"prompt": "d", "chosen": "yes", "rejected": "no", "margin": 0.5},
     {"prompt": [{"role": "user", "content": "e"}], "chosen": "f", "rejected": "g"},
     {"prompt": "h", "completion": "i", "label": True},
@@ -85,7 +86,13 @@ def _write_settings(data: Any, stem: str, folder: Path, draw: random.Random) -> 
 
 
 def write_run(folder: Path, draw: random.Random) -> Path:
-    common = {"name": "run", "testbed": MINICODE, "model": TINY, "seed": 1, "evaluation": {"samples": 2, "k": [1, 2]}}
+    common = {
+        "name": "run",
+        "testbed": MINICODE,
+        "model": TINY,
+        "seed": 1,
+        "evaluation": {"samples": 2, "k": [1, 2], "max_new_tokens": 16},
+    }
     return _write_settings(common | draw.choice(RUNS), "run", folder, draw)
 
 
@@ -130,7 +137,7 @@ def use_theory(path: Path) -> int:
 
 def write_jsonl(folder: Path, draw: random.Random) -> Path:
     kind = draw.choice(JSONL)
-    rows = [kind | {"id": f"{n}"} if "prompt" not in kind else kind | {"prompt": f"{n}"} for n in range(4)]
+    rows = [kind | {"id": f"{n}"} | ({"prompt": f"{n}"} if "prompt" in kind else {}) for n in range(40)]
     path = folder / draw.choice(("data.jsonl", "data.jsonl", "data.json"))
     content = mutate_lines(rows if draw.random() < 0.7 else [*rows, *JSONL], draw)
     path.write_bytes(gzip.compress(content)[: draw.randrange(20, 400)] if draw.random() < 0.05 else content)

@@ -34,6 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import arm_from_options
     from preflab.cli.run_summary import summarize_run
+    from preflab.errors import said_of
     from preflab.models.push import create_repository, push_directory
     from preflab.train.settings import Keeping
 
@@ -44,7 +45,8 @@ def _run(options: argparse.Namespace) -> int:
     keeping = Keeping(progress=not (options.quiet or options.verbose))
     if options.push is not None:
         create_repository(options.push)
-    result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
+    with said_of(options.run):
+        result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
     address = None
     if options.push is not None and not result["diverged"]:
         address = push_directory(directory / "final", options.push)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -245,14 +245,13 @@ def preference_loss(
             raise UserError(f"The preference loss {name!r} needs a value for its setting {field!r}.")
     configured = partial(loss, **values)
     try:
-        terms: object = configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2))
+        terms = cast(object, configured(PairLogprobs(*[torch.full((2,), -1.0)] * 4, *[torch.ones(2)] * 2)))
     except UserError:
         raise
     except Exception as error:  # the user's function may raise anything
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    if not isinstance(terms, Tensor) or terms.shape != (
-        2,
-    ):  # a mean would pass silently, and give every micro-batch the same weight
+    # A mean would pass silently, and give every micro-batch the same weight.
+    if not isinstance(terms, Tensor) or terms.shape != (2,):
         raise UserError(
             f"The preference loss {name!r} returns {_describe(terms)} for two pairs: it must return one term for each pair."
         )

@@ -18,9 +18,8 @@ from preflab.models.load import load_directory
 LARGEST_GAP = 0.01
 """The largest difference of a log-probability or a score in fp32: merging adapters rounds."""
 LARGEST_GAP_BF16 = 0.1
-ROWS = 4
-ROW_TOKENS = 24
-"""Of prompt and completion together, at most."""
+ROWS, ROW_TOKENS = 4, 24
+"""Rows that are compared, and the most tokens of prompt and completion in each."""
 
 
 def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
