@@ -15,9 +15,13 @@ from preflab.arm.execute import execute
 from preflab.arm.fitting import Fitting
 from preflab.arm.spec import Arm
 from preflab.errors import UserError
+from preflab.methods.dpo_iter import DPOIter
+from preflab.methods.pairs import PairDraw
+from preflab.methods.sft import SFT
 from preflab.models.lm import LanguageModel
 from preflab.models.spec import TinyShape
 from preflab.models.tiny import make_tiny
+from preflab.sampling.base import Decoding
 from preflab.spec import parse_spec
 from preflab.train.settings import Keeping
 from preflab.types import Completion, Preference, Prompt, Turn
@@ -78,6 +82,14 @@ def test_old_turns_go_first_and_a_long_answer_loses_its_end(lm: LanguageModel) -
     assert cut.chosen == row.chosen
     assert cut.rejected.truncated and row.rejected.text.startswith(cut.rejected.text)
     assert len(lm.encode_prompt(cut.prompt)) + len(lm.encode_completion(cut.rejected)) == CONTEXT
+
+
+def test_a_prompt_needs_room_for_what_is_drawn_alone() -> None:
+    """DPO-Iter draws answers of at most 5 tokens and would cut answers of the data at 1024: a prompt needs room for 5. A run on
+    a model with a context of 512 was refused for the 1024."""
+    method = DPOIter(draw=PairDraw(decoding=Decoding(max_new_tokens=5)))
+    assert (method.answer_tokens, method.drawn_tokens) == (1024, 5)
+    assert (SFT().answer_tokens, SFT().drawn_tokens) == (1024, 0)
 
 
 def run_file(tmp_path: Path, rows: list[dict[str, Any]], **changes: Any) -> Arm:

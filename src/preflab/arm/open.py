@@ -116,7 +116,7 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
     """The testbed, whose rows fit the model as the arm's `too_long` says."""
     limit = LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
     rooms: dict[Split, int] = (
-        {"train": arm.method.answer_tokens} if arm.method is not None and arm.method.scores_samples else {}
+        {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
     )
     if arm.measure != "none":
         rooms |= {"validation": arm.evaluation.max_new_tokens, "test": arm.evaluation.max_new_tokens}

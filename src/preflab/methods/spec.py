@@ -41,8 +41,13 @@ class Method(HoldsModels):
 
     @property
     def answer_tokens(self) -> int:
-        """The tokens of the longest answer that it learns from or draws; 0 where it does neither."""
-        return max(_answer_limits(self), default=0)
+        """The tokens of the longest answer of the data that it learns from; 0 where it learns from none."""
+        return max(_limits_of(self, "max_completion_tokens"), default=0)
+
+    @property
+    def drawn_tokens(self) -> int:
+        """The tokens of the longest answer that it draws; 0 where it draws none."""
+        return max(_limits_of(self, "max_new_tokens"), default=0)
 
     @property
     def critic_from_reward(self) -> bool:
@@ -62,10 +67,10 @@ class Method(HoldsModels):
         """Runs the method. What it returns is saved under `final/`."""
 
 
-def _answer_limits(spec: Spec) -> Iterator[int]:
-    """The bounds of answers that a spec and the specs in it state."""
+def _limits_of(spec: Spec, field: str) -> Iterator[int]:
+    """The bounds of answers that a spec, and the specs in it, state under this name."""
     for name, value in spec:
         if isinstance(value, Spec):
-            yield from _answer_limits(value)
-        elif name in ("max_completion_tokens", "max_new_tokens"):
+            yield from _limits_of(value, field)
+        elif name == field:
             yield int(value)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from preflab.endings import Stopped
 from preflab.errors import UserError
 from preflab.meter import Meter
 from preflab.rewards.base import Reward, RewardSpec, check_scores
@@ -52,7 +53,7 @@ class FunctionReward(Reward):
         try:
             answer = self.function(list(prompts), [completion.text for completion in completions])
             scores = check_scores(answer, len(completions), source)  # a generator computes only now
-        except UserError:
+        except (UserError, Stopped):
             raise
         except (Exception, SystemExit) as error:
             raise UserError(f"{source} failed at {where_raised(error)}: {type(error).__name__}: {error}") from error
