@@ -44,6 +44,15 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip_first(path: Path) -> None:
+    flip(path, 0.0)
+
+
+def shorten(path: Path) -> None:
+    """Into its first line."""
+    path.write_bytes(path.read_bytes()[:9])
+
+
 # -- an unfinished run ----------------------------------------------------------------------------------------------------
 
 
@@ -60,14 +69,14 @@ def test_damaged_best_weights_change_nothing(
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
-@pytest.mark.parametrize("damage", [flip, cut, zero, Path.unlink])
+@pytest.mark.parametrize("damage", [flip_first, shorten, zero, Path.unlink])
 def test_damaged_records_are_not_built_on(
     forks: Forks, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     """A record that every checkpoint stands on: one line that names it; nothing is grown with NULs."""
     directory = tmp_path / "ppo"
     assert forks.run(arm("ppo"), directory, fault="update.after:3") == -signal.SIGKILL
-    damage(directory / name) if damage is not flip else flip(directory / name, 0.0)
+    damage(directory / name)
     assert forks.run(arm("ppo"), directory) == 2
     last = log(directory).splitlines()[-1]
     assert last.startswith(f"preflab: {directory / name} is damaged. No checkpoint under ")
