@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import preflab
+from preflab.arm.origin import code_of
 from preflab.errors import UserError
 from preflab.train.directory import claim, clear, has_begun, locked
 from preflab.train.files import naming_failures
@@ -239,31 +241,44 @@ def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undi
 
 
 def test_a_finished_run_notices_edited_code(tmp_path: Path) -> None:
-    """A reward of the user's, in a file that changes after the run: one line names it, and `--fresh` runs it again. In
-    commands of their own, since a module that is imported stays as it was."""
+    """A reward of the user's, in a file that changes after the run: one line names it. In commands of their
+    own, since a module that is imported stays as it was."""
     code = tmp_path / "my_rewards.py"
     code.write_text("def score(prompts, texts):\n    return [float(len(text)) for text in texts]\n")
     spec = arm("ppo", reward={"kind": "function", "target": "my_rewards:score"})
     (tmp_path / "run.json").write_text(json.dumps({**spec, "method": {**spec["method"], "steps": 1}}))
     environment = {**os.environ, "PYTHONPATH": str(Path(preflab.__file__).parents[1])}
 
-    def train(*more: str) -> tuple[int, str]:
-        words = ["train", "--run", "run.json", "--output", "run", "-q", *more]
+    def train() -> tuple[int, str]:
+        words = ["train", "--run", "run.json", "--output", "run", "-q"]
         done = subprocess.run(
             [sys.executable, "-m", "preflab", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         return done.returncode, done.stderr
 
     assert train() == (0, "")
-    assert train() == (0, "")
     code.write_text(code.read_text().replace("len(text)", "-len(text)"))
-    code, said = train()[0], train()[1]
-    assert code == 2
-    assert said == (
+    assert train() == (
+        2,
         "preflab: run holds a run of other code: my_rewards:score has changed since it began. "
-        "Choose another --output, or start this one with --fresh.\n"
+        "Choose another --output, or start this one with --fresh.\n",
     )
-    assert train("--fresh") == (0, "")
+
+
+def test_the_code_that_a_spec_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects a loss, an evaluator, a reward, a program, at whatever depth; a stage and a URL are no code of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("my_losses.py", "my program.py"):
+        (tmp_path / name).write_text(f"# {name}\n")
+    spec = {
+        "method": {"kind": "dpo", "loss": "my_losses:hinge"},
+        "evaluators": [{"kind": "my_losses:Brief"}, {"url": "http://host:80"}],
+        "reward": {"kind": "command", "command": "no-such-python 'my program.py' --fast"},
+        "init": "stage:sft",
+    }
+    losses, program = (hashlib.sha256(f"# {name}\n".encode()).hexdigest() for name in ("my_losses.py", "my program.py"))
+    assert code_of(spec) == {"my_losses:hinge": losses, "my_losses:Brief": losses, "my program.py": program}
 
 
 def test_edited_code_is_refused_and_older_manifests_pass(tmp_path: Path) -> None:
