@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,7 +46,11 @@ def code_of(data: JsonValue) -> dict[str, str]:
 
 def files_of_command(command: str) -> dict[str, str]:
     """The SHA-256 of each file among a command's words."""
-    return {word: sha256(Path(word)) for word in command.split() if Path(word).is_file()}
+    try:
+        words = shlex.split(command)
+    except ValueError:  # the reward itself refuses it
+        return {}
+    return {word: sha256(Path(word)) for word in words if Path(word).is_file()}
 
 
 def versions() -> dict[str, str]:

@@ -106,7 +106,7 @@ def newest(directory: Path) -> dict[str, Any]:
         lines = file.read().splitlines()
     try:
         record = json.loads(lines[-1])
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

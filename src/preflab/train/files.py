@@ -92,10 +92,10 @@ def naming_failures(directory: Path) -> Generator[None]:
         yield
     except OSError as error:
         place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-        if error.errno == errno.ENOSPC or place is None or not place.is_relative_to(directory):
+        if error.errno == errno.ENOSPC or place is None or not place.absolute().is_relative_to(directory.absolute()):
             raise
         raise UserError(
-            f"{place} cannot be used: {error.strerror}. Make room for it, or choose another --output."
+            f"{place} cannot be used: {error.strerror}. Put that right, or choose another --output."
         ) from error
 
 

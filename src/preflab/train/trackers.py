@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from preflab.errors import UserError
-from preflab.train.files import read_json, write_json
+from preflab.train.files import read_json, remove, write_json
 
 EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads by this prefix
 
@@ -70,7 +69,7 @@ class TensorBoard:
         if self.writer is None:
             from tensorboard.summary.writer.record_writer import RecordWriter
 
-            shutil.rmtree(self.path.parent, ignore_errors=True)
+            remove(self.path.parent)
             self.path.parent.mkdir()
             self.writer = RecordWriter(self.path.open("wb"))
             self._event(file_version="brain.Event:2")
