@@ -59,7 +59,7 @@ def test_a_table_in_a_pipe_is_not_wrapped(capsys: pytest.CaptureFixture[str], mo
 
 @pytest.mark.parametrize(
     ("manifest", "said"),
-    [("{", "is damaged"), ('{"name": "theirs"}', "not the manifest of a study"), ("[]", "not the manifest of a study")],
+    [("{", "is damaged"), ('{"name": "theirs"}', "not the manifest of a study"), ("[]", "is damaged")],
 )
 def test_a_plan_is_refused_where_its_run_would_be(
     manifest: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -443,7 +443,7 @@ def test_hidden_tests_decide() -> None:
             (0.0, "failed", (False,)),
         ]
         assert [tests for _, tests in bed.judge.judged] == [HIDDEN, HIDDEN]
-        with pytest.raises(UserError, match="'test-0' has no hidden tests in the split 'validation'"):
+        with pytest.raises(UserError, match="Problem 'test-0' of the validation split has no hidden tests"):
             evaluator.grade("validation", prompts, [Completion("a")] * 2)
     with pytest.raises(UserError, match="no hidden tests"), HiddenTests().open(Context(testbed=None)):
         pass
@@ -463,7 +463,7 @@ def test_a_held_out_reward_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"samples": 4}, {"samples": 0}, {"temperatures": []}, {"temperatures": [-1.0]}, {"k": [0]}]
+    "changes", [{"samples": 4, "k": (5,)}, {"samples": 0}, {"temperatures": []}, {"temperatures": [-1.0]}, {"k": [0]}]
 )
 def test_settings_that_measure_nothing_are_refused(changes: dict[str, Any]) -> None:
     """Protects from an error after hours of training: pass@5 of 4 samples, no temperature, no sample."""
