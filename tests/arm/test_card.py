@@ -35,7 +35,7 @@ RESULT = {
 def test_a_card_says_what_the_model_is() -> None:
     """Base, data, method, settings, results and how to load it; the metadata are those that the hub reads. Neither the folders
     of the user's machine nor what an address holds stand in it: a card is shown to others."""
-    reward = {"kind": "http", "url": "http://me:secret@host/score"}
+    reward = {"kind": "http", "url": "http://host/score?key=secret"}
     data = {"name": "mine", "method": {"kind": "ppo", "rollouts": 33}, "reward": reward, "seed": 4}
     data |= {"testbed": {"kind": "jsonl", "data": "/home/someone/private/mine.jsonl"}, "model": "org/base"}
     card = make_card(parse_spec(Arm, data, where=""), RESULT)

@@ -86,7 +86,7 @@ def test_the_headline_decides_who_chooses() -> None:
         ({"headline": "pass@7"}, r"`headline` is 'pass@7', which is not measured.*pass@"),
         ({"evaluators": BOTH, "headline": "reward"}, "Did you mean 'liked/reward'|which is not measured"),
         ({"evaluators": {}}, "`evaluators` is empty"),
-        ({"evaluators": [["a", "hidden-tests"], ["a", REWARD]]}, "a name stands there twice"),
+        ({"evaluators": [["a", "hidden-tests"], ["a", REWARD]]}, "the name 'a' stands there twice"),
         ({"evaluators": BOTH, "evaluator": "hidden-tests"}, "and not both"),
         ({"evaluators": {"a": "hiden-tests"}}, "Did you mean 'hidden-tests'"),
         ({"evaluators": {"a": {"kind": f"{__name__}:Longer"}}}, "'words' is not better when higher"),

@@ -121,7 +121,7 @@ def test_other_things_than_verdicts_are_not_overwritten(tmp_path: Path) -> None:
     """Protects a file that was named by mistake."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "verdicts.jsonl").write_text("my notes\n")
-    with pytest.raises(UserError, match="holds other things than verdicts"):
+    with pytest.raises(UserError, match="is not a verdict: it is not JSON"):
         judge(tmp_path, [program("a", RIGHT)])
     assert (tmp_path / "out" / "verdicts.jsonl").read_text() == "my notes\n"
 
@@ -152,7 +152,7 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "programs.jsonl"
     path.write_text(json.dumps(program("a", RIGHT)))
     problems = lines(tmp_path / "problems.jsonl", [PROBLEM])
-    for out, said in ((path, "is a file to be read"), (problems, "is a file to be read"), (tmp_path, "other things")):
+    for out, said in ((path, "is a file to be read"), (problems, "is a file to be read"), (tmp_path, "Is a directory")):
         with pytest.raises(UserError, match=said):
             command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(out)])
     os.mkfifo(tmp_path / "pipe")  # as `<(...)` of a shell
@@ -161,7 +161,7 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
             ["judge", "--problems", str(problems), "--programs", str(tmp_path / "pipe"), "--out", str(tmp_path / "o")]
         )
     (tmp_path / "notes").write_text("my notes")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="is not a verdict"):
         command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(tmp_path / "notes")])
     with pytest.raises(UserError, match="cannot be written"):
         command(["judge", "--problems", str(problems), "--programs", str(path), "--out", "/proc/none/out"])

@@ -28,6 +28,7 @@ def measured(data: Path, kind: str, record: dict[str, Any], **evaluation: Any) -
     spec = {
         "name": "plan",
         "question": "How long?",
+        "model": "tiny",
         "testbed": {"kind": kind, "public_first": kind == "mbpp", "data": str(data), "validation": 0.1, "test": 0.1},
         "token_budget": 1 << 20,
         "evaluation": evaluation,

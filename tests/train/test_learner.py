@@ -252,7 +252,7 @@ def test_state_goes_on_exactly(tmp_path: Path) -> None:
     for i in range(3):
         step(made, one, batch, i / 8)
     step(made, one, batch, 0.4, guard=lambda stats: True)
-    checkpoint.write_checkpoint(tmp_path, 3, {"policy": made.state_dict()}, keep=1)
+    checkpoint.write_checkpoint(tmp_path, 3, {"step": 3, "policy": made.state_dict()}, keep=1)
     other = fresh()
     again = learner(other, optim)
     tree = checkpoint.read_newest_checkpoint(tmp_path)
@@ -272,7 +272,7 @@ def test_state_goes_on_exactly(tmp_path: Path) -> None:
 def test_a_state_without_updates(tmp_path: Path) -> None:
     """Protects a run that is stopped before its first update: no moments are kept, and none are asked for."""
     one, other = fresh(), fresh()
-    checkpoint.write_checkpoint(tmp_path, 0, {"policy": learner(one).state_dict()}, keep=1)
+    checkpoint.write_checkpoint(tmp_path, 0, {"step": 0, "policy": learner(one).state_dict()}, keep=1)
     tree = checkpoint.read_newest_checkpoint(tmp_path)
     assert tree is not None
     again = learner(other)

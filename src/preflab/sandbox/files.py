@@ -119,15 +119,15 @@ def read_verdicts(path: Path) -> dict[str, str]:
     try:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}. Name another file.") from error
     if not whole and not _VERDICT_START.startswith(rest[: len(_VERDICT_START)]):
-        raise UserError(f"{path}:1 is no verdict: name another file.")
+        raise UserError(f"{path}:1 is not a verdict: name another file.")
     digests: dict[str, str] = {}
     for number, line in enumerate(whole.split(b"\n"), 1):
         if line.strip():
-            row = parse_json(line, f"{path}:{number} is no verdict")
+            row = parse_json(line, f"{path}:{number} is not a verdict")
             if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("program_id", "verdict")):
-                raise UserError(f"{path}:{number} is no verdict: name another file.")
+                raise UserError(f"{path}:{number} is not a verdict: name another file.")
             if row["verdict"] != "error":
                 digests[row["program_id"]] = str(row.get("digest", ""))
     return digests

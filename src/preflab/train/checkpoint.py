@@ -80,8 +80,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):
             raise UserError(f"The checksum of {path / name} does not hold.")
     tree = unflatten(load_file(path / TENSORS), read_json(path / VALUES))
-    if path.name != checkpoint_name(tree["step"]):
-        raise UserError(f"{path} holds the checkpoint of step {tree['step']}.")
+    step = tree.get("step")
+    if not isinstance(step, int) or path.name != checkpoint_name(step):
+        raise UserError(f"{path} holds the checkpoint of step {step}.")
     return tree
 
 
