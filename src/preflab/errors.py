@@ -17,12 +17,13 @@ class UserError(Exception):
 
 
 @contextmanager
-def said_of(file: Path | None) -> Generator[None]:
-    """While open, the message of a `UserError` begins with the file that it is about, where there is one."""
+def said_of(file: Path | None, directory: Path) -> Generator[None]:
+    """While open, the message of a `UserError` begins with the run's file, if there is one, unless the message names that file
+    or the run's directory."""
     try:
         yield
     except UserError as error:
-        if file is None or str(file) in str(error):
+        if file is None or str(file) in str(error) or str(directory) in str(error):
             raise
         raise UserError(f"{file}: {error}") from error
 

@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
     keeping = Keeping(progress=not (options.quiet or options.verbose))
     if options.push is not None:
         create_repository(options.push)
-    with said_of(options.run):
+    with said_of(options.run, directory):
         result = execute(arm, directory, keeping=keeping, fresh=options.fresh)
     address = None
     if options.push is not None and not result["diverged"]:
