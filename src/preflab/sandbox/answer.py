@@ -1,9 +1,10 @@
-"""The program in an answer, and what it must do: a pure function of the answer's text and of its tests' `Recipe`.
+"""Extracts the program from an answer, and says what the program must do.
 
-A chat model puts programs into fences, among words and examples; a base model goes on from the statement, often beyond the
-end of its program. Of fenced blocks the last one that defines the wanted function counts (a second thought is the better
-one), or, where no function is wanted, the last one that does something. A block that is not closed reaches to the end. Without
-a fence the answer is the program, up to where it stops being Python.
+Both depend only on the answer's text and on the `Recipe` of its tests. A chat model puts programs into fences, among words
+and examples. A base model continues the statement, and often goes on after the end of its program. If the answer has fenced
+blocks, the last block that defines the wanted function counts, because a second thought is the better one. If no function is
+wanted, the last block that does something counts. A block that is not closed reaches to the end of the answer. If the answer
+has no fence, the answer itself is the program, up to where the text stops being Python.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test
 
 _FENCE = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+.-]*)[^\n]*$")
-_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)  # opens behind words
+_LATE_FENCE = re.compile(r"^([^`\n]*[^`\s][ \t]*)(```+py(?:thon3?)?[ \t]*)$", re.MULTILINE)  # a fence after words
 _BEGIN_MARK = re.compile(r"^\[(?:BEGIN|PYTHON)\][ \t]*\n", re.MULTILINE)
 _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
-"""MBPP's own marks around an answer, each on a line of its own."""
-_DOCUMENTS = ("markdown", "md")  # fences of texts that may hold fences of programs
-_MOST_FENCES = 8  # that are tried as the end of a block
-_MOST_DROPPED = 60  # lines that are dropped, one after another, to find the end of a program
-_MOST_WORDS = 5  # lines of words that may stand before a program without fences
-_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `ast.parse` may raise
+"""The marks that MBPP puts around an answer, each on its own line."""
+_DOCUMENTS = ("markdown", "md")  # tags of fenced texts that may themselves hold fenced programs
+_MOST_FENCES = 8  # the most fences that are tried as the end of a block
+_MOST_DROPPED = 60  # the most lines that are dropped, one after another, to find the end of a program
+_MOST_WORDS = 5  # the most lines of words that may stand before a program without fences
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` may raise
 
 
 class Recipe(NamedTuple):
-    """How an answer becomes a program; a test carries it in `how`. `task`: what the program must do, its tests aside;
-    `prefix`: what stands before every program; `opening`: the text of the statement that an answer may go on from;
-    `function`: the name that the program must define, if any: a plain one or `Class.method`; `imports`: lines that stand before
-    programs that use a name."""
+    """How to turn an answer into a program; a test carries its recipe in `how`. `task`: what the program must do, without
+    the tests; `prefix`: the text that is put before every program; `opening`: the text of the statement that an answer may
+    continue; `function`: the name that the program must define, either a plain name or `Class.method` (empty: no name is
+    required); `imports`: for each name, the line that is put before programs that use the name."""
 
     task: ProgramTask
     prefix: str = ""
@@ -47,7 +48,7 @@ _SCRIPT = Recipe(ProgramTask("stdin"))
 
 
 def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
-    """The source in an answer, and what it must do to pass the tests."""
+    """Returns the source in an answer, and what that source must do to pass the tests."""
     if not tests:
         raise UserError("An answer was to be judged without a test: every program would pass.")
     recipe: Recipe = tests[0].how or _SCRIPT
@@ -58,7 +59,7 @@ def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
 
 
 def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
-    """The source of the program in an answer; see `Recipe` for `opening` and `function`."""
+    """Returns the source of the program in an answer. `Recipe` explains `opening` and `function`."""
     text = _between_marks(text.replace("\r\n", "\n"))
     blocks = _fenced_blocks(_LATE_FENCE.sub(r"\1\n\2", text))
     if not blocks:
@@ -70,7 +71,7 @@ def extract_program(text: str, *, opening: str = "", function: str = "") -> str:
 
 
 def prepend(prefix: str, program: str) -> str:
-    """The program with the prefix before it; the program's imports from `__future__` still stand first."""
+    """Returns the program with the prefix before it. The program's imports from `__future__` still come first."""
     if not prefix or "__future__" not in program or not parses(program):
         return prefix + program
     imports = [node for node in ast.parse(program).body if isinstance(node, ast.ImportFrom)]
@@ -83,7 +84,8 @@ def prepend(prefix: str, program: str) -> str:
 
 
 def _between_marks(text: str) -> str:
-    """What stands behind a `[BEGIN]` and before the first `[DONE]`, where the answer has them."""
+    """Returns the text after `[BEGIN]` and before the first `[DONE]`. If a mark is missing, nothing is cut off on its
+    side."""
     end = _END_MARK.search(text)
     text = text[: end.start()] if end else text
     begin = _BEGIN_MARK.search(text)
@@ -91,7 +93,8 @@ def _between_marks(text: str) -> str:
 
 
 def _fenced_blocks(text: str) -> list[str]:
-    """The blocks whose fences are marked as Python; where no fence is, the blocks of unmarked fences."""
+    """Returns the blocks whose fences are marked as Python. If no fence is marked as Python, returns the blocks whose fences
+    have no mark."""
     blocks: list[tuple[str, str]] = []
     lines = text.splitlines(keepends=True)
     place = 0
@@ -106,9 +109,9 @@ def _fenced_blocks(text: str) -> list[str]:
 
 
 def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[str, int]:
-    """What stands behind an opening fence, and the line to go on from. Where the text up to the next fence is not Python, that
-    fence may belong to the text, in a docstring. Where no fence follows, a fence at the end of a line closes the block, or the
-    end of the text."""
+    """Returns the text after an opening fence, and the number of the line to go on from. If the text up to the next fence is
+    not Python, that fence may belong to the text (to a docstring, for example), and later fences are tried. If no closing
+    fence follows, the block ends at the end of the text, or at a fence that ends the last line."""
     closing = [at for at in range(start, len(lines)) if lines[at].strip() == fence]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in closing[:_MOST_FENCES]]
     if not bodies:
@@ -118,7 +121,8 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tu
 
 
 def _is_program(source: str) -> bool:
-    """Whether the source is Python that does something: the output of an example may be Python too, but of values alone."""
+    """Checks whether the source is Python that does something. The output of an example may be Python too, but that output
+    holds only values."""
     return parses(source) and any(
         not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node))
         for node in ast.parse(source).body
@@ -126,8 +130,9 @@ def _is_program(source: str) -> bool:
 
 
 def _cut_to_python(opening: str, text: str) -> str:
-    """The opening with the longest beginning of the text, in lines, that is Python behind it, or else with all of the text.
-    Where there is no opening, words may stand before the program."""
+    """Returns the opening plus the longest beginning of the text, in whole lines, that makes Python together with the
+    opening. If no beginning does, returns the opening plus all of the text. If there is no opening, skips lines of words
+    before the program."""
     if not opening and text[:1].isspace():
         whole = textwrap.dedent(text)
         text = whole if parses(whole) else text.lstrip()
@@ -140,7 +145,8 @@ def _cut_to_python(opening: str, text: str) -> str:
 
 
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
-    """The longest beginning that is Python: sought backwards from the end, then from where Python finds the first fault."""
+    """Returns the opening plus the longest beginning of `lines` that makes Python. Searches backwards from the end, then
+    backwards from the line in which Python finds the first fault. Returns None if both searches fail."""
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
         for kept in range(end, max(0, end - _MOST_DROPPED), -1):
             source = opening + "".join(lines[:kept])
@@ -150,7 +156,8 @@ def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
 
 
 def _count_good_lines(source: str) -> int:
-    """How many lines stand before the one in which Python finds a fault; 0 where it does not say which."""
+    """Counts the lines before the line in which Python finds a fault. Returns 0 if Python finds no fault or names no
+    line."""
     try:
         ast.parse(source)
     except _UNPARSABLE as error:
@@ -159,7 +166,8 @@ def _count_good_lines(source: str) -> int:
 
 
 def _defines(source: str, function: str) -> bool:
-    """Whether the source, or its class `Solution`, defines the name. The source is searched as text: it may not be Python."""
+    """Checks whether the source, or its class `Solution`, defines the name. Searches the source as text, because the source
+    may not be valid Python."""
     name = re.escape(function.partition(".")[0])
     plain = rf"^(?:async )?(?:def|class)\s+{name}\b|^{name}\s*="
     method = rf"^class\s+Solution\b(?:.*\n)+?[ \t]+def\s+{name}\b"

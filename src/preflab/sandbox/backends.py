@@ -1,4 +1,5 @@
-"""The backends by name. Another one, such as a virtual machine, is a class derived from `Walls`: `module:Class`."""
+"""The backends by name. Any other backend, such as a virtual machine, is a class derived from `Walls`, named as
+`module:Class`."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare":
 
 
 def open_backend(name: str, packages: Sequence[str] = ()) -> Walls:
-    """Opens the backend of that name, with these packages. Raises `UserError` where there is none, or where this machine cannot
-    build it."""
+    """Opens the backend of that name, with these packages. Raises `UserError` if there is no such backend, or if this
+    machine cannot build the backend."""
     walls = _build_walls(name)
     walls.furnish(packages)
     return walls

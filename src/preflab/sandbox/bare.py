@@ -1,8 +1,8 @@
-"""The weak backend: no walls. A process under limits, for machines that cannot build walls, used where it is named.
+"""The weak backend, without walls: runs a process under limits, on machines that cannot build walls, if the user names it.
 
-It stops a program that computes, sleeps, allocates or prints without end. It does not stop a program that reads what this
-user may read, writes where this user may write, opens connections, signals this user's processes, starts very many
-processes, or leaves one behind in a session of its own. The verdict is formed outside all the same.
+This backend stops a program that computes, sleeps, allocates or prints without end. It does not stop a program that reads
+what this user may read, writes where this user may write, opens connections, signals this user's processes, starts very many
+processes, or leaves a process behind in a session of its own. The verdict is still formed outside the program.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ os._exit(128 - code if code < 0 else code)
 
 
 class Bare(Walls):
-    """Starts processes as `Bubblewrap` does; needs nothing."""
+    """Starts processes with the same interface as `Bubblewrap`, but needs nothing from the machine."""
 
     not_stopped = (
         "no walls (backend bare): a program may read and write what you may, open connections, start processes and fill the "
@@ -60,7 +60,7 @@ class Bare(Walls):
         self.home = tempfile.TemporaryDirectory(prefix="preflab-bare-")  # removed when this process ends
 
     def furnish(self, packages: Sequence[str]) -> None:
-        """Programs see all packages of this interpreter."""
+        """Checks that the packages are installed. Programs can import all packages of this interpreter."""
         find_distributions(packages)
 
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:

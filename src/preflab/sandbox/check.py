@@ -1,4 +1,4 @@
-"""What the walls of this machine are made of, and an attack on each of them: `preflab sandbox check`."""
+"""For `preflab sandbox check`: describes the walls of this machine, and attacks each of them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _MEASURED_FROM_OUTSIDE = (
 
 
 class Attack(NamedTuple):
-    """`source` prints `_REACHED` where it gets through; `over` and `code`: the limit and the exit status by which it must end,
-    where that matters."""
+    """`source`: a program that prints `_REACHED` if it gets through the walls; `over`: the limit that must stop the program
+    (empty: no limit); `code`: the exit status with which the program must end (None: any status)."""
 
     name: str
     source: str
@@ -43,7 +43,7 @@ class Attack(NamedTuple):
 
 
 class AttackResult(NamedTuple):
-    """`held`: the walls held. `end`: how the program ended."""
+    """`held`: whether the walls held; `end`: how the program ended."""
 
     attack: str
     held: bool
@@ -51,7 +51,7 @@ class AttackResult(NamedTuple):
 
 
 def _write_attempts(*tries: str) -> str:
-    """A program that tries each line and reports the ones that work."""
+    """Returns a program that tries each line and prints the lines that work."""
     attempt = "try:\n    {0}\n    print('reached', {0!r})\nexcept (OSError, AttributeError): pass\n"
     return "import os, socket, sys\n" + "".join(map(attempt.format, tries))
 
@@ -59,7 +59,7 @@ def _write_attempts(*tries: str) -> str:
 _CALL = "import ctypes\nctypes.CDLL(None).{}\nprint('reached')"
 _FORKS = "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(9)\nprint('reached')"
 _TABLES = (
-    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, of no file, not reserved
+    "import mmap\nsize = 200 << 30\nm = mmap.mmap(-1, size, 0x4022, mmap.PROT_READ)\n"  # private, anonymous, not reserved
     "for at in range(0, size, 2 << 20): m[at]\nprint('reached')"
 )
 _MARK = (
@@ -89,7 +89,7 @@ ATTACKS = (
     Attack("leaves a file", f"for path in {_LEFT_FILES}: open(path, 'w').close()", code=0),
     Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
-EXPECTED_MARK = "preflab-expects-"  # begins the value that the programs below must return and cannot know
+EXPECTED_MARK = "preflab-expects-"  # the beginning of the value that the programs below must return and cannot know
 _FORGERY = """
 import os, sys
 def f():
@@ -122,7 +122,7 @@ VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _
 
 
 def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
-    """The parts of the walls by name, and how to get what is missing."""
+    """Yields the name and the description of each part of the walls. The descriptions say how to get what is missing."""
     namespaces = "fresh user, process, mount, network, ipc and host-name namespaces for each run"
     yield "walls", f"bubblewrap {walls.version}: {namespaces}"
     yield "system calls", f"filtered ({platform.machine()})"
@@ -139,7 +139,7 @@ def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
 
 
 def attack_walls(walls: Bubblewrap) -> Iterator[AttackResult]:
-    """Makes every attack, one after the other."""
+    """Makes every attack, one after the other, and yields the results."""
     group = make_group()
     with contextlib.closing(group) if group else contextlib.nullcontext():
         for attack in ATTACKS:
@@ -149,7 +149,7 @@ def attack_walls(walls: Bubblewrap) -> Iterator[AttackResult]:
             held = _REACHED not in text and box.over == attack.over and attack.code in (None, box.code)
             yield AttackResult(attack.name, held, box.over or f"status {box.code}")
         expected = EXPECTED_MARK + secrets.token_hex(16)
-        for name, source in VERDICT_ATTACKS.items():  # they try to pass without knowing the answer, which is drawn anew
+        for name, source in VERDICT_ATTACKS.items():  # these programs try to pass without knowing the random answer
             task = ProgramTask("call", [Test([], expected)], "f", QUICK_LIMITS)
             outcome = Worker(walls, (group, None)).judge(source, task).outcome
             yield AttackResult(name, outcome not in ("passed", "error"), outcome)

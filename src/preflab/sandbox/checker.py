@@ -1,9 +1,9 @@
-"""Runs tests that are code, in a sandbox of their own. The program runs in another sandbox: here a stand-in takes its place.
+"""Runs tests that are code, in a sandbox of their own. The program runs in another sandbox; here a stand-in takes its place.
 
-The stand-in sends a call to the judge, which passes it to the program, and returns the value that comes back. So the tests
-compare plain data, and nodes of their own classes; the program never shares a process with them. The judge gets one line for
-each of these: `call` and a request for the program, `passed`, or `failed` and why; what follows the space is in the wire's
-encoding.
+The stand-in sends a call to the judge, and the judge passes the call to the program. The stand-in then returns the value
+that comes back. So the tests compare plain data and nodes of their own classes, and the program never shares a process with
+the tests. The judge gets three kinds of lines: `call` and a request for the program, `passed`, or `failed` and the reason.
+Whatever follows the space is in the wire's encoding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from preflab.sandbox.line import JudgeLine
 
 
 def run_tests(path: str) -> None:
-    """Runs the tests of the job in the file, each when the judge writes a line."""
+    """Runs the tests of the job that the file describes. Each test starts when the judge writes a line."""
     line = JudgeLine()
     job = json.loads(Path(path).read_text())
     space: dict[str, Any] = {"__name__": "tests"}
@@ -39,14 +39,14 @@ def run_tests(path: str) -> None:
 
 
 def _make_caller(function: str, line: JudgeLine, classes: dict[str, type]) -> Callable[..., Any]:
-    """The stand-in of a function."""
+    """Returns the stand-in for a function of the program."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         line.write(f"call {wire.encode([function, list(arguments), named], classes)}")
         answer = next(iter(line))
         try:
             return wire.rebuild(wire.decode(answer), classes)
-        except Exception as error:  # a test that expects an exception must not take this one for the program's
+        except Exception as error:  # a test that expects an exception must not take this for the program's exception
             os.write(2, f"{type(error).__name__}: {error}".encode())
             os._exit(1)
 
@@ -54,7 +54,8 @@ def _make_caller(function: str, line: JudgeLine, classes: dict[str, type]) -> Ca
 
 
 def _make_stand_in(name: str) -> type:
-    """The stand-in of a class that only the program has: its objects hold the arguments that will make them there."""
+    """Returns the stand-in for a class that only the program has. The stand-in's objects hold the arguments with which the
+    program will make the real objects."""
 
     def __init__(self: Any, *arguments: Any) -> None:
         self.__dict__[wire.NODE_ARGUMENTS] = arguments

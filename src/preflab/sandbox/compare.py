@@ -1,11 +1,13 @@
-"""What counts as the right text: what a program printed against what is expected. `values` compares what it returned.
+"""Compares the text that a program printed with the expected text. `values` compares what a program returned.
 
-By `lines`: white space at the end of a line and blank lines at the end do not count; everything else does. Where the
-expected token is a decimal number with a point or an exponent, a finite number within `TOLERANCE` is right, absolutely or
-relative to the expected value. By `tokens`, as competitions compare: white space does nothing but separate tokens, such a
-number may differ by `TOKEN_TOLERANCE`, and an expected integer may be printed with a point, within `TOKEN_TOLERANCE`
-absolutely (but not where its digits begin with 0). `caseless` is the same, with upper and lower case alike. By `exact`: every
-character counts.
+By `lines`, white space at the end of a line and blank lines at the end do not count; everything else counts. If the expected
+token is a decimal number with a point or an exponent, a finite number within `TOLERANCE` is right, absolutely or relative to
+the expected value.
+
+By `tokens`, as competitions compare, white space only separates tokens. If a decimal number with a point or an exponent is
+expected, a number within `TOKEN_TOLERANCE` is right. An expected integer may be printed with a point, within
+`TOKEN_TOLERANCE` absolutely, but not if the expected digits begin with 0. `caseless` compares like `tokens`, with upper and
+lower case alike. By `exact`, every character counts.
 """
 
 from __future__ import annotations
@@ -22,17 +24,17 @@ _BLANK = " \t\r\f\v"
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-LONGEST_NUMBER = 400  # a longer token is compared as text: nobody prints such a number
+LONGEST_NUMBER = 400  # characters; a longer token is compared as text, because nobody prints a number that long
 _PIECES = re.compile(r"(\s+)")
 
 
 def drop_end(text: str, compare: OutputComparison) -> str:
-    """The text without the white space at its end that does not count."""
+    """Returns the text without the white space at its end that does not count."""
     return text if compare == "exact" else text.rstrip(_BLANK + "\n" if compare == "lines" else None)
 
 
 def same_text(expected: str, got: str, compare: OutputComparison = "lines") -> bool:
-    """Whether a program printed the right thing."""
+    """Checks whether a program printed the right text."""
     expected, got = drop_end(expected, compare), drop_end(got, compare)
     if expected == got or compare == "exact":
         return expected == got
@@ -57,25 +59,25 @@ def _same_line(expected: str, got: str) -> bool:
 
 
 def _same_token(expected: str, got: str) -> bool:
-    """By `lines`."""
+    """Compares two tokens by the rule `lines`."""
     return expected == got or _same_number(expected, got, TOLERANCE)
 
 
 def _like_token(expected: str, got: str) -> bool:
-    """By `tokens`."""
+    """Compares two tokens by the rule `tokens`."""
     return expected == got or _same_number(expected, got, TOKEN_TOLERANCE) or _near_whole(expected, got)
 
 
 def _same_number(expected: str, got: str, tolerance: float) -> bool:
-    """Whether a decimal number was expected, and a number within the tolerance came."""
+    """Checks whether `expected` is a decimal number and `got` is a number within the tolerance of `expected`."""
     if not (_are_short(expected, got) and _DECIMAL.fullmatch(expected) and NUMBER.fullmatch(got)):
         return False
     return close(float(expected), float(got), tolerance)
 
 
 def _near_whole(expected: str, got: str) -> bool:
-    """Whether an integer was expected, and a decimal number that is it, rounding aside, came. It is compared in decimals, since
-    floats do not hold large integers exactly."""
+    """Checks whether `expected` is an integer and `got` is a decimal number that equals `expected`, apart from rounding.
+    Compares in decimals, because floats do not hold large integers exactly."""
     if not (_are_short(expected, got) and WHOLE.fullmatch(expected) and _DECIMAL.fullmatch(got)):
         return False
     whole, exponent = int(expected), got.lower().partition("e")[2]
@@ -88,9 +90,9 @@ def _are_short(*tokens: str) -> bool:
 
 
 def close(expected: float, got: float, tolerance: float = TOLERANCE) -> bool:
-    """Whether two numbers agree within the tolerance. Neither nan nor an infinity is close to anything."""
+    """Checks whether two numbers agree within the tolerance. Neither nan nor an infinity agrees with any number."""
     try:
         gap = abs(got - expected)
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # an integer too large for a float
         return False
     return math.isfinite(gap) and gap <= tolerance * max(1.0, abs(expected))

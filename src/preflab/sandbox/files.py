@@ -1,10 +1,11 @@
-"""What `preflab judge` reads and writes: problems and programs as JSON lines, and one line of verdict a program.
+"""Reads and writes the files of `preflab judge`: problems, programs and verdicts, each as one JSON line.
 
-A problem: `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` and `hidden_tests`, `time_limit_s` for a test,
-`memory_limit_mb`, `compare` (lines, tokens, caseless, exact), `special` (the source of a program that decides instead). A stdin
-test is `{input, output}`, a call test `{args, expected}`. A program: `program_id`, `problem_id`, `source`. A verdict:
-`program_id`, `verdict`, a `digest` of what was run, and `detail` with the first failing test. A second run goes on where the
-first one stopped.
+A problem has the fields `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` and `hidden_tests`,
+`time_limit_s` (for each test), `memory_limit_mb`, `compare` (lines, tokens, caseless, exact), and `special` (the source of a
+program that decides in place of `compare`). A stdin test is `{input, output}`; a call test is `{args, expected}`. A program
+has the fields `program_id`, `problem_id` and `source`. A verdict has the fields `program_id`, `verdict`, `passed` and
+`tests` (both are counts of tests), `digest` (of what was run), and `detail` (with the first failing test). A second run goes
+on where the first run stopped.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from preflab.sandbox.limits import Limits, derive_wall_limit
 from preflab.sandbox.verdict import ProgramTask
 from preflab.types import Test, Verdict
 
-_VERDICT_START = b'{"program_id": '  # of its line
+_VERDICT_START = b'{"program_id": '  # how the line of a verdict begins
 PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
 class JudgeProblem(NamedTuple):
-    """A problem: how a program becomes what is run, and the digest of its record."""
+    """A problem. `prepare`: the function that turns a program's text into what is run; `digest`: the digest of the problem's
+    record."""
 
     prepare: PrepareProgram
     digest: str
@@ -39,7 +41,8 @@ _TEST_FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
 
 
 def read_judge_problem(record: Mapping[str, Any], where: str) -> tuple[str, PrepareProgram]:
-    """A problem's id, and how a program's text becomes what is run. Raises `UserError` naming line and field."""
+    """Returns a problem's id, and the function that turns a program's text into what is run. If the record is wrong, raises
+    `UserError`, which names the line and the field."""
     task = _read_task(record, where)
     return _require_field(record, "problem_id", str, where), lambda source: (source, task)
 
@@ -89,8 +92,8 @@ def _read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) ->
 def read_programs(
     lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, JudgeProblem], done: Mapping[str, str]
 ) -> Iterator[Program]:
-    """The programs that have no verdict yet, or have changed since. `done`: the digests of those that have a verdict. Raises
-    `UserError` for a program whose problem is not known, or that is there twice."""
+    """Yields the programs that have no verdict yet, or have changed since their verdict. `done`: the digests of the programs
+    that have a verdict. Raises `UserError` if a program's problem is not known, or if a program is there twice."""
     names: set[str] = set()
     for where, record in lines:
         name = _require_field(record, "program_id", str, where)
@@ -107,13 +110,15 @@ def read_programs(
 
 
 def digest_texts(*parts: str) -> str:
-    """The digest of a problem, or of a problem and a program: where it has changed, the program is judged again."""
+    """Returns the digest of a problem, or of a problem and a program. If the digest has changed, the program is judged
+    again."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
-    """The programs that have a verdict in the file, with the digests of what was run ("": not known). Neither a last line that
-    was cut off nor an `error` is a verdict. Raises `UserError` where the file holds other things."""
+    """Returns the programs that have a verdict in the file, with the digests of what was run ("" if the digest is not
+    known). A last line that was cut off does not count as a verdict, and an `error` does not either. Raises `UserError` if
+    the file holds anything else."""
     if not path.exists():
         return {}
     try:
@@ -134,7 +139,7 @@ def read_verdicts(path: Path) -> dict[str, str]:
 
 
 def drop_verdicts(path: Path, names: Container[str]) -> None:
-    """Takes the lines of these programs out of the file, and a last line that was cut off."""
+    """Removes the lines of these programs from the file, and a last line that was cut off."""
     if not path.exists():
         return
     data = path.read_bytes()
@@ -153,7 +158,7 @@ def format_verdict(program: Program, verdict: Verdict) -> str:
 
 
 def _require_field(record: Mapping[str, Any], field: str, kind: type, where: str) -> Any:
-    """A field that must be there and of this type; raises `UserError` otherwise."""
+    """Returns a field that must exist and have this type. Raises `UserError` if the field is missing or has another type."""
     value = record.get(field)
     if not isinstance(value, kind):
         raise UserError(f"{where}: `{field}` must be {'text' if kind is str else 'a list'}.")

@@ -1,8 +1,9 @@
-"""Control groups, where this process may make them: the kernel then measures a run exactly, and limits its memory.
+"""Control groups: if this process may make them, the kernel measures a run exactly and limits its memory.
 
-Root may make them at the top of the hierarchy; anybody may in a group that was delegated to them, by systemd (`systemd-run
---user --scope -p Delegate=yes`) or by a container. The number of processes is limited by each run's own user instead: a
-group's count falls late, so that a run which follows quickly would be refused a fork.
+Root may make groups at the top of the hierarchy. Any user may make groups inside a group that was delegated to that user, by
+systemd (`systemd-run --user --scope -p Delegate=yes`) or by a container. The number of processes is not limited by the
+group, but by each run's own user: a group's count of processes falls late, so a run that follows quickly would be refused a
+fork.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ from preflab.sandbox.limits import MEGABYTE
 from preflab.sandbox.usage import Usage
 
 GROUPS_ROOT = Path("/sys/fs/cgroup")
-GROUP_OVERHEAD = 8 * MEGABYTE  # bubblewrap's own, and the kernel's for it
+GROUP_OVERHEAD = 8 * MEGABYTE  # the memory of bubblewrap, and the kernel's memory for it
 _PREFIX = "preflab"
-_ASIDE = "preflab-judge"  # the group of what stood in a group before that was divided; it is not divided itself
+_ASIDE = "preflab-judge"  # takes the processes that a group held before it was divided; is never divided itself
 _names = itertools.count()
 
 
 class ControlGroup(ABC):
-    """A control group, made afresh for each run: what a run leaves charged for a while, such as shared memory, is not charged
-    to the next. `hierarchies`: the names of those in which it must be made, that of memory first; `bases`: the folder in each
-    to make it in; `limit_file` and `swap_file`: what limits its memory there."""
+    """A control group that is made anew for each run. Memory that stays charged for a while after a run, such as shared
+    memory, is therefore not charged to the next run. `hierarchies`: the names of the hierarchies in which the group must be
+    made, the memory hierarchy first; `bases`: the folder in each hierarchy to make the group in; `limit_file` and
+    `swap_file`: the files in the memory hierarchy that limit the group's memory."""
 
     hierarchies: tuple[str, ...]
     limit_file: str
@@ -42,7 +44,7 @@ class ControlGroup(ABC):
         self.folders: dict[str, Path] = {}
 
     def open(self, memory: int) -> None:
-        """Makes the group for a run of `memory` bytes at most."""
+        """Makes the group for a run that may use at most `memory` bytes."""
         self.close()
         self.runs += 1
         names = zip(self.hierarchies, self.bases, strict=True)
@@ -51,7 +53,7 @@ class ControlGroup(ABC):
             folder.mkdir()
         memory_folder = self.folders[self.hierarchies[0]]
         (memory_folder / self.limit_file).write_text(str(memory + GROUP_OVERHEAD))
-        with contextlib.suppress(OSError):  # there may be no swap to account for
+        with contextlib.suppress(OSError):  # the kernel may not account for swap
             (memory_folder / self.swap_file).write_text("0")
 
     def add(self, pid: int) -> None:
@@ -59,7 +61,7 @@ class ControlGroup(ABC):
             (folder / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        """Removes the run's group; one whose last process has not ended yet is left to `sweep_groups`."""
+        """Removes the run's group. If the group's last process has not ended yet, the group is left to `sweep_groups`."""
         for folder in self.folders.values():
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -67,8 +69,8 @@ class ControlGroup(ABC):
 
     @abstractmethod
     def usage(self) -> Usage:
-        """What the group has used. Its memory counts as 0: the kernel limits it, and what the group holds is partly cache,
-        which the kernel takes back before it kills a process."""
+        """Returns what the group has used. The memory is given as 0, because the kernel limits it. A number would mislead:
+        what the group holds is partly cache, which the kernel takes back before it kills a process."""
 
 
 class GroupVersion1(ControlGroup):
@@ -95,8 +97,8 @@ class GroupVersion2(ControlGroup):
 
 
 def _divide(base: Path) -> None:
-    """Has the groups below one limit memory. It may then hold no process itself: where it holds this one, its processes move to
-    a group beside the runs'. Raises `OSError` where that cannot be."""
+    """Lets the groups below `base` limit memory. `base` itself may then hold no process. If `base` holds this process, all
+    processes in `base` move to a group beside the runs' groups. Raises `OSError` if this is not possible."""
     division = base / "cgroup.subtree_control"
     if "memory" in division.read_text().split():
         return
@@ -114,21 +116,21 @@ def _divide(base: Path) -> None:
 
 
 class GroupPlace(NamedTuple):
-    """Where groups can be made on this machine: their kind, and the folder in each of its hierarchies."""
+    """Where groups can be made on this machine: the kind of group, and the folder in each hierarchy of that kind."""
 
     kind: type[ControlGroup]
     bases: tuple[Path, ...]
 
 
 def make_group() -> ControlGroup | None:
-    """A group under a name that nobody else has; None where this process may not make one."""
+    """Returns a group under a name that nobody else has. Returns None if this process may not make groups."""
     place = find_groups()
     return place and place.kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}", place.bases)
 
 
 @cache
 def find_groups() -> GroupPlace | None:
-    """Where groups can be made here, found by making one; None where none can."""
+    """Finds where groups can be made on this machine, by making one. Returns None if groups cannot be made anywhere."""
     for kind in (GroupVersion1, GroupVersion2):
         for bases in _list_bases(kind.hierarchies):
             with contextlib.suppress(OSError, LookupError, ValueError):
@@ -143,7 +145,8 @@ def find_groups() -> GroupPlace | None:
 
 
 def _list_bases(hierarchies: Sequence[str]) -> Iterator[tuple[Path, ...]]:
-    """The folders where groups might be made: the top of each hierarchy, then this process's own group and those above it."""
+    """Yields the folders in which groups might be made: the top of each hierarchy, then this process's own group, then the
+    groups above it."""
     yield tuple(GROUPS_ROOT / name for name in hierarchies)
     own = [_find_own_group(name) for name in hierarchies]
     for height in range(max(len(group.parts) for group in own)):
@@ -151,7 +154,8 @@ def _list_bases(hierarchies: Sequence[str]) -> Iterator[tuple[Path, ...]]:
 
 
 def _find_own_group(hierarchy: str) -> Path:
-    """The group of this process in a hierarchy, as a path below its top; the top where it lies outside of what is seen here."""
+    """Returns the group of this process in a hierarchy, as a path below the hierarchy's top. Returns the top if the group
+    lies outside of what this process can see."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if hierarchy in controllers.split(",") and ".." not in path.split("/"):
@@ -164,7 +168,7 @@ def _climb(group: Path, height: int) -> Path:
 
 
 def sweep_groups() -> None:
-    """Ends what a killed judge has left in its control groups, and removes them."""
+    """Ends the processes that a killed judge has left in its control groups, and removes those groups."""
     place = find_groups()
     for base in place.bases if place else ():
         for folder in base.glob(f"{_PREFIX}-*-*"):
@@ -172,7 +176,7 @@ def sweep_groups() -> None:
                 continue
             with contextlib.suppress(OSError):
                 pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
-                if 0 in pids:  # a process of another container, which is not seen from here and may be alive
+                if 0 in pids:  # 0: a process of another container, which cannot be seen from here and may be alive
                     continue
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Runs inside the sandbox, beside the program: imports it, and calls one of its functions for each line that it reads.
+"""Runs inside the sandbox: imports the program, and calls one of the program's functions for each line from the judge.
 
-The judge writes a line, `[function, arguments, named arguments]`, and waits for a line with the value. The judge trusts
-nothing here: what this process writes is an answer and never a verdict.
+The judge writes a line, `[function, arguments, named arguments]`, and waits for a line with the value. The judge does not
+trust this process: what this process writes is an answer and never a verdict.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from preflab.sandbox.line import JudgeLine
 
 
 def answer_calls(path: str, *nodes: str) -> None:
-    """`nodes`: the names of the program's classes whose objects may cross."""
+    """Answers the judge's calls. `nodes`: the names of the program's classes whose objects may cross to and from the
+    judge."""
     line = JudgeLine()
     spec = importlib.util.spec_from_file_location("solution", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["solution"] = module  # dataclasses with postponed annotations look there
+    sys.modules["solution"] = module  # dataclasses with postponed annotations look up the module here
     spec.loader.exec_module(module)
     classes = {name: getattr(module, name) for name in nodes if hasattr(module, name)}
     functions: dict[str, Callable[..., Any]] = {}
@@ -38,8 +39,9 @@ def answer_calls(path: str, *nodes: str) -> None:
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
-    """A function of the module, or `Class.method` of a fresh object. Where the module has no such function of its own (one that
-    it imports may have the name), its class `Solution` may have one, as competitions ask for it."""
+    """Returns a function of the module, or the method `Class.method` of a fresh object. If the module does not define the
+    function, the method of the module's class `Solution` is taken, as competitions ask for it. A function that the module
+    only imports does not count as defined."""
     owner, _, method = name.rpartition(".")
     own = getattr(getattr(module, name, None), "__module__", "") == module.__name__
     if not owner and not own and hasattr(getattr(module, "Solution", None), name):

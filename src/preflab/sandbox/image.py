@@ -1,8 +1,8 @@
 """The read-only root that programs see: Python's standard library, the shared libraries that it needs, and a shell.
 
-Built once for an interpreter and a set of packages, and kept in a cache. It also holds those packages, and of preflab what runs
-inside alone; nothing of the machine's own. Every file belongs to the user who built it, so that a sandboxed user can read it
-and cannot write to it.
+The image is built once for each interpreter and set of packages, and is kept in a cache. The image also holds those
+packages, and the files of preflab that run inside the sandbox. It holds nothing else of this machine. Every file belongs to
+the user who built the image, so that a sandboxed user can read the files and cannot write to them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ _ignore_unneeded = shutil.ignore_patterns(
     *("config-*", "_tkinter*", "*.a"),
 )
 DEVICES = ("null", "full", "random", "urandom")
-"""Without zero: memory mapped from it, and shared, belongs to no process and could not be counted."""
+"""The devices that programs may use. `zero` is not among them: memory that is mapped from it and shared belongs to no
+process and could not be counted."""
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
 
 
 def find_image(packages: Sequence[str] = ()) -> Path:
-    """The image of this interpreter with these packages beside `SANDBOX_PACKAGES`, built where it is not there yet. Two
-    processes may build it at once: one copy stays. Raises `UserError` for a package that is not installed."""
+    """Returns the image of this interpreter with these packages and `SANDBOX_PACKAGES`. Builds the image if it does not
+    exist yet. If two processes build the image at once, one copy stays. Raises `UserError` if a package is not installed."""
     distributions = find_distributions([*SANDBOX_PACKAGES, *packages])
     place = _image_cache() / f"image-{_image_key(distributions)}"
     if not place.exists():
@@ -56,7 +57,8 @@ def find_image(packages: Sequence[str] = ()) -> Path:
 
 
 def _image_cache() -> Path:
-    """Root's cache lies where the users that programs run as may read it, another user's in the home."""
+    """Returns the cache folder. Root's cache lies where the users that programs run as may read it; any other user's cache
+    lies in that user's home."""
     if os.geteuid() == 0:
         return Path("/var/cache/preflab/sandbox")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
@@ -79,7 +81,7 @@ def _build(root: Path, distributions: Iterable[Distribution]) -> None:
     for distribution in distributions:
         copy_distribution(distribution, inside)
     copy_with_libraries(root, programs, extensions=inside.rglob("*.so*"))
-    ours = inside / "preflab"  # beside the standard library: each build of Python looks for packages elsewhere
+    ours = inside / "preflab"  # in the library's folder, because builds of Python look for packages in different places
     for name in _GUEST_FILES:
         _copy(Path(__file__).with_name(name), ours / "sandbox" / name, mode=0o644)
     for folder in (ours, ours / "sandbox"):
@@ -94,8 +96,8 @@ def _build(root: Path, distributions: Iterable[Distribution]) -> None:
 
 
 def copy_with_libraries(root: Path, programs: Mapping[str, Path], *, extensions: Iterable[Path] = ()) -> None:
-    """Copies each program to its place in `root`, with the shared libraries that these and `extensions` load. Those that
-    packages in `root` bring are there already."""
+    """Copies each program to its place in `root`, together with the shared libraries that the programs and the `extensions`
+    load. Libraries that packages have already brought into `root` are not copied."""
     needed = _find_libraries([*programs.values(), *extensions])
     needed = {path for path in needed if root.resolve() not in path.resolve().parents}
     # Without libgcc, which the C library loads late, a program with daemon threads cannot end.
@@ -111,7 +113,7 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
 
 
 def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
-    """The shared libraries that the loader would take, under the names by which it asks for them."""
+    """Returns the shared libraries that the loader would take, under the names by which the loader asks for them."""
     libraries: set[Path] = set()
     for binary in binaries:
         listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout

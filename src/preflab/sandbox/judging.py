@@ -1,8 +1,9 @@
-"""Answers and their tests in, verdicts out: everything that preflab judges comes through here.
+"""Takes answers and their tests, and returns verdicts: everything that preflab judges comes through here.
 
-A `Judge` is what a testbed hands out; calling it tries once more what the machine failed at. `SandboxJudge` is the one that
-runs answers as programs: it judges them on the several threads of a `Pool`, each with a `Worker` and, where there are any,
-control groups of its own. The work is done by the sandboxed processes; a thread here only waits and reads.
+A testbed hands out a `Judge`. If the machine fails on some answers, calling the judge tries those answers once more.
+`SandboxJudge` is the judge that runs answers as programs. It judges them on the threads of a `Pool`. Each thread takes a
+`Worker`, which has its own control groups if the machine has any. The sandboxed processes do the work; a thread here only
+waits and reads.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ from preflab.sandbox.verdict import ProgramOutcome, ProgramTask, Worker
 from preflab.types import Test, Verdict
 
 _logger = logging.getLogger("preflab")
-TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that decide
+TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that decide about it
 UNJUDGED: ProgramOutcome = "error"  # the outcome by which a judge says that it could not judge
-_MOST_VERDICTS = 20_000  # that are kept: policies repeat themselves
-AHEAD = 4  # programs for each worker that are read before they are judged: a file of any length needs little memory
+_MOST_VERDICTS = 20_000  # the most verdicts that are kept, because policies repeat their answers
+AHEAD = 4  # programs for each worker that are read ahead, so that a file of any length needs little memory
 
 
 class Judge(ABC):
-    """Judges answers by their tests. It holds no data: through a judge a reward must not reach the tests of evaluation.
+    """Judges answers by their tests. A judge holds no data, because a reward must not reach the tests of evaluation through
+    its judge.
 
-    `deterministic`: the same answer gets the same verdict from the same tests. `every`: the tests after the first one that
-    fails are run too, so that the share of tests passed has a meaning.
+    `deterministic`: whether the same answer always gets the same verdict from the same tests. `every`: whether the tests
+    after the first failing test are run too, so that the share of tests passed has a meaning.
     """
 
     deterministic: bool = True
@@ -47,9 +49,9 @@ class Judge(ABC):
     def __call__(
         self, answers: TestedAnswers, *, problems: Sequence[str] = (), most_lost: float = 0.0
     ) -> list[Verdict]:
-        """One verdict an answer. What the machine failed at is tried once more; where it fails again the verdict is
-        `UNJUDGED`, and for more than the share `most_lost` of the answers a `UserError` is raised. `problems`: what the
-        answers' problems are called, for that message."""
+        """Returns one verdict for each answer. If the machine fails on an answer, the answer is tried once more; if the
+        machine fails again, the verdict is `UNJUDGED`. Raises `UserError` if more than the share `most_lost` of the answers
+        is `UNJUDGED`. `problems`: the names of the answers' problems, for the message of that error."""
         verdicts = self.judge_once(answers)
         failed = [row for row, verdict in enumerate(verdicts) if verdict.outcome == UNJUDGED]
         again = self.judge_once([answers[row] for row in failed]) if failed else []
@@ -67,12 +69,13 @@ class Judge(ABC):
 
     @abstractmethod
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """One verdict an answer, whatever the answer does; `UNJUDGED` where the machine fails."""
+        """Returns one verdict for each answer, whatever the answer does. The verdict is `UNJUDGED` if the machine fails."""
 
 
 class SandboxJudge(Judge):
-    """Runs answers as Python programs. Its pool opens with the first answer, since many who open a testbed judge nothing, and
-    closes with the testbed. `workers`: programs at once, 0 for one a core. `packages`: what programs may import."""
+    """Runs answers as Python programs. The pool opens with the first answer, because many who open a testbed judge nothing,
+    and the pool closes with the testbed. `workers`: how many programs run at once (0: one for each core). `packages`: the
+    packages that programs may import."""
 
     deterministic = False  # near a limit of time or memory, a verdict depends on the machine
 
@@ -83,10 +86,11 @@ class SandboxJudge(Judge):
         self.verdicts: dict[tuple[bytes, tuple[int, ...]], tuple[Verdict, Sequence[Test]]] = {}
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """The same program against the same tests is run once. A failure of the machine is not kept.
+        """Runs the same program against the same tests only once, and keeps the verdict. A verdict is not kept if the
+        machine failed.
 
-        Tests are told apart by their identity, not by what is in them. A verdict therefore keeps its tests: if they were gone,
-        others could get the same identity."""
+        Tests are distinguished by their identity, not by what is in them. A kept verdict therefore also keeps its tests: if
+        those tests were deleted, other tests could get the same identity."""
         programs = [build_program(text, tests) for text, tests in answers]
         digests = [hashlib.sha256(source.encode(errors="surrogatepass")).digest() for source, _ in programs]
         keys = [(digest, tuple(map(id, task.tests))) for digest, (_, task) in zip(digests, programs, strict=True)]
@@ -113,7 +117,7 @@ class SandboxJudge(Judge):
 
 
 class Program(NamedTuple):
-    """A program with what it must do. `digest`: of both, where `preflab judge` needs it."""
+    """A program, and what it must do. `digest`: the digest of both (empty unless `preflab judge` needs it)."""
 
     id: str
     source: str
@@ -122,7 +126,7 @@ class Program(NamedTuple):
 
 
 class Pool:
-    """The workers that are free, and the threads that take them."""
+    """The workers that are free, and the threads that use them."""
 
     def __init__(self, workers: list[Worker], threads: ThreadPoolExecutor) -> None:
         self.size, self.threads = len(workers), threads
@@ -131,7 +135,7 @@ class Pool:
             self.free.put(worker)
 
     def judge(self, programs: Iterable[Program]) -> Iterator[tuple[Program, Verdict]]:
-        """Every program with its verdict, in the order in which verdicts come."""
+        """Yields every program with its verdict, in the order in which the verdicts come."""
         waiting = iter(programs)
         pending: dict[Future[Verdict], Program] = {}
         while True:
@@ -152,10 +156,11 @@ class Pool:
 
 @contextmanager
 def open_pool(workers: int = 0, backend: str = "bubblewrap", packages: Sequence[str] = ()) -> Generator[Pool]:
-    """`workers`: how many programs at once (0: one a core). `backend`: see `backends`; what it does not stop is warned of.
-    `packages`: see `packages`. Raises `UserError` where the sandbox does not run an honest program."""
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; nobody could then learn how a program has ended
-        with contextlib.suppress(ValueError):  # another thread than the first
+    """Opens a pool. `workers`: how many programs run at once (0: one for each core). `backend`: a name that the module
+    `backends` explains; a warning says what the backend does not stop. `packages`: the packages that programs may import.
+    Raises `UserError` if the sandbox does not run an honest program."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; nobody could then learn how programs have ended
+        with contextlib.suppress(ValueError):  # raised in every thread but the main one
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     walls = open_backend(backend, packages)
     if walls.not_stopped:

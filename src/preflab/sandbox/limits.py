@@ -1,4 +1,4 @@
-"""What a program may use."""
+"""The limits on what a program may use."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 from typing import NamedTuple
 
 MEGABYTE = 1 << 20
-BUSY = 5.0  # seconds of wall time that a second of CPU time may take: no honest program is to fail on a busy machine
-_NOMINAL = 0.0175  # CPU seconds of `_time_loop` where the default limits were chosen (3 GHz, CPython 3.11)
+BUSY = 5.0  # seconds of wall time that a second of CPU time may take, so that a busy machine fails no honest program
+_NOMINAL = 0.0175  # CPU seconds of `_time_loop` on the machine that the limits were chosen on (3 GHz, CPython 3.11)
 
 
 class Limits(NamedTuple):
-    """`cpu_s`: CPU time of all the program's processes together, which is the limit that decides; `wall_s` stops programs that
-    sleep. `memory_mb`: of all processes together. `output_mb`: of standard output. `disk_mb`: of /tmp."""
+    """`cpu_s`: the CPU time of all the program's processes together, which is the limit that decides. `wall_s`: the wall
+    time, a limit that stops programs that sleep. `memory_mb`: the memory of all processes together. `output_mb`: the size of
+    standard output. `disk_mb`: the size of /tmp."""
 
     cpu_s: float = 10.0
     wall_s: float = 60.0
@@ -24,14 +25,14 @@ class Limits(NamedTuple):
 
 
 def derive_wall_limit(cpu_s: float) -> float:
-    """The limit of wall time that belongs to a limit of CPU time."""
+    """Returns the limit of wall time that belongs to a limit of CPU time."""
     return BUSY * cpu_s + 5.0
 
 
 @functools.cache
 def measure_machine_factor() -> float:
-    """How many times slower this machine's Python is than the one that time limits were chosen on, at least 1. Measured once,
-    as the best of five."""
+    """Returns how many times slower Python is on this machine than on the machine that time limits were chosen on, but at
+    least 1. The factor is measured once, as the best of five runs."""
     return max(1.0, min(_time_loop() for _ in range(5)) / _NOMINAL)
 
 

@@ -1,4 +1,4 @@
-"""The line between a process in the sandbox and the judge: one ASCII line one way, one the other."""
+"""The connection between a process in the sandbox and the judge: each side sends one ASCII line at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class JudgeLine:
-    """Takes over standard input and output: what the program prints afterwards goes nowhere."""
+    """Takes over standard input and output. Whatever the program prints afterwards goes nowhere."""
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

@@ -1,6 +1,7 @@
-"""What programs may import beside the standard library: packages of this environment, copied into the image.
+"""The packages that programs may import besides the standard library, copied from this environment into the image.
 
-A package brings what it requires. Its files are copied as its own list names them, without its tests and its commands.
+A package brings the packages that it requires. The files that a package lists as its own are copied, except its tests and
+its commands.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from packaging.utils import canonicalize_name
 from preflab.errors import UserError
 
 SANDBOX_PACKAGES = ("numpy", "sortedcontainers")
-"""What every image holds: reference solutions and tests of APPS, HumanEval+, LiveCodeBench and LeetCode use them."""
+"""The packages in every image. Reference solutions and tests of APPS, HumanEval+, LiveCodeBench and LeetCode use them."""
 _LEFT_OUT_FOLDERS = frozenset(["test", "tests", "__pycache__", "bin", ".."])
 _METADATA = "METADATA"
-"""The one file of a package's description that is kept: by it packages find their own version."""
+"""The only file of a package's description that is kept, because packages read their own version from it."""
 
 
 def find_distributions(names: Iterable[str]) -> list[Distribution]:
-    """The packages of these names and all that they require, by name. Raises `UserError` where one is not installed."""
+    """Returns the packages of these names and all packages that they require, sorted by name. Raises `UserError` if a
+    package is not installed."""
     known: dict[str, Distribution] = {}
     pending = list(names)
     while pending:
@@ -43,7 +45,8 @@ def find_distributions(names: Iterable[str]) -> list[Distribution]:
 
 
 def copy_distribution(distribution: Distribution, target: Path) -> None:
-    """Copies a package's files to where they are imported from. Raises `UserError` where it does not list them."""
+    """Copies a package's files to the folder `target`, from which programs import them. Raises `UserError` if the package
+    does not list its files."""
     if not distribution.files:
         name = distribution.metadata["Name"]
         raise UserError(

@@ -1,7 +1,7 @@
-"""One sandboxed process from start to end, under its limits, seen from outside.
+"""Runs one sandboxed process from start to end, under its limits, and watches the process from outside.
 
-`open_box` starts it; `ask` writes to it and reads until a line has come, `finish` reads until it has ended. Both stop at the
-first limit that is passed. When a box is closed, nothing of it is left.
+`open_box` starts the process. `ask` writes to the process and reads until a line has come; `finish` reads until the process
+has ended. Both stop at the first limit that the process passes. When a box is closed, nothing of the process is left.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 
 _Process = subprocess.Popen[bytes]
 PassedLimit = Literal["", "timeout", "memory", "output-limit"]
-_GLANCE_SECONDS = 0.02  # between two looks at what is used
-_SMALL_READ = 4096  # bytes: after a read of fewer, the next one waits a little
-_ERROR_BYTES = 4096  # the last bytes of standard error, which are kept
+_GLANCE_SECONDS = 0.02  # the time between two looks at what the program uses
+_SMALL_READ = 4096  # bytes: after a read of fewer bytes, the next read waits a little
+_ERROR_BYTES = 4096  # how many of the last bytes of standard error are kept
 _ENVIRONMENT = {"PATH": os.defpath}
-_STARTING_SECONDS = 10.0  # that the walls may take
+_STARTING_SECONDS = 10.0  # the longest time that the walls may take to start
 
 
 class NotStarted(Exception):
-    """The sandbox could not be built: the machine's failure, not the program's."""
+    """Raised if the sandbox could not be built: the machine has failed, not the program."""
 
 
 class Box:
-    """A running program. `over`: the limit that it passed, if any; `code`: its exit status, negative for a signal; None while
-    it runs, and where it was killed for a limit."""
+    """A running program. `over`: the limit that the program passed (empty: none). `code`: the program's exit status,
+    negative for a signal; None while the program runs, and None if the program was killed because it passed a limit."""
 
     def __init__(
         self, stack: ExitStack, process: _Process, limits: Limits, meter: ControlGroup | Tree, pipes: Pipes, first: int
@@ -53,15 +53,16 @@ class Box:
         self.over: PassedLimit = ""
         self.code: int | None = None
         self.began = self.glanced = time.monotonic()
-        self.spent = meter.usage().cpu_s  # by the walls, before the program
+        self.spent = meter.usage().cpu_s  # the CPU time of the walls, before the program begins
         for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
             os.set_blocking(stream.fileno(), False)
         for source in filter(None, (process.stdout, process.stderr, self.ended)):
             self.selector.register(source, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
-        """Writes a line and reads the line that answers it; None where none came. `fresh`: the limits of time begin anew. A
-        program that has written before it was asked is not asked: its answer is then the empty line, which is not a value."""
+        """Writes a line and returns the line that answers it, or None if no answer came. `fresh`: whether the limits of time
+        begin anew. If the program has written something before it was asked, the program is not asked, and the empty line is
+        returned, which is not a value."""
         if self.over or self.code is not None:
             return None
         if self.output:
@@ -78,7 +79,8 @@ class Box:
         return answer if newline else None
 
     def idle(self, *others: Box) -> float:
-        """How many of the seconds since it was asked its CPU time, and that of `others` that it waited for, do not explain."""
+        """Returns the seconds of waiting since the limits of time last began: the wall time, minus `BUSY` times the CPU time
+        of this program and of the `others` that it waited for, but at least 0."""
         worked = sum(box.meter.usage().cpu_s - box.spent for box in (self, *others))
         return max(0.0, time.monotonic() - self.began - BUSY * worked)
 
@@ -88,12 +90,12 @@ class Box:
             self._watch()
 
     def kill(self) -> None:
-        """Ends everything in the sandbox, and waits until it has ended."""
+        """Ends all processes in the sandbox, and waits until they have ended."""
         for descriptor in (self.first, self.ended):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
-        _wait_readable(self.first)  # the namespace's first process ends when all others have
+        _wait_readable(self.first)  # the namespace's first process ends when all others have ended
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -125,7 +127,7 @@ class Box:
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            self._drop_sent(len(self.unsent))  # what the program writes of that is still on its way
+            self._drop_sent(len(self.unsent))  # the program reads no more; what it wrote about that must still be read
 
     def _drop_sent(self, count: int) -> None:
         self.unsent = self.unsent[count:]
@@ -133,7 +135,7 @@ class Box:
             self.selector.unregister(self._stdin)
 
     def _read(self, stream: IO[bytes]) -> int:
-        """Reads what a stream holds; returns how many bytes."""
+        """Reads what a stream holds, and returns the number of bytes."""
         try:
             data = os.read(stream.fileno(), MEGABYTE)
         except BlockingIOError:
@@ -148,8 +150,8 @@ class Box:
         return len(data)
 
     def _keeps_limits(self) -> bool:
-        """Whether the program keeps every limit; the first one that it passes ends it. What it uses is read every
-        `_GLANCE_SECONDS`."""
+        """Checks whether the program keeps every limit, and ends the program if it has passed one. What the program uses is
+        read every `_GLANCE_SECONDS`."""
         if len(self.output) > self.limits.output_mb * MEGABYTE:
             self.over = "output-limit"
         elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:
@@ -166,17 +168,17 @@ class Box:
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if self.meter.usage().killed:  # perhaps the process of the walls
+        if self.meter.usage().killed:  # perhaps the kernel has killed the process of the walls
             self.over = "memory"
         elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
-        self.code = 128 - code if code > 128 else code  # bubblewrap reports a signal as a shell does
+        self.code = 128 - code if code > 128 else code  # bubblewrap reports signals as a shell does: 128 + number
         self.kill()
 
 
 class Pipes:
-    """The pipes to the walls: they report in `status`, and begin the program when something can be read in `hold`.
-    `descriptors`: their ends of these and of what they read."""
+    """The pipes to the walls. The walls report in `status`, and begin the program when something can be read in `hold`.
+    `descriptors`: the walls' ends of these two pipes, and the files from which the walls read the program and the filter."""
 
     def __init__(self, ours: ExitStack, theirs: ExitStack, source: bytes, calls: bytes) -> None:
         (self.status, status), (hold, self.hold) = _make_pipe(ours, theirs), _make_pipe(theirs, ours)
@@ -185,7 +187,8 @@ class Pipes:
         self.report = b""
 
     def await_first_process(self) -> int:
-        """Waits for the process that is number 1 inside. Raises `NotStarted`."""
+        """Waits for the process that is number 1 inside the walls, and returns its number outside the walls. Raises
+        `NotStarted` if the walls do not report this process."""
         end = time.monotonic() + _STARTING_SECONDS
         while b"\n" not in self.report:
             if not _wait_readable(self.status, max(0.0, end - time.monotonic())):
@@ -197,33 +200,36 @@ class Pipes:
         return int(json.loads(self.report.partition(b"\n")[0])["child-pid"])
 
     def has_started(self) -> bool:
-        """Whether the program of a sandbox that has ended ever began. Only bubblewrap writes to this pipe."""
+        """Checks whether the program ever began, after the sandbox has ended. Only the walls write to the pipe that is read
+        here."""
         while data := os.read(self.status, 4096):
             self.report += data
         return b"exit-code" in self.report
 
 
 def _make_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """A pipe whose ends are closed with these stacks."""
+    """Makes a pipe, and returns its reading end and its writing end. Each end is closed with the stack that is given for
+    it."""
     read, write = os.pipe()
     return _close_later(reader, read), _close_later(writer, write)
 
 
 def _close_later(stack: ExitStack, descriptor: int) -> int:
-    """Returns the descriptor, which is closed with the stack."""
+    """Makes the stack close the descriptor when the stack is closed. Returns the descriptor."""
     stack.callback(os.close, descriptor)
     return descriptor
 
 
 def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
-    """Waits until there is something to read, at most so many seconds (None: however long it takes); whether there is."""
+    """Waits until something can be read, but at most `seconds` (None: without an end). Returns whether something can be
+    read."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
 def _make_memory_file(stack: ExitStack, content: bytes) -> int:
-    """A descriptor to read the content from, which is closed with the stack."""
+    """Returns a descriptor from which `content` can be read. The descriptor is closed with the stack."""
     descriptor = _close_later(stack, os.memfd_create("preflab"))
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
@@ -235,8 +241,8 @@ def _make_memory_file(stack: ExitStack, content: bytes) -> int:
 def open_box(
     walls: Walls, run: Sequence[str], source: bytes, limits: Limits, *, group: ControlGroup | None, stdin: bytes | None
 ) -> Generator[Box]:
-    """Starts `run` with the program's source in place. `stdin`: all of its input, or None where `ask` will write it. Raises
-    `NotStarted` where the walls could not be built."""
+    """Starts `run` with the program's source in place. `stdin`: all of the program's input, or None if `ask` will write the
+    input. Raises `NotStarted` if the walls could not be built."""
     with ExitStack() as stack:
         with ExitStack() as theirs:
             pipes = Pipes(stack, theirs, source, walls.filter_calls(counted=group is not None))
@@ -254,24 +260,26 @@ def open_box(
                 for pid in (process.pid, inside):
                     group.add(pid)
         except OSError as error:
-            last_words = b"" if process.poll() is None else process.communicate()[1]  # of walls that have ended
+            last_words = b"" if process.poll() is None else process.communicate()[1]  # if the walls have ended
             raise NotStarted(f"{error} {last_words.decode(errors='replace')}".strip()) from None
         meter = group or walls.measure(process.pid, inside, limits.memory_mb * MEGABYTE)
         box = Box(stack, process, limits, meter, pipes, first)
-        with suppress(BrokenPipeError):  # the walls ended at once, which `finish` will find
+        with suppress(BrokenPipeError):  # if the walls ended at once, `finish` will notice
             os.write(pipes.hold, b"1")
         yield box
 
 
 def _hand_over_streams(process: _Process, user: int | None) -> None:
-    """Gives what the program reads and writes to its user, so that the program may open it by name."""
+    """Makes the program's user the owner of the streams that the program reads and writes, so that the program may open the
+    streams by name."""
     for stream in (process.stdin, process.stdout, process.stderr):
         if user is not None and stream is not None:
             os.fchown(stream.fileno(), user, user)
 
 
 def _end_first_process(first: int) -> None:
-    """Ends the sandbox's first process, whatever happened before, and reaps it where it has become a child of this one."""
+    """Ends the sandbox's first process, whatever happened before. Reaps that process if it has become a child of this
+    process."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(first, signal.SIGKILL)
     with suppress(ChildProcessError):
@@ -280,8 +288,9 @@ def _end_first_process(first: int) -> None:
 
 
 def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> _Process:
-    """Starts the command as its user. Where possible another program changes the user: if this process did it, the kernel
-    would first copy all its tables of memory, which in a process that trains costs more than the whole sandbox."""
+    """Starts the command as its user. If possible, another program changes the user. If this process changed the user, the
+    kernel would first copy all of this process's tables of memory. In a process that trains, that copy costs more than the
+    whole sandbox."""
     settings: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = start.command
     if start.user is not None and _can_set_user():
@@ -296,7 +305,8 @@ def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) ->
 
 @cache
 def _can_set_user() -> bool:
-    """Whether there is a `setpriv` that changes users (util-linux; busybox has a lesser one)."""
+    """Checks whether this machine has a `setpriv` that changes users. The `setpriv` of util-linux does; the one of busybox
+    can do less."""
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
     try:
         return subprocess.run(command, capture_output=True, check=False, env=_ENVIRONMENT).returncode == 0

@@ -1,12 +1,14 @@
 """The system calls that a program may not make, as a filter that the kernel runs (classic BPF).
 
-Calls that no honest program makes end the program, and its outcome is `forbidden`: other processes' memory, namespaces,
-mounts, keyrings, kernel modules. Calls that libraries try and can do without are answered "not there" (`_ABSENT`), and so is
-every call newer than the newest that this file knows. Sockets are local; other families are refused: netlink, packet, vsock and
-alg reach the kernel or the host, the internet's lead nowhere and hold memory that nothing counts.
+A call that no honest program makes ends the program, and the outcome is `forbidden`. Such calls reach for other processes'
+memory, namespaces, mounts, keyrings or kernel modules. A call that libraries try, but can do without, is answered "not
+there" (`_ABSENT`). Every call newer than the newest call that this file knows is answered in the same way. Only local
+sockets are allowed. Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host. Internet
+sockets are refused because they lead nowhere and hold memory that nothing counts.
 
-Where no control group measures a run (`counted`), its processes are measured from outside. What cannot be seen there a program
-may then not have: memory that is shared and belongs to no file, and children whose CPU time is forgotten (`SIGCHLD` ignored).
+If no control group measures a run (`counted` is False), the run's processes are measured from outside. A program may then
+not have what cannot be seen from outside: shared memory that belongs to no file, and children whose CPU time is forgotten
+(`SIGCHLD` ignored).
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ from collections.abc import Sequence
 
 from preflab.errors import UserError
 
-_Instruction = tuple[int, int, int, int]  # its code, how many lines to skip when true, when false, and its operand
+_Instruction = tuple[int, int, int, int]  # its code, the lines to skip if true, the lines to skip if false, its operand
 _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x15, 0x25, 0x45, 0x06
 _LOAD_NUMBER, _LOAD_ARCHITECTURE = (0x20, 0, 0, 0), (0x20, 0, 0, 4)
 _LOAD_FIRST, _LOAD_SECOND, _LOAD_FOURTH = (
     (0x20, 0, 0, 16),
     (0x20, 0, 0, 24),
     (0x20, 0, 0, 40),
-)  # arguments' lower halves
+)  # the lower halves of the arguments
 _LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
-_PRETEND = _ERRNO  # no error: the call looks as if it had been made
+_PRETEND = _ERRNO  # error number 0: the call looks as if it had been made
 _EPERM, _ENOMEM, _ENOSYS, _EAFNOSUPPORT = 1, 12, 38, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _LOCAL_FAMILY = 1  # AF_UNIX
@@ -76,23 +78,26 @@ _ABSENT = (
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
     "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1",
 )  # fmt: skip
-"""clone3 hides its flags from the filter, and the C library falls back on clone. Shared memory that no process has mapped could
-not be counted (Python's own lies in files), nor could pages that were given to a pipe, or what watches of files collect."""
+"""clone3 hides its flags from the filter, and the C library falls back on clone. Three things could not be counted: shared
+memory that no process has mapped (Python's own shared memory lies in files), pages that were given to a pipe, and what
+watches of files collect."""
 _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
-"""Devices are the machine's own, whoever may write to one may set its times, and the next program could read them."""
+"""A program that may write to a device may also set the device's times. The devices are the machine's own, so the next
+program could read the times that an earlier program set."""
 _INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open")
-"""Programs may make these calls, all but the last one as the filter says."""
+"""Programs may make these calls: `pidfd_open` always, each other call if the filter allows its arguments."""
 
 
 def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
-    """The filter as `struct sock_filter[]`. Raises `UserError` for an architecture whose calls this file does not know."""
+    """Returns the filter as `struct sock_filter[]`. `counted`: whether a control group measures the run. Raises `UserError`
+    if this file does not know the calls of the architecture."""
     if machine not in _MACHINES:
         raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
     forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _REFUSED + _INSPECTED)
     absent, refused = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _REFUSED))
     code = [_LOAD_ARCHITECTURE, (_EQUAL, 1, 0, audit), (_RETURN, 0, 0, _KILL), _LOAD_NUMBER]
-    code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # x32's numbers begin at 2^30: they are above, too
+    code += _when(_ABOVE, _NEWEST, _ERRNO | _ENOSYS)  # also stops x32's calls, whose numbers begin at 2^30
     for numbers, answer in ((forbidden, _KILL), (absent, _ERRNO | _ENOSYS), (refused, _ERRNO | _EPERM)):
         code += [line for number in numbers for line in _when(_EQUAL, number, answer)]
     code += _inspect_call(calls["clone"], [_LOAD_FIRST, *_when(_ANY_BIT, _NAMESPACES, _KILL)])
@@ -111,7 +116,8 @@ def _when(test: int, operand: int, answer: int) -> list[_Instruction]:
 
 
 def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instruction]:
-    """The lines that look at one call's arguments; where they do not answer, the call's number is loaded again."""
+    """Returns the lines that look at one call's arguments. If these lines give no answer, the call's number is loaded
+    again."""
     return [(_EQUAL, 0, len(lines) + 1, number), *lines, _LOAD_NUMBER]
 
 
@@ -123,7 +129,7 @@ _REFUSE_SHARED_MEMORY = [
 _KEEP_CHILD_SIGNAL = [
     _LOAD_FIRST,  # the signal of rt_sigaction
     (_EQUAL, 0, 5, _SIGCHLD),
-    _LOAD_SECOND,  # the address of what to do; 0 where the call only asks
+    _LOAD_SECOND,  # the address of the new action; 0 if the call only asks for the old one
     (_EQUAL, 0, 2, 0),
     _LOAD_SECOND_UPPER,
     (_EQUAL, 1, 0, 0),

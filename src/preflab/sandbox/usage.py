@@ -1,4 +1,5 @@
-"""What a sandbox uses, summed from outside over its processes. `groups` measures exactly, where it can."""
+"""Measures what a sandbox uses, from outside, as a sum over its processes. If control groups can be made, `groups` measures
+exactly."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
 _INODE_BYTES = 1536  # an inode of tmpfs with its name
 _SOCKET_BYTES = 512 * 1024  # what a local socket's buffers and filters may hold
 _MAPPING_BYTES = 400
-_MAPPING_LOOKS = 10  # mappings are counted at every tenth look: the list of a hostile program is long
-_MOST_MAPPINGS = 65_530  # the kernel's bound
+_MAPPING_LOOKS = 10  # mappings are counted at every tenth look, because a hostile program's list of mappings is long
+_MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
 
 class Usage(NamedTuple):
-    """`cpu_s`: of all processes, those that have ended included; `memory`: bytes in use now, 0 where the kernel limits them;
-    `killed`: the kernel ended a process because memory ran out."""
+    """`cpu_s`: the CPU time of all processes, including those that have ended; `memory`: the bytes in use now, or 0 if the
+    kernel limits the memory; `killed`: whether the kernel ended a process because memory ran out."""
 
     cpu_s: float
     memory: int
@@ -30,10 +31,10 @@ class Usage(NamedTuple):
 
 
 class Tree:
-    """A process and its descendants, read from /proc. The CPU time of processes that have ended counts once their parent has
-    reaped them. Memory is the sum of what each process holds, its page tables and mappings included; where the sum exceeds
-    `memory` bytes, shared pages are counted once. `first`: the first process of namespaces of their own, in which the inodes of
-    files and the sockets count too.
+    """Measures a process and its descendants, which are read from /proc. The CPU time of a process that has ended counts
+    once its parent has reaped the process. The memory is the sum of what each process holds, including page tables and
+    mappings. If this sum exceeds `memory` bytes, the sum is taken again with shared pages counted once. `first`: the first
+    process in namespaces of its own; if it is given, the inodes of files and the sockets in these namespaces count too.
     """
 
     def __init__(self, root: int, memory: int, first: int | None = None) -> None:
@@ -47,7 +48,7 @@ class Tree:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += sum(map(int, fields[11:15])) * _TICK
                 memory += _sum_fields(Path(f"/proc/{pid}/status").read_bytes(), _HELD)
-        self.most = max(self.most, cpu)  # the time of an orphan is forgotten, and was counted before
+        self.most = max(self.most, cpu)  # an orphan's time drops out of the sum, but an earlier look has counted it
         self.looks += 1
         if self.looks % _MAPPING_LOOKS == 0:
             inside = (pid for pid in pids if pid not in (self.root, self.first))
@@ -59,12 +60,13 @@ class Tree:
 
 
 def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
-    """The sum of these fields of a file in /proc, in bytes."""
+    """Returns the sum, in bytes, of these fields of a file in /proc."""
     return 1024 * sum(map(int, fields.findall(text)))
 
 
 def _read_proportional_memory(pid: int) -> int:
-    """The bytes of a process; a page that n processes share counts as 1/n, or as 1 where the process hides who shares it."""
+    """Returns the bytes that a process holds. A page that n processes share counts as 1/n of a page, or as a whole page if
+    the process hides who shares it."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{pid}/status").read_bytes()
         try:
@@ -76,7 +78,7 @@ def _read_proportional_memory(pid: int) -> int:
 
 
 def _count_mappings(pid: int) -> int:
-    """How many mappings a process has; as many as it may have, where it hides them."""
+    """Counts the mappings of a process. If the process hides its mappings, returns the most that a process may have."""
     try:
         return Path(f"/proc/{pid}/maps").read_bytes().count(b"\n")
     except PermissionError:
@@ -86,8 +88,8 @@ def _count_mappings(pid: int) -> int:
 
 
 def _measure_namespaces(first: int) -> int:
-    """The bytes that the kernel holds, at most, for the inodes of /tmp and the sockets of the namespaces of a process; 0 while
-    the walls are being built, and its /tmp is still this machine's."""
+    """Returns the most bytes that the kernel may hold for the inodes of /tmp and for the sockets in a process's namespaces.
+    Returns 0 while the walls are being built and the process's /tmp is still the /tmp of this machine."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         place = f"/proc/{first}/root/tmp"
         if os.stat(place).st_dev == os.stat("/tmp").st_dev:

@@ -1,11 +1,12 @@
-"""What counts as the right value: what a program returned against what is expected.
+"""Compares the value that a program returned with the expected value.
 
-By `values`: the same plain data, where a tuple is a list, a boolean is not a number, and floats agree within `TOLERANCE`. By
-`equal`: what Python's `==` holds equal is the same. By `loose`, as APPS compares: `equal`, and an expected list of one may also
-stand for what is in it.
+By `values`, both must be the same plain data: a tuple counts as a list, a boolean is not a number, and floats agree within
+`TOLERANCE`. By `equal`, values that Python's `==` holds equal are the same. `loose`, as APPS compares, is like `equal`, but
+an expected list of one item may also stand for that item.
 
-As a program, this file compares answers whose comparison would keep the judge's own process busy: it reads a line of the wire,
-`[rule, expected, got]`, where `rule` is one of these words or of `compare`'s, and prints `right` or `wrong`.
+Run as a program, this file compares answers whose comparison would keep the judge's own process busy. The program reads a
+line in the wire's encoding, `[rule, expected, got]`, and prints `right` or `wrong`. The `rule` is one of the words above, or
+one of the words that `compare` explains.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from preflab.sandbox.wire import Tagged
 
 ValueComparison = Literal["values", "equal", "loose"]
 _LONGEST_INTEGER = 1024
-"""Bits of the integers of a fraction that is compared as a number."""
+"""The most bits that each integer of a fraction may have if the fraction is to be compared as a number."""
 
 
 def same_answer(expected: Any, got: Any, compare: ValueComparison) -> bool:
-    """Whether a program returned the right thing: `got`, as `wire.decode` gives it, is the JSON data `expected`."""
+    """Checks whether a program returned the right value. `expected`: JSON data; `got`: the returned value, as `wire.decode`
+    gives it."""
     if compare == "values":
         return same_value(expected, got)
     alone = compare == "loose" and isinstance(expected, list) and len(expected) == 1
@@ -32,7 +34,8 @@ def same_answer(expected: Any, got: Any, compare: ValueComparison) -> bool:
 
 
 def _loosen(value: Any) -> Any:
-    """The value with plain numbers for what `==` holds equal to them: booleans, fractions, decimals, complex numbers."""
+    """Returns the value with plain numbers in place of what `==` holds equal to them: booleans, fractions, decimals and
+    complex numbers."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Tagged):
@@ -44,7 +47,7 @@ def _loosen(value: Any) -> Any:
 
 
 def _read_number(value: Tagged) -> int | float | None:
-    """The plain number that a value of another kind is; None where there is none."""
+    """Returns the plain number that equals a value of another kind. Returns None if there is no such number."""
     items = value.items
     if value.tag == "q" and len(items) == 2 and all(type(part) is int for part in items):
         top, bottom = items
@@ -56,7 +59,8 @@ def _read_number(value: Tagged) -> int | float | None:
 
 
 def same_value(expected: Any, got: Any) -> bool:
-    """Whether `got`, as `wire.decode` gives it, is the JSON data `expected`; a boolean is not a number."""
+    """Checks whether `got`, as `wire.decode` gives it, equals the JSON data `expected`. A boolean does not equal a
+    number."""
     if isinstance(expected, list):
         items = got.items if isinstance(got, Tagged) and got.tag == "t" else got
         return type(items) is list and len(items) == len(expected) and all(map(same_value, expected, items))
@@ -72,12 +76,12 @@ def same_value(expected: Any, got: Any) -> bool:
 def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
     if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
         return False
-    left = dict(expected)  # a table of the keys that a program chose could be made slow by the program
+    left = dict(expected)  # not a table of the program's keys: the program could choose keys that make a table slow
     return all(key in left and same_value(left.pop(key), value) for key, value in pairs)
 
 
 def compare_line(line: str) -> bool:
-    """Whether the two answers in a line are the same by its rule."""
+    """Checks whether the two answers in a line are the same by the rule in that line."""
     rule, expected, got = wire.rebuild(wire.decode(line))
     if rule in get_args(OutputComparison):
         return same_text(expected, got, rule)

@@ -1,11 +1,13 @@
-"""One program against its tests: runs it test by test between its walls, and forms the verdict outside of them.
+"""Judges one program by its tests: runs the program test by test inside its walls, and forms the verdict outside the walls.
 
-Three modes. `stdin`: a script; each test is a fresh process in fresh walls, right when it exits with status 0 and printed
-the expected text. `call`: a module whose entry point is called once a test, in one process; right when what it returns is
-the expected value. `check`: a module whose functions are called by tests that are code; these run in a second sandbox, and
-only calls and plain values cross. A test ends with the first limit that is passed, a program with its first failing test.
+There are three modes. In `stdin`, the program is a script. Each test is a fresh process in fresh walls. A test is passed if
+the process exits with status 0 and has printed the expected text. In `call`, the program is a module whose entry point is
+called once for each test, in one process. A test is passed if the entry point returns the expected value. In `check`, the
+program is a module whose functions are called by tests that are code. These tests run in a second sandbox, and only calls
+and plain values cross. A test ends at the first limit that it exceeds. A program ends with its first failing test, unless
+`every` is set.
 
-A failure of the machine is not a wrong answer: the program is run again, and after `_TRIES` the verdict is `error`.
+A failure of the machine is not a wrong answer: the program is run again, and after `_TRIES` runs the verdict is `error`.
 """
 
 from __future__ import annotations
@@ -30,30 +32,30 @@ ProgramOutcome = Literal[
     "passed", "failed", "timeout", "memory", "output-limit", "runtime-error", "compile-error", "forbidden", "error"
 ]
 _TRIES = 3
-_PAUSE_SECONDS = 0.1  # before the machine is tried again
-_IDLE_SECONDS = 0.2  # that each test may wait beside others; all of them together may also wait as long as one may
-_DETAIL_CHARACTERS = 2000  # of an answer that a verdict keeps for people to read
+_PAUSE_SECONDS = 0.1  # the pause before the machine is tried again
+_IDLE_SECONDS = 0.2  # a program's tests together may wait this long for each test, plus the wall time of one test
+_DETAIL_CHARACTERS = 2000  # the most characters of an answer that a verdict keeps for people to read
 _SOURCE_BYTES = 1 << 20
-VALUE_BYTES = 4 << 20  # of a returned value at most: reading it is the judge's own work
-_VALUE_CONTAINERS = 200_000  # lists, tuples, sets and dictionaries in it at most
-_OUTPUT_RATIO = 16  # an answer so many times longer than the expected one is not compared: that would take long
-HOT_CHARACTERS = 1 << 18  # of two answers that the judge's own process compares; more are compared in a sandbox
-_COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # of our own comparison, whose input is bounded
-_FILTERED_CALL = -31  # the signal that ends a program after a filtered system call
+VALUE_BYTES = 4 << 20  # the most bytes of a returned value, because the judge itself must read the value
+_VALUE_CONTAINERS = 200_000  # the most lists, tuples, sets and dictionaries in a returned value
+_OUTPUT_RATIO = 16  # an answer more than this many times as long as the expected one is not compared: too slow
+HOT_CHARACTERS = 1 << 18  # the judge's own process compares at most this many characters; a sandbox compares more
+_COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # the limits of our own comparison of bounded input
+_FILTERED_CALL = -31  # the exit status of a program that was ended after a filtered system call
 _COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
 
 
 class ProgramTask(NamedTuple):
-    """What a program must do. A test's `input` is text for `stdin`; for `call`, the arguments of `entry_point`; for `check`,
-    a piece of Python that raises unless the test is passed.
+    """What a program must do. A test's `input` depends on the mode. For `stdin`, it is text; for `call`, the arguments of
+    `entry_point`; for `check`, a piece of Python that raises an exception unless the test is passed.
 
-    `compare`: how printed text is compared; `special`: the source of a program that decides instead (it reads a JSON object of
-    `input`, `expected`, `output`, and prints `right` or `wrong`). `compare_values`: how returned values are compared. `every`:
-    tests go on after the first failure, as far as the program lives.
-    `unjudged`: why there can be no verdict; empty where there can.
+    `compare`: how printed text is compared; `special`: the source of a program that decides in place of `compare` (this
+    program reads a JSON object with `input`, `expected` and `output`, and prints `right` or `wrong`). `compare_values`: how
+    returned values are compared. `every`: whether tests go on after the first failure, as long as the program lives.
+    `unjudged`: why there can be no verdict (empty: there can be one).
 
-    Of `check`: `prelude` runs before the tests; `functions` are the names there and what they are called in the program;
-    `nodes` are the classes whose objects may cross.
+    Only for `check`: `prelude` is the code that runs before the tests; `functions` maps the function names in the tests to
+    the names in the program; `nodes` are the names of the classes whose objects may cross.
     """
 
     mode: Literal["stdin", "call", "check"]
@@ -71,7 +73,8 @@ class ProgramTask(NamedTuple):
 
 
 class TestResult(NamedTuple):
-    """What came of one test; `got`: what the program printed or returned, in words; `idle`: seconds that it waited."""
+    """The result of one test. `got`: what the program printed or returned, in words; `idle`: the seconds that the program
+    waited."""
 
     outcome: ProgramOutcome
     got: str = ""
@@ -79,8 +82,9 @@ class TestResult(NamedTuple):
 
 
 class Decider(NamedTuple):
-    """A program that decides about answers, in a sandbox, and prints `right` or `wrong`. `run`: how it is started, with its
-    `source` in place; `write_case`: what it reads to decide about an answer."""
+    """A program that runs in a sandbox, decides about answers, and prints `right` or `wrong`. `run`: how to start the
+    program once its `source` is in place; `write_case`: returns the text that the program reads to decide about an
+    answer."""
 
     run: Sequence[str]
     source: str
@@ -89,13 +93,15 @@ class Decider(NamedTuple):
 
 
 class Worker:
-    """Judges one program at a time. `walls` are open; `groups`: the control groups that measure the program and its tests."""
+    """Judges one program at a time. `walls`: a backend that is open; `groups`: the control groups that measure the program
+    and its tests."""
 
     def __init__(self, walls: Walls, groups: tuple[ControlGroup | None, ControlGroup | None] = (None, None)) -> None:
         self.walls, self.groups = walls, groups
 
     def judge(self, source: str, task: ProgramTask) -> Verdict:
-        """The verdict. `passed` says for each test whether it was passed; a test that was not run was not."""
+        """Returns the verdict. `passed` says of each test whether the program passed that test; a test that was not run
+        counts as not passed."""
         try:
             code = source.encode()
         except UnicodeEncodeError:
@@ -108,7 +114,7 @@ class Worker:
         for _ in range(_TRIES):
             try:
                 return self._run_tests(code, task)
-            except (NotStarted, OSError) as error:  # the machine's failure: what the program does never raises here
+            except (NotStarted, OSError) as error:  # the machine has failed: what the program does never raises here
                 trouble = str(error)
                 time.sleep(_PAUSE_SECONDS)
         return _refuse(task, "error", trouble)
@@ -161,7 +167,7 @@ class Worker:
         return TestResult("passed" if right else "failed", text)
 
     def _compare_value(self, answer: bytes, test: Test, task: ProgramTask) -> TestResult:
-        """The result of a call that was answered."""
+        """Returns the result of a call that the program has answered."""
         got, rule = answer.decode(errors="replace"), task.compare_values
         if len(got) <= HOT_CHARACTERS:
             try:
@@ -175,13 +181,14 @@ class Worker:
         return TestResult("passed" if right else "failed", got)
 
     def _compare_apart(self, rule: str, expected: Any, got: str, right: str) -> bool:
-        """Compares two answers in a sandbox. `right`: the expected one, as a program would give it."""
+        """Compares two answers in a sandbox. `right`: the expected answer, as a program would write it."""
         program = Decider(RUN_COMPARISON, "", _COMPARING, lambda output: wire.encode([rule, expected, output]))
         return self._decide(program, got, right)
 
     def _decide(self, program: Decider, got: str, expected: str) -> bool:
-        """Whether the program says `right` of an answer. One that takes the expected answer and breaks on this one was broken
-        by what the judged program gave."""
+        """Asks `program` whether an answer is right. If `program` breaks on this answer but says `right` of the expected
+        answer, the judged program's output broke `program`, and the answer is wrong. Raises `NotStarted` if `program` breaks
+        on this answer and does not say `right` of the expected answer either."""
         said = self._ask_decider(program, got)
         if said not in (b"right", b"wrong") and self._ask_decider(program, expected) != b"right":
             raise NotStarted("the problem's own judge does not say `right` of the expected output")
@@ -211,12 +218,12 @@ class Worker:
                 if result.outcome != "error":
                     yield result
                 elif number and self._runs_alone(task._replace(tests=[task.tests[number]])):
-                    yield TestResult("failed", result.got)  # the values that the program gave earlier tests broke it
+                    yield TestResult("failed", result.got)  # the program's values for earlier tests broke this test
                 else:
                     raise NotStarted(f"the problem's tests do not run: {result.got}")
 
     def _runs_alone(self, task: ProgramTask) -> bool:
-        """Whether the first test comes as far as to ask for a value."""
+        """Checks whether the first test gets far enough to ask for a value."""
         with self._open_checker(task) as checker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 
@@ -232,7 +239,8 @@ class Worker:
 
 
 def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
-    """Passes the tests' calls to the program and its values back, until each test has ended."""
+    """Passes the tests' calls to the program and the program's values back to the tests, until each test has ended. Yields
+    the result of each test."""
     for _ in range(tests):
         line, value = checker.ask(b"\n"), b""
         while line is not None and line.startswith(b"call "):
@@ -248,7 +256,8 @@ def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
 
 
 def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
-    """What a test's last line says of the program; `error` where the test broke before it had a value of the program."""
+    """Returns what a test's last line says about the program. The outcome is `error` if the test broke before it had
+    received a value from the program."""
     if line == b"passed":
         return TestResult("passed")
     if line is not None and line.startswith(b"failed "):
@@ -263,7 +272,7 @@ def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
 
 
 def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
-    """The program's answer to a request; or what kept it from giving one."""
+    """Returns the program's answer to a request, or a `TestResult` that says what kept the program from answering."""
     answer = box.ask(request + b"\n", fresh=fresh)
     if answer is None:
         box.finish()
@@ -274,7 +283,8 @@ def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
 
 
 def _explain_end(box: Box) -> TestResult | None:
-    """What kept a program from answering, or None. Standard error only chooses among the names for failing."""
+    """Returns a result that says what kept a program from answering, or None if nothing did. Standard error decides only
+    which name the failure gets."""
     if box.over:
         return TestResult(box.over)
     if box.code == 0:
@@ -290,7 +300,8 @@ def _explain_end(box: Box) -> TestResult | None:
 
 
 def _shorten(text: str) -> str:
-    """A text's beginning, and for a long one what tells it from others of the same beginning."""
+    """Returns a short text as it is. Cuts a long text to its beginning, and adds the length and a digest, which distinguish
+    the text from other texts with the same beginning."""
     if len(text) <= _DETAIL_CHARACTERS:
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -298,5 +309,5 @@ def _shorten(text: str) -> str:
 
 
 def _refuse(task: ProgramTask, outcome: ProgramOutcome, why: str) -> Verdict:
-    """The verdict of a program of which no test was run."""
+    """Returns the verdict on a program for which no test was run."""
     return Verdict(outcome, (False,) * len(task.tests), {"got": _shorten(why)})

@@ -1,4 +1,4 @@
-"""What a backend offers: a way to start a command between its walls. `process` does everything else."""
+"""What a backend offers: a way to start a command inside the backend's walls. `process` does everything else."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ RUN_SCRIPT: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", INNER_SOURCE)
 INNER_ENVIRONMENT = {
     "PATH": "/python/bin:/bin", "HOME": "/tmp", "LOGNAME": "nobody", "LANG": "C.UTF-8", "TZ": "UTC",
     "PYTHONHASHSEED": "1", "PYTHONINTMAXSTRDIGITS": "0", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1",
-    "OPENBLAS_NUM_THREADS": "1",  # NumPy's, of which one a core would pass the limit of processes
+    "OPENBLAS_NUM_THREADS": "1",  # for NumPy, whose one thread per core would pass the limit of processes
 }  # fmt: skip
 
 
 class Descriptors(NamedTuple):
-    """What a starting sandbox reads and writes: the program's `source`, the `filter` of calls, `status` (where it writes
-    `{"child-pid": N}` when it stands and `{"exit-code": N}` when it has ended, a line each), `hold` (it waits until something
-    can be read there)."""
+    """The descriptors that a starting sandbox uses. `source`: from which the sandbox reads the program; `filter`: from which
+    the sandbox reads the filter of system calls; `status`: to which the sandbox writes the line `{"child-pid": N}` when it
+    stands, and the line `{"exit-code": N}` when it has ended; `hold`: the program begins when something can be read from
+    this descriptor."""
 
     source: int
     filter: int
@@ -42,26 +43,28 @@ class StartCommand(NamedTuple):
 
 
 class Walls(ABC):
-    """A backend, opened. `not_stopped`: what a program can do in spite of the walls, in words, which is logged as a warning
-    wherever they are used; empty where there is nothing."""
+    """A backend that has been opened. `not_stopped`: a text that says what a program can do in spite of the walls, or the
+    empty text if there is nothing to say. The text is logged as a warning wherever the walls are used."""
 
     not_stopped: str = ""
 
     def filter_calls(self, *, counted: bool) -> bytes:
-        """What the sandbox reads from the descriptor `filter`. `counted`: a control group measures the run."""
+        """Returns what the sandbox reads from the descriptor `filter`. `counted`: whether a control group measures the
+        run."""
         return b""
 
     def measure(self, process: int, first: int, memory: int) -> Tree:
-        """What measures a run of `memory` bytes at most that has no control group. `process` is the process of the walls,
-        `first` the first one inside."""
+        """Returns the meter for a run that has no control group and may use at most `memory` bytes. `process`: the process
+        of the walls; `first`: the first process inside the walls."""
         return Tree(process, memory)
 
     def furnish(self, packages: Sequence[str]) -> None:
-        """Lets programs import these packages, and what they require, too. Raises `UserError` where they cannot."""
+        """Lets programs import these packages and the packages that these require. Raises `UserError` if programs cannot
+        import them."""
         if packages:
             raise UserError(f"The sandbox backend {type(self).__name__} has packages of its own: leave `packages` out.")
 
     @abstractmethod
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
-        """How to start `run`. In it `INNER_PYTHON` and `INNER_SOURCE` stand for the interpreter and the program's source as
-        they lie inside."""
+        """Returns how to start `run`. In `run`, `INNER_PYTHON` and `INNER_SOURCE` stand for the paths, inside the walls, of
+        the interpreter and of the program's source."""

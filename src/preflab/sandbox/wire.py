@@ -1,14 +1,19 @@
-"""How arguments and results cross between the judge and a program: JSON of plain data, tagged, bounded, never executed.
+"""Encodes what crosses between the judge and a program as JSON of plain data, which is tagged, bounded and never executed.
 
-None, booleans, floats, text and small integers are JSON's own; a list is an array. What JSON lacks is an object with one
-key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a dictionary as pairs, `b` bytes
-in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a range, `g` an iterator (what it yields), `y` one of
-Python's own types. A number of NumPy is the number of Python that it equals. Nodes are the objects of a problem's own classes.
-They may share parts and point at each other in circles: `n`, at the very top, holds the value and a table of nodes, each row
-its class's name, the arguments that made it (null: not known) and its attributes as pairs; inside, `r` is a place in the table.
+None, booleans, floats, text and small integers are written as JSON writes them; a list is an array. A value that JSON lacks
+is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a
+dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a range, `g` an
+iterator (what it yields), `y` one of Python's own types. A number of NumPy is written as the number of Python that it
+equals.
 
-The program's side runs in the sandbox beside the program, which may garble it. A garbled value is a wrong answer. The judge's
-side (`decode`) builds no hash table of what it reads, because a program could make the keys collide.
+Nodes are the objects of a problem's own classes. Nodes may share parts and point at each other in circles. The key `n`
+stands only at the very top, and holds the value and a table of nodes. Each row of the table holds the name of the node's
+class, the arguments that made the node (null: not known) and the node's attributes as pairs. Inside the value and the rows,
+the key `r` holds a node's place in the table.
+
+The program's side of this code runs in the sandbox beside the program, and the program may garble what this code writes. A
+garbled value is a wrong answer. The judge's side (`decode`) builds no hash table of what it reads, because a program could
+make the keys collide.
 """
 
 from __future__ import annotations
@@ -19,8 +24,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-_DEPTH = 200  # of nesting at most
-_SMALL = 2**53  # integers that are smaller, in absolute value, are JSON numbers
+_DEPTH = 200  # the most levels of nesting
+_SMALL = 2**53  # integers with a smaller absolute value are JSON numbers
 NODE_ARGUMENTS = "_arguments"  # the attribute in which a node keeps the arguments that made it, if it keeps them
 _TYPES: Mapping[str, type] = {
     kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)
@@ -30,19 +35,19 @@ _NO_CLASSES: Mapping[str, type] = {}
 
 
 class Foreign(ValueError):
-    """A value that is not plain data, or text that is not a value."""
+    """Raised for a value that is not plain data, and for text that is not an encoded value."""
 
 
 class Tagged(NamedTuple):
-    """A decoded value of a kind that JSON lacks; its `items` are decoded, and are pairs for a dictionary."""
+    """A decoded value of a kind that JSON lacks. The `items` are decoded too; the items of a dictionary are pairs."""
 
     tag: str
     items: Any
 
 
 def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
-    """A value as one line of ASCII; objects of the `classes` are nodes. Raises `Foreign` for what is not plain data, or is
-    nested deeper than `_DEPTH`."""
+    """Returns a value as one line of ASCII. Objects of the `classes` are written as nodes. Raises `Foreign` if the value is
+    not plain data, or is nested deeper than `_DEPTH`."""
     nodes = _Nodes(classes)
     plain = _encode_value(value, _DEPTH, nodes)
     table = nodes.table()
@@ -50,7 +55,8 @@ def encode(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> str:
 
 
 def decode(text: str | bytes) -> Any:
-    """The value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` for anything else."""
+    """Returns the value in a line: None, bool, int, float, str, list or `Tagged`. Raises `Foreign` if the line holds
+    anything else."""
     try:
         return _decode_value(json.loads(text), _DEPTH)
     except (ValueError, RecursionError) as error:
@@ -58,8 +64,8 @@ def decode(text: str | bytes) -> Any:
 
 
 def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
-    """A decoded value as the Python object that it was, with nodes as objects of the `classes`. Raises `Foreign` where there is
-    no such object, as for a set of lists or a node of another class."""
+    """Returns a decoded value as the Python object that it was, with nodes as objects of the `classes`. Raises `Foreign` if
+    there is no such object, for example for a set of lists or for a node of a class that is not among the `classes`."""
     try:
         if not (isinstance(value, Tagged) and value.tag == "n"):
             return _rebuild_value(value, [])
@@ -74,7 +80,7 @@ def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
 
 
 class _Nodes:
-    """The objects of a problem's own classes, in the order in which they are met."""
+    """The objects of a problem's own classes, in the order in which the encoder meets them."""
 
     def __init__(self, classes: Mapping[str, type]) -> None:
         self.kinds = tuple(classes.values())
@@ -89,7 +95,8 @@ class _Nodes:
         return self.places[id(node)]
 
     def table(self) -> list[Any]:
-        """Every node that can be reached, one row after the other, so that a long linked list is not nested deeply."""
+        """Returns one row for every node that can be reached. The rows follow one another, so that a long linked list is not
+        nested deeply."""
         rows: list[Any] = []
         for node in self.nodes:  # the list grows while it is read
             attributes = _read_attributes(node)
@@ -101,7 +108,8 @@ class _Nodes:
 
 
 def _encode_value(value: Any, depth: int, nodes: _Nodes) -> Any:
-    """A value as JSON data. A subclass counts as its base, and is read by the methods of the base, not by its own."""
+    """Returns a value as JSON data. An object of a subclass counts as an object of the base class, and is read by the
+    methods of the base class, not by its own methods."""
     if depth == 0:
         raise Foreign(f"nested more than {_DEPTH} levels deep")
     if value is None or value is True or value is False:
@@ -184,7 +192,8 @@ def _rebuild_value(value: Any, nodes: Sequence[Any]) -> Any:
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
-    """Whether a value is of a class of the module, which is not imported to find out: programs start faster without it."""
+    """Checks whether a value is an object of this class of the module. Does not import the module to check, because programs
+    start faster without it."""
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
 
 
@@ -193,13 +202,14 @@ def _make_from_module(module: str, name: str) -> Callable[[list[Any]], Any]:
 
 
 def _read_attributes(node: Any) -> dict[str, Any]:
-    """The attributes of a node, those in slots too."""
+    """Returns the attributes of a node, including those in slots."""
     slots = [name for kind in type(node).__mro__ for name in getattr(kind, "__slots__", ())]
     return {**{name: getattr(node, name) for name in slots if hasattr(node, name)}, **getattr(node, "__dict__", {})}
 
 
 def _make_node(kind: type, arguments: list[Any] | None) -> Any:
-    """A node made by its arguments (plain data), or, where these are not known, one without attributes, which follow."""
+    """Returns a node made by its arguments (plain data). If the arguments are not known, returns a node without attributes;
+    the caller sets the attributes."""
     return object.__new__(kind) if arguments is None else kind(*_rebuild_value(arguments, []))
 
 
