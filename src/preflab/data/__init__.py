@@ -1,1 +1,1 @@
-"""The records that people have: where they lie (`files`), what they mean (`shapes`), what is wrong with them (`check`)."""
+"""Reads the user's records: `files` says where they lie, `shapes` what they mean, `check` what is wrong with them."""

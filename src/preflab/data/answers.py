@@ -1,7 +1,9 @@
-"""Reads the answers of a record in each way that they are given: one, two in order, two with a choice, several with scores.
+"""Reads the answers of a record, in whichever form the record gives them: one answer, two in order, two with a choice
+between them, or several with scores.
 
-Every reader takes the names of its fields, the record, its place in words, and the labels of the file so far. It raises
-`UselessRecordError` for a record that is well formed and teaches nothing, and `UserError` for one that is broken.
+Every reader takes the names of the fields that it reads, the record, the record's place in words, and the labels of the file
+so far. A reader raises `UselessRecordError` for a record that is well formed but teaches nothing, and `UserError` for a
+record that is broken.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ from preflab.types import Completion, Problem, Test
 LABEL_FIELDS = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
-"""What a field says, as text, and which of two answers it means."""
+"""Maps what a field says, as text, to the answer that it calls better: the first, the second, or neither."""
 
 
 def read_prompt_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """No answer."""
+    """Reads the prompt of a record and no answer."""
     return [DialogueRow(make_prompt(record, read_question(record, where), where))]
 
 
 def read_first_turn(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """MT-Bench: questions that follow each other, of which the first can be asked."""
+    """Reads a record of MT-Bench. Its questions follow each other, so that only the first one can be asked."""
     turns = record["turns"]
     if not isinstance(turns, list) or not turns:
         raise UserError(f"{where}: `turns` must be a list of questions.")
@@ -49,7 +51,7 @@ def read_first_turn(record: DataRecord, where: str, labels: FileLabels) -> list[
 
 
 def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """verl: a prompt, and the right answer or the tests that a rule compares answers with."""
+    """Reads a record of verl: a prompt, and the ground truth by which a rule judges answers (the right answer, or tests)."""
     truth = record["reward_model"]["ground_truth"]
     prompt = make_prompt(record, read_question(record, where), where)
     listed = isinstance(truth, str) and truth.lstrip()[:2] in ('{"', "[{")
@@ -58,13 +60,14 @@ def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> lis
 
 
 def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """One answer, which its label may call good or bad."""
+    """Reads one answer. If the record has a label, the label calls the answer good or bad."""
     turns, completion = read_answer(record[answer], read_question(record, where), f"{where}: `{answer}`")
     return [_rate(record, turns, completion, where, labels)]
 
 
 def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """A dialogue; where its last turn is the assistant's, that is the answer."""
+    """Reads a dialogue. If the last turn is the assistant's, that turn is the answer; otherwise the dialogue is a prompt
+    alone."""
     turns = read_whole(record, field, where)
     if turns[-1].role != "assistant":
         return [DialogueRow(make_prompt(record, turns, where))]
@@ -72,7 +75,8 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
 
 
 def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labels: FileLabels) -> DialogueRow:
-    """A row of one answer; one whose label is bad is no answer to imitate."""
+    """Returns a row with one answer. If the answer's label is bad, the answer is `rejected`, so that no method imitates
+    it."""
     prompt, field = make_prompt(record, turns, where), find_field(record, LABEL_FIELDS)
     if field is None:
         return DialogueRow(prompt, answer)
@@ -81,7 +85,8 @@ def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labe
 
 
 def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Two answers, the better one first, to a prompt that stands apart, or before them in both."""
+    """Reads two answers, the better one first. The prompt stands in a field of its own, or at the beginning of both
+    dialogues."""
     if isinstance(record.get("completions"), list) and "scores" in record:
         raise UserError(f"{where}: `completions` with `scores` are a ranking; leave the other answers out.")
     apart = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS)) or isinstance(record.get("context"), list)
@@ -99,7 +104,8 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
 def read_messages_and_worse(
     field: str, rejected: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """A dialogue whose last turn is the better answer, and the worse one apart (ms-swift): text, or a whole dialogue."""
+    """Reads a record of ms-swift: a dialogue whose last turn is the better answer, and the worse answer in another field.
+    The worse answer is text, or a whole dialogue."""
     turns = read_whole(record, field, where)
     if turns[-1].role != "assistant":
         raise UselessRecordError(f"{where}: `{field}` must end in a turn of the assistant.", USER_LAST)
@@ -110,7 +116,7 @@ def read_messages_and_worse(
 def _read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
-    """Two whole dialogues; the prompt is what precedes their last turns."""
+    """Reads two whole dialogues. Their last turns are the answers; the turns before are the prompt."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):
@@ -127,7 +133,8 @@ def _read_whole_dialogues(
 
 
 def read_dialogue_pair(chosen: str, rejected: str, where: str) -> tuple[Turns, Completion, Completion]:
-    """Two of HH-RLHF's strings, each a whole dialogue."""
+    """Reads two whole dialogues in HH-RLHF's text form. Their last turns are the answers; the turns before are the
+    prompt."""
     better, worse = parse_dialogue(chosen, where), parse_dialogue(rejected, where)
     if "user" in (better[-1].role, worse[-1].role):
         raise UselessRecordError(f"{where}: {USER_LAST}.", USER_LAST)
@@ -147,7 +154,8 @@ def _make_pair(record: DataRecord, turns: Turns, better: Completion, worse: Comp
 def read_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Two answers, and a field that says which is better; of two equal ones the prompt is left."""
+    """Reads two answers, and a field that says which of them is better. If the field calls them equal, only the prompt is
+    kept."""
     value = record[says]
     choice = choices.get(_spell_choice(value))
     if choice is None:
@@ -158,7 +166,8 @@ def read_choice(
 def read_preference_strength(
     first: str, second: str, says: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Two answers, and a number: negative where the first is better, positive where the second is, 0 where neither."""
+    """Reads two answers and a number. The number is negative if the first answer is better, positive if the second is
+    better, and 0 if neither is better."""
     strength = require_finite(record[says], f"{where}: `{says}`")
     choice = FIRST_BETTER if strength < 0 else SECOND_BETTER if strength > 0 else EQUAL
     return _choose(record, first, second, choice, abs(strength), where)
@@ -167,7 +176,7 @@ def read_preference_strength(
 def read_two_scores(
     first: str, second: str, scores: tuple[str, str], record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Two answers, each with its score."""
+    """Reads two answers, each with its score."""
     one, other = (require_finite(record[field], f"{where}: `{field}`") for field in scores)
     choice = FIRST_BETTER if one > other else SECOND_BETTER if one < other else EQUAL
     return _choose(record, first, second, choice, abs(one - other), where)
@@ -187,14 +196,14 @@ def _choose(
 
 
 def _spell_choice(value: Any) -> str:
-    """A choice as small text, whole numbers without their point."""
+    """Returns a choice as text in lower case; whole numbers are written without a decimal point."""
     if isinstance(value, bool | float) and float(value).is_integer():
         value = int(value)
     return str(value).strip().casefold()
 
 
 def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Answers with their scores, in two lists. `ranks` are scores of which the smallest is the best."""
+    """Reads answers and their scores from two lists. If the scores are ranks, the smallest number is the best."""
     answers, numbers = record[texts], record[scores]
     lists = isinstance(answers, list) and isinstance(numbers, list)
     if not lists or len(answers) != len(numbers) or len(answers) < 2:
@@ -207,7 +216,8 @@ def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels
 def read_ranked_answers(
     field: str, text: str, scores: tuple[str, ...], record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Answers as mappings that hold a text and its score, the first of `scores` that all have (Nectar, UltraFeedback)."""
+    """Reads a list of mappings, each with the text of an answer and its scores (Nectar, UltraFeedback). The score that
+    counts is the first of `scores` that every answer has. If no score is in all of them, only the prompt is kept."""
     place = f"{where}: `{field}`"
     answers = [answer for answer in cast(list[DataRecord], record[field]) if answer.get(text) is not None]
     by = next((name for name in scores if all(answer.get(name) is not None for answer in answers)), None)
@@ -219,7 +229,7 @@ def read_ranked_answers(
 
 
 def read_ordered(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """A list of answers, the best one first."""
+    """Reads a list of answers, the best one first."""
     answers = cast(list[Any], record[field])
     pairs = [(answer, float(-place)) for place, answer in enumerate(answers)]
     row = _rank(record, pairs, f"{where}: `{field}`", where)
@@ -227,7 +237,7 @@ def read_ordered(field: str, record: DataRecord, where: str, labels: FileLabels)
 
 
 def _rank(record: DataRecord, pairs: list[tuple[Any, float]], place: str, where: str) -> DialogueRow:
-    """A row whose answers are ranked by their scores."""
+    """Returns a row whose answers are ranked by their scores, the highest score first."""
     turns = require_question(read_question(record, where), where)
     answers = [(read_answer(text, turns, place)[1], score) for text, score in pairs]
     ranked = sorted(answers, key=lambda row: -row[1])
@@ -244,6 +254,7 @@ def _rank(record: DataRecord, pairs: list[tuple[Any, float]], place: str, where:
 
 
 def read_scored(score: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """One answer with a score and no other answer to compare it with: neither good nor bad, so that the prompt is left."""
+    """Reads one answer that has a score. The record has no other answer to compare it with, so that the answer is neither
+    good nor bad, and only the prompt is kept."""
     read_number(record, score, where)
     return read_prompt_alone(record, where, labels)

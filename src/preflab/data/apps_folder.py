@@ -1,4 +1,4 @@
-"""The official form of APPS: a folder for each problem, with a file for each of its parts."""
+"""Reads APPS in its official form: one folder for each problem, with one file for each part of the problem."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from preflab.errors import UserError
 
 
 def list_official_folders(path: Path) -> list[Path]:
-    """The problems' folders in a folder, or in the folders of its splits; none where it is not of this form."""
+    """Lists the folders of problems that lie in `path`, or in the folders of its splits. The list is empty if `path` does
+    not have APPS's official form."""
     questions = sorted(path.glob("*/*/question.txt")) or sorted(path.glob("*/question.txt"))
     return [question.parent for question in questions]
 
 
 def read_official_folder(folder: Path) -> dict[str, Any]:
-    """A problem's folder as a record of the hub."""
+    """Reads the folder of a problem as a record with the fields of the hub's records."""
     paths = [folder / name for name in ("question.txt", "input_output.json", "solutions.json", "starter_code.py")]
     record = {"problem_id": folder.name, **{path.stem: _read_text_file(path) for path in paths if path.is_file()}}
     meta = folder / "metadata.json"

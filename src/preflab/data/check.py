@@ -1,4 +1,4 @@
-"""Counts what a training method is about to learn from, and refuses what can teach nothing."""
+"""Counts the records that a training method is about to learn from. Refuses them if none can teach anything."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _NOUNS: dict[type[AnyRecord], str] = {
 
 @dataclass(frozen=True)
 class RowCounts:
-    """What `check_rows` counted. `noun`: what a row is called; `faults`: how many rows have each fault, by its words;
-    `useless`: how many teach nothing, because an answer is empty or both are the same; `longer_wins`: of the pairs of unequal
-    length the share whose chosen answer is the longer one, None where there are none."""
+    """What `check_rows` counted. `noun`: what a row is called. `faults`: how many rows have each fault, by the fault's
+    words. `useless`: how many rows teach nothing, because an answer is empty or all answers are the same. `longer_wins`:
+    among the pairs whose answers differ in length, the share whose chosen answer is the longer one; None if no pair has
+    answers of different length."""
 
     noun: str
     rows: int
@@ -35,7 +36,7 @@ class RowCounts:
     longer_wins: float | None
 
     def describe(self) -> str:
-        """The counts as one line."""
+        """Returns the counts as one line."""
         words = [f"{counted(self.rows, self.noun)} for {counted(self.prompts, 'prompt')}"]
         words += [f"in {count} {fault}" for fault, count in self.faults.most_common()]
         if self.longer_wins is not None:
@@ -44,15 +45,16 @@ class RowCounts:
 
 
 def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
-    """The counts of what a run is about to learn from. `where`: its place in words, for the message.
+    """Counts the records that a run is about to learn from. `where`: the place of the records in words, for the message.
 
-    Raises `UserError` where no row can teach: there is none, or in every one an answer is empty or both are the same.
+    Raises `UserError` if no record can teach anything: there is no record, or in every record an answer is empty or all
+    answers are the same.
     """
     finder, faults, useless, total = FaultFinder(), Counter[str](), 0, 0
     prompts: set[int] = set()
     bias = LengthBias()
     noun = "prompt"
-    for total, record in enumerate(rows, start=1):  # noqa: B007 # read behind the loop
+    for total, record in enumerate(rows, start=1):  # noqa: B007 # `total` is read after the loop
         noun = _NOUNS.get(type(record), "prompt")
         row = _make_row(record)
         prompts.add(hash(row.prompt.turns))
@@ -71,7 +73,7 @@ def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
 
 
 class LengthBias:
-    """How often the longer of two answers is the chosen one."""
+    """Counts how often the chosen answer of a pair is the longer one."""
 
     def __init__(self) -> None:
         self.longer = self.shorter = self.equal = 0
@@ -83,14 +85,16 @@ class LengthBias:
 
     @property
     def longer_wins(self) -> float | None:
-        """The share of pairs of unequal length whose chosen answer is the longer one; None where there are none."""
+        """Among the pairs whose answers differ in length, the share whose chosen answer is the longer one. None if no pair
+        has answers of different length."""
         unequal = self.longer + self.shorter
         return self.longer / unequal if unequal else None
 
     @property
     def length_only_accuracy(self) -> float | None:
-        """The share of pairs that a rule gets right which looks at lengths alone: always the longer one, or always the shorter,
-        whichever does better, and half of the pairs of equal length. None where there are no pairs."""
+        """The share of pairs in which a rule that looks at lengths alone picks the chosen answer. The rule always picks the
+        longer answer, or always the shorter one, whichever is right more often. In half of the pairs of equal length the
+        rule is right. None if there are no pairs."""
         pairs = self.longer + self.shorter + self.equal
         return (max(self.longer, self.shorter) + self.equal / 2) / pairs if pairs else None
 

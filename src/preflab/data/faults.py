@@ -1,4 +1,4 @@
-"""What is wrong with a row that could be read: by itself, or beside the rows before it."""
+"""Finds what is wrong with a row that could be read: in the row itself, or in comparison with the rows before it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ CONTRADICTED = "another record says the opposite"
 
 
 def list_answers(row: DialogueRow) -> list[Completion]:
-    """Every answer of a row."""
+    """Returns every answer of a row."""
     if row.ranked:
         return [answer for answer, _ in row.ranked]
     return [answer for answer in (row.answer, row.rejected) if answer is not None]
 
 
 class FaultFinder:
-    """Finds the faults of rows that come one after another. `contradicted`: the keys of what two rows say the opposite of, to
-    be known beforehand where both are to have the fault."""
+    """Finds the faults of rows that come one after another. `contradicted`: the keys of prompts and answers about which two
+    rows say the opposite. If a key is known beforehand, both rows get the fault; otherwise only the later row gets it."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted
@@ -29,7 +29,7 @@ class FaultFinder:
         self.contradicted: set[int] = set()
 
     def find(self, row: DialogueRow) -> list[str]:
-        """The faults of the next row, none of which keep it from being read."""
+        """Lists the faults of the next row. A row with faults can still be read."""
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
@@ -49,7 +49,8 @@ class FaultFinder:
         return faults
 
     def _is_contradicted(self, row: DialogueRow) -> bool:
-        """Whether a row says the opposite of an earlier one: another order of two answers, another label of one."""
+        """Checks whether another row says the opposite: it puts the same two answers in the other order, or gives the same
+        answer the opposite label. The other row is an earlier one, or one that is known beforehand."""
         texts = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
         key = hash((row.prompt.turns, frozenset(texts)))
         says = row.answer is not None if row.rated else texts == sorted(texts)

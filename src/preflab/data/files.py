@@ -1,8 +1,10 @@
-"""Where records lie: a file (JSON lines, JSON, CSV, Parquet, gzipped or not), a folder, a data set on the hub.
+"""Reads records from where they lie: a file (JSON lines, JSON, CSV or Parquet, gzipped or not), a folder, or a data set on
+the hub.
 
-A folder is one that `datasets` saved, holds the problems of APPS in their official form, or holds files, whose names without
-numbers of shards are its splits. `NAME#SPLIT` names one split of a folder or of a data set on the hub, `NAME:CONFIGURATION` one
-configuration.
+A folder is of one of three kinds: `datasets` saved it, or it holds the problems of APPS in their official form, or it holds
+files of records. In a folder of files, the names of the files without the numbers of shards are the splits. `NAME#SPLIT`
+names one split of a folder or of a data set on the hub. `NAME:CONFIGURATION` names one configuration of a data set on the
+hub.
 """
 
 from __future__ import annotations
@@ -23,14 +25,15 @@ _SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 _PARQUET = b"PAR1"
 _OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
-"""How a JSON list of objects begins, and no line of JSON lines does."""
+"""Matches the beginning of a JSON list of objects. No line of JSON lines begins like this."""
 
 
 def read_source(name: str, *, split: str = "", rows: int | None = None) -> Iterator[ReadLine]:
-    """The first `rows` records of a source (None: all), each with its place, or with the error that says why it is none.
+    """Reads the first `rows` records of a source (all records if `rows` is None), each with its place. In place of a record
+    that cannot be read comes the error that says why.
 
-    `split`: the one to read where there are several; without it `train`, or the only one. Raises `UserError` where there is
-    no such source or split.
+    `split`: the split to read if the source has several. Without `split`, `train` or the only split is read. Raises
+    `UserError` if there is no source or no split of the given name.
     """
     name, split = part_split(name, split)
     path = Path(name).expanduser()
@@ -44,13 +47,14 @@ def read_source(name: str, *, split: str = "", rows: int | None = None) -> Itera
 
 
 def part_split(name: str, split: str = "") -> tuple[str, str]:
-    """A source and its split, from `NAME#SPLIT` and the split that is meant where the name says none."""
+    """Splits `NAME#SPLIT` into the name of the source and the split. If the name states no split, the split is the argument
+    `split`."""
     place, mark, own = name.rpartition("#")
     return (place, own) if mark and not Path(name).expanduser().exists() else (name, split)
 
 
 def list_splits(name: str) -> list[str]:
-    """The splits of a folder or of a data set on the hub; [""] for a file, which has none."""
+    """Lists the splits of a folder or of a data set on the hub. For a file, which has no splits, the list is [""]."""
     path = Path(name).expanduser()
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
@@ -65,7 +69,8 @@ def list_splits(name: str) -> list[str]:
 
 
 def choose_split(name: str, splits: list[str], wanted: str) -> str:
-    """The split that is wanted, or else `train` or the only one. Raises `UserError` where that is none."""
+    """Returns the split that is wanted. If no split is wanted, returns `train`, or the only split. Raises `UserError` if the
+    source lacks the wanted split, or if no split is wanted and the source has several, none of them `train`."""
     if wanted and splits == [""]:
         raise UserError(f"{name} is a file and has no splits: leave out {wanted!r}.")
     if wanted and wanted not in splits:
@@ -76,7 +81,7 @@ def choose_split(name: str, splits: list[str], wanted: str) -> str:
 
 
 def read_file(path: Path) -> Iterator[ReadLine]:
-    """The records of a file, whose first bytes, or else its name, say what it is."""
+    """Reads the records of a file. The file's first bytes, or else its name, decide how it is read."""
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
     try:
         with open_plain(path) as file:
@@ -109,7 +114,8 @@ def _read_split(name: str, split: str) -> Iterator[ReadLine]:
 
 
 def _group_files(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder by split: what their names say before the numbers of their shards."""
+    """Groups the files of a folder by split. The split is the file's name without its endings and without the numbers of its
+    shard."""
     groups: dict[str, list[Path]] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         plain = Path(file.name.removesuffix(".gz"))

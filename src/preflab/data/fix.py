@@ -1,4 +1,4 @@
-"""Writes the flawless records of a source to a new file, and says what it left out and why."""
+"""Writes the flawless records of a source to a new file, and says which records were left out and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.errors import UserError
 
 
 class Dropped(NamedTuple):
-    """A record that was left out, by its place, and why."""
+    """The place of a record that was left out, and the reason."""
 
     where: str
     reason: str
@@ -23,10 +23,11 @@ class Dropped(NamedTuple):
 def write_clean(
     out: Path, lines: Iterable[ReadLine], reading: FileReading, contradicted: frozenset[int]
 ) -> tuple[int, list[Dropped]]:
-    """Writes every record that has a row without a fault, one JSON object a line, fields under the names that preflab reads.
+    """Writes every record that has at least one row without a fault. Each record is one JSON object on a line of its own,
+    with its fields under the names that preflab reads.
 
-    `contradicted`: what `check_source` found of these lines. Returns how many were written, and what was left out. Raises
-    `UserError` where the file cannot be written or is there already.
+    `contradicted`: the keys in `SourceCheck.contradicted` that `check_source` returned for these lines. Returns the number
+    of records written, and the records left out. Raises `UserError` if the file cannot be written or exists already.
     """
     try:
         with out.open("x", encoding="utf-8") as file:
@@ -52,7 +53,7 @@ def _write_records(
 
 
 def explain_drop(read: ReadRecord, finder: FaultFinder) -> str:
-    """Why a record is left out; empty where one of its rows has no fault."""
+    """Says why a record is left out. Empty if one of the record's rows has no fault, since the record is then kept."""
     if read.error is not None:
         return str(read.error)
     faults = [finder.find(row) for row in read.rows]

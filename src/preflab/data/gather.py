@@ -1,5 +1,5 @@
-"""Records that make sense together only: the flat messages of OpenAssistant's trees, and HelpSteer2's scored answers, which
-stand one behind the other, each with the prompt once more."""
+"""Gathers records that make sense only together: the flat messages of OpenAssistant's trees, and the scored answers of
+HelpSteer2. Answers to one prompt of HelpSteer2 stand one after another, and each repeats the prompt."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SCORED_FIELDS = frozenset(("prompt", "response", "helpfulness"))
 
 
 def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
-    """The records, those that belong together as one: flat messages as trees, at the end, and answers to one prompt as a
-    ranking."""
+    """Yields the records; records that belong together are joined into one. Answers to one prompt become a ranking. Flat
+    messages become trees, which come at the end."""
     messages: list[tuple[str, dict[str, Any]]] = []
     group: list[tuple[str, dict[str, Any]]] = []
     for where, record in lines:
@@ -39,7 +39,7 @@ def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
 
 
 def _join_answers(group: list[tuple[str, dict[str, Any]]]) -> ReadLine:
-    """Answers to one prompt as a ranking by their helpfulness; a single answer as it is."""
+    """Joins answers to one prompt into a ranking by their helpfulness. A single answer is returned as it is."""
     where, first = group[0]
     if len(group) == 1:
         return where, first

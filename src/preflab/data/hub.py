@@ -1,4 +1,5 @@
-"""Data sets from the Hugging Face hub, through `datasets`. A hub that does not answer is noticed within seconds."""
+"""Loads data sets from the Hugging Face hub through the package `datasets`. A hub that does not answer is noticed within
+seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _PATIENCE = 9.0  # seconds
 
 
 def list_hub_splits(name: str) -> list[str]:
-    """The splits of a data set, `org/name` or `org/name:configuration`. Raises `UserError` when it does not load."""
+    """Lists the splits of a data set. `name`: `org/name` or `org/name:configuration`. Raises `UserError` if the data set
+    does not load."""
     import datasets
 
     try:
@@ -23,9 +25,10 @@ def list_hub_splits(name: str) -> list[str]:
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The records of a split of a data set on the hub, each with its place. `folder`: one folder of the data set, None for all.
+    """Loads the records of one split of a data set on the hub, each with its place. `folder`: the one folder of the data set
+    to read; None reads all folders.
 
-    Raises `UserError` when they do not load. `HF_HUB_OFFLINE=1` takes what was fetched before.
+    Raises `UserError` if the records do not load. With `HF_HUB_OFFLINE=1`, data that were fetched before are read.
     """
     import datasets
 
@@ -39,13 +42,14 @@ def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tupl
 
 
 def part_configuration(name: str) -> tuple[str, str | None]:
-    """The name of a data set and its configuration, None where none is named."""
+    """Splits `name:configuration` into name and configuration. The configuration is None if the name states none."""
     name, _, configuration = name.partition(":")
     return name, configuration or None
 
 
 def fetch_hub_file(name: str, file: str) -> Path:
-    """Fetches a file of a data set's repository, once. Raises `UserError` when it does not come."""
+    """Fetches a file from the repository of a data set, unless the file was fetched before. Raises `UserError` if the file
+    does not load."""
     import huggingface_hub
 
     try:
@@ -55,7 +59,8 @@ def fetch_hub_file(name: str, file: str) -> Path:
 
 
 def check_on_hub(name: str) -> None:
-    """Raises `UserError` when the hub has no such data set, or does not answer. Asks nothing under `HF_HUB_OFFLINE`."""
+    """Raises `UserError` if the hub has no data set of this name, or does not answer. Does not ask the hub if
+    `HF_HUB_OFFLINE` is set or if `name` is a folder."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():
@@ -69,7 +74,8 @@ def check_on_hub(name: str) -> None:
 
 
 def load_saved_records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records of a data set that `datasets` saved in a folder. Raises `UserError` when it does not load."""
+    """Loads the records of a data set that `datasets` saved in a folder, each with its place. Raises `UserError` if the data
+    set does not load."""
     import datasets
 
     try:

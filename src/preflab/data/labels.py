@@ -1,4 +1,5 @@
-"""FileLabels of single answers, good or bad, in every spelling whose meaning is clear; any other is refused."""
+"""Reads labels of single answers, good or bad, in every spelling whose meaning is clear. A label in any other spelling is
+refused."""
 
 from __future__ import annotations
 
@@ -20,13 +21,14 @@ _NUMBERS_OF_BAD = ("0", "-1")
 
 
 class FileLabels:
-    """The labels of one file, which are read together: 0 is bad beside 1, and nobody knows what it is beside 1 and -1."""
+    """Reads the labels of one file together, because the meaning of 0 depends on the other labels. Beside 1, the label 0
+    means bad; beside 1 and -1, the meaning of 0 is not clear."""
 
     def __init__(self) -> None:
         self._number_of_bad = ""
 
     def read(self, value: Any, where: str) -> bool:
-        """Whether the label says that the answer is good. Raises `LabelError` where that is not clear."""
+        """Returns whether the label says that the answer is good. Raises `LabelError` if that is not clear."""
         text = _spell(value)
         if text in _GOOD:
             return True
@@ -46,11 +48,11 @@ class FileLabels:
 
 
 class LabelError(UserError):
-    """FileLabels that could mean one thing or its opposite: the whole file is refused."""
+    """The error for a label whose meaning is not clear. Because of one unclear label the whole file is refused."""
 
 
 def _spell(value: Any) -> str:
-    """A label in small letters, whole numbers without their point."""
+    """Returns a label in lower case; whole numbers are written without a decimal point."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip().casefold().replace("_", "-").replace("thumbs ", "thumbs-")

@@ -1,4 +1,4 @@
-"""Reads JSON lines, gzipped or not, one at a time; every message names file and line."""
+"""Reads JSON lines, gzipped or not, one line at a time. Every message names the file and the line."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from typing import Any, cast
 
 from preflab.errors import UserError
 
-_GZIP = b"\x1f\x8b"  # the file's first bytes decide, not its name
+_GZIP = b"\x1f\x8b"  # the file's first bytes, not its name, decide whether it is gzipped
 PlacedRecord = tuple[str, dict[str, Any]]
-"""A record behind its `file:line`."""
+"""The place of a record, as `file:line`, and the record."""
 ReadLine = tuple[str, dict[str, Any] | UserError]
-"""The same, or why there is none."""
+"""The place of a record, and either the record or the error that says why there is no record."""
 READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 def read_records(path: Path) -> Iterator[PlacedRecord]:
-    """Each record with its `file:line`. Blank lines are skipped; a file without records is refused."""
+    """Yields each record with its place, `file:line`. Blank lines are skipped. Raises `UserError` for a line that is not a
+    record, and for a file without records."""
     yield from require_records(_read_lines(path))
 
 
 def require_records(lines: Iterable[ReadLine]) -> Iterator[PlacedRecord]:
-    """Records; raises the error of the first line that is none."""
+    """Yields the records, each with its place. Raises the error of the first line that is not a record."""
     for where, record in lines:
         if isinstance(record, UserError):
             raise record
@@ -35,7 +36,7 @@ def require_records(lines: Iterable[ReadLine]) -> Iterator[PlacedRecord]:
 
 
 def _read_lines(path: Path) -> Iterator[ReadLine]:
-    """Each line of a file as a record, or as the error that names what is wrong with it."""
+    """Yields each line of a file as a record, or as the error that says what is wrong with the line."""
     try:
         with open_plain(path) as lines:
             yield from parse_lines(lines, path)
@@ -47,17 +48,18 @@ def _read_lines(path: Path) -> Iterator[ReadLine]:
 
 @contextmanager
 def open_plain(path: Path) -> Generator[BufferedReader]:
-    """The bytes of a file, unpacked where it is gzipped."""
+    """Opens a file to read its bytes. A gzipped file is unpacked."""
     with path.open("rb") as raw:
         if raw.peek(2)[:2] != _GZIP:
             yield raw
             return
         with gzip.open(raw) as unpacked:
-            yield cast(BufferedReader, unpacked)  # it reads and peeks like one
+            yield cast(BufferedReader, unpacked)  # a gzip file reads and peeks alike
 
 
 def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """The lines of an open file. One that breaks off in the middle ends with the error that says where."""
+    """Yields the records of an open file. If the file cannot be read to its end, the last item is the error that says after
+    which line it breaks off."""
     number = 0
     empty = True
     try:
@@ -82,27 +84,29 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
         return UserError(f"{where} is not UTF-8: {error.reason} at byte {error.start} of the line.")
     except json.JSONDecodeError as error:
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Mend or remove the line.")
-    except (ValueError, RecursionError) as error:  # more digits, or lists nested more deeply, than Python reads
+    except (ValueError, RecursionError) as error:  # too many digits, or too deep lists, for Python
         return UserError(f"{where} cannot be read: {error}. Mend or remove the line.")
     return check_record(record, where)
 
 
 def check_record(record: Any, where: str) -> dict[str, Any] | UserError:
-    """A JSON value that must be an object."""
+    """Returns a JSON value that is an object. For any other value, returns the error that says what the value is."""
     if isinstance(record, dict):
         return cast(dict[str, Any], record)
     return UserError(f"{where} is a JSON {type(record).__name__}; each line must be an object {{...}}.")
 
 
 def read_text_field(record: Mapping[str, Any], name: str, where: str) -> str:
-    """A field that must be text; raises `UserError` naming file, line and field."""
+    """Returns a field that must be text. Raises `UserError`, which names file, line and field, if the field is missing or
+    not text."""
     if name not in record:
         raise UserError(f"{where}: the field `{name}` is missing (present: {', '.join(record) or 'none'}).")
     return check_text(record[name], f"{where}: `{name}`")
 
 
 def check_text(value: Any, where: str) -> str:
-    """Returns a value that must be text that can be encoded. JSON allows half a surrogate pair, which no tokenizer takes."""
+    """Returns the value. Raises `UserError` if the value is not text, or if it holds half a surrogate pair, which JSON
+    allows but no tokenizer takes."""
     if not isinstance(value, str):
         raise UserError(f"{where} must be text, not {json.dumps(value, default=str)[:60]}.")
     try:

@@ -1,4 +1,5 @@
-"""OpenAssistant's trees of messages, nested as in its releases or flat as on the hub: a row for each question with answers."""
+"""Reads OpenAssistant's trees of messages, nested as in its releases or flat as on the hub. Each question with answers
+becomes one or more rows."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def read_tree(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Every question of a tree with its answers: a ranking where people ranked them (rank 0 is the best), else the answers as
-    they are. Deleted messages, and those that reviewers refused, are left out with all that follows them."""
+    """Returns the rows of every question of a tree. If people ranked the answers to a question (rank 0 is the best), the row
+    is a ranking; otherwise each answer is a row. Messages that were deleted, and messages that reviewers refused, are left
+    out with all messages below them."""
     return list(_walk(cast(DataRecord, record["prompt"]), (), where))
 
 
 def _walk(message: DataRecord, before: Turns, where: str) -> Iterator[DialogueRow]:
-    """The rows at and below a question; a stack and not a recursion, since a tree may be as deep as it likes."""
+    """Yields the rows of a question and of all questions below it. Uses a stack instead of recursion, because a tree may be
+    of any depth."""
     stack = [(message, before)]
     while stack:
         node, turns = stack.pop()
@@ -60,7 +63,8 @@ def _is_kept(message: DataRecord) -> bool:
 
 
 def join_trees(messages: Iterable[PlacedRecord]) -> Iterator[ReadLine]:
-    """Flat messages as trees, each at the place of its root; an error for each message that answers a missing one."""
+    """Joins flat messages into trees, each at the place of its root. Yields an error for each message that answers a missing
+    message."""
     nodes: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
     for where, message in messages:

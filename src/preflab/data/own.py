@@ -1,4 +1,5 @@
-"""Reads the pairs and rankings of a saved stage, as preflab itself writes them (`types.from_preference`, `from_ranking`)."""
+"""Reads the pairs and rankings of a saved stage, in the form in which preflab writes them (`types.from_preference`,
+`types.from_ranking`)."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from preflab.types import Completion, Prompt, Ranking, best_and_worst, to_comple
 
 
 def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """A pair, its turns as `[role, text]` and its answers as `from_completion` writes them."""
+    """Reads a pair. Its turns have the form `[role, text]`; its answers have the form that `from_completion` writes."""
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
     return [DialogueRow(_read_prompt(record, where), chosen, rejected, margin, probability)]
 
 
 def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """A ranking, in the order in which it was written."""
+    """Reads a ranking, whose answers keep the order in which they were written."""
     texts, numbers = record["completions"], record["scores"]
     if not (isinstance(texts, list) and isinstance(numbers, list)) or len(texts) != len(numbers) or not texts:
         raise UserError(f"{where}: `completions` and `scores` must be two lists of one length.")

@@ -1,13 +1,13 @@
-"""The tests of your own problems, in every form that they are written in, as `Test`s that function judges and the sandbox take.
+"""Reads the tests of your own problems as `Test`s, for the sandbox and for judges that are functions. Four forms are read:
 
 | a field of tests                                        | its tests                                             |
 |---------------------------------------------------------|-------------------------------------------------------|
 | `[{"input": ..., "output": ...}, ...]`                   | what goes in, and what must come out                  |
-| `[[input, output], ...]`                                 | the same                                              |
-| `{"inputs": [...], "outputs": [...]}`, perhaps `fn_name` | the same; with a name, arguments of that function     |
+| `[[input, output], ...]`                                 | what goes in, and what must come out                  |
+| `{"inputs": [...], "outputs": [...]}`, perhaps `fn_name` | two lists; with `fn_name`, arguments of that function |
 | `["assert f(1) == 2", ...]`, or one such text            | pieces of Python, which raise unless the test is passed |
 
-Each of them may also be text that holds it as JSON.
+The field may also hold text that is one of these forms, written as JSON.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from preflab.types import Test
 PUBLIC_FIELDS = ("public_tests", "public_test_cases")
 HIDDEN_FIELDS = ("tests", "test_cases", "test_list", "input_output", "hidden_tests", "private_test_cases")
 _SETUP_FIELDS = ("test_imports", "test_setup_code")
-"""Of tests that are code: what runs before them."""
+"""Fields that hold the code to run before tests that are code."""
 _INPUTS = ("input", "inputs", "stdin")
 _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
 
 def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[Test, ...]:
-    """The tests of the first of the fields that is there; none where none is. Raises `UserError` where they are none."""
+    """Reads the tests from the first of the fields that the record has and that is not empty. Returns no tests if there is
+    no field like that. Raises `UserError` if the field does not hold tests."""
     field = next((name for name in fields if record.get(name) not in (None, "", [])), None)
     if field is None:
         return ()
@@ -67,7 +68,7 @@ def _read_pair(test: Any, where: str) -> tuple[Any, Any]:
 
 
 def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any]]:
-    """The tests of a mapping that holds one list of inputs and one of outputs."""
+    """Reads the tests of a mapping that holds a list of inputs and a list of outputs, or one input and one output."""
     inputs, outputs = _read_pair(columns, where)
     if not isinstance(inputs, list):
         return [(inputs, outputs)]
@@ -77,7 +78,8 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
 
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
-    """Tests that are code, which calls the function that `entry_point` names, or that it calls without defining it."""
+    """Makes tests from pieces of code. They test the function that `entry_point` names; without `entry_point`, they test the
+    functions that they call and do not define."""
     parts = [_list_texts(record.get(field), f"{where} beside `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:
@@ -96,14 +98,15 @@ def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> 
 
 
 def _list_texts(value: Any, where: str) -> list[str]:
-    """A text, or a list of them, that may be absent."""
+    """Returns a text, or a list of texts, as a list. If the value is absent, the list holds one empty text."""
     texts = cast(list[Any], value) if isinstance(value, list) else [value or ""]
     return [check_text(text, where) for text in texts]
 
 
 def find_tested_functions(trees: Sequence[ast.AST]) -> tuple[str, ...]:
-    """The functions that tests call and that neither they nor Python define. Where there are none, Python's own name is the
-    program's too (`assert sum(1, 2) == 3`): then it is what the tests call first."""
+    """Returns the functions that the tests call and that neither the tests nor Python define. If Python defines all called
+    functions (`assert sum(1, 2) == 3`), the program redefines one of them: then the function that the tests call first is
+    returned."""
     nodes = [node for tree in trees for node in ast.walk(tree)]
     made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
@@ -119,7 +122,7 @@ def find_tested_functions(trees: Sequence[ast.AST]) -> tuple[str, ...]:
 
 
 def _parse_json(value: Any) -> Any:
-    """Text that holds a JSON list or object as what it holds."""
+    """Returns the list or object that a text holds as JSON. Any other value is returned as it is."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:

@@ -1,4 +1,5 @@
-"""The prompt of a record, wherever it stands in it, and what a record says beside its texts."""
+"""Reads the prompt of a record, in whichever field it stands. Reads also what the record states beside its texts, such as a
+margin."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ from preflab.errors import UserError
 from preflab.types import Problem, Prompt, Turn
 
 QUESTION_FIELDS = ("prompt", "question", "query", "instruction", "problem", "input", "inputs")
-"""What asks, by falling rank."""
+"""Fields that may hold the question. If a record has several of them, the first one listed here counts."""
 DIALOGUE_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "context_messages")
 _SYSTEM_FIELDS = ("system", "system_prompt")
 _MORE_FIELDS = ("input", "context")
-"""What an instruction may work on (Alpaca, Dolly)."""
+"""Fields that may hold the text on which an instruction works (Alpaca, Dolly)."""
 _SCORE_FIELDS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
@@ -57,20 +58,21 @@ COMMON_FIELDS = frozenset(
         *(name for pair in _SCORE_FIELDS for name in pair),
     )
 )
-"""FieldNames that are read beside any shape's own."""
+"""Fields that are read in records of every shape, in addition to the shape's own fields."""
 
 
 def find_field(record: DataRecord, fields: Iterable[str]) -> str | None:
-    """The first of the fields that the record has."""
+    """Returns the first of the fields that the record has; None if the record has none of them."""
     return next((name for name in fields if name in record), None)
 
 
 def read_question(record: DataRecord, where: str) -> Turns:
-    """The turns that the record's answers answer, as they stand apart from the answers. Raises `UserError` where none do."""
+    """Reads the turns that the answers reply to, from the field that holds them apart from the answers. Raises `UserError`
+    if the record has no field of this kind."""
     field = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS))
     if field is None and isinstance(
         record.get("context"), list
-    ):  # HelpSteer3; Dolly's `context` is text beside an instruction
+    ):  # HelpSteer3; in Dolly `context` is text and stands beside an instruction
         field = "context"
     if field is None and isinstance(record.get("history"), str):  # SHP
         field = "history"
@@ -91,14 +93,14 @@ def read_question(record: DataRecord, where: str) -> Turns:
 
 
 def read_whole(record: DataRecord, field: str, where: str) -> Turns:
-    """A whole dialogue, its last answer included."""
+    """Reads a whole dialogue, including its last answer."""
     value, place = record[field], f"{where}: `{field}`"
     turns = join_turns(parse_dialogue(value, place)) if is_dialogue(value) else read_turns(value, "user", place)
     return _surround(record, turns, where)
 
 
 def _surround(record: DataRecord, turns: Turns, where: str) -> Turns:
-    """The turns behind what the record holds apart: a system's words, and earlier exchanges."""
+    """Returns the turns, preceded by what the record holds in other fields: the system's words, and earlier exchanges."""
     if isinstance(record.get("history"), list):
         turns = (*read_exchanges(record["history"], f"{where}: `history`"), *turns)
     system = find_field(record, _SYSTEM_FIELDS)
@@ -112,7 +114,7 @@ def _surround(record: DataRecord, turns: Turns, where: str) -> Turns:
 
 
 def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
-    """The prompt of a record, a problem where there are tests."""
+    """Makes the prompt of a record. If the record has tests, the prompt is a `Problem`."""
     turns = require_question(turns, where)
     name = str(record["id"]) if "id" in record else make_prompt_id(turns)
     level = check_text(record.get("level", ""), f"{where}: `level`")
@@ -121,7 +123,8 @@ def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
 
 
 def read_margin(record: DataRecord, where: str) -> float | None:
-    """By how much the chosen answer is better, where the record states that or scores both answers."""
+    """Returns by how much the chosen answer is better, if the record states a margin or scores both answers; otherwise
+    None."""
     margin = read_number(record, "margin", where)
     if margin is not None and margin < 0:
         raise UserError(f"{where}: `margin` says by how much the chosen answer is better: at least 0, not {margin:g}.")
@@ -140,7 +143,7 @@ def read_margin(record: DataRecord, where: str) -> float | None:
 
 
 def read_probability(record: DataRecord, where: str) -> float | None:
-    """How surely the chosen answer is better, where the record states that."""
+    """Returns the probability that the chosen answer is better, if the record states it; otherwise None."""
     probability = read_number(record, "probability", where)
     if probability is not None and not 0 <= probability <= 1:
         raise UserError(f"{where}: `probability` must lie between 0 and 1, not {probability:g}.")
@@ -148,12 +151,13 @@ def read_probability(record: DataRecord, where: str) -> float | None:
 
 
 def read_number(record: DataRecord, field: str, where: str) -> float | None:
-    """A number that may be absent."""
+    """Returns the number in a field; None if the field is absent."""
     return None if field not in record else require_finite(record[field], f"{where}: `{field}`")
 
 
 def require_finite(value: Any, where: str) -> float:
-    """A number, or text that is one, as CSV has it."""
+    """Returns a value that must be a finite number. Text that is a number is accepted too, because CSV holds numbers as
+    text."""
     try:
         number = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
     except (ValueError, OverflowError):
@@ -164,7 +168,7 @@ def require_finite(value: Any, where: str) -> float:
 
 
 def explain_unknown(record: DataRecord, where: str) -> str:
-    """Why a record has no shape that is known."""
+    """Explains why a record fits no known shape."""
     for present, absent in (("chosen", "rejected"), ("rejected", "chosen")):
         if present in record and absent not in record:
             return f"{where}: `{present}` without `{absent}`; a preference needs both."

@@ -1,6 +1,7 @@
-"""Reads the records of one file as rows, by the table of shapes: the user's own names of fields first, null fields left out.
+"""Reads the records of one file as rows, by the table of shapes. Null fields are left out first, and the user's own field
+names are replaced by preflab's.
 
-What a file says as a whole is kept here: how its labels are spelt, which fields no rule reads, which records were left out.
+Also keeps what concerns the whole file: how its labels are spelt, which fields no rule reads, which records were left out.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from preflab.text import counted
 from preflab.types import Prompt
 
 FieldNames = Mapping[str, str | None]
-"""What a field is called here, and where it stands in the user's records: a name, or a path such as `answers.0.text`; None
-leaves it unread."""
+"""Maps the name that a field has in preflab to the place of the field in the user's records: a name, or a path such as
+`answers.0.text`. None leaves the field unread."""
 ReadProblem = Callable[[str, DataRecord, str], Sequence[DialogueRow]]
-"""Reads a record of a programming data set by the testbed of the first argument's name. Raises `UselessRecordError` where its
-answers cannot be judged."""
+"""Reads a record of a programming data set with the testbed that the first argument names. Raises `UselessRecordError` if
+answers to the record's problem cannot be judged."""
 _NAMES_SHOWN = 12
 
 
 class ReadRecord(NamedTuple):
-    """A record as it stands in the file, and its rows, or the error that says why it has none."""
+    """A record as it stands in the file, with its place, and either its rows or the error that says why it has no rows."""
 
     where: str
     record: DataRecord
@@ -40,9 +41,10 @@ class ReadRecord(NamedTuple):
 
 
 class FileReading:
-    """One file, as it is read. `shapes`: how many records have each shape; `unread`: how many have each field that their shape
-    does not read; `useless`: how many records were left out, by reason. `tested`: whether anything runs tests; where nothing
-    does, those of programming data sets and of verl's answers are laid aside."""
+    """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: how many records have
+    each field that the shape of the record does not read. `useless`: how many records were left out, by reason. `tested`:
+    whether anything runs tests. If nothing runs tests, the tests in records of programming data sets and of verl are left
+    out."""
 
     def __init__(
         self, fields: FieldNames | None = None, read_problem: ReadProblem | None = None, *, tested: bool = False
@@ -60,7 +62,8 @@ class FileReading:
         self._labelled = Counter[bool]()
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
-        """Every record with its rows. A record that is broken or useless has its error instead; raises `LabelError` alone."""
+        """Yields every record with its rows. A record that is broken or useless has an error instead of rows. The only error
+        that is raised is `LabelError`."""
         for where, record in gather_records((where, self._rename(record)) for where, record in lines):
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
@@ -73,8 +76,8 @@ class FileReading:
                 yield ReadRecord(where, record, error=error)
 
     def read_rows(self, lines: Iterable[ReadLine]) -> Iterator[tuple[str, DialogueRow]]:
-        """Every row with its place. Useless records are left out and counted. Raises `UserError` for a broken one, where no
-        record is of use, and where the user's fields name what no record has."""
+        """Yields every row with its place. Useless records are left out and counted. Raises `UserError` if a record is
+        broken, if no record is of use, or if the user's fields name a field that no record has."""
         first: UserError | None = None
         empty = True
         for read in self.read_all(lines):
@@ -90,7 +93,7 @@ class FileReading:
         self.check_fields()
 
     def read(self, record: DataRecord, where: str) -> Sequence[DialogueRow]:
-        """The rows of one record, whose fields have their names here and are not null."""
+        """Returns the rows of one record. The record must have its fields under preflab's names, and no null fields."""
         shape = recognise(record)
         if shape is None or ("chosen" in record) != ("rejected" in record):
             raise UserError(explain_unknown(record, where))
@@ -109,12 +112,12 @@ class FileReading:
         return rows
 
     def check_fields(self) -> None:
-        """Raises `UserError` where the user's fields name one that no record has."""
+        """Raises `UserError` if the user's fields name a field that no record has."""
         if self._absent:
             raise UserError(f"`fields` names {min(self._absent)!r}, which no record has.")
 
     def write_notes(self) -> list[str]:
-        """What every report on these data must say of how they were read."""
+        """Lists what every report on these data must say about how the records were read."""
         drops = [
             f"{counted(count, 'record')} left out because {why} (first: {self._first_useless[why]})."
             for why, count in self.useless.most_common()
@@ -122,7 +125,7 @@ class FileReading:
         return [*drops, *self.write_caveats()]
 
     def write_caveats(self) -> list[str]:
-        """What is to be said of how the records that were not left out were read."""
+        """Lists what must be said about the reading of the records that were not left out."""
         notes: list[str] = []
         if self.unread:
             names = [f"`{name}`" for name, _ in self.unread.most_common()]
@@ -159,7 +162,7 @@ class FileReading:
         return rows
 
     def _rename(self, record: DataRecord | UserError) -> dict[str, Any] | UserError:
-        """The record without null fields, the user's own fields under their names here."""
+        """Returns the record without null fields. The user's own fields stand under preflab's names."""
         if isinstance(record, UserError):
             return record
         if not self._fields:
@@ -175,7 +178,8 @@ class FileReading:
 
 
 def look_up(record: DataRecord, path: str) -> Any:
-    """The value of a field, or of a path through mappings and lists (`answers.0.text`); None where there is none."""
+    """Returns the value of a field, or of a path through mappings and lists (`answers.0.text`); None if the record has no
+    value there."""
     if path in record:
         return record[path]
     value: Any = record
@@ -190,7 +194,7 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """The user's fields; raises `UserError` where one has a name that no shape reads."""
+    """Returns the user's fields. Raises `UserError` if a field has a name that no shape reads."""
     known = {name for shape in SHAPES for name in shape.fields}
     for name in fields:
         if name not in known:
@@ -199,7 +203,8 @@ def check_names(fields: FieldNames) -> FieldNames:
 
 
 def parse_record(record: DataRecord, where: str) -> DialogueRow:
-    """A record that makes one row, as that row; raises `UserError` naming file, line and field."""
+    """Returns the one row of a record. Raises `UserError`, which names file, line and field, if the record is broken. Also
+    raises it if the record makes no row or several."""
     present = {name: value for name, value in record.items() if value is not None}
     rows = FileReading().read(present, where)
     if len(rows) != 1:

@@ -1,4 +1,5 @@
-"""What a record becomes: a prompt with its answers. And a record that is well formed, but of no use."""
+"""Defines what a record becomes: a prompt with its answers. Also defines the error for a record that is well formed but of
+no use."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ DataRecord = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
-    """One record of the data. `answer` is the one to imitate; with `rejected` it is a preference, of which `margin` and
-    `probability` may say more. `ranked`: answers with their scores, of which these two are the best and the worst. `rated`: the
-    row has one answer, which was labelled: `answer` where it is desirable, `rejected` where it is not."""
+    """One record of the data. `answer`: the answer to imitate. A row with `rejected` is a preference, of which `margin` and
+    `probability` may say more. `ranked`: answers with their scores; `answer` and `rejected` are then the best and the worst
+    of them. `rated`: the row has one answer, which was labelled. A desirable answer stands in `answer`, an undesirable one
+    in `rejected`."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -30,7 +32,8 @@ class DialogueRow:
 
 
 class UselessRecordError(UserError):
-    """A record that can be read but teaches nothing as it is. `reason`: why, in words that suit every such record."""
+    """The error for a record that can be read but teaches nothing. `reason`: why, in words that fit every record with this
+    fault."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -44,6 +47,7 @@ NO_TEXT = "a turn holds something else than text"
 
 
 def make_prompt_id(turns: Sequence[Turn]) -> str:
-    """An id that depends on the dialogue's content alone: it is the same wherever and whenever the dialogue is loaded."""
+    """Returns an id that depends only on the content of the dialogue. The id is the same wherever and whenever the dialogue
+    is loaded."""
     content = json.dumps([[turn.role, turn.content] for turn in turns], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,7 +1,9 @@
-"""The one table of shapes: which fields make a record what it is, and how it is read. The first shape that fits counts.
+"""The one table of shapes. A shape says by which fields a record is recognised, and how the record is read. The first shape
+that fits a record counts.
 
-A record's prompt is read by `prompts` wherever it stands (`prompt`, `question`, `instruction` with `input`, `messages`, ...,
-each behind `system` and `history`); a shape says where the answers are and what is known of them. Null fields are absent.
+The module `prompts` reads a record's prompt, in whichever field it stands (`prompt`, `question`, `instruction` with `input`,
+`messages`, ...), and puts `system` and `history` before it. A shape says where the answers are and what is known of them.
+Null fields count as absent.
 """
 
 from __future__ import annotations
@@ -46,8 +48,9 @@ Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
 
 
 class Shape(NamedTuple):
-    """`needs`: the fields that make it; `when`: what else must hold. `also`: fields that it reads where they are there.
-    `testbed`: the data set of programs whose testbed reads it, in place of `read`."""
+    """One form that records have. `needs`: the fields that a record of this shape must have. `when`: what else must hold.
+    `also`: fields that are read if the record has them. `testbed`: the programming data set whose testbed reads the record,
+    in place of `read`."""
 
     name: str
     needs: tuple[str, ...]
@@ -68,14 +71,14 @@ def _join_fields(needs: tuple[str, ...], also: tuple[str, ...]) -> frozenset[str
 
 
 def recognise(record: DataRecord) -> Shape | None:
-    """The first shape that fits a record without null fields; None where none does."""
+    """Returns the first shape that fits a record without null fields; None if no shape fits."""
     candidates = _shapes_with(frozenset(record))
     return next((shape for shape in candidates if shape.when is None or shape.when(record)), None)
 
 
 @lru_cache(maxsize=512)
 def _shapes_with(fields: frozenset[str]) -> tuple[Shape, ...]:
-    """The shapes whose fields are all there."""
+    """Returns the shapes whose needed fields are all among `fields`."""
     return tuple(filter(lambda shape: fields.issuperset(shape.needs), SHAPES))
 
 

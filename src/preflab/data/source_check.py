@@ -1,4 +1,4 @@
-"""What a source of data holds and what is wrong with it: one pass, record by record, that keeps no text."""
+"""Checks what a source of data holds and what is wrong with it. The check passes over the records once and keeps no text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _PLACES_SHOWN = 3
 
 
 class LengthMeasure(NamedTuple):
-    """How long prompts and answers are, in `unit`. `limit`: the most that both may have together, if anything limits them."""
+    """How the lengths of prompts and answers are measured, in `unit`. `limit`: the greatest length that a prompt and its
+    answer may have together; None if nothing limits it."""
 
     unit: str
     prompt: Callable[[Prompt], int]
@@ -39,7 +40,8 @@ CHARACTERS = LengthMeasure(
 
 
 class Lengths(BaseModel):
-    """The distribution of lengths. `histogram`: for each power of two, how many are below it and not below the one before."""
+    """The distribution of lengths. `histogram`: maps each power of two to the number of lengths that are below this power
+    but not below the next smaller power."""
 
     model_config = ConfigDict(frozen=True)
     smallest: int
@@ -50,7 +52,7 @@ class Lengths(BaseModel):
 
 
 class Fault(BaseModel):
-    """How many records have a fault, and the places of the first of them."""
+    """The number of records that have a fault, and the places of the first of these records."""
 
     model_config = ConfigDict(frozen=True)
     count: int = 0
@@ -58,14 +60,17 @@ class Fault(BaseModel):
 
 
 class SourceCheck(BaseModel):
-    """What one source holds.
+    """What `check_source` reports about one source.
 
     shapes: how many records have each shape.
-    records, usable, flawless: all; those that make a row; those of them without a fault.
-    kinds: what methods are given of each kind. turns: how many prompts have so many turns.
-    lengths of prompts and answers in `unit`; truncated: the share of rows that are longer than the model's context.
-    broken: records that cannot be read, the first with its reason. faults: what is wrong with records that can.
-    longer_wins, length_only_accuracy: see `LengthBias`, in `unit`.
+    records, usable, flawless: the number of all records; of those that make a row; of those that have a row without a fault.
+    kinds: how many prompts, demonstrations, pairs and other kinds methods get from the records.
+    turns: how many prompts have each number of turns.
+    prompt_lengths, answer_lengths: their distributions, in `unit`.
+    truncated: the share of rows that are longer than the model's context.
+    broken: the records that cannot be read. first_broken: why the first of them cannot be read.
+    faults: what is wrong with records that can be read.
+    longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
     unread: how many records have each field that no rule reads.
     """
 
@@ -89,7 +94,7 @@ class SourceCheck(BaseModel):
     unread: dict[str, int]
     notes: list[str]
     first: Any = Field(default=None, exclude=True)
-    """The first record that can be read, with its rows (a `ReadRecord`)."""
+    """The first record that can be read, with its rows, as a `ReadRecord`."""
     prompt_keys: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
     contradicted: frozenset[int] = Field(default=frozenset(), exclude=True, repr=False)
 
@@ -97,7 +102,8 @@ class SourceCheck(BaseModel):
 def check_source(
     name: str, lines: Iterable[ReadLine], reading: FileReading, measure: LengthMeasure = CHARACTERS
 ) -> SourceCheck:
-    """Checks every record of a source. Raises `UserError` where there is no such source, or its labels are not clear."""
+    """Checks every record of a source. Raises `UserError` if there is no source of this name, or if its labels are not
+    clear."""
     tally = _Tally(measure)
     for read in reading.read_all(lines):
         tally.add(read)
@@ -112,7 +118,7 @@ def check_source(
 
 
 def find_leaks(checks: Sequence[SourceCheck]) -> list[tuple[str, str, int]]:
-    """Every two sources that share prompts, and how many."""
+    """Returns every two sources that share prompts, with the number of prompts that they share."""
     shared = [(one.source, two.source, len(one.prompt_keys & two.prompt_keys)) for one, two in combinations(checks, 2)]
     return [leak for leak in shared if leak[2]]
 
@@ -188,7 +194,7 @@ class _Tally:
             self.bias.add(lengths[0], lengths[-1])
 
     def summarize(self) -> dict[str, Any]:
-        """The fields of a `SourceCheck` that come from the rows."""
+        """Returns the fields of a `SourceCheck` that are counted from the rows."""
         counts = self.fault_counts.most_common()
         return {
             "records": self.records,
@@ -212,7 +218,7 @@ class _Tally:
 
 
 def summarize_lengths(lengths: Iterable[int]) -> Lengths | None:
-    """The distribution of lengths; None where there are none."""
+    """Returns the distribution of lengths; None if there are no lengths."""
     ordered = sorted(lengths)
     if not ordered:
         return None

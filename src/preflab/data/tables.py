@@ -21,7 +21,7 @@ from preflab.models.hub import first_line
 
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 64 << 20
-"""Characters after which a record that does not end is taken for a damaged one."""
+"""The number of characters after which a record that does not end counts as damaged."""
 _LONGEST_CELL = 1 << 27
 _BATCH = 512
 _BETWEEN = re.compile(r"[\s,]*")
@@ -30,11 +30,11 @@ _LIST_NAMES = (
     "tests public_tests test_cases test_list test_imports history"
 )
 _LIST_COLUMNS = frozenset(_LIST_NAMES.split())
-"""Columns of CSV whose cells hold lists; in others only messages are more than text."""
+"""Columns of CSV whose cells may hold lists. In other columns every cell that does not hold messages is text."""
 
 
 def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """A JSON list of records; an object that is a record, or holds one list of them; or JSON lines after all."""
+    """Reads a JSON file: a list of records, an object that is one record or holds one list of records, or JSON lines."""
     first = file.readline(_CHUNK)
     while first and not first.removeprefix(b"\xef\xbb\xbf").strip():
         first = file.readline(_CHUNK)
@@ -49,7 +49,7 @@ def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
 
 
 def _parse(text: bytes) -> Any:
-    """What JSON text holds; None where it is not JSON."""
+    """Returns what a JSON text holds; None if the text is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -57,13 +57,14 @@ def _parse(text: bytes) -> Any:
 
 
 def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
-    """The items of a list that need not fit into memory. A damaged one ends it: nobody knows where the next one begins."""
+    """Yields the items of a list, which need not fit into memory. A damaged item ends the reading, because nobody knows
+    where the next item begins."""
     decode = json.JSONDecoder().raw_decode
     number, place = 0, 1
     try:
         buffer = text.read(_CHUNK).lstrip()
         while True:
-            place = _BETWEEN.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess] # it may be empty
+            place = _BETWEEN.match(buffer, place).end()  # pyright: ignore[reportOptionalMemberAccess] # always matches
             if buffer[place : place + 1] == "]":
                 break
             try:
@@ -110,7 +111,7 @@ def _read_object(text: bytes, path: Path) -> Iterator[ReadLine]:
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
-    """The rows of a table whose first line names its columns. An empty cell is an absent field."""
+    """Reads the rows of a table whose first line names the columns. An empty cell is an absent field."""
     csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
     empty = True
@@ -139,7 +140,8 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
 
 
 def _read_cell(name: str, cell: str) -> Any:
-    """Text; or messages and lists, which are written as JSON or as Python."""
+    """Returns the text of a cell, or the messages or the list that the cell holds as JSON or as Python. Returns None for an
+    empty cell."""
     if cell[:1] not in ("[", "{"):
         return cell or None
     value = _parse(cell.encode(errors="surrogatepass"))
@@ -154,14 +156,14 @@ def _read_cell(name: str, cell: str) -> Any:
 
 
 def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """The rows of a Parquet file."""
+    """Reads the rows of a Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
         with tempfile.TemporaryFile() as plain:
-            if not file.seekable() or isinstance(file, gzip.GzipFile):  # Parquet is read from its end
+            if not file.seekable() or isinstance(file, gzip.GzipFile):  # a Parquet file is read from its end
                 shutil.copyfileobj(file, plain)
             source: Any = plain if plain.tell() else file
             for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_BATCH):

@@ -1,4 +1,4 @@
-"""Dialogues in the forms that people write them in: text, lists of messages, HH-RLHF's strings, earlier exchanges."""
+"""Reads dialogues in the forms in which people write them: text, lists of messages, HH-RLHF's strings, earlier exchanges."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ROLES: dict[str, Role] = {
 }
 _MACHINES: tuple[str, ...] = ("gpt", "chatgpt", "bing", "bard", "bot", "model", "ai")
 _SPEAKERS: dict[str, Role] = {**_ROLES, "prompter": "user", **dict.fromkeys(_MACHINES, "assistant")}
-"""Who speaks in ShareGPT's `from`."""
+"""The role of each speaker whom ShareGPT's field `from` may name."""
 _TOOLS = ("tool", "function", "function_call", "observation", "ipython")
 _MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
 
 
 def read_turns(value: Any, role: Role, where: str) -> Turns:
-    """Text as one turn of `role`, a message, or a list of messages. Raises `UserError` for anything else."""
+    """Reads text as one turn of `role`, or reads a message or a list of messages. Raises `UserError` for anything else."""
     if isinstance(value, str):
         return (Turn(role, check_text(value, where)),)
     if isinstance(value, dict):
@@ -42,7 +42,8 @@ def read_turns(value: Any, role: Role, where: str) -> Turns:
 
 
 def read_prompt_turns(value: Any, where: str) -> Turns:
-    """The turns of a prompt, which may be one of HH-RLHF's strings that ends where the answer begins."""
+    """Reads the turns of a prompt. The prompt may also be one of HH-RLHF's strings, which then ends where the answer
+    begins."""
     if not (isinstance(value, str) and _DIALOGUE.match(value)):
         return read_turns(value, "user", where)
     turns = parse_dialogue(check_text(value, where), where)
@@ -50,8 +51,8 @@ def read_prompt_turns(value: Any, where: str) -> Turns:
 
 
 def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
-    """An answer (text, or messages that hold it, alone or behind the prompt's turns), and the turns that it answers: those of
-    the prompt, or more where the messages hold a longer dialogue around them."""
+    """Returns the turns that an answer replies to, and the answer. The value is text, or messages that end in the answer,
+    alone or after the prompt's turns. The turns are those of the prompt, or more if the messages hold a longer dialogue."""
     turns = read_turns(value, "assistant", where)
     before, last = turns[:-1], turns[-1]
     around = not before or before[: len(prompt)] == prompt or before[-len(prompt) :] == prompt
@@ -63,7 +64,7 @@ def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completio
 
 
 def read_exchanges(value: Any, where: str) -> Turns:
-    """Earlier exchanges as turns: `[[question, answer], ...]`, or messages."""
+    """Reads earlier exchanges as turns. The exchanges are `[[question, answer], ...]`, or messages."""
     pairs = cast(list[Any], value) if isinstance(value, list) else [value]
     if not all(isinstance(pair, list) and len(cast(list[Any], pair)) == 2 for pair in pairs):
         return read_turns(pairs, "user", where) if pairs else ()
@@ -74,7 +75,7 @@ def read_exchanges(value: Any, where: str) -> Turns:
 
 
 def require_question(turns: Turns, where: str) -> Turns:
-    """The turns, which must end in one of the user."""
+    """Returns the turns. Raises `UselessRecordError` if the last turn is not the user's."""
     if not turns or turns[-1].role != "user":
         raise UselessRecordError(
             f"{where}: the prompt must end in a turn of the user, which the answer answers.", NOT_ASKED
@@ -83,12 +84,13 @@ def require_question(turns: Turns, where: str) -> Turns:
 
 
 def is_dialogue(value: Any) -> bool:
-    """Whether this is one of HH-RLHF's strings."""
+    """Checks whether the value is one of HH-RLHF's strings."""
     return isinstance(value, str) and _DIALOGUE.match(value) is not None
 
 
 def parse_dialogue(text: str, where: str) -> Turns:
-    """The turns of a dialogue. Only a marker at the start of a paragraph begins a turn; "Human:" in running text does not."""
+    """Returns the turns of one of HH-RLHF's strings. Only a marker at the start of a paragraph begins a turn; "Human:" in
+    running text does not."""
     head, *pieces = _MARKER.split(text)
     if head.strip() or not pieces:
         raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
@@ -97,7 +99,7 @@ def parse_dialogue(text: str, where: str) -> Turns:
 
 
 def join_turns(turns: Sequence[Turn]) -> Turns:
-    """Joins two turns of one role in a row, which some records have: chat templates need roles that alternate."""
+    """Joins consecutive turns of one role, which some records have, because chat templates need roles that alternate."""
     joined: list[Turn] = []
     for turn in turns:
         if joined and joined[-1].role == turn.role:
@@ -108,7 +110,7 @@ def join_turns(turns: Sequence[Turn]) -> Turns:
 
 
 def _read_message(message: Any, where: str) -> Turn:
-    """`{"role", "content"}`, or ShareGPT's `{"from", "value"}`."""
+    """Reads a message, which is `{"role", "content"}`, or ShareGPT's `{"from", "value"}`."""
     fields = cast(DataRecord, message) if isinstance(message, dict) else {}
     who, what, roles = ("from", "value", _SPEAKERS) if "from" in fields else ("role", "content", _ROLES)
     if not {who, what} <= set(fields):
@@ -124,7 +126,7 @@ def _read_message(message: Any, where: str) -> Turn:
 
 
 def _read_content(value: Any, where: str) -> str:
-    """Text, or a list of parts that all are text."""
+    """Reads the content of a message: text, or a list of parts that are all text."""
     parts = cast(list[Any], value) if isinstance(value, list) else []
     if value is None or any(isinstance(part, dict) and "text" not in part for part in parts):
         raise UselessRecordError(f"{where} is not text alone (images, sounds, calls of tools).", NO_TEXT)

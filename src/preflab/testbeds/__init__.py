@@ -1,4 +1,5 @@
-"""One file per testbed. A testbed is data in three parts that share nothing, with a judge where there is one."""
+"""The testbeds, one file each. A testbed is data in three splits that share nothing, with a judge if answers can be
+tested."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What a testbed offers: its spec, and the opened testbed. A testbed is data with a judge, and knows nothing of models.
+"""Defines what a testbed offers: its spec, and the opened testbed. A testbed is data with a judge, and knows nothing of
+models.
 
-Both are base classes with a default for all but the prompts, so that preflab asks every testbed the same questions.
+Both are base classes with a default for everything but the prompts, so that preflab can ask every testbed the same
+questions.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ RECORD_KINDS = ("prompts", "demonstrations", "preferences")
 
 
 class NoJudge(Judge):
-    """The judge of a testbed whose answers cannot be tested: it raises `UserError`."""
+    """The judge of a testbed whose answers cannot be tested. Asked for a verdict, this judge raises `UserError`."""
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         raise UserError(
@@ -30,10 +32,10 @@ class NoJudge(Judge):
 
 
 class Testbed(ABC):
-    """Data in three splits that share nothing, and a judge where answers are programs.
+    """Data in three splits that share nothing, and a judge if answers can be tested.
 
-    `notes`: what every report on this data must say. `tested`: whether there are hidden tests, and a `judge` to run them.
-    The judge holds no data: it is an object beside the testbed, never the testbed itself.
+    `notes`: what every report on this data must say. `tested`: whether there are hidden tests and a `judge` to run them. The
+    judge holds no data. It is an object of its own, never the testbed itself.
     """
 
     __test__ = False  # not a test case for pytest to collect
@@ -44,44 +46,49 @@ class Testbed(ABC):
 
     @abstractmethod
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """The prompts of a split. In `validation` and `test` a `Problem` carries its public tests only."""
+        """Returns the prompts of a split. In `validation` and `test` a `Problem` carries only its public tests."""
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Prompts with answers to imitate. Raises `UserError` where there are none."""
+        """Returns prompts with answers to imitate. Raises `UserError` if the split has no answers to imitate."""
         raise self.lacks("answers to imitate", split)
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """Ordered pairs of answers that come with the data (not sampled from the policy). Raises `UserError` where there are
-        none."""
+        """Returns ordered pairs of answers that come with the data (not sampled from the policy). Raises `UserError` if the
+        split has no pairs."""
         raise self.lacks("pairs", split)
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
-        """Rankings of three or more answers that come with the data; empty where there are none."""
+        """Returns rankings of three or more answers that come with the data; empty if the split has no rankings."""
         return ()
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """Single answers, desirable or not, that come with the data; empty where there are none."""
+        """Returns single answers that come with the data, each labelled desirable or not; empty if the split has no labelled
+        answers."""
         return ()
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """Hidden tests by prompt id. Only `evaluation/` asks for them (an import contract and a test)."""
+        """Returns the hidden tests by prompt id. Only `evaluation/` asks for them; an import contract and a test ensure
+        this."""
         raise UserError(f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator.")
 
     def words(self) -> tuple[str, ...]:
-        """Every word of its prompts and answers, where a model with a word vocabulary can be made for it."""
+        """Returns every word of the prompts and answers, if a model with a word vocabulary can be made for this testbed;
+        otherwise no words."""
         return ()
 
     def provenance(self) -> dict[str, Any] | None:
-        """What a model trained here has seen, as `describe_provenance` writes it; None where that is not known."""
+        """Returns what a model trained on this testbed has seen, as `describe_provenance` writes it; None if that is not
+        known."""
         return None
 
     def lacks(self, records: str, split: Split) -> UserError:
-        """The error of a testbed that has no such records in a split."""
+        """Returns the error for a split that has no records of a kind. `records`: what is missing, in words."""
         return UserError(f"The testbed {self.name} has no {records} in its {split} split, which this method needs.")
 
 
 class TestbedSpec(Spec):
-    """The settings of a testbed. `evaluator`: the kind of evaluator that measures on it unless the user names another."""
+    """The settings of a testbed. `evaluator`: the kind of evaluator that measures on this testbed unless the user names
+    another."""
 
     __test__: ClassVar[bool] = False
     belongs: ClassVar[str] = "a testbed: it belongs under `testbed:`"
@@ -89,23 +96,25 @@ class TestbedSpec(Spec):
 
     @property
     def language(self) -> str:
-        """The programming language of its answers, as pygments calls it; empty where they are text or not known."""
+        """The programming language of the answers, by its name in pygments. Empty if the answers are text or the language is
+        not known."""
         return ""
 
     def locate(self, prompt: Prompt) -> str:
-        """Where the data hold a prompt, in words: its file and line where the testbed knows them."""
+        """Says in words where the data hold a prompt: the file and line if the testbed knows them, otherwise the prompt's
+        id."""
         return f"prompt {prompt.id!r}"
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Testbed]:
-        """The opened testbed. Raises `UserError` for missing or damaged data."""
+        """Opens the testbed. Raises `UserError` if data are missing or damaged."""
 
 
 def require_testbed(opened: object) -> Testbed:
-    """The testbed that a spec opened. Raises `UserError` where it or its judge lacks the base class, and where the judge is the
-    testbed itself, whose data it would put within a reward's reach."""
+    """Returns the testbed that a spec opened. Raises `UserError` if the testbed or its judge lacks its base class. Also
+    raises `UserError` if the judge is the testbed itself, because a reward could then reach the data through the judge."""
     testbed = require_base(opened, Testbed)
-    judge = cast("object", testbed.judge)  # a user's class may hold anything there
+    judge = cast("object", testbed.judge)  # a user's class may hold anything as its judge
     if judge is opened or not isinstance(judge, Judge):
         raise UserError(
             f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be an object of its "
@@ -116,13 +125,15 @@ def require_testbed(opened: object) -> Testbed:
 
 
 def count_records(testbed: Testbed) -> dict[Split, list[int | None]]:
-    """For each split the number of records of each of `RECORD_KINDS`; None where the testbed has none of a kind there."""
+    """Counts the records of each of `RECORD_KINDS` in each split. A count is None if the split has no records of that
+    kind."""
     readers = (testbed.prompts, testbed.demonstrations, testbed.preferences)
     return {split: [count_rows(read, split) for read in readers] for split in SPLITS}
 
 
 def count_rows(read: Callable[[Split], Sequence[object]], split: Split) -> int | None:
-    """How many records a testbed's method reads of a split; None where the testbed has none of its kind there."""
+    """Counts the records that `read`, a method of a testbed, returns for a split. Returns None if the split has no records
+    of this kind."""
     try:
         return len(read(split))
     except UserError:

@@ -1,4 +1,4 @@
-"""An opened testbed of dialogues: rows of a prompt with its answers, in three splits that share nothing."""
+"""Serves dialogues as an opened testbed. A row is a prompt with its answers; the three splits share nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.types import Demonstration, Preference, Problem, Prompt, Ranking, R
 
 
 class Dialogues(Testbed):
-    """`part`, `identity`: what tells these data from others in a provenance."""
+    """An opened testbed of dialogues. `part`, `identity`: what distinguishes these data from other data in a provenance."""
 
     def __init__(
         self,
@@ -41,18 +41,20 @@ class Dialogues(Testbed):
         self.tested = any(tests for problems in self._hidden.values() for tests in problems.values())
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Each prompt once, in the order of the data; outside training a `Problem` shows its public tests only."""
+        """Returns each prompt once, in the order of the data. In `validation` and `test` a `Problem` carries only its public
+        tests."""
         return list({row.prompt.id: row.prompt for row in self._rows[split]}.values())
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Each prompt with its answer (the chosen one of a pair), once where pairs repeat it."""
+        """Returns each prompt with its answer. The answer of a pair is the chosen one; an answer that several pairs repeat
+        comes once."""
         pairs = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
         if not pairs:
             raise self.lacks("answers to imitate (`completion` or `chosen`)", split)
         return [Demonstration(prompt, answer) for prompt, answer in pairs.values()]
 
     def preferences(self, split: Split) -> Sequence[Preference]:
-        """The data's own pairs."""
+        """Returns the pairs that come with the data. Raises `UserError` if the split has no pairs."""
         pairs = [
             Preference(row.prompt, row.answer, row.rejected, row.margin, row.probability)
             for row in self._rows[split]
@@ -63,21 +65,25 @@ class Dialogues(Testbed):
         return pairs
 
     def rankings(self, split: Split) -> Sequence[Ranking]:
-        """The data's own rankings of unequal scores; empty where it has none."""
+        """Returns the rankings that come with the data and whose scores are not all equal; empty if there are no
+        rankings."""
         ranked = [(row.prompt, tuple(zip(*row.ranked, strict=True))) for row in self._rows[split] if row.ranked]
         return [Ranking(prompt, answers, scores) for prompt, (answers, scores) in ranked if len(set(scores)) > 1]
 
     def rated(self, split: Split) -> Sequence[Rated]:
-        """The data's own single answers, desirable or not; empty where it has none."""
+        """Returns the single answers that come with the data, each labelled desirable or not; empty if there are no labelled
+        answers."""
         rows = [(row, row.answer or row.rejected) for row in self._rows[split] if row.rated]
         return [Rated(row.prompt, answer, row.answer is not None) for row, answer in rows if answer]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """Hidden tests by prompt id, for evaluation alone. Raises `UserError` where there are none."""
+        """Returns the hidden tests by prompt id, for evaluation alone. Raises `UserError` if the split has no hidden
+        tests."""
         return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
-        """What a model trained here has seen: training data, and validation data, by which it was chosen."""
+        """Returns what a model trained on these data has seen: the training data, and the validation data, by which the
+        model was chosen."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
 

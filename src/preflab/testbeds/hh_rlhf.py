@@ -1,9 +1,9 @@
 """Anthropic's HH-RLHF: human preferences between two answers at the end of a dialogue (Bai et al. 2022).
 
-A record is `{chosen, rejected}`, two whole dialogues whose turns begin with `Human:` or `Assistant:` after a blank line. The
-two files, train and test, are pooled and split anew by the *first human turn*: part A trains policies and reward models, part
-B trains the evaluator and nothing else, and on part C everything is evaluated. No first turn stands in two parts, or in both
-training and validation.
+A record is `{chosen, rejected}`. Both are whole dialogues, whose turns begin with `Human:` or `Assistant:` after a blank
+line. The two files, train and test, are pooled and split anew by the *first human turn*. Part A trains policies and reward
+models. Part B trains the evaluator and nothing else. On part C everything is evaluated. No first turn stands in two parts,
+or in both training and validation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FILES = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
 
 
 def _refuse(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
-    """Refuses the values of a setting that are wrong."""
+    """Makes a validator that refuses the wrong values of a setting."""
 
     def check(value: Any) -> Any:
         if is_wrong(value):
@@ -52,11 +52,12 @@ _SHARE = _refuse(lambda share: not 0 < share < 1, "the share of validation must 
 
 
 class HH(TestbedSpec):
-    """`data`: a folder of `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
+    """`data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
 
-    `part`: what training and validation are drawn from, "policy" (A) or "evaluator" (B); the test split is C in both.
-    `fractions`: the shares of A, B and C among first turns. `validation`: its share inside A and inside B. A pair
-    whose prompt or answer is longer than its limit (in characters) is dropped, and counted like every other drop.
+    `part`: the part from which training and validation are drawn, "policy" (A) or "evaluator" (B). With either, the test
+    split is C. `fractions`: the shares of A, B and C among first turns. `validation`: the share of validation in A and in B.
+    A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has more than
+    `max_answer_chars`. The notes count dropped pairs by reason.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
@@ -70,7 +71,7 @@ class HH(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
-        """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
+        """Opens the testbed. Raises `UserError` if data are missing, damaged or empty."""
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         total, dropped = 0, Counter[str]()
         for where, record in self.read_raw_records():
@@ -91,7 +92,8 @@ class HH(TestbedSpec):
         yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
 
     def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The raw records of the folder, or of the hub where there is no such folder, each with its place."""
+        """Yields the raw records, each with its place. They come from the folder `data`, or from the hub if there is no
+        folder of that name."""
         folder = Path(self.data).expanduser()
         if folder.is_dir():
             yield from _read_folder(folder, self.subsets)
@@ -107,7 +109,8 @@ class HH(TestbedSpec):
             )
 
     def parse_pair(self, record: Mapping[str, Any], where: str) -> DialogueRow | str:
-        """A record as a row, or why it is dropped. Raises `UserError` when it is not a record of HH-RLHF."""
+        """Returns a record as a row, or the reason why the record is dropped. Raises `UserError` if it is not a record of
+        HH-RLHF."""
         chosen, rejected = (read_text_field(record, name, where) for name in ("chosen", "rejected"))
         if chosen == rejected:
             return "chosen and rejected are the same"
@@ -124,7 +127,8 @@ class HH(TestbedSpec):
         return DialogueRow(Prompt(make_prompt_id(turns), turns), better, worse)
 
     def choose_split(self, prompt: Prompt) -> Split | None:
-        """The split of a dialogue, by its first human turn alone; None where it belongs to the part that is not open."""
+        """Returns the split of a dialogue, by its first human turn alone; None if the dialogue belongs to a part that is not
+        open."""
         key = make_turn_key(prompt)
         policy, evaluator, _ = self.fractions
         at = place_key(key, "part")

@@ -1,4 +1,5 @@
-"""Your own data: prompts, answers, preferences, or problems with tests, in any file and shape that `preflab.data` reads."""
+"""Opens your own data: prompts, answers, preferences, or problems with tests, in any file and shape that `preflab.data`
+reads."""
 
 from __future__ import annotations
 
@@ -30,21 +31,24 @@ from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
 NO_LIMITS = Limits()
-"""What the recipes of the user's own tests have until the testbed's limits take their place."""
+"""The limits in the recipes of the user's own tests, until the testbed's limits replace them."""
 _SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
-    """`data`: a file, a folder or a hub name. `validation`, `test`: such sources too, or the shares of `data` that are set
-    apart by first user turn. `split`: the one to read of sources that have several, unless they name one (`org/name#test`).
-    `rows`: how many records of each source. `fields`: what a field is called here, and what it is called there.
+    """`data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or the share of `data`
+    that is set apart for the split by first user turn. `split`: the split to read from a source that has several, unless the
+    source's name states one (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps the names
+    that fields have in preflab to the names that they have in your records.
 
-    A prompt that stands in several sources stays in the test split, or else in validation. `part`: what training and
-    validation are drawn from: all, or without the share of first user turns that is kept for an evaluator, or that share alone.
-    `judge`: `module:function`, called as `function(text, input, output)` for each test of a problem, and true when the answer
-    passes the test; or `sandbox`, which runs answers as Python programs and compares their output by `compare`, or by the
-    problem's own judge where a record has one (`special`: the source of a program). `compare` and the fields of `Sandboxed`
-    are for `sandbox` alone.
+    A prompt that stands in several splits stays in the test split, or else in validation. `part`: whether training and
+    validation are drawn from all first user turns (`all`), from those that are not kept for an evaluator (`policy`), or from
+    those that are (`evaluator`). `evaluator_share`: the share of first user turns that is kept for an evaluator.
+
+    `judge`: `module:function`, or `sandbox`. The function is called as `function(text, input, output)` for each test of a
+    problem, and must return true if the answer passes the test. The sandbox runs answers as Python programs and compares
+    their output by `compare`. If a record has a judge of its own (`special`: the source of a program), that judge decides
+    instead. `compare` and the fields of `Sandboxed` are for `sandbox` alone.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -81,7 +85,7 @@ class Jsonl(Sandboxed):
         return "python" if self.judge == _SANDBOX else ""
 
     def locate(self, prompt: Prompt) -> str:
-        """The file and line of a prompt: the sources are read again."""
+        """Returns the file and line of a prompt, by reading the sources again."""
         for source in (self.data, self.validation, self.test):
             if isinstance(source, str):
                 for where, row in self._reading().read_rows(read_source(source, split=self.split, rows=self.rows)):
@@ -91,7 +95,7 @@ class Jsonl(Sandboxed):
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
-        """The opened testbed. Raises `UserError` for missing, damaged, empty or contradictory data."""
+        """Opens the testbed. Raises `UserError` if data are missing, damaged, empty or contradictory."""
         rows, notes = self._read_splits()
         rows, more = _part_splits(rows)
         notes += more
@@ -117,7 +121,7 @@ class Jsonl(Sandboxed):
             yield Dialogues("jsonl", rows, part=part, identity={"source": files}, notes=notes, judge=judge)
 
     def _complete_recipes(self, row: DialogueRow) -> DialogueRow:
-        """Gives each test of the user's own a recipe with the limits and the comparison that are set here."""
+        """Gives each of the user's own tests a recipe with the limits and the comparison that this testbed sets."""
         problem = row.prompt
         if not isinstance(problem, Problem):
             return row
@@ -136,8 +140,8 @@ class Jsonl(Sandboxed):
         return replace(row, prompt=problem)
 
     def _read_splits(self) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """The rows of each split, by the sources and the shares, and what is to be said of how they were read. What falls into
-        a share, and into a part, depends on the first user turn alone."""
+        """Returns the rows of each split, by the sources and the shares, and what must be said about how they were read.
+        Whether a row falls into a share or a part depends on its first user turn alone."""
         rows: dict[Split, list[DialogueRow]] = {"train": [], "validation": [], "test": []}
         notes: list[str] = []
         validation, test = (share if isinstance(share, float) else 0.0 for share in (self.validation, self.test))
@@ -152,7 +156,7 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _is_in_part(self, prompt: Prompt) -> bool:
-        """Whether training and validation may have the prompt."""
+        """Checks whether training and validation may use the prompt."""
         kept_for_evaluator = place_key(make_turn_key(prompt), "evaluator") < self.evaluator_share
         return self.part == "all" or kept_for_evaluator == (self.part == "evaluator")
 
@@ -162,8 +166,8 @@ class Jsonl(Sandboxed):
         return FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
-        """The rows of a source; adds what is to be said of how they were read to the notes. Raises `UserError` where an id
-        stands for two prompts."""
+        """Yields the rows of a source, and adds to `notes` what must be said about how they were read. Raises `UserError` if
+        one id stands for two prompts."""
         reading = self._reading()
         known: dict[str, Prompt] = {}
         for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
@@ -176,13 +180,13 @@ class Jsonl(Sandboxed):
 
 @dataclass(frozen=True)
 class FunctionJudge(Judge):
-    """The user's test function and nothing else, so that a reward that holds the judge does not reach the data."""
+    """The user's test function and nothing else. A reward that holds this judge therefore does not reach the data."""
 
     target: str
     function: Callable[[str, Any, Any], Any]
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Raises `UserError` when the function itself fails."""
+        """Returns the verdict on each answer. Raises `UserError` if the function itself fails."""
         return [self._judge_answer(text, tests) for text, tests in answers]
 
     def _judge_answer(self, text: str, tests: Sequence[Test]) -> Verdict:
@@ -201,7 +205,7 @@ class FunctionJudge(Judge):
 
 
 def _check_tests_are_text(problem: Problem) -> None:
-    """Raises `UserError` where a program that reads standard input would be given something else than text."""
+    """Raises `UserError` if a program that reads standard input would be given anything but text."""
     for test in _all_tests(problem):
         for part in (test.input, test.output):
             if isinstance(part, str):
@@ -218,7 +222,8 @@ def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
 
 
 def _part_splits(rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-    """Leaves no prompt in two splits: the later split keeps it. Raises `UserError` where a split ends up empty."""
+    """Removes duplicate prompts across splits: a prompt that stands in two splits is kept only in the later one. Raises
+    `UserError` if a split ends up empty."""
     ids: dict[str, tuple[Turn, ...]] = {}
     notes: list[str] = []
     kept: dict[Split, list[DialogueRow]] = {}

@@ -1,5 +1,6 @@
-"""Testbeds whose answers are programs in Python, judged in the sandbox: one file a data set, each a record -> `Exercise`.
+"""Testbeds whose answers are programs in Python, judged in the sandbox. Each data set has one file, which turns a record
+into an `Exercise`.
 
-Read `exercise` (what a record becomes) and `testbed` (files, splits, opening); `preflab.sandbox.answer` finds the program in
-an answer.
+Begin with `exercise` (what a record becomes) and `testbed` (files, splits, opening). `preflab.sandbox.answer` finds the
+program in an answer.
 """

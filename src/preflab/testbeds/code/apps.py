@@ -1,7 +1,8 @@
-"""APPS (Hendrycks et al. 2021): problems of three levels, programs that read standard input or functions that are called.
+"""APPS (Hendrycks et al. 2021): problems of three levels. Answers are programs that read standard input, or functions that
+are called.
 
-Taken as the official folders (`train/0001/question.txt`, `input_output.json`, ...), as the hub's records, or as JSON lines of
-`description`, `sample_io`, `test_list`, `starter_code`.
+Three forms are read: the official folders (`train/0001/question.txt`, `input_output.json`, ...), the hub's records, and JSON
+lines of `description`, `sample_io`, `test_list`, `starter_code`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""What the official judge puts before every program. It puts `_NUMPY` there too, which takes long to import."""
+"""The imports that the official judge puts before every program. It also puts `_NUMPY` there, whose import takes long."""
 _NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"
@@ -52,7 +53,8 @@ class APPS(Code):
     data: str = _OFFICIAL_NAME
 
     def read_repository(self) -> Iterator[RawRecord]:
-        """The official repository is a script, which `datasets` no longer runs: this reads the files that the script reads."""
+        """Yields the raw records of the data set on the hub. The official repository is a script, which `datasets` no longer
+        runs; this method reads the files that the script would read."""
         if self.data != _OFFICIAL_NAME:
             yield from super().read_repository()
             return
@@ -60,7 +62,8 @@ class APPS(Code):
             yield from read_split_file(fetch_hub_file(self.data, file))
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
-        """The official folders, split by split; JSON lines where there are none."""
+        """Yields the problems of the official folders, split by split. If there are no official folders, yields the records
+        of JSON lines."""
         problems = list_official_folders(path)
         if not problems:
             yield from super().read_folder(path)
@@ -68,7 +71,8 @@ class APPS(Code):
             yield SPLIT_NAMES.get(problem.parent.name), str(problem), read_official_folder(problem)
 
     def read_exercises(self) -> Iterator[Exercise]:
-        """The data set numbers each split from 0, so a problem's name begins with its split."""
+        """Yields the exercises. The name of each begins with its split, because the data set numbers the problems of each
+        split from 0."""
         for exercise in super().read_exercises():
             yield replace(exercise, name=f"{exercise.split}/{exercise.name}")
 
@@ -76,14 +80,14 @@ class APPS(Code):
         return self.read_reformatted(record, where) if "test_list" in record else self.read_official(record, where)
 
     def read_official(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record of the official form."""
+        """Reads a record in the official form."""
         cases = _parse_json_field(record, "input_output", where) or {}
         inputs, outputs = cases.get("inputs", []), cases.get("outputs", [])
         function = str(cases.get("fn_name") or "")
         if len(inputs) != len(outputs):
             raise UserError(f"{where}: `input_output` has {len(inputs)} inputs and {len(outputs)} outputs.")
         text = read_text_field(record, "question", where)
-        taco = record.get("difficulty") in TACO_LEVELS  # which numbers no problems
+        taco = record.get("difficulty") in TACO_LEVELS  # TACO does not number its problems
         problem = make_prompt_id((Turn("user", text),)) if taco else str(record["problem_id"])
         if function and not all(isinstance(case, list) for case in inputs):
             return Exercise(problem, text, Recipe(ProgramTask("call")), unjudged=_UNLISTED)
@@ -92,7 +96,7 @@ class APPS(Code):
         return self._make_exercise(record, where, problem, text, function, [], tests)
 
     def read_reformatted(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record with `test_list`, whose tests are text."""
+        """Reads a record that has `test_list`. The tests in this list are text."""
         function = re.search(r"def +(\w+)", read_text_field(record, "starter_code", where))
         tests = [(test["input"], _join_lines(test["output"])) for test in record["test_list"]]
         public = [(test["input"], _join_lines(test["output"])) for test in record.get("sample_io") or []]
@@ -117,7 +121,8 @@ class APPS(Code):
 
 
 def _restore_integer_keys(value: Any) -> Any:
-    """The value with integer keys, which JSON has turned into text, as integers again: the official judge does the same."""
+    """Returns the value with its integer keys as integers again, as the official judge does. JSON had turned these keys into
+    text."""
     if isinstance(value, list):
         return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):
@@ -127,7 +132,8 @@ def _restore_integer_keys(value: Any) -> Any:
 
 
 def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
-    """A field that is JSON, or text that holds JSON as on the hub; None where it is empty or absent."""
+    """Returns what a field holds as JSON, or as text that is JSON (as on the hub). Returns None if the field is empty or
+    absent."""
     value = record.get(field) or None
     try:
         return json.loads(value) if isinstance(value, str) else value
@@ -136,5 +142,5 @@ def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
 
 
 def _join_lines(value: Any) -> str:
-    """Text from text, or from a list of lines."""
+    """Returns a list of lines as one text; text is returned as it is."""
     return "\n".join(map(_join_lines, value)) if isinstance(value, list) else str(value)

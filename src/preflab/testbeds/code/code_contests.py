@@ -1,7 +1,9 @@
-"""CodeContests (Li et al. 2022): competitive programming with public, private and generated tests, right and wrong programs.
+"""CodeContests (Li et al. 2022): competitive programming. Problems have public, private and generated tests, and come with
+right and wrong programs.
 
-Taken as the official records (`public_tests`, `private_tests`, `generated_tests`, `solutions`, `incorrect_solutions`,
-`time_limit`, `memory_limit_bytes`), or as extracts of them: `tests` alone, or `content` with `test`.
+Two forms are read: the official records (`public_tests`, `private_tests`, `generated_tests`, `solutions`,
+`incorrect_solutions`, `time_limit`, `memory_limit_bytes`), and extracts of these records, which have `tests` alone, or
+`content` with `test`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
-_PYTHON_3 = 3  # the language's number in the data: 1 is Python 2, 2 is C++, 4 is Java
+_PYTHON_3 = 3  # the number of the language in the data; 1 is Python 2, 2 is C++, 4 is Java
 _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
 class CodeContests(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. Programs in Python 3 alone."""
+    """`data`: a file or folder of JSON lines, or the hub's name. Of the programs, only those in Python 3 are taken."""
 
     kind: Literal["code_contests"] = "code_contests"
     data: str = "deepmind/code_contests"
@@ -58,7 +60,7 @@ def _make_tests(record: Mapping[str, Any], field: str, recipe: Recipe) -> tuple[
 
 
 def _make_extracted_tests(record: Mapping[str, Any], recipe: Recipe) -> list[Test]:
-    """Tests of the form `{input: {stdin}, output: {stdout}}`, as text."""
+    """Makes the tests from the text of `test`, which is a JSON list of `{input: {stdin}, output: {stdout}}`."""
     tests = json.loads(record["test"]) if isinstance(record.get("test"), str) else []
     return [Test(test["input"]["stdin"], test["output"]["stdout"], recipe) for test in tests]
 
@@ -69,7 +71,7 @@ def _choose_programs(record: Mapping[str, Any], field: str) -> tuple[str, ...]:
 
 
 def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> list[tuple[Any, Any]]:
-    """Two lists of equal length as pairs; none where the field is empty or absent."""
+    """Returns two lists of equal length as pairs. Returns no pairs if the field is empty or absent."""
     lists = record.get(field) or {one: [], other: []}
     if not isinstance(lists, Mapping) or len(lists[one]) != len(lists[other]):
         raise ValueError(f"`{field}` must hold two lists of equal length, `{one}` and `{other}`")
@@ -77,7 +79,8 @@ def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> l
 
 
 def _name_level(number: int | None) -> str:
-    """The name of a level: 7 is A, the first problem of a contest, 8 is B; smaller numbers are the levels of other sites."""
+    """Returns the name of a level. The number 7 is A, the first problem of a contest, and 8 is B; smaller numbers are the
+    levels of other sites."""
     if not number:
         return ""
     contest = number - len(_OTHER_LEVELS)
@@ -85,6 +88,6 @@ def _name_level(number: int | None) -> str:
 
 
 def _read_seconds(record: Mapping[str, Any]) -> float:
-    """The time limit that the problem states; 0 where it states none."""
+    """Returns the time limit that the problem states, in seconds; 0 if the problem states no limit."""
     limit = record.get("time_limit") or 0
     return limit.get("seconds", 0) + limit.get("nanos", 0) * 1e-9 if isinstance(limit, Mapping) else limit

@@ -1,8 +1,9 @@
-"""What right programs of a data set show of its problems, as `preflab testbed verify --out FILE` found it.
+"""Reads what the right programs of a data set reveal about its problems, from the file that
+`preflab testbed verify --out FILE` writes.
 
-Two right programs that give different answers show that several answers are right, or that the data call a wrong program
-right: by one expected answer the problem cannot be judged. Where they differ in upper and lower case alone, letters may be of
-either case.
+If two right programs give different answers, then either several answers are right, or the data call a wrong program right.
+In both cases the problem cannot be judged by one expected answer. If the answers differ only in upper and lower case,
+letters may be of either case.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ EVIDENCE_FIELD = "shown by right programs"
 
 
 def read_evidence(path: Path) -> dict[str, str]:
-    """What is shown, by problem. Raises `UserError` where the file is not of `testbed verify`."""
+    """Returns what right programs reveal, by problem. Raises `UserError` if the file was not written by `testbed verify`."""
     try:
         evidence = json.loads(path.read_text(encoding="utf-8"))[EVIDENCE_FIELD]
         if not set(evidence.values()) <= {SHOWN, EITHER_CASE}:
@@ -34,7 +35,7 @@ def read_evidence(path: Path) -> dict[str, str]:
 
 
 def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
-    """The exercise as what is shown has it be judged, or not judged."""
+    """Returns the exercise, changed as the evidence demands: judged without regard to case, or not judged."""
     shown = evidence.get(exercise.name, "")
     if shown == EITHER_CASE:
         return ignore_case(exercise)
@@ -42,7 +43,7 @@ def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
 
 
 def ignore_case(exercise: Exercise) -> Exercise:
-    """The exercise with upper and lower case alike in its answers."""
+    """Returns the exercise with upper and lower case counted as the same in its answers."""
     recipe = exercise.recipe._replace(task=exercise.recipe.task._replace(compare="caseless"))
     public, hidden = (
         tuple(replace(test, how=recipe) for test in tests) for tests in (exercise.public, exercise.hidden)

@@ -1,4 +1,5 @@
-"""What a record of a programming data set becomes: a statement, public and hidden tests, and programs that come with it."""
+"""Defines what a record of a programming data set becomes: a statement, public and hidden tests, and the programs that come
+with the record."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ _FEW = "there are too few tests for some to be public"
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """`right`, `wrong`: programs that the data call so. `split`: the split that the data put the problem into, if they do.
-    `unjudged`: why its answers cannot be judged; empty where they can."""
+    """`right`, `wrong`: the programs that the data call right or wrong. `split`: the split into which the data put the
+    problem; None if the data name no split. `unjudged`: why answers to the problem cannot be judged; empty if they can."""
 
     name: str
     statement: str
@@ -35,7 +36,8 @@ class Exercise:
         return (*self.public, *self.hidden)
 
     def with_public(self, count: int) -> Exercise:
-        """Makes the first `count` hidden tests public, where none is; where that leaves none hidden, it is `unjudged`."""
+        """Makes the first `count` hidden tests public, if no test is public yet. If no hidden test would then be left, marks
+        the exercise `unjudged` instead."""
         if self.public or not count:
             return self
         if len(self.hidden) <= count:
@@ -44,8 +46,9 @@ class Exercise:
 
 
 def split_checks(source: str) -> tuple[str, ...]:
-    """Tests that are code. Where the function `check` holds nothing but assertions, each of them is a test, behind what stands
-    beside that function; otherwise the whole source is one test, with a call of that function at its end."""
+    """Splits the source of tests into single tests. If the function `check` holds nothing but assertions, each assertion is
+    a test, and the code beside `check` stands before it. Otherwise the whole source is one test, with a call of `check` at
+    its end."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     body = [node for node in checks[0].body if not isinstance(node, ast.Pass)] if len(checks) == 1 else []

@@ -1,4 +1,5 @@
-"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code. For evaluation: all are in `test`."""
+"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code. The data are for evaluation, so that
+all problems are in `test`."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ _STATEMENT = "Complete this Python function.\n\n```python\n{}```"
 
 
 class HumanEval(Code):
-    """`data`: `HumanEval.jsonl[.gz]`, its folder, or the hub's name. `completion`: the statement is the beginning of the
-    function alone, for a base model to go on from; otherwise words ask for the function."""
+    """`data`: `HumanEval.jsonl[.gz]`, the folder that holds this file, or the hub's name. `completion`: if true, the
+    statement is only the beginning of the function, which a base model continues; otherwise the statement asks for the
+    function in words."""
 
     kind: Literal["humaneval"] = "humaneval"
     data: str = "openai/openai_humaneval"
@@ -35,7 +37,7 @@ class HumanEval(Code):
 
 
 def _cut_helpers(prompt: str, function: str) -> str:
-    """What the prompt has before the function, which an answer that does not go on from the prompt may use."""
+    """Returns what the prompt holds before the function. An answer that does not continue the prompt may use this code."""
     starts = [
         node.lineno - 1
         for node in ast.parse(f"{prompt}\n    pass\n").body

@@ -1,4 +1,4 @@
-"""Judges the programs of one file by the problems of another, and writes their verdicts to a third."""
+"""Judges the programs of one file on the problems of another file, and writes the verdicts to a third file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
 Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
-"""Passes verdicts on while it shows their progress; takes the verdicts, a label and their number."""
+"""Passes verdicts on while it reports their progress. Takes the verdicts, a label, and the number of verdicts."""
 
 
 def judge_file(
@@ -33,10 +33,11 @@ def judge_file(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Counter[str]:
-    """Judges the programs that have no verdict in `out`, adds their verdicts as they come, and counts the outcomes.
+    """Judges the programs that have no verdict in `out`, and adds each verdict to `out` as it comes. Returns how many
+    programs have each outcome.
 
-    `workers`: programs at once, 0 for one a core. Raises `UserError` before anything is judged where a file cannot be read or
-    written.
+    `workers`: the number of programs judged at once; 0 means one per core. Raises `UserError` before anything is judged if a
+    file cannot be read or written.
     """
     if programs.exists() and not programs.is_file():
         raise UserError(f"--programs {programs} is not a plain file. It is read twice: write it to a plain file first.")
@@ -56,7 +57,8 @@ def judge_file(
 
 
 def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
-    """The problems of a file by their id: in the judge's own form, or records of a data set."""
+    """Returns the problems of a file by their id. A record is a problem in the judge's own form, or belongs to a data
+    set."""
     problems: dict[str, files.JudgeProblem] = {}
     for where, record in read_records(path):
         own = "problem_id" in record and "mode" in record
@@ -68,8 +70,8 @@ def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
 
 
 def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.PrepareProgram]:
-    """A record's id, and what makes an answer to it the program that is run. The record's fields say which data set it belongs
-    to. Raises `UserError` where no data set has such records."""
+    """Returns a record's id, and a function that turns an answer into the program that is run. The record's fields say to
+    which data set the record belongs. Raises `UserError` if no data set has records with these fields."""
     shape = recognise({name: value for name, value in record.items() if value is not None})
     if shape is None or not shape.testbed:
         known = dict.fromkeys(shape.testbed for shape in SHAPES if shape.testbed)
@@ -88,8 +90,8 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
 
 
 def _open_verdicts(path: Path, left: set[str]) -> TextIO:
-    """The file, without the verdicts of what is left to judge, open to be added to. Raises `UserError` where it cannot be
-    written."""
+    """Opens the file of verdicts to append to it, after removing the verdicts of programs that are left to judge. Raises
+    `UserError` if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.drop_verdicts(path, left)

@@ -1,4 +1,5 @@
-"""Reads records of any programming data set, each by the data set's own testbed, which the record's fields tell."""
+"""Reads records of any programming data set with the data set's own testbed. The fields of a record say which testbed that
+is."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from preflab.testbeds.code.testbed import Code
 def read_problem(
     settings: Mapping[str, Any], judged: bool, kind: str, record: Mapping[str, Any], where: str
 ) -> Sequence[DialogueRow]:
-    """A record as rows, by the testbed of that kind with these settings. Raises `UselessRecordError` for a broken problem, and
-    where answers are `judged`, for one whose answers cannot be."""
+    """Reads a record as rows, with the testbed of `kind` under these settings. Raises `UselessRecordError` if the record is
+    broken, or if `judged` is true and answers to the problem cannot be judged."""
     testbed = _open_testbed(kind, json.dumps(settings))
     try:
         exercise = testbed.read_exercise(record, where)
@@ -30,5 +31,5 @@ def read_problem(
 
 @lru_cache
 def _open_testbed(kind: str, settings: str) -> Code:
-    """The spec of a data set. It is read once, not for every record."""
+    """Returns the spec of a data set's testbed. The spec is made once, not for every record."""
     return cast(Code, TESTBEDS.parse({"kind": kind, **json.loads(settings)}))

@@ -1,4 +1,4 @@
-"""KodCode (Xu et al. 2025): questions with a solution and its tests, which are functions written for pytest."""
+"""KodCode (Xu et al. 2025): questions, each with a solution and tests. The tests are functions written for pytest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PYTEST = "its tests need pytest, which the sandbox lacks"
 
 
 class KodCode(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. Each function `test_...` is a test."""
+    """`data`: a file or folder of JSON lines, or the hub's name. Each function whose name begins with `test` is a test."""
 
     kind: Literal["kodcode"] = "kodcode"
     data: str = "KodCode/KodCode-V1"
@@ -53,7 +53,8 @@ class KodCode(Code):
 
 
 def split_program(tree: ast.Module) -> tuple[list[ast.stmt], tuple[str, ...]]:
-    """What the tests hold beside the import of the program, and the names that they import from it, or call undefined."""
+    """Returns what the tests hold beside the import of the program, and the names of the program's functions. These are the
+    names that the tests import from the program, or else those that the tests call without defining them."""
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == _PROGRAM]
     body = [node for node in tree.body if node not in imports]
     names = tuple(alias.name for node in imports for alias in node.names if alias.name != "*")

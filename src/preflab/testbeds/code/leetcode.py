@@ -1,4 +1,4 @@
-"""LeetCodeDataset (Xia et al. 2025): problems with a class to complete, assertions that decide, a reference solution."""
+"""LeetCodeDataset (Xia et al. 2025): problems with a class to complete, assertions that decide, and a reference solution."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NODES = ("ListNode", "TreeNode", "Node")
 
 
 class LeetCode(Code):
-    """`data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, their folder, or the hub's name."""
+    """`data`: `train.jsonl[.gz]` and perhaps `test.jsonl`, the folder that holds them, or the hub's name."""
 
     kind: Literal["leetcode"] = "leetcode"
     data: str = "newfacade/LeetCodeDataset"

@@ -1,6 +1,8 @@
-"""LiveCodeBench (Jain et al. 2024): contest problems with public and private tests, standard input or a class to complete.
+"""LiveCodeBench (Jain et al. 2024): contest problems with public and private tests. Answers read standard input, or complete
+a class.
 
-The private tests of the lite version are packed: base64, zlib, and a pickle of one text, which is found without unpickling.
+The private tests of the lite version are packed by base64, zlib and pickle. The pickle holds one text, which is extracted
+without unpickling.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from preflab.types import Test
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _FUNCTION_STATEMENT = "{}\n\nComplete this class.\n\n```python\n{}\n```\n"
 _MOST_BYTES = 1 << 28
-"""What packed tests may unpack to."""
+"""The largest size that packed tests may have when they are unpacked."""
 
 
 class LiveCodeBench(Code):
@@ -61,7 +63,8 @@ class LiveCodeBench(Code):
 
 
 def _read_json(value: Any) -> Any:
-    """JSON, as it is or packed. Raises `ValueError` for anything else."""
+    """Returns the JSON that a text holds, as it is or packed; a value that is not text is returned unchanged. Raises
+    `ValueError` for any other text."""
     if not isinstance(value, str):
         return value
     try:
@@ -79,7 +82,7 @@ def _read_json(value: Any) -> Any:
 
 
 def _make_test(test: Mapping[str, Any], recipe: Recipe) -> Test:
-    """A test; those of a function have one argument a line, each as JSON."""
+    """Makes a test. If the test calls a function, each line of its input is one argument as JSON."""
     if recipe.task.mode == "stdin":
         return Test(test["input"], test["output"], recipe)
     arguments = [json.loads(line) for line in test["input"].split("\n") if line.strip()]

@@ -1,4 +1,4 @@
-"""What testbeds whose answers are programs have in common: how the programs are run."""
+"""Says how programs are run, in the same way for all testbeds whose answers are programs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from preflab.testbeds.base import TestbedSpec
 
 
 class Sandboxed(TestbedSpec):
-    """`time_limit_s`, `memory_limit_mb`: for a test; the time is multiplied by how much slower this machine is than the one
-    that it was chosen on. `workers`: programs judged at once, 0 for one a core; `backend`: the sandbox; `packages`: what
-    programs may import beside the standard library, NumPy and sortedcontainers. `every`: tests go on after the first failure,
-    which a reward by the share of tests needs.
-    """
+    """`time_limit_s`, `memory_limit_mb`: the limits for one test. The time limit is multiplied by how much slower this
+    machine is than the machine for which the limit was chosen. `workers`: the number of programs judged at once; 0 means one
+    per core. `backend`: the sandbox. `packages`: the packages that programs may import in addition to the standard library,
+    NumPy and sortedcontainers. `every`: whether the tests go on after the first failure, as a reward by the share of passed
+    tests needs."""
 
     time_limit_s: Annotated[float, Field(gt=0)] = 5.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
@@ -32,16 +32,17 @@ class Sandboxed(TestbedSpec):
         return "python"
 
     def make_limits(self, seconds: float = 0.0, memory_mb: int = 0) -> Limits:
-        """The limits of a test. A problem may state another time, and more memory; 0 where it does not."""
+        """Returns the limits of a test. `seconds`, `memory_mb`: the limits that the problem states, or 0 if it states none.
+        A stated time replaces the testbed's; a stated memory does so only if it is larger."""
         seconds = (seconds or self.time_limit_s) * measure_machine_factor()
         return Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb))
 
     def list_caveats(self) -> list[str]:
-        """What every report on these programs must say."""
+        """Lists what every report on these programs must say."""
         return ["Programs were judged without walls around them (backend bare)."] if self.backend == "bare" else []
 
     @contextmanager
     def open_judge(self) -> Generator[SandboxJudge]:
-        """The judge of programs, open."""
+        """Opens the judge of programs, and closes it at the end."""
         with closing(SandboxJudge(self.workers, self.backend, self.packages, every=self.every)) as judge:
             yield judge

@@ -1,9 +1,11 @@
-"""What a statement says about its answers: whether several are right, and whether upper and lower case are alike.
+"""Reads what a statement says about its answers: whether several are right, and whether upper and lower case count as the
+same.
 
-Statements say the same in very many words. They are therefore read for what they mean, sentence by sentence: a sentence leaves
-the choice of an answer, or the order of its parts, to the program; it speaks of several answers, and nothing near it chooses
-among them; or what is to be printed is a list in no stated order, or a thing that is only asked to fulfil conditions. What no
-statement says shows in programs: `verify` finds right programs that give different answers.
+Statements say one thing in very many words, and are therefore read for their meaning, sentence by sentence. Several answers
+are right if a sentence leaves the choice of an answer, or the order of its parts, to the program. They are also right if a
+sentence speaks of several answers and nothing near it chooses among them. They are also right if what is to be printed is a
+list in no stated order, or a thing that must only fulfil conditions. If the statement does not say that several answers are
+right, programs can still reveal it: `verify` finds right programs that give different answers.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ _CHOICES = tuple(
         ),
     )
 )
-"""A sentence that leaves the choice of an answer to the program."""
+"""Patterns of sentences that leave the choice of an answer to the program."""
 _ORDERLESS = _compile(
     r"\bin (?:any|an arbitrary|arbitrary|a random|random|no particular|whatever|whichever)(?: \w+)? order\b"
     r"|\border\b[^,;]{0,60}(?:\bnot|n't) (?:matter|important|relevant|significant|specified)"
@@ -90,7 +92,7 @@ _ONE_RIGHT = _compile(
     r"lexicographic|alphabetic|\buniquely\b|\b(?:unique|only one|exactly one) (?:\w+ )?(?:solution|answer|way)\b"
     r"|\b(?:solution|answer|way) is unique|\bsort(?:ed|ing)?\b|\b(?:increasing|ascending|decreasing|descending)\b"
 )
-"""What tells one answer from the others, wherever it stands."""
+"""Matches words that single out one answer, in whichever sentence they stand."""
 _ORDER = _compile(r"\border\b")
 _THING = _compile(
     r"\b(?:path|route|cycle|permutation|arrangement|pairing|partition|colou?ring|labels?|colou?rs|coordinates|vertices|vertexes|"
@@ -101,7 +103,7 @@ _FOLLOWS = _compile(
     r"\b(?:number|amount|count|sum|length|size|total|probability|cost|value|area|minimum|maximum|minimal|maximal|expected|"
     r"distance|resulting|final|remaining|after|answers?|how many|whether) (?!on\b|written|assigned)"
 )
-"""What is computed, or comes of the input, has one value."""
+"""Matches words for what is computed or follows from the input, and therefore has only one value."""
 _REQUEST = _compile(
     r"\b(?:find|construct|build|make|create|restore|recover|reconstruct|generate|design|draw|propose|suggest|invent|"
     r"come up with|locate|write|assign|label|colou?r|paint|arrange|place|split|divide|distribute|partition) (?:\w+ ){0,3}?"
@@ -123,7 +125,7 @@ _QUOTED = re.compile(r"[\"'“‘`]+(\w+)[\"'”’`]+")
 
 
 def explain_several(statement: str) -> str:
-    """Why a problem cannot be judged by the one answer that its tests have; empty where it can."""
+    """Says why a problem cannot be judged by the one answer that its tests have; empty if it can."""
     if _INTERACTIVE_WORDS.search(statement):
         return _INTERACTIVE
     story, output = _split_statement(statement)
@@ -135,14 +137,15 @@ def explain_several(statement: str) -> str:
 
 
 def choose_comparison(statement: str) -> OutputComparison:
-    """How the output of a program is compared, which follows from the statement."""
+    """Chooses from the statement how the output of a program is compared."""
     story, output = _split_statement(statement)
     of_output = [*output, *(each for each in story if _OF_OUTPUT.search(each))]
     return "caseless" if any(map(_takes_either_case, of_output)) else "tokens"
 
 
 def _split_statement(statement: str) -> tuple[list[str], list[str]]:
-    """The sentences of the story, and those about the output; what is said about the input, and examples, are left out."""
+    """Returns the sentences of the story, and the sentences about the output. Sentences about the input, and examples, are
+    left out."""
     sections: dict[str, list[str]] = {"story": []}
     name = "story"
     for line in statement.splitlines():
@@ -176,7 +179,8 @@ def _names_several(sentence: str, following: str) -> bool:
 
 
 def _lists_without_order(sentences: Sequence[str]) -> bool:
-    """Whether a number of things is to be printed, and then these things, where no order of theirs is stated."""
+    """Checks whether a number of things is to be printed and then the things themselves, in an order that no sentence
+    states."""
     counts = [number for number, each in enumerate(sentences) if _COUNT.search(each) and _OF_OUTPUT.search(each)]
     listed = any(
         _LIST.search(each) and _THING.search(each) for number in counts for each in sentences[number : number + 3]
@@ -185,13 +189,14 @@ def _lists_without_order(sentences: Sequence[str]) -> bool:
 
 
 def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
-    """Whether what is to be printed is a thing that fulfils conditions, and does not follow from the input."""
+    """Checks whether what is to be printed is a thing that must fulfil conditions and does not follow from the input."""
     printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in output)
     requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in story)
     return printed and requested and not any(map(_ONE_RIGHT.search, [*story, *output]))
 
 
 def _takes_either_case(sentence: str) -> bool:
-    """Whether letters may be of either case: the sentence says so, or it has a word in more than one."""
+    """Checks whether letters may be of either case. They may if the sentence says so, or if it quotes one word in several
+    cases."""
     quoted = set(_QUOTED.findall(sentence))
     return bool(_EITHER_CASE.search(sentence)) or len({word.casefold() for word in quoted}) < len(quoted)

@@ -1,4 +1,4 @@
-"""What all programming testbeds share: where the records lie, how they fall into splits, how they are opened."""
+"""Defines what all programming testbeds share: where records lie, how they fall into splits, how the testbeds are opened."""
 
 from __future__ import annotations
 
@@ -31,22 +31,21 @@ from preflab.types import Completion, Problem, Split, Turn
 
 SPLIT_NAMES: Mapping[str, Split] = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 _ID_FIELDS = ("task_id", "problem_id", "question_id", "id", "name")
-_LONGEST_REASON = 200  # characters of what is wrong with a record
-_NAMED = 3  # problems that a note names
+_LONGEST_REASON = 200  # the most characters of the reason why a record is broken
+_NAMED = 3  # the most problems that a note names
 RawRecord = tuple[Split | None, str, Mapping[str, Any]]
-"""The split that the name of a record's file states, the place of the record (file and line), and the record."""
+"""The split that the name of a record's file states, the record's place (file and line), and the record itself."""
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 
 class Code(Sandboxed):
-    """`validation`, `test`: shares of problems set apart where the data have no such split. `public_first`: how many hidden
-    tests become public where the data have no public ones. `several`: what becomes of problems with several right answers and
-    no judge for them: they are dropped, or kept and judged by the one answer that is there. `evidence`: a file of
-    `preflab testbed verify --out`, by which such problems are found too. `max_tests`: how many of a problem's hidden tests
-    decide, the first ones. `time_limit_s` holds where the problem states none; `slack`: what a stated one is multiplied by
-    (Python is slower than the languages that the limits were made for). `shots`: how many solved training problems stand before
-    each statement.
-    """
+    """`validation`, `test`: the shares of problems that are set apart if the data have no split of that name.
+    `public_first`: how many hidden tests become public if a problem has no public tests. `several`: "drop" leaves out
+    problems that have several right answers and no judge for them; "keep" judges these problems by the one answer that the
+    data give. `evidence`: a file that `preflab testbed verify --out` wrote, by which more of these problems are found.
+    `max_tests`: how many of a problem's hidden tests decide, counted from the first. `time_limit_s` holds for problems that
+    state no time limit. `slack`: the factor that multiplies a stated time limit, because Python is slower than the languages
+    for which the limits were made. `shots`: how many solved training problems stand before each statement."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -67,19 +66,19 @@ class Code(Sandboxed):
 
     @property
     def title(self) -> str:
-        """The tag of the data set's own class."""
+        """The tag (`kind`) of the data set's own class."""
         return str(type(self).model_fields["kind"].default)
 
     @abstractmethod
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record as an exercise. May raise `UserError`, or the error of a field that is missing or wrong."""
+        """Returns a record as an exercise. May raise `UserError`, or the error that a missing or wrong field causes."""
 
     def name_record(self, record: Mapping[str, Any], where: str) -> str:
-        """What a record that cannot be read is called: its id, or else its place."""
+        """Returns the name for a record that cannot be read: its id, or else its place."""
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record as an exercise that was checked; raises `UserError` for whatever is wrong with it."""
+        """Returns a record as an exercise that was checked. Raises `UserError` for whatever is wrong with the record."""
         try:
             exercise = self.parse_exercise(record, where)
             _check_exercise(exercise, where)
@@ -92,7 +91,8 @@ class Code(Sandboxed):
             raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
 
     def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """A record as an exercise; one that is broken is marked as one that cannot be judged, and refuses no other."""
+        """Returns a record as an exercise. A broken record becomes an exercise that is marked as one that cannot be judged,
+        and the other records are still read."""
         try:
             return self.read_exercise(record, where)
         except UserError as error:
@@ -102,14 +102,16 @@ class Code(Sandboxed):
             return Exercise(self.name_record(record, where), "", nothing, unjudged=unjudged)
 
     def read_exercises(self) -> Iterator[Exercise]:
-        """The problems, with public tests as the spec asks for them. Their split is the one that the data state, else train."""
+        """Yields the problems, with as many public tests as the spec asks for. The split of a problem is the one that the
+        data state, or else train."""
         evidence = read_evidence(Path(self.evidence).expanduser()) if self.evidence else {}
         for split, where, record in self.read_raw_records():
             exercise = apply_evidence(self.mark_exercise(record, where), evidence).with_public(self.public_first)
             yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
 
     def read_raw_records(self) -> Iterator[RawRecord]:
-        """The raw records of the file, the folder or the hub. Raises `UserError` where there are none."""
+        """Yields the raw records of the file, the folder or the data set on the hub. Raises `UserError` if `data` names
+        nothing of the kind."""
         path = Path(self.data).expanduser()
         if path.is_file():
             yield from read_split_file(path)
@@ -122,13 +124,13 @@ class Code(Sandboxed):
             raise UserError(f"There is no file or folder {self.data}, and it is not a name on the hub.")
 
     def read_repository(self) -> Iterator[RawRecord]:
-        """The records of every split of a data set on the hub."""
+        """Yields the records of every split of a data set on the hub."""
         for split in list_hub_splits(self.data):
             for where, record in load_hub_records(self.data, None, split):
                 yield SPLIT_NAMES.get(split), where, record
 
     def read_folder(self, path: Path) -> Iterator[RawRecord]:
-        """The records of every file of JSON lines in a folder."""
+        """Yields the records of every file of records in a folder."""
         files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
         if not files:
             raise UserError(f"{path} holds no file of records ({', '.join(_SUFFIXES)}).")
@@ -137,7 +139,7 @@ class Code(Sandboxed):
 
     @contextmanager
     def open(self, context: Context) -> Generator[Dialogues]:
-        """The opened testbed. Raises `UserError` for missing, damaged or empty data."""
+        """Opens the testbed. Raises `UserError` if data are missing, damaged or empty."""
         rows: dict[Split, list[DialogueRow]] = {split: [] for split in SPLITS}
         dropped: dict[str, list[str]] = {}
         kept = 0
@@ -150,7 +152,7 @@ class Code(Sandboxed):
                 rows[exercise.split or "train"] += self.make_rows(exercise)
         present = {split for split in SPLITS if rows[split]}
         train, rows["train"] = rows["train"], []
-        for row in train:  # a split that the data lack takes its share
+        for row in train:  # a split that the data lack takes its share of train
             split = place_split(row.prompt.id, self.validation, self.test)
             rows["train" if split in present else split].append(row)
         notes = self.write_notes(dropped, kept)
@@ -164,7 +166,8 @@ class Code(Sandboxed):
             yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
     def make_rows(self, exercise: Exercise) -> Iterator[DialogueRow]:
-        """A problem with its programs: pairs of a right one and a wrong one while there are both, then right ones alone."""
+        """Yields the rows of a problem. A right program and a wrong one form a pair as long as there are both; further right
+        programs stand alone."""
         turns = (Turn("user", exercise.statement),)
         prompt = Problem(exercise.name, turns, exercise.level, exercise.public, exercise.hidden)
         if not exercise.right:
@@ -174,8 +177,8 @@ class Code(Sandboxed):
             yield DialogueRow(prompt, Completion(program), wrong)
 
     def write_notes(self, dropped: Mapping[str, Sequence[str]], kept: int) -> list[str]:
-        """What every report on these data must say. `dropped`: the names of problems that were left out, by reason; `kept`: how
-        many problems with several right answers were not."""
+        """Lists what every report on these data must say. `dropped`: the names of problems that were left out, by reason.
+        `kept`: the number of problems with several right answers that were not left out."""
         title = self.title
         notes = [
             f"{title}: {_count_problems(len(names))} left out because {why} ({_list_names(names)})."
@@ -198,7 +201,7 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def _check_exercise(exercise: Exercise, where: str) -> None:
-    """Raises `UserError` where a test or a program is not text that can be judged."""
+    """Raises `UserError` if a test or a program is not text that can be judged."""
     printed = exercise.recipe.task.mode == "stdin"
     for test in exercise.tests:
         if printed and not (isinstance(test.input, str) and isinstance(test.output, str)):
@@ -217,7 +220,8 @@ def _count_problems(count: int) -> str:
 
 
 def read_split_file(path: Path) -> Iterator[RawRecord]:
-    """The records of a file, with the split that a word of its name states: `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
+    """Yields the records of a file. Their split is stated by a word of the file's name, as in
+    `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
     names: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
     split: Split | None = names[0] if len(set(names)) == 1 else None
     for where, record in require_records(read_file(path)):
@@ -225,7 +229,8 @@ def read_split_file(path: Path) -> Iterator[RawRecord]:
 
 
 def _choose_examples(rows: Sequence[DialogueRow], count: int) -> dict[str, tuple[Turn, ...]]:
-    """The `count` solved problems with the fewest characters, as dialogues; raises `UserError` where there are fewer."""
+    """Returns the `count` solved problems with the fewest characters, as dialogues by problem id. Raises `UserError` if
+    there are fewer solved problems."""
     solved: dict[str, tuple[Turn, ...]] = {}
     for row in reversed(rows):
         if row.answer is not None:
@@ -236,6 +241,6 @@ def _choose_examples(rows: Sequence[DialogueRow], count: int) -> dict[str, tuple
 
 
 def _prepend_examples(examples: Mapping[str, Sequence[Turn]], row: DialogueRow) -> DialogueRow:
-    """The row with the examples before its statement; a problem is not its own example."""
+    """Returns the row with the examples before its statement. A problem is never its own example."""
     turns = [turn for name, dialogue in examples.items() if name != row.prompt.id for turn in dialogue]
     return replace(row, prompt=replace(row.prompt, turns=(*turns, *row.prompt.turns))) if turns else row

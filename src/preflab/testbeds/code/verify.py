@@ -27,9 +27,9 @@ OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `pro
 
 @dataclass(frozen=True)
 class Verification:
-    """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: those of right ones, judged again
-    without walls. `exceptions`: right programs that do not pass, each with its outcome and the reason ("": not known). `shown`:
-    what right programs show of their problems (see `evidence`)."""
+    """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: the outcomes of right programs,
+    judged again without walls. `exceptions`: the right programs that do not pass, each with its outcome and the reason
+    (empty if the reason is not known). `shown`: what right programs reveal about their problems (see `evidence`)."""
 
     exercises: Sequence[Exercise]
     right: OutcomeByName
@@ -40,16 +40,17 @@ class Verification:
 
     @property
     def differences(self) -> dict[str, tuple[str, str]]:
-        """Programs whose verdict changes without walls: the outcome with walls, and the one without."""
+        """The programs whose verdict changes without walls. Each has two outcomes: the one with walls, then the one
+        without."""
         return {name: (self.right[name], bare) for name, bare in self.bare.items() if bare != self.right[name]}
 
     @property
     def agrees(self) -> bool:
-        """No verdict changes without walls, and every right program passes or has a reason not to."""
+        """Whether no verdict changes without walls, and every right program passes or has a reason for not passing."""
         return not self.differences and all(reason for _, reason in self.exceptions.values())
 
     def record(self) -> dict[str, Any]:
-        """Figures and ids, without any text of the data."""
+        """Returns figures and ids, without any text of the data."""
         return {
             "problems": len(self.exercises),
             "without programs": sum(not each.right for each in self.exercises),
@@ -75,8 +76,8 @@ def verify_testbed(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Verification:
-    """Judges the first `programs` of each problem. `reasons`: why a program does not pass, by problem. `compare`: judge right
-    programs again without walls. Raises `UserError` where the data cannot be read."""
+    """Judges the first `programs` programs of each problem. `reasons`: why a problem's programs do not pass, by problem.
+    `compare`: whether right programs are judged again without walls. Raises `UserError` if the data cannot be read."""
     exercises = list(testbed.read_exercises())
     right = judge_programs(exercises, "right", programs, open_pool(workers, backend, packages), track)
     wrong = judge_programs(exercises, "wrong", programs, open_pool(workers, backend, packages), track)
@@ -96,26 +97,28 @@ def verify_testbed(
 
 
 def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:
-    """The outcomes of a problem's programs."""
+    """Lists the outcomes of a problem's right programs."""
     names = (f"{problem.name}#{number}" for number in range(len(problem.right)))
     return [outcomes[name] for name in names if name in outcomes]
 
 
 def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
-    """What programs show by their outcomes, and by their outcomes where case does not count: an answer of other case, or one
-    that is not the expected one, beside another program's that is."""
+    """Returns what the right programs of a problem reveal, if some of them failed. If all of them pass once case does not
+    count, they differ in case alone. Otherwise, if some of them pass, they give different answers. `outcomes`, `loose`:
+    their outcomes when case counts, and when it does not."""
     if loose and all(outcome == "passed" for outcome in loose):
         return EITHER_CASE
     return SHOWN if "passed" in outcomes else ""
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
-    """Why a right program of the problem may not pass. That several answers are right explains only a wrong answer."""
+    """Says why a right program of the problem may not pass; empty if no reason is known. That several answers are right
+    explains only a wrong answer."""
     return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 
 def read_reasons(path: Path) -> dict[str, str]:
-    """Why programs do not pass, by problem. Raises `UserError` where the file holds other things."""
+    """Returns why programs do not pass, by problem. Raises `UserError` if the file holds anything else."""
     try:
         reasons = parse_json(path.read_bytes(), f"--reasons {path} cannot be read")
     except OSError as error:
@@ -132,7 +135,7 @@ def judge_programs(
     opened: AbstractContextManager[Pool],
     track: Track,
 ) -> OutcomeByName:
-    """The outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
+    """Returns the outcomes of the first `count` programs of each problem that has tests, in the order of the data."""
     programs: list[Program] = []
     for each in exercises:
         texts = each.right if kind == "right" else each.wrong

@@ -1,4 +1,4 @@
-"""The embedded testbed: short statements, small programs, hidden tests. Start reading in `testbed`."""
+"""The embedded testbed: short statements, small programs, hidden tests. Start to read in `testbed`."""
 
 from preflab.testbeds.minicode.testbed import Minicode
 

@@ -1,7 +1,8 @@
-"""Programs as tuples of step texts, what they do on fixed probes, and the programs that differ from them by one slip.
+"""Represents programs as tuples of step texts. Computes what programs do on fixed probes, and lists the programs that differ
+from a program by one slip.
 
-The *behaviour* of a program is its value on every probe. Splits are disjoint in behaviour: a behaviour belongs to one split
-by its digest, whichever programs have it and however many problems are drawn.
+The *behaviour* of a program is its value on every probe. Splits are disjoint in behaviour: the digest of a behaviour decides
+to which one split it belongs, whichever programs have the behaviour and however many problems are drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from preflab.testbeds.minicode.language import OPERATORS, MinicodeValue
 from preflab.types import Split
 
 MinicodeProgram = tuple[str, ...]  # step texts: ("keep even", "sum")
-Behaviour = tuple[MinicodeValue | None, ...]  # one value a probe, None where the program has no value
+Behaviour = tuple[MinicodeValue | None, ...]  # one value for each probe, None if the program has no value on it
 
 _NUMBERS = {
     **dict.fromkeys(("add", "sub"), range(1, 6)),
@@ -30,7 +31,8 @@ OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
 
 
 def make_stream(seed: int, *names: object) -> random.Random:
-    """The random stream that belongs to a seed and names: the same on every machine, whatever else was drawn."""
+    """Returns the random stream that belongs to a seed and names. The stream is the same on every machine, whatever else was
+    drawn."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
@@ -52,7 +54,7 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""The steps that targets are made of, by operator."""
+"""The steps of which targets are made, by operator."""
 
 
 @cache
@@ -61,7 +63,7 @@ def _compile_step(text: str) -> language.MinicodeStep:
 
 
 def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> MinicodeValue | None:
-    """The program's value on an input; None where it has no value."""
+    """Returns the program's value on an input; None if the program has no value."""
     try:
         return language.run_program(map(_compile_step, program), value)
     except language.RuntimeFault:
@@ -69,23 +71,25 @@ def evaluate_program(program: MinicodeProgram, value: MinicodeValue) -> Minicode
 
 
 def find_behaviour(program: MinicodeProgram) -> Behaviour:
-    """The program's values on the probes."""
+    """Returns the program's values on the probes."""
     return tuple([evaluate_program(program, probe) for probe in PROBES])
 
 
 def assign_split(values: Behaviour) -> Split:
-    """The one split that a behaviour belongs to: three fifths of them train, one validation, one test."""
+    """Returns the one split to which a behaviour belongs. Of all behaviours, three fifths are train, one fifth validation,
+    one fifth test."""
     bucket = hashlib.sha256(repr(values).encode()).digest()[0] % 5
     return "validation" if bucket == 3 else "test" if bucket == 4 else "train"
 
 
 def agrees_on(program: MinicodeProgram, inputs: Sequence[MinicodeValue], values: Behaviour) -> bool:
-    """Whether the program has these values on these inputs (stops at the first difference)."""
+    """Checks whether the program has these values on these inputs. Stops at the first difference."""
     return all(evaluate_program(program, case) == value for case, value in zip(inputs, values, strict=True))
 
 
 def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
-    """Programs one slip away: a step dropped, two swapped, a number off by one, an operator or comparison confused."""
+    """Yields the programs that are one slip away: a step dropped, two neighbouring steps swapped, a number off by one, or an
+    operator or a comparison confused."""
     for index in range(len(program)):
         if len(program) > 1:
             yield program[:index] + program[index + 1 :]
@@ -97,7 +101,7 @@ def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
 
 @cache
 def _list_slips(text: str) -> tuple[str, ...]:
-    """The steps one slip away from a step."""
+    """Returns the steps that are one slip away from a step."""
     name, *words = text.split()
     operator = OPERATORS[name]
     texts = [

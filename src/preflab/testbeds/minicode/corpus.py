@@ -1,7 +1,8 @@
-"""The answers that come with the data: right programs in other words, wrong ones that are near misses, and pairs of both.
+"""Writes the answers that come with the data: right programs in other words, wrong programs that are near misses, and pairs
+of a right and a wrong program.
 
-A seed apart from the problems' draws everything here: a new seed gives the same problems with other noise, other wordings and
-other pairs.
+A seed other than the problems' seed draws everything here. A new seed gives the same problems with other noise, other
+wordings and other pairs.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from preflab.testbeds.minicode.behaviour import OPPOSITES, MinicodeProgram, list
 from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.types import Completion
 
-_REWORDED_SHARE = 0.25  # how often a step that can be written in another way is so written
+_REWORDED_SHARE = 0.25  # how often a step is written in another way, if there is one
 
 
 def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:
-    """One program a task. Exactly `wrong_share` of them (rounded) are wrong, at random places."""
+    """Writes one program for each task. Exactly the share `wrong_share` of the programs (rounded) is wrong, at random
+    places."""
     rng = make_stream(seed, "demonstrations", split)
     wrong = set(rng.sample(range(len(tasks)), round(wrong_share * len(tasks))))
     writers = [write_wrong_answer if index in wrong else write_right_answer for index in range(len(tasks))]
@@ -25,19 +27,19 @@ def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed
 
 
 def write_pairs(tasks: Sequence[MinicodeTask], seed: int, split: str) -> list[tuple[Completion, Completion]]:
-    """One pair a task: a right program and a wrong one."""
+    """Writes one pair for each task: a right program and a wrong one."""
     rng = make_stream(seed, "pairs", split)
     return [(write_right_answer(rng, task), write_wrong_answer(rng, task)) for task in tasks]
 
 
 def write_right_answer(rng: random.Random, task: MinicodeTask) -> Completion:
-    """The target, with some of its steps written in another way that means the same."""
+    """Returns the target, with some of its steps written in another way that means the same."""
     steps = [reword_step(text) if rng.random() < _REWORDED_SHARE else (text,) for text in task.target]
     return _to_completion(tuple(text for program in steps for text in program))
 
 
 def write_wrong_answer(rng: random.Random, task: MinicodeTask) -> Completion:
-    """A near miss of the target that fails a hidden test."""
+    """Returns a near miss of the target that fails a hidden test."""
     candidates = list(list_near_misses(task.target))
     rng.shuffle(candidates)
     wrong = next(program for program in candidates if not passes_tests(program, task.problem.hidden_tests))
@@ -45,7 +47,7 @@ def write_wrong_answer(rng: random.Random, task: MinicodeTask) -> Completion:
 
 
 def reword_step(text: str) -> MinicodeProgram:
-    """Another way to write a step; the step itself where there is no other."""
+    """Returns another way to write a step; the step itself if there is no other way."""
     match text.split():
         case ["keep" | "reject" as name, "even" | "odd" as parity]:
             return (f"{_OTHER[name]} {_OTHER[parity]}",)

@@ -14,10 +14,10 @@ from typing import Any, Literal
 MinicodeValue = int | tuple[int, ...]
 ArgumentKind = Literal["", "number", "count", "divisor", "condition"]
 
-MAX_STEPS = 16  # of a program
-MAX_VALUE = 9999  # of an integer in absolute value, at any moment
+MAX_STEPS = 16  # the most steps of a program
+MAX_VALUE = 9999  # the largest absolute value of an integer at any moment
 
-LEAST = {"number": -99, "count": 0, "divisor": 1}  # of an argument
+LEAST = {"number": -99, "count": 0, "divisor": 1}  # the least argument of each kind
 INTEGERS = {str(number): number for number in range(-99, 100)}
 
 
@@ -31,11 +31,10 @@ class RuntimeFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """`shape` is what it does: it changes `each` integer (of a list, or alone), turns a `list` into a list, or `fold`s a list
-    into an integer. `argument` is what follows the name: nothing, a `number`, a `count` (not negative), a `divisor` (positive),
-    or a `condition`. `phrases` state a step in full (`{}` is its argument); `vague` states it so that examples must show what
-    it means.
-    """
+    """`shape`: what the operator does. It changes `each` integer (of a list, or alone), turns a `list` into a list, or
+    `fold`s a list into an integer. `argument`: what follows the name, which is nothing, a `number`, a `count` (not
+    negative), a `divisor` (positive), or a `condition`. `phrases`: phrases that state a step in full (`{}` is its argument).
+    `vague`: a phrase that leaves the meaning of the step open, so that only examples can reveal it."""
 
     name: str
     shape: Literal["each", "list", "fold"]
@@ -43,7 +42,7 @@ class Operator:
     apply: Callable[[Any, Any], Any]
     phrases: tuple[str, ...]
     vague: str = ""
-    empty: bool = True  # whether the empty list has a value
+    empty: bool = True  # whether the operator has a value on the empty list
 
 
 OPERATORS = {
@@ -60,7 +59,7 @@ OPERATORS = {
         Operator("abs", "each", "", lambda x, _: abs(x), ("absolute", "unsigned")),
         Operator("neg", "each", "", lambda x, _: -x, ("negate", "opposite"), "flip"),
         Operator("square", "each", "", lambda x, _: x * x, ("square", "squared")),
-        # a list x to a list, with a count k or a condition k
+        # from a list x to a list, with a count k or a condition k
         Operator("sort", "list", "", lambda x, _: tuple(sorted(x)), ("ascending", "upwards"), "order"),
         Operator("down", "list", "", lambda x, _: tuple(sorted(x, reverse=True)), ("descending", "downwards"), "order"),
         Operator("reverse", "list", "", lambda x, _: x[::-1], ("reverse", "backwards"), "flip"),
@@ -74,7 +73,7 @@ OPERATORS = {
         Operator("rotate", "list", "count", lambda x, k: _rotate(x, k), ("rotate {}", "turn {}"), "rotate"),
         Operator("keep", "list", "condition", lambda x, k: tuple(filter(k, x)), ("only {}", "just {}")),
         Operator("reject", "list", "condition", lambda x, k: tuple(i for i in x if not k(i)), ("no {}", "without {}")),
-        # a list x to an integer
+        # from a list x to an integer
         Operator("sum", "fold", "", lambda x, _: sum(x), ("total", "add up")),
         Operator("len", "fold", "", lambda x, _: len(x), ("how many", "size")),
         Operator("count", "fold", "condition", lambda x, k: sum(map(k, x)), ("how many {}", "count {}")),
@@ -91,13 +90,13 @@ CONDITIONS: dict[str, Callable[[Any], Callable[[int], bool]]] = {
     ">": lambda k: lambda x: x > k,
     "<": lambda k: lambda x: x < k,
 }
-COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the phrase in full, and a vague one
+COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the full phrase, and the vague one
 
 _PUNCTUATION = ("|", ":", "->", ";", "then", "of")
 
 
 def _rotate(items: tuple[int, ...], places: int) -> tuple[int, ...]:
-    """The first `places` items (counted round and round) moved to the end."""
+    """Moves the first `places` items to the end. After the last item, the count goes on with the first."""
     cut = places % len(items) if items else 0
     return items[cut:] + items[:cut]
 
@@ -106,7 +105,7 @@ MinicodeStep = tuple[Operator, Any]  # an operator and its argument as `Operator
 
 
 def compile_program(text: str) -> list[MinicodeStep]:
-    """The steps of a program text. Raises `CompileError` for every text that is not a program."""
+    """Returns the steps of a program text. Raises `CompileError` for every text that is not a program."""
     sentences = " ".join(text.split()).split(" | ")
     if len(sentences) > MAX_STEPS:
         raise CompileError(f"more than {MAX_STEPS} steps")
@@ -121,7 +120,8 @@ def _compile_words(words: Sequence[str]) -> MinicodeStep:
 
 
 def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> Any:
-    """The argument that stands behind a name. A condition is a name with an argument of its own."""
+    """Returns the argument that stands behind a name. A condition is itself a name, which may have an argument of its
+    own."""
     if kind == "":
         if words:
             raise CompileError(f"{name} takes no argument")
@@ -138,14 +138,15 @@ def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> An
 
 
 def run_program(program: Iterable[MinicodeStep], value: MinicodeValue) -> MinicodeValue:
-    """The value of a program on an input. Raises `RuntimeFault` where it has no value."""
+    """Returns the value of a program on an input. Raises `RuntimeFault` if the program has no value on it."""
     for operator, argument in program:
         value = apply_step(operator, argument, value)
     return value
 
 
 def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> MinicodeValue:
-    """The value of one step. Raises `RuntimeFault` for a wrong type, for an empty list that has no value, and out of bounds."""
+    """Returns the value of one step. Raises `RuntimeFault` if `value` has the wrong type, if the operator has no value on an
+    empty list, or if an integer is out of bounds."""
     if isinstance(value, int):
         if operator.shape != "each":
             raise RuntimeFault(f"{operator.name} takes a list, not the integer {value}")
@@ -157,7 +158,7 @@ def apply_step(operator: Operator, argument: Any, value: MinicodeValue) -> Minic
 
 
 def _check_bounds(value: MinicodeValue) -> MinicodeValue:
-    """Returns the value. Raises `RuntimeFault` beyond `MAX_VALUE`."""
+    """Returns the value. Raises `RuntimeFault` if an integer lies beyond `MAX_VALUE`."""
     largest = abs(value) if isinstance(value, int) else max(map(abs, value), default=0)
     if largest > MAX_VALUE:
         raise RuntimeFault(f"an integer beyond {MAX_VALUE}")
@@ -172,4 +173,4 @@ def _collect_words() -> tuple[str, ...]:
 
 
 MINICODE_WORDS = _collect_words()
-"""Every word that statements and programs are made of; white space separates words."""
+"""Every word of which statements and programs are made; white space separates words."""

@@ -1,8 +1,8 @@
-"""Problems: a target program, a statement that describes it, two public and eight hidden tests.
+"""Makes problems. A problem is a target program, a statement that describes it, two public tests and eight hidden tests.
 
-A statement names the steps in words, in the order of execution (`then`) or inside out (`of`), followed by the public tests.
-Some steps are named vaguely ("first few"); then the public tests decide. A problem is kept only if every reading of its
-statement that passes the public tests passes the hidden ones too, so that each problem has an answer.
+A statement names the steps in words, in the order of execution (`then`) or inside out (`of`), and ends with the public
+tests. Some steps are named vaguely ("first few"); then the public tests decide what is meant. A problem is kept only if
+every reading of its statement that passes the public tests also passes the hidden tests, so that each problem has an answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from preflab.testbeds.minicode.behaviour import PROBES, STEPS, MinicodeProgram, 
 from preflab.testbeds.minicode.language import COMPARISONS, OPERATORS, MinicodeValue
 from preflab.types import Problem, Split, Test, Turn
 
-LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # steps of the target
+LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # the number of steps of the target
 PUBLIC_TESTS = 2
 HIDDEN_TESTS = 8
 _MOST_SHOWN = 99  # the largest absolute value in a test, so that each value is one word
@@ -26,7 +26,7 @@ _MOST_SHOWN = 99  # the largest absolute value in a test, so that each value is 
 
 @dataclass(frozen=True, slots=True)
 class MinicodeTask:
-    """A problem with all its tests, and the program that it was made from."""
+    """A problem with all its tests, and the program from which the problem was made."""
 
     problem: Problem
     target: MinicodeProgram
@@ -34,8 +34,9 @@ class MinicodeTask:
 
 @lru_cache(maxsize=8)
 def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: float) -> tuple[MinicodeTask, ...]:
-    """The first `count` tasks of a split, levels in turn. No two tasks, in any split, have the same behaviour. `vague`,
-    `inverted`: the shares of steps that statements name vaguely, and of statements inside out."""
+    """Makes the first `count` tasks of a split; the levels take turns. No two tasks, in any split, have the same behaviour.
+    `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that are written inside
+    out."""
     rng = behaviour.make_stream(seed, split)
     tasks: list[MinicodeTask] = []
     behaviours: set[behaviour.Behaviour] = set()
@@ -53,7 +54,7 @@ def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: floa
 
 
 def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
-    """Draws steps of different operators whose types fit: after a fold, only steps that take a lone integer."""
+    """Draws steps of different operators whose types fit. After a fold come only steps that take a lone integer."""
     names = rng.sample(list(STEPS), steps)
     while any(OPERATORS[a].shape == "fold" and OPERATORS[b].shape != "each" for a, b in combinations(names, 2)):
         names = rng.sample(list(STEPS), steps)
@@ -61,7 +62,8 @@ def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
 
 
 def _is_interesting(target: MinicodeProgram, values: behaviour.Behaviour) -> bool:
-    """Whether a target is defined and small on most probes, is neither constant nor the identity, and needs all its steps."""
+    """Checks whether a target has a small value on most probes, is neither constant nor the identity, and needs all its
+    steps."""
     small = [value for value in values if _is_small(value)]
     if len(small) < len(PROBES) * 3 // 4 or len(set(small)) < 4 or values == PROBES:
         return False
@@ -78,7 +80,8 @@ def _is_small(value: MinicodeValue | None) -> bool:
 def _make_problem(
     rng: random.Random, target: MinicodeProgram, name: str, level: str, vague: float, inverted: float
 ) -> Problem | None:
-    """A problem for a target; None where there are too few tests, or where they do not decide what the statement means."""
+    """Makes a problem for a target. Returns None if there are too few tests, or if the tests do not decide what the
+    statement means."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None
@@ -99,7 +102,7 @@ def _choose_phrase(rng: random.Random, text: str, vague: float) -> str:
 
 
 def list_phrases(text: str) -> tuple[list[str], str]:
-    """The phrases that state a step in full, and the vague one ('' when there is none)."""
+    """Returns the phrases that state a step in full, and the vague phrase ('' if the step has no vague phrase)."""
     name, *words = text.split()
     operator = OPERATORS[name]
     argument, loose = " ".join(words), operator.vague
@@ -119,16 +122,16 @@ def _collect_vague_steps() -> dict[str, list[str]]:
 
 
 VAGUE_STEPS = _collect_vague_steps()
-"""What each vague phrase may mean."""
+"""The steps that each vague phrase may mean."""
 
 
 def list_readings(phrases: Sequence[str], target: MinicodeProgram) -> Iterator[MinicodeProgram]:
-    """Every program that the phrases may mean, step by step, the target included."""
+    """Yields every program that the phrases may mean, step by step, including the target."""
     return product(*(VAGUE_STEPS.get(phrase, [text]) for phrase, text in zip(phrases, target, strict=True)))
 
 
 def passes_tests(program: MinicodeProgram, tests: Sequence[Test]) -> bool:
-    """Whether a program passes all tests."""
+    """Checks whether a program passes all tests."""
     return all(evaluate_program(program, test.input) == test.output for test in tests)
 
 
@@ -141,7 +144,8 @@ def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: i
 
 
 def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
-    """Two tests with short inputs and different values, neither empty; fewer where a few draws do not give them."""
+    """Draws two tests with short inputs and different values, neither of them empty. Returns fewer if a few draws do not
+    give two."""
     tests: dict[MinicodeValue, Test] = {}
     for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():

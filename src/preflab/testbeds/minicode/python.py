@@ -1,8 +1,10 @@
-"""minicode's programs as Python: `x = [ i + 3 for i in x ] ; x = sorted ( x ) ; return x`, behind `def f ( x ) :`.
+"""Translates minicode's programs into Python: `x = [ i + 3 for i in x ] ; x = sorted ( x ) ; return x`, after
+`def f ( x ) :`.
 
-Each step is an assignment. White space separates all words, so that a model with a word vocabulary can write them, and the
-whole is Python, run as such. On the tests of its problem a translation has the values of the program that it translates (a test
-of the suite checks this); elsewhere it may have a value where minicode has none, since Python's integers have no bounds.
+Each step is an assignment. White space separates all words, so that a model with a word vocabulary can write the program.
+The whole is Python and is run as Python. On the tests of its problem, a translation has the same values as the minicode
+program (a test of the suite checks this). On other inputs, the translation may have a value although the minicode program
+has none, because Python's integers have no bounds.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ _VALUES: Mapping[str, str] = {
 _CONDITIONS: Mapping[str, str] = {"even": "i % 2 == 0", "odd": "i % 2 == 1", ">": "i > {k}", "<": "i < {k}"}
 _TEXTS = (OPENING, "x = ; return [ for i in x ]", *_VALUES.values(), *_CONDITIONS.values())
 PYTHON_WORDS = tuple(dict.fromkeys(word for text in _TEXTS for word in text.split() if "{" not in word))
-"""Every word of such programs that is not an integer."""
+"""Every word of these Python programs that is not an integer."""
 
 
 def translate_program(program: str) -> str:
-    """A minicode program as the body that goes on from `OPENING`."""
+    """Returns a minicode program as the Python code that follows `OPENING`."""
     steps: list[str] = []
     alone = False  # whether x is a lone integer at this step
     for text in program.split(" | "):

@@ -1,7 +1,7 @@
-"""The testbed `minicode`: small programs from short statements, decided by hidden tests. See docs/minicode.md.
+"""The testbed `minicode`: small programs from short statements, judged by hidden tests. See docs/minicode.md.
 
-The problems depend on the spec alone. The context's seed draws the noise of the demonstrations, the wording of right programs
-and the pairs, so that the seeds of a study are repetitions on the same problems.
+The problems depend on the spec alone. The context's seed draws the noise of the demonstrations, the wording of right
+programs, and the pairs. The seeds of a study are therefore repetitions on the same problems.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _HeldSize = Annotated[int, Field(ge=1, le=1500)]
 
 
 class Minicode(TestbedSpec):
-    """Sizes, the share of wrong demonstrations, and how statements are worded; docs/minicode.md explains each."""
+    """The settings of minicode: sizes, the share of wrong demonstrations, and how statements are worded. See
+    docs/minicode.md for each."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # two-step behaviours are few: 2,785 in train, 951, 939
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # two-step behaviours: train 2,785, validation 951, test 939
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
@@ -40,20 +41,20 @@ class Minicode(TestbedSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicode]:
-        """The testbed, with noise and pairs drawn by `context.seed`. Problems are made when they are first used."""
+        """Opens the testbed, with noise and pairs drawn by `context.seed`. Problems are made when they are first used."""
         yield OpenMinicode(self, context.seed)
 
 
 class MinicodeJudge(Judge):
-    """Runs answers in the language's own interpreter: a pure function of text and tests."""
+    """Runs answers in the language's own interpreter, which is a pure function of the text and the tests."""
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
-        """Raises `UserError` without tests."""
+        """Returns the verdict on each answer. Raises `UserError` if an answer has no tests."""
         return [judge_minicode(text, tests) for text, tests in answers]
 
 
 class OpenMinicode(Testbed):
-    """Every split is generated once, on its first use, and kept in memory."""
+    """The opened testbed. Every split is generated once, when it is first used, and kept in memory."""
 
     name = "minicode"
     tested = True
@@ -64,26 +65,28 @@ class OpenMinicode(Testbed):
         self._seed = seed
 
     def prompts(self, split: Split) -> list[Problem]:
-        """The problems; outside `train` without their hidden tests."""
+        """Returns the problems. Outside `train` the problems come without their hidden tests."""
         problems = [task.problem for task in self._tasks(split)]
         return problems if split == "train" else [replace(problem, hidden_tests=()) for problem in problems]
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """The hidden tests of a split by problem id."""
+        """Returns the hidden tests of a split by problem id."""
         return {task.problem.id: task.problem.hidden_tests for task in self._tasks(split)}
 
     def demonstrations(self, split: Split) -> list[Demonstration]:
-        """One program a problem, `wrong_share` of them wrong. Raises `UserError` for `test`."""
+        """Returns one program for each problem; the share `wrong_share` of the programs is wrong. Raises `UserError` for
+        `test`."""
         answers = corpus.write_demonstrations(self._trainable(split), self._spec.wrong_share, self._seed, split)
         return [Demonstration(problem, answer) for problem, answer in zip(self.prompts(split), answers, strict=True)]
 
     def preferences(self, split: Split) -> list[Preference]:
-        """One pair a problem, a right program over a wrong one. Raises `UserError` for `test`."""
+        """Returns one pair for each problem: a right program, preferred to a wrong one. Raises `UserError` for `test`."""
         pairs = corpus.write_pairs(self._trainable(split), self._seed, split)
         return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
 
     def words(self) -> tuple[str, ...]:
-        """Every word that statements and programs are made of: one token each for a model with a word vocabulary."""
+        """Returns every word of which statements and programs are made. For a model with a word vocabulary each word is one
+        token."""
         return language.MINICODE_WORDS
 
     def _tasks(self, split: Split) -> tuple[MinicodeTask, ...]:
@@ -100,9 +103,10 @@ class OpenMinicode(Testbed):
 
 
 def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
-    """The verdict on a program text: `passed`, or the outcome of its first failing test.
+    """Returns the verdict on a program text: `passed`, or the outcome of the first test that fails.
 
-    `compile-error`: it is not a program; `runtime-error`: it has no value on an input; `failed`: a value is not as expected.
+    `compile-error`: the text is not a program. `runtime-error`: the program has no value on an input. `failed`: a value is
+    not the expected one.
     """
     if not tests:
         raise UserError(
@@ -128,5 +132,5 @@ def _judge_test(program: Sequence[language.MinicodeStep], test: Test) -> tuple[s
 
 
 def _to_value(data: Any) -> language.MinicodeValue:
-    """A value from a test's data: JSON has lists where values are tuples."""
+    """Returns a test's data as a value. JSON has lists in place of the tuples that values are."""
     return data if isinstance(data, int) else tuple(data)

@@ -1,7 +1,7 @@
 """The testbed `minicode-py`: minicode's problems, answered in Python and judged in the sandbox.
 
-Statements, tests, splits, noise and pairs are minicode's. An answer goes on from `def f ( x ) :` and is run as Python, in which
-a policy may write whatever it finds.
+Statements, tests, splits, noise and pairs are minicode's. An answer continues `def f ( x ) :` and is run as Python. A policy
+may therefore write any Python that it happens upon.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from preflab.types import Completion, Demonstration, Preference, Problem, Split,
 
 
 class MinicodePy(Sandboxed, Minicode):
-    """As `minicode`."""
+    """The settings of `minicode-py`, which are those of `minicode` and those of the sandbox."""
 
     kind: Literal["minicode-py"] = "minicode-py"  # type: ignore[assignment]  # a tag of its own
     time_limit_s: Annotated[float, Field(gt=0)] = 1.0
@@ -33,7 +33,7 @@ class MinicodePy(Sandboxed, Minicode):
 
     @contextmanager
     def open(self, context: Context) -> Generator[OpenMinicodePy]:
-        """The testbed, and its judge while it is open."""
+        """Opens the testbed. The testbed's judge stays open as long as the testbed."""
         recipe = Recipe(ProgramTask("call", entry_point="f", limits=self.make_limits()), opening=OPENING)
         with self.open_judge() as judge:
             yield OpenMinicodePy(self, context.seed, recipe, judge, self.list_caveats())
@@ -47,7 +47,7 @@ class OpenMinicodePy(OpenMinicode):
         self.notes = tuple(notes)
         self._recipe = recipe
         self.judge = judge
-        self._known: dict[int, Test] = {}  # each test stays the same object, which is how the judge recognises it
+        self._known: dict[int, Test] = {}  # each test stays one object, by which the judge recognises it
 
     def prompts(self, split: Split) -> list[Problem]:
         return [self._call_tests(problem) for problem in super().prompts(split)]
@@ -74,7 +74,7 @@ class OpenMinicodePy(OpenMinicode):
 
 
 def _make_call_test(test: Test, recipe: Recipe) -> Test:
-    """A test as a call of one argument, the list; tuples become lists."""
+    """Returns a test as a call whose one argument is the list. Tuples become lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
     return Test([list(test.input)], output, recipe)
 
