@@ -1,20 +1,21 @@
 """The tensors that sampler, models, losses and learner exchange.
 
-One convention holds everywhere. Index t always means *response token t*. B sequences, P prompt tokens (left-padded), T
-response tokens (right-padded). Masks come from lengths, never from `ids != pad`; nothing reads the value at a padded place.
+One convention holds everywhere: index t means *response token t*. A batch has B sequences of P prompt tokens (left-padded)
+and T response tokens (right-padded). Sequence b has n_b response tokens without padding. Masks are computed from lengths,
+never from `ids != pad`, and no code reads the value at a padded place.
 
-| tensor           | meaning                                                                                |
-|------------------|----------------------------------------------------------------------------------------|
-| `mask[b,t]`      | True iff token t counts; the end-of-turn token counts                                  |
-| `logprobs[b,t]`  | log pi(token t given all before it)                                                    |
-| `values[b,t]`    | value of the state *before* token t, t in 0..T; `values[b,n_b]` counts where truncated |
-| `rewards[b,t]`   | per-token reward *after* token t                                                       |
-| `scores[b]`      | one number per response                                                                |
-| `truncated[b]`   | the response reached the length limit: no end-of-turn token                            |
+| tensor           | meaning                                                                             |
+|------------------|-------------------------------------------------------------------------------------|
+| `mask[b,t]`      | True if token t counts; the end-of-turn token counts                                |
+| `logprobs[b,t]`  | log pi(token t given all before it)                                                 |
+| `values[b,t]`    | value of the state *before* token t, t in 0..T; `values[b,n_b]` counts if truncated |
+| `rewards[b,t]`   | per-token reward *after* token t                                                    |
+| `scores[b]`      | one number per response                                                             |
+| `truncated[b]`   | True if the response reached the length limit, and so has no end-of-turn token      |
 
-`TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds chosen and rejected as two named batches,
-never as interleaved rows; `RankedBatch` holds K scored answers to each prompt. `Experience` is the batch that a rollout makes.
-All of them `select` rows, trimmed to the longest.
+`TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds the chosen and the rejected answers as two
+named batches, never as interleaved rows. `RankedBatch` holds K scored answers to each prompt. `Experience` is the batch that
+a rollout makes. Each of these batches can `select` some of its rows, and trims them to the longest selected row.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking
 
 
 class Encoded(NamedTuple):
-    """The ids of a prompt and of an answer to it; `truncated`: the answer has no end-of-turn token."""
+    """The token ids of a prompt and of an answer to that prompt. `truncated`: the answer has no end-of-turn token."""
 
     prompt: list[int]
     answer: list[int]
@@ -41,22 +42,24 @@ class Encoded(NamedTuple):
 
 
 Encode = Callable[[Prompt, Completion, int], Encoded]
-"""(prompt, answer, most tokens of the answer) -> their ids."""
+"""A function (prompt, answer, the most tokens that the answer may have) -> the ids of prompt and answer."""
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """A record of tensors, of such records, and of None."""
+    """A record whose fields are tensors, other `Tensors` records, or None."""
 
     def to(self, device: str | torch.device) -> Self:
-        """The same on another device. Batches stay on the CPU; a micro-batch moves to its model."""
+        """Returns a copy of the record on another device. Batches stay on the CPU; each micro-batch moves to the device of
+        its model.
+        """
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: None if part is None else part.to(device) for name, part in parts.items()})
 
 
 @dataclass(frozen=True)
 class Batch(Tensors, ABC):
-    """Rows of which some can be selected."""
+    """A batch from which rows can be selected."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -64,21 +67,27 @@ class Batch(Tensors, ABC):
     @property
     @abstractmethod
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of each row, its prompts included, for the budget of micro-batches."""
+        """Int[B]: the number of tokens of each row, prompts included. The lengths decide how a batch is cut into
+        micro-batches.
+        """
 
     @property
     def tokens(self) -> int:
-        """The counted tokens of the whole batch, prompts included: the tokens for which a forward pass is charged."""
+        """The number of counted tokens in the whole batch, prompts included. A forward pass is charged for this number of
+        tokens.
+        """
         return int(self.lengths.sum())
 
     @abstractmethod
     def select(self, rows: Sequence[int] | Tensor) -> Self:
-        """These rows, trimmed to their longest prompt and completion."""
+        """Returns a batch of these rows, trimmed to their longest prompt and their longest completion."""
 
 
 @dataclass(frozen=True)
 class TokenBatch(Batch):
-    """Prompts with completions as ids. `prompt_ids[B,P]` ends at column P, `completion_ids[B,T]` starts at column 0."""
+    """Prompts with one completion each, as ids. `prompt_ids[B,P]` ends at column P, `completion_ids[B,T]` starts at column
+    0.
+    """
 
     prompt_ids: Tensor
     prompt_lengths: Tensor
@@ -88,7 +97,7 @@ class TokenBatch(Batch):
 
     @property
     def mask(self) -> Tensor:
-        """Bool[B,T], from the lengths."""
+        """Bool[B,T]: True at the tokens of each completion, computed from the lengths."""
         steps = torch.arange(self.completion_ids.shape[1], device=self.completion_ids.device)
         return steps[None, :] < self.completion_lengths[:, None]
 
@@ -106,7 +115,7 @@ class TokenBatch(Batch):
 
 @dataclass(frozen=True)
 class AnswerBatch(Batch):
-    """Answers with something about each of them."""
+    """A batch of answers. Its subclasses add data about each answer."""
 
     batch: TokenBatch
 
@@ -117,7 +126,7 @@ class AnswerBatch(Batch):
 
 @dataclass(frozen=True)
 class KeptTokens(Tensors):
-    """The token ids that top-k / top-p kept at each step: `ids[B,T,K]`, of which the first `counts[B,T]` are valid."""
+    """The token ids that top-k / top-p kept at each step. Of `ids[B,T,K]` the first `counts[B,T]` ids are valid."""
 
     ids: Tensor
     counts: Tensor
@@ -128,7 +137,9 @@ class KeptTokens(Tensors):
 
 @dataclass(frozen=True)
 class SampledBatch(AnswerBatch):
-    """Completions with the ids that the sampler kept when it drew them; `kept` is None where sampling was unrestricted."""
+    """Completions, with the ids that the sampler kept when it drew the completions. `kept` is None if sampling was
+    unrestricted.
+    """
 
     kept: KeptTokens | None = None
 
@@ -143,8 +154,10 @@ class SampledBatch(AnswerBatch):
 class PairBatch(Batch):
     """Preference pairs: row b of `chosen` and row b of `rejected` answer the same prompt.
 
-    `reference_chosen[B]`, `reference_rejected[B]`: summed log-probabilities of the reference, where a method uses them.
-    `margins[B]`, `probabilities[B]`: what the labels of the pairs say beyond the order, None where no label says it.
+    `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference, if the method needs
+    them.
+    `margins[B]`, `probabilities[B]`: the margin and the probability that the label of a pair states, besides the order of
+    the answers. They are None if no label states them.
     """
 
     chosen: TokenBatch
@@ -156,7 +169,7 @@ class PairBatch(Batch):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of both sides."""
+        """Int[B]: the number of tokens of both sides together."""
         return self.chosen.lengths + self.rejected.lengths
 
     def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
@@ -168,8 +181,11 @@ class PairBatch(Batch):
 
 @dataclass(frozen=True)
 class RankedBatch(Batch):
-    """B prompts with `counts[b]` = K_b answers each. `candidates` holds the R = sum K_b answers, those of a prompt side by
-    side, and `scores[R]` their scores. A row is a prompt: selecting rows keeps its answers together."""
+    """B prompts with `counts[b]` = K_b answers each.
+
+    `candidates` holds the R = sum K_b answers, and the answers to one prompt stand side by side. `scores[R]` holds the
+    scores of the answers. A row is a prompt, so selecting rows keeps the answers to a prompt together.
+    """
 
     candidates: TokenBatch
     scores: Tensor
@@ -177,17 +193,17 @@ class RankedBatch(Batch):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the tokens of all answers of a prompt."""
+        """Int[B]: the number of tokens of all answers to a prompt; the prompt counts once for each answer."""
         return self.table(self.candidates.lengths).sum(dim=1)
 
     @property
     def mask(self) -> Tensor:
-        """Bool[B,K]: the places of a `table` that hold an answer; K is the largest K_b."""
+        """Bool[B,K]: True at the places of a `table` that hold an answer. K is the largest K_b."""
         places = torch.arange(int(self.counts.max()), device=self.counts.device)
         return places[None, :] < self.counts[:, None]
 
     def table(self, values: Tensor) -> Tensor:
-        """Numbers of the R answers, [R], as a table [B,K], 0 where the mask is False."""
+        """Arranges numbers of the R answers, [R], as a table [B,K], with 0 where the mask is False."""
         mask = self.mask
         return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
 
@@ -200,8 +216,11 @@ class RankedBatch(Batch):
 
 @dataclass(frozen=True)
 class Experience(AnswerBatch):
-    """The batch that a rollout makes. `logprobs`, `reference_logprobs`, `advantages` and `returns` are [B,T], `values` [B,T+1].
-    A method without a critic has neither `values` nor `returns`."""
+    """The batch that a rollout makes.
+
+    `logprobs`, `reference_logprobs`, `advantages` and `returns` are [B,T], and `values` is [B,T+1]. For a method without a
+    critic, `values` and `returns` are None.
+    """
 
     logprobs: Tensor
     reference_logprobs: Tensor
@@ -225,9 +244,10 @@ class Experience(AnswerBatch):
 def collate(
     prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], truncated: Sequence[bool] | None = None
 ) -> TokenBatch:
-    """Pads prompts on the left and completions on the right. Raises `ValueError` for an empty prompt or completion.
+    """Pads prompts on the left and completions on the right.
 
-    `truncated`: which completions have no end-of-turn token; None means that all have one.
+    Raises `ValueError` if there is no row, or if a prompt or a completion is empty. `truncated`: True for each completion
+    that has no end-of-turn token. If `truncated` is None, every completion has an end-of-turn token.
     """
     if not prompts or any(not all(row) for row in zip(prompts, completions, strict=True)):
         raise ValueError(
@@ -242,9 +262,9 @@ def collate(
 
 
 def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, limit: int) -> TokenBatch:
-    """All demonstrations as one batch, to select rows from; `encode` and `limit` as in `collate_pairs`.
+    """Makes one batch of all demonstrations, to select rows from. `encode` and `limit` mean the same as in `collate_pairs`.
 
-    Raises `UserError` where there are none.
+    Raises `UserError` if there are no demonstrations.
     """
     if not rows:
         raise UserError("The testbed has no demonstrations: SFT needs some.")
@@ -252,10 +272,10 @@ def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, lim
 
 
 def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> PairBatch:
-    """All pairs as two batches over the same prompts, to select rows from. Raises `UserError` where there are none.
+    """Makes two batches of all pairs, over the same prompts, to select rows from. Raises `UserError` if there are no pairs.
 
-    `encode` gives the ids of a prompt and of an answer cut after `limit` tokens. It encodes the prompt alone, so that its
-    ids precede both answers.
+    `encode` gives the ids of a prompt and of an answer, and cuts the answer after `limit` tokens. It encodes the prompt
+    alone, so that the same prompt ids precede both answers.
     """
     if not rows:
         raise UserError("There are no preference pairs to train on.")
@@ -267,9 +287,9 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
-    """All rankings as one batch, to select prompts from; `encode` and `limit` as in `collate_pairs`.
+    """Makes one batch of all rankings, to select prompts from. `encode` and `limit` mean the same as in `collate_pairs`.
 
-    Raises `UserError` where there are none.
+    Raises `UserError` if there are no rankings.
     """
     if not rows:
         raise UserError("There are no rankings to train on.")
@@ -279,7 +299,7 @@ def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> 
 
 
 def _label_column(values: Sequence[float | None], *, otherwise: float) -> Tensor | None:
-    """The values as [B], `otherwise` where a label has none; None where no label has one."""
+    """Returns the values as [B], with `otherwise` for each label without a value. Returns None if no label has a value."""
     if all(value is None for value in values):
         return None
     return torch.tensor([otherwise if value is None else value for value in values])
@@ -290,7 +310,11 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 
 
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:
-    """The numbers of the rows, longest first, cut so that rows x longest <= `budget` tokens (a longer row stands alone)."""
+    """Cuts the rows into micro-batches, longest rows first, and returns the numbers of the rows in each micro-batch.
+
+    In a micro-batch, the number of rows times the length of the longest row is at most `budget` tokens. A row that is longer
+    than `budget` is a micro-batch of its own.
+    """
     sizes = [int(n) for n in lengths]
     batches: list[list[int]] = []
     for row in sorted(range(len(sizes)), key=lambda row: -sizes[row]):

@@ -1,6 +1,7 @@
-"""Masked arithmetic, advantages, KL estimators and running moments: tensors in, tensors out, no model.
+"""Masked arithmetic, advantages, KL estimators and running moments. This code works on tensors alone and uses no model.
 
-Shapes follow `preflab.batch`: B rows, T response tokens; a mask is a prefix of each row.
+Shapes follow `preflab.batch`: B rows, T response tokens. In each row, a mask is True up to the last counted token and then
+False.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ LossAverage = Literal["sequence", "token", "constant"]
 
 
 class Advantages(NamedTuple):
-    """`advantages[B,T]` and `returns[B,T]` (the critic's targets), 0 where the mask is False."""
+    """`advantages[B,T]` and `returns[B,T]` (the critic's targets). Both are 0 where the mask is False."""
 
     advantages: Tensor
     returns: Tensor
 
 
 def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
-    """sum(terms where mask) / count: the only place where a loss becomes a number.
+    """Returns sum(terms where the mask is True) / count. Only this function turns the terms of a loss into a number.
 
-    `count` is global (tokens or sequences over all micro-batches and ranks), so that cutting a batch into micro-batches
-    or over ranks changes no gradient. Raises `ValueError` where nothing counts, so that no empty loss mask passes silently.
+    `count` is the global number of tokens or sequences, over all micro-batches and ranks. So the gradient does not depend on
+    how a batch is cut into micro-batches or spread over ranks. Raises `ValueError` if `count` is not above 0, so that no
+    empty loss mask passes silently.
 
-    Args: terms of any shape; mask Bool of the same shape, None: all count.
+    Args: `terms`: any shape; `mask`: Bool of the same shape. If `mask` is None, all terms count.
 
     Returns: a scalar.
     """
@@ -41,21 +43,24 @@ def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
 
 
 def sequence_sum(terms: Tensor, mask: Tensor) -> Tensor:
-    """sum_t terms[b,t] where mask[b,t]: [B]."""
+    """Returns the sum over t of terms[b,t] where mask[b,t] is True: [B]."""
     return torch.where(mask, terms, torch.zeros_like(terms)).sum(dim=1)
 
 
 def order_accuracy(margins: Tensor, *, rounding: Tensor | float = 0.0) -> Tensor:
-    """1 where the margin is above 0, 1/2 at a tie, 0 below: a mean of 1/2 is a coin's, and that of a model that does not
-    distinguish. A margin of at most `rounding` is a tie. Margins of any shape; returns the same shape, in float32.
+    """Returns 1 for a margin above 0, 1/2 for a tie, and 0 for a margin below 0. A margin between -`rounding` and `rounding`
+    is a tie.
+
+    A model that cannot distinguish the answers has a mean of 1/2, as a coin has. Margins may have any shape; the result has
+    the same shape, in float32.
     """
     return (margins > rounding).float() + 0.5 * (margins.abs() <= rounding).float()
 
 
 def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (population) variance of the counted values over all ranks: two scalars in float64.
+    """Returns the mean and the (population) variance of the counted values over all ranks, as two scalars in float64.
 
-    Raises `ValueError` where nothing counts, since a NaN would stay in a running mean for good.
+    Raises `ValueError` if no value counts, since a NaN would stay in a running mean for good.
     """
     kept = values[mask].double()
     sums = dist.all_sum(torch.stack([torch.ones_like(kept).sum(), kept.sum(), kept.square().sum()]))
@@ -66,7 +71,7 @@ def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """(values - mean) / std with the moments of the counted values of all ranks (paper, Section 5).
+    """Returns (values - mean) / std, with the mean and std of the counted values of all ranks (paper, Section 5).
 
     Args: values, mask [B,T]. Returns: [B,T], 0 where the mask is False.
     """
@@ -84,7 +89,7 @@ def last_token(mask: Tensor) -> Tensor:
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, coefficient: float) -> Tensor:
     """r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last counted token (paper, Section 1): [B,T].
 
-    scores: [B], 0 for a row without a score (truncated and unscored). kl: [B,T].
+    `scores`: [B], with 0 for a row that was truncated and not scored. `kl`: [B,T].
     """
     penalty = torch.where(mask, -coefficient * kl, torch.zeros_like(kl))
     return penalty + torch.where(last_token(mask), scores[:, None], torch.zeros_like(kl))
@@ -95,8 +100,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
     delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
 
-    After the last counted token V is `values[b,n_b]` where the row is truncated (the response would have gone on) and 0
-    where it finished. No argument is changed.
+    After the last counted token, V is `values[b,n_b]` if the response was truncated (it would have gone on), and 0 if the
+    response finished. The function changes none of its arguments.
 
     Args: rewards, mask [B,T]; values [B,T+1]; truncated Bool[B].
     """
@@ -113,13 +118,15 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
 
 def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 1e-4) -> Tensor:
-    """A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2); without
-    `normalise` only the difference (Dr. GRPO, Liu et al. 2025, eq. 4). std: of a sample, with n - 1 in the denominator.
+    """A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2).
+
+    Without `normalise`, A_i is only the difference s_i - mean of the group (Dr. GRPO, Liu et al. 2025, eq. 4). The std is
+    the std of a sample, with n - 1 in the denominator.
 
     Args:
-        scores: [B], the `group` answers to a prompt side by side.
+        scores: [B]; the `group` answers to a prompt stand side by side.
 
-    Returns: [B]; 0 throughout a group whose scores are all equal.
+    Returns: [B]. If all scores of a group are equal, every A_i of the group is 0.
     """
     rows = scores.double().view(-1, group)
     centred = rows - rows.mean(dim=1, keepdim=True)
@@ -132,7 +139,7 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     """A_i = s_i - mean_{j != i} s_j over the answers to the same prompt (RLOO, Ahmadian et al. 2024, Section 3).
 
     Args:
-        scores: [B], the `group` answers to a prompt side by side.
+        scores: [B]; the `group` answers to a prompt stand side by side.
 
     Returns: [B].
     """
@@ -142,7 +149,7 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
 
 
 def over_tokens(values: Tensor, mask: Tensor) -> Tensor:
-    """values[b] at every counted token of row b, 0 elsewhere: [B,T]."""
+    """Returns values[b] at every counted token of row b, and 0 elsewhere: [B,T]."""
     return torch.where(mask, values[:, None], torch.zeros_like(values[:, None]))
 
 
@@ -153,17 +160,24 @@ def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
 
 
 def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
-    """How far an answer reaches into the last `window` of `limit` tokens: (|y| - (limit - window)) / window, clipped to
-    [0,1] (DAPO's soft overlong punishment is its negative, Yu et al. 2025, eq. 13): lengths [B] -> [B]."""
+    """Measures how far an answer reaches into the last `window` of `limit` tokens: lengths [B] -> [B].
+
+    The measure is (|y| - (limit - window)) / window, clipped to [0,1]. DAPO's soft overlong punishment is minus this number
+    (Yu et al. 2025, eq. 13).
+    """
     return ((lengths - (limit - window)).float() / window).clamp(0.0, 1.0)
 
 
 def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
-    """w_b, so that the mean of w_b x term over the *tokens* of a batch is the `average`: lengths [B] -> [B].
+    """Returns the weights w_b for which the mean of w_b x term over the *tokens* of a batch is the `average`: lengths [B] ->
+    [B].
 
-    N sequences of n_b tokens, M = `mean_length` = sum n_b / N of the whole batch (all micro-batches and ranks):
-    `token`: sum / sum n_b, w = 1. `sequence`: mean over sequences of each one's mean (GRPO), w_b = M / n_b.
-    `constant`: sum / (N limit), so that an answer's length changes no token's weight (Dr. GRPO), w = M / limit.
+    The batch has N sequences of n_b tokens. M = `mean_length` = sum n_b / N is the mean length in the whole batch (all
+    micro-batches and ranks).
+    `token`: the sum of the terms / sum n_b, with w = 1.
+    `sequence`: the mean over sequences of the mean within each sequence (GRPO), with w_b = M / n_b.
+    `constant`: the sum of the terms / (N limit), with w = M / limit, so that an answer's length changes no token's weight
+    (Dr. GRPO).
     """
     if average == "token":
         return torch.ones_like(lengths, dtype=torch.float32)
@@ -173,12 +187,12 @@ def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float
 
 
 def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> Tensor:
-    """Per-token estimate of KL(pi || ref) from tokens drawn from pi (Schulman 2020), with d = log pi - log ref:
+    """Estimates KL(pi || ref) at each token, from tokens drawn from pi (Schulman 2020), with d = log pi - log ref:
 
     k1 = d (unbiased); k2 = d^2 / 2 (biased, low variance); k3 = exp(-d) - 1 + d (unbiased, never negative).
-    As a *reward* only k1 gives the objective's gradient; k2 and k3 are biased there, and k3 is for logging.
+    As a *reward*, only k1 gives the gradient of the objective; k2 and k3 give a biased gradient. k3 is for logging.
 
-    Args: logprobs, reference, of one shape. Returns: the same shape, in nats.
+    Args: logprobs, reference, both of the same shape. Returns: a tensor of that shape, in nats.
     """
     difference = logprobs - reference
     if estimator == "k1":
@@ -209,7 +223,7 @@ class RunningMoments:
 
     @property
     def std(self) -> float:
-        """At least 1e-4; 1 before the first update."""
+        """The standard deviation, at least 1e-4. It is 1 before the first update."""
         if not self.weight:
             return 1.0
         return max(self.square_sum / self.weight - self.mean**2, 1e-8) ** 0.5

@@ -1,4 +1,4 @@
-"""Kahneman-Tversky optimisation: a loss on single answers that are desirable or not. Unreduced terms [B]."""
+"""Kahneman-Tversky optimisation: a loss on single answers, each either desirable or not. It returns unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from preflab import dist
 def kto_reference_point(mismatched_ratios: Tensor) -> Tensor:
     """z0 = max( 0, mean_i log(pi/pi_ref)(y_j | x_i) ), j != i (Ethayarajh et al. 2024, Section 4.1).
 
-    It is a biased, cheap estimate of KL(pi || pi_ref) from the answers to other prompts, over all ranks, without gradient.
+    z0 is a biased, cheap estimate of KL(pi || pi_ref) from answers that belong to other prompts. The mean runs over all
+    ranks, and z0 carries no gradient.
 
     Args:
         mismatched_ratios: [B], the summed log-ratio of each answer after the prompt of another answer.
@@ -31,14 +32,15 @@ def kto_loss(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """L = w_D (1 - sigmoid( beta (r - z0) )) for a desirable answer, w_U (1 - sigmoid( beta (z0 - r) )) for another.
+    """L = w (1 - sigmoid( beta (r - z0) )) if the answer is desirable, else w (1 - sigmoid( beta (z0 - r) )).
 
-    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8). The value of an answer saturates for gains and for losses.
+    r = log(pi/pi_ref)(y|x) (Ethayarajh et al. 2024, eq. 8). The weight w is `desirable_weight` or `undesirable_weight`. The
+    value of an answer saturates for gains and for losses.
 
     Args:
         ratios: r, [B]; desirable: Bool[B]; reference_point: z0, a scalar (see `kto_reference_point`).
 
-    Returns: [B], w/2 where r = z0; each term lies in [0, w].
+    Returns: [B]. Each term lies in [0, w], and is w/2 if r = z0.
     """
     gain = beta * (ratios - reference_point)
     return torch.where(desirable, desirable_weight * torch.sigmoid(-gain), undesirable_weight * torch.sigmoid(gain))

@@ -1,4 +1,4 @@
-"""Losses on a policy's own tokens. Unreduced terms [B,T]; the caller masks and reduces (`ops.reduce`)."""
+"""Losses on a policy's own tokens. They return unreduced terms [B,T]; the caller masks and reduces them (`ops.reduce`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ppo_policy_loss(
 ) -> Tensor:
     """max( -A rho, -A clamp(rho, 1-clip, 1+clip_high) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
 
-    A `clip_high` above `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). None means `clip`.
+    A `clip_high` above `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). None stands for `clip`.
 
     Args:
         logprobs, old_logprobs, advantages: [B,T]; only `logprobs` carries a gradient.
@@ -29,7 +29,7 @@ def ppo_policy_loss(
 
 
 def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip: float | None) -> Tensor:
-    """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ); where `clip` is None, 1/2 (V - R)^2.
+    """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ). If `clip` is None: 1/2 (V - R)^2.
 
     Args:
         values, old_values, returns: [B,T], all in the units of the critic (normalised); only `values` carries a gradient.

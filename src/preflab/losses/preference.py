@@ -1,7 +1,8 @@
-"""Losses on preference pairs: summed log-probabilities of both answers in, unreduced terms [B] out.
+"""Losses on preference pairs. Each takes the summed log-probabilities of both answers and returns unreduced terms [B].
 
-A new loss is one function here and one name in `PREFERENCE_LOSSES`; the DPO methods, their commands and studies then have it.
-Its hyper-parameters are keyword-only, their defaults the values of the paper that introduced the loss.
+A new loss needs one function here and one name in `PREFERENCE_LOSSES`; the DPO methods, their commands and the studies then
+offer it. The hyper-parameters of a loss are keyword-only. Their defaults are the values of the paper that introduced the
+loss.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from preflab.targets import load_function
 
 
 class PairLogprobs(NamedTuple):
-    """What a preference loss may use, all [B].
+    """The numbers that a preference loss may use, all [B].
 
-    `chosen`, `rejected`: log pi(y|x) of both answers, summed over their tokens. `reference_*`: the same under the reference,
-    None for a loss of `REFERENCE_FREE`. `*_lengths`: the numbers of their tokens.
+    `chosen`, `rejected`: log pi(y|x) of both answers, summed over their tokens. `reference_*`: these sums under the
+    reference, or None for a loss in `REFERENCE_FREE`. `*_lengths`: the number of tokens of each answer.
     """
 
     chosen: Tensor
@@ -57,9 +58,10 @@ PreferenceLoss = Callable[[PairLogprobs], Tensor]
 def dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = -log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies: the strength of the implicit KL constraint.
+    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies the margin and so sets how
+    strong the implicit KL constraint is.
 
-    Returns: [B], exactly ln 2 where pi = pi_ref.
+    Returns: [B]; exactly ln 2 if pi = pi_ref.
     """
     return -F.logsigmoid(beta * pairs.margin)
 
@@ -67,7 +69,7 @@ def dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def ipo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = ( log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l) - 1/(2 beta) )^2 (Azar et al. 2024, eq. 17, with tau = beta).
 
-    Returns: [B], 1/(4 beta^2) where pi = pi_ref.
+    Returns: [B]; 1/(4 beta^2) if pi = pi_ref.
     """
     return (pairs.margin - 1.0 / (2.0 * beta)).square()
 
@@ -75,10 +77,11 @@ def ipo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = max( 0, 1 - beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    SLiC-HF's rank calibration (Zhao et al. 2023, Section 2), on log-ratios to a reference instead of log-probabilities
-    as in RSO's hinge-norm (Liu et al. 2024, Section 3): a support vector machine where DPO is a logistic regression.
+    This is SLiC-HF's rank calibration (Zhao et al. 2023, Section 2), but on log-ratios to a reference instead of
+    log-probabilities, as in RSO's hinge-norm (Liu et al. 2024, Section 3). DPO is a logistic regression; this loss is a
+    support vector machine.
 
-    Returns: [B], 1 where pi = pi_ref; a pair beyond the margin of 1/beta nats has no gradient.
+    Returns: [B]; 1 if pi = pi_ref. A pair beyond the margin of 1/beta nats has no gradient.
     """
     return (1.0 - beta * pairs.margin).clamp(min=0.0)
 
@@ -86,9 +89,9 @@ def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def conservative_loss(pairs: PairLogprobs, *, beta: float = 0.1, noise: float = 0.1) -> Tensor:
     """L = -(1 - noise) log sigmoid(z) - noise log sigmoid(-z), z = beta * margin (cDPO: Mitchell 2023, eq. 3).
 
-    `noise`: the assumed share of flipped labels, in [0, .5). The minimum is at sigmoid(z) = 1 - noise, not at infinity.
+    `noise`: the assumed share of flipped labels, in [0, .5). The minimum is at sigmoid(z) = 1 - noise, not at z = infinity.
 
-    Returns: [B], ln 2 where pi = pi_ref.
+    Returns: [B]; ln 2 if pi = pi_ref.
     """
     logits, noise = beta * pairs.margin, _share(noise)
     return -(1.0 - noise) * F.logsigmoid(logits) - noise * F.logsigmoid(-logits)
@@ -97,10 +100,10 @@ def conservative_loss(pairs: PairLogprobs, *, beta: float = 0.1, noise: float = 
 def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) -> Tensor:
     """L = [ -(1 - noise) log sigmoid(z) + noise log sigmoid(-z) ] / (1 - 2 noise), z = beta * margin.
 
-    rDPO (Chowdhury et al. 2024, Section 3.1). Where labels are flipped at the rate `noise`, in [0, .5), its mean over the
-    flips is the DPO loss of the true label. The loss of a single pair has no lower bound: it can be negative.
+    rDPO (Chowdhury et al. 2024, Section 3.1). If labels are flipped at the rate `noise`, in [0, .5), the mean of this loss
+    over the flips is the DPO loss of the true label. The loss of a single pair has no lower bound: it can be negative.
 
-    Returns: [B], ln 2 where pi = pi_ref.
+    Returns: [B]; ln 2 if pi = pi_ref.
     """
     logits, noise = beta * pairs.margin, _share(noise)
     return (noise * F.logsigmoid(-logits) - (1.0 - noise) * F.logsigmoid(logits)) / (1.0 - 2.0 * noise)
@@ -109,9 +112,9 @@ def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) 
 def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> Tensor:
     """L = -log sigmoid( beta * [margin - lam * max(0, log(pi_ref/pi)(y_w))] ) (DPO-Positive: Pal et al. 2024, eq. 3).
 
-    The penalty acts where the chosen answer is less likely than under the reference.
+    The penalty acts only if the chosen answer is less likely under the policy than under the reference.
 
-    Returns: [B], ln 2 where pi = pi_ref.
+    Returns: [B]; ln 2 if pi = pi_ref.
     """
     fall = (-pairs.chosen_ratio).clamp(min=0.0)
     return -F.logsigmoid(beta * (pairs.margin - _weight("lam", lam) * fall))
@@ -120,10 +123,10 @@ def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> T
 def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
     """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
 
-    It is DPO with a reward that is lower by alpha for each token: the policy need not learn the part of a preference that
-    comes from length. Park et al. sweep alpha; .01 is preflab's choice.
+    This is DPO with a reward that is lower by alpha for each token of the answer. So the policy need not learn the part of a
+    preference that comes from length. Park et al. sweep alpha; the default of .01 is preflab's choice.
 
-    Returns: [B], ln 2 where pi = pi_ref and both answers are equally long.
+    Returns: [B]; ln 2 if pi = pi_ref and both answers are equally long.
     """
     return -F.logsigmoid(beta * pairs.margin + alpha * (pairs.chosen_lengths - pairs.rejected_lengths))
 
@@ -131,11 +134,12 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
 def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
     """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
 
-    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1): the link function of KL plus chi-squared, which
-    holds the policy harder where it has moved far. `r_max` bounds the reward; 10 is preflab's choice. A pair beyond the clip
-    has no gradient. Only in the exponent log rho is clamped to [-88, 20], where fp32 distinguishes values.
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of KL plus chi-squared,
+    which holds the policy harder the further the policy has moved. `r_max` bounds the reward; the default of 10 is preflab's
+    choice. A pair beyond the clip has no gradient. Only inside the exponential, log rho is clamped to [-88, 20], the range
+    in which fp32 distinguishes values.
 
-    Returns: [B], ln 2 where pi = pi_ref.
+    Returns: [B]; ln 2 if pi = pi_ref.
     """
     chosen, rejected = _phi(pairs.chosen_ratio), _phi(pairs.rejected_ratio)
     if not r_max > 0.0:
@@ -146,7 +150,7 @@ def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0)
 def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta / |y_w| log pi(y_w) - beta / |y_l| log pi(y_l) - gamma ) (Meng et al. 2024, eq. 6).
 
-    It needs no reference. gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
+    The loss needs no reference. gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
 
     Returns: [B].
     """
@@ -157,8 +161,8 @@ def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) ->
 def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta * [log pi(y_w) - log pi(y_l)] ) - nll * log pi(y_w) / |y_w| (Xu et al. 2024, Section 3).
 
-    It is DPO with a uniform reference, plus a likelihood term. The paper writes log pi(y_w); its code takes the mean over
-    tokens.
+    This is DPO with a uniform reference, plus a likelihood term. In the paper that term is log pi(y_w); the paper's code,
+    and this loss, take the mean over tokens.
 
     Returns: [B].
     """
@@ -169,7 +173,8 @@ def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Ten
 def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
     """L = -log P(y_w) - lam * log sigmoid( log[ odds(y_w) / odds(y_l) ] ) (Hong et al. 2024, eq. 6 and 7).
 
-    log P(y) = log pi(y) / |y|, odds = P / (1 - P). It needs no reference: SFT and preference learning in one stage.
+    log P(y) = log pi(y) / |y|, odds = P / (1 - P). The loss needs no reference, and joins SFT and
+    preference learning in one stage.
 
     Returns: [B].
     """
@@ -183,7 +188,7 @@ def _phi(log_ratio: Tensor) -> Tensor:
 
 
 def _log_odds(logprob: Tensor) -> Tensor:
-    """log P - log(1 - P). It is finite at P = 1, since log P is at most minus the machine epsilon."""
+    """Returns log P - log(1 - P). It is finite even at P = 1: log P is held below 0 by the machine epsilon."""
     held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return held - torch.log(-torch.expm1(held))
 
@@ -205,11 +210,14 @@ PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
     "dpop": dpop_loss, "r-dpo": r_dpo_loss, "chi-po": chi_po_loss, "simpo": simpo_loss, "cpo": cpo_loss, "orpo": orpo_loss,
 }  # fmt: skip
 REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
-"""The losses that use no reference: for them none is computed or charged."""
+"""The losses that use no reference. With these losses, no reference log-probabilities are computed or charged."""
 
 
 def describe_losses() -> list[str]:
-    """Each loss by its name with its settings and their defaults, `simpo (beta 2.0, gamma 1.0)`, and a loss of your own."""
+    """Lists each loss by its name with its settings and their defaults, such as `simpo (beta 2.0, gamma 1.0)`.
+
+    The last entry is `module:function`, which stands for a loss of the user's own.
+    """
     described = []
     for name, loss in PREFERENCE_LOSSES.items():
         fields = [field for field in inspect.signature(loss).parameters.values() if field.kind == field.KEYWORD_ONLY]
@@ -220,11 +228,11 @@ def describe_losses() -> list[str]:
 def preference_loss(
     name: str, *, beta: float | None = None, settings: Mapping[str, float] | None = None
 ) -> PreferenceLoss:
-    """The loss behind a name of `PREFERENCE_LOSSES`, or `package.module:function`, with its hyper-parameters filled in.
+    """Returns the loss called `name` with its hyper-parameters filled in.
 
-    `beta` None, and settings that are not in `settings`, keep the defaults of the loss. Raises `UserError` for an unknown
-    name, for a setting that the loss does not have, for one that it needs and does not get, and for a loss that does not
-    return one term for each pair.
+    `name` is a name in `PREFERENCE_LOSSES`, or `package.module:function`. If `beta` is None, or if a setting is not in
+    `settings`, the loss keeps its default. Raises `UserError` for an unknown name, for a setting that the loss does not
+    have, for a setting without a value or a default, and for a loss that does not return one term for each pair.
     """
     if name not in PREFERENCE_LOSSES and ":" not in name:
         raise UserError(f"Unknown preference loss {name!r}.{nearest(name, PREFERENCE_LOSSES)}")
@@ -250,7 +258,7 @@ def preference_loss(
         raise
     except Exception as error:  # the user's function may raise anything
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    # A mean would pass silently, and give every micro-batch the same weight.
+    # Without this check, a loss that returns a mean would pass silently and give every micro-batch the same weight.
     if not isinstance(terms, Tensor) or terms.shape != (2,):
         raise UserError(
             f"The preference loss {name!r} returns {_describe(terms)} for two pairs: it must return one term for each pair."
@@ -259,5 +267,5 @@ def preference_loss(
 
 
 def _describe(terms: object) -> str:
-    """The shape of a tensor, the type of anything else."""
+    """Returns the shape of a tensor, or the type of anything else, as text."""
     return f"{list(terms.shape)}" if isinstance(terms, Tensor) else f"a {type(terms).__name__}"

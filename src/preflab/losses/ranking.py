@@ -1,7 +1,7 @@
-"""Losses on K ranked answers to a prompt: log-probabilities and scores [B,K] in, unreduced terms [B] out.
+"""Losses on K ranked answers to a prompt. Each takes log-probabilities and scores [B,K] and returns unreduced terms [B].
 
-Only the order of the scores (RRHF) or their gaps (PRO) count, never the places of the answers in the row. Answers of equal
-score are not contrasted. Where several answers are best, the SFT term is their mean.
+RRHF uses only the order of the scores, and PRO only their gaps. The places of the answers in the row never matter. Answers
+with equal scores are not contrasted. If several answers share the highest score, the SFT term is their mean.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor
 
 
 class RankedLogprobs(NamedTuple):
-    """What a ranking loss uses, all [B,K].
+    """The numbers that a ranking loss uses, all [B,K].
 
-    `sums`: log pi(y|x), summed over the tokens of each answer; `lengths`: the number of its tokens; `scores`: higher is
-    better; `mask`: False where a prompt has fewer than K answers.
+    `sums`: log pi(y|x), summed over the tokens of each answer; `lengths`: the number of tokens of each answer; `scores`:
+    higher is better; `mask`: False at the places that hold no answer, since the prompt has fewer than K answers.
     """
 
     sums: Tensor
@@ -31,12 +31,12 @@ class RankedLogprobs(NamedTuple):
 
     @property
     def gaps(self) -> Tensor:
-        """r_k - r_i at [b,k,i] where answer i is worse than answer k, else 0: [B,K,K]."""
+        """r_k - r_i at [b,k,i] if answer i is worse than answer k, else 0: [B,K,K]."""
         gaps = (self.scores[:, :, None] - self.scores[:, None, :]).clamp(min=0.0)
         return torch.where(self.mask[:, :, None] & self.mask[:, None, :], gaps, torch.zeros_like(gaps))
 
     def of_best(self, values: Tensor) -> Tensor:
-        """The mean of `values` [B,K] over the answers of the highest score: [B]."""
+        """Returns the mean of `values` [B,K] over the answers with the highest score: [B]."""
         top = self.scores.masked_fill(~self.mask, -torch.inf).max(dim=1, keepdim=True).values
         best = (self.scores == top) & self.mask
         return torch.where(best, values, torch.zeros_like(values)).sum(dim=1) / best.sum(dim=1)
@@ -45,8 +45,9 @@ class RankedLogprobs(NamedTuple):
 def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor:
     """L = sum_{r_i < r_j} max(0, p_i - p_j) - c p_best, with p_i = log pi(y_i|x) / |y_i| (Yuan et al. 2023, eq. 1-4).
 
-    `sft_coefficient` c is 1, as in the paper. Equation 3 sums the log-probabilities of the best answer; the authors' program,
-    which made their results, takes the mean, and so does this loss: both parts are then in nats per token.
+    `sft_coefficient` c is 1, as in the paper. Equation 3 sums the log-probabilities of the best answer. The program that
+    made the authors' results takes the mean instead. This loss takes the mean too, so that both parts are in nats per
+    token.
 
     Returns: [B].
     """
@@ -59,11 +60,12 @@ def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor
 def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: float = 0.05) -> Tensor:
     """L = - sum_k log [ e^(p_k / T_k^k) / ( e^(p_k / T_k^k) + sum_{r_i < r_k} e^(p_i / T_k^i) ) ] - beta log pi(y_best|x).
 
-    T_k^i = 1 / (r_k - r_i), T_k^k = min_i T_k^i, p_i = log pi(y_i|x) / |y_i|, beta = c (K - 1)^2 with K the prompt's own
-    number of answers (Song et al. 2024). `sft_coefficient` c is .05, as in the paper.
+    T_k^i = 1 / (r_k - r_i), T_k^k = min_i T_k^i, p_i = log pi(y_i|x) / |y_i|, beta = c (K - 1)^2 (Song et al. 2024). K is
+    the number of answers to that prompt. `sft_coefficient` c is .05, as in the paper.
 
-    `scale` multiplies the scores: the temperatures are the inverse of gaps, so the units of the reward matter. An answer
-    without a worse one adds no term. With K = 2 and a gap of 1 the first part is -log sigmoid(p_1 - p_2).
+    `scale` multiplies the scores. Each temperature is the inverse of a gap between scores, so the units of the reward
+    matter. An answer that is better than no other answer adds no term. If K = 2 and the gap is 1, the first part is
+    -log sigmoid(p_1 - p_2).
 
     Returns: [B].
     """

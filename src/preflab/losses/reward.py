@@ -1,4 +1,4 @@
-"""Losses of reward models. Unreduced terms [B]."""
+"""Losses of reward models. They return unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ def bradley_terry_loss(
     probability: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """L_R = -q log sigmoid(z) - (1 - q) log sigmoid(-z), z = r(x,y_w) - r(x,y_l) + shift; plain: q = 1, no shift.
+    """L_R = -q log sigmoid(z) - (1 - q) log sigmoid(-z), z = r(x,y_w) - r(x,y_l) + shift.
 
-    The paper's loss is -log sigmoid(z) (Section 1). `shift` = -m requires a margin m (Touvron et al. 2023, eq. 2); `shift` =
-    phi x adds a covariate to the scores (see `length_covariate`). `probability` p: that of the label being right;
-    `smoothing` e: the assumed share of wrong labels (Szegedy et al. 2016): q = (1 - e) p + e (1 - p).
+    By default q = 1 and shift = 0: this is the paper's loss, -log sigmoid(z) (Section 1). `shift` = -m requires a margin m
+    (Touvron et al. 2023, eq. 2). `shift` = phi x adds a covariate to the scores (see `length_covariate`). `probability` p is
+    the probability that the label is right. `smoothing` e is the assumed share of wrong labels (Szegedy et al. 2016).
+    Together they give q = (1 - e) p + e (1 - p).
 
     Args:
         chosen, rejected, shift, probability: [B].
@@ -32,18 +33,19 @@ def bradley_terry_loss(
 
 
 def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor:
-    """1 - q = (1 - e) (1 - p) + e p: the probability of the other order, [B]; p is 1 where `probability` is None.
+    """Returns 1 - q = (1 - e) (1 - p) + e p, the probability that the other order is right: [B].
 
-    `like`: any tensor [B] of the wanted type and device.
+    If `probability` is None, p is 1. `like`: any tensor [B] of the type and on the device that the result shall have.
     """
     sure = torch.ones_like(like) if probability is None else probability.to(like.dtype)
     return (1.0 - smoothing) * (1.0 - sure) + smoothing * sure
 
 
 def length_covariate(chosen_lengths: Tensor, rejected_lengths: Tensor, spread: float) -> Tensor:
-    """x = tanh( (|y_w| - |y_l|) / s ), s the standard deviation of the difference over the data: [B] in (-1, 1).
+    """x = tanh( (|y_w| - |y_l|) / s ): [B], in (-1, 1). s = `spread` is the standard deviation of |y_w| - |y_l| over the
+    data.
 
     Length-controlled AlpacaEval (Dubois et al. 2024) fits sigmoid(quality + phi x) to the preferences and reports the
-    quality at x = 0. Here a reward model stands for the quality.
+    quality at x = 0. Here the score of a reward model takes the place of the quality.
     """
     return torch.tanh((chosen_lengths - rejected_lengths).float() / spread)

@@ -1,13 +1,15 @@
-"""The infimum of the Bradley-Terry loss with a certificate, whether it is attained or only approached.
+"""The infimum of the Bradley-Terry loss, with a certificate. The infimum may be attained or only approached.
 
-Responses are the nodes of a graph, with an edge i -> j where i was ever preferred to j. Inside a strongly connected part a
-finite reward attains the minimum (Ford 1957). A pair between two parts was only ever preferred one way: its loss tends to 0
-as the gap grows, and all such gaps can grow together, since the graph orders the parts. So
+Responses are the nodes of a graph, with an edge i -> j if i was ever preferred to j. Inside a strongly connected part a
+finite reward attains the minimum (Ford 1957). In a pair between two parts, the same response was preferred every time. The
+loss of such a one-way pair tends to 0 as its reward gap grows. All these gaps can grow together, since the graph orders the
+parts. So
 
     inf L = sum over strongly connected parts of min L(part).
 
-r + g level approaches it for g -> infinity, `level` being the number of responses that a response leads to. At gap g the loss
-of a one-way pair, which is what is left above inf L, is below log(1 + exp(-g)).
+The reward r + g level approaches the infimum for g -> infinity. Here `level` is the number of responses to which a response
+leads. If the winner of a one-way pair leads by g, the loss of the pair is log(1 + exp(-g)). Only one-way pairs keep the loss
+above inf L.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ from preflab.theory.tabular import reward_objective
 
 
 class Graph(NamedTuple):
-    """The comparisons of T x P prompts, from `wins`."""
+    """The graphs of comparisons of T x P prompts, made from `wins`."""
 
-    covered: Tensor  # Bool [T,P,K]: some pair holds the response
-    part: Tensor  # Bool [T,P,K,K]: i and j lead to each other (they are strongly connected, or equal)
-    component: Tensor  # Long [T,P,K]: the smallest index of the responses that comparisons link to i, either way
-    level: Tensor  # [T,P,K]: how many responses i leads to; larger in the winner of a one-way pair
+    covered: Tensor  # Bool [T,P,K]: True if some pair holds the response
+    part: Tensor  # Bool [T,P,K,K]: True if i and j lead to each other (they are strongly connected, or equal)
+    component: Tensor  # Long [T,P,K]: the smallest index of a response that comparisons link to i, in either direction
+    level: Tensor  # [T,P,K]: to how many responses i leads; larger for the winner of a one-way pair
 
 
 def graph_of(wins: Tensor) -> Graph:
-    """The graph behind wins [T,P,K,K]."""
+    """Makes the graph of wins [T,P,K,K]."""
     beats = wins > 0
     leads = _closure(beats)
     linked = _closure(beats | beats.mT)
@@ -40,7 +42,7 @@ def graph_of(wins: Tensor) -> Graph:
 
 
 def _closure(edges: Tensor) -> Tensor:
-    """Bool [...,K,K]: is there a path from i to j (or i = j)?"""
+    """Bool [...,K,K]: True if a path leads from i to j, or if i = j."""
     size = edges.shape[-1]
     paths = edges | torch.eye(size, dtype=torch.bool)
     for _ in range(max(1, math.ceil(math.log2(size)))):
@@ -49,25 +51,29 @@ def _closure(edges: Tensor) -> Tensor:
 
 
 class Infimum(NamedTuple):
-    """inf L lies in [lower, lower + gap]. The share `limit` of the pairs is one-way; their loss vanishes only in the limit."""
+    """inf L lies in [lower, lower + gap].
+
+    `limit` is the share of the pairs that are one-way. The loss of these pairs vanishes only in the limit.
+    """
 
     lower: Tensor  # [T]: no reward has a smaller loss
     gap: Tensor  # [T]: the most by which the loss of `rewards`, without the one-way pairs, can exceed inf L
-    limit: Tensor  # [T]: the share of pairs between parts; 0 where the minimum is attained
+    limit: Tensor  # [T]: the share of pairs between parts; 0 if the minimum is attained
 
 
 def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
-    """Rewards [T,P,K] that minimise the loss inside every strongly connected part, with mean 0 there.
+    """Returns rewards [T,P,K] that minimise the loss inside every strongly connected part, and have mean 0 in each part.
 
-    Newton's method with step log(1 + d)/d, d the spread of the full step: the logistic loss is self-concordant in the
-    generalised sense, so that this step decreases it from anywhere and becomes the full step at the end (Bach 2010; Sun
-    and Tran-Dinh 2019). It stops after `steps` steps at the latest; `certify` says how close it came.
+    This is Newton's method. It multiplies the full step by log(1 + d)/d, where d is the spread of the full step. The
+    logistic loss is self-concordant in the generalised sense. Therefore the shortened step decreases the loss from any
+    start, and becomes the full step at the end (Bach 2010; Sun and Tran-Dinh 2019). The method stops after `steps` steps at
+    the latest; `certify` says how close the rewards are to the minimum.
 
-    Args: wins [T,P,K,K]; the graph of wins.
+    Args: wins [T,P,K,K]; graph: the graph of `wins`.
     """
     inside = wins * graph.part
     part = graph.part.to(wins.dtype)
-    # The loss is flat along a part's constant; this makes it strictly convex.
+    # Adding a constant to a whole part does not change the loss. The anchor makes the loss strictly convex.
     anchor = part / part.sum(-1, keepdim=True)
     rewards = torch.zeros_like(graph.level)
     for _ in range(steps):
@@ -85,13 +91,14 @@ def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
 
 
 def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
-    """A certified lower bound of inf L. It is valid for any rewards, and tighter for better ones.
+    """Computes a certified lower bound of inf L. The bound is valid for any rewards, and tighter for better rewards.
 
     L is convex, so L(r*) >= L(r) + grad L(r) (r* - r) >= L(r) - 1/2 ||grad L(r)||_1 (spread(r*) + spread(r)) inside the
-    parts. Each pair i > j of weight w has w (r*_j - r*_i) <= w softplus(r*_j - r*_i) <= L(r*) <= L(r), and a path of at
-    most K - 1 such pairs leads from any response of a part to any other: spread(r*) <= (K - 1) L(r) / min w.
+    parts. In a pair of weight w, in which i was preferred to j, w (r*_j - r*_i) <= w softplus(r*_j - r*_i) <= L(r*) <= L(r).
+    A path of at most K - 1 such pairs leads from any response of a part to any other response of the part. Therefore
+    spread(r*) <= (K - 1) L(r) / min w.
 
-    Args: rewards [T,P,K]; wins [T,P,K,K]; the graph of wins. Returns: an `Infimum` of [T] each.
+    Args: rewards [T,P,K]; wins [T,P,K,K]; graph: the graph of `wins`. Returns: an `Infimum` of tensors [T].
     """
     total = wins.sum((1, 2, 3))
     inside = wins * graph.part
@@ -106,11 +113,12 @@ def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
 
 
 def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
-    """r + (gap + spread(r)) level: the winner of every one-way pair leads by at least `gap`; each part moves as a whole.
+    """Returns r + (gap + spread(r)) level. In this reward the winner of every one-way pair leads by at least `gap`.
 
-    Its loss is at most the loss of `rewards` inside the parts plus `limit` log(1 + exp(-gap)).
+    Each part moves as a whole. So the loss of the new reward is at most the loss of `rewards` inside the parts, plus `limit`
+    log(1 + exp(-gap)).
 
-    Args: rewards [T,P,K]; the graph of the same wins. Returns: [T,P,K].
+    Args: rewards [T,P,K]; graph: the graph of the `wins` for which `rewards` were computed. Returns: [T,P,K].
     """
     return rewards + (gap + _spread(rewards)) * graph.level
 

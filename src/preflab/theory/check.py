@@ -1,4 +1,7 @@
-"""Theorem 4.1 on random tabular problems, or on one from a file: the trials as a finding, and the limits of the theorem."""
+"""Tests Theorem 4.1 on random tabular problems, or on one problem from a file.
+
+The finding reports the trials and states the limits of the theorem.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ _NOTES = (
 
 
 def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
-    """Verifies `count` random problems. Raises `UserError` for a number out of its range."""
+    """Verifies `count` random problems. Raises `UserError` if a number is out of its range."""
     beta = "" if shape.beta is None else f" --beta {shape.beta:g}"
     options = f"--trials {count} --seed {seed} --prompts {shape.prompts} --responses {shape.responses}"
     options = f"{options} --coverage {shape.coverage:g}{beta}"
@@ -47,12 +50,15 @@ def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
 
 
 def replay_problem(file: Path) -> Finding:
-    """Verifies the one problem of a file. Raises `UserError` where the file holds no problem."""
+    """Verifies the one problem in a file. Raises `UserError` if the file does not hold a valid problem."""
     return _make_finding(*verify_all([read_tabular_problem(file)]), f"--replay {file}")
 
 
 def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[str, Any] | None]:
-    """Verifies every problem of every chunk: the certificates, and the first problem that failed, for `--replay`."""
+    """Verifies every problem of every chunk.
+
+    Returns the certificates, and the first problem that failed (for `--replay`), or None if no problem failed.
+    """
     parts: list[TheoremCertificates] = []
     failing: dict[str, Any] | None = None
     for problems in chunks:
@@ -64,14 +70,14 @@ def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[st
 
 
 def _join(parts: Sequence[Any]) -> Any:
-    """The certificates of all chunks, tensor by tensor one after the other."""
+    """Joins the certificates of all chunks: each tensor of a chunk is appended to the same tensor of the chunk before."""
     if isinstance(parts[0], Tensor):
         return torch.cat([*parts])
     return type(parts[0])(*map(_join, zip(*parts, strict=True)))
 
 
 def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
-    """The trials as a finding. A contradiction refutes; a problem that was not solved leaves the claim undecided."""
+    """Makes a finding of the trials. A contradiction refutes the claim; an unsolved problem leaves the claim undecided."""
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",
@@ -87,14 +93,17 @@ def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, o
 
 
 def _decide(trials: TheoremCertificates) -> TheoryVerdict:
-    """A trial whose interval around inf L is too wide decides nothing; any other trial that fails is a counter-example."""
+    """Decides the claim. A trial whose interval around inf L is too wide decides nothing.
+
+    Any other trial that fails is a counter-example.
+    """
     if bool((~trials.holds & trials.solved).any()):
         return "refuted"
     return "holds" if bool(trials.holds.all()) else "not decided"
 
 
 def _state(trials: TheoremCertificates) -> str:
-    """The verdict in words, with its numbers."""
+    """States the verdict in words, with its numbers."""
     count, wrong = len(trials.holds), int((~trials.holds).sum())
     if wrong:
         failed = int((~trials.holds).nonzero()[0])
@@ -115,7 +124,7 @@ def _state(trials: TheoremCertificates) -> str:
 
 
 def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
-    """One row for each case, so that a reader sees that all cases were drawn."""
+    """Makes a table with one row for each case, so that a reader sees that all cases were drawn."""
     rows: list[tuple[str | int | float, ...]] = []
     for numbers in product(*(range(len(names)) for names in _CASES)):
         case = (trials.cases == torch.tensor(numbers)).all(-1)
@@ -137,7 +146,7 @@ def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
 
 
 def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
-    """(b), response by response: mass is moved onto every uncovered response of every trial."""
+    """Makes the table of part (b), response by response. Mass is moved onto every uncovered response of every trial."""
 
     def count(name: str, here: Tensor) -> tuple[str | int | float, ...]:
         moved = trials.moved
@@ -159,7 +168,10 @@ def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
 
 
 def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
-    """(a) along the sequence: the largest excess over the certified lower bound, beside what theory allows."""
+    """Makes the table of part (a), along the sequence of reward gaps.
+
+    The largest excess over the certified lower bound stands beside the excess that theory allows.
+    """
     limit = trials.infimum.limit > 0
     rows: list[tuple[str | int | float, ...]] = []
     for index, gap in enumerate(REWARD_GAPS):

@@ -9,11 +9,11 @@ from preflab.theory.finding import FindingFigure
 from preflab.theory.theorem import REWARD_GAPS, TheoremCertificates
 
 _FLOOR = 1e-17  # where a difference of zero is drawn on a logarithmic axis
-_POINTS = 500  # responses that are drawn: enough to see the shape
+_POINTS = 500  # the most responses that are drawn: enough to see the shape
 
 
 def draw_bound(trials: TheoremCertificates) -> FindingFigure:
-    """The largest excess at each reward gap, with the bound; attained minima and limits apart."""
+    """Draws the largest excess at each reward gap, and the bound. Attained minima and limits have separate points."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")
@@ -37,7 +37,7 @@ def draw_bound(trials: TheoremCertificates) -> FindingFigure:
 
 
 def draw_reach(trials: TheoremCertificates) -> FindingFigure:
-    """KL(minimiser || pi_ref) against pi_ref of the response onto which mass was moved."""
+    """Draws KL(minimiser || pi_ref) against the pi_ref of the response onto which mass was moved."""
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
     moved = trials.moved
     x, y = trials.reference[moved.inside][:_POINTS], moved.kl[moved.inside][:_POINTS]

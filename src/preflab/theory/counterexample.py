@@ -17,7 +17,7 @@ from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, axes_for, 
 from preflab.theory.finding import Finding, FindingFigure, FindingTable
 from preflab.theory.problems import check_beta
 
-_TOP, _BANDS = 1.4, 28  # the figure's shades: bands of equal loss up to _TOP; the last band holds every loss above
+_TOP, _BANDS = 1.4, 28  # the shades are _BANDS bands of loss up to _TOP; the last band also holds every loss above _TOP
 _BAND = _TOP / _BANDS
 
 _CLAIM = (
@@ -57,7 +57,7 @@ def compute_counterexample(beta: float) -> Finding:
 
 
 def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
-    """The verdict in words."""
+    """States the verdict in words."""
     if broken:
         return f"{len(broken)} of {len(certificates)} certificates do not hold: {'; '.join(broken)}."
     return (
@@ -67,7 +67,7 @@ def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
 
 
 def _tabulate_paper(beta: float) -> FindingTable:
-    """The paper's Table 1, with the DPO loss and the KL of each policy in it."""
+    """Makes the paper's Table 1, with the DPO loss and the KL of each policy in the table."""
     minimiser, limit = table1.PAPER_MINIMISER, table1.PPO_LIMIT
     policies = [table1.PAPER_REFERENCE, minimiser, limit]
     losses, kls = table1.dpo_losses(policies, beta), table1.divergences(policies)
@@ -84,7 +84,7 @@ def _tabulate_paper(beta: float) -> FindingTable:
 
 
 def _tabulate_minimisers(beta: float) -> FindingTable:
-    """Policies inside and outside the set of minimisers."""
+    """Makes a table of policies inside and outside the set of minimisers."""
     policies: list[table1.Policy] = [
         *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPER_MINIMISER, (0.001, 0.0, 0.999)),
         *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.PAPER_REFERENCE),
@@ -105,7 +105,10 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
 
 
 def _tabulate_sequence(beta: float) -> FindingTable:
-    """The PPO optima of growing reward gaps, with the largest mass on y3 over all rewards of y3 in `UNSEEN`."""
+    """Makes the table of the PPO optima of growing reward gaps.
+
+    The mass on y3 is the largest mass over all rewards of y3 in `UNSEEN`.
+    """
     sequences = [table1.compute_sequence(beta, unseen) for unseen in table1.UNSEEN]
     masses = [max(step.policy[2] for step in steps) for steps in zip(*sequences, strict=True)]
     rows = [
@@ -127,7 +130,7 @@ def _tabulate_certificates(certificates: list[table1.Certificate]) -> FindingTab
 
 
 def _draw_loss(beta: float) -> FindingFigure:
-    """The loss over the triangle of policies, with DPO's minimisers and PPO's path."""
+    """Draws the loss over the triangle of policies, with DPO's minimisers and PPO's path."""
     figure, axes = axes_for("b = pi(y2), rejected", width=6.0, height=4.6)
     _shade_loss(figure, axes, beta)
     axes.plot([0, 1], [0, 0], color=ORANGE, linewidth=5, solid_capstyle="butt", clip_on=False, zorder=4)
@@ -160,7 +163,10 @@ def _draw_loss(beta: float) -> FindingFigure:
 
 
 def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
-    """Shades L_DPO over the triangle. It is l on the ray from the origin to (1 - s, s), s = sigma(log(e^l - 1)/beta)."""
+    """Shades L_DPO over the triangle.
+
+    The loss equals l on the ray from the origin to (1 - s, s), with s = sigma(log(e^l - 1)/beta).
+    """
     colours, scale = LinearSegmentedColormap.from_list("loss", [WHITE, "#8a8d93"]), Normalize(0.0, _TOP)
     logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
     rays = [0.0, *((1.0 + math.tanh(logit / 2)) / 2 for logit in logits), 1.0]
@@ -172,7 +178,10 @@ def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
 
 
 def write_figure(figure: FindingFigure, path: Path) -> None:
-    """Writes the figure to a file of its own. Raises `UserError` where the name does not end in .svg or cannot be written."""
+    """Writes the figure to a file of its own.
+
+    Raises `UserError` if the name of the file does not end in .svg or if the file cannot be written.
+    """
     if path.suffix != ".svg":
         raise UserError(f"--figure {path}: figures are written as SVG; end the name in .svg.")
     try:

@@ -1,4 +1,4 @@
-"""Figures of the theory as SVG text: the same numbers give the same bytes. The reader's own fonts show the text."""
+"""Draws the figures of the theory as SVG text. Equal numbers give equal bytes. The text is set in the reader's own fonts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 BLACK, GREY, PALE, WHITE = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
-"""The colours of the report's light style; a figure brings its own background."""
+"""The colours of the report's light style. Each figure draws its own background."""
 BLUE, ORANGE, GREEN = "#1b86f2", "#b6680f", "#2f7d4f"
 _TAG, _LONG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}"), re.compile(r"font-family: [^;\"]*")
 
 
 def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
-    """A figure of one frame without its upper and right sides; `label` names the y axis."""
+    """Returns a figure with one frame, and the axes of that frame. The frame has no upper and no right side.
+
+    `label` names the y axis.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -30,12 +33,15 @@ def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Fi
 
 
 def svg_text(figure: Figure, *, name: str) -> str:
-    """A matplotlib figure as SVG text. `name` seeds its ids, so that the text depends on the drawing alone."""
+    """Returns a matplotlib figure as SVG text.
+
+    `name` seeds the ids in the SVG, so that the text depends on the drawing alone.
+    """
     buffer = io.StringIO()
     figure.patch.set_facecolor(WHITE)
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # Nobody sees a hundredth of a point, and matplotlib names ten fonts at every text: together half of the file.
+    # Long decimals (nobody sees a hundredth of a point) and lists of ten fonts at every text fill half of the file.
     text = _TAG.sub(lambda tag: _short(tag.group()), buffer.getvalue())
     return "\n".join(line.strip() for line in text.splitlines()) + "\n"
 

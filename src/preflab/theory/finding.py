@@ -1,7 +1,7 @@
-"""The finding of a theory command, as plain data: its claim, the command that tested it, tables, figures, and the verdict.
+"""The finding of a theory command, as plain data: the claim, the command that tested it, tables, figures, and the verdict.
 
-`preflab theory NAME --output DIR` writes DIR/NAME.json and the figures beside it; the page is made from these files
-alone. A drawing is SVG text (`drawing.svg_text` turns a matplotlib figure into it).
+`preflab theory NAME --output DIR` writes DIR/NAME.json, and writes the figures into the same folder. The page is made from
+these files alone. A drawing is SVG text; `drawing.svg_text` makes this text from a matplotlib figure.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from preflab.plain import read_data
 from preflab.spec import parse_spec
 
 TheoryVerdict = Literal["holds", "refuted", "not decided"]
-FINDINGS = ("counterexample", "check", "synthetic")  # in the page's order
+FINDINGS = ("counterexample", "check", "synthetic")  # in the order of the page
 
 
 def _written(value: Any) -> Any:
-    """JSON knows no infinity: what is not finite becomes the word that is printed."""
+    """Turns a number that is not finite into text, such as `inf`, since JSON cannot hold infinity."""
     return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -38,7 +38,7 @@ class FindingTable(BaseModel, extra="forbid", frozen=True):
 
 
 class FindingFigure(BaseModel, extra="forbid", frozen=True):
-    """A drawing. `svg` lies in a file of its own beside the JSON."""
+    """A drawing. `svg` is stored in a separate file beside the JSON file."""
 
     file: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.svg$")]
     title: str
@@ -48,7 +48,10 @@ class FindingFigure(BaseModel, extra="forbid", frozen=True):
 
 
 class Finding(BaseModel, extra="forbid", frozen=True):
-    """One claim, tested. `sentence` is the verdict in words; `failure` is a failing case for `--replay`, if any."""
+    """One claim that was tested.
+
+    `sentence` is the verdict in words. `failure` is a failing case for `--replay`, or None if no case failed.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     title: str
@@ -63,7 +66,7 @@ class Finding(BaseModel, extra="forbid", frozen=True):
 
 
 def make_folder(directory: Path) -> None:
-    """Raises `UserError` where it cannot be made."""
+    """Makes the folder if it does not exist yet. Raises `UserError` if the folder cannot be made."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,7 +74,10 @@ def make_folder(directory: Path) -> None:
 
 
 def write_finding(finding: Finding, directory: Path) -> Path:
-    """Writes DIR/NAME.json and its figures; returns the JSON's path. Raises `UserError` where it cannot be written."""
+    """Writes DIR/NAME.json and the figures of the finding, and returns the path of the JSON file.
+
+    Raises `UserError` if a file cannot be written.
+    """
     path = directory / f"{finding.name}.json"
     files = {figure.file: figure.svg for figure in finding.figures}
     files[path.name] = finding.model_dump_json(indent=1) + "\n"
@@ -85,7 +91,10 @@ def write_finding(finding: Finding, directory: Path) -> Path:
 
 
 def read_finding(path: Path) -> Finding:
-    """The inverse of `write_finding`; raises `UserError` where the file or one of its figures is missing or damaged."""
+    """Reads the finding that `write_finding` wrote.
+
+    Raises `UserError` if the file or one of its figures is missing or damaged.
+    """
     finding = parse_spec(Finding, read_data(path), where=str(path))
     return finding.model_copy(update={"figures": tuple(_with_svg(figure, path) for figure in finding.figures)})
 
@@ -98,5 +107,5 @@ def _with_svg(figure: FindingFigure, path: Path) -> FindingFigure:
 
 
 def read_findings(directory: Path) -> list[Finding]:
-    """The findings that `directory` holds, in the page's order."""
+    """Reads the findings in `directory`, in the order of the page."""
     return [read_finding(path) for name in FINDINGS if (path := directory / f"{name}.json").is_file()]

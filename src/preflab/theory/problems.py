@@ -1,8 +1,7 @@
-"""Random tabular problems that draw every case of Theorem 4.1, and one problem as plain data.
+"""Draws random tabular problems that cover every case of Theorem 4.1, and writes and reads one problem as plain data.
 
-A problem is a reference, preferences between some responses of each prompt, and beta. Its references are positive on
-every response that is compared: preferences are between responses that the reference can write, and where it cannot
-the DPO loss is log(0/0).
+A problem is a reference, preferences between some responses of each prompt, and beta. The reference is positive on every
+compared response: if the reference were 0 there, the DPO loss would be log(0/0).
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from preflab.errors import UserError
 from preflab.plain import read_data
 from preflab.spec import parse_spec
 
-_CHUNK = 1000  # problems are drawn at once, so that problem i of a seed does not depend on the number of problems
-MOST_TRIALS = 1_000_000  # some ten minutes
+_CHUNK = 1000  # the number of problems drawn at once: fixed, so that problem i of a seed does not depend on `trials`
+MOST_TRIALS = 1_000_000  # these take about ten minutes
 BETA_RANGE = (
     0.001,
     1000.0,
-)  # beyond it the rounding of large rewards or log-ratios exceeds the certificates' tolerances
-_MOST_WINS = 1e6  # in a problem from a file, for the same reason; so are its free constants and the mass that is moved
+)  # outside this range the rounding of large rewards or log-ratios exceeds the certificates' tolerances
+_MOST_WINS = 1e6  # the largest count in a file, for the same reason; `free` and `share` are bounded in a file too
 
 
 def require(*conditions: tuple[bool, str]) -> None:
-    """Raises `UserError` with the message of the first condition that is not kept."""
+    """Raises `UserError` with the message of the first condition that is False."""
     for kept, message in conditions:
         if not kept:
             raise UserError(message)
@@ -47,12 +46,15 @@ class Problems(NamedTuple):
     reference: Tensor  # pi_ref [T,P,K], rows sum to 1
     wins: Tensor  # [T,P,K,K]: how often i was preferred to j
     beta: Tensor  # [T]
-    free: Tensor  # [T,P,K]: what the data leave open, one number for each group of linked responses: the first one's
+    free: Tensor  # [T,P,K]: the free constant of each group of linked responses, at its first response
     share: Tensor  # [T]: the mass that is moved onto an uncovered response
 
 
 class ProblemShape(NamedTuple):
-    """What `draw_problems` draws. `beta` None: log-uniform in [0.05, 2], anew for each problem."""
+    """The shape of the problems that `draw_problems` draws.
+
+    If `beta` is None, each problem gets its own beta, drawn log-uniformly from [0.05, 2].
+    """
 
     prompts: int = 3
     responses: int = 6
@@ -61,9 +63,10 @@ class ProblemShape(NamedTuple):
 
 
 def draw_problems(trials: int, seed: int, shape: ProblemShape) -> Iterator[Problems]:
-    """Yields `trials` problems in chunks. Raises `UserError` for a number out of its range.
+    """Yields `trials` problems in chunks. Raises `UserError` if a number is out of its range.
 
-    Of each there are some with and without: full support, a single group of compared responses, pairs won both ways.
+    Each of these is true of some problems and false of others: the reference has full support, the compared responses form
+    a single group, some pairs are won both ways.
     """
     require(
         (1 <= trials <= MOST_TRIALS, f"--trials {trials}: give a whole number, 1 to {MOST_TRIALS:,}."),
@@ -84,7 +87,7 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
     wins = _draw_wins(generator, size, shape.coverage)
     uncovered = (wins + wins.mT).sum(-1) == 0
     dropped = uncovered & (_uniform(generator, _CHUNK, 1, 1) < 0.5) & (_uniform(generator, *size) < 0.6)
-    dropped &= ~dropped.all(-1, keepdim=True)  # a reference must write something
+    dropped &= ~dropped.all(-1, keepdim=True)  # every prompt keeps a response with pi_ref > 0
     logits = 2.0 * torch.randn(size, generator=generator, dtype=torch.float64)
     reference = torch.softmax(torch.where(dropped, -torch.inf, logits), dim=-1)
     drawn = 0.05 * 40.0 ** _uniform(generator, _CHUNK)
@@ -94,7 +97,10 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
 
 
 def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
-    """wins [T,P,K,K], counts from 1 to 9. A chain in random order links the responses of a group; more pairs are random."""
+    """Draws wins [T,P,K,K]. A response that was preferred has a count from 1 to 9.
+
+    A chain in random order links the responses of a group; further pairs are drawn at random.
+    """
     trials, _, responses = size
     offered = _uniform(generator, *size) < coverage
     apart = _uniform(generator, trials, 1, 1) < 0.5
@@ -120,7 +126,7 @@ def _uniform(generator: torch.Generator, *size: int) -> Tensor:
 
 
 def _symmetric(flags: Tensor) -> Tensor:
-    """The flags of the upper triangle, for both orders of a pair."""
+    """Copies the flags of the upper triangle to the lower triangle, so that both orders of a pair have the same flag."""
     upper = flags.triu(1)
     return upper | upper.mT
 
@@ -139,12 +145,15 @@ class TabularProblem(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
 
 
 def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
-    """Problem `index` as plain data; `read_tabular_problem` reads back the same numbers to the last bit."""
+    """Returns problem `index` as plain data. `read_tabular_problem` reads back the same numbers to the last bit."""
     return {name: values[index].tolist() for name, values in problems._asdict().items()}
 
 
 def read_tabular_problem(path: Path) -> Problems:
-    """One problem (T = 1) from a file; raises `UserError` naming the file and what does not fit."""
+    """Reads one problem (T = 1) from a file.
+
+    If the problem does not fit, raises a `UserError` that names the file and the fault.
+    """
     fields = parse_spec(TabularProblem, read_data(path), where=str(path)).model_dump()
     problem = Problems(*(_as_tensor(fields[name], f"{path}: `{name}`")[None] for name in Problems._fields))
     if fault := _find_fault(problem):
@@ -160,7 +169,7 @@ def _as_tensor(values: Any, where: str) -> Tensor:
 
 
 def _find_fault(problem: Problems) -> str:
-    """What is wrong with a problem from a file; '' where it is sound."""
+    """Says what is wrong with a problem from a file. Returns '' if the problem is sound."""
     shape = problem.reference.shape
     if len(shape) != 3 or problem.wins.shape != (*shape, shape[-1]) or problem.free.shape != shape:
         return "`reference` and `free` need a row for each prompt, `wins` a square of its responses."

@@ -2,10 +2,11 @@
 
 pi_ref = (1/2, 1/2, 0); y1 was preferred to y2. With a = pi(y1), b = pi(y2) and the rest on y3,
 
-    L_DPO = log(1 + (b/a)^beta) >= 0, and = 0 exactly where b = 0 < a; y3 may have any mass.
+    L_DPO = log(1 + (b/a)^beta) >= 0, and = 0 exactly if b = 0 < a; y3 may have any mass.
 
-The reward sees one pair, so L_R = log(1 + exp(-g)) with g = r(y1) - r(y2): the infimum 0 is not attained, and the PPO
-optimum is the limit of pi_g = (sigma(g/beta), sigma(-g/beta), 0) for g -> infinity, which is (1, 0, 0) whatever r(y3) is.
+The reward is learned from one pair, so L_R = log(1 + exp(-g)) with g = r(y1) - r(y2). The infimum 0 of L_R is not attained.
+The PPO optimum is therefore a limit: for g -> infinity, pi_g = (sigma(g/beta), sigma(-g/beta), 0) tends to (1, 0, 0). This
+limit does not depend on r(y3).
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ PAPER_REFERENCE: Policy = (0.5, 0.5, 0.0)
 PAPER_MINIMISER: Policy = (0.1, 0.0, 0.9)
 PPO_LIMIT: Policy = (1.0, 0.0, 0.0)
 SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # the reward gaps of the sequence
-UNSEEN = (-1000.0, 0.0, 1000.0)  # rewards of y3 to try: the data say nothing about it
+UNSEEN = (-1000.0, 0.0, 1000.0)  # rewards of y3 to try: the data say nothing about y3
 _GRID = 50  # steps of the grid over the policies
 _ROUNDING = 1e-12
 
 
 class Certificate(NamedTuple):
-    """One certificate: a computed value, the bound that it must keep, and whether it does."""
+    """One certificate: a computed value, the bound that the value must keep, and whether the value keeps this bound."""
 
     name: str
     value: float
@@ -56,7 +57,7 @@ def log_policies(policies: Sequence[Policy]) -> Tensor:
 
 
 def dpo_losses(policies: Sequence[Policy], beta: float) -> list[float]:
-    """L_DPO of each policy, by preflab's own loss; nan where a = b = 0."""
+    """Computes L_DPO of each policy with preflab's own loss. L_DPO is nan if a = b = 0."""
     log_policy = log_policies(policies)
     reference = log_policies([PAPER_REFERENCE]).expand_as(log_policy)
     return tabular.dpo_objective(log_policy, reference, _pair(len(policies)), _betas(beta, len(policies))).tolist()
@@ -68,7 +69,10 @@ def divergences(policies: Sequence[Policy]) -> list[float]:
 
 
 def slope_in_logits(policy: Policy, beta: float) -> float:
-    """The largest absolute component of dL_DPO/dlogits: beta sigma(-beta log(a/b)) for y1 and y2, and 0 for y3."""
+    """Returns the largest absolute component of dL_DPO/dlogits.
+
+    The component is beta sigma(-beta log(a/b)) for y1 and for y2, and 0 for y3.
+    """
     a, b, _ = policy
     if a == 0.0 or b == 0.0:
         return beta if b > 0.0 else 0.0
@@ -76,7 +80,7 @@ def slope_in_logits(policy: Policy, beta: float) -> float:
 
 
 def compute_sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
-    """The PPO optima of the rewards (g, 0, unseen) for g in `SEQUENCE_GAPS`."""
+    """Computes the PPO optima of the rewards (g, 0, unseen) for g in `SEQUENCE_GAPS`."""
     rewards = torch.tensor([[[gap, 0.0, unseen]] for gap in SEQUENCE_GAPS], dtype=torch.float64)
     betas, wins = _betas(beta, len(SEQUENCE_GAPS)), _pair(len(SEQUENCE_GAPS))
     reference = log_policies([PAPER_REFERENCE]).expand_as(rewards)
@@ -90,20 +94,26 @@ def compute_sequence(beta: float, unseen: float = 0.0) -> list[PolicyAtGap]:
 
 
 def objectives(policies: Sequence[Policy], gap: float, beta: float) -> list[float]:
-    """J(pi) = E_pi[r] - beta KL(pi || pi_ref) with r = (gap, 0, 0): minus infinity where pi(y3) > 0."""
+    """Computes J(pi) = E_pi[r] - beta KL(pi || pi_ref) of each policy, with r = (gap, 0, 0).
+
+    J(pi) is minus infinity if pi(y3) > 0.
+    """
     return [p[0] * gap - beta * kl for p, kl in zip(policies, divergences(policies), strict=True)]
 
 
 def certify_table1(
     beta: float, minimiser: Policy = PAPER_MINIMISER, steps: Sequence[PolicyAtGap] | None = None
 ) -> list[Certificate]:
-    """Certificates of all that Table 1 claims about `minimiser` and the sequence `steps` (default: the PPO optima)."""
+    """Returns certificates of all that Table 1 claims about `minimiser` and about the sequence `steps`.
+
+    If `steps` is None, the PPO optima are certified.
+    """
     steps = compute_sequence(beta) if steps is None else steps
     return _certify_minimiser(beta, minimiser) + _certify_sequence(beta, steps) + _certify_difference(minimiser, steps)
 
 
 def _certify_minimiser(beta: float, minimiser: Policy) -> list[Certificate]:
-    """The set of DPO's minimisers is {b = 0 < a}, and `minimiser` is in it."""
+    """Certifies that the set of DPO's minimisers is {b = 0 < a}, and that `minimiser` is in this set."""
     shares = [step / _GRID for step in range(1, _GRID + 1)]
     edge = [(a, 0.0, 1.0 - a) for a in shares]
     inner = [(a, b, max(0.0, 1.0 - a - b)) for a in shares for b in shares if a + b <= 1.0 + _ROUNDING]
@@ -120,7 +130,7 @@ def _certify_minimiser(beta: float, minimiser: Policy) -> list[Certificate]:
 
 
 def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """`steps` are the optima of their rewards, minimise both losses in the limit, and end in (1, 0, 0)."""
+    """Certifies that `steps` are the optima of their rewards, minimise both losses in the limit, and end in (1, 0, 0)."""
     apart = max(abs(step.dpo_loss - step.reward_loss) for step in steps)
     over = max(step.dpo_loss - math.exp(-step.gap) for step in steps)
     away = max(1.0 - step.policy[0] - math.exp(-step.gap / beta) for step in steps)
@@ -139,7 +149,10 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
 
 
 def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """No policy of the sequence, and so no limit of it, has mass on y3; `minimiser` has some, at infinite KL."""
+    """Certifies that no policy of the sequence has mass on y3, and so no limit of the sequence has.
+
+    Also certifies that `minimiser` has mass on y3, at infinite KL.
+    """
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
     return [
@@ -150,7 +163,7 @@ def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list
 
 
 def _pair(count: int) -> Tensor:
-    """wins [count,1,3,3]: y1 was preferred to y2 once."""
+    """Returns wins [count,1,3,3], in which y1 was preferred to y2 once."""
     wins = torch.zeros(count, 1, 3, 3, dtype=torch.float64)
     wins[:, 0, 0, 1] = 1.0
     return wins

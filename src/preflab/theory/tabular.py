@@ -1,7 +1,8 @@
 """Policies as tables of log-probabilities: the optimum of a reward, the reward of a policy, both losses, and the KL.
 
-Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K] (minus infinity for
-zero), a reward is [T,P,K], `wins[t,p,i,j]` says how often response i was preferred to j, beta is [T]. All in float64.
+Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K]; minus infinity stands
+for probability zero. A reward is [T,P,K] and beta is [T]. `wins[t,p,i,j]` says how often response i was preferred to
+response j. All are in float64.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from preflab.losses.reward import bradley_terry_loss
 
 
 def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
-    """log pi*(y|x) = log pi_ref(y|x) + r(x,y)/beta - log Z(x): what PPO converges to (paper, Section 1).
+    """log pi*(y|x) = log pi_ref(y|x) + r(x,y)/beta - log Z(x): the policy to which PPO converges (paper, Section 1).
 
     Args: rewards [T,P,K], finite; reference [T,P,K]; beta [T]. Returns: [T,P,K], minus infinity where pi_ref = 0.
     """
@@ -24,7 +25,8 @@ def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
     """f(pi) = beta log(pi/pi_ref), the reward whose optimum is pi (paper, Section 4.1).
 
-    It is 0 where both are 0, since any reward fits there, and infinite where pi > 0 = pi_ref, since no reward gives that.
+    Where pi and pi_ref are both 0, f is 0, since any reward fits there. Where pi > 0 = pi_ref, f is infinite, since no
+    reward gives that policy.
 
     Args: policy, reference [T,P,K]; beta [T]. Returns: [T,P,K].
     """
@@ -37,7 +39,7 @@ def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor)
 
     Args: policy, reference [T,P,K]; wins [T,P,K,K]; beta [T]. Returns: [T].
     """
-    scale = beta[:, None, None]  # the loss takes one beta for all problems, and here each problem has its own
+    scale = beta[:, None, None]  # `dpo_loss` takes one beta, but here each problem has its own beta
     policy, reference = scale * policy, scale * reference
     sides = [side for values in (policy, reference) for side in (values[..., :, None], values[..., None, :])]
     pairs = PairLogprobs(*sides, chosen_lengths=torch.ones(()), rejected_lengths=torch.ones(()))
@@ -50,23 +52,27 @@ def reward_objective(rewards: Tensor, wins: Tensor) -> Tensor:
 
 
 def _mean(terms: Tensor, wins: Tensor) -> Tensor:
-    # A term that no pair compares may be undefined (0/0): it is left out, since multiplying it by zero would give nan.
+    # The term of two responses that no pair compares may be undefined (0/0). It is left out, since zero times nan is nan.
     return torch.where(wins > 0, terms * wins, 0.0).sum((1, 2, 3)) / wins.sum((1, 2, 3))
 
 
 def tabular_kl(policy: Tensor, other: Tensor) -> Tensor:
-    """KL(pi || other) = sum_y pi log(pi/other), infinite where pi > 0 = other: [T,P,K] twice -> [T,P]."""
+    """KL(pi || other) = sum_y pi log(pi/other), for two policies [T,P,K]: [T,P].
+
+    The KL is infinite if some response has pi > 0 = other.
+    """
     terms = torch.where(torch.isneginf(policy), 0.0, policy.exp() * (policy - other))
     return terms.sum(-1)
 
 
 def move_mass(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
-    """(1 - share) pi, and share more on one response. The ratios between all other responses stay the same.
+    """Multiplies pi by 1 - share, then adds share to one response. The ratios between all other responses stay the same.
 
     Args:
         policy: [T,P,K].
         share: [T], in (0,1).
-        onto: Bool [T,P,K], at most one response for each prompt; a prompt without one keeps its policy.
+        onto: Bool [T,P,K], True at the response that gains mass: at most one in each prompt. If a prompt has none, its
+        policy stays.
 
     Returns: [T,P,K].
     """

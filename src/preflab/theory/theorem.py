@@ -1,14 +1,15 @@
 """Theorem 4.1 on tabular problems: what must be true of each problem, and the certificate that shows it.
 
-Both classes include their limits, since a one-way preference, such as that of Table 1, has no finite optimum. With
-lower <= inf L <= lower + gap from `bradley_terry.certify`:
+The class of PPO optima and the class of DPO minimisers both include their limits, since a one-way preference, such as the
+preference of Table 1, has no finite optimum. `bradley_terry.certify` gives lower <= inf L <= lower + gap. The two parts are:
 
-(a) Every PPO optimum has the minimal DPO loss. The optimum of a reward r has L_DPO = L_R(r). So has the optimum of r plus any
-    constant for each group of linked responses, with any reward on uncovered responses. Along the sequence with gaps g
-    this loss is at most inf L + limit log(1 + exp(-g)).
-(b) A DPO minimiser outside the PPO class exists exactly where an uncovered response has pi_ref = 0. Mass moved onto an
-    uncovered response leaves the DPO loss as it is. Where pi_ref = 0 no reward gives that policy, for every optimum is 0 there.
-    Elsewhere beta log(pi/pi_ref) gives it: this reward is optimal, and its optimum is that policy again.
+(a) Every PPO optimum has the minimal DPO loss. The optimum of a reward r has L_DPO = L_R(r). The loss does not change if any
+    constant is added to r in each group of linked responses, or if uncovered responses get any other reward. Along the
+    sequence of rewards with gaps g, the loss is at most inf L + limit log(1 + exp(-g)).
+(b) A DPO minimiser outside the PPO class exists exactly if some uncovered response has pi_ref = 0. Moving mass onto an
+    uncovered response does not change the DPO loss. If that response has pi_ref = 0, no reward gives the new policy, since
+    every optimum is 0 at that response. If it has pi_ref > 0, the reward beta log(pi/pi_ref) gives the new policy: this
+    reward is optimal, and its optimum is the new policy again.
 """
 
 from __future__ import annotations
@@ -24,43 +25,53 @@ from preflab.theory.problems import Problems
 from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
-"""The reward gaps of the sequence; at the last the rest is log(1 + exp(-40)) = 4e-18."""
+"""The reward gaps of the sequence. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) = 4e-18."""
 LOSS_ROUNDING = 1e-10
-"""The rounding error that a loss may have in double precision: log-ratios reach 1e4 here, and 1e4 times 2e-16 is 2e-12."""
-CERTIFIED = 1e-9  # a problem counts as solved where the interval around inf L is at most this wide
-SAME = 1e-9  # two probabilities count as the same where they differ by no more
+"""The rounding error allowed in a loss. Log-ratios reach 1e4 here, and 1e4 times 2e-16 (double precision) is 2e-12."""
+CERTIFIED = 1e-9  # a problem counts as solved if the interval around inf L is at most this wide
+SAME = 1e-9  # two probabilities count as the same if they differ by at most this
 
 
 class MovedMass(NamedTuple):
-    """The policies with mass moved onto each uncovered response: [T,P,K] each, False (`kl`: nan) at covered responses."""
+    """What is true of the policy after mass is moved onto a response: [T,P,K] each.
+
+    Mass is moved onto uncovered responses only: at covered responses the flags are False and `kl` is nan.
+    """
 
     minimal: Tensor  # the policy has the minimal DPO loss
-    outside: Tensor  # the policy has mass where pi_ref = 0: no reward gives it
+    outside: Tensor  # the policy has mass where pi_ref = 0, so no reward gives this policy
     inside: Tensor  # the reward beta log(pi/pi_ref) is optimal, and its optimum is the policy
-    kl: Tensor  # KL(pi || pi_ref) of the prompt's policy
+    kl: Tensor  # KL(pi || pi_ref) in the prompt of the response
 
 
 class TheoremCertificates(NamedTuple):
-    """What was computed for each of T problems."""
+    """The computed certificates of T problems."""
 
     reference: Tensor  # [T,P,K]: pi_ref
-    covered: Tensor  # Bool [T,P,K]: some pair holds the response
-    parted: Tensor  # Bool [T]: the compared responses of some prompt are not all linked
+    covered: Tensor  # Bool [T,P,K]: True if some pair holds the response
+    parted: Tensor  # Bool [T]: True if in some prompt the compared responses are not all linked
     infimum: Infimum
     excess: Tensor  # [T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound
-    slack: Tensor  # [T, len(REWARD_GAPS)]: the excess minus what theory allows; above LOSS_ROUNDING it contradicts
-    returned: Tensor  # Bool [T]: a DPO minimiser with the reference's support is the optimum of an optimal reward
+    slack: Tensor  # [T, len(REWARD_GAPS)]: the excess minus `allowed`; above LOSS_ROUNDING the theorem is contradicted
+    returned: Tensor  # Bool [T]: True if the DPO minimiser of `make_minimiser` is the optimum of an optimal reward
     moved: MovedMass
 
     @property
     def predicted(self) -> Tensor:
-        """Bool [T,P,K]: uncovered and pi_ref = 0, since a compared response has pi_ref > 0, else the loss is undefined."""
+        """Bool [T,P,K]: True if pi_ref = 0. The theorem predicts a minimiser outside the PPO class at these responses.
+
+        All of them are uncovered: a compared response has pi_ref > 0, since otherwise the loss is undefined.
+        """
         return self.reference == 0
 
     @property
     def cases(self) -> Tensor:
-        """Long [T,3]. 0: pi_ref > 0 everywhere; 1: not. 0: the compared responses of every prompt are linked; 1: not. 0: every
-        group of linked responses is strongly connected (the minimum is attained); 2: no cycle at all; 1: between."""
+        """Long [T,3]: three numbers that say to which case each problem belongs.
+
+        First: 0 if pi_ref > 0 everywhere, else 1. Second: 0 if the compared responses of every prompt are linked, else 1.
+        Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if there is no cycle
+        at all, and 1 in between.
+        """
         limit = self.infimum.limit
         separable = (limit > 0).long() + (limit == 1).long()
         return torch.stack([self.predicted.any(-1).any(-1).long(), self.parted.long(), separable], -1)
@@ -72,17 +83,20 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def solved(self) -> Tensor:
-        """Bool [T]: inf L is known closely enough."""
+        """Bool [T]: True if the interval around inf L is at most `CERTIFIED` wide."""
         return self.infimum.gap <= CERTIFIED
 
     @property
     def attained(self) -> Tensor:
-        """Bool [T]: (a), and no loss below the certified bound."""
+        """Bool [T]: True if part (a) holds and no loss lies below the certified lower bound."""
         return (self.slack <= LOSS_ROUNDING).all(-1) & (self.excess >= -LOSS_ROUNDING).all(-1)
 
     @property
     def exact(self) -> Tensor:
-        """Bool [T]: (b): each uncovered response gives a minimiser, outside exactly where predicted and inside elsewhere."""
+        """Bool [T]: True if part (b) holds.
+
+        Each uncovered response must give a DPO minimiser, outside the PPO class if `predicted` and inside it otherwise.
+        """
         uncovered, moved = ~self.covered, self.moved
         elsewhere = uncovered & ~self.predicted
         right = (moved.minimal == uncovered) & (moved.outside == self.predicted) & (moved.inside == elsewhere)
@@ -94,7 +108,7 @@ class TheoremCertificates(NamedTuple):
 
 
 def verify_theorem(problems: Problems) -> TheoremCertificates:
-    """Computes both parts of the theorem on T problems."""
+    """Checks both parts of the theorem on T problems."""
     graph = graph_of(problems.wins)
     rewards = minimise(problems.wins, graph)
     infimum = certify(rewards, problems.wins, graph)
@@ -119,15 +133,19 @@ def verify_theorem(problems: Problems) -> TheoremCertificates:
 
 
 def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
-    """The most by which a loss may exceed the lower bound: the bound's own width plus limit log(1 + exp(-gap)): [T]."""
+    """Returns the most by which a loss may exceed the lower bound, [T].
+
+    This is the width of the interval around inf L, plus limit log(1 + exp(-gap)).
+    """
     return infimum.gap + infimum.limit * torch.nn.functional.softplus(torch.tensor(-gap, dtype=torch.float64))
 
 
 def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
-    """A DPO minimiser that does not come from one reward: each group of linked responses gets its shape and mass apart.
+    """Makes a DPO minimiser that does not come from one reward: each group of linked responses gets its own shape and mass.
 
-    Within a group pi is proportional to pi_ref exp(r/beta), on which the loss depends. The masses of the groups are
-    softmax(free), on which it does not. An uncovered response is a group of its own, and has mass where pi_ref has.
+    Within a group, pi is proportional to pi_ref exp(r/beta); the DPO loss depends on this shape. The masses of the groups
+    are softmax(free); the DPO loss does not depend on these masses. An uncovered response is a group of its own, and has
+    mass if its pi_ref is above 0.
 
     Args: rewards [T,P,K]. Returns: log pi [T,P,K].
     """
@@ -141,7 +159,10 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T]: does L_DPO equal inf L within what is allowed at the last of REWARD_GAPS? policy [T,P,K]."""
+    """Bool [T]: True if L_DPO equals inf L up to the excess that is allowed at the last of `REWARD_GAPS`.
+
+    Args: policy [T,P,K].
+    """
     return _is_lowest(dpo_objective(policy, problems.reference.log(), problems.wins, problems.beta), infimum)
 
 
@@ -150,7 +171,10 @@ def _is_lowest(loss: Tensor, infimum: Infimum) -> Tensor:
 
 
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T,P]: is f(pi) = beta log(pi/pi_ref) finite, of minimal reward loss, and pi its optimum in this prompt?"""
+    """Bool [T,P]: True if pi is the optimum, in this prompt, of an optimal reward.
+
+    That reward is f(pi) = beta log(pi/pi_ref). In this prompt it must be finite, and it must have the minimal reward loss.
+    """
     reference = problems.reference.log()
     rewards = implied_reward(policy, reference, problems.beta)
     finite = torch.isfinite(rewards).all(-1)
@@ -161,9 +185,11 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
 
 
 def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> MovedMass:
-    """Moves mass onto each uncovered response in turn, one prompt at a time, and tests to which class the policy belongs.
+    """Moves mass onto each uncovered response in turn, and tests to which class each new policy belongs.
 
-    All T problems move at once; the other prompts of a problem keep their policy. policy: log pi [T,P,K].
+    All T problems are changed at once, in one prompt at a time; the other prompts of a problem keep their policy.
+
+    Args: policy: log pi [T,P,K].
     """
     reference = problems.reference.log()
     moved = MovedMass(*(torch.zeros_like(graph.covered) for _ in range(3)), kl=torch.full_like(policy, torch.nan))

@@ -1,4 +1,4 @@
-"""From the numbers to the verdict on the claim, the tables and the sentence."""
+"""Turns the numbers into the verdict on the claim, the tables, and the sentence that states the verdict."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from preflab.theory.synthetic.measures import Measured, Numbers, SeedInterval, s
 from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint, Variation
 
 SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
-LEAK_MARGIN = 0.01  # the total mass that a method must move to uncovered responses before it counts
-RISE_MARGIN = 0.10  # the rise of a single uncovered response that counts; the paper shows one of 0.12
+LEAK_MARGIN = 0.01  # the total mass that a method must move to uncovered responses before the move counts
+RISE_MARGIN = 0.10  # the least rise of a single uncovered response that counts; the paper shows a rise of 0.12
 
 
 class Reading(NamedTuple):
-    """The claim read by one measure: does DPO exceed the margin, does PPO stay below it, and so does the claim hold?
+    """The claim, judged by one measure. The claim holds if DPO exceeds the margin and PPO stays below the margin.
 
-    `intervals`: the measure of each method in `COMPARED`.
+    `intervals`: the interval of the measure for each method in `COMPARED`.
     """
 
     label: str
@@ -27,18 +27,21 @@ class Reading(NamedTuple):
 
     @property
     def parts(self) -> dict[str, TheoryVerdict]:
-        """What the claim says of each method: DPO leaks, the others do not."""
+        """The verdict on what the claim says of each method: DPO leaks, and the other methods do not leak."""
         return {name: _verdict_on_part(each, self.margin, leaks=name == "DPO") for name, each in self.intervals.items()}
 
     @property
     def verdict(self) -> TheoryVerdict:
-        """All parts must hold; one refuted part refutes."""
+        """The claim holds if all its parts hold. One refuted part refutes the claim."""
         verdicts = set(self.parts.values())
         return "refuted" if "refuted" in verdicts else "holds" if verdicts == {"holds"} else "not decided"
 
 
 def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> TheoryVerdict:
-    """Does a method leak (`leaks`), or not leak, as the claim says? Decided where its interval lies beside the margin."""
+    """Judges the part of the claim about one method: that the method leaks (`leaks`), or that it does not leak.
+
+    The part is decided if the whole interval lies on one side of the margin.
+    """
     if interval.low > margin:
         return "holds" if leaks else "refuted"
     if interval.high < margin:
@@ -47,9 +50,12 @@ def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> T
 
 
 def read_claim(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers]) -> tuple[Reading, Reading]:
-    """By the mass of all uncovered responses, and by the single one that rose most (as in Figure 1).
+    """Judges the claim by two measures.
 
-    Args: `leaks` and `rises`, by method, one number for each seed [S].
+    The first is the mass of all uncovered responses. The second is the rise of the single uncovered response that rose most
+    (as in Figure 1).
+
+    Args: `leaks` and `rises` map the name of each method to one number for each seed, [S].
     """
     return _both_readings(*({name: seed_interval(by[name]) for name in COMPARED} for by in (leaks, rises)))
 
@@ -60,7 +66,7 @@ def _both_readings(leaks: dict[str, SeedInterval], rises: dict[str, SeedInterval
 
 
 def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[SweepPoint]) -> str:
-    """The verdict in words, with its numbers."""
+    """States the verdict in words, with its numbers."""
     sentences: list[str] = []
     words = {"holds": "leaks", "refuted": "does not leak", "not decided": "is not decided"}
     for reading in readings:
@@ -80,7 +86,7 @@ def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[Swee
 
 
 def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
-    """The claim read at every place of the sweep."""
+    """Judges the claim at every place of the sweep: at every coverage, beta and number of steps."""
     leaks: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
     rises: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
     for point in points:
@@ -91,17 +97,20 @@ def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
 
 
 def _leaking(points: Sequence[SweepPoint], method: str) -> list[SweepPoint]:
-    """Where the whole interval of a method's change of uncovered mass lies above the margin."""
+    """Returns the points at which a method leaks.
+
+    There the whole interval of the change of uncovered mass lies above the margin.
+    """
     return [point for point in points if point.method == method and point.leak.low > LEAK_MARGIN]
 
 
 def _interval_text(interval: SeedInterval) -> str:
-    """+0.131 [+0.117, +0.145]."""
+    """Writes an interval as text, such as `+0.131 [+0.117, +0.145]`."""
     return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def tabulate_methods(measured: Measured) -> FindingTable:
-    """A row for pi_ref and every method."""
+    """Makes a table with one row for pi_ref and one row for every method."""
     mass, leaks, rises, best = measured
     rows: list[tuple[str, ...]] = []
     for name in mass:
@@ -116,7 +125,7 @@ def tabulate_methods(measured: Measured) -> FindingTable:
 
 
 def tabulate_differences(measured: Measured) -> FindingTable:
-    """DPO minus PPO, seed by seed."""
+    """Makes a table of the differences between DPO and PPO, paired seed by seed."""
     rows: list[tuple[str, ...]] = []
     for other in COMPARED[1:]:
         gaps = (seed_interval(by["DPO"] - by[other]) for by in (measured.leaks, measured.rises))
@@ -130,7 +139,7 @@ def tabulate_differences(measured: Measured) -> FindingTable:
 
 
 def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
-    """The claim part by part."""
+    """Makes a table of the verdicts on the parts of the claim."""
     names = tuple(f"{'moves' if name == 'DPO' else 'does not'}: {name}" for name in COMPARED)
     rows = [(reading.label, reading.margin, *reading.parts.values(), reading.verdict) for reading in readings]
     return FindingTable(
@@ -143,7 +152,10 @@ def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
 
 
 def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
-    """The change of uncovered mass at the end of training for each coverage and beta, and when a method leaked."""
+    """Makes a table of the change of uncovered mass at the end of training, for each coverage and beta.
+
+    The table also says at which training lengths a method leaked.
+    """
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
     rows: list[tuple[str, ...]] = []
@@ -164,7 +176,7 @@ def _when(points: Sequence[SweepPoint]) -> str:
 
 
 def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
-    """The same claim under other choices where the paper leaves one open."""
+    """Makes a table of the change of uncovered mass under other choices for what the paper leaves open."""
     rows: list[tuple[str, ...]] = []
     for variation in variations:
         changes = (f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points)

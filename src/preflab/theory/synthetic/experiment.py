@@ -1,4 +1,4 @@
-"""One setting of the scenario: the same pairs and the same pi_ref for every method, seed by seed."""
+"""Runs one setting of the scenario. In each seed, all methods get the same pairs and the same pi_ref."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SFT_STEPS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """The choices of one run. `layers`: hidden layers of every network; `sft`: train pi_ref on the chosen responses first."""
+    """The choices of one run.
+
+    `layers`: the number of hidden layers of every network; `sft`: whether pi_ref is first trained on the chosen responses.
+    """
 
     seeds: int = 32
     seed: int = 0
@@ -31,7 +34,10 @@ class Setting:
 
 
 class Prepared(NamedTuple):
-    """What all methods start from. `rewards`: the learned reward [S,X,Y] after each number of steps in the checkpoints."""
+    """The data, the networks and the rewards from which all methods start.
+
+    `rewards`: the reward [S,X,Y] that was learned up to each checkpoint. A checkpoint is a number of steps.
+    """
 
     scenario: Scenario
     policies: Networks
@@ -40,7 +46,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
-    """Draws the data, makes pi_ref, trains the reward models. `known.reward` is the reward after all steps."""
+    """Draws the data, makes pi_ref and trains the reward models. `known.reward` is the reward after all steps."""
     scenario = draw_scenario(setting.coverage, seeds=setting.seeds, seed=setting.seed)
     policies = make_policies(seeds=setting.seeds, seed=setting.seed, layers=setting.layers)
     unknown = torch.zeros_like(policies.table())
@@ -57,9 +63,9 @@ def prepare(setting: Setting, checkpoints: Collection[int]) -> Prepared:
 def train(
     prepared: Prepared, methods: Mapping[str, Objective], *, beta: float, steps: int, checkpoints: Collection[int]
 ) -> dict[str, dict[int, Tensor]]:
-    """log pi [S,X,Y] of every method after each of the checkpoints, which are numbers of steps.
+    """Trains every method, and returns log pi [S,X,Y] of every method at each checkpoint. A checkpoint is a number of steps.
 
-    `EXACT` is the optimum of the reward that was learned in as many steps.
+    At a checkpoint, `EXACT` is the optimum of the reward that was learned in that number of steps.
     """
     start, known = prepared.policies, prepared.known
     exact = {step: exact_optimum(known.reference, prepared.rewards[step], beta=beta) for step in checkpoints}

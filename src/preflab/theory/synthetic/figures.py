@@ -29,7 +29,10 @@ _REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", WHIT
 
 
 def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, policies: Mapping[str, Numbers]) -> str:
-    """Coverage, learned reward and policies of one seed, [X,Y] each, as SVG. A corner marks an uncovered response."""
+    """Draws the coverage, the learned reward and the policies of one seed, [X,Y] each, as SVG.
+
+    A coloured corner marks an uncovered response.
+    """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.7))
         grid = drawing.subplots(2, 3).flatten()
@@ -52,7 +55,10 @@ def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, poli
 def _draw_cells(
     axes: Any, covered: Numbers, title: str, numbers: Numbers, shade: Numbers, colours: Any, form: str
 ) -> None:
-    """`shade` in [0, 1] colours the cells; `numbers` are written in them by `form`, zeros left out. All [X,Y]."""
+    """Draws one heat map of [X,Y] cells.
+
+    `shade`, in [0, 1], colours the cells. `numbers` are written into the cells in the format `form`; zeros are not written.
+    """
     axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=PALE, linewidth=0.6)
     for (x, y), value in np.ndenumerate(numbers):
         text = form.format(value).replace("0.", ".").replace("-", "−")
@@ -73,7 +79,10 @@ def _draw_cells(
 
 
 def draw_forest(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers], margins: tuple[float, float]) -> str:
-    """Every method's change of the uncovered mass and largest single rise: mean with interval over its seeds, as SVG."""
+    """Draws the change of the uncovered mass and the largest single rise of every method, as SVG.
+
+    Both measures have a mean and an interval over seeds.
+    """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 3.6))
         left, right = drawing.subplots(1, 2, sharey=True)
@@ -100,7 +109,10 @@ def _draw_seeds(axes: Any, values: Mapping[str, Numbers], margin: float, title: 
 
 
 def draw_panels(points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str) -> str:
-    """An interval of each point (`measure`) against training length, a panel for each coverage and beta, as SVG."""
+    """Draws one interval of each point against training length, with a panel for each coverage and beta, as SVG.
+
+    `measure` chooses the interval of a point.
+    """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))
         grid = drawing.subplots(len(SWEEP_COVERAGES), len(SWEEP_BETAS), sharex=True, sharey=True)

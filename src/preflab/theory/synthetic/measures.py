@@ -23,14 +23,17 @@ class SeedInterval(NamedTuple):
 
 
 def seed_interval(values: Numbers) -> SeedInterval:
-    """The interval of one number for each seed: values [S], S at least 2."""
+    """Computes the mean over seeds and its interval. Args: values [S], one number for each seed; S is at least 2."""
     mean, width = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     width *= float(stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1))
     return SeedInterval(mean, mean - width, mean + width)
 
 
 class Measured(NamedTuple):
-    """The measures of every policy by its name, one number for each seed [S]; `mass` and `best` hold pi_ref as well."""
+    """The measures of every policy, by the name of the policy: one number for each seed [S].
+
+    `mass` and `best` hold pi_ref too.
+    """
 
     mass: dict[str, Numbers]
     leaks: dict[str, Numbers]
@@ -44,16 +47,16 @@ def uncovered_mass(logprobs: Tensor, covered: Tensor) -> Numbers:
 
 
 def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """The uncovered mass of pi minus that of pi_ref: [S]."""
+    """The uncovered mass of pi, minus the uncovered mass of pi_ref: [S]."""
     return uncovered_mass(logprobs, covered) - uncovered_mass(reference, covered)
 
 
 def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]; 0 where every response is covered."""
+    """max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]; 0 if every response is covered."""
     rises = (logprobs.exp() - reference.exp()).masked_fill(covered, -torch.inf).amax(dim=(-2, -1))
     return torch.where(rises.isinf(), 0.0, rises).double().numpy()
 
 
 def best_mass(logprobs: Tensor) -> Numbers:
-    """mean_x pi(best response|x): [S]; the diagonal."""
+    """mean_x pi(best response|x): [S]. The best responses lie on the diagonal."""
     return logprobs.exp().diagonal(dim1=-2, dim2=-1).mean(-1).double().numpy()

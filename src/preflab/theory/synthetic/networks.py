@@ -1,7 +1,7 @@
-"""Policy and reward model: MLPs from a one-hot prompt to one number for each response, for all seeds at once.
+"""Policies and reward models: MLPs that map a one-hot prompt to one number for each response, for all seeds at once.
 
-Parameters are stacked over seeds (`torch.func.stack_module_state`) and every computation is a `vmap` over that axis.
-Adam works element by element, so that S stacked networks learn exactly what S separate ones would.
+Parameters are stacked over seeds (`torch.func.stack_module_state`) and every computation is a `vmap` over the axis of seeds.
+Adam works element by element, so S stacked networks learn exactly what S separate networks would learn.
 """
 
 from __future__ import annotations
@@ -17,47 +17,50 @@ from torch.func import functional_call, stack_module_state, vmap
 from preflab.theory.synthetic.scenario import PROMPTS, RESPONSES
 
 HIDDEN = 64
-SHARPNESS = 3.0  # of a fresh policy's last layer: pi_ref varies by about 4 points around 1/8, as in Figure 1
+SHARPNESS = 3.0  # scale of a fresh policy's last layer: pi_ref varies by about 4 points around 1/8, as in Figure 1
 LEARNING_RATE = 1e-3
-ROLLOUT_STEPS = 4  # of the optimizer on one rollout; then pi_old follows pi, as with the paper's four mini-batches
+ROLLOUT_STEPS = 4  # optimizer steps on one rollout (the paper has four mini-batches); then pi_old becomes pi
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""The loss of one seed, a number: (the network's table [X,Y], the table at the last rollout, the seed's `known`) -> loss."""
+"""A function (table [X,Y] of the network, table at the last rollout, `known` of the seed) -> the loss of one seed."""
 
 
 class Networks(NamedTuple):
-    """S networks of one shape: the values are in `parameters`, stacked [S,...]; those in `shape` are not used."""
+    """S networks of one shape. Their values are in `parameters`, stacked [S,...]. The values inside `shape` are not used."""
 
     shape: nn.Module
     parameters: Parameters
 
     def table(self) -> Tensor:
-        """log pi(y|x), or r(x,y): [S,X,Y]."""
+        """log pi(y|x) of policies, or r(x,y) of reward models: [S,X,Y]."""
         return vmap(lambda values: functional_call(self.shape, values, (torch.eye(PROMPTS),)))(self.parameters)
 
 
 class Fitted(NamedTuple):
-    """The trained networks, and the table [S,X,Y] after each of the checkpoints (numbers of steps)."""
+    """The trained networks, and the table [S,X,Y] at each checkpoint. A checkpoint is a number of steps."""
 
     networks: Networks
     tables: dict[int, Tensor]
 
 
 def make_policies(*, seeds: int, seed: int, layers: int = 1) -> Networks:
-    """Random policies: the table is log pi(y|x)."""
+    """Makes random policies. The table of a policy is log pi(y|x)."""
     return _stack([_seeded(index, 2 * seed, layers, nn.LogSoftmax(-1), SHARPNESS) for index in range(seeds)])
 
 
 def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
-    """Reward models with a zero head: before training every response has reward 0, and the optimum is pi_ref."""
+    """Makes reward models with a zero head. So before training every response has reward 0, and the optimum is pi_ref."""
     return _stack([_seeded(index, 2 * seed + 1, layers, nn.Identity(), 0.0) for index in range(seeds)])
 
 
 def fit_all(
     networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]
 ) -> Fitted:
-    """Runs Adam on the full batch for `steps` steps. `objective` gets the tensors of `known` [S,...] seed by seed."""
+    """Runs Adam on the full batch for `steps` steps.
+
+    The tensors of `known` are [S,...]; `objective` gets the part of one seed at a time.
+    """
     parameters = {name: value.detach().clone().requires_grad_() for name, value in networks.parameters.items()}
     learners = Networks(networks.shape, parameters)
     optimizer = torch.optim.Adam(parameters.values(), lr=LEARNING_RATE)
@@ -83,7 +86,7 @@ def _seeded(index: int, stream: int, layers: int, last: nn.Module, head_scale: f
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1_000_003 * stream + index)
         body = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
-        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # no hidden layer: a table, where prompts share nothing
+        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # without a hidden layer: prompts share nothing
     with torch.no_grad():
         head.weight.mul_(head_scale)
         if layers:

@@ -1,8 +1,9 @@
-"""What each method minimises on the table of one seed. All start from pi_ref; the losses are those of `preflab.losses`.
+"""The objective that each method minimises on the table of one seed.
 
-With eight responses every expectation over the policy is a sum, computed exactly: the on-policy methods act as if they had
-infinitely many rollouts. They keep the parts of their algorithms (old and new policy, clip, normalised advantages), and
-need no critic, since V(x) = E_{y~pi_old}[reward] is known.
+All methods start from pi_ref, and use the losses of `preflab.losses`. With eight responses, every expectation over the
+policy is a sum that is computed exactly. So the on-policy methods act as if they had infinitely many rollouts. These methods
+keep the parts of their algorithms (old and new policy, clip, normalised advantages). They need no critic, since V(x) =
+E_{y~pi_old}[reward] is known.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _EPS = 1e-8
 
 
 class Known(NamedTuple):
-    """The pairs of a seed; `reference[X,Y]` log pi_ref; `reward[X,Y]` the learned reward, 0 before it is learned."""
+    """The pairs of a seed, the reference and the reward.
+
+    `reference[X,Y]` is log pi_ref. `reward[X,Y]` is the learned reward, or 0 if no reward has been learned yet.
+    """
 
     pairs: ComparedPairs
     reference: Tensor
@@ -36,32 +40,33 @@ class Known(NamedTuple):
 
 
 def reward_model_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """The Bradley-Terry loss, the mean over pairs (paper, Section 1). `table`: rewards [X,Y]."""
+    """Returns the mean over pairs of the Bradley-Terry loss (paper, Section 1). `table`: rewards [X,Y]."""
     prompt, better, worse = known.pairs
     return bradley_terry_loss(table[prompt, better], table[prompt, worse]).mean()
 
 
 def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """-log pi of the preferred responses, the mean over pairs."""
+    """Returns the mean over pairs of -log pi of the preferred response."""
     return sft_loss(table[known.pairs.prompt, known.pairs.better]).mean()
 
 
 def preference_objective(
     table: Tensor, old: Tensor, known: Known, *, loss: Callable[..., Tensor], beta: float
 ) -> Tensor:
-    """A loss of `losses.preference`, the mean over pairs. A response is one token long."""
+    """Returns the mean over pairs of a loss from `losses.preference`. Every response counts as one token long."""
     return loss(_pairs(table, known), beta=beta).mean()
 
 
 def dpo_with_kl_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """L_DPO + beta E_x KL(pi || pi_ref): the explicit penalty of PPO, over all responses, added to DPO."""
+    """L_DPO + beta E_x KL(pi || pi_ref): DPO plus PPO's explicit KL penalty over all responses."""
     return dpo_loss(_pairs(table, known), beta=beta).mean() + beta * ops.exact_kl(table, known.reference).mean()
 
 
 def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """The clipped surrogate under reward r - beta (log pi_old - log pi_ref), advantages normalised over all prompts.
+    """The clipped surrogate of PPO, with the reward r - beta (log pi_old - log pi_ref).
 
-    `ops.whiten` gives every token the same weight; here each response has the weight pi_old(y|x).
+    The advantages are normalised over all prompts. `ops.whiten` gives every token the same weight; here each response has
+    the weight pi_old(y|x).
     """
     centred = _centred(known.reward - beta * ops.kl_estimate(old, known.reference, "k1"), old)
     advantages = centred / (_expected(centred.square(), old).mean().sqrt() + _EPS)
@@ -71,7 +76,7 @@ def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> T
 def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """The clipped surrogate with rewards standardised prompt by prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
 
-    Shao et al. 2024, eq. 3-4, with an infinite group. k3 as a loss pulls towards pi_ref by the *forward* KL.
+    Shao et al. 2024, eq. 3-4, with an infinite group. Used as a loss, k3 pulls pi towards pi_ref by the *forward* KL.
     """
     centred = _centred(known.reward, old)
     advantages = centred / (_expected(centred.square(), old).sqrt() + _EPS)[..., None]
@@ -80,14 +85,17 @@ def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> 
 
 
 def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """SFT on the best of `BEST_OF` responses of pi_old by the learned reward, without any KL term (Dong et al. 2023)."""
+    """SFT on the best of `BEST_OF` responses that pi_old draws, without any KL term (Dong et al. 2023).
+
+    The best response is the response with the highest learned reward.
+    """
     return (best_of_n_probabilities(old, known.reward, BEST_OF) * sft_loss(table)).sum(-1).mean()
 
 
 def best_of_n_probabilities(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
-    """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)), ties broken at random: [X,Y].
+    """P(y is the best of n draws) = (F(y)^n - F_<(y)^n) pi(y) / (F(y) - F_<(y)): [X,Y].
 
-    F(y) = pi(reward <= reward(y)), F_<(y) = pi(reward < reward(y)).
+    F(y) = pi(reward <= reward(y)), F_<(y) = pi(reward < reward(y)). Ties are broken at random.
     """
     probabilities = logprobs.exp()
     at_most = torch.where(reward[..., None, :] <= reward[..., None], probabilities[..., None, :], 0.0).sum(-1)
@@ -97,12 +105,12 @@ def best_of_n_probabilities(logprobs: Tensor, reward: Tensor, n: int) -> Tensor:
 
 
 def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
-    """log pi* of pi*(y|x) = pi_ref(y|x) exp(r(x,y) / beta) / Z(x) (paper, Section 1): [...,X,Y]."""
+    """Returns log pi*, with pi*(y|x) = pi_ref(y|x) exp(r(x,y) / beta) / Z(x) (paper, Section 1): [...,X,Y]."""
     return F.log_softmax(reference + reward / beta, dim=-1)
 
 
 def trained_methods(beta: float) -> dict[str, Objective]:
-    """Every trained method, by its name in tables and figures."""
+    """Returns the objective of every trained method, by the name of the method in tables and figures."""
     return {
         "PPO": partial(ppo_objective, beta=beta),
         "DPO": partial(preference_objective, loss=dpo_loss, beta=beta),

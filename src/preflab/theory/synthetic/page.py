@@ -1,4 +1,4 @@
-"""The synthetic scenario, from a setting to a finding."""
+"""Runs the synthetic scenario in one setting and makes a finding of the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFERENCE = "pi_ref"
 
 
 def run_scenario(setting: Setting, beta: float) -> Finding:
-    """Trains and measures everything. Raises `UserError` for a number out of its range."""
+    """Trains and measures all methods, and returns the finding. Raises `UserError` if a number is out of its range."""
     _check_setting(setting, beta)
     prepared, policies = _train_all(setting, beta)
     measured = _measure(prepared, policies)
@@ -46,7 +46,7 @@ def run_scenario(setting: Setting, beta: float) -> Finding:
 
 
 def _check_setting(setting: Setting, beta: float) -> None:
-    """Raises `UserError` for a number out of its range."""
+    """Raises `UserError` if a number is out of its range."""
     least, most = 2 / RESPONSES, (RESPONSES - 1) / RESPONSES
     partly = least <= setting.coverage <= 1 and covered_responses(setting.coverage) < RESPONSES
     shares = f"a share from {least:g} (one pair a prompt) to {most:g}; the claim is about responses that no pair holds."
@@ -60,7 +60,7 @@ def _check_setting(setting: Setting, beta: float) -> None:
 
 
 def _train_all(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
-    """What the methods start from, and the log pi [S,X,Y] of every method after all steps."""
+    """Returns what the methods start from, and the log pi [S,X,Y] of every method after all steps."""
     prepared = prepare(setting, [setting.steps])
     methods = trained_methods(beta)
     trained = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=[setting.steps])
@@ -79,7 +79,10 @@ def _measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
 
 
 def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingFigure:
-    """The first seed: it was not selected. Rewards are centred prompt by prompt, since their level has no meaning."""
+    """Draws the heat maps of the first seed, which was not selected by its results.
+
+    Rewards are centred prompt by prompt, since the level of a reward has no meaning.
+    """
     scenario, reward = prepared.scenario, prepared.known.reward[0]
     prompt, better, worse = (each[0].numpy() for each in scenario.pairs)
     appearances = np.zeros((PROMPTS, RESPONSES))
@@ -127,7 +130,7 @@ def _draw_sweep(points: list[SweepPoint]) -> list[FindingFigure]:
 
 
 def _notes(setting: Setting) -> tuple[str, ...]:
-    """The choices where the paper states none, and what the methods leave out."""
+    """States the choices that the paper leaves open, and what the methods leave out."""
     covered = covered_responses(setting.coverage)
     return (
         f"{covered} of {RESPONSES} responses of each prompt are covered, the best one among them; {PAIRS_PER_PROMPT} "

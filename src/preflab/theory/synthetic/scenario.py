@@ -1,8 +1,8 @@
 """The data of the synthetic scenario: the compared pairs, and the responses that no pair holds.
 
-X = 8 prompts, Y = 8 responses. The best response of prompt x is response x; the others are ranked at random. Of each
-prompt k responses are *covered*, the best one among them; both responses of every pair are covered, and the better one
-is preferred. Everything is stacked over S seeds: the first axis of every tensor.
+There are X = 8 prompts with Y = 8 responses each. The best response of prompt x is response x; the other responses are
+ranked at random. Each prompt has k *covered* responses, and the best response is one of them. Both responses of every pair
+are covered, and the better one is preferred. The first axis of every tensor runs over the S seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ PAIRS_PER_PROMPT = 8
 
 
 class ComparedPairs(NamedTuple):
-    """Pairs as indices of a prompt, its preferred response and the other one: [S,P] each, [P] for one seed."""
+    """The prompt, the preferred response and the other response of each pair, as indices.
+
+    Each tensor is [S,P], or [P] for one seed.
+    """
 
     prompt: Tensor
     better: Tensor
@@ -26,33 +29,39 @@ class ComparedPairs(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """`covered[S,X,Y]` Bool: some pair holds the response."""
+    """`covered[S,X,Y]`: Bool, True if some pair holds the response."""
 
     covered: Tensor
     pairs: ComparedPairs
 
 
 def covered_responses(coverage: float) -> int:
-    """k, the number of covered responses of a prompt: at least the two that make a pair."""
+    """Returns k, the number of covered responses of a prompt. k is at least 2, since a pair needs two responses."""
     return max(2, round(coverage * RESPONSES))
 
 
 def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
-    """One problem for each seed; a seed's ranking is the same at every coverage, and its covered sets are nested."""
+    """Draws one problem for each seed.
+
+    The ranking of a seed is the same at every coverage. A higher coverage keeps all covered responses of a lower coverage.
+    """
     drawn = [_draw_seed(covered_responses(coverage), np.random.default_rng([seed, index])) for index in range(seeds)]
     covered, *pairs = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
     return Scenario(covered, ComparedPairs(*pairs))
 
 
 def _draw_seed(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One seed's covered, prompt, better and worse. The first k - 1 pairs hold every covered response, and the first of
-    them the best one; the other pairs are uniform."""
+    """Draws the covered responses of one seed, and the prompt, better and worse response of its pairs.
+
+    In each prompt, the first k - 1 pairs hold every covered response, and the first pair holds the best response. The other
+    pairs are uniform.
+    """
     covered = np.zeros((PROMPTS, RESPONSES), dtype=bool)
     pairs = np.zeros((PROMPTS, PAIRS_PER_PROMPT, 2), dtype=np.int64)
     rank, order = np.zeros((2, PROMPTS, RESPONSES), dtype=np.int64)
     for x in range(PROMPTS):
         others = np.delete(np.arange(RESPONSES), x)
-        rank[x, random.permutation(others)] = np.arange(1, RESPONSES)  # the best one keeps rank 0
+        rank[x, random.permutation(others)] = np.arange(1, RESPONSES)  # the best response keeps rank 0
         order[x] = [x, *random.permutation(others)]
     for x in range(PROMPTS):
         kept = order[x, :k]

@@ -1,4 +1,7 @@
-"""Where DPO leaks, and where PPO does: coverage by beta by training length, and the choices that the paper leaves open."""
+"""Measures where DPO leaks and where PPO leaks, at every coverage, beta and training length.
+
+It also measures the leaks under other choices for what the paper leaves open.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ COMPARED = ("DPO", "PPO", EXACT)  # the methods of the claim, which the sweep tr
 
 
 class SweepPoint(NamedTuple):
-    """One method at one place: the changes of the uncovered mass and of the uncovered response that rose most."""
+    """One method at one coverage, beta and training length.
+
+    `leak`: the change of the uncovered mass; `rise`: the rise of the uncovered response that rose most.
+    """
 
     coverage: float
     beta: float
@@ -29,7 +35,10 @@ class SweepPoint(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """Another choice where the paper leaves one open: the uncovered mass of pi_ref, and a point for each method."""
+    """Another choice for something that the paper leaves open.
+
+    `reference_mass`: the uncovered mass of pi_ref; `points`: one point for each method.
+    """
 
     label: str
     reference_mass: float
@@ -37,12 +46,15 @@ class Variation(NamedTuple):
 
 
 def training_lengths(steps: int) -> list[int]:
-    """Training lengths: `steps`, its half, the half of that, and so on, in rising order."""
+    """Returns the training lengths: `steps`, half of `steps`, a quarter of `steps`, and so on, in rising order."""
     return sorted({steps >> halvings for halvings in range(LENGTHS)} - {0})
 
 
 def run_sweep(setting: Setting) -> list[SweepPoint]:
-    """A point for every coverage, beta, length and method; the reward models of a coverage serve all its betas."""
+    """Returns a point for every coverage, beta, training length and method.
+
+    The reward models of a coverage are trained once and used for all betas.
+    """
     checkpoints = training_lengths(setting.steps)
     points: list[SweepPoint] = []
     for coverage in SWEEP_COVERAGES:
@@ -54,7 +66,7 @@ def run_sweep(setting: Setting) -> list[SweepPoint]:
 
 
 def run_variations(setting: Setting, beta: float) -> list[Variation]:
-    """The methods of the claim under other networks and another pi_ref, after all steps."""
+    """Compares the methods of the claim under other networks and under another pi_ref, after all steps."""
     settings = {
         "one hidden layer (default)": setting,
         "two hidden layers": replace(setting, layers=2),
