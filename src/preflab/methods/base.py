@@ -1,6 +1,6 @@
-"""The parts of a run that a method works with, beside the base class of the methods.
+"""The parts of a run that a method works with. The base class of the methods can be imported from here too.
 
-The parts are open: a method does not import evaluation, and loads no model but those that its own spec names.
+A method gets its parts already open: it does not import evaluation, and it loads only the models that its own spec names.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _Row = TypeVar("_Row")
 class Parts:
     """The open parts of one run.
 
-    `policy` is the model to train; `validate` measures it on the validation split (its key `score`, where it has one,
-    selects checkpoints).
-    `preferences` gives the training pairs, `ranked` the rankings and `rated` the single answers; the last two are None where
-    the run has none, as `reward` and `reward_model` are. `located` turns a path in the method's spec, such as `stage:NAME`,
-    into a directory. `labels_paid`: a stage has paid for the labels of the training data.
+    `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is named
+    `score`, it selects checkpoints. `preferences` gives the training pairs, `ranked` gives the rankings, and `rated` gives
+    the single answers. `ranked`, `rated`, `reward` and `reward_model` are None if the run does not have them. `located`
+    turns a path in the method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether a stage has already
+    paid for the labels of the training data.
     """
 
     run: Run
@@ -53,30 +53,32 @@ class Parts:
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
-        """A learner of `model` that charges this run's meter."""
+        """Makes a learner for `model` that charges this run's meter."""
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
 
     def prompts(self) -> list[Prompt]:
-        """The training prompts; raises `UserError` where there is none."""
+        """The training prompts. Raises `UserError` if the testbed has none."""
         prompts = list(self.testbed.prompts("train"))
         if not prompts:
             raise UserError("The testbed has no prompts to train on.")
         return prompts
 
     def rankings(self) -> Sequence[Ranking]:
-        """The training rankings. Where the run has none: its pairs, as rankings of two answers with scores 1 and 0."""
+        """The training rankings. If the run has no rankings, each of its pairs becomes a ranking of two answers with scores
+        1 and 0."""
         if self.ranked is not None:
             return self.ranked()
         return [of_two(pair) for pair in self.preferences()]
 
     def buy(self, rows: Sequence[_Row], count: int, price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
-        """`count` of the training rows (0: all), drawn once for the run, at `price(row)` labels each. Under one seed every
-        method draws the same rows. A labels budget caps them, unless a stage has paid for them."""
+        """Draws `count` of the training rows (0: all), once for the run, and buys them at `price(row)` labels each. Every
+        method draws the same rows if the seed is the same. A labels budget caps the number of rows. If a stage has already
+        paid for the labels, nothing is charged and nothing is capped."""
         chosen = self.run.seeds.draw(rows, count, "pairs")
         return chosen if self.labels_paid else self.run.labels.buy(chosen, price)
 
     def needed_reward(self) -> Reward:
-        """The reward; raises `UserError` where the run names none."""
+        """The run's reward. Raises `UserError` if the run does not name a reward."""
         if self.reward is None:
             raise UserError("This method scores its own samples: name a reward with --reward.")
         return self.reward

@@ -1,6 +1,7 @@
-"""Best-of-n: draws n samples y_1..y_n of each prompt at test time and submits argmax_i s(y_i). Nothing is trained.
+"""Best-of-n: at test time, draws n answers y_1..y_n to each prompt and submits argmax_i s(y_i). Nothing is trained.
 
-The selector s is not the evaluator. The KL from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
+The selector s is not the evaluator. The KL of the submitted answers from the policy is at most log n - (n-1)/n (Beirami et
+al. 2024).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`selector`: the statement's public tests (how many are passed; before the first failure, unless the testbed has
-    `every: true`), or the run's reward (a reward model). Each answer costs n samples."""
+    """`selector`: what scores the samples. `public-tests` counts the public tests of the statement that a sample passes
+    (only those before the first failure, unless the testbed has `every: true`). `reward` is the run's reward (a reward
+    model). Each submitted answer costs n samples."""
 
     kind: Literal["best-of-n"] = "best-of-n"
     n: Count = 4

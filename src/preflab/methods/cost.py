@@ -1,4 +1,4 @@
-"""The cost that a method states: counts of answers and rows. `--plan` multiplies them by measured speeds."""
+"""The cost that a method states: counts of answers and rows. `--plan` multiplies these counts by measured speeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class DataSize:
-    """The size of a run's training data. `pairs` counts the rankings or the single answers where these are the data;
-    `answers`: the answers of each ranking."""
+    """The size of a run's training data. If the data are rankings or single answers, `pairs` counts these. `answers`: the
+    number of answers in each ranking."""
 
     prompts: int
     demonstrations: int
@@ -18,12 +18,13 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a whole run without a budget. It is an upper bound where the method may find less to learn from (ties, no
-    right answer). Under a budget all counts grow or shrink in proportion.
+    """The cost of a whole run without a budget. It is an upper bound if the method may have less to learn from (because
+    answers tie, or no answer is right). Under a budget all counts grow or shrink in proportion.
 
-    `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows of the policy, prompt and answer,
-    through a forward and a backward pass; `critic_trained`: the same of the critic. `forward`: rows through a forward pass
-    alone (reference, critic, the policy before an update).
+    `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (prompt and answer) that go through a
+    forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a backward pass of the
+    critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic, or of the policy before an
+    update).
     """
 
     drawn: float = 0.0
@@ -33,7 +34,7 @@ class Cost:
     forward: float = 0.0
 
     def times(self, factor: float) -> Cost:
-        """Every count times `factor`."""
+        """A cost in which every count is multiplied by `factor`."""
         return Cost(*(factor * value for value in astuple(self)))
 
 

@@ -26,9 +26,10 @@ from preflab.train.learner import Optim, Terms
 class DPO(Method):
     """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
 
-    `loss`: a name of `losses.preference`, or `package.module:function`. `beta` None is the default of that loss;
-    `loss_settings` are its other hyper-parameters. `sft_coefficient`: the weight of -log pi(y_w) / |y_w| beside it (Pang et
-    al. 2024, eq. 2; theirs is 1). `pairs`: how many, drawn by the seed (0: all). A compute budget overrides `epochs`."""
+    `loss`: a name of `losses.preference`, or `package.module:function`. If `beta` is None, the loss uses its own default.
+    `loss_settings`: the loss's other hyper-parameters. `sft_coefficient`: the weight of the term -log pi(y_w) / |y_w| that
+    is added to the loss (Pang et al. 2024, eq. 2; their weight is 1). `pairs`: the number of pairs to train on, drawn by the
+    seed (0: all). A compute budget overrides `epochs`."""
 
     kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
@@ -56,7 +57,7 @@ class DPO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Pairs as ids, with their log-probabilities under the reference, which is the policy as it is now. It stays.
+        # 1. Pairs as ids, with their log-probabilities under the reference, which is the policy before its first update.
         pairs = parts.buy(parts.preferences(), self.pairs)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         if self.loss not in REFERENCE_FREE:
@@ -72,13 +73,15 @@ class DPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair: read once by the reference, where the loss has one, and trained on in each epoch."""
+        """Both answers of each pair are trained on in each epoch. If the loss uses a reference, the reference reads both
+        once."""
         answers = 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=0 if self.loss in REFERENCE_FREE else answers)
 
 
 def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]) -> None:
-    """Raises `UserError` on a loss or a setting that does not exist. The run itself looks for a loss of the user's own."""
+    """Raises `UserError` if the loss or a setting does not exist. A loss of the user's own is not checked here, but in
+    `check_names`."""
     if "beta" in settings:
         raise UserError("`beta` has a field of its own: set `beta`, not `loss_settings`.")
     if ":" not in loss:
@@ -86,7 +89,8 @@ def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]
 
 
 def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
-    """The pairs with the summed log-probabilities that the policy gives them now; charged as two forward passes."""
+    """The pairs with the summed log-probabilities that the policy gives to both answers now. Two forward passes are
+    charged."""
     model, sides = parts.policy.model, (data.chosen, data.rejected)
     ask = partial(forward.sequence_logprobs, model)
     chosen, rejected = (forward.by_micro_batch(model, ask, side, parts.token_budget) for side in sides)
@@ -95,9 +99,9 @@ def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
 
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
-    """The loss's terms [B]. Logs both log-probabilities, the margin and the accuracy (against the reference where there
-    is one; a tie counts one half), and `chosen_fall`: how far the chosen answer's log-probability fell below the
-    reference's."""
+    """The loss's terms [B]. Logs both log-probabilities, the margin and the accuracy (a tie counts one half). If the pairs
+    have a reference, margin and accuracy are measured against it, and `chosen_fall` is logged too: how far the chosen
+    answer's log-probability fell below its log-probability under the reference."""
     logprobs = PairLogprobs(
         chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
         rejected=forward.sequence_logprobs(policy.model, pairs.rejected),

@@ -1,7 +1,7 @@
-"""Iterative DPO: in rounds, sample -> label -> pair -> DPO. The newest policy is the next round's reference.
+"""Iterative DPO: each round is sample -> label -> pair -> DPO. The policy at the start of a round is the round's reference.
 
-SafeRLHF: the samples are labelled by a learned reward, 4 rounds (paper, Section 3). APPS: 5 samples a prompt, labelled
-by the tests, a data-set solution as chosen where no sample is right (Section 6).
+On SafeRLHF a learned reward labels the samples, in 4 rounds (paper, Section 3). On APPS the tests label 5 samples of each
+prompt; if no sample is right, a solution from the data set becomes the chosen answer (Section 6).
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from preflab.types import Prompt, from_preference, to_preference
 class DPOIter(Method):
     """The paper's values: 4 rounds, beta .1, learning rate 1e-6.
 
-    Each round asks `prompts` prompts (0: all) and passes `epochs` times over its pairs. A compute budget overrides `rounds`.
-    `draw`: see `PairDraw`. `loss`, `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
+    Each round draws answers to `prompts` prompts (0: all), makes pairs of the answers, and passes `epochs` times over the
+    pairs. A compute budget overrides `rounds`. `draw`: see `PairDraw`. `loss`, `beta`, `loss_settings` and
+    `sft_coefficient`: see `DPO`."""
 
     kind: Literal["dpo-iter"] = "dpo-iter"
     scores_samples = True
@@ -64,7 +65,7 @@ class DPOIter(Method):
         terms = partial(pair_terms, policy, loss, self.sft_coefficient)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
-            # 1. A new round: pairs from the newest policy, which becomes their reference.
+            # 1. A new round: pairs drawn from the newest policy, which is also their reference.
             if rounds.finished() and not rounds.begin():
                 run.record.log({"round": rounds.number, "pairs": 0})
                 continue
@@ -75,7 +76,8 @@ class DPOIter(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """At most one pair of each prompt (all pairs of a prompt's samples under the rule `all` are not counted)."""
+        """Counts one pair of each prompt at most. The further pairs that the rule `all` makes of a prompt's samples are not
+        counted."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts
@@ -83,9 +85,9 @@ class DPOIter(Method):
 
 
 def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
-    """The rounds before the first one. Raises `UserError` where the testbed has no prompts."""
+    """Makes the rounds; none has begun yet. Raises `UserError` if the testbed has no prompts."""
     prompts = parts.prompts()
-    count = spec.prompts or len(prompts)  # of a round
+    count = spec.prompts or len(prompts)  # the prompts of each round
     reward, price = parts.needed_reward(), spec.draw.samples
     return Rounds(
         parts.run,
@@ -100,7 +102,8 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
 
 
 def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
-    """A round's pairs, drawn from the policy as it is, with their log-probabilities under it: it is their reference."""
+    """Draws a round's pairs from the policy as it is now, with their log-probabilities under this policy, which is their
+    reference."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
     pairs = draw_pairs(spec.draw, parts, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
@@ -112,7 +115,8 @@ def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], coun
 
 
 def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
-    """A round's pairs as ids, with their reference where the loss has one; None where there is no pair."""
+    """A round's pairs as ids, with the reference's log-probabilities if the loss uses them. Returns None if there is no
+    pair."""
     if not drawn["pairs"]:
         return None
     pairs = [to_preference(row) for row in drawn["pairs"]]

@@ -1,7 +1,8 @@
 """Expert iteration: draw many answers to each prompt, imitate the right ones, and repeat with the better policy.
 
-Anthony et al. 2017; ReST-EM (Singh et al. 2023): E-step y ~ pi_k, kept where s(x, y) >= right. M-step:
-L = -E_t log pi(y_t | x, y_<t) on the kept answers, from the *starting* weights, so that rounds do not drift away from them.
+Anthony et al. 2017; ReST-EM (Singh et al. 2023). The E-step draws y ~ pi_k and keeps an answer if s(x, y) >= right. The
+M-step minimises L = -E_t log pi(y_t | x, y_<t) on the kept answers. Each M-step begins at the *starting* weights, so that
+the rounds do not drift away from these weights.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from preflab.types import Completion, Demonstration, Prompt, from_completion, to
 
 
 class ExpertIteration(Method):
-    """ReST-EM's values: 32 samples a prompt at temperature .7 and top-k 40, at most 10 right ones of them, two rounds.
+    """ReST-EM's values: two rounds, 32 samples of each prompt at temperature .7 and top-k 40, at most 10 right samples of a
+    prompt.
 
-    `right`: the score from which an answer is right; 10 is the tests' full mark. `most`: right answers to a prompt at most.
-    `prompts`: of a round (0: all). `restart`: each round learns from the starting weights, with a schedule of its own;
-    otherwise it learns from the newest weights, and the schedule spans the run. The optimizer's values are SFT's. A compute
-    budget overrides `rounds`."""
+    `right`: an answer is right if it scores this or more; 10 is the full score of the tests. `most`: the largest number of
+    right answers that are kept for a prompt. `prompts`: the number of prompts in each round (0: all). `restart`: if true,
+    each round begins at the starting weights, with a schedule of its own; otherwise each round begins at the newest weights,
+    and one schedule spans the run. The optimizer's defaults are those of SFT. A compute budget overrides `rounds`."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
     scores_samples = True
@@ -79,17 +81,19 @@ class ExpertIteration(Method):
 
 
 def start_again(learner: Learner, start: Reference) -> None:
-    """Sets the learner back to the run's start: weights, an Adam without moments, a schedule at 0. Its counts go on."""
+    """Sets the learner back to the start of the run: the starting weights, an Adam without moments, a schedule at 0. The
+    learner's counts of updates and skipped updates go on."""
     learner.optimizer.state.clear()
     learner.load_state_dict(learner.state_dict() | {"weights": start.tensors, "position": 0.0, "progress": 0.0})
 
 
 def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
-    """The rounds before the first one. Raises `UserError` for a policy that cannot sample, and where there are no prompts."""
+    """Makes the rounds; none has begun yet. Raises `UserError` if the decoding is greedy with several samples of a prompt,
+    or if the testbed has no prompts."""
     prompts = parts.prompts()
     if spec.decoding.temperature <= 0 and spec.samples > 1:
         raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
-    count = spec.prompts or len(prompts)  # of a round
+    count = spec.prompts or len(prompts)  # the prompts of each round
     reward, price = parts.needed_reward(), spec.samples
     return Rounds(
         parts.run,
@@ -106,7 +110,8 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
 def draw_round_of_answers(
     spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int
 ) -> dict[str, Any]:
-    """A round's right answers, `answers`: [prompt's id, and the answer's data] each, and the mean score of all its answers."""
+    """Draws a round. Returns `answers`, the right answers, each as a list of the prompt's id and the answer's data, and
+    `reward`, the mean score of all answers that were drawn."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
     rollout = roll_out(parts, chosen, name, decoding=spec.decoding, group=spec.samples)
@@ -119,7 +124,7 @@ def draw_round_of_answers(
 
 
 def keep_right(completions: Sequence[Completion], scores: Sequence[float], right: float, most: int) -> list[Completion]:
-    """The distinct answers that score `right` or more, in the order drawn, `most` of them at most."""
+    """The first `most` distinct answers that score `right` or more, in the order in which they were drawn."""
     distinct = dict.fromkeys(answer for answer, score in zip(completions, scores, strict=True) if score >= right)
     return list(distinct)[:most]
 
@@ -127,7 +132,7 @@ def keep_right(completions: Sequence[Completion], scores: Sequence[float], right
 def read_round_of_answers(
     spec: ExpertIteration, policy: LanguageModel, prompts: list[Prompt], drawn: dict[str, Any]
 ) -> TokenBatch | None:
-    """A round's right answers as ids; None where there is none."""
+    """A round's right answers as ids. Returns None if the round has no right answer."""
     if not drawn["answers"]:
         return None
     by_id = {prompt.id: prompt for prompt in prompts}

@@ -28,11 +28,13 @@ class GRPO(Method):
     """The authors' values: 1024 answers a step, 64 to a prompt, one update a step, beta .04, learning rate 1e-6.
 
     Dr. GRPO (Liu et al. 2025): `normalise_std` false, `loss_average` constant. DAPO (Yu et al. 2025): `clip_high` .28,
-    `loss_average` token, `kl_coefficient` 0, `dynamic_sampling` (prompts whose answers all score the same are replaced, in
-    `most_draws` draws a step), and `overlong_window`: answers that reach into the last so many tokens lose up to
-    `overlong_penalty`, in the units of the shaped score; 0: none does.
+    `loss_average` token, `kl_coefficient` 0, `dynamic_sampling` true and an `overlong_window`.
 
-    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
+    `dynamic_sampling`: replaces prompts whose answers all score the same by other prompts, in at most `most_draws` draws a
+    step. `overlong_window`: the number of tokens before the length limit in which an answer loses score (0: no answer loses
+    score); an answer at the limit loses `overlong_penalty`, in the units of the shaped score.
+
+    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["grpo"] = "grpo"
     scores_samples = True
@@ -74,12 +76,13 @@ class GRPO(Method):
         return improve(self, parts, partial(gain_over_group, self), kl_in_loss=True, draw=draw)
 
     def cost(self, size: DataSize) -> Cost:
-        """Dynamic sampling may draw and score up to `most_draws` times as many answers, which is not counted."""
+        """Dynamic sampling may draw and score up to `most_draws` times as many answers; the additional answers are not
+        counted."""
         return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
 def gain_over_group(spec: GRPO, answers: Assessed) -> Tensor:
-    """The group-relative advantage of each answer, at each of its tokens: [B,T]."""
+    """The group-relative advantage of each answer, the same at each token of the answer: [B,T]."""
     scores = answers.scores
     if spec.overlong_window:
         lengths, limit = answers.rollout.batch.completion_lengths, spec.decoding.max_new_tokens
@@ -89,11 +92,12 @@ def gain_over_group(spec: GRPO, answers: Assessed) -> Tensor:
 
 
 def draw_differing(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> Rollout | None:
-    """Dynamic sampling (Yu et al. 2025, eq. 11): groups of equal scores are dropped and answers to as many other prompts are
-    drawn, until the step is full, `most_draws` are made or the labels are used. None where no group's scores differ.
+    """Draws a step's rollout by dynamic sampling (Yu et al. 2025, eq. 11). Each group whose scores are all equal is dropped,
+    and answers to another prompt are drawn instead. This ends when the step is full, when `most_draws` draws are made, or
+    when the labels budget is used up. Returns None if every group was dropped.
 
-    Draws are named by step and number, so that a resumed step makes the same. `drawn_reward`: the mean score of all that
-    was drawn, since the mean of the kept groups does not describe the policy.
+    Each draw is named by its step and its number, so that a resumed step repeats its draws. Logs `drawn_reward`, the mean
+    score of all answers that were drawn, since the mean of the kept groups does not describe the policy.
     """
     affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
     kept, drawn = list[Rollout](), list[Rollout]()

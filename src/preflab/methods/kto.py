@@ -1,12 +1,14 @@
 """Kahneman-Tversky optimisation: learns from single answers that are desirable or not (Ethayarajh et al. 2024, eq. 8).
 
-L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers, [ w_U (1 - sigmoid(beta (z0 - r))) ] over the others,
-r = log(pi/pi_ref)(y|x). Data of single answers are taken as they are. Pairs are taken apart: the chosen answer is
-desirable, the rejected one is not, and a batch may hold either without the other.
+L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers, [ w_U (1 - sigmoid(beta (z0 - r))) ] over the others.
 
-The reference point z0 is a number of the batch: the mean log-ratio of its prompts with answers to other prompts, at least
-0. Which answer goes with which prompt is drawn once, so that the reference reads each row once. The policy reads the whole
-batch before the update, so that the micro-batches do not change z0.
+Here r = log(pi/pi_ref)(y|x). Single answers are used as they are. Pairs are taken apart: the chosen answer is desirable, the
+rejected answer is undesirable, and a batch may hold one answer of a pair without the other.
+
+The reference point z0 is one number for each batch. Each prompt of the batch is joined with an answer to another prompt; z0
+is the mean log-ratio of these answers, or 0 if that mean is negative. The other answers are drawn once for the run, so that
+the reference reads each of them only once. The policy reads the whole batch before the update, so that z0 does not depend on
+the micro-batches.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ from preflab.types import Preference, Rated
 
 
 class KTO(Method):
-    """The authors' values: beta .1, both weights 1, learning rate 5e-6, batches of 32 answers, one epoch. Where one kind of
-    answer is rarer, its weight should make up for it: w_D n_D / (w_U n_U) in [1, 3/2].
+    """The authors' values: beta .1, both weights 1, learning rate 5e-6, batches of 32 answers, one epoch. If the data have
+    n_D desirable and n_U undesirable answers and one kind is rarer, w_D n_D / (w_U n_U) should be in [1, 3/2].
 
-    `pairs`: how many pairs or single answers to train on, drawn by the seed (0: all). `sft_coefficient`: the weight of
-    -log pi(y) / |y| on the desirable answers. A compute budget overrides `epochs`."""
+    `pairs`: the number of pairs or single answers to train on, drawn by the seed (0: all). `sft_coefficient`: the weight of
+    the term -log pi(y) / |y| that is added for desirable answers. A compute budget overrides `epochs`."""
 
     kind: Literal["kto"] = "kto"
     beta: Positive = 0.1
@@ -75,15 +77,17 @@ class KTO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer (of a pair both) is read by the reference with its own prompt and with another one; in each epoch it is
-        trained on with its own prompt and read with the other one. Single answers count as pairs: they take half of it."""
+        """The reference reads each answer with its own prompt and with another prompt. In each epoch, the policy trains on
+        each answer with its own prompt and reads it with the other prompt. Two answers are counted for each pair. A single
+        answer is counted as a pair, so that the real cost of single answers is half of this."""
         answers = 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers)
 
 
 @dataclass(frozen=True)
 class Labelled(AnswerBatch):
-    """Answers with a label each. `desirable`: Bool[B]. `reference[B]`: their summed log-probabilities under the reference."""
+    """Answers, each with a label. `desirable`: Bool[B]. `reference[B]`: the answers' summed log-probabilities under the
+    reference."""
 
     desirable: Tensor
     reference: Tensor
@@ -94,8 +98,9 @@ class Labelled(AnswerBatch):
 
 
 def buy_answers(parts: Parts, count: int) -> list[Rated]:
-    """The training answers, desirable ones first: `count` single answers of the data, or `count` pairs taken apart. A pair, or
-    a single answer, costs a label. Raises `UserError` where there are neither."""
+    """Buys the training answers and returns them with the desirable ones first. Takes `count` single answers if the data
+    have single answers; otherwise takes `count` pairs apart. A single answer costs one label, and a pair costs one label.
+    Raises `UserError` if the data have neither."""
     rated = parts.rated() if parts.rated is not None else ()
     if rated:
         return sorted(parts.buy(rated, count), key=lambda answer: not answer.desirable)
@@ -106,13 +111,13 @@ def buy_answers(parts: Parts, count: int) -> list[Rated]:
 
 
 def take_apart(pairs: Sequence[Preference]) -> list[Rated]:
-    """The chosen answers, then the rejected ones."""
+    """Splits pairs into single answers: first all chosen answers, then all rejected answers."""
     chosen = [Rated(pair.prompt, pair.chosen, True) for pair in pairs]
     return [*chosen, *(Rated(pair.prompt, pair.rejected, False) for pair in pairs)]
 
 
 def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: int) -> Labelled:
-    """The answers as ids; the reference is 0."""
+    """The answers as ids, with a `reference` of 0 for each."""
     rows = [policy.encode(answer.prompt, answer.completion, limit) for answer in answers]
     batch = collate([row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows])
     desirable = torch.tensor([answer.desirable for answer in answers])
@@ -120,8 +125,8 @@ def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: 
 
 
 def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[int]]) -> list[int]:
-    """For each answer the next one that has the same label and another prompt, in an order that `permute` gives. Raises
-    `UserError` where there is none."""
+    """Finds a partner for each answer: the next answer with the same label and another prompt, in the order that `permute`
+    gives. Returns the rows of the partners. Raises `UserError` if an answer has no partner."""
     partners = [0] * len(answers)
     for label in (True, False):
         rows = [row for row, answer in enumerate(answers) if answer.desirable == label]
@@ -138,7 +143,8 @@ def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[in
 
 
 def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
-    """Each prompt with its partner's answer, cut where the model's context ends. The reference is 0."""
+    """Joins each prompt with the answer of its partner, cut off where the model's context ends. `reference` is 0 for
+    each."""
     batch = data.batch
     index = torch.tensor(partners)
     lengths = torch.minimum(batch.completion_lengths[index], context - batch.prompt_lengths)
@@ -148,12 +154,13 @@ def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labell
 
 
 def add_answers_reference(parts: Parts, data: Labelled) -> Labelled:
-    """The answers, whose reference is 0 until now, with their log-probabilities under the policy; charged."""
+    """Sets `reference`, which must be 0 before, to the answers' log-probabilities under the policy now. The pass is
+    charged."""
     return replace(data, reference=log_ratios(parts, data))
 
 
 def log_ratios(parts: Parts, data: Labelled) -> Tensor:
-    """log(pi/pi_ref) of each answer: [B], without gradient; charged as a forward pass."""
+    """log(pi/pi_ref) of each answer: [B], without gradient. A forward pass is charged."""
     policy = parts.policy
 
     def ask(rows: Labelled) -> Tensor:
@@ -164,9 +171,10 @@ def log_ratios(parts: Parts, data: Labelled) -> Tensor:
 
 
 def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
-    """The loss's terms [B]. Logs `ratio`, the log-ratio; `signed_ratio`, which is minus the log-ratio for undesirable answers
-    and rises as the policy learns; `accuracy`, the share of answers on their label's side of the reference point (on it:
-    one half)."""
+    """The loss's terms [B]. Logs three measures. `ratio`: the log-ratio. `signed_ratio`: the log-ratio, with its sign
+    changed for undesirable answers, so that it rises as the policy learns. `accuracy`: the share of answers whose log-ratio
+    is on the right side of the reference point, which is above it for desirable answers and below it for the others; a
+    log-ratio at the reference point counts one half."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
     weights = {"desirable_weight": spec.desirable_weight, "undesirable_weight": spec.undesirable_weight}

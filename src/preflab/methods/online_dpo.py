@@ -1,7 +1,7 @@
 """Online DPO: each step learns from pairs of the current policy's answers, ordered by the reward (Guo et al. 2024).
 
-L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), no gradient through the
-sampling. Any loss of `losses.preference` can take its place (theirs: DPO, IPO, SLiC).
+L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), with no gradient through the
+sampling. Any loss of `losses.preference` can be used instead (the authors use DPO, IPO and SLiC).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from preflab.types import Preference
 class OnlineDPO(Method):
     """The authors' values: two answers a prompt, 128 prompts a step, temperature .9, beta .1, learning rate 5e-7.
 
-    Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of them by `draw.rule`, and updates once
-    for every `batch_size` pairs. A step whose answers all score the same has no pair and no update. The reference is the
-    starting policy; `reference_ema` is the rate at which it follows the policy. A compute budget overrides `steps`. `loss`,
-    `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
+    Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of the answers by `draw.rule`, and makes
+    one update for every `batch_size` pairs. A step has no pair and makes no update if, for each prompt, all answers score
+    the same. The reference is the starting policy; `reference_ema` is the rate at which the reference follows the policy. A
+    compute budget overrides `steps`. `loss`, `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
     scores_samples = True
@@ -88,7 +88,7 @@ class OnlineDPO(Method):
             run.record.log({"pairs": len(pairs)})
             if not pairs:
                 continue
-            # 2. Their log-probabilities under the reference.
+            # 2. The pairs' log-probabilities under the reference.
             data = self.collate(reference, parts, pairs)
             # 3. An update for every mini-batch.
             for start in range(0, len(data), self.batch_size):
@@ -101,7 +101,7 @@ class OnlineDPO(Method):
         return policy
 
     def collate(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
-        """The pairs as ids, with the reference's log-probabilities where the loss uses them."""
+        """The pairs as ids, with the reference's log-probabilities if the loss uses them."""
         data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
         if self.loss in REFERENCE_FREE:
             return data
@@ -109,7 +109,8 @@ class OnlineDPO(Method):
             return add_reference(parts, data)
 
     def cost(self, size: DataSize) -> Cost:
-        """At most one pair of each prompt (all pairs of a prompt's samples under the rule `all` are not counted)."""
+        """Counts one pair of each prompt at most. The further pairs that the rule `all` makes of a prompt's samples are not
+        counted."""
         prompts = self.steps * self.prompts
         drawn = prompts * self.draw.samples
         forward = 0 if self.loss in REFERENCE_FREE else 2 * prompts

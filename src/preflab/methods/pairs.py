@@ -1,6 +1,7 @@
 """Preference pairs from the policy's own samples: sample, label, pair.
 
-`Pairs` is a stage of a study (on-policy pairs for DPO and its reward model); DPO-Iter calls `draw_pairs` each round.
+`Pairs` is a stage of a study that makes on-policy pairs for DPO and its reward model. DPO-Iter calls `draw_pairs` in each
+round.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ PairRule = Literal["best-worst", "random", "all"]
 
 
 class PairDraw(Spec):
-    """How pairs are drawn. `samples`: answers to each prompt (the paper: 5 on APPS). `rule`: the best against the worst, one
-    random better against a worse one, or all of these. `right`: the score from which an answer is right. `fill`: where no
-    sample is right, a demonstration that is right becomes the chosen answer (paper, Section 6)."""
+    """How pairs are drawn. `samples`: answers to each prompt (the paper: 5 on APPS). `rule`: which pairs of a prompt's
+    answers are used. `best-worst` pairs the best answer with the worst, `random` takes one random pair of a better and a
+    worse answer, and `all` takes every pair of a better and a worse answer. `right`: an answer is right if it scores this or
+    more. `fill`: if no sample is right, a demonstration that is right becomes the chosen answer (paper, Section 6)."""
 
     samples: Count = 5
     rule: PairRule = "random"
@@ -37,9 +39,9 @@ class PairDraw(Spec):
 
 
 class Pairs(Method):
-    """A data stage: pairs from the initial policy, labelled by the run's reward. `prompts`: how many (0: all). `levels`: the
-    levels of the prompts (empty: all). `flips`: the share of pairs whose label is turned round, exactly so many, drawn by
-    the seed."""
+    """A data stage: makes pairs of the initial policy's answers, labelled by the run's reward. `prompts`: the number of
+    prompts (0: all). `levels`: the levels of the prompts (empty: all). `flips`: the share of the pairs whose chosen and
+    rejected answers are swapped. The seed draws exactly this share, rounded to whole pairs."""
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
@@ -69,14 +71,15 @@ class Pairs(Method):
         ]
 
     def cost(self, size: DataSize) -> Cost:
-        """Every sample is drawn and scored; where `draw.right` is set, a demonstration of a prompt may be scored too."""
+        """Every sample is drawn and scored. If `draw.right` is set, demonstrations may be scored too; they are not counted
+        here."""
         drawn = (self.prompts or size.prompts) * self.draw.samples
         return Cost(drawn=drawn, scored=drawn)
 
 
 def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: str) -> list[Preference]:
-    """Pairs of the policy's samples, ordered by the run's reward. Ties make no pair, so that a prompt may have none. A pair's
-    margin is the gap of the scores that made it."""
+    """Draws samples from the policy and makes pairs of them, ordered by the run's reward. Two samples that tie make no pair,
+    so that a prompt may have no pair. The margin of a pair is the difference between the two scores that ordered it."""
     # 1. Sample and label.
     rollout = roll_out(parts, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
@@ -93,8 +96,8 @@ def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: st
 def find_right_demonstrations(
     draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
-    """By prompt id, the testbed's answer to each prompt of which no sample is right. The same reward scores these answers, at
-    a label each; wrong ones are left out."""
+    """For each prompt that has no right sample, the testbed's answer, by prompt id. The run's reward scores the testbed's
+    answers at one label each, and the wrong answers are left out."""
     if not draw.fill or draw.right is None:
         return {}
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
@@ -116,10 +119,11 @@ def find_right_demonstrations(
 def pair_answers(
     draw: PairDraw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
 ) -> list[tuple[Completion, Completion, float]]:
-    """(chosen, rejected, gap of their scores) of one prompt's samples. Equal scores make no pair, nor do equal texts.
+    """Makes pairs of one prompt's samples: (chosen, rejected, difference of their scores). Two answers with equal scores or
+    equal texts make no pair.
 
-    Where `draw.right` is set, an answer counts 1 if its score reaches it, and 0 otherwise. Without it any higher score is
-    better.
+    If `draw.right` is set, a score of `draw.right` or more becomes 1, and a lower score becomes 0. If `draw.right` is None,
+    the scores are used as they are.
     """
     answers = list(zip(completions, scores, strict=True))
     if draw.right is not None:

@@ -1,7 +1,7 @@
 """Proximal policy optimisation with a separate critic, and the paper's key factors as switches (Section 5, Table 3).
 
-Advantage normalisation, a large batch of rollouts in shuffled mini-batches, and a reference that follows the policy by
-exponential moving average. One scalar score a response; the KL penalty stands in the per-token reward.
+The key factors are advantage normalisation, a large batch of rollouts in shuffled mini-batches, and a reference that follows
+the policy by exponential moving average. Each response has one scalar score. The KL penalty is part of the per-token reward.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from preflab.train.loop import Stateful
 
 
 class PPO(Method):
-    """The paper's values (Section 7), its library's where it is silent [ReaL]. Top-k is off; the paper's presets use 200.
-    None turns a clip, the guard or the KL target off. A compute budget overrides `steps`.
+    """The defaults are the paper's values (Section 7) or, if the paper gives none, the values of its library [ReaL]. Top-k
+    is off; the paper's presets set top-k to 200. The value None turns off `reward_clip`, `value_clip`, `ratio_guard` or
+    `kl_target`. A compute budget overrides `steps`.
 
-    `rollouts`: responses a step, one to each prompt; they are learned from in `mini_batches` shuffled parts, `epochs` times.
-    `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`.
-    `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`: see `make_guard`."""
+    `rollouts`: the number of responses in a step, one to each prompt; policy and critic learn from them in `mini_batches`
+    shuffled parts, `epochs` times. `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see
+    `shape_scores`. `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`: see `make_guard`."""
 
     kind: Literal["ppo"] = "ppo"
     scores_samples = True
@@ -93,7 +94,7 @@ class PPO(Method):
             # 2. The reference's log-probabilities and the critic's values; per-token rewards, advantages and returns.
             experience = assess_with_critic(self, parts, rollout, reference, value_model, moments, kl)
             run.meter.forward(critic.size, rollout.batch.tokens)
-            # 3. The critic's units follow the returns; then both learn from shuffled mini-batches.
+            # 3. The critic's units follow the returns; then policy and critic learn from shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
             for rows in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
                 batch = experience.select(rows)
@@ -114,8 +115,8 @@ class PPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer is drawn, scored, read by the reference and the critic, and both learn from it in each epoch; the critic
-        alone during its warm-up."""
+        """Each answer is drawn, scored, and read by the reference and by the critic. Policy and critic learn from each
+        answer in each epoch; during the critic's warm-up, only the critic learns."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -124,9 +125,10 @@ class PPO(Method):
 
 
 class KlController:
-    """The KL coefficient: fixed, or proportional control towards a target (Ziegler et al. 2019, eq. 2).
+    """The KL coefficient, either fixed or adapted by proportional control towards a target KL (Ziegler et al. 2019, eq. 2).
 
-    e = clip(KL / target - 1, -.2, .2); coefficient <- coefficient (1 + e n / horizon). A KL above the target raises it.
+    e = clip(KL / target - 1, -.2, .2); coefficient <- coefficient (1 + e n / horizon). A KL above the target raises the
+    coefficient.
     """
 
     def __init__(self, coefficient: float, target: float | None, horizon: int) -> None:
@@ -148,8 +150,8 @@ class KlController:
 
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:
-    """The critic at step 0, every value 0. Raises `UserError` where the reward model that it should start from is absent or
-    reads other ids than the policy writes."""
+    """Makes the critic for step 0, when all its values are 0. Raises `UserError` if the critic should start from the reward
+    model, and the run has no reward model or the reward model has another vocabulary than the policy."""
     origin = parts.policy
     if spec.critic_from == "reward":
         if parts.reward_model is None:
@@ -169,9 +171,10 @@ def assess_with_critic(
     moments: ops.RunningMoments,
     kl: KlController,
 ) -> Experience:
-    """The experience of a rollout: `values` and `returns` in the reward's own units.
+    """The experience of a rollout, with `values` and `returns` in the reward's own units.
 
-    A truncated response gets no score and bootstraps the value, or by choice counts as finished and is scored.
+    If `spec.truncated` is bootstrap, a truncated response gets no score, and its return is bootstrapped from the critic's
+    value. If `spec.truncated` is score, a truncated response counts as finished and is scored.
     """
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
@@ -188,10 +191,12 @@ def assess_with_critic(
 
 
 def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: ops.RunningMoments) -> Experience:
-    """Takes the returns into the running moments and changes the critic's last layer so that its predictions, in the
-    reward's units, stay what they were (van Hasselt et al. 2016, PopArt); values and returns come back normalised.
+    """Adds the returns to the running moments and changes the critic's last layer so that the critic's predictions, in the
+    reward's units, do not change (van Hasselt et al. 2016, PopArt). Returns the experience with normalised values and
+    returns.
 
-    w <- w s/s', b <- (s b + m - m')/s' for moments (m, s) -> (m', s'). Without value normalisation nothing happens.
+    w <- w s/s', b <- (s b + m - m')/s' for moments (m, s) -> (m', s'). If `normalise_values` is False, the experience is
+    returned as it is.
     """
     if not spec.normalise_values:
         return experience

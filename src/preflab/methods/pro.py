@@ -1,7 +1,7 @@
-"""PRO: each answer against all that are worse, and the best one is imitated (Song et al. 2024).
+"""PRO contrasts each answer with all worse answers, and imitates the best answer (Song et al. 2024).
 
-A softmax over log-probabilities a token, at temperatures that the gaps of the scores set, - beta log pi(best) (see
-`losses.ranking`).
+The loss is minus the log of a softmax over log-probabilities per token, minus beta log pi(best). The differences between the
+scores set the temperatures of the softmax (see `losses.ranking`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from preflab.train.learner import Optim
 
 class PRO(Method):
     """Song et al. 2024: learning rate 5e-6, 2 epochs, batches of 112 prompts, SFT weight .05 (K - 1)^2. `score_scale`
-    multiplies the scores, whose gaps are one over the contrast's temperatures.
+    multiplies the scores; each temperature of the softmax is 1 over a difference between two scores.
 
-    `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps the rankings: K
-    answers cost the K - 1 comparisons that order them. A compute budget overrides `epochs`."""
+    `rankings`: the number of rankings to train on, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget
+    caps the rankings: a ranking of K answers costs K - 1 labels, one for each comparison that orders the answers. A compute
+    budget overrides `epochs`."""
 
     kind: Literal["pro"] = "pro"
     rankings: CountOrAll = 0
@@ -48,5 +49,5 @@ class PRO(Method):
         return imitate_rankings(self, parts)
 
     def cost(self, size: DataSize) -> Cost:
-        """Every answer of each ranking, in each epoch."""
+        """Every answer of each ranking is trained on in each epoch."""
         return Cost(trained=size.answers * self.epochs * (self.rankings or size.pairs))

@@ -1,4 +1,4 @@
-"""RAFT, best-of-n distillation: imitate the best of K answers to each prompt (Dong et al. 2023).
+"""RAFT, or best-of-n distillation, imitates the best of K answers to each prompt (Dong et al. 2023).
 
 y* = argmax_k r(x, y_k), y_k ~ pi; L = -E_t log pi(y*_t | x, y*_<t), averaged over all tokens of a mini-batch.
 """
@@ -28,11 +28,12 @@ from preflab.train.learner import Optim
 
 
 class RAFT(Method):
-    """The authors' largest K, 32, and learning rate, 2e-5.
+    """The authors' values: their largest K, 32, and their learning rate, 2e-5.
 
-    `rollouts` counts all answers of a step, `group` to each prompt. The best of each group is learned from: rollouts / group
-    answers, in `mini_batches`, `epochs` times. Of equal scores the first is the best. `drop_ties`: a prompt whose answers
-    all score the same is left out. A compute budget overrides `steps`."""
+    `rollouts`: the number of all answers in a step. `group`: the number of answers to each prompt. The policy learns from
+    the best answer of each group, so from rollouts / group answers, in `mini_batches` parts, `epochs` times. If several
+    answers have the highest score, the first of them is the best. `drop_ties`: leaves out a prompt if all its answers score
+    the same. A compute budget overrides `steps`."""
 
     kind: Literal["raft"] = "raft"
     scores_samples = True
@@ -62,7 +63,7 @@ class RAFT(Method):
             run.record.log(rollout.measure() | {"best_reward": best_reward, "kept": len(best)})
             if not best:
                 continue
-            # 3. Imitate them, in shuffled mini-batches.
+            # 3. Imitate the best answers, in shuffled mini-batches.
             data = rollout.batch.select(best)
             for rows in cut_mini_batches(run, step, len(data), count=self.mini_batches, epochs=self.epochs):
                 batch = data.select(rows)
@@ -79,8 +80,8 @@ class RAFT(Method):
 
 
 def find_best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
-    """The row of each prompt's best answer, the first of equals. `drop_ties`: without prompts whose answers all score the
-    same."""
+    """The row of each prompt's best answer, the first one if several are best. `drop_ties`: leaves out a prompt if all its
+    answers score the same."""
     scores = rollout.scores.view(-1, rollout.group)
     rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
     return (rows[rollout.differing()] if drop_ties else rows).tolist()

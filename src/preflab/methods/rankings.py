@@ -1,4 +1,4 @@
-"""Rankings of the policy's own samples: sample, score, keep all answers with their scores. A stage for RRHF and PRO."""
+"""Rankings of the policy's own samples: sample, score, keep all answers with their scores. Makes data for RRHF and PRO."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from preflab.types import Completion, Prompt, Ranking
 
 
 class Rankings(Method):
-    """A data stage: `samples` answers of the initial policy to each of `prompts` prompts (0: all), scored by the run's
-    reward (RRHF: 4 samples). `demonstration`: the testbed's answer is a candidate too, and the same reward scores it."""
+    """A data stage: the initial policy draws `samples` answers to each of `prompts` prompts (0: all), and the run's reward
+    scores the answers (RRHF draws 4). `demonstration`: adds the testbed's answer as a candidate, scored by the same
+    reward."""
 
     kind: Literal["rankings"] = "rankings"
     product = "rankings"
@@ -59,7 +60,7 @@ class Rankings(Method):
 
 
 def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
-    """By prompt id, the testbed's answer to each prompt that has one, with its score."""
+    """For each prompt that the testbed has an answer to, this answer with its score, by prompt id."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
     completions = [answers[prompt.id] for prompt in answered]
@@ -68,7 +69,7 @@ def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, l
 
 
 def make_ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Ranking:
-    """The answers with their scores. One that was drawn twice is in the ranking once."""
+    """Makes a ranking of the answers with their scores. An answer that was drawn twice is in the ranking once."""
     distinct: dict[Completion, float] = {}
     for answer, score in answers:
         distinct.setdefault(answer, score)

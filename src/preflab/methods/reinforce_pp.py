@@ -1,7 +1,7 @@
 """REINFORCE++: a token's advantage is its return, normalised over the whole batch (Hu 2025).
 
-r_t = -beta [log pi - log ref](y_t), plus the score on the last token; A_t = sum of r_u over u >= t, normalised by mean and
-standard deviation over all tokens of the rollout.
+r_t = -beta [log pi - log ref](y_t), plus the score on the last token; A_t = sum of r_u over u >= t, normalised by the mean
+and the standard deviation over all tokens of the rollout.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from preflab.train.learner import Optim
 
 
 class ReinforcePP(Method):
-    """The author's values: one answer a prompt, 256 a step in two updates, beta .01, learning rate 5e-7.
-    `group_baseline` (REINFORCE++-baseline): each score less its group's mean first, for a `group` of several answers. The KL
-    stays in the reward there too, where the author's code makes it a loss of its own.
+    """The author's values: one answer to each prompt, 256 answers a step in two updates, beta .01, learning rate 5e-7.
+    `group_baseline` (REINFORCE++-baseline): first subtracts the mean score of its group from each score; `group` must be 2
+    or more. The KL stays in the reward with this setting too, whereas the author's code makes the KL a separate loss.
 
-    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
+    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["reinforce++"] = "reinforce++"
     scores_samples = True
@@ -70,5 +70,5 @@ class ReinforcePP(Method):
 def normalise_returns(spec: ReinforcePP, answers: Assessed) -> Tensor:
     """The normalised return from each token on: [B,T]."""
     scores = ops.group_relative(answers.scores, spec.group, normalise=False) if spec.group_baseline else answers.scores
-    rewards = ops.token_rewards(scores, answers.kl, answers.mask, coefficient=1.0)  # the KL has its coefficient
+    rewards = ops.token_rewards(scores, answers.kl, answers.mask, coefficient=1.0)  # the KL already has its coefficient
     return ops.whiten(ops.returns_to_go(rewards, answers.mask), answers.mask)

@@ -1,7 +1,7 @@
-"""ReMax: an answer's advantage is its score above that of the greedy answer to its prompt (Li et al. 2024).
+"""ReMax: an answer's advantage is its score minus the score of the greedy answer to the same prompt (Li et al. 2024).
 
-A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is sampled and scored
-like any other, and charged: tokens and a label a prompt.
+A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is sampled, scored and
+charged like any other answer: it costs its tokens, and one label for each prompt.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from preflab.train.learner import Optim
 
 
 class ReMax(Method):
-    """The authors' values: one answer a prompt beside the greedy one, one update a step, beta .05, learning rate 1e-6. Their
-    code charges each token its own KL alone; here it has the KL to come, as the objective's gradient does. `rollouts` are
-    the answers that are learned from, greedy ones not counted.
+    """The authors' values: one answer to each prompt in addition to the greedy answer, one update a step, beta .05, learning
+    rate 1e-6. The authors' code charges each token with its own KL alone; here each token is charged with the KL summed from
+    that token to the end, as in the gradient of the objective. `rollouts`: the number of answers to learn from, without the
+    greedy answers.
 
-    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
+    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["remax"] = "remax"
     scores_samples = True
@@ -58,14 +59,15 @@ class ReMax(Method):
         return improve(self, parts, partial(gain_over_greedy, self, parts), baselines=1)
 
     def cost(self, size: DataSize) -> Cost:
-        """The greedy answer to each prompt is drawn and scored beside those that are learned from."""
+        """The greedy answer to each prompt is drawn and scored in addition to the answers to learn from."""
         cost = on_policy_cost(self.steps, self.rollouts, self.epochs)
         answers = cost.drawn + self.steps * self.rollouts / self.group
         return replace(cost, drawn=answers, scored=answers)
 
 
 def gain_over_greedy(spec: ReMax, parts: Parts, answers: Assessed) -> Tensor:
-    """Each answer's score less that of its prompt's greedy answer, less the KL from each token on: [B,T]."""
+    """Advantages per token, [B,T]: the answer's score, minus the score of the greedy answer to the same prompt, minus the KL
+    summed from that token to the end."""
     prompts = answers.rollout.prompts[:: spec.group]
     decoding = spec.decoding.model_copy(update={"temperature": 0.0})
     greedy = roll_out(parts, prompts, "greedy", answers.step, decoding=decoding)

@@ -1,7 +1,8 @@
-"""RLOO: an answer's advantage is its score above the mean of the *other* answers to its prompt (Ahmadian et al. 2024).
+"""RLOO: an answer's advantage is its score minus the mean score of the *other* answers to its prompt (Ahmadian et al. 2024).
 
-R_i = s_i - beta sum_t [log pi - log ref](y_it); A_i = R_i - mean_{j != i} R_j, at every token of the answer: the whole
-answer is the action. The authors take one REINFORCE step; so does the clipped surrogate in its first mini-batch.
+R_i = s_i - beta sum_t [log pi - log ref](y_it); A_i = R_i - mean_{j != i} R_j. Every token of an answer has the same
+advantage, since the whole answer is the action. The authors take one REINFORCE step; the clipped surrogate also takes a
+REINFORCE step in its first mini-batch.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from preflab.train.learner import Optim
 
 
 class RLOO(Method):
-    """The authors' values on TL;DR: 4 answers a prompt, beta .03, learning rate 1e-6, 512 answers a step in two updates.
-    `loss_average` constant: a sum over tokens, as the log-probability of an answer is, up to one factor.
+    """The authors' values on TL;DR: 4 answers to each prompt, beta .03, learning rate 1e-6, 512 answers a step in two
+    updates. `loss_average` is constant, so that the loss of an answer is a sum over its tokens times a constant factor, as
+    the log-probability of an answer is a sum over its tokens.
 
-    The settings that every method without a critic has are explained at `CriticFree` in `shared/advantage.py`."""
+    `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
     kind: Literal["rloo"] = "rloo"
     scores_samples = True
@@ -59,6 +61,7 @@ class RLOO(Method):
 
 
 def gain_over_others(spec: RLOO, answers: Assessed) -> Tensor:
-    """The leave-one-out advantage of each answer, its whole KL in its reward, at each of its tokens: [B,T]."""
+    """The leave-one-out advantage of each answer, the same at each token of the answer: [B,T]. The reward of an answer is
+    its score minus the KL summed over the whole answer."""
     rewards = answers.scores - ops.sequence_sum(answers.kl, answers.mask)
     return ops.over_tokens(ops.leave_one_out(rewards, spec.group), answers.mask)

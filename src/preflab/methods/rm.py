@@ -1,7 +1,8 @@
 """A reward model from preference pairs (Bradley-Terry): L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1).
 
-It starts from the policy's weights with a new scalar head. Held-out accuracy and calibration are its validation. Margins,
-soft labels, label smoothing and a length covariate change the one loss (`losses.reward`); all are off by default.
+The reward model starts from the policy's weights with a new scalar head. It is validated by its accuracy and its calibration
+on held-out pairs. Margins, soft labels, label smoothing and a length covariate modify this loss (`losses.reward`); all four
+are off by default.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ from preflab.train.learner import Optim, Terms
 
 
 class RM(Method):
-    """The paper gives no settings for the reward model. One epoch is what the field usually takes, against over-fitting.
+    """The paper gives no settings for the reward model. One epoch is the usual choice in the field, to avoid over-fitting.
 
-    `pairs`: how many, drawn by the seed (0: all). `margin`: the scores must differ by so many times the pair's own margin
-    (Touvron et al. 2023). `soft_labels`: the pair's own probability instead of 1. `label_smoothing`: the share of labels
-    that is taken to be wrong. `length_debias`: a covariate of its own is fitted to what length explains, and left out of the
-    model (Dubois et al. 2024). `member`: each number has another data order and another head, for an ensemble; under
-    `shared_head` all numbers have the same head, for an average of weights (`warm`).
+    `pairs`: the number of pairs to train on, drawn by the seed (0: all). `margin`: the loss asks the two scores of a pair to
+    differ by `margin` times the margin that the pair states (Touvron et al. 2023). `soft_labels`: uses the probability that
+    a pair states, instead of 1, as its label. `label_smoothing`: the share of the labels that the loss takes to be wrong.
+    `length_debias`: fits a separate covariate to what length explains, and leaves the covariate out of the model (Dubois et
+    al. 2024). `member`: the number of this model in an ensemble; each number gives another data order and another head.
+    `shared_head`: gives all members the same head, so that their weights can be averaged (`warm`).
     """
 
     kind: Literal["rm"] = "rm"
@@ -61,7 +63,7 @@ class RM(Method):
         # 1. The model: the policy's weights under a scalar head.
         own_head = (self.member,) if self.member and not self.shared_head else ()
         scorer = make_reward_model(parts.policy, seed=run.seeds.derive("head", *own_head))
-        # 2. Pairs as ids: to train on, in the member's order, and held out.
+        # 2. Pairs as ids: the training pairs, in the member's order, and the held-out pairs.
         limit = self.max_completion_tokens
         pairs = parts.buy(parts.preferences(), self.pairs)
         if self.member:
@@ -73,15 +75,15 @@ class RM(Method):
         state = {"reward_model": learner, "length": length}
         validate = partial(measure_held_out, pairs=held_out, token_budget=parts.token_budget)
         for step in run.steps(total, state, policy=scorer, validate=validate):
-            # 3. One update on the step's pairs, of the model and of the length's weight.
+            # 3. One update of the model and of the length weight, on the step's pairs.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             terms = partial(bradley_terry_terms, scorer, length=length, smoothing=self.label_smoothing)
             run.record.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
         return scorer
 
     def add_labels(self, data: PairBatch) -> PairBatch:
-        """The pairs with the scaled margins and the probabilities that the settings use. Raises `UserError` where no pair
-        states any."""
+        """The pairs with the scaled margins and the probabilities, if the settings use them. Raises `UserError` if the
+        settings use margins or probabilities but no pair states them."""
         columns = {"margin": (self.margin, data.margins), "probability": (self.soft_labels, data.probabilities)}
         for name, (setting, column) in columns.items():
             if setting and column is None:
@@ -90,15 +92,16 @@ class RM(Method):
         return replace(data, margins=margins, probabilities=data.probabilities if self.soft_labels else None)
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair, in each epoch."""
+        """Both answers of each pair are trained on in each epoch."""
         return Cost(trained=2 * self.epochs * (self.pairs or size.pairs))
 
 
 class LengthWeight:
     """The weight phi of the length covariate in P(y_w over y_l) = sigmoid( r_w - r_l + phi x ); see `length_covariate`.
 
-    It learns beside the model, by plain gradient steps that are longer than the model's: phi learns what length explains
-    before the model does. The saved model does not hold it. Switched off, it stays 0 and is not logged.
+    phi learns together with the model, but by plain gradient steps that are longer than the model's steps, so that phi
+    learns what length explains before the model does. The saved model does not hold phi. If `on` is False, phi stays 0 and
+    is not logged.
     """
 
     RATE = 1.0  # stable: the curvature is at most E[x^2] / 4
@@ -113,8 +116,8 @@ class LengthWeight:
         return length_covariate(pairs.chosen.completion_lengths, pairs.rejected.completion_lengths, self.spread)
 
     def follow(self, stats: Mapping[str, float]) -> dict[str, float]:
-        """One step against the batch's mean gradient, which `bradley_terry_terms` logs. Returns the stats to log, with the
-        weight in its place."""
+        """Makes one step of the weight against the batch's mean gradient, which `bradley_terry_terms` logs as
+        `length_gradient`. Returns the stats to log, with the new weight in place of the gradient."""
         stats = dict(stats)
         if self.on:
             self.weight -= self.RATE * stats.pop("length_gradient")
@@ -131,7 +134,7 @@ class LengthWeight:
 def bradley_terry_terms(
     scorer: LanguageModel, pairs: PairBatch, *, length: LengthWeight | None = None, smoothing: float = 0.0
 ) -> Terms:
-    """The loss's terms [B], with accuracy and margin of the scores alone."""
+    """The loss's terms [B]. Logs accuracy and margin, computed from the scores alone."""
     chosen = forward.scores(scorer.model, pairs.chosen)
     rejected = forward.scores(scorer.model, pairs.rejected)
     stats = {"accuracy": ops.order_accuracy(chosen - rejected), "margin": chosen - rejected}

@@ -1,6 +1,6 @@
-"""RRHF: an answer that scores higher should be likelier a token, and the best one is imitated (Yuan et al. 2023).
+"""RRHF: an answer with a higher score should be likelier per token, and the best answer is imitated (Yuan et al. 2023).
 
-L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best; p is the log-probability a token (see `losses.ranking`).
+L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best; p is the log-probability per token (see `losses.ranking`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from preflab.train.learner import Optim
 
 
 class RRHF(Method):
-    """Yuan et al. 2023: learning rate 2e-5, 3 epochs, batches of 64 prompts, linear to 0 after 3% of warm-up, SFT weight 1.
+    """Yuan et al. 2023: learning rate 2e-5, 3 epochs, batches of 64 prompts, a linear schedule to 0 after 3% of warm-up, SFT
+    weight 1.
 
-    `rankings`: how many, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget caps the rankings: K
-    answers cost the K - 1 comparisons that order them. A compute budget overrides `epochs`."""
+    `rankings`: the number of rankings to train on, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget
+    caps the rankings: a ranking of K answers costs K - 1 labels, one for each comparison that orders the answers. A compute
+    budget overrides `epochs`."""
 
     kind: Literal["rrhf"] = "rrhf"
     rankings: CountOrAll = 0
@@ -45,5 +47,5 @@ class RRHF(Method):
         return imitate_rankings(self, parts)
 
     def cost(self, size: DataSize) -> Cost:
-        """Every answer of each ranking, in each epoch."""
+        """Every answer of each ranking is trained on in each epoch."""
         return Cost(trained=size.answers * self.epochs * (self.rankings or size.pairs))

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on demonstrations: completion tokens only.
+"""Supervised fine-tuning on demonstrations. Only the completion tokens are learned from.
 
 L = -E_t log pi(y_t | x, y_<t), averaged over all completion tokens of a batch.
 """
@@ -20,8 +20,8 @@ from preflab.types import Demonstration
 
 class SFT(Method):
     """The paper gives no settings for SFT. `source`: the testbed's demonstrations, or the chosen answers of the run's pairs
-    (paper, Section 4.3: SFT on the preference data first). `examples`: how many, drawn by the seed (0: all). A compute
-    budget overrides `epochs`."""
+    (paper, Section 4.3: SFT on the preference data first). `examples`: the number of answers to train on, drawn by the seed
+    (0: all). A compute budget overrides `epochs`."""
 
     kind: Literal["sft"] = "sft"
     source: Literal["demonstrations", "chosen"] = "demonstrations"
@@ -51,14 +51,14 @@ class SFT(Method):
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:
-        """The answers to imitate. A chosen answer costs a label, as its pair does in other methods."""
+        """The answers to imitate. A chosen answer costs one label, as a pair does in other methods."""
         if self.source == "demonstrations":
             return parts.run.seeds.draw(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
         pairs = parts.buy(parts.preferences(), self.examples)
         return [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer, in each epoch."""
+        """Each answer is trained on in each epoch."""
         rows = size.demonstrations if self.source == "demonstrations" else size.pairs
         return Cost(trained=self.epochs * (self.examples or rows))
 

@@ -1,6 +1,6 @@
-"""The base class of the methods. No torch: plans read them.
+"""The base class of the methods. Imports no torch, since plans read the methods too.
 
-The fields of a method's spec are its hyper-parameters. `train(parts)` runs it and returns what it trained.
+The fields of a method's spec are its hyper-parameters. `train(parts)` runs the method and returns what it made.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated
 
 class Method(HoldsModels):
     """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps.
-    `starts_from_policy`: whether it uses the run's starting policy at all. `scores_samples`: whether it asks the training
-    prompts and scores what the policy answers, for which it needs a reward."""
+    `starts_from_policy`: whether the method uses the run's starting policy at all. `scores_samples`: whether the method
+    draws the policy's answers to the training prompts and scores these answers, for which it needs a reward."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
@@ -36,22 +36,24 @@ class Method(HoldsModels):
 
     @property
     def learns_from(self) -> Records:
-        """The records of the training split that it reads; "none" where it reads none of them, or does not say."""
+        """The kind of records that the method reads from the training split; "none" if it reads no records, or does not say
+        which."""
         return "prompts" if self.scores_samples else "none"
 
     @property
     def answer_tokens(self) -> int:
-        """The tokens of the longest answer of the data that it learns from; 0 where it learns from none."""
+        """The largest number of tokens in an answer that the method learns from; 0 if it learns from no answers in the
+        data."""
         return max(_limits_of(self, "max_completion_tokens"), default=0)
 
     @property
     def drawn_tokens(self) -> int:
-        """The tokens of the longest answer that it draws; 0 where it draws none."""
+        """The largest number of tokens in an answer that the method draws; 0 if it draws no answers."""
         return max(_limits_of(self, "max_new_tokens"), default=0)
 
     @property
     def critic_from_reward(self) -> bool:
-        """Whether its critic starts from the weights of the run's reward model."""
+        """Whether the method's critic starts from the weights of the run's reward model."""
         return False
 
     def inference(self) -> Inference:
@@ -68,7 +70,7 @@ class Method(HoldsModels):
 
 
 def _limits_of(spec: Spec, field: str) -> Iterator[int]:
-    """The bounds of answers that a spec, and the specs in it, state under this name."""
+    """Yields the limits on an answer's length that a spec, and the specs inside it, state in a field of this name."""
     for name, value in spec:
         if isinstance(value, Spec):
             yield from _limits_of(value, field)

@@ -1,8 +1,8 @@
-"""WARM: one reward model whose weights are the average of several (Rame et al. 2024): phi = (1/M) sum_m phi_m.
+"""WARM: one reward model with the averaged weights of M reward models, phi = (1/M) sum_m phi_m (Rame et al. 2024).
 
-The members must share their start, head included (`rm` with `shared_head` and different `member`s): weights that grew
-apart from one point average well, but not those of different heads. A score takes one forward pass, where an ensemble
-takes M.
+All members must start from the same weights, including the same head (`rm` with `shared_head` and different `member`s).
+Weights that started from one point average well; weights that started from different heads do not. A score takes one forward
+pass, whereas an ensemble takes M passes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from preflab.models.lm import LanguageModel
 
 HEAD_WEIGHT = "score.weight"
 LEAST_COSINE = 0.5
-"""Of two members' heads. Heads drawn by different seeds have a cosine near 0, heads that grew apart one near 1."""
+"""The least cosine between two members' heads. Heads drawn by different seeds have a cosine near 0; heads that started as
+one head have a cosine near 1."""
 
 
 class Warm(Method):
-    """`models`: two or more saved reward models, of one shape and one vocabulary. Nothing is trained. The held-out pairs
-    validate the average, as they do a trained reward model."""
+    """`models`: two or more saved reward models with the same shape and the same vocabulary. Nothing is trained. The average
+    is validated on the held-out pairs, as a trained reward model is."""
 
     kind: Literal["warm"] = "warm"
     product = "reward_model"
@@ -50,7 +51,7 @@ class Warm(Method):
         # 1. Average the weights.
         scorer = average_models([parts.located(path) for path in self.models], date=run.date)
         scorer.model.to(next(parts.policy.model.parameters()).device)
-        # 2. Validate it.
+        # 2. Validate the average.
         rows = parts.testbed.preferences("validation")
         held_out = collate_pairs(rows, scorer.encode, limit=self.max_completion_tokens)
         validate = partial(measure_held_out, pairs=held_out, token_budget=parts.token_budget)
@@ -65,8 +66,8 @@ class Warm(Method):
 
 @torch.no_grad()
 def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
-    """The reward model of the mean weights. Holds two models at a time. `date`: see `load_reward_model`. Raises `UserError` for
-    one that does not fit."""
+    """Loads the reward models and returns one reward model with their mean weights. Holds two models in memory at a time.
+    `date`: see `load_reward_model`. Raises `UserError` if a model does not fit the first one."""
     scorer = load_reward_model(paths[0], date=date)
     weights = dict(scorer.model.named_parameters())
     for number, path in enumerate(paths[1:], start=2):

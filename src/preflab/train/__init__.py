@@ -1,1 +1,1 @@
-"""The run directory, checkpoints, the budget's meter and the learner: what every method's loop stands on."""
+"""What the loop of every method builds on: the run directory, the checkpoints, the budget and the learner."""

@@ -1,7 +1,7 @@
-"""Checkpoints without pickle: one safetensors file, one JSON file, checksums.
+"""Checkpoints without pickle. Each has one safetensors file, one JSON file and a file of checksums.
 
-A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written aside, fsynced and
-renamed. A damaged one is named in the log, and the one before it is used.
+A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written under a temporary name, fsynced
+and renamed. If a checkpoint is damaged, the log names it, and the checkpoint before it is used.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from preflab.train.log import logger
 
 TENSORS, VALUES = "tensors.safetensors", "values.json"
 Check = Callable[[Mapping[str, Any]], None]
-"""Raises `UserError` where a run cannot go on from a checkpoint's tree."""
+"""Raises `UserError` if a run cannot go on from a checkpoint's tree."""
 
 
 def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
-    """Writes `directory/step-00000042`, keeps the newest `keep` checkpoints up to it, and removes the others.
+    """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and removes
+    the others.
 
-    A checkpoint of a later step goes too, since it is damaged: otherwise the run would have gone on from it. So does one
-    that is half written.
+    A checkpoint of a later step is removed too: it must be damaged, since otherwise the run would have gone on from it. A
+    half-written checkpoint is also removed.
     """
     target = directory / checkpoint_name(step)
     with new_directory(target) as aside:
@@ -50,13 +51,14 @@ def checkpoint_name(step: int) -> str:
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """The checkpoints, oldest first."""
+    """The checkpoints in a directory, oldest first."""
     return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.suffix != ".tmp")
 
 
 def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | None:
-    """The newest checkpoint whose checksums hold and that passes the first of the checks, or, where none does, the next
-    one; None where there is no checkpoint. Raises `UserError` where none passes any."""
+    """The newest checkpoint that has right checksums and passes the first check. If no checkpoint passes the first check,
+    the next check is used instead. Returns None if there is no checkpoint. Raises `UserError` if no checkpoint passes any
+    check."""
     paths = list_checkpoints(directory)
     reasons: list[str] = []
     for check in checks or (lambda tree: None,):
@@ -74,7 +76,7 @@ def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tree; raises `UserError` where a checksum does not hold, or it is another step's."""
+    """A checkpoint's tree. Raises `UserError` if a checksum does not hold, or if the tree belongs to another step."""
     checksums = read_json(path / "checksums.json")
     for name in (TENSORS, VALUES):
         if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):
@@ -87,14 +89,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_bytes(tree: Mapping[str, Any]) -> int:
-    """The size of a checkpoint of this state. It includes the two moments that Adam holds from its first update on."""
+    """The size in bytes of a checkpoint of this state. It includes the two moments that Adam holds from its first update
+    on."""
     tensors, _ = flatten(tree)
     plain = {name: tensor.nbytes for name, tensor in tensors.items() if "/adam/" not in name}
     return sum(count * (3 if "/weights/" in name else 1) for name, count in plain.items())
 
 
 def flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON values of a tree, by path `a/b/c`."""
+    """The tensors of a tree and its JSON values, each by its path `a/b/c`."""
     leaves = dict(_leaves(tree))
     tensors = {path: item for path, item in leaves.items() if isinstance(item, Tensor)}
     return tensors, {path: item for path, item in leaves.items() if path not in tensors}
@@ -109,7 +112,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten` (an empty dictionary leaves no trace)."""
+    """The inverse of `flatten`, except that empty dictionaries are lost."""
     tree: dict[str, Any] = {}
     for path, item in {**tensors, **values}.items():
         *parents, leaf = path.split("/")

@@ -1,4 +1,4 @@
-"""Which run owns a directory: one manifest, and one writer at a time. Imports no torch."""
+"""Gives a directory to one run, named by its manifest, and to one writer at a time. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
-    """Makes a directory and holds it as its only writer. Waits a moment for a writer that is just dying. Raises `UserError`
-    where the directory cannot be made or written, and where another process goes on writing it."""
+    """Makes a directory and locks it, so that this process is its only writer. Waits up to `patience` seconds for another
+    writer to end. Raises `UserError` if the directory cannot be made or written, or if another process holds the lock for
+    longer."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = (directory / "lock").open("w")
@@ -46,10 +47,10 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 
 def clear(directory: Path) -> None:
-    """Removes what a run wrote and nothing else. Without the manifest of a run it removes nothing; raises `UserError` where
-    that is damaged.
+    """Removes what a run wrote and nothing else. If the directory has no manifest of a run, removes nothing. Raises
+    `UserError` if the manifest is damaged.
 
-    The manifest goes last, so that it still marks what a crash leaves.
+    The manifest is removed last: if a crash leaves some files, the manifest still marks them as those of a run.
     """
     if read_manifest(directory) is None:
         return
@@ -58,8 +59,8 @@ def clear(directory: Path) -> None:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """The manifest of the run that a directory holds; None where there is none: other programs use that name too. Raises
-    `UserError` where it is damaged."""
+    """The manifest of the run that a directory holds. Returns None if the directory has no `manifest.json`, or one that
+    another program wrote. Raises `UserError` if the manifest is damaged."""
     path = directory / RUN_MANIFEST
     if not path.exists():
         return None
@@ -72,8 +73,8 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def withdrawn_when_refused(directory: Path) -> Generator[None]:
-    """Takes a run's manifest back where the block raises `UserError` before the run has done anything, so that the user's
-    corrected command may have the directory."""
+    """Removes a run's manifest again if the block raises `UserError` before the run has done anything, so that the user's
+    corrected command can use the directory."""
     try:
         yield
     except UserError:
@@ -90,10 +91,11 @@ def has_begun(directory: Path) -> bool:
 
 
 def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes the manifest, or checks that it is this run's; raises `UserError` naming what differs. Returns the one that
-    holds: with the date of the run's beginning, where it resumes.
+    """Writes the manifest, or checks that the directory's manifest is that of this run. Raises `UserError`, which names what
+    differs, if the two manifests differ. Returns the manifest in the directory; if the run resumes, this manifest has the
+    date on which the run began.
 
-    A study's directory, and files of another's that a run would write over, are refused too (`UserError`).
+    Also raises `UserError` if the directory holds a study, or files of another program that a run would overwrite.
     """
     if (directory / STUDY_MANIFEST).exists():
         raise UserError(f"{directory} holds a study, and a run needs a directory of its own. Choose another --output.")
@@ -129,7 +131,8 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def edited_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """The user's functions and classes whose files differ between two manifests. One that an older preflab wrote lists none."""
+    """The user's functions and classes whose files differ between two manifests. If an older preflab wrote one of the
+    manifests, the list is empty."""
     before, after = first.get("code"), second.get("code")
     return [] if before is None or after is None else differing_paths(before, after)
 
@@ -143,7 +146,8 @@ def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
 
 
 def need_space(directory: Path, size: int) -> None:
-    """Raises `UserError` where the disk has no room for `size` bytes, what the run holds already included."""
+    """Raises `UserError` if the disk has no room for a run of `size` bytes, which include the bytes that the run already
+    holds."""
     held = sum(
         file.stat().st_size for name in RUN_DIRECTORIES for file in (directory / name).rglob("*") if file.is_file()
     )

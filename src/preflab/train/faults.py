@@ -12,7 +12,7 @@ _passed: dict[str, int] = {}
 
 
 def pass_point(name: str) -> None:
-    """Dies here if the environment asks for it."""
+    """Kills the process here if the environment asks for it."""
     target, _, count = os.environ.get("PREFLAB_FAULT", "").partition(":")
     if target == name:
         _passed[name] = _passed.get(name, 0) + 1

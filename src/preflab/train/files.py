@@ -1,6 +1,7 @@
-"""Writing such that a crash at any moment leaves either the old file or the new one, never half of one.
+"""Writes files so that a crash at any moment leaves either the old file or the new file, never a half-written file.
 
-Between the two renames that replace a directory, neither the old nor the new one is in its place; a part of one never is.
+A directory is replaced by two renames. Between the two, neither the old nor the new directory is in place; a half-written
+directory is never in place.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from preflab.plain import parse_json
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replaces a JSON file in one step: writes it aside, syncs it to the disk, renames it."""
+    """Replaces a JSON file in one step: writes a temporary file, syncs it to the disk and renames it."""
     aside = path.with_name(path.name + ".tmp")
     aside.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
     sync(aside)
@@ -29,7 +30,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises `UserError` where the file is missing or damaged."""
+    """Returns the data of a JSON file. Raises `UserError` if the file is missing or damaged."""
     try:
         return parse_json(path.read_bytes(), f"{path} is damaged")
     except FileNotFoundError as error:
@@ -40,15 +41,15 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def new_directory(path: Path) -> Generator[Path]:
-    """A directory to fill. When the block ends, it takes the place of `path` in one step."""
+    """Yields a new directory to fill. When the block ends, the new directory as a whole takes the place of `path`."""
     aside = path.with_name(path.name + ".tmp")
     remove(aside)
     aside.mkdir(parents=True)
     try:
         yield aside
     except BaseException as error:
-        remove(aside)  # a part must not fill the disk
-        if f"os error {errno.ENOSPC}" in str(error):  # safetensors has an exception of its own
+        remove(aside)  # a half-written directory must not fill the disk
+        if f"os error {errno.ENOSPC}" in str(error):  # safetensors raises its own exception
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     for written in (*aside.iterdir(), aside):
@@ -63,7 +64,7 @@ def new_directory(path: Path) -> Generator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Removes a directory with all that it holds, or the file that lies in its place."""
+    """Removes what lies at `path`: a file, or a directory with all that it holds."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -71,7 +72,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Syncs a file to the disk, or a directory, so that a rename in it lasts."""
+    """Syncs a file or a directory to the disk. After a directory is synced, the renames in it are durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -86,8 +87,8 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def naming_failures(directory: Path) -> Generator[None]:
-    """Turns what the file system refuses in a directory into a `UserError`. A full disk is no mistake of the user's: its
-    error passes."""
+    """Turns an `OSError` of the file system about a path in this directory into a `UserError`. The error of a full disk is
+    raised unchanged, since a full disk is not a mistake of the user."""
     try:
         yield
     except OSError as error:
@@ -100,9 +101,9 @@ def naming_failures(directory: Path) -> Generator[None]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; none where there is no file. A last line that is half written is left out.
+    """The records of a JSON-lines file; an empty list if there is no file. A half-written last line is left out.
 
-    Raises `UserError` naming a line that is not a record.
+    Raises `UserError`, which names the line, if any other line is not a record.
     """
     if not path.exists():
         return []
@@ -124,20 +125,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class FileStart(TypedDict):
-    """How a file begins: so many bytes, with this checksum."""
+    """The beginning of a file: the number of its bytes, and their checksum."""
 
     bytes: int
     sha256: str
 
 
 class Lines:
-    """A JSON-lines file that is appended to. Its beginning is remembered by a mark, to which it is cut back when a run
-    resumes."""
+    """A JSON-lines file to which records are appended. A mark remembers what the file held at a checkpoint; when a run
+    resumes, the file is cut back to the mark."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file = path.open("ab")
-        self.digest = hashlib.sha256()  # of what `cut` kept and of all that was written since
+        self.digest = hashlib.sha256()  # of the bytes that `cut` kept and of all lines written since
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
@@ -146,7 +147,7 @@ class Lines:
         self.digest.update(line)
 
     def mark(self) -> FileStart:
-        """How the file on the disk begins: all that it holds, made durable."""
+        """Syncs the file to the disk and returns a mark of all that the file holds now."""
         os.fsync(self.file.fileno())
         return {"bytes": self.file.tell(), "sha256": self.digest.hexdigest()}
 
@@ -155,20 +156,21 @@ class Lines:
         return self._digest_start(mark["bytes"]).hexdigest() == mark["sha256"]
 
     def cut(self, size: int) -> None:
-        """Keeps the first `size` bytes alone."""
+        """Keeps only the first `size` bytes."""
         self.file.truncate(size)
         self.file.seek(size)
         self.digest = self._digest_start(size)
 
     def cut_half_line(self) -> None:
-        """Takes away a last line that a crash left half written."""
+        """Removes a last line that a crash left half-written."""
         self.cut(self.path.read_bytes().rfind(b"\n") + 1)
 
     def close(self) -> None:
         self.file.close()
 
     def _digest_start(self, size: int):
-        """The checksum, still open, of the first bytes (of all, where there are not as many)."""
+        """The hash object of the first `size` bytes, or of the whole file if it is shorter. More bytes can be added to
+        it."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while size > 0 and (block := file.read(min(size, 1 << 20))):

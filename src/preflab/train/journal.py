@@ -1,4 +1,4 @@
-"""What no seed can repeat (an endpoint's answer, a draw from a policy that has moved on) is written down before it is used."""
+"""Writes down what no seed can repeat, before it is used: an endpoint's answer, or a draw from an earlier policy."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ ENTRY: Form = {"value": object, "used": dict, "samples": list, "verdicts": dict,
 
 
 class Journal:
-    """The directory `journal/` of a run: one sealed file a key.
+    """The directory `journal/` of a run, with one sealed file for each key.
 
-    Each entry holds, as `after`, the seal of the entry before it, so that none is read whose past is not the run's: where
-    one is damaged or gone it is made again, and those that follow it too if it came out differently. But a checkpoint holds
-    the seals of all entries that the run had used by then, and these must stand as they were.
+    Each entry holds, as `after`, the seal of the entry before it, so that the run reads only entries that follow from its
+    own past. If an entry is damaged or gone, the run makes it again. If the new entry differs from the old one, the run
+    makes the later entries again too. A checkpoint holds the seals of all entries that the run has used so far, and these
+    entries must not change.
     """
 
     def __init__(self, directory: Path, meter: Meter, record: RunRecord) -> None:
         self.directory = directory / "journal"
         self.meter = meter
         self.record = record
-        self.seals: dict[str, str] = {}  # of the entries that the run has used
+        self.seals: dict[str, str] = {}  # the seals of the entries that the run has used
         self.last = ""
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
-        """JSON data written down under `key` before it is used, with what computing it cost, the samples that it put into the
-        step's record and the verdicts that it brought: a resumed run reads all four. Raises `UserError` where an entry is
-        damaged that the run has used."""
+        """Returns the JSON value of the entry `key`; if there is no such entry, computes the value and writes the entry
+        first. The entry also holds what the computation added to the meter, to the step's samples and to the verdicts; a
+        resumed run reads all of these. Raises `UserError` if an entry that the run has used is damaged."""
         path, before = self.path(key), self.last
         counts, samples, verdicts = self.meter.state_dict(), len(self.record.samples), self.record.verdicts.copy()
         if not self._can_read(key):
@@ -56,7 +57,7 @@ class Journal:
         return self.directory / f"{key}.json"
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Raises `UserError` where an entry is not as it was when the state was made."""
+        """Raises `UserError` if an entry is no longer as it was when the state was made."""
         for key, seal in state.get("seals", {}).items():
             path = self.path(key)
             if make_seal(path.name, read_sealed(path, ENTRY)) != seal:
@@ -66,11 +67,11 @@ class Journal:
         return {"seals": dict(self.seals), "last": self.last}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.seals, self.last = dict(state.get("seals", {})), state["last"]  # an empty dictionary leaves no trace
+        self.seals, self.last = dict(state.get("seals", {})), state["last"]  # a checkpoint loses empty dictionaries
 
     def _can_read(self, key: str) -> bool:
-        """Whether the entry is there and follows the one before it; one that is damaged is removed. Raises `UserError` where an
-        entry is damaged that the run has used."""
+        """Whether the entry exists and follows the last entry that the run has used. If not, an existing entry is removed.
+        Raises `UserError` if an entry that the run has used is damaged."""
         path = self.path(key)
         if key in self.seals:
             self.check({"seals": {key: self.seals[key]}})

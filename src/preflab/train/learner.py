@@ -1,8 +1,8 @@
-"""A model with its optimizer and schedule: takes a batch and a loss, makes one update.
+"""A model with its optimizer and its schedule. It takes a batch and a loss, and makes one update.
 
-The batch is cut into micro-batches by token budget, sorted by length. Every micro-batch's terms are divided by the
-*global* count, so that the cut changes nothing. Weights stay fp32; in bf16 the arithmetic is autocast (see
-`models.forward.precision`). Dropout is off: the model stays in evaluation mode.
+The rows of the batch are sorted by length and cut into micro-batches by a token budget. The terms of every micro-batch are
+divided by the *global* count, so that the cut does not change the update. Weights stay fp32; in bf16 the arithmetic is
+autocast (see `models.forward.precision`). Dropout is off: the model stays in evaluation mode.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preflab.spec import Spec
 
 
 class Optim(Spec):
-    """AdamW with a warm-up and a schedule over the run's budget. The defaults are the paper's library's [ReaL]."""
+    """AdamW with a warm-up and a schedule over the run's budget. The defaults are those of the paper's library [ReaL]."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)
@@ -36,7 +36,7 @@ class Optim(Spec):
     clip_norm: float = Field(default=1.0, ge=0)
 
     def factor(self, progress: float) -> float:
-        """The learning rate's factor at a share of the run in [0,1]."""
+        """The factor of the learning rate when `progress`, a share of the run in [0,1], is done."""
         if progress < self.warmup:
             return max(progress / self.warmup, 0.01)
         if self.schedule == "constant":
@@ -46,9 +46,11 @@ class Optim(Spec):
 
 
 class Terms(NamedTuple):
-    """A loss before it is reduced: `terms` and `mask` of one shape ([B,T], or [B] with mask None), and what to log.
+    """A loss before it is reduced. `terms` and `mask` both have the shape [B,T], or `terms` has the shape [B] and `mask` is
+    None.
 
-    `stats` have the terms' shape and are averaged as the terms are; `loss` itself is always logged.
+    `stats`: values to log, which have the shape of `terms` and are averaged as the terms are. The loss itself is always
+    logged.
     """
 
     terms: Tensor
@@ -57,7 +59,7 @@ class Terms(NamedTuple):
 
 
 Guard = Callable[[Mapping[str, float]], bool]
-"""Whether an update must be skipped, from its averaged stats."""
+"""Says, from the averaged stats of an update, whether the update must be skipped."""
 
 
 class Learner:
@@ -75,7 +77,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(  # `_update` sets the learning rate
             self.parameters.values(), betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, fused=True
         )
-        self.position = 0.0  # where the schedule stands: progress, less what skipped updates did not use
+        self.position = 0.0  # of the schedule: the progress minus that of skipped updates
         self.progress = 0.0
         self.skipped = 0
         self.updates = 0
@@ -83,12 +85,13 @@ class Learner:
     def step(
         self, batch: Any, loss: Callable[[Any], Terms], *, count: float, progress: float, guard: Guard | None = None
     ) -> dict[str, float]:
-        """One update from `batch`; returns the averaged loss and stats, gradient norm and learning rate.
+        """Makes one update from `batch`. Returns the averaged loss and stats, the gradient norm and the learning rate.
 
-        `count`: what the terms are averaged over, the batch's counted tokens or its sequences (summed over ranks here).
-        `guard` sees the averaged stats before the update; where it answers True the update is skipped: neither the
-        optimizer nor the schedule moves, and the skip is counted. Raises `FloatingPointError` on a loss or a gradient
-        that is not finite (of an update that the guard lets pass: a ratio that overflows is what it is there for).
+        `count`: the number by which the sum of the terms is divided: how many counted tokens, or how many sequences, the
+        batch has. This method sums `count` over ranks. `guard` sees the averaged stats before the update. If `guard` returns
+        True, the update is skipped: neither the optimizer nor the schedule moves, and the skip is counted. Raises
+        `FloatingPointError` if the loss or the gradient is not finite and the update is not skipped; the guard is meant to
+        skip updates with ratios that overflow.
         """
         count = dist.all_count(count)
         sums: dict[str, Tensor] = {}
@@ -112,7 +115,7 @@ class Learner:
         return stats | self._update()
 
     def wait(self, progress: float) -> None:
-        """Lets a part of the run pass without an update: the schedule stays where it is."""
+        """Lets a part of the run pass without an update. The schedule does not move."""
         self.progress = progress
 
     def _update(self) -> dict[str, float]:
@@ -128,7 +131,7 @@ class Learner:
         return {"gradient_norm": norm, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, both moments, update count and schedule: a tree for `checkpoint`."""
+        """The weights, both moments, the update counts and the position of the schedule, as a tree for `checkpoint`."""
         moments = self.optimizer.state
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         adam = {name: dict(moments[part]) for name, part in self.parameters.items() if part in moments}

@@ -1,4 +1,4 @@
-"""The log file of a run: the messages of the logger `preflab` while the run is open."""
+"""The log file of a run. It holds the messages of the logger `preflab` while the run is open."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ RUN_LOG = "run.log"
 
 @contextmanager
 def logged(directory: Path) -> Generator[None]:
-    """While open, messages go to `run.log`, and warnings to the terminal too unless the program logs by itself.
+    """Inside the block, messages go to `run.log`. Warnings also go to the terminal, unless the program has log handlers of
+    its own.
 
-    A study's arm has `run.log` as its standard error: there is one copy then, not two.
+    A study's arm has `run.log` as its standard error. Each message is then written only once, not twice.
     """
     path = directory / RUN_LOG
     terminal = logging.StreamHandler(sys.stderr)
@@ -29,7 +30,7 @@ def logged(directory: Path) -> Generator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
     level = logger.level
-    logger.setLevel(min(level or logging.INFO, logging.INFO))  # DEBUG where the program asks for it
+    logger.setLevel(min(level or logging.INFO, logging.INFO))  # DEBUG if the program asks for it
     try:
         yield
     finally:

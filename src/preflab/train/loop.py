@@ -1,7 +1,7 @@
-"""A run: one directory, one writer, one loop that can be killed at any moment and goes on exactly where it was.
+"""A run: one directory, one writer, and one loop that can be killed at any moment and resumed exactly where it was.
 
-A checkpoint holds weights, optimizers and counters alone: randomness has names (`run.seeds`), and what no seed can repeat
-is written down before it is used (`run.journal`).
+A checkpoint holds only weights, optimizers and counters. It needs no random state, since every random draw has a name
+(`run.seeds`). What no seed can repeat is written down before it is used (`run.journal`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Stateful(Protocol):
 
 
 class Run:
-    """The open run directory. Made by `open_run`."""
+    """A run with its open directory. `open_run` makes it."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Run:
         date: str,
     ) -> None:
         self.directory = directory
-        self.date = date  # on which it began: a chat template may write it
+        self.date = date  # the date on which the run began; a chat template may write it
         self.best = directory / "best" / "weights.safetensors"
         self.budget = budget
         self.keeping = keeping
@@ -80,12 +80,14 @@ class Run:
         policy: LanguageModel,
         validate: Callable[[LanguageModel], Mapping[str, float]] | None,
     ) -> Iterator[int]:
-        """Step numbers, from where the run stands until its budget is used.
+        """Yields the step numbers, from the current step of the run until the run's budget is used.
 
-        Without a compute budget the run ends after `total` steps, or where `total(step)`, a share, reaches 1.
+        Without a compute budget the run ends after `total` steps. If `total` is a function, the run ends when `total(step)`,
+        the share of the run that is done, reaches 1.
 
-        After each step its record is written, and the validation split is looked at and a checkpoint made where
-        due. At the end the policy holds the best checkpoint's weights.
+        After each step, the record of the step is written; if they are due, the policy is validated and a checkpoint is
+        made. At the end the policy holds the weights with the best validation score, or the last weights if there is no
+        score.
         """
         share = total if callable(total) else lambda step: step / total
         state = {"journal": self.journal, **state, "meter": self.meter, "selection": self.selection}
@@ -119,7 +121,7 @@ class Run:
 
         def check_all(tree: Mapping[str, Any]) -> None:
             check_needed(tree)
-            self.journal.check(tree["journal"])  # a run may never read again what is damaged here
+            self.journal.check(tree["journal"])  # not in `check_needed`: a damaged entry may never be read again
 
         tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", check_all, check_needed)
         if tree is None:
@@ -135,8 +137,8 @@ class Run:
         return int(tree["step"])
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
-        """Bytes that the run will hold at most: one checkpoint more than are kept, each with the best weights, these and
-        their successor, and the final model."""
+        """The largest number of bytes that the run will hold. These are one checkpoint more than are kept, each with the
+        best weights; the file of the best weights and the file that replaces it; and the final model."""
         held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
@@ -144,8 +146,8 @@ class Run:
 
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
-        """While open, a request to stop waits for the step's checkpoint; elsewhere it ends the run at once, since what
-        comes after training is done anew."""
+        """Inside the block, a request to stop waits for the checkpoint of the current step. Outside the block, a request to
+        stop ends the run at once, since a resumed run does again what comes after training."""
         self.stepping = True
         try:
             yield
@@ -165,7 +167,7 @@ class Run:
         faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
-        if "score" not in measures:  # nothing chooses the checkpoint: the last one is kept
+        if "score" not in measures:  # no score chooses a checkpoint: the last weights are kept
             self.selection.pass_look(self.progress)
         elif self.selection.note(self.progress, step, measures["score"]):
             self._write_best({name: part.detach().contiguous() for name, part in trainable(policy.model).items()})
@@ -186,7 +188,7 @@ class Run:
         self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
     def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
-        """Writes the state after `step` steps where a checkpoint is due, or a stop was asked for."""
+        """Writes the state after `step` steps if a checkpoint is due or if a stop was asked for."""
         if self.stop_signal is None and time.monotonic() - self._checkpointed < self.keeping.checkpoint_seconds:
             return
         parts = {name: part.state_dict() for name, part in state.items()}
@@ -210,11 +212,12 @@ def open_run(
     fresh: bool = False,
     label: str = "",
 ) -> Generator[Run]:
-    """Takes a directory for one run and one writer.
+    """Opens a directory for one run and one writer.
 
-    A directory without preflab's manifest is taken and foreign files in it are left alone; the same manifest resumes;
-    another one's is refused (`UserError`). A run that is refused before it has done anything leaves no manifest. SIGTERM and
-    Ctrl-C end the run at the next step with a checkpoint.
+    If the directory has no manifest of a run, the run begins there and leaves other programs' files alone. If the directory
+    has the manifest of this run, the run resumes. If the directory has the manifest of another run, raises `UserError`. A
+    run that is refused before it has done anything leaves no manifest. SIGTERM and Ctrl-C end the run at the next step with
+    a checkpoint.
     """
     with locked(directory), naming_failures(directory):
         if fresh:
@@ -237,9 +240,10 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """While open, SIGTERM and SIGINT ask the run to stop at its next step; a second one ends it at once.
+    """Inside the block, SIGTERM or SIGINT asks the run to stop at its next step. The same signal a second time ends it at
+    once.
 
-    Python takes signals in its main thread alone; in another nothing changes.
+    Python handles signals only in its main thread. In any other thread, signals are handled as before.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -47,12 +47,12 @@ class Progress:
             self.say(f"{min(progress, 1.0):4.0%}  {text}")
 
     def say(self, text: str) -> None:
-        """Prints a line, above the bar where there is one."""
+        """Prints a line, above the bar if there is one."""
         if self.enabled:
             self.console.print(f"{self.label}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Takes the bar away: what is printed next says how the run ended."""
+        """Removes the bar. The next printed line says how the run ended."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

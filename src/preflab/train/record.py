@@ -1,4 +1,4 @@
-"""What a run writes down of each step: its metrics, answers for people to read, the verdicts on its answers, its time."""
+"""Records each step of a run: its metrics, some answers for people to read, the verdicts on its answers, and its time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers
 from preflab.types import VERDICT, Completion, Prompt
 
-SAMPLES_KEPT = 4  # of each scoring
+SAMPLES_KEPT = 4  # from each scoring of answers
 
 
 class RunRecord:
     """The files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, the trackers, and the progress on the terminal.
 
-    `values`, `samples` and `verdicts` are the current step's. The first two files repeat bit by bit; the third holds what
-    does not (seconds, process ids).
+    `values`, `samples` and `verdicts` belong to the current step. If a run is repeated, `metrics.jsonl` and `samples.jsonl`
+    come out the same bit by bit; `timing.jsonl` holds what does not repeat (seconds, process ids).
     """
 
     def __init__(self, directory: Path, keeping: Keeping, label: str) -> None:
@@ -42,8 +42,8 @@ class RunRecord:
         self.verdicts: Counter[str] = Counter()
 
     def log(self, values: Mapping[str, float], prefix: str = "") -> None:
-        """Adds to the step's metrics: deterministic values only. What is not finite (a ratio that overflowed in a
-        mini-batch that was skipped) is left out: JSON has no number for it."""
+        """Adds values to the step's metrics. All values must be deterministic. A value that is not finite (such as a ratio
+        that overflowed in a skipped mini-batch) is left out, since JSON has no number for it."""
         named = {prefix + name: float(value) for name, value in values.items()}
         self.values.update({name: value for name, value in named.items() if math.isfinite(value)})
 
@@ -54,7 +54,7 @@ class RunRecord:
             self.samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
 
     def write_step(self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float]) -> None:
-        """Writes the step's record and prints it. `counts`: the meter's, and the number of updates so far."""
+        """Writes the step's record and prints it. `counts`: the meter's counts, plus the number of updates so far."""
         total = self.verdicts.total()
         verdicts = {f"{VERDICT}{name}": count / total for name, count in sorted(self.verdicts.items())}
         self._files["metrics"].write({"step": step, "progress": progress, **self.values, **verdicts, **counts})
@@ -65,21 +65,21 @@ class RunRecord:
         self._view.show(step, progress, self.values, counts)
 
     def write_timing(self, facts: Mapping[str, float]) -> None:
-        """A line of `timing.jsonl`, with the id of this process."""
+        """Writes a line of `timing.jsonl`, with the id of this process."""
         self._timing.write({**facts, "pid": os.getpid()})
 
     def marks(self) -> dict[str, FileStart]:
-        """What the files that must repeat hold on the disk, made durable."""
+        """Syncs the files that must repeat to the disk and returns a mark of each."""
         return {name: lines.mark() for name, lines in self._files.items()}
 
     def check(self, marks: Mapping[str, FileStart]) -> None:
-        """Raises `UserError` where a file no longer holds what it held when the marks were made."""
+        """Raises `UserError` if a file no longer holds what it held when the marks were made."""
         for name, lines in self._files.items():
             if not lines.holds(marks[name]):
                 raise UserError(f"{lines.path} is damaged.")
 
     def cut(self, marks: Mapping[str, FileStart]) -> None:
-        """Takes back what was written since the marks were made (a file without a mark: all of it)."""
+        """Removes what was written since the marks were made. A file without a mark is emptied."""
         for name, lines in self._files.items():
             lines.cut(marks[name]["bytes"] if name in marks else 0)
 
@@ -88,12 +88,13 @@ class RunRecord:
         self._view.say(text)
 
     def end_steps(self) -> None:
-        """Takes the bar away when the last step is done, and publishes what is new."""
+        """Removes the progress bar when the last step is done, and publishes the new records."""
         self._view.close()
         self.publish()
 
     def publish(self) -> None:
-        """Hands the trackers what is new; due at checkpoints, whose records are never taken back."""
+        """Hands the new records to the trackers. Called at checkpoints, since records before a checkpoint are never
+        removed."""
         self._trackers.follow()
 
     def close(self) -> None:

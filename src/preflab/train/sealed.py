@@ -1,5 +1,5 @@
-"""JSON records that show whether they are as they were written: each holds a seal, the SHA-256 of its file's name and of
-all else that it holds. A record that an older preflab wrote has none. Imports no torch."""
+"""JSON records with a seal, which shows whether a record is still as it was written. The seal is the SHA-256 of the file's
+name and of all other fields of the record. A record that an older preflab wrote has no seal. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Form = Mapping[str, type | UnionType]
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> str:
-    """Replaces a record in one step; returns its seal."""
+    """Replaces a record in one step and returns the new record's seal."""
     plain = json.loads(json.dumps(data, allow_nan=False))  # the keys as they will be read
     seal = make_seal(path.name, plain)
     write_json(path, {**plain, SEAL: seal})
@@ -27,8 +27,8 @@ def write_sealed(path: Path, data: Mapping[str, Any]) -> str:
 
 
 def read_sealed(path: Path, form: Form, *, advice: str = "Restore it, or start again with --fresh.") -> dict[str, Any]:
-    """A record without its seal. Raises `UserError`, which ends with `advice`, where it is missing or damaged, or has not this
-    form."""
+    """Reads a record and returns it without its seal. Raises `UserError`, which ends with `advice`, if the record is missing
+    or damaged, or does not have the fields of `form`."""
     try:
         data = read_json(path)
     except UserError as error:
@@ -46,5 +46,6 @@ def read_sealed(path: Path, form: Form, *, advice: str = "Restore it, or start a
 
 
 def make_seal(name: str, data: Mapping[str, Any]) -> str:
-    """The SHA-256 of a record under a name: a record that lies under another's name is damaged too."""
+    """The SHA-256 of a file's name and of its record. The seal of a record therefore does not hold in a file of another
+    name."""
     return hashlib.sha256(f"{name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()

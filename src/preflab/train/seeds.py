@@ -1,6 +1,7 @@
 """Randomness by name: every draw has a name, and its seed is a hash of the run's seed and that name.
 
-No generator's state is carried along, so that a crash can lose none, and a draw is the same whoever draws before it.
+No generator's state is kept between draws. A crash therefore loses no state, and a draw does not depend on the draws before
+it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Seeds:
         return order
 
     def draw(self, rows: Sequence[_Row], count: int, name: str) -> list[_Row]:
-        """`count` of the rows, drawn once for the run; all of them where `count` is 0. Raises `UserError` where there are
-        fewer, because arms that are to learn from equally many would not."""
+        """Draws `count` of the rows, once for the run, or takes all rows if `count` is 0. Raises `UserError` if there are
+        fewer rows, because arms that should learn from equally many rows would then not do so."""
         if count > len(rows):
             raise UserError(
                 f"{count:,} {name} are asked for, and there are {len(rows):,}: ask for fewer, or 0 for all."
@@ -55,7 +56,7 @@ class Seeds:
         return order[place * batch_size : (place + 1) * batch_size]
 
     def take_exactly(self, step: int, size: int, count: int) -> list[int]:
-        """`count` rows for `step`, always that many, from an endless series of shuffled passes over `size` rows."""
+        """Exactly `count` rows for `step`, from an endless series of shuffled passes over `size` rows."""
         places = range(step * count, (step + 1) * count)
         passes = {n: self.permute(size, "pass", n) for n in {place // size for place in places}}
         return [passes[place // size][place % size] for place in places]

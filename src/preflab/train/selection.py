@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints is its result."""
+"""Selects the checkpoint that is a run's result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 class Selection:
-    """The one rule by which every method's checkpoint is chosen: the best of `evaluations` looks at the validation
-    split, at equal shares of the run."""
+    """The one rule that selects the checkpoint of every method. At equal shares of the run, the policy is validated
+    `evaluations` times; the weights with the best score are selected. One validation is called a look."""
 
     def __init__(self, evaluations: int) -> None:
         self.evaluations = evaluations
@@ -21,11 +21,12 @@ class Selection:
         return self._looks(progress) > self.done
 
     def pass_look(self, progress: float) -> None:
-        """Notes a look that has no score."""
+        """Counts a look without noting a score."""
         self.done = self._looks(progress)
 
     def note(self, progress: float, step: int, score: float) -> bool:
-        """Notes the score of a look; True where it is the best so far. Raises `FloatingPointError` where it is not finite."""
+        """Notes the score of a look. Returns True if the score is the best so far. Raises `FloatingPointError` if it is not
+        finite."""
         if not math.isfinite(score):
             raise FloatingPointError(f"The validation score is {score}.")
         self.pass_look(progress)

@@ -1,4 +1,4 @@
-"""A run's settings that are not a method's: the budget that binds it, and how it is kept."""
+"""The settings of a run that do not belong to its method: the budget of the run, and how the run is kept."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from preflab.spec import Spec
 
 
 class Budget(Spec):
-    """The binding budget of an arm: `amount` of FLOP (compute) or labels, of which `charged` is spent before it begins
-    (the stages that it stands on)."""
+    """The budget that limits an arm. `amount`: how much of `unit`, FLOP (compute) or labels, may be used. `charged`: the
+    part of `amount` that earlier stages, on which the arm builds, have already used."""
 
     unit: Unit = "compute"
     amount: float = Field(gt=0, allow_inf_nan=False)
@@ -28,9 +28,9 @@ class Budget(Spec):
 
     @property
     def own(self) -> float:
-        """What is left for the arm itself: its schedule and its looks at the validation split span this alone.
+        """The part of the budget that is left for the arm itself. The arm's schedule and validations span this part alone.
 
-        Raises `UserError` where nothing is left.
+        Raises `UserError` if nothing is left.
         """
         if self.charged >= self.amount:
             raise UserError(self._short())
@@ -44,10 +44,10 @@ class Budget(Spec):
 
 
 class Keeping(Spec):
-    """How a run is kept; none of it changes a result.
+    """The settings for how a run is kept. None of these settings changes a result.
 
-    `wandb`: the W&B project to track the run in; by default the one that `PREFLAB_WANDB` names, which a
-    study's arms see too.
+    `wandb`: the W&B project to track the run in. By default this is the project that the environment variable
+    `PREFLAB_WANDB` names; the arms of a study see this variable too.
     """
 
     checkpoint_seconds: float = 60.0

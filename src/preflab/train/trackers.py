@@ -1,5 +1,6 @@
-"""How people follow a run: TensorBoard's event files, and Weights & Biases where a project is named. Both get what
-`metrics.jsonl` holds, which is the record. A process that resumes writes the event file again from the beginning."""
+"""Trackers let people follow a run: TensorBoard reads its event file, and Weights & Biases is used if a project is named.
+Both get copies of the records in `metrics.jsonl`. A process that resumes a run writes the event file again from the
+beginning."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 from preflab.errors import UserError
 from preflab.train.files import read_json, remove, write_json
 
-EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads by this prefix
+EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard reads files with this prefix
 
 
 class Trackers:
@@ -27,7 +28,8 @@ class Trackers:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
     def follow(self) -> None:
-        """Hands on the records that are new. Called at checkpoints, since their records are never taken back."""
+        """Hands the new records to every tracker. Called at checkpoints, since records before a checkpoint are never
+        removed."""
         with self.metrics.open("rb") as file:
             file.seek(self.position)
             for line in file:
@@ -44,7 +46,8 @@ class Trackers:
 
 
 class TensorBoard:
-    """An event file: a framed protocol buffer for each event, as TensorBoard's own writer makes them in a thread."""
+    """An event file with one framed protocol buffer for each event. TensorBoard's own writer makes files of this form too,
+    but in a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +66,8 @@ class TensorBoard:
             self.writer.close()
 
     def _event(self, **fields: Any) -> None:
-        """Writes an event. TensorBoard is imported with the first one, since most of a run does not need it."""
+        """Writes an event. TensorBoard is imported only for the first event, since most of a run does not need
+        TensorBoard."""
         from tensorboard.compat.proto import event_pb2
 
         if self.writer is None:
@@ -78,7 +82,8 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of a W&B project. The run directory keeps its id, so that a resumed process goes on with it."""
+    """A run of a W&B project. The run directory keeps the id of this W&B run, so that a resumed process goes on with the
+    same W&B run."""
 
     def __init__(self, directory: Path, *, project: str, label: str) -> None:
         try:

@@ -1,1 +1,1 @@
-"""What several methods do, as functions: each method calls what it needs, and no method inherits from another."""
+"""Functions that several methods share. Each method calls the functions that it needs; no method inherits from another."""

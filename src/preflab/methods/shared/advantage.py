@@ -1,7 +1,8 @@
 """Policy gradients without a critic: the one loop of GRPO, RLOO, REINFORCE++ and ReMax.
 
-They differ in what an answer is measured against: its group's mean, the other answers, the whole batch, the greedy answer.
-That is one function `Assessed -> advantages[B,T]` in the file of each method.
+The four methods differ in what they compare an answer with: the mean of its group (GRPO), the other answers to its prompt
+(RLOO), the whole batch (REINFORCE++) or the greedy answer (ReMax). The file of each method has this comparison as one
+function `Assessed -> advantages[B,T]`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from preflab.types import Prompt
 
 
 class CriticFree(surrogate.Surrogate, Protocol):
-    """The settings that the loop reads: those of `Surrogate`, and three more. Each of the four methods states them.
+    """The settings that the loop reads: those of `Surrogate`, and three more. Each of the four methods states all of these
+    settings.
 
-    `group`: responses to each prompt. `loss_average`: see `ops.average_weights`; its constant is `decoding.max_new_tokens`.
+    `group`: the number of responses to each prompt. `loss_average`: see `ops.average_weights`; the constant is
+    `decoding.max_new_tokens`.
 
-    No critic can say what a truncated answer would have come to. `truncated` score: it is scored as it stands. Ignore: its
-    advantage is 0; it still counts as a row, and a KL term of the loss still holds it.
+    `truncated`: how a truncated answer is treated, since there is no critic to estimate how the answer would have ended.
+    With the setting score, the answer is scored as it is. With the setting ignore, the answer's advantage is 0; the answer
+    still counts as a row, and still adds to a KL term of the loss.
     """
 
     group: int
@@ -40,8 +44,9 @@ class CriticFree(surrogate.Surrogate, Protocol):
 
 
 class Assessed(NamedTuple):
-    """A rollout with what its advantages are made of. `scores[B]`: shaped. `kl[B,T]`: the KL coefficient times log pi - log ref
-    (k1), 0 where the mask is False. `step`: its number, to name a draw by."""
+    """A rollout with the data that its advantages are computed from. `scores[B]`: the shaped scores. `kl[B,T]`: the KL
+    coefficient times log pi - log ref (k1), 0 where the mask is False. `step`: the number of the step, which can name a
+    further draw."""
 
     step: int
     rollout: Rollout
@@ -68,9 +73,10 @@ def improve(
 ) -> LanguageModel:
     """Trains the policy.
 
-    `kl_in_loss`: the KL penalty is a term of the loss (k3); otherwise `advantages` has it in its rewards. `draw`: another way
-    to draw a step's rollout; it returns None where there is nothing to learn from. `baselines`: how many scores of each
-    prompt `advantages` buys beside its group's own."""
+    `kl_in_loss`: if True, the KL penalty is a term of the loss (k3); otherwise `advantages` includes the KL penalty in the
+    rewards. `draw`: another function to draw a step's rollout, which returns None if there is nothing to learn from.
+    `baselines`: the number of scores that `advantages` buys for each prompt, in addition to the scores of the prompt's
+    group."""
     run, policy = parts.run, parts.policy
     require_sampling(spec.decoding)
     prompts, price = parts.prompts(), spec.group + baselines
@@ -108,7 +114,7 @@ def improve(
 def assess_rollout(
     spec: CriticFree, parts: Parts, step: int, rollout: Rollout, reference: Reference, advantages: Advantage
 ) -> Experience:
-    """The experience of a rollout: the method's advantages, without a critic's values and returns."""
+    """The experience of a rollout, with the method's advantages and without values and returns, which need a critic."""
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
     scores = surrogate.shape_scores(spec, rollout.scores)
@@ -120,7 +126,8 @@ def assess_rollout(
 
 
 def weigh_terms(spec: CriticFree, policy: LanguageModel, mean_length: float, kl_loss: float, rows: Experience) -> Terms:
-    """The surrogate's terms [B,T], weighted so that their mean over the mini-batch's tokens is the spec's average."""
+    """The surrogate's terms [B,T], weighted so that their mean over the mini-batch's tokens is the average that
+    `loss_average` names."""
     actor = surrogate.actor_terms(spec, policy, rows, kl_loss=kl_loss)
     lengths, limit = rows.batch.completion_lengths, spec.decoding.max_new_tokens
     weights = ops.average_weights(lengths, spec.loss_average, mean_length=mean_length, limit=limit)

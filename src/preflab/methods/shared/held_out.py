@@ -1,4 +1,4 @@
-"""Measures of a reward model on pairs that it did not train on: its order, its calibration, its scores' units."""
+"""Measures a reward model on pairs that it did not train on: its accuracy, its calibration and the spread of its scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from preflab.models.lm import LanguageModel
 CALIBRATION_BINS = 10
 MARGIN_BINS = 5
 Bins = list[dict[str, float]]
-"""A row for each bin, empty ones left out."""
+"""One row for each bin that is not empty."""
 
 
 class PairScores(NamedTuple):
-    """The scores of both answers, [B] each."""
+    """A reward model's scores of the chosen and of the rejected answers of pairs, [B] each."""
 
     chosen: Tensor
     rejected: Tensor
@@ -32,7 +32,7 @@ class PairScores(NamedTuple):
 
     @property
     def right(self) -> Tensor:
-        """1 where the chosen answer scores higher, 1/2 at a tie."""
+        """1 if the chosen answer scores higher, 1/2 at a tie, 0 otherwise."""
         return ops.order_accuracy(self.margin).double()
 
 
@@ -43,15 +43,17 @@ def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> P
 
 
 def measure_held_out(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """`measure_order` of a reward model on pairs: the validation of every method that makes a reward model."""
+    """Scores the pairs and returns `measure_order` of the scores. Every method that makes a reward model validates it by
+    this function."""
     return measure_order(score_pairs(scorer, pairs, token_budget))
 
 
 def measure_order(scores: PairScores) -> dict[str, float]:
-    """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the scores' mean and spread.
+    """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the mean and the standard
+    deviation of the scores.
 
-    Calibration: the gap between the stated sigmoid(|margin|) and the share of pairs so ordered.
-    The score that selects checkpoints is minus the log-loss, which penalises an over-confident model.
+    The calibration error is the mean gap between the stated probability sigmoid(|margin|) and the share of pairs ordered
+    right. The score that selects checkpoints is minus the log-loss, which penalises an over-confident model.
     """
     loss = float(bradley_terry_loss(scores.chosen, scores.rejected).mean())
     gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in calibration_bins(scores))
@@ -67,8 +69,9 @@ def measure_order(scores: PairScores) -> dict[str, float]:
 
 
 def calibration_bins(scores: PairScores) -> Bins:
-    """Pairs by the probability that the model states for the order it prefers, in ten equal bins of [1/2, 1]: the mean
-    `stated`, the share `right`, and the `count`. Empty bins are left out."""
+    """Sorts the pairs into ten equal bins of [1/2, 1] by the probability that the model states for the order it prefers.
+    Each row has the mean probability `stated`, the share of pairs ordered `right`, and the `count` of pairs. Empty bins are
+    left out."""
     stated = torch.sigmoid(scores.margin.abs())
     bins = ((stated - 0.5) * 2 * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     return [
@@ -79,7 +82,8 @@ def calibration_bins(scores: PairScores) -> Bins:
 
 
 def accuracy_by_margin(scores: PairScores) -> Bins:
-    """Accuracy by the stated |margin|, in five bins of equally many pairs, small margins first."""
+    """The accuracy in five bins of equally many pairs, which are sorted by the |margin| of their scores, small margins
+    first."""
     order = scores.margin.abs().argsort(stable=True)
     return [
         {

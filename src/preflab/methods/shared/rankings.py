@@ -19,8 +19,8 @@ from preflab.types import Ranking
 
 
 class LearnsRankings(Protocol):
-    """The settings that the loop reads, and the method's loss. `rankings`: how many, drawn by the seed (0: all). `batch_size`
-    counts prompts."""
+    """The settings that the loop reads, and the method's loss. `rankings`: the number of rankings to train on, drawn by the
+    seed (0: all). `batch_size` counts prompts."""
 
     rankings: int
     epochs: int
@@ -29,12 +29,12 @@ class LearnsRankings(Protocol):
     optim: Optim
 
     def loss(self, ranked: RankedLogprobs) -> Tensor:
-        """The loss's terms [B], one a prompt."""
+        """The loss's terms [B], one for each prompt."""
         ...
 
 
 def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
-    """Trains the policy. A labels budget caps the rankings: K answers cost the K - 1 comparisons that order them."""
+    """Trains the policy. A labels budget caps the rankings (see `count_comparisons`)."""
     run, policy = parts.run, parts.policy
     # 1. Every ranking's answers as ids, with their scores.
     rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
@@ -54,8 +54,8 @@ def count_comparisons(ranking: Ranking) -> int:
 
 
 def ranking_terms(policy: LanguageModel, loss: Callable[[RankedLogprobs], Tensor], batch: RankedBatch) -> Terms:
-    """The loss's terms [B]; logs the best answer's log-probability a token, and the share of the contrasts of unequal score
-    that the policy orders as the scores do (a tie counts one half)."""
+    """The loss's terms [B]. Logs the best answer's log-probability per token, and the accuracy: among all pairs of answers
+    with unequal scores, the share that the policy orders as the scores do (a tie counts one half)."""
     answers = batch.candidates
     sums = batch.table(forward.sequence_logprobs(policy.model, answers))
     lengths, scores = batch.table(answers.completion_lengths), batch.table(batch.scores)

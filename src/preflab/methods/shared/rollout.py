@@ -1,6 +1,6 @@
-"""The rollout: sample, score. Every method that learns from its own samples calls it, and nothing else samples.
+"""The rollout: draws samples and scores them. Every method that learns from its own samples draws them here.
 
-The prompts of a step, its mini-batches and what its record says of the answers are shared here too.
+This module also chooses a step's prompts, cuts its mini-batches, and puts measures of the answers into its record.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from preflab.types import Completion, Prompt
 
 @dataclass(frozen=True)
 class Rollout:
-    """`group` answers to each prompt, those of one prompt side by side; B rows in all.
+    """`group` answers to each prompt, in B rows. The answers to one prompt are in consecutive rows.
 
-    `prompts`: the prompt of each row. `scores[B]`: as the reward gave them.
+    `prompts`: the prompt of each row. `scores[B]`: the scores as the reward gave them.
     """
 
     group: int
@@ -39,23 +39,24 @@ class Rollout:
         return self.samples.batch
 
     def groups(self) -> list[slice]:
-        """The rows of each prompt."""
+        """The rows of the answers to each prompt, as one slice for each prompt."""
         return [slice(start, start + self.group) for start in range(0, len(self.prompts), self.group)]
 
     def differing(self) -> Tensor:
-        """Bool[P]: whether the scores of a prompt's answers differ."""
+        """Bool[P], one for each prompt: whether the scores of the answers to this prompt differ."""
         rows = self.scores.view(-1, self.group)
         return (rows != rows[:, :1]).any(dim=1)
 
     def share_without_variance(self) -> float:
-        """The share of prompts whose answers all score the same, so that their differences teach nothing. Where each prompt
-        has one answer: 1 where the whole rollout scores the same, else 0."""
+        """The share of prompts whose answers all score the same, so that they have no difference to learn from. If each
+        prompt has only one answer, returns 1 if all answers of the rollout score the same, and 0 otherwise."""
         if self.group == 1:
             return float((self.scores == self.scores[0]).all())
         return 1.0 - float(self.differing().float().mean())
 
     def measure(self) -> dict[str, float]:
-        """`reward`: the mean score as the reward gave it; `length`: the mean of the answers' tokens; `truncated`: the share."""
+        """`reward`: the mean of the scores as the reward gave them. `length`: the mean number of tokens in an answer.
+        `truncated`: the share of truncated answers."""
         return {
             "reward": float(self.scores.mean()),
             "length": float(self.batch.completion_lengths.float().mean()),
@@ -63,7 +64,7 @@ class Rollout:
         }
 
     def select(self, groups: Sequence[int]) -> Rollout:
-        """The groups of these prompts, trimmed to their longest prompt and completion."""
+        """A rollout with these groups alone, trimmed to the longest prompt and the longest completion in them."""
         rows = [row for group in groups for row in range(group * self.group, (group + 1) * self.group)]
         index, samples = torch.tensor(rows), self.samples
         batch = samples.batch.select(index)
@@ -75,7 +76,7 @@ class Rollout:
 
     @staticmethod
     def join(rollouts: Sequence[Rollout]) -> Rollout:
-        """Several rollouts of one policy and group size as one, in their order."""
+        """Joins several rollouts into one, in their order. All must have the same policy and the same group size."""
         batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
         kept = [sample.kept for sample in samples if sample.kept is not None]
         batch = TokenBatch(
@@ -111,7 +112,7 @@ _Grouped = TypeVar("_Grouped", bound=Grouped)
 
 
 def require_whole_groups(spec: _Grouped) -> _Grouped:
-    """A validator of methods with groups: raises `UserError` where `group` does not divide `rollouts`."""
+    """Validates a method with groups. Raises `UserError` if `group` does not divide `rollouts`."""
     rollouts, group = spec.rollouts, spec.group
     if rollouts % group:
         raise UserError(f"{rollouts} rollouts a step are not a whole number of groups of {group}: make it a multiple.")
@@ -119,13 +120,13 @@ def require_whole_groups(spec: _Grouped) -> _Grouped:
 
 
 def require_sampling(decoding: Decoding) -> None:
-    """Raises `UserError` where sampling is greedy: the method learns from differences between samples."""
+    """Raises `UserError` if the decoding is greedy, because the method learns from differences between samples."""
     if decoding.temperature <= 0:
         raise UserError("The method samples from its policy: decoding.temperature must be above 0.")
 
 
 def require_updates(updates: int) -> None:
-    """Raises `UserError` where no step of the run made an update."""
+    """Raises `UserError` if no step of the run made an update."""
     if not updates:
         raise UserError(
             "No step had anything to learn from: every prompt's answers score the same. Draw more answers a prompt, or "
@@ -134,15 +135,16 @@ def require_updates(updates: int) -> None:
 
 
 def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, *, price: int) -> list[Prompt]:
-    """The step's prompts: `count` of an endless series of shuffled passes, or as many as a labels budget still pays for
-    at `price` scores each."""
+    """The step's prompts: `count` prompts from an endless series of shuffled passes, or fewer if a labels budget does not
+    pay for `count` prompts at `price` scores each."""
     run = parts.run
     affordable = run.labels.cap_prompts(count, reward=parts.needed_reward(), price=price)
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
 
 
 def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[list[int]]:
-    """The rows of each mini-batch: every epoch a new shuffle, cut into `count` parts that differ by one row at most."""
+    """Yields the rows of each mini-batch. Every epoch shuffles the rows anew and cuts them into `count` parts, whose sizes
+    differ by one row at most."""
     count = min(count, size)
     for epoch in range(epochs):
         order = run.seeds.permute(size, "mini-batches", step, epoch)
@@ -152,7 +154,8 @@ def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int)
 def draw_rollout(
     parts: Parts, prompts: Sequence[Prompt], step: int, *, count: int, group: int = 1, price: int, decoding: Decoding
 ) -> Rollout:
-    """The step's rollout: `group` answers to each of the next `count` prompts; `price`: the scores that a prompt costs."""
+    """Draws the step's rollout: `group` answers to each of the next `count` prompts, or of fewer (see `take_prompts`).
+    `price`: the number of scores that each prompt costs."""
     chosen = take_prompts(parts, prompts, step, count, price=price)
     rollout = roll_out(parts, chosen, "rollout", step, decoding=decoding, group=group)
     parts.run.record.log({"no_variance": rollout.share_without_variance()})
@@ -160,7 +163,8 @@ def draw_rollout(
 
 
 def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding: Decoding, group: int = 1) -> Rollout:
-    """`group` answers of the policy to each prompt, scored by the run's reward. `name` names the draw, once in a run."""
+    """Draws `group` answers of the policy to each prompt; the run's reward scores them. Each `name` is used for only one
+    draw in a run."""
     run, policy = parts.run, parts.policy
     faults.pass_point("rollout.before")
     rows = [prompt for prompt in prompts for _ in range(group)]
@@ -176,9 +180,10 @@ def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding
 def score_answers(
     parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool = True
 ) -> list[float]:
-    """The reward's scores. The journal keeps them under `key` where asking again could answer differently.
+    """The reward's scores of the answers. If the reward is not deterministic, the journal keeps the scores under `key`.
 
-    `own`: the policy wrote the answers. Then the first few go into the step's samples, and the verdicts into its measures.
+    `own`: whether the policy wrote the answers. If so, the first few answers go into the step's samples, and the reward's
+    verdicts go into the step's metrics.
     """
     record, reward = parts.run.record, parts.needed_reward()
 
@@ -195,7 +200,8 @@ def score_answers(
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors one below the other, each padded with 0 at the end to the widest."""
+    """Joins tensors along their first axis. Along the other axes, each tensor is padded with 0 at the end to the largest
+    size."""
     shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
     out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
     start = 0

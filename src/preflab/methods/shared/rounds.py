@@ -1,7 +1,7 @@
-"""Rounds, for DPO-Iter and expert iteration: draw from the newest policy, pass over what was drawn, repeat.
+"""Rounds, for DPO-Iter and expert iteration. Each round draws data from the newest policy and learns from these data.
 
-The journal keeps a round's draw before the policy learns from it: a resumed run reads it, and does not draw again from a
-policy that has moved on.
+The journal keeps a round's data before the policy learns from them. A resumed run reads the data from the journal, since it
+cannot draw them again: the policy has changed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Data = TypeVar("Data", bound=Rows)
 
 @dataclass
 class Rounds(Generic[Data]):
-    """A method's rounds: `rounds` of them, `epochs` passes over the data of each, in batches of `batch_size`; the current one
-    and which of its updates is next.
+    """The rounds of a method: `rounds` rounds, each with `epochs` passes over its data in batches of `batch_size`. `number`
+    is the current round, and `update` is the next update in this round.
 
-    `draw(number)` gives a round's draw as JSON; it logs nothing, since a resumed run does not call it. `read(drawn)` turns
-    the draw into a batch to select rows from, or None where it holds nothing to learn from. `barren`: the end of the message
-    for a run whose rounds all hold nothing. `fruitful`: whether any round had data. `drawn`: the round's draw, as the journal
-    has it.
+    `draw(number)` draws a round's data and returns them as JSON; it must log nothing, since a resumed run does not call it.
+    `read(drawn)` turns these data into a batch to select rows from, or returns None if they hold nothing to learn from.
+    `barren`: the end of the error message for a run in which no round has anything to learn from. `fruitful`: whether any
+    round so far had something to learn from. `drawn`: the current round's data, as the journal has them.
     """
 
     run: Run
@@ -54,20 +54,20 @@ class Rounds(Generic[Data]):
 
     @property
     def within(self) -> float:
-        """The share of the round's updates that is done."""
+        """The share of the current round's updates that is done."""
         return self.update / self.updates if self.updates else 1.0
 
     def share(self, step: int) -> float:
-        """The share of the rounds that is done (used without a compute budget)."""
+        """The share of all rounds that is done. It is used if the run has no compute budget."""
         return (self.number + self.within) / self.rounds
 
     def finished(self) -> bool:
         return self.update >= self.updates
 
     def begin(self) -> bool:
-        """Begins the next round; False where its draw holds nothing to learn from.
+        """Begins the next round. Returns False if the data of this round hold nothing to learn from.
 
-        Raises `UserError` where none of the plan's rounds held anything.
+        Raises `UserError` if this is the last planned round and no round had anything to learn from.
         """
         self.number += 1
         self.update = 0

@@ -1,4 +1,4 @@
-"""The clipped surrogate: what every method has in common that improves a policy on its own rollouts by policy gradients.
+"""The clipped surrogate: the common part of the methods that improve a policy by policy gradients on its own rollouts.
 
 PPO has a critic and a file of its own; GRPO, RLOO, REINFORCE++ and ReMax differ in their advantages alone (`advantage.py`).
 """
@@ -25,12 +25,12 @@ from preflab.train.learner import Guard, Optim, Terms
 
 
 class Surrogate(Protocol):
-    """The settings that are read here and by the loops. Each method states them, with its authors' values.
+    """The settings that this module and the loops of the methods read. Each method states them, with its authors' values.
 
-    `rollouts`: responses a step; they are learned from in `mini_batches` shuffled parts, `epochs` times. A compute budget
-    overrides `steps`. `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see
-    `shape_scores`. `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`: see `make_guard`. None
-    turns a clip or the guard off.
+    `rollouts`: the number of responses in a step; the policy learns from them in `mini_batches` shuffled parts, `epochs`
+    times. A compute budget overrides `steps`. `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`,
+    `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`:
+    see `make_guard`. The value None turns off `reward_clip` or `ratio_guard`.
     """
 
     steps: int
@@ -50,7 +50,7 @@ class Surrogate(Protocol):
 
 
 def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:
-    """clip( (score - bias) * scale, +-clip ) (paper, Section 7 [ReaL]). None: no clip."""
+    """clip( (score - bias) * scale, +-clip ) (paper, Section 7 [ReaL]). If `reward_clip` is None, nothing is clipped."""
     limit = math.inf if spec.reward_clip is None else spec.reward_clip
     return ((scores - spec.reward_bias) * spec.reward_scale).clamp(-limit, limit)
 
@@ -58,8 +58,8 @@ def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:
 def ask_old_and_reference(
     spec: Surrogate, parts: Parts, reference: Reference, samples: Samples
 ) -> tuple[Tensor, Tensor]:
-    """The log-probabilities of the samples under the policy that drew them, and under the reference: [B,T] each; charged.
-    At the sampling temperature, over the ids that the sampler kept."""
+    """The log-probabilities of the samples under the policy that drew them and under the reference, [B,T] each. Both are
+    taken at the sampling temperature, over the ids that the sampler kept. The forward passes are charged."""
     old = samples.logprobs if samples.exact else _sampled_logprobs(spec, parts, samples)
     with reference.active():
         reference_logprobs = _sampled_logprobs(spec, parts, samples)
@@ -77,10 +77,12 @@ def _sampled_logprobs(spec: Surrogate, parts: Parts, samples: Samples) -> Tensor
 
 
 def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_loss: float = 0.0) -> Terms:
-    """The policy loss's terms [B,T], with the importance ratio, the clipped share and the step's own KL (k3).
+    """The policy loss's terms [B,T]. Logs the importance ratio, the share of ratios beyond the clip, the entropy, and the KL
+    between the policy that drew the rollout and the current policy (k3).
 
-    The ratio is clipped to [1 - clip, 1 + clip_high], `clip_high` None being `clip`. `kl_loss` times k3 against the
-    reference is added (GRPO, Shao et al. 2024, eq. 4); it carries a gradient.
+    The ratio is clipped to [1 - clip, 1 + clip_high]; a `clip_high` of None stands for `clip`. If `kl_loss` is not 0, the
+    loss has a further term, `kl_loss` times k3 against the reference (GRPO, Shao et al. 2024, eq. 4). This term has a
+    gradient too.
     """
     temperature, clip = spec.decoding.temperature, spec.clip
     high = clip if spec.clip_high is None else spec.clip_high
@@ -97,7 +99,8 @@ def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_
 
 
 def make_guard(limit: float | None) -> Guard:
-    """Whether an update must be skipped: the mini-batch's masked mean importance ratio exceeds `limit` (None: never)."""
+    """Makes a guard that skips an update if the masked mean importance ratio of the mini-batch exceeds `limit`. If `limit`
+    is None, the guard skips no update."""
 
     def skips(stats: Mapping[str, float]) -> bool:
         return limit is not None and stats["ratio"] > limit
@@ -106,8 +109,8 @@ def make_guard(limit: float | None) -> Guard:
 
 
 def measure_rollout(rollout: Rollout, logprobs: Tensor, reference_logprobs: Tensor) -> dict[str, float]:
-    """The measures of the step's rollout, its scores' spread, and `kl`: the mean over responses of
-    sum_t log pi - log ref (k1, nats), `kl_k3` its k3 estimate."""
+    """The measures of the step's rollout, with three more. `reward_spread`: the standard deviation of the scores. `kl`: the
+    mean over responses of sum_t log pi - log ref (k1, in nats). `kl_k3`: the k3 estimate of the same KL."""
     k1 = ops.kl_estimate(logprobs, reference_logprobs, "k1")
     k3 = ops.kl_estimate(logprobs, reference_logprobs, "k3")
     return rollout.measure() | {
