@@ -1,6 +1,6 @@
 """The one exception for the user's mistakes.
 
-A `UserError` says what was wrong, where (file, line, field) and what to do. The command line prints it without a
+A `UserError` says what was wrong, where (file, line, field) and what to do. The command line prints the message without a
 traceback and exits with code 2. Any other exception is a defect of preflab or a failure of the machine.
 """
 
@@ -18,7 +18,7 @@ class UserError(Exception):
 
 @contextmanager
 def said_of(file: Path | None) -> Generator[None]:
-    """While open, the message of a `UserError` begins with the file that it is about, where there is one."""
+    """While open, the message of a `UserError` begins with the file that it is about, if `file` is given."""
     try:
         yield
     except UserError as error:
@@ -28,7 +28,7 @@ def said_of(file: Path | None) -> Generator[None]:
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> None:
-    """Raises `UserError` for the first of the names that is not known: `words` before it, a hint behind it."""
+    """Raises `UserError` for the first of the names that is not known. The message is `words`, the name and a hint."""
     known = list(known)
     for name in names:
         if name not in known:
@@ -36,7 +36,7 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> No
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint with the known name closest to `name` (left out where none is close), then all known names."""
+    """Returns a hint: the known name closest to `name` (left out if no name is close), then all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
