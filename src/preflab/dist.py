@@ -8,12 +8,13 @@ from torch import Tensor
 
 
 def world() -> int:
-    """The number of ranks."""
+    """Returns the number of ranks."""
     return torch_dist.get_world_size() if torch_dist.is_available() and torch_dist.is_initialized() else 1
 
 
 def all_sum(values: Tensor) -> Tensor:
-    """The sum of `values` over all ranks, elementwise, the same on each rank; `values` itself on one process."""
+    """Returns the elementwise sum of `values` over all ranks, which is equal on each rank; on one process, `values`
+    itself."""
     if world() > 1:
         values = values.clone()
         torch_dist.all_reduce(values, op=torch_dist.ReduceOp.SUM)
@@ -21,5 +22,5 @@ def all_sum(values: Tensor) -> Tensor:
 
 
 def all_count(count: float) -> float:
-    """A count summed over all ranks."""
+    """Returns a count summed over all ranks."""
     return float(all_sum(torch.tensor(float(count), dtype=torch.float64)))

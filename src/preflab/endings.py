@@ -1,4 +1,4 @@
-"""How a command ends that is cut short: the message on standard error, and the exit code."""
+"""How a command that is cut short ends: its message on standard error, and its exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ DEFECT = 70
 
 
 class Stopped(SystemExit):
-    """Ctrl-C or SIGTERM ended work that the same command goes on with. `place`: where it stands, such as "after step 12"."""
+    """Ctrl-C or SIGTERM stopped work that the same command can continue. `place`: where it stopped, such as "after step
+    12"."""
 
     def __init__(self, signum: int, place: str) -> None:
         super().__init__(128 + signum)
@@ -25,8 +26,8 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the code: 1 failed, 2 the user's mistake, 70 any other error, which is a defect of
-    preflab, 130 and 143 stopped by Ctrl-C and SIGTERM, 141 nobody reads the output any more."""
+    """Prints what happened and returns the exit code: 1 failed; 2 the user's mistake; 70 any other error, which is a defect
+    of preflab; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 141 nobody reads the output any more."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; the same command goes on.", code=error.exit_code)
     if isinstance(error, UserError):
@@ -51,7 +52,7 @@ def report_error(error: BaseException) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out; torch raises a `RuntimeError` then, which only its text identifies."""
+    """Checks whether an error means that memory ran out. torch raises a `RuntimeError` then; only its text identifies it."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
     text = str(error).lower()
@@ -59,13 +60,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def reader_is_gone() -> bool:
-    """True where the program that reads standard output has closed it, as `| head` does."""
+    """Checks whether the program that reads standard output has closed it, as `| head` does."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def print_error(text: str, *, code: int = 1) -> int:
-    """Prints a message on standard error, where nothing in it acts on the terminal; returns the exit code."""
+    """Prints a message on standard error, so that nothing in it acts on the terminal; returns the exit code."""
     print(visible(f"preflab: {text}"), file=sys.stderr)
     return code

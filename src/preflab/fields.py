@@ -1,4 +1,4 @@
-"""The types of the numbers and the names in specs, each with its range, which is checked when a spec is read."""
+"""The types of the numbers and the names in specs. Each type has a range, which is checked when a spec is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
 def check_name(name: str) -> str:
-    """Returns a name that may be that of a folder. Raises `ValueError` for any other."""
+    """Returns the name if it can be the name of a folder. Raises `ValueError` for any other name."""
     if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", name):
         raise ValueError(
             "a name has 1 to 100 of the letters A to Z, digits, `.`, `_`, `-` and `+`, and no dot at its begin"
@@ -26,4 +26,4 @@ def check_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(check_name)]
-"""Of a study, a stage, an arm, an evaluator: it names a folder, a file or a measure, and stands in reports."""
+"""The name of a study, a stage, an arm or an evaluator: it names a folder, a file or a measure, and stands in reports."""

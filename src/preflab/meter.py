@@ -1,6 +1,6 @@
 """The compute and labels that an arm has used.
 
-Compute is 2N FLOP for each forward or sampled token and 6N for each trained token, N being the number of parameters of the
+Compute is 2N FLOP for each forward or sampled token and 6N for each trained token. N is the number of parameters of the
 model at work; critic, reference and reward model are charged like the policy. Labels are preference labels or reward calls.
 """
 
@@ -44,7 +44,7 @@ class Meter:
         self.counts["labels"] += labels
 
     def used(self, unit: Unit) -> float:
-        """What was used so far: FLOP or labels."""
+        """Returns how many FLOP or labels were used so far."""
         return self.counts["flops" if unit == "compute" else "labels"]
 
     def state_dict(self) -> dict[str, Any]:

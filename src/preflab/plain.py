@@ -1,4 +1,4 @@
-"""Plain data from the user's files: YAML, TOML and JSON, with bounds. Whatever a file holds, its fault is one `UserError`."""
+"""Reads plain data from the user's files: YAML, TOML and JSON, with bounds. Any fault in a file becomes one `UserError`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import yaml
 from preflab.errors import UserError
 
 MOST_BYTES = 4 << 20
-"""Of a file of settings."""
+"""The largest size of a file of settings."""
 MOST_NESTED = 200
-"""Lists and mappings within each other."""
+"""The largest depth of lists and mappings within each other."""
 MOST_VALUES = 200_000
-"""Of a file of settings; an alias of YAML counts as what it stands for."""
+"""The largest number of values in a file of settings; an alias of YAML counts as the values for which it stands."""
 
 
 def read_data(path: Path) -> Any:
-    """The settings in a YAML, TOML or JSON file: texts, true and false, finite or infinite numbers, null, lists, and
-    mappings of texts. Raises `UserError` naming the file and the line or the key."""
+    """Reads the settings in a YAML, TOML or JSON file: texts, true and false, finite or infinite numbers, null, lists, and
+    mappings whose keys are texts. Raises `UserError` naming the file and the line or the key."""
     where = f"{path} cannot be read"
     try:
         with path.open("rb") as file:
@@ -45,7 +45,7 @@ def read_data(path: Path) -> Any:
 
 
 def decode_text(content: bytes, where: str) -> str:
-    """The text of UTF-8 bytes, without the mark with which some editors begin a file. Raises `UserError` naming the line."""
+    """Decodes UTF-8 bytes, without the mark with which some editors begin a file. Raises `UserError` naming the line."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -54,8 +54,9 @@ def decode_text(content: bytes, where: str) -> str:
 
 
 def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
-    """What a JSON text says. Raises `UserError` that begins with `where` for anything else: no UTF-8, a number of thousands of
-    digits, half a surrogate pair, brackets nested more deeply than `MOST_NESTED`. `pairs`: the `object_pairs_hook`."""
+    """Returns the data in a JSON text. Raises a `UserError` that begins with `where` for anything else: bytes that are not
+    UTF-8, a number with thousands of digits, half a surrogate pair, brackets nested more deeply than `MOST_NESTED`. `pairs`:
+    the `object_pairs_hook`."""
     if isinstance(text, bytes):
         text = decode_text(text, where)
     try:
@@ -68,7 +69,7 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
         raise UserError(f"{where}: brackets are nested too deeply.") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    except ValueError as error:  # Python reads numbers of up to 4300 digits
+    except ValueError as error:  # Python refuses numbers with more than 4300 digits
         raise UserError(f"{where}: a number has too many digits.") from error
     if text.count("[") + text.count("{") > MOST_NESTED or "\\u" in text:
         _walk(data, where, settings=False)
@@ -76,8 +77,8 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
 
 
 def check_plain(data: Any, where: str) -> None:
-    """Raises `UserError` naming the key where data hold what settings never do: a date, half a surrogate pair, a number beyond
-    64 bits, a key that is no text, too many values or too many within each other (an alias of YAML may hold itself)."""
+    """Raises `UserError` naming the key if the data hold what settings never hold: a date, half a surrogate pair, a number
+    beyond 64 bits, a key that is not a text, too many values, or too deep a nesting (an alias of YAML may hold itself)."""
     _walk(data, where, settings=True)
 
 
@@ -112,7 +113,7 @@ def _find_key_fault(key: Any) -> str:
 
 
 def _find_fault(value: Any, settings: bool) -> str:
-    """What is wrong with a single value; '' where it is sound."""
+    """Says what is wrong with a single value; returns '' if the value is sound."""
     if isinstance(value, str):
         broken = any("\ud800" <= letter <= "\udfff" for letter in value)
         return "a text holds half a surrogate pair (\\ud8xx)." if broken else ""
@@ -124,13 +125,13 @@ def _find_fault(value: Any, settings: bool) -> str:
 
 
 def _name_place(place: Iterable[Any]) -> str:
-    """`` `arms.dpo.beta`: `` of a value's place, nothing at the top."""
+    """Returns the place of a value as `` `arms.dpo.beta`: ``; returns '' at the top."""
     name = ".".join(str(part)[:40] for part in place)
     return f"`{name}`: " if name else ""
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which no key may stand twice: the first of the two would be lost without a word."""
+    """Makes a JSON object, and refuses a key that stands twice in it: the first of the two values would be lost silently."""
     data = dict(pairs)
     if len(data) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -149,7 +150,7 @@ def _parse_toml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as settings use it: no key twice, no dates or sets, bounded nesting, and each fault with its line."""
+    """YAML as settings use it: no key twice, no dates or sets, bounded nesting, and a line number with each fault."""
 
     nested = 0
 
@@ -169,7 +170,7 @@ class _Loader(yaml.SafeLoader):
         if kind in ("null", "bool", "int", "float", "str", "seq", "map"):
             try:
                 return super().construct_object(node, deep)
-            except (ValueError, LookupError, OverflowError):  # thousands of digits, `!!bool x`
+            except (ValueError, LookupError, OverflowError):  # such as a number with thousands of digits, or `!!bool x`
                 fault = f"{written} is not a {kind}"
         raise yaml.constructor.ConstructorError(None, None, fault, node.start_mark)
 

@@ -1,9 +1,9 @@
 """Specs, and the names by which they are found.
 
-A spec is frozen data: its fields are the settings, and their defaults are vetted values. Every variant carries its tag
-`kind`. `spec.open(context)` is a context manager that gives the live object (see `Context`); a method's spec has `train`
-instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that listing the names imports no torch.
-`package.module:Name` and installed entry points work wherever a `kind` does.
+A spec is frozen data: its fields are the settings, and the defaults of its fields are vetted values. Every variant carries
+its tag `kind`. `spec.open(context)` is a context manager that gives the live object (see `Context`); a method's spec has
+`train` instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that listing the names imports no
+torch. `package.module:Name` and installed entry points work wherever a `kind` does.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from preflab.text import brief
 
 
 class Spec(BaseModel):
-    """Frozen settings; an unknown key is refused at every depth. `belongs`: what the specs of a layer are called and where they
-    stand in a file, which each layer's base class says."""
+    """Frozen settings; an unknown key is refused at every depth. `belongs`: a text that says what the specs of a layer are
+    called and where they stand in a file; each layer's base class sets it."""
 
     belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -39,19 +39,20 @@ class HoldsModels(Spec):
     """The base of every spec that may name saved reward models: a reward, an evaluator, a method."""
 
     def saved_models(self) -> tuple[str, ...]:
-        """The paths of the reward models that the spec's fields name; `stage:NAME` where a study's stage makes one."""
+        """Returns the paths of the reward models that the spec's fields name; `stage:NAME` if a study's stage makes the
+        model."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def check_names(self) -> None:
-        """Raises `UserError` where a function of the user's that the spec names does not load. Called when the user's file or
-        options have been read, and not for the record of a run, which a report reads where the function need not be."""
+        """Raises `UserError` if a user's function that the spec names does not load. Called once the user's file or options
+        are read, but not for the record of a run: a report may read it on a machine without the function."""
         for _, part in self:
             if isinstance(part, HoldsModels):
                 part.check_names()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
-        """The same spec, in which `settings_of(path)` replaces settings of each reward model that it names: its `path`, and
-        the `mean` and `std` that its scores are normalised by. Settings that are not in the mapping stay."""
+        """Returns a copy of the spec in which `settings_of(path)` replaces settings of each reward model that the spec
+        names: its `path`, and the `mean` and `std` that normalise its scores. Settings that are not in the mapping stay."""
         parts = {name: part.with_saved_models(settings_of) for name, part in self if isinstance(part, HoldsModels)}
         return self.model_copy(update=parts)
 
@@ -60,12 +61,13 @@ class HoldsModels(Spec):
 class Context:
     """What `spec.open` may use.
 
-    seed: of everything random that the opened object does.
-    device: where a model that it loads computes, such as "cpu" or "cuda".
-    workdir: the directory of the run, where it may write files.
+    seed: the seed of everything random that the opened object does.
+    device: where a model that the opened object loads computes, such as "cpu" or "cuda".
+    workdir: the directory of the run, where the opened object may write files.
     testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
-    meter: every opened object charges its work to it: a sampler its tokens, a reward its labels or its forward passes.
-    date: the day (ISO) that the chat template of a model which it loads may write; '' for today.
+    meter: every opened object charges its work to this meter: a sampler its tokens, a reward its labels or its forward
+        passes.
+    date: the day (ISO) that the chat template may write, for a model that the opened object loads; '' for today.
     """
 
     seed: int = 0
@@ -77,10 +79,10 @@ class Context:
 
 
 class Registry:
-    """The names of one layer: `kind -> module:Class`, written out in its package's `__init__`.
+    """The names of one layer: `kind -> module:Class`, written out in the layer's package `__init__`.
 
-    `noun`: what the layer's objects are called in messages. `group`: the entry points of plugins. `base`: `module:Class`, from
-    which every spec of the layer derives.
+    `noun`: what the layer's objects are called in messages. `group`: the entry points of plugins. `base`: `module:Class`,
+    the class from which every spec of the layer derives.
     """
 
     def __init__(self, noun: str, group: str, known: Mapping[str, str], base: str) -> None:
@@ -94,18 +96,18 @@ class Registry:
         return pkgutil.resolve_name(self._base)
 
     def names(self) -> list[str]:
-        """All names, those of installed plugins included."""
+        """Returns all names, including those of installed plugins."""
         return sorted({*self.known, *(point.name for point in entry_points(group=self.group))})
 
     def load(self, name: str) -> type[Spec]:
-        """The spec class behind a name; raises `UserError` with the nearest right name."""
+        """Returns the spec class behind a name; raises `UserError` with the nearest known name if there is no such class."""
         target = self.known.get(name) or next((p.value for p in entry_points(group=self.group, name=name)), None)
         if target is not None:
             try:
                 spec_class = pkgutil.resolve_name(target)
             except Exception as error:  # the import of a plugin may raise anything
                 raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
-        elif ":" in name:  # the user's own, which may lie in the current directory
+        elif ":" in name:  # the user's own class, which may lie in the current directory
             spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
@@ -113,7 +115,7 @@ class Registry:
         return spec_class
 
     def check(self, spec_class: Any, name: str) -> None:
-        """Raises `UserError` where what a name stands for is no spec of this layer, or cannot be opened."""
+        """Raises `UserError` if the object behind a name is not a spec of this layer, or cannot be opened."""
         if not (isinstance(spec_class, type) and issubclass(spec_class, self.base)):
             if isinstance(spec_class, type) and issubclass(spec_class, Spec) and spec_class.belongs:
                 raise UserError(f"{name!r} is {spec_class.belongs}.")
@@ -127,7 +129,7 @@ class Registry:
             )
 
     def parse(self, value: Any) -> Any:
-        """A spec of the layer from a spec (returned as it is), from a bare name, or from a mapping with a `kind`.
+        """Returns a spec of the layer from a spec (returned as it is), from a bare name, or from a mapping with a `kind`.
 
         Raises `UserError` for an unknown name or key and for a value out of its range.
         """
@@ -146,7 +148,7 @@ class Registry:
         return parse_spec(cls, fields, where=f"{self.noun} {kind}")
 
     def dump(self, spec: Spec) -> dict[str, Any]:
-        """The mapping that `parse` reads back, with the name under which the class is found."""
+        """Returns the mapping that `parse` reads back, with the name under which the class is found."""
         cls = type(spec)
         target = f"{cls.__module__}:{cls.__qualname__}"
         named = {point.name: point.value for point in entry_points(group=self.group)} | self.known
@@ -161,25 +163,26 @@ Opened = TypeVar("Opened")
 
 
 def require_base(opened: object, base: type[Opened]) -> Opened:
-    """What a spec opened. Raises `UserError` where it does not derive from `base`, which has a default for all that preflab
-    asks of it."""
+    """Returns the object that a spec opened. Raises `UserError` if the object does not derive from `base`, the class that
+    has defaults for everything that preflab asks of the object."""
     if not isinstance(opened, base):
         raise UserError(f"A spec opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
     return opened
 
 
 def name_class(cls: type) -> str:
-    """`module.Class`."""
+    """Returns `module.Class`."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def variant(registry: Registry) -> tuple[Any, ...]:
-    """The annotations of a field that holds a spec of a registry: `Annotated[Any, *variant(TESTBEDS)]`."""
+    """Returns the annotations of a field that holds a spec of a registry: `Annotated[Any, *variant(TESTBEDS)]`."""
     return (BeforeValidator(registry.parse), PlainSerializer(registry.dump), Field(validate_default=True))
 
 
 def optional_variant(registry: Registry) -> tuple[Any, ...]:
-    """The annotations of a field that holds a spec of a registry, or None: `Annotated[Any, *optional_variant(METHODS)]`."""
+    """Returns the annotations of a field that holds None or a spec of a registry, for example
+    `Annotated[Any, *optional_variant(METHODS)]`."""
     return (
         BeforeValidator(lambda value: None if value is None else registry.parse(value)),
         PlainSerializer(lambda spec: None if spec is None else registry.dump(spec)),
@@ -188,16 +191,16 @@ def optional_variant(registry: Registry) -> tuple[Any, ...]:
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_MOST_LINES = 10  # of one message
+_MOST_LINES = 10  # in one message
 
 
 def read_spec(cls: type[_Model], path: Path) -> _Model:
-    """A spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest right name."""
+    """Reads a spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest known name."""
     return parse_spec(cls, read_data(path), where=str(path))
 
 
 def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
-    """A spec from plain data; raises `UserError` naming `where`, the field and the nearest right name."""
+    """Makes a spec from plain data; raises `UserError` naming `where`, the field and the nearest known name."""
     try:
         return cls.model_validate(data)
     except pydantic.ValidationError as error:
@@ -207,7 +210,7 @@ def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
 
 
 def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
-    """A validation error in words for the user, one line for each field.
+    """Returns a validation error in words for the user, one line for each field.
 
     A list that is too short only because some of its items are wrong is left out: the items themselves are listed.
     """
@@ -231,17 +234,18 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The known keys at the place of an error: those of every model that may stand there (in a union, list or mapping)."""
+    """Returns the known keys at the place of an error: the keys of all models that may stand there (in a union, list or
+    mapping)."""
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # otherwise `part` is an index, a key of a mapping or the tag of a union, and not a field
+        if inner:  # otherwise `part` is not a field but an index, a key of a mapping or the tag of a union
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models that an annotation holds, however deeply."""
+    """Returns the models that an annotation holds, however deeply nested."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models_in(argument)]

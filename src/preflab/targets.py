@@ -14,18 +14,18 @@ from preflab.errors import UserError, nearest
 
 
 def find_source(target: str) -> Path | None:
-    """The file of the module that `module:name` names, found as `load_object` finds it; None where there is none."""
+    """Finds the file of the module that `module:name` names, as `load_object` does; returns None if there is no file."""
     look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
-    except Exception:  # the package above the module may raise anything, and says so when it is loaded
+    except Exception:  # the package above may raise anything; loading it reports the error
         return None
     path = Path(spec.origin) if spec is not None and spec.origin is not None else None
     return path if path is not None and path.is_file() else None
 
 
 def look_here() -> str:
-    """Lets modules be found in the current directory; returns it."""
+    """Lets modules be found in the current directory; returns that directory."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -33,7 +33,8 @@ def look_here() -> str:
 
 
 def load_object(target: str, noun: str) -> Any:
-    """The object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half is wrong."""
+    """Returns the object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half
+    fails."""
     module_name, _, path = target.partition(":")
     if not _is_dotted(module_name) or not _is_dotted(path):
         raise UserError(
@@ -49,7 +50,7 @@ def load_object(target: str, noun: str) -> Any:
             f"The {noun} {target!r} does not load: there is no module {module_name!r} in {here} or among the installed "
             "packages. Start the command where the file lies, or install its package."
         ) from error
-    except (Exception, SystemExit) as error:  # the module may do anything, and may end the program
+    except (Exception, SystemExit) as error:  # the module may raise anything, and may try to end the program
         raise UserError(
             f"The {noun} {target!r} does not load, at {where_raised(error)}: {type(error).__name__}: {error}"
         ) from error
@@ -62,12 +63,12 @@ def load_object(target: str, noun: str) -> Any:
 
 
 def _is_dotted(name: str) -> bool:
-    """Whether a name is one of Python's, or several with dots between, and not that of a file."""
+    """Checks whether a name is a name of Python or several such names with dots between, and not the name of a file."""
     return not name.endswith(".py") and all(part.isidentifier() for part in name.split("."))
 
 
 def _advise(module_name: str) -> str:
-    """What to do where a file stands in the place of its module."""
+    """Advises a user who wrote the file of a module in the place of the module; returns '' for any other name."""
     path = Path(module_name)
     if path.suffix != ".py" and len(path.parts) < 2:
         return ""
@@ -75,7 +76,7 @@ def _advise(module_name: str) -> str:
 
 
 def load_function(target: str, noun: str) -> Callable[..., Any]:
-    """The function that `target` names. Raises `UserError` where `target` names something else."""
+    """Returns the function that `target` names. Raises `UserError` if `target` names something else."""
     loaded = load_object(target, noun)
     if not callable(loaded):
         raise UserError(f"The {noun} {target!r} is a {type(loaded).__name__}, not a function.")
@@ -83,7 +84,8 @@ def load_function(target: str, noun: str) -> Callable[..., Any]:
 
 
 def where_raised(error: BaseException) -> str:
-    """`file:line` of the innermost frame outside the import machinery: where a user's module or function failed."""
+    """Returns `file:line` of the innermost frame outside the import machinery: the place in which a user's module or
+    function failed."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""What people read on a terminal: nothing that a file, a model or a name holds acts on it, whatever prints it."""
+"""What people read on a terminal: nothing that a file, a model or a name holds acts on the terminal, whatever prints it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from rich.console import Console  # noqa: TID251  (its only use)
+from rich.console import Console  # noqa: TID251  (the only use of Console)
 from rich.segment import Segment
 
 from preflab.text import visible
 
 
 class VisibleStream(io.TextIOBase):
-    """A stream in the place of `beneath`, on which control characters are written out, but for `kept`."""
+    """A stream in the place of `beneath` that writes control characters out as text, except the text `kept`."""
 
     def __init__(self, beneath: TextIO, kept: str = "") -> None:
         self.beneath = beneath
@@ -44,12 +44,12 @@ class VisibleStream(io.TextIOBase):
 
 
 WIDE = 10_000
-"""Columns of a pipe or a file that is read by lines: no line of a table is longer."""
+"""The number of columns for a pipe or a file that is read line by line: no line of a table is longer."""
 
 
 class Terminal(Console):
-    """A console of rich, whose own colours and bars act, while what is printed on it does not. `wide`: in a pipe nothing is
-    wrapped."""
+    """A console of rich: its own colours and bars act on the terminal, but nothing in the printed text does. `wide`: lines
+    are not wrapped in a pipe."""
 
     def __init__(self, *, stderr: bool = False, wide: bool = False, **settings: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
@@ -65,9 +65,9 @@ class Terminal(Console):
 
 @contextmanager
 def guarded() -> Generator[None]:
-    """While open, what is written to standard output and standard error does not act on a terminal."""
+    """While open, nothing that is written to standard output and standard error acts on a terminal."""
     before = sys.stdout, sys.stderr
-    # Other libraries' bars of progress, on standard error, go back to the begin of their line.
+    # The progress bars of other libraries, on standard error, go back to the beginning of their line.
     sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr, kept="\r")
     try:
         yield

@@ -1,4 +1,4 @@
-"""Text that people read: nothing in it is hidden, and where it is to stay on one line it does."""
+"""Text that people read: nothing in it is hidden, and a text that must stay on one line stays there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _KEPT = frozenset("\n\t\u200c\u200d")  # joiners shape letters and emoji; they c
 
 
 def visible(text: str) -> str:
-    """`text` with every control, format, unassigned and private character written out, e.g. ⟨U+202E⟩.
+    """Returns `text` with every control, format, unassigned and private character written out, e.g. ⟨U+202E⟩.
 
-    Escape sequences of a terminal, bidirectional marks and zero-width characters thereby do nothing, and are seen.
+    A terminal's escape sequences, bidirectional marks and zero-width characters then have no effect, and are seen.
     """
     text = text.replace("\r\n", "\n")
     if text.isprintable():
@@ -25,19 +25,19 @@ def _harmless(char: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """`visible` text with line ends and runs of blanks as one blank."""
+    """Returns `visible` text in which each run of blanks and line ends is a single blank."""
     return " ".join(visible(text).split())
 
 
 def brief(value: object) -> str:
-    """The beginning of a value as JSON, for a message; its type alone where JSON has no word for it."""
+    """Returns the beginning of a value as JSON, for a message; returns only the value's type if JSON cannot express it."""
     try:
         text = json.dumps(value, default=repr)
-        return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # without the password of an address
-    except (ValueError, RecursionError):  # a number of thousands of digits, a list that holds itself
+        return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # removes the password from an address
+    except (ValueError, RecursionError):  # such as a number with thousands of digits, or a list that holds itself
         return f"a {type(value).__name__}"
 
 
 def counted(count: int, noun: str) -> str:
-    """1 seed, 3 seeds."""
+    """Returns the count with its noun: 1 seed, 3 seeds."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

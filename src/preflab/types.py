@@ -1,9 +1,9 @@
 """The records that testbeds, rewards, samplers and evaluators exchange. No tensors, no torch.
 
-A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Four records combine them for
-training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a `Ranking` (K answers with scores)
-and a `Rated` answer (one answer, desirable or not). A `Problem` is a prompt whose answers can be tested: its `Test`s are
-opaque data that only the testbed's judge understands.
+A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Four records combine prompts and
+answers for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a `Ranking` (K answers with
+scores) and a `Rated` answer (one answer, desirable or not). A `Problem` is a prompt whose answers can be tested: its `Test`s
+are data that only the testbed's judge understands.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A dialogue whose next turn is the assistant's. `id` is unique in its testbed; `level` is the difficulty, '' if none."""
+    """A dialogue whose next turn is the assistant's. `id` is unique in its testbed; `level` is the difficulty, '' if
+    unknown."""
 
     id: str
     turns: tuple[Turn, ...]
@@ -37,8 +38,8 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of a program: `input` and expected `output`, plain data (JSON) that the judge understands. `how`: what else the
-    judge must know about the problem, None if nothing."""
+    """One test of a program: `input` and expected `output` are plain data (JSON) that the judge understands. `how`: what
+    else the judge must know about the problem; None if nothing."""
 
     __test__ = False  # not a test case for pytest to collect
     input: Any
@@ -55,7 +56,8 @@ class Problem(Prompt):
 
 
 class DrawnIds(NamedTuple):
-    """The ids that a policy drew, its end token included, and a digest of the vocabulary, without which they mean nothing."""
+    """The ids that a policy drew, including the end token, and a digest of the policy's vocabulary, without which ids mean
+    nothing."""
 
     ids: tuple[int, ...]
     vocabulary: str
@@ -63,10 +65,10 @@ class DrawnIds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer as text, without the end-of-turn token. `truncated`: it reached the length limit before it ended.
+    """An answer as text, without the end-of-turn token. `truncated`: the answer reached the length limit before its end.
 
-    `drawn`: the ids of an answer that a policy drew. A model of the same vocabulary learns from them and not from the text,
-    which may have other ids. Answers of one text are equal, however they were drawn.
+    `drawn`: the ids of an answer that a policy drew. A model of the same vocabulary learns from these ids and not from the
+    text, which may be encoded as other ids. Two answers with equal texts are equal, however they were drawn.
     """
 
     text: str
@@ -85,7 +87,8 @@ class Demonstration:
 @dataclass(frozen=True, slots=True)
 class Preference:
     """Two answers, ordered. `margin`: by how much the chosen answer is better, in the labeller's units. `probability`: the
-    labeller's probability that it is better (below 1/2: the other one is likelier). None where the data give none."""
+    labeller's probability that the chosen answer is better (below 1/2: the rejected answer is likelier to be better). Each
+    is None if the data do not give it."""
 
     prompt: Prompt
     chosen: Completion
@@ -116,9 +119,9 @@ class Ranking:
 class Verdict:
     """A judge's verdict on one program.
 
-    outcome: 'passed', or the reason why not.
+    outcome: 'passed', or the reason why the program did not pass.
     passed: whether each test passed, in the order of the tests.
-    detail: the first failing test for people to read (input, expected, got), empty where none failed.
+    detail: the first failing test for people to read (input, expected, got); empty if no test failed.
     """
 
     outcome: str
@@ -131,7 +134,8 @@ class Verdict:
 
 
 def from_completion(answer: Completion) -> list[Any]:
-    """An answer as plain data (JSON): its text, whether it is truncated, and the ids and vocabulary of one that was drawn."""
+    """Returns an answer as plain data (JSON): its text, whether it is truncated, and the ids and vocabulary if a policy drew
+    it."""
     drawn = [] if answer.drawn is None else [list(answer.drawn.ids), answer.drawn.vocabulary]
     return [answer.text, answer.truncated, *drawn]
 
@@ -143,7 +147,7 @@ def to_completion(data: Sequence[Any]) -> Completion:
 
 
 def from_preference(pair: Preference) -> dict[str, Any]:
-    """A preference as plain data (JSON), without the tests of its prompt."""
+    """Returns a preference as plain data (JSON), without the tests of its prompt."""
     answers = {"chosen": from_completion(pair.chosen), "rejected": from_completion(pair.rejected)}
     labels = {"margin": pair.margin, "probability": pair.probability}
     return _from_prompt(pair.prompt) | answers | {name: value for name, value in labels.items() if value is not None}
@@ -156,7 +160,7 @@ def to_preference(data: Mapping[str, Any]) -> Preference:
 
 
 def from_ranking(ranking: Ranking) -> dict[str, Any]:
-    """A ranking as plain data (JSON), without the tests of its prompt."""
+    """Returns a ranking as plain data (JSON), without the tests of its prompt."""
     answers = [from_completion(answer) for answer in ranking.completions]
     return _from_prompt(ranking.prompt) | {"completions": answers, "scores": list(ranking.scores)}
 
@@ -167,14 +171,15 @@ def to_ranking(data: Mapping[str, Any]) -> Ranking:
 
 
 def best_and_worst(ranking: Ranking) -> Preference:
-    """The pair of a ranking's first answer with the highest score and its first with the lowest; the margin is their gap."""
+    """Pairs the first answer that has the highest score with the first that has the lowest; the margin is their gap in
+    score."""
     best, worst = (ranking.scores.index(score) for score in (max(ranking.scores), min(ranking.scores)))
     gap = ranking.scores[best] - ranking.scores[worst]
     return Preference(ranking.prompt, ranking.completions[best], ranking.completions[worst], margin=gap)
 
 
 def of_two(pair: Preference) -> Ranking:
-    """A pair as a ranking: scores 1 and 0."""
+    """Returns a pair as a ranking with scores 1 and 0."""
     return Ranking(pair.prompt, (pair.chosen, pair.rejected), (1.0, 0.0))
 
 

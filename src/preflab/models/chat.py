@@ -1,8 +1,9 @@
-"""From a dialogue to ids and back: the chat template renders the prompt, and a `ChatForm` says how an answer joins it.
+"""From a dialogue to ids and back: the chat template renders the prompt, and a `ChatForm` says how an answer follows it.
 
-Prompt and answer are encoded apart, so that a prompt's ids do not depend on its answer. What a form holds makes their ids
-those of the template's own rendering of both (`models.template` finds it, and compares). A token that a template writes
-around turns comes from the template alone: where a text spells one, it is encoded as text.
+The prompt and the answer are encoded apart, so that a prompt's ids do not depend on its answer. The fields of a form make
+sure that these ids equal the ids of the template's own rendering of both; `models.template` finds the form and compares the
+ids. A token that a template writes around turns comes from the template alone: if a text spells such a token, the spelling
+is encoded as text.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ DATE_PARTS = "aAbBdmyYHIMSpjUWwcxXDFTeG"
 class ChatForm:
     """How a chat template frames an answer.
 
-    header: what the template writes behind its generation prompt and before an answer, such as a channel or an empty block
-        of reasoning.
-    prefix: the end of the text before an answer that belongs to the answer's ids, as the tokenizer joins it with the answer (a
-        space after "Assistant:").
-    suffix: text between the answer and its end token, which belongs to the answer's ids too.
-    anchor, lead: ordinary text that stands before an answer while it is encoded, and before its ids while they are decoded,
-        for tokenizers that treat the beginning of a text in another way.
-    closing: the ids that close an answer; None: the first end id alone. A reward model may read others.
-    control: tokens that come from the template alone.
-    parts: contents are lists of parts, as templates of vision-language models want them.
-    date: the day (ISO) that a template which writes the date gets to see; '' where it writes none.
+    header: what the template writes between its generation prompt and the answer, such as a channel or an empty block of
+        reasoning.
+    prefix: the end of the text before an answer (a space after "Assistant:") that the tokenizer joins with the answer, so
+        that it belongs to the answer's ids.
+    suffix: the text between the answer and its end token; it belongs to the answer's ids too.
+    anchor, lead: ordinary text put before an answer while it is encoded (`anchor`), and before its ids while they are
+        decoded (`lead`), for tokenizers that treat the beginning of a text differently.
+    closing: the ids that close an answer; None means the first end id alone. A reward model may read other ids.
+    control: the tokens that come from the template alone.
+    parts: whether contents are lists of parts, as templates of vision-language models want them.
+    date: the day (ISO) given to a template that writes the date; '' if the template writes no date.
     """
 
     header: str = ""
@@ -61,7 +62,7 @@ class ChatForm:
 
 
 def render(tokenizer: Any, form: ChatForm, turns: Sequence[Turn], *, ask: bool) -> str:
-    """The template's rendering of a dialogue; `ask`: with its generation prompt. A template may raise anything."""
+    """Returns the template's rendering of a dialogue; `ask`: with its generation prompt. A template may raise anything."""
     messages = [
         {"role": turn.role, "content": [{"type": "text", "text": turn.content}] if form.parts else turn.content}
         for turn in turns
@@ -71,7 +72,7 @@ def render(tokenizer: Any, form: ChatForm, turns: Sequence[Turn], *, ask: bool) 
 
 
 def pin_date(template: str, date: str) -> str:
-    """The template with a clock of its own, which stands still at a date (ISO)."""
+    """Returns the template with a clock of its own, which always shows one date (ISO)."""
     day = datetime.fromisoformat(date)
     directives = [f"%{flag}{part}" for part in DATE_PARTS for flag in ("-", "")]
     replaced = "".join(f"|replace({name!r}, {day.strftime(name)!r})" for name in directives)
@@ -79,9 +80,9 @@ def pin_date(template: str, date: str) -> str:
 
 
 def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list[int]:
-    """The prompt's ids up to the beginning of the answer, with BOS where the template writes one.
+    """Returns the prompt's ids up to the beginning of the answer, with BOS if the template writes one.
 
-    Raises `UserError` where the template leaves out what the user or the system says; the template itself may raise anything.
+    Raises `UserError` if the template leaves out what the user or the system says; the template itself may raise anything.
     """
     safe = [Turn(turn.role, mark_control(form, turn.content)) for turn in turns]
     text = (render(tokenizer, form, safe, ask=True) + form.header).removesuffix(form.prefix)
@@ -92,7 +93,7 @@ def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list
 
 
 def encode_answer(tokenizer: Any, form: ChatForm, text: str, *, ended: bool) -> list[int]:
-    """An answer's ids without those that close it."""
+    """Returns an answer's ids without the ids that close the answer."""
     if not text:
         return []
     safe = mark_control(form, text)
@@ -105,7 +106,7 @@ def encode_answer(tokenizer: Any, form: ChatForm, text: str, *, ended: bool) -> 
 
 
 def decode_answer(tokenizer: Any, form: ChatForm, ids: Sequence[int], *, ended: bool) -> str:
-    """The text of an answer's ids, which hold no end token."""
+    """Returns the text of an answer's ids, which hold no end token."""
     lead = encode_text(tokenizer, form.lead) if form.lead else []
     text = tokenizer.decode([*lead, *ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     text = text.removeprefix(form.lead).removeprefix(form.prefix)
@@ -113,24 +114,24 @@ def decode_answer(tokenizer: Any, form: ChatForm, ids: Sequence[int], *, ended: 
 
 
 def encode_text(tokenizer: Any, text: str, *, marked: bool = False) -> list[int]:
-    """The ids of a text without BOS. `marked`: of one in which `mark_control` has marked what is text and no token."""
+    """Returns the ids of a text without BOS. `marked`: `mark_control` has marked what is only text in it and not a token."""
     settings = {"sanitize_control_tokens": True} if marked else {}
     return list(tokenizer(text, add_special_tokens=False, **settings).input_ids)
 
 
 def mark_control(form: ChatForm, text: str) -> str:
-    """The text with each control token that it spells marked as text."""
+    """Returns the text in which each spelling of a control token is marked as text."""
     control = control_pattern(form.control)
     return mark_control_tokens(text, control) if control.search(text) else text
 
 
 @lru_cache
 def control_pattern(control: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern of these tokens, longer ones first."""
+    """Returns a pattern that matches these tokens, longer tokens first."""
     return re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or "(?!)")
 
 
 @lru_cache(maxsize=8)
 def digest_vocabulary(tokenizer: Any) -> str:
-    """A digest of the tokens and their ids: ids mean the same to two tokenizers whose digests are equal."""
+    """Returns a digest of the tokens and their ids: ids mean the same to two tokenizers whose digests are equal."""
     return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()[:16]

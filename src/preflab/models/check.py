@@ -1,4 +1,4 @@
-"""Whether saved weights are a model that preflab can train: what their configuration says, and what the model then does."""
+"""Checks whether preflab can train saved weights, by their configuration and by what the model then does."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SIZES = (
     ),
     *("hidden_size", "d_model", "n_embd", "vocab_size"),
 )
-"""The fields of a configuration that count something, in the names of all families."""
+"""The fields of a configuration that hold a size, under the names that the model families use."""
 
 
 def check_sizes(path: Path) -> None:
-    """Raises `UserError` where a size in config.json is no positive number: transformers would build a model without layers,
-    and drop the weights of all of them."""
+    """Raises `UserError` if a size in config.json is not a positive number: transformers would build a model without layers,
+    and drop the weights of all layers."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # which transformers explains
+    except (OSError, ValueError):  # transformers explains this error itself
         return
     for part in (config, config.get("text_config") if isinstance(config, dict) else None):
         sizes = part if isinstance(part, dict) else {}
@@ -43,7 +43,7 @@ def check_sizes(path: Path) -> None:
 
 
 def check_causal(path: Path, config: Any) -> None:
-    """Raises `UserError` unless the saved model is a causal language model by its name."""
+    """Raises `UserError` unless the configuration names a causal language model."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
     names = list(config.architectures or [])
@@ -57,8 +57,9 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
-    """Raises `UserError` where a token changes the logits before it, as in an encoder's language model, and where the model
-    does not run. Some configurations say what their models do (`is_decoder`), and some that say nothing are causal."""
+    """Raises `UserError` if a token changes the logits before it, as in an encoder's language model, or if the model does
+    not run. The model is run, since configurations do not settle this: some say what their models do (`is_decoder`), but a
+    model whose configuration says nothing may be causal."""
     import torch
 
     try:
@@ -73,7 +74,7 @@ def check_reads_left_to_right(path: Path, model: Any) -> None:
 
 
 def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Raises `UserError` where the file lacks weights of the model, or holds layers that its configuration leaves out."""
+    """Raises `UserError` if the file lacks weights of the model, or holds layers that the configuration leaves out."""
     absent = sorted(missing)
     if absent:
         raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
@@ -87,7 +88,7 @@ def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Ite
 
 
 def check_safetensors(path: Path) -> None:
-    """Raises `UserError` unless every weights file opens; where there are only pickles the message says what to do."""
+    """Raises `UserError` unless every weights file opens. If there are only pickles, the message says what to do."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(path.glob("*.safetensors"))

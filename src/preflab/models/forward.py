@@ -1,8 +1,8 @@
-"""From a batch to log-probabilities, values and scores. The only place that runs a model on a batch or slices logits.
+"""From a batch to log-probabilities, values and scores. Only this module runs a model on a batch or slices logits.
 
-Rows are moved to the left edge first: a prompt of p tokens and its completion stand at positions 0..n-1, the padding behind
-them. A causal model never looks to its right, so it needs neither an attention mask nor position ids, and neither the side
-nor the amount of the padding changes a number. The state *before* response token t stands at position p + t - 1.
+Rows are moved to the left edge first: a prompt of p tokens and its completion stand at positions 0..n-1, and the padding
+stands behind them. A causal model never looks to its right, so it needs neither an attention mask nor position ids, and
+neither side nor amount of the padding changes a number. The state *before* response token t is at position p + t - 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preflab import ops
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
-LOGITS_BUDGET = 4096 * 512  # the most logits in memory at a time, in fp32: 8 MiB
+LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
 """The share of a sequence's log-probability by which two computations of it may differ."""
 
@@ -32,13 +32,13 @@ class TokenScores(NamedTuple):
 
 
 def unwrap(model: Any) -> Any:
-    """The transformers model below a peft wrapper, whose adapters stay active; any other model itself."""
+    """Returns the transformers model below a peft wrapper, whose adapters stay active; returns any other model unchanged."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
 def backbone(model: Any) -> Any:
-    """The network below the vocabulary head, adapters included. A family whose `base_model` is the causal model itself
-    (Llama 4) holds it as its one transformers model."""
+    """Returns the network below the vocabulary head, adapters included. In a family whose `base_model` is the causal model
+    itself (Llama 4), the network is the one transformers model that this causal model holds."""
     base = unwrap(model)
     if base.base_model is not base or base.get_output_embeddings() is None:
         return base.base_model
@@ -46,9 +46,10 @@ def backbone(model: Any) -> Any:
 
 
 def precision(model: Any) -> torch.autocast:
-    """A context of bf16 arithmetic over fp32 weights where `use_bf16` was called on the model; otherwise it does nothing.
+    """A context that computes in bf16 with fp32 weights if `use_bf16` was called on the model; otherwise the context does
+    nothing.
 
-    Open it for one call at a time: autocast caches the cast weights, and an update of the weights makes this cache stale.
+    Open a new context for each call: autocast caches the cast weights, and an update of the weights makes this cache stale.
     """
     return torch.autocast(unwrap(model).device.type, torch.bfloat16, enabled=in_bf16(model))
 
@@ -79,7 +80,7 @@ def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, bu
 
 
 def states(model: Any, batch: TokenBatch) -> Tensor:
-    """The last hidden states before each response token and after the last one: [B, T+1, D]."""
+    """Returns the last hidden states before each response token and after the last response token: [B, T+1, D]."""
     width = int(batch.lengths.max())
     columns = torch.arange(width, device=batch.prompt_ids.device)[None, :]
     prompt = batch.prompt_lengths[:, None]
@@ -97,11 +98,13 @@ def states(model: Any, batch: TokenBatch) -> Tensor:
 def token_logprobs(
     model: Any, batch: TokenBatch, *, temperature: float = 1.0, kept: KeptTokens | None = None, entropy: bool = False
 ) -> TokenScores:
-    """log pi of each completion token at `temperature`, 0 where the mask is False; the entropy of each step if requested.
+    """Computes log pi of each completion token at `temperature`, 0 if the token's mask is False, and the entropy of each
+    step if requested.
 
     With `kept`, the distribution is normalised over the token ids that the sampler kept, which are never computed anew;
-    without, over the vocabulary. Only counted tokens meet the vocabulary, at most `LOGITS_BUDGET` logits at a time. Where
-    there are several chunks, each is recomputed in the backward pass. The entropy carries no gradient.
+    without `kept`, over the vocabulary. The vocabulary head runs on counted tokens only, in chunks of at most
+    `LOGITS_BUDGET` logits. If there are several chunks, each is recomputed in the backward pass. The entropy carries no
+    gradient.
     """
     mask = batch.mask
     hidden = states(model, batch)[:, :-1][mask]
@@ -120,23 +123,25 @@ def token_logprobs(
 
 
 def sequence_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """log pi(y|x), summed over the completion's tokens: [B]."""
+    """Returns log pi(y|x), summed over the completion's tokens: [B]."""
     return ops.sequence_sum(token_logprobs(model, batch).logprobs, batch.mask)
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """log pi over the whole vocabulary at each counted token, [N,V] fp32, row by row: for the exact KL on small models."""
+    """Returns log pi over the whole vocabulary at each counted token, [N,V] fp32, row by row: for the exact KL of small
+    models."""
     hidden = states(model, batch)[:, :-1][batch.mask]
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
 
 def values(critic: Any, batch: TokenBatch) -> Tensor:
-    """The critic's value of the state before each response token and after the last one: [B, T+1] fp32."""
+    """Returns the critic's value of the state before each response token and after the last response token: [B, T+1]
+    fp32."""
     return critic.head(states(critic.backbone, batch).float()).squeeze(-1)
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
-    """The score of each row by a sequence classifier, read at the row's last counted token: [B] fp32."""
+    """Returns the score that a sequence classifier gives each row, read at the row's last counted token: [B] fp32."""
     hidden = states(reward_model, batch)
     last = batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
     head = unwrap(reward_model).score
@@ -146,8 +151,8 @@ def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
 class Head:
     """The vocabulary head with the steps that some families add: a scale (Cohere, Granite) or a soft cap (Gemma).
 
-    Making the first head of a model compares its logits with the model's own. Raises `UserError` where they differ, since
-    the model then makes its logits in another way.
+    Making the first head of a model compares the head's logits with the model's own. Raises `UserError` if they differ,
+    since the model then makes its logits in another way.
     """
 
     def __init__(self, model: Any, temperature: float) -> None:
@@ -188,7 +193,7 @@ class Head:
 
 
 def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
-    """The logits [N,K] of the kept ids [N,K], minus infinity from `counts[N]` on."""
+    """Returns the logits [N,K] of the kept ids [N,K]; in row n, the entries from `counts[n]` on are minus infinity."""
     places = torch.arange(ids.shape[1], device=ids.device)
     return logits.gather(1, ids.long()).masked_fill(places >= counts[:, None], float("-inf"))
 
@@ -196,8 +201,8 @@ def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
 def _chunk(
     head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, part: slice, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    """log pi of `targets` [N] from the states [N,D], of a part of the rows, and the entropy of each step (without `entropy`: of
-    no meaning)."""
+    """Computes log pi of `targets` [N] from the states [N,D] for a part of the rows, and the entropy of each step. Without
+    `entropy`, the second tensor has no meaning."""
 
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)

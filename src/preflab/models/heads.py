@@ -1,9 +1,9 @@
-"""Scalar heads on the backbone of a language model: a reward model (one score for each sequence) and a critic (one value for
-each token).
+"""Scalar heads on the backbone of a language model: a reward model gives one score for each sequence, and a critic gives one
+value for each token.
 
-The reward model is transformers' own sequence classifier with one label, so that a saved one gives the same scores in
-plain transformers. The critic keeps backbone and head apart; its head starts at zero, so that every value starts at 0,
-whatever the scale of the backbone.
+The reward model is transformers' own sequence classifier with one label, so that a saved reward model gives the same scores
+in plain transformers. The critic keeps its backbone and its head apart. The critic's head starts at zero, so that every
+value starts at 0, whatever the scale of the backbone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from preflab.models.load import join_tokenizer, read_config, read_model
 
 
 def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
-    """A sequence classifier with one label on a copy of the model's backbone; the seed draws its head.
+    """Makes a sequence classifier with one label on a copy of the model's backbone; the seed draws the classifier's head.
 
     The head has no bias, since only differences of scores matter, and starts as transformers starts it: normal with the
     `initializer_range` of the configuration. Under LoRA the copy holds the merged weights and gets fresh adapters of the
@@ -58,10 +58,10 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """A saved reward model: one of preflab's, which reads the end-of-turn token, or any sequence classifier with one label,
-    which reads the last token of the whole rendered dialogue. `date`: see `load.load_directory`.
+    """Loads a saved reward model. A reward model of preflab's reads the end-of-turn token; any other sequence classifier
+    with one label reads the last token of the whole rendered dialogue. `date`: see `load.load_directory`.
 
-    Raises `UserError` where it is something else or damaged.
+    Raises `UserError` if the directory holds something else or is damaged.
     """
     config = read_config(path, trust_remote_code=False)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or []):
@@ -76,13 +76,13 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
     tokens.pad_on(lm.tokenizer, "right")
     if lm.form.closing is not None:
         return lm
-    trained_here = (path / TRAINED_ON).exists()  # by a preflab that did not write down what it reads
+    trained_here = (path / TRAINED_ON).exists()  # an earlier preflab did not save the closing ids
     closing = lm.end_ids[:1] if trained_here else template.find_closing(lm.tokenizer, lm.form)
     return replace(lm, form=replace(lm.form, closing=closing))
 
 
 class Critic(nn.Module):
-    """V of the state before each token: `head`, with a bias, on the states of `backbone`. See `forward.values`."""
+    """Gives V of the state before each token: `head`, with a bias, on the states of `backbone`. See `forward.values`."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Critic(nn.Module):
 
 
 def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
-    """A critic on a copy of a policy's or a reward model's backbone; every value starts at exactly 0.
+    """Makes a critic on a copy of a policy's or a reward model's backbone; every value starts at exactly 0.
 
     Under LoRA the copy holds the merged weights and gets adapters of the same shape, drawn from the seed.
     """
@@ -103,7 +103,7 @@ def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
 
 
 def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
-    """A layer from the backbone's states to one number. Its weights are not set: drawing them would change the global
+    """Makes a layer from the backbone's states to one number. Its weights are not set: drawing them would change the global
     random state."""
     like = backbone.get_input_embeddings().weight
     width = backbone.config.get_text_config().hidden_size
@@ -112,7 +112,7 @@ def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
 
 
 def copy_backbone(model: Any) -> Any:
-    """A trainable copy of the network below the head, with the adapters merged into its weights."""
+    """Returns a trainable copy of the network below the head, with the adapters merged into its weights."""
     if lora.is_adapted(model):
         return forward.backbone(lora.merge(copy.deepcopy(model))).requires_grad_(True)
     return copy.deepcopy(forward.backbone(model))

@@ -1,4 +1,5 @@
-"""Calls to the Hugging Face hub that end in time, and its errors in one line. No torch: data sets use it as well."""
+"""Calls to the Hugging Face hub that end in time, and the hub's errors in one line. No torch: data sets use this module
+too."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 
 def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None:
-    """Calls `call`. Returns None where it returns, its exception where it raises one, and a `TimeoutError` after `seconds`.
+    """Calls `call`. Returns None if `call` returns, its exception if it raises one, and a `TimeoutError` after `seconds`.
 
     The call runs in a thread, because no time limit of the hub's client covers the look-up of a host name.
     """
@@ -27,5 +28,5 @@ def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, for a message of one line."""
+    """Returns the first line of an error's text, for a message of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

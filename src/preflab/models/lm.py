@@ -1,8 +1,9 @@
-"""A language model for all layers above: weights, tokenizer, the ids that end a turn, and the way between text and ids.
+"""A language model for all layers above: its weights, its tokenizer, the ids that end a turn, and the way between text and
+ids.
 
-The tokenizer's chat template renders the prompt (`tiny` has its own; a base model without one gets the plain
-"Human / Assistant" form), so that there is one path from a `Prompt` to ids. Prompt and completion are encoded apart: the
-prompt's ids are a prefix of prompt + answer for every answer, and there is exactly one BOS, that of the template. See
+The tokenizer's chat template renders the prompt (`tiny` has its own template; a base model without a template gets the plain
+"Human / Assistant" form), so that there is one path from a `Prompt` to ids. The prompt and the completion are encoded apart:
+the prompt's ids are a prefix of prompt + answer for every answer, and the only BOS is the one that the template writes. See
 `models.chat`.
 """
 
@@ -28,9 +29,9 @@ class LanguageModel:
     """A model with its tokenizer.
 
     model: a causal LM of transformers (perhaps under peft), or the classifier of a reward model.
-    end_ids: every id that ends a turn; the first one is written at the end of an answer.
-    pad_id: differs from all `end_ids`.
-    context: the most tokens of prompt and answer together.
+    end_ids: every id that ends a turn; the first of them is written at the end of an answer.
+    pad_id: the id of padding, which differs from all `end_ids`.
+    context: the largest number of tokens of prompt and answer together.
     notices: sentences that every report on this model must show.
     form: how the chat template frames an answer.
     """
@@ -44,9 +45,9 @@ class LanguageModel:
     form: ChatForm = field(default_factory=ChatForm)
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
-        """The prompt's ids up to the beginning of the answer, with BOS where the model has one.
+        """Returns the prompt's ids up to the beginning of the answer, with BOS if the model has one.
 
-        Raises `UserError` where the chat template refuses the dialogue (a system turn, two user turns in a row).
+        Raises `UserError` if the chat template refuses the dialogue (a system turn, two user turns in a row).
         """
         try:
             return encode_prompt(self.tokenizer, self.form, prompt.turns)
@@ -54,16 +55,16 @@ class LanguageModel:
             raise UserError(f"The model's chat template does not take prompt {prompt.id!r}: {error}") from error
 
     def encode_completion(self, completion: Completion) -> list[int]:
-        """The ids of the answer's text with the end-of-turn token; a truncated answer has none."""
+        """Returns the ids of the answer's text and of the end-of-turn token; a truncated answer has no end-of-turn token."""
         ids = encode_answer(self.tokenizer, self.form, completion.text, ended=not completion.truncated)
         return ids if completion.truncated else [*ids, *self.closing]
 
     def encode(self, prompt: Prompt, answer: Completion, limit: int) -> Encoded:
-        """The ids of prompt and answer; those that were drawn, where a policy of this vocabulary drew the answer. The answer is
-        cut after `limit` tokens, and then has no end-of-turn token.
+        """Returns the ids of prompt and answer. If a policy of this vocabulary drew the answer, the answer's ids are those
+        that were drawn. The answer is cut after `limit` tokens; an answer that was cut has no end-of-turn token.
 
-        A truncated answer without text is the end-of-turn token alone, since a row needs a token. Raises `UserError`
-        where prompt and answer do not fit the model's context.
+        A truncated answer without text is the end-of-turn token alone, since a row needs a token. Raises `UserError` if
+        prompt and answer do not fit the model's context.
         """
         prompt_ids = self.encode_prompt(prompt)
         answer_ids = self._drawn_ids(answer) or self.encode_completion(answer) or [self.end_ids[0]]
@@ -72,13 +73,13 @@ class LanguageModel:
         return Encoded(prompt_ids, kept, answer.truncated or len(answer_ids) > limit)
 
     def decode(self, ids: Sequence[int], *, truncated: bool) -> Completion:
-        """The answer of drawn ids: their text, without the end-of-turn token, and the ids themselves."""
+        """Returns the answer made of drawn ids: their text, without the end-of-turn token, and the ids themselves."""
         kept = list(ids) if truncated else list(ids)[:-1]
         text = decode_answer(self.tokenizer, self.form, kept, ended=not truncated)
         return Completion(text, truncated, DrawnIds(tuple(ids), digest_vocabulary(self.tokenizer)))
 
     def completions(self, batch: TokenBatch) -> list[Completion]:
-        """The completion of every row as text."""
+        """Returns the completion of every row as text."""
         completions, lengths = batch.completion_ids.tolist(), batch.completion_lengths.tolist()
         rows = zip(completions, lengths, batch.truncated.tolist(), strict=True)
         return [self.decode(ids[:length], truncated=truncated) for ids, length, truncated in rows]
@@ -90,11 +91,11 @@ class LanguageModel:
 
     @property
     def size(self) -> int:
-        """The number of parameters, tied ones counted once: the N in the compute that a token costs."""
+        """The number of parameters, tied parameters counted once: the N in the compute that a token costs."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def check_fits(self, prompt: Prompt, ids: Sequence[int], new_tokens: int) -> None:
-        """Raises `UserError` where a prompt and an answer of `new_tokens` do not fit the model's context."""
+        """Raises `UserError` if a prompt and an answer of `new_tokens` do not fit the model's context."""
         if len(ids) + new_tokens > self.context:
             raise UserError(
                 f"Prompt {prompt.id!r} has {len(ids)} tokens and its answer up to {new_tokens}; the model's context is "
@@ -102,12 +103,12 @@ class LanguageModel:
             )
 
     def with_model(self, model: nn.Module) -> LanguageModel:
-        """The same tokenizer and ids with other weights."""
+        """Returns a language model with the same tokenizer and ids, and with other weights."""
         return replace(self, model=model)
 
     def save(self, directory: Path) -> None:
-        """Writes safetensors weights with the adapters merged, tokenizer and chat template. Plain transformers opens the
-        directory. A policy's adapters lie in its folder `adapter` too, as peft reads them."""
+        """Writes safetensors weights with the adapters merged, the tokenizer and the chat template. Plain transformers opens
+        the directory. A policy's adapters are also written, in peft's format, to the folder `adapter` of the directory."""
         lora.save_plain(self.model, directory)
         self._save_words(directory)
         if lora.is_adapted(self.model) and self.model.get_output_embeddings() is not None:
@@ -115,12 +116,12 @@ class LanguageModel:
             self._save_words(directory / lora.ADAPTER)
 
     def _save_words(self, directory: Path) -> None:
-        """Writes the tokenizer, and what else preflab must know to open weights as they were."""
+        """Writes the tokenizer, and the facts that preflab needs to open the saved model as it was."""
         self.tokenizer.save_pretrained(directory)
         write_facts(directory, SavedFacts(notices=self.notices, date=self.form.date, closing=self.form.closing))
 
     def _drawn_ids(self, answer: Completion) -> list[int]:
-        """The ids of an answer that a policy of this vocabulary drew; none for any other answer."""
+        """Returns the ids of an answer that a policy of this vocabulary drew; an empty list for any other answer."""
         if answer.drawn is None or answer.drawn.vocabulary != digest_vocabulary(self.tokenizer):
             return []
         ids = list(answer.drawn.ids)

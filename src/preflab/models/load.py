@@ -1,4 +1,4 @@
-"""From a name to a live language model: the embedded one, SmolLM2, a directory, or one from the hub.
+"""From a name to a live language model: the embedded model, SmolLM2, a model in a directory, or a model from the hub.
 
 A model on the hub becomes a local directory first, so that all models but `tiny` are read in the same way. Only safetensors
 are read. Importing this module loads no torch.
@@ -31,9 +31,9 @@ MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model",
 def load_model(
     spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None, date: str = ""
 ) -> LanguageModel:
-    """The model that a spec names, in evaluation mode, with every weight in `dtype` (None: fp32).
+    """Loads the model that a spec names, in evaluation mode, with every weight in `dtype` (None: fp32).
 
-    `seed` draws the weights of `tiny` and of fresh LoRA adapters. `date`: see `load_directory`. Raises `UserError` where the
+    `seed` draws the weights of `tiny` and of fresh LoRA adapters. `date`: see `load_directory`. Raises `UserError` if the
     model cannot be loaded.
     """
     from preflab.models import lora, smollm2, tiny
@@ -57,12 +57,12 @@ def load_model(
 
 
 def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
-    """A causal LM that preflab, TRL or transformers has saved, in fp32 on the CPU; or LoRA adapters that peft has saved, merged
-    into the base model that they name.
+    """Loads a causal LM that preflab, TRL or transformers has saved, in fp32 on the CPU. If the directory holds LoRA
+    adapters that peft has saved, loads the base model that they name and merges them into it.
 
-    date: the day (ISO) that its chat template writes where it writes one; '' for today. Weights that preflab saved keep the day
-    of their training. Raises `UserError` where a file is missing or damaged, the model is not causal, its tokenizer has no
-    end token, or prompts and answers cannot be written as its chat template writes them.
+    date: the day (ISO) given to a chat template that writes the date; '' for today. Weights that preflab saved keep the day
+    of their training. Raises `UserError` if a file is missing or damaged, if the model is not causal, if its tokenizer has
+    no end token, or if prompts and answers cannot be written as its chat template writes them.
     """
     from preflab.models import tokens
 
@@ -73,15 +73,16 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     check_reads_left_to_right(path, model)
     lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
     tokens.pad_on(lm.tokenizer, "left")
-    if model.generation_config is not None:  # so that transformers' own `generate` ends where preflab's answers end
+    if model.generation_config is not None:  # transformers' own `generate` then ends where preflab's answers end
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = list(lm.end_ids), lm.pad_id
     return lm
 
 
 def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> LanguageModel:
-    """The base model that saved adapters name, with the adapters merged; with their own tokenizer where they have one.
+    """Loads the base model that saved adapters name, with the adapters merged, and with the adapters' own tokenizer if they
+    have one.
 
-    Raises `UserError` where they name none, or one that cannot be loaded.
+    Raises `UserError` if the adapters name no base model, or name a base model that cannot be loaded.
     """
     from preflab.models import lora, tokens
 
@@ -104,8 +105,8 @@ def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> Language
 
 
 def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
-    """Joins a model that was read from a directory with its tokenizer, its form of dialogues, end and padding ids, context and
-    notices."""
+    """Joins a model that was read from a directory with its tokenizer, its form of dialogues, its end and padding ids, its
+    context and its notices."""
     import torch
     from transformers import AutoTokenizer
 
@@ -131,7 +132,8 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:
-    """The model's configuration. Raises `UserError` where the directory holds none, or one that needs code of its own."""
+    """Reads the model's configuration. Raises `UserError` if the directory holds none, or if the configuration needs code of
+    its own."""
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
@@ -151,9 +153,9 @@ def read_config(path: Path, *, trust_remote_code: bool) -> Any:
 
 
 def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any:
-    """The model of a directory through one of transformers' auto classes (`auto`), in evaluation mode.
+    """Reads the model in a directory through one of transformers' auto classes (`auto`), in evaluation mode.
 
-    Raises `UserError` where there are no safetensors, where a file is damaged, and where weights are missing.
+    Raises `UserError` if there are no safetensors, if a file is damaged, or if weights are missing.
     """
     import torch
     import transformers
@@ -169,16 +171,17 @@ def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])
     check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
-    for weight in model.parameters():  # out of the mapped file: a sum may depend on where its weights lie
+    for weight in model.parameters():  # moved out of the mapped file: a sum may depend on the address of its weights
         weight.data = weight.data.clone()
-    model.name_or_path = str(path.absolute())  # an adapter names its base model by it
+    model.name_or_path = str(path.absolute())  # adapters name their base model by this path
     return model.eval()
 
 
 def fetch_from_hub(spec: ModelSpec) -> Path:
-    """The local directory of a model on the hub, from the cache where the hub does not answer.
+    """Returns the local directory of a model on the hub; if the hub does not answer, the directory in the cache.
 
-    Raises `UserError` within ten seconds where the name is unknown, or where the hub does not answer and the cache lacks it.
+    Raises `UserError` within ten seconds if the hub does not know the name, or if the hub does not answer and the cache
+    lacks the model.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -200,7 +203,8 @@ def fetch_from_hub(spec: ModelSpec) -> Path:
 
 
 def ask_hub(spec: ModelSpec) -> str:
-    """Asks the hub for this model: '' where it answers, else why it does not. Raises `UserError` where it has no such model."""
+    """Asks the hub for this model. Returns '' if the hub answers, else the reason why it does not. Raises `UserError` if the
+    hub does not have the model."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 

@@ -1,8 +1,8 @@
 """Low-rank adapters through peft: attach them, and merge them into plain weights.
 
 Fresh adapters change nothing (B = 0). So until its first update a policy under LoRA equals the model from which it was made,
-and a reference taken then is that model: the SFT model, where the adapters of SFT were merged before, which saving does.
-preflab saves plain weights, and a policy's adapters beside them.
+and a reference taken then is that model. This model is the SFT model if the adapters of SFT were merged before; saving
+merges them. preflab saves plain weights, and a policy's adapters beside them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from preflab.models.spec import LoRA
 ADAPTER = "adapter"
 """The folder of the adapters, beside the weights into which they are merged."""
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Families whose fused kernels read the weights of `out_proj` themselves, so that peft refuses an adapter on it."""
+"""Families whose fused kernels read the weights of `out_proj` themselves, so that peft refuses an adapter on this layer."""
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether peft wraps the model."""
+    """Checks whether peft wraps the model."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
-    """The model under fresh adapters drawn from the seed. Only they are trained, and a scalar head `score` in full.
+    """Puts fresh adapters, drawn from the seed, on the model. Only the adapters are trained, and a scalar head `score` in
+    full.
 
-    Raises `UserError` where a target does not name a module, or one on which an adapter does not act.
+    Raises `UserError` if a target does not name a module, or names a module on which an adapter does not act.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -68,10 +69,12 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
 
 @torch.no_grad()
 def find_idle_layers(model: Any) -> list[str]:
-    """The linear layers on which an adapter would not act, or would act in another way once it is merged: those whose weights
-    the model reads without calling the layer, and those whose output is not W x + b (a router's choice of experts).
+    """Lists the linear layers on which an adapter would not act, or would act differently once it is merged. These are the
+    layers whose weights the model reads without calling the layer, and the layers whose output is not W x + b (a router's
+    choice of experts).
 
-    A short text passes through the model. A layer that it does not reach, such as another expert, is like its siblings.
+    A short text passes through the model. A layer that this text does not reach, such as another expert, is taken to be like
+    its siblings.
     """
     linear, idle = set[str](), set[str]()
 
@@ -104,9 +107,10 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def settings_of(model: Any) -> LoRA | None:
-    """The settings of the adapters, None without adapters. With them a critic gets the adapters of the model it comes from.
+    """Returns the settings of the adapters; None if the model has no adapters. With these settings, a critic gets the same
+    adapters as the model from which it is made.
 
-    peft stores the path of every adapted layer; the last part of each fits under any head.
+    peft stores the path of every adapted layer; the last part of each path is valid under any head.
     """
     if not is_adapted(model):
         return None
@@ -116,13 +120,13 @@ def settings_of(model: Any) -> LoRA | None:
 
 
 def merge(model: Any) -> Any:
-    """The model with its adapters merged, plain and trainable in full. A wrapped model cannot be used afterwards."""
+    """Returns the model with its adapters merged, plain and trainable in full. A wrapped model cannot be used afterwards."""
     return model.merge_and_unload().requires_grad_(True) if is_adapted(model) else model
 
 
 def save_plain(model: Any, directory: Path) -> None:
-    """Writes plain weights as safetensors, those of a merged copy where there are adapters. The copy is made on the CPU, since
-    a GPU may have no room for it."""
+    """Writes plain weights as safetensors; if the model has adapters, those of a merged copy. The copy is made on the CPU,
+    since a GPU may have no room for it."""
     logging.disable_progress_bar()  # preflab shows its own progress
     if not is_adapted(model):
         model.save_pretrained(directory)
@@ -135,7 +139,7 @@ def save_plain(model: Any, directory: Path) -> None:
 
 
 def save_adapters(model: Any, directory: Path) -> None:
-    """Writes a policy's adapters as `PeftModel.from_pretrained` reads them, with the name of the model that they belong to."""
+    """Writes a policy's adapters in the form that `PeftModel.from_pretrained` reads, with the name of their base model."""
     from peft import get_peft_model_state_dict
 
     directory.mkdir()
@@ -147,7 +151,7 @@ def save_adapters(model: Any, directory: Path) -> None:
 
 
 def merge_saved(model: Any, directory: Path) -> Any:
-    """The model with saved adapters merged. Raises `UserError` where they do not fit it."""
+    """Returns the model with saved adapters merged. Raises `UserError` if the adapters do not fit the model."""
     from peft import PeftModel
 
     try:

@@ -11,8 +11,8 @@ CREATE_SECONDS = 30.0
 
 
 def create_repository(repository: str) -> None:
-    """Makes a repository on the hub, private where it is new, before there is anything to send. Raises `UserError` where its
-    name is none, or where the hub does not let the user write to it."""
+    """Creates a repository on the hub before there is anything to send; a new repository is private. Raises `UserError` if
+    the name is not that of a repository, or if the hub does not let the user write to the repository."""
     from huggingface_hub import HfApi, constants
 
     error = call_in_time(lambda: HfApi().create_repo(repository, private=True, exist_ok=True), CREATE_SECONDS)
@@ -24,7 +24,7 @@ def create_repository(repository: str) -> None:
 
 
 def push_directory(directory: Path, repository: str) -> str:
-    """Sends a directory's files in one commit; returns the address of the repository. Raises `UserError` where that fails."""
+    """Sends a directory's files in one commit; returns the repository's address. Raises `UserError` if sending fails."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import disable_progress_bars
 

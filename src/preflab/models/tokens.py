@@ -12,10 +12,10 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 
 
 def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
-    """Every id that ends a turn: first those that the template writes (`written`).
+    """Returns every id that ends a turn: first the ids that the template writes (`written`).
 
-    Then come the tokenizer's own, those of the generation settings and those of the configuration. Raises `UserError` where
-    there is none.
+    Then come the end ids of the tokenizer, of the generation settings and of the configuration. Raises `UserError` if there
+    are no end ids.
     """
     ids = list(written)
     generation = getattr(model, "generation_config", None)
@@ -30,8 +30,8 @@ def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -
 
 
 def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
-    """Raises `UserError` where the embedding, of `rows` rows, lacks a token of the tokenizer's vocabulary or one that is
-    `used`. It may lack added tokens that no dialogue holds."""
+    """Raises `UserError` if the embedding, which has `rows` rows, lacks a row for a token of the tokenizer's vocabulary or
+    for a `used` token. The embedding may lack rows for added tokens that no dialogue holds."""
     needed = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder) | set(used)
     lacking = [index for index in needed if index >= rows]
     if lacking:
@@ -43,10 +43,10 @@ def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: st
 
 
 def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...]) -> int:
-    """A padding id that differs from every end id. It becomes the padding id of the tokenizer and of the model.
+    """Returns a padding id that differs from every end id, and makes it the padding id of the tokenizer and of the model.
 
-    It is the tokenizer's own where that differs; else a special token that is not `used`; else a new one, for which the
-    embedding grows by a row (the mean of all rows) unless it has an unused row.
+    This is the tokenizer's own padding id if it differs from every end id; else the id of a special token that is not
+    `used`; else a new id. For a new id the embedding grows by a row (the mean of all rows) unless it has an unused row.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
@@ -60,27 +60,28 @@ def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...
 
 
 def pad_on(tokenizer: Any, side: str) -> None:
-    """Sets the side on which transformers itself pads: a policy on the left, for `generate`, a reward model on the right.
+    """Sets the side on which transformers itself pads: the left for a policy, because of `generate`, and the right for a
+    reward model.
 
-    It sets the initial arguments too, since these are what transformers saves.
+    The initial arguments of the tokenizer are set too, since transformers saves these.
     """
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """The ids of all special tokens, added ones included."""
+    """Returns the ids of all special tokens, added special tokens included."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
 
 def _unused_special(tokenizer: Any, used: set[int]) -> str | None:
-    """The special token whose name suits padding best, among those that are not used."""
+    """Returns the special token whose name suits padding best, among the tokens that are not used."""
     unused = [tokenizer.convert_ids_to_tokens(index) for index in sorted(special_ids(tokenizer) - used)]
     return next((name for rule in PADDING_NAMES for name in unused if re.search(rule, name.lower())), None)
 
 
 def _enlarge_embeddings(model: Any, rows: int) -> None:
-    """Enlarges the embeddings to `rows` rows; each new row is the mean of the old ones."""
+    """Enlarges the embeddings to `rows` rows; each new row is the mean of the old rows."""
     import torch
 
     old = model.get_input_embeddings().weight.shape[0]

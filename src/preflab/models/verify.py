@@ -1,4 +1,4 @@
-"""Saves a model, opens what was saved and compares it with what was trained: work must not be lost unnoticed."""
+"""Saves a model, opens what was saved and compares it with the trained model: work must not be lost unnoticed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
 
 LARGEST_GAP = 0.01
-"""The largest difference of a log-probability or a score in fp32: merging adapters rounds."""
+"""The largest accepted difference of a log-probability or a score in fp32: merging adapters rounds."""
 LARGEST_GAP_BF16 = 0.1
 ROWS, ROW_TOKENS = 4, 24
-"""Rows that are compared, and the most tokens of prompt and completion in each."""
+"""The number of rows that are compared, and the largest number of tokens of prompt and completion in each row."""
 
 
 def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Saves a policy or a reward model; returns '' where it opens as what was trained, else a sentence that says how it
-    does not.
+    """Saves a policy or a reward model. Returns '' if the saved model opens and computes what the trained model computes,
+    else a sentence that says what is wrong.
 
-    Where the merged weights of a policy under LoRA differ and its adapters do not, the directory then holds the adapters
-    alone, which `load_directory` opens with their base model.
+    If the merged weights of a policy under LoRA differ and its adapters do not, only the adapters stay in the directory;
+    `load_directory` opens them with their base model.
     """
     lm.save(directory)
     difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)
@@ -48,9 +48,9 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
 
 
 def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """How a saved model differs from the one in memory, or why it does not open; '' where it computes the same.
+    """Says how a saved model differs from the model in memory, or why it does not open; returns '' if both compute the same.
 
-    It is opened on the CPU, since a GPU may have no room for a second one.
+    The saved model is opened on the CPU, since a GPU may have no room for a second model.
     """
     is_policy = forward.unwrap(lm.model).get_output_embeddings() is not None
     try:
@@ -70,13 +70,13 @@ def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bo
 
 @torch.no_grad()
 def compute(lm: LanguageModel, is_policy: bool) -> Tensor:
-    """A policy's log-probabilities, a reward model's scores, on the CPU."""
+    """Computes a policy's log-probabilities or a reward model's scores, on the CPU."""
     batch = probe(lm).to(forward.unwrap(lm.model).device)
     return (forward.token_logprobs(lm.model, batch).logprobs if is_policy else forward.scores(lm.model, batch)).cpu()
 
 
 def probe(lm: LanguageModel) -> TokenBatch:
-    """Rows of ids from the whole vocabulary, the same for every model of its size."""
+    """Makes rows of ids from the whole vocabulary; all models of one size get the same rows."""
     rows = forward.unwrap(lm.model).get_input_embeddings().weight.shape[0]
     length = min(ROW_TOKENS, lm.context)
     ids = torch.randint(rows, (ROWS, length), generator=torch.Generator().manual_seed(0)).tolist()

@@ -20,10 +20,9 @@ REWARDS = Registry("reward", "preflab.rewards", _CLASSES, "preflab.rewards.base:
 
 
 def parse_reward(text: str) -> Spec:
-    """The spec that one word on the command line stands for: a reward's name; the directory of a saved reward model;
+    """Returns the spec that one word on the command line stands for: a reward's name; the directory of a saved reward model;
     `command:PROGRAM ARGUMENTS`; `http://...`; or `module:name`, the name of a function or a reward spec of your own. Raises
-    `UserError` for anything else.
-    """
+    `UserError` for anything else."""
     if text in REWARDS.names():
         return REWARDS.parse(text)
     if text.startswith(("http://", "https://")):

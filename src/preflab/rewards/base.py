@@ -1,4 +1,4 @@
-"""What a reward offers: its spec, and the opened reward. Also the check of every score that code outside preflab gives."""
+"""What a reward offers: its spec and the opened reward. Also checks every score that code outside preflab gives."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from preflab.types import Completion, Prompt
 class Reward(ABC):
     """Scores completions.
 
-    `deterministic`: the same prompt and completion always give the same score; the scores of any other reward are journalled
-    by whoever needs an exact resume. `buys_labels`: a score counts as a label; not where a model that learnt from labels gives
-    it. `outcomes`: how many of the answers scored last had which outcome; empty where scores have no such names.
+    `deterministic`: the same prompt and completion always give the same score; whoever needs an exact resume journals the
+    scores of a reward that is not deterministic. `buys_labels`: a score counts as a label; false if a model that learnt from
+    labels gives the score. `outcomes`: the number of the most recently scored answers with each outcome; empty if scores
+    have no named outcomes.
     """
 
     deterministic: bool = True
@@ -30,7 +31,7 @@ class Reward(ABC):
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """One finite number a completion, row b answering prompt b; higher is better."""
+        """Returns one finite number for each completion, row b answering prompt b; higher is better."""
 
 
 class RewardSpec(HoldsModels):
@@ -40,12 +41,13 @@ class RewardSpec(HoldsModels):
 
     @property
     def buys_labels(self) -> bool:
-        """Whether its scores are labels, bought outside the data; not where a model that learnt from data gives them."""
+        """Whether the reward's scores are labels bought outside the data; false if a model that learnt from data gives
+        them."""
         return True
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Reward]:
-        """The opened reward. It charges what it does to `context.meter`."""
+        """Opens the reward, which charges what it does to `context.meter`."""
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:
@@ -62,7 +64,7 @@ def check_scores(scores: Any, count: int, source: str) -> list[float]:
 
 
 def check_score(score: Any, source: str) -> float:
-    """Returns `score` as a finite float; raises `UserError` where it is not one."""
+    """Returns `score` as a finite float; raises `UserError` if it is not a finite number."""
     try:
         value = math.nan if isinstance(score, (str, bytes)) else float(score)
     except (TypeError, ValueError, OverflowError):
@@ -74,6 +76,6 @@ def check_score(score: Any, source: str) -> float:
 
 
 def answer_to_json(prompt: Prompt, completion: Completion) -> dict[str, Any]:
-    """A completion as programs outside preflab receive it."""
+    """Returns a completion in the form in which programs outside preflab receive it."""
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
     return {"id": prompt.id, "prompt": turns, "completion": completion.text, "truncated": completion.truncated}

@@ -1,9 +1,9 @@
-"""A program in any language as a reward: it stays alive, reads one JSON object a line and answers each with one line.
+"""A program in any language as a reward: it stays alive, reads one JSON object per line and answers each with one line.
 
 In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`. Out:
-`{"request": "17", "score": number}`. The text of `request`, another one each time, comes back, so that no answer can be
-taken for the next one's. Nothing else may stand on standard output. The program must flush each line. It should end when
-its input ends, which also happens when preflab has died.
+`{"request": "17", "score": number}`. The text of `request` is different each time, and the program must send it back, so
+that no answer can be taken for the answer to another request. Nothing else may stand on standard output. The program must
+flush each line. The program should end when its input ends, which also happens when preflab has died.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-_PATIENCE = 5.0  # seconds that the program has to end by itself
-_TAIL = 2000  # characters of its error output that a message shows
-_MOST_BYTES = 1 << 20  # of an answer
+_PATIENCE = 5.0  # the seconds in which the program may end by itself
+_TAIL = 2000  # the number of characters of the program's error output in a message
+_MOST_BYTES = 1 << 20  # in an answer
 _CHUNK = 1 << 16
 _ADVICE = "Standard output is for answers alone: print everything else on standard error"
 
 
 class Command(RewardSpec):
-    """`command`: program and arguments, split like a shell does but run without one. `timeout`: seconds an answer."""
+    """`command`: program and arguments, split as a shell splits them but run without a shell. `timeout`: seconds per
+    answer."""
 
     kind: Literal["command"] = "command"
     command: str
@@ -46,7 +47,7 @@ class Command(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[CommandReward]:
-        """Starts the program, and ends it in the end; raises `UserError` when it does not start."""
+        """While open, the program runs; it is ended afterwards. Raises `UserError` if the program does not start."""
         with closing(CommandReward(self, context.meter)) as reward:
             yield reward
 
@@ -66,14 +67,15 @@ class CommandReward(Reward):
         self._numbers = count(1)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """One line out, one line in, for each. A program that dies is started once more; then `UserError`."""
+        """Sends one line for each completion and reads one line back. A program that dies is started once more; if it dies
+        again, raises `UserError`."""
         pairs = zip(prompts, completions, strict=True)
         scores = [self._ask(answer_to_json(prompt, answer)) for prompt, answer in pairs]
         self._meter.labelled(len(scores))
         return scores
 
     def close(self) -> None:
-        """Ends the program: its input closes, then it is killed."""
+        """Ends the program: closes its input, then kills it."""
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
@@ -114,11 +116,11 @@ class RewardProcess:
             raise UserError(f"The reward command {command!r} does not start: {error}.") from error
         assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
         self._input, self._output = self._process.stdin, self._process.stdout
-        os.set_blocking(self._input.fileno(), False)  # it may write before it reads all of a long request
+        os.set_blocking(self._input.fileno(), False)  # the program may write before it reads all of a long request
 
     def ask(self, line: bytes, timeout: float) -> bytes:
-        """The line that answers `line`, both within `timeout` seconds. Raises `_ProcessFailed` where none comes, `UserError`
-        where more than a line comes."""
+        """Sends `line` and returns the line that answers it, both within `timeout` seconds. Raises `_ProcessFailed` if no
+        line comes, and `UserError` if more than a line comes."""
         deadline = time.monotonic() + timeout
         unsent, reply = memoryview(line), bytearray()
         with selectors.DefaultSelector() as ready:

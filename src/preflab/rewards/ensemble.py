@@ -1,4 +1,4 @@
-"""Several reward models as one reward, which is what they agree on (Coste et al. 2024).
+"""Several reward models combined into one reward, which rates what they agree on (Coste et al. 2024).
 
 mean: (1/M) sum_m r_m. worst: min_m r_m. uncertainty: mean - c * variance, over the M members.
 """
@@ -19,7 +19,7 @@ from preflab.types import Completion, Prompt
 
 
 def _parse_member(value: Any) -> Any:
-    """A reward's spec; a bare path stands for a saved reward model."""
+    """Returns a reward's spec; a bare path stands for a saved reward model."""
     learned = isinstance(value, str) and value not in REWARDS.names()
     return REWARDS.parse({"kind": "learned", "path": value} if learned else value)
 
@@ -28,11 +28,11 @@ EnsembleMember = Annotated[Any, BeforeValidator(_parse_member), PlainSerializer(
 
 
 class Ensemble(RewardSpec):
-    """`models`: saved reward models, each a path or a reward's spec; `combine`: how their scores become
-    one; `coefficient`: the weight c of their variance under `uncertainty` (Coste et al.: .1 for PPO, .5 for best-of-n).
+    """`models`: saved reward models, each a path or a reward's spec. `combine`: how their scores become one score.
+    `coefficient`: the weight c of the scores' variance under `uncertainty` (Coste et al.: .1 for PPO, .5 for best-of-n).
 
-    Each model's scores are in its own units. In a study they are normalised by its own held-out scores, so that the
-    members can be compared; elsewhere give each its `mean` and `std`.
+    Each model's scores are in units of their own. In a study, each model's scores are normalised by its held-out scores, so
+    that the members can be compared; elsewhere, give each model its `mean` and `std`.
     """
 
     kind: Literal["ensemble"] = "ensemble"
@@ -72,7 +72,7 @@ class EnsembleReward(Reward):
         self._members = members
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The combined scores, a column of members each."""
+        """Combines the members' scores into one score for each completion."""
         columns = zip(*(reward.score(prompts, completions) for reward in self._members), strict=True)
         return [self._combined(column) for column in columns]
 

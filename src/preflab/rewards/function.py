@@ -19,9 +19,9 @@ from preflab.types import Completion, Prompt
 class Function(RewardSpec):
     """`target`: `module:function`, from the current directory or an installed package.
 
-    The function receives a list of `preflab.types.Prompt` (`id`, `turns` with `role` and `content`) and the list of
-    the answers' texts, and returns one number each. Set `deterministic` to false when the same answer may
-    score differently twice.
+    The function receives a list of `preflab.types.Prompt` (`id`, `turns` with `role` and `content`) and a list of the
+    answers' texts, and returns one number for each answer. Set `deterministic` to false if the same answer may get another
+    score the next time.
     """
 
     kind: Literal["function"] = "function"
@@ -33,7 +33,7 @@ class Function(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
-        """Loads the function; raises `UserError` that says which part of its name is wrong."""
+        """Loads the function; raises `UserError` that says which part of the function's name is wrong."""
         function = load_function(self.target, "reward function")
         yield FunctionReward(self.target, function, context.meter, self.deterministic)
 
@@ -48,11 +48,12 @@ class FunctionReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The function's scores; raises `UserError` when the function fails, or does not give one finite number each."""
+        """Returns the function's scores; raises `UserError` if the function fails or does not give one finite number per
+        answer."""
         source = f"The reward function {self.target!r}"
         try:
             answer = self.function(list(prompts), [completion.text for completion in completions])
-            scores = check_scores(answer, len(completions), source)  # a generator computes only now
+            scores = check_scores(answer, len(completions), source)  # a generator does its work only now
         except (UserError, Stopped):
             raise
         except (Exception, SystemExit) as error:

@@ -1,7 +1,7 @@
-"""An endpoint as a reward: one POST a batch, JSON both ways.
+"""An endpoint as a reward: one POST for each batch, with JSON in both directions.
 
 Out: `{"ids": [...], "prompts": [[{"role": ..., "content": ...}, ...], ...], "completions": [...], "truncated": [...]}`.
-In: `{"scores": [...]}`, one number a completion, in order.
+In: `{"scores": [...]}`, one number for each completion, in order.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may not come again at the next try
-_MOST_BYTES = 64 << 20  # of an answer
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
+_MOST_BYTES = 64 << 20  # in an answer
 
 
 def _check_url(url: str) -> str:
-    """The address as it is sent, its host and path encoded. The message holds no part of a password."""
+    """Returns the address as it is sent, with its host and path encoded. The error message holds no part of a password."""
     try:
         parts = TypeAdapter(HttpUrl).validate_python(url)
     except ValidationError as error:
@@ -46,11 +46,12 @@ def _check_url(url: str) -> str:
 
 
 class Http(RewardSpec):
-    """`url`: where to POST. `batch`: completions a request. `timeout`: seconds a request, to the answer's last byte.
+    """`url`: the address of the POST. `batch`: the completions in a request. `timeout`: the seconds for a request, up to the
+    answer's last byte.
 
-    A request without a connection, or answered by a status such as 408, 425, 429 or 5xx, is tried `retries` times more, after
-    `backoff` seconds and then twice as long each time. `token_variable` names the environment variable whose value is sent as
-    bearer token, so that no secret stands in a run file.
+    A request that gets no connection, or a status such as 408, 425, 429 or 5xx, is tried up to `retries` times more. The
+    first wait is `backoff` seconds, and each further wait is twice as long as the one before. `token_variable` names the
+    environment variable whose value is sent as bearer token, so that no secret stands in a run file.
     """
 
     kind: Literal["http"] = "http"
@@ -64,12 +65,13 @@ class Http(RewardSpec):
 
     @property
     def label(self) -> str:
-        """What messages call it: the address without its query, which may hold a key."""
+        """The name of the endpoint in messages: the address without its query, which may hold a key."""
         return f"The reward {urlsplit(self.url)._replace(query='', fragment='').geturl()}"
 
     @contextmanager
     def open(self, context: Context) -> Generator[HttpReward]:
-        """Sends nothing yet. Raises `UserError` when the variable of the token is not set, or holds what no header may."""
+        """Sends nothing yet. Raises `UserError` if the variable of the token is not set, or holds characters that a header
+        may not hold."""
         headers = {"Content-Type": "application/json"}
         if self.token_variable:
             token = os.environ.get(self.token_variable, "")
@@ -82,7 +84,7 @@ class Http(RewardSpec):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect as an error: following it would turn the POST into a GET and give the token to another host."""
+    """Treats a redirect as an error: following it would turn the POST into a GET and give the token to another host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
@@ -98,7 +100,8 @@ class HttpReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The endpoint's scores, batch by batch; raises `UserError` when it does not answer, or answers wrongly."""
+        """Returns the endpoint's scores, batch by batch; raises `UserError` if the endpoint does not answer, or answers in a
+        wrong form."""
         rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         names = {"ids": "id", "prompts": "prompt", "completions": "completion", "truncated": "truncated"}
         scores: list[float] = []
@@ -131,8 +134,8 @@ class HttpReward(Reward):
         )
 
     def _send(self, request: urllib.request.Request) -> bytes:
-        """The answer's body, one byte more than is allowed at most. Each byte that drips in resets a socket's own time
-        limit, so a thread waits for it, which is left behind when the time is over."""
+        """Returns the answer's body, cut one byte after the allowed size. A socket's own time limit starts again with each
+        byte that drips in, so a thread waits for the answer; when the time is over, the thread is left behind."""
         answer: Future[bytes] = Future()
 
         def send() -> None:

@@ -22,7 +22,7 @@ from preflab.types import Completion, Prompt
 
 
 class Learned(RewardSpec):
-    """score = (raw - mean) / std. `path`: a saved reward model. `tokens`: at most so many in a forward pass."""
+    """score = (raw - mean) / std. `path`: a saved reward model. `tokens`: the largest number of tokens in a forward pass."""
 
     kind: Literal["learned"] = "learned"
     path: str
@@ -42,15 +42,16 @@ class Learned(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
-        """Loads the model to the context's device; raises `UserError` where it is not a reward model."""
+        """Loads the model to the context's device; raises `UserError` if the model is not a reward model."""
         lm = load_reward_model(Path(self.path).expanduser(), date=context.date)
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 
 class LearnedReward(Reward):
-    """The opened reward. A score costs compute, a forward pass, and not a label: labels were charged when it was trained.
+    """The opened reward. A score costs compute, a forward pass, but not a label: labels were charged when the model was
+    trained.
 
-    It is `deterministic` on a CPU alone: a GPU's sums may differ in the last bits from run to run.
+    The reward is `deterministic` only on a CPU: a GPU's sums may differ in the last bits from run to run.
     """
 
     buys_labels = False
@@ -62,7 +63,7 @@ class LearnedReward(Reward):
         self._meter = meter
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """The normalised scores. Raises `UserError` when a dialogue exceeds the model's context."""
+        """Returns the normalised scores. Raises `UserError` if a dialogue exceeds the model's context."""
         model, batch = self._lm.model, self._batch(prompts, completions)
         raw = forward.by_micro_batch(model, partial(forward.scores, model), batch, self._spec.tokens)
         self._meter.forward(self._lm.size, batch.tokens)
@@ -71,7 +72,7 @@ class LearnedReward(Reward):
 
     def _batch(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> TokenBatch:
         prompt_ids = [self._lm.encode_prompt(prompt) for prompt in prompts]
-        end = [self._lm.end_ids[0]]  # for a truncated answer without any text
+        end = [self._lm.end_ids[0]]  # stands for a truncated answer without any text
         answer_ids = [self._lm.encode_completion(completion) or end for completion in completions]
         for prompt, ids, answer in zip(prompts, prompt_ids, answer_ids, strict=True):
             self._lm.check_fits(prompt, ids, len(answer))

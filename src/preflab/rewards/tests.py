@@ -1,4 +1,4 @@
-"""The code reward: a program earns `correct` when it passes every test of its problem, `wrong` otherwise (section 6).
+"""The code reward: a program earns `correct` when it passes every test of its problem, else `wrong` (section 6).
 
 The reward holds the tests of *training* problems and the judge, and nothing through which it could reach the tests of
 evaluation. A failure of the machine is not a wrong answer.
@@ -26,12 +26,11 @@ from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
 
 class Tests(RewardSpec):
-    """`correct` (10) when every test passes, else `wrong` (0). `partial`: the share of tests passed decides between the two
-    instead. `compile_bonus` is added for an answer that compiles, and `format_penalty` is taken off for one that the regular
-    expression `format` does not match as a whole (its dot matches line ends too), or that hit the length limit. `unjudged`: on
-    this share of the answers scored at once the judge itself may fail, twice, before the run stops; they get the mean score of
-    the others.
-    """
+    """A program gets `correct` (10) if every test passes, else `wrong` (0). With `partial`, its score lies between the two
+    by the share of tests passed. `compile_bonus` is added for an answer that compiles. `format_penalty` is taken off for an
+    answer that the regular expression `format` does not match as a whole (its dot matches line ends too), or that hit the
+    length limit. `unjudged`: the largest share of the answers scored at once on which the judge itself may fail twice. These
+    answers get the mean score of the others; beyond that share the run stops."""
 
     __test__: ClassVar[bool] = False
     kind: Literal["tests"] = "tests"
@@ -54,7 +53,7 @@ class Tests(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[TestReward]:
-        """Takes the training problems' tests from the open testbed; raises `UserError` where it has none."""
+        """Takes the training problems' tests from the open testbed; raises `UserError` if the testbed has no such tests."""
         testbed: Testbed | None = context.testbed
         if testbed is None:
             raise UserError("The reward `tests` needs a testbed: name one.")
@@ -76,7 +75,7 @@ class Tests(RewardSpec):
 
 @dataclass(frozen=True)
 class TestReward(Reward):
-    """The opened reward. `tests`: those of the training problems, by prompt id."""
+    """The opened reward. `tests`: the tests of the training problems, by prompt id."""
 
     __test__: ClassVar[bool] = False
     spec: Tests
@@ -87,8 +86,8 @@ class TestReward(Reward):
     outcomes: Counter[str] = field(default_factory=Counter[str])
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """`wrong + (correct - wrong) x share + compile_bonus [it compiles] - format_penalty [it has not the format]`, the share
-        being 1 or 0, or under `partial` that of the tests passed."""
+        """Computes `wrong + (correct - wrong) x share + compile_bonus [it compiles] - format_penalty [it has not the
+        format]`. The share is 1 if all tests pass and else 0; under `partial` it is the share of the tests passed."""
         verdicts = self.judge(prompts, completions)
         self.meter.labelled(len(verdicts))
         self.outcomes.clear()
@@ -102,8 +101,8 @@ class TestReward(Reward):
         return [mean if score is None else score for score in scores]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
-        """One verdict a completion; raises `UserError` for a prompt that is not a training problem, and where the judge fails
-        too often."""
+        """Returns one verdict for each completion; raises `UserError` for a prompt that is not a training problem, and if
+        the judge fails too often."""
         if unknown := [prompt.id for prompt in prompts if prompt.id not in self.tests]:
             raise UserError(
                 f"The reward `tests` knows no problem {unknown[0]!r}: it scores training problems only. Measure "

@@ -1,7 +1,7 @@
-"""The protocol of a sampler: `Sampler.sample`, its settings `Decoding` and its result `Samples`.
+"""The protocol of a sampler: the method `Sampler.sample`, its settings `Decoding` and its result `Samples`.
 
-Up to rounding, a row's sample depends on its prompt and its seed alone, not on the other rows of its batch. So a run that
-resumes, or that samples in other portions, gets the same text.
+Up to rounding, a row's sample depends on the row's prompt and seed alone, not on the other rows of the batch. So a run that
+resumes, or that samples in batches of another size, gets the same text.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Samples:
 
     batch: prompts and drawn completions, in the order of the request.
     logprobs[B,T]: the log-probability of each drawn token at the sampling temperature, normalised over the kept ids (over
-        the vocabulary where `kept` is None). At temperature 0: that of the greedy token at temperature 1.
-    kept: the token ids that top-k / top-p kept, None where sampling was unrestricted.
-    exact: whether `models.forward` computes the same log-probabilities. Where it does not, since the sampler used another
-        precision, PPO computes them again.
+        the vocabulary if `kept` is None). At temperature 0: the log-probability of the greedy token at temperature 1.
+    kept: the token ids that top-k / top-p kept; None if sampling was unrestricted.
+    exact: whether `models.forward` computes the same log-probabilities. If it does not, since the sampler used another
+        precision, PPO computes the log-probabilities again.
     """
 
     batch: TokenBatch
@@ -54,14 +54,15 @@ class Sampler(ABC):
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """Draws one completion for the ids of each prompt, with the seed of its row. Repeat a prompt for several completions.
+        """Draws one completion for the ids of each prompt, with the seed of its row. To get several completions, repeat the
+        prompt.
 
-        Raises `UserError` for a prompt that does not fit the context, and for settings that the sampler does not have.
+        Raises `UserError` for a prompt that does not fit the context, and for settings that the sampler does not support.
         """
 
     def answer(self, lm: LanguageModel, prompt: Prompt, decoding: Decoding, *, count: int, seed: int) -> list[str]:
-        """`count` answers to one prompt as text, each with a seed of its own. Raises `UserError` where the prompt leaves no
-        room for one."""
+        """Returns `count` answers to one prompt as text, each drawn with a seed of its own. Raises `UserError` if the prompt
+        leaves no room for an answer."""
         ids = lm.encode_prompt(prompt)
         lm.check_fits(prompt, ids, 1)
         seeds = [seed * 1_000_003 + i for i in range(count)]

@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated once for a batch, written in place and read as views; finished rows leave it."""
+"""A key-value cache that is allocated once for a batch, written in place and read as views; finished rows are dropped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 @dataclass
 class Place:
-    """Where the next forward pass writes, the same in every layer: rows `first` to `last`, from `column` on. The batch
-    needs `rows` rows of `columns` tokens.
+    """The place where the next forward pass writes, the same in every layer: rows `first` to `last`, from `column` on. The
+    batch needs `rows` rows of `columns` tokens.
 
-    `source`: None when decoding, where the rows of the pass are the rows of the cache and see all columns so far. In a
-    prefill, which begins at column 0, equal prompts pass through the model once. Then `source` is the row of the pass that
-    each row of the cache copies, or a number: how many rows of the cache each row of the pass fills.
+    `source` is None when decoding: the rows of the pass are the rows of the cache, and see all columns so far. In a prefill,
+    which begins at column 0, equal prompts pass through the model once. Then `source` says which row of the pass each row of
+    the cache copies; or it is a number, if each row of the pass fills that number of rows of the cache.
     """
 
     rows: int = 0
@@ -47,7 +47,8 @@ class InPlaceLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new states; returns all that the queries may see: views of the cache, in a prefill the input itself."""
+        """Writes the new states and returns all states that the queries may see: views of the cache, or in a prefill the new
+        states themselves."""
         if not (self._holds(self.keys, key_states) and self._holds(self.values, value_states)):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -77,10 +78,10 @@ class InPlaceLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return self.place.columns
 
-    get_max_cache_shape = get_max_length  # the name in earlier releases of transformers 5
+    get_max_cache_shape = get_max_length  # what earlier releases of transformers 5 call it
 
     def _holds(self, states: Tensor | None, new: Tensor) -> bool:
-        """Whether allocated states have room for the batch, in the type and shape of new ones."""
+        """Checks whether allocated states have room for the batch, with the type and shape of the new states."""
         return (
             states is not None
             and states.dtype == new.dtype
@@ -94,8 +95,8 @@ class InPlaceLayer(CacheLayerMixin):
 class InPlaceCache(Cache):
     """Keys and values of a model's `layers` layers. `place` says where the next forward pass writes.
 
-    A cache can serve batch after batch without new memory: the states of an earlier batch are finite, and masked. After
-    an error they may not be finite, and the cache must not be used again.
+    A cache can serve batch after batch without new memory: the states of an earlier batch are finite, and are masked. After
+    an error the states may not be finite, and the cache must not be used again.
     """
 
     def __init__(self, layers: int) -> None:
@@ -112,8 +113,8 @@ class InPlaceCache(Cache):
     def keep(self, alive: Tensor) -> Tensor:
         """Drops the rows that are not `alive[rows]`; returns the former place of each remaining row.
 
-        Only as many rows are copied as there are holes before the new end: the rows behind it fill them. A copy costs
-        less than the row's share of one more step, so it always pays to drop rows at once.
+        Remaining rows that stand behind the new end are copied into the holes before it; no other rows are copied. Copying a
+        row costs less than the row's share of one more step, so it always pays to drop rows at once.
         """
         count = int(alive.sum())
         order = torch.arange(count, device=alive.device)
@@ -128,13 +129,13 @@ class InPlaceCache(Cache):
 
     @property
     def bytes(self) -> int:
-        """The memory of the allocated keys and values."""
+        """The memory that the allocated keys and values take."""
         states = [tensor for block in self.blocks for tensor in (block.keys, block.values) if tensor is not None]
         return sum(tensor.nbytes for tensor in states)
 
 
 def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:
-    """Copies each row of the pass to its rows of the cache; `source` as in `Place`."""
+    """Copies each row of the pass to its rows of the cache; `source` means what it means in `Place`."""
     if isinstance(source, int):
         target.unflatten(0, (-1, source))[:] = states[:, None]
     else:

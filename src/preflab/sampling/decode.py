@@ -1,9 +1,8 @@
-"""One batch of rows on its way through the model: prompts first, then one token a step.
+"""One batch of rows on its way through the model: the prompts first, then one token in each step.
 
-Prompts start at column 0 and are prefilled without a mask, as `models.forward` runs them: the padding stands to their
-right, where a causal model never looks. The new tokens of a step go to one common column, behind the longest prompt. The
-columns between the end of a shorter prompt and the first new token are masked; positions are counted for each row, without
-the gap.
+Prompts start at column 0 and are prefilled without a mask, as `models.forward` runs them: the padding stands to their right,
+where a causal model never looks. The new tokens of a step go to one common column, behind the longest prompt. The columns
+between the end of a shorter prompt and the first new token are masked. Positions are counted for each row, without this gap.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from torch import Tensor
 from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
 
-# Tokens of one prefill pass. On a CPU its activations should stay in the core's own cache.
+# The tokens of one prefill pass. On a CPU the activations of a pass should stay in the core's own cache.
 PREFILL_TOKENS = {"cpu": 1024}
 PREFILL_TOKENS_ELSEWHERE = 16384
 
 
 class DecodeBatch:
-    """A batch of prompts, equal ones side by side. Each row has its place in the cache.
+    """A batch of prompts, in which equal prompts stand side by side. Each row has its place in the cache.
 
-    `hidden[N,D]`: the state before the next token of each remaining row. `tokens_read`: the prompt tokens that the prefill
-    passed through the model, which are those of each distinct prompt.
+    `hidden[N,D]`: the state before the next token of each remaining row. `tokens_read`: the number of prompt tokens that the
+    prefill passed through the model; the tokens of equal prompts count once.
     """
 
     def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -70,7 +69,7 @@ class DecodeBatch:
         for chunk in _chunks(groups, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
             lengths = torch.tensor([len(prompt) for prompt, _ in chunk], device=self.device)
             width = int(lengths.max())
-            # A prompt is padded with its own last token: some models warn of unmasked padding where they find their pad id.
+            # A prompt is padded with its own last token: some models warn of unmasked padding if they see their pad id.
             ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt, _ in chunk])
             copies = torch.tensor([count for _, count in chunk], device=self.device)
             source = torch.arange(len(chunk), device=self.device).repeat_interleave(copies)
@@ -83,7 +82,8 @@ class DecodeBatch:
         return torch.cat(states)
 
     def _mask(self, width: int, columns: int) -> Tensor | None:
-        """Additive [N,1,1,columns]: minus infinity between a prompt's end and the first new token; None: no gaps."""
+        """Returns the additive mask [N,1,1,columns], minus infinity between a prompt's end and the first new token; None if
+        there are no gaps."""
         if bool((self.positions == width).all()):
             return None
         places = torch.arange(columns, device=self.device)
@@ -93,7 +93,8 @@ class DecodeBatch:
 
 
 def _chunks(groups: list[tuple[list[int], int]], budget: int) -> list[list[tuple[list[int], int]]]:
-    """The groups in order, cut so that prompts x longest <= `budget` tokens (a longer prompt stands alone)."""
+    """Cuts the groups, in order, into chunks in which prompts x longest <= `budget` tokens (a longer prompt stands
+    alone)."""
     chunks: list[list[tuple[list[int], int]]] = []
     longest = 0
     for group in groups:

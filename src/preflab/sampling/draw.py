@@ -1,8 +1,10 @@
-"""From logits to tokens: the ids that top-k and top-p keep, and one token for each row by inverting its distribution function.
+"""From logits to tokens: the ids that top-k and top-p keep, and one token for each row, drawn by inverting its distribution
+function.
 
-Each row owns a stream of uniform numbers, made from its seed alone, and token t of the row uses the t-th of them. A row's
-sample therefore depends on its seed and its logits, not on the other rows of its batch. The distribution function runs over
-the ids in the vocabulary's order, so rounding that swaps two nearly equal logits moves no other token.
+Each row owns a stream of uniform numbers, made from the row's seed alone, and token t of the row uses number t of the
+stream. A row's sample therefore depends on its seed and its logits, not on the other rows of its batch. The distribution
+function runs over the ids in the vocabulary's order, so rounding that swaps two nearly equal logits does not change any
+other token.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from preflab.sampling.base import Decoding
 
 
 class Drawn(NamedTuple):
-    """`tokens[N]`, their `logprobs[N]` (NaN where a row's logits are not finite), and the ids [N,K] that were `kept`."""
+    """`tokens[N]`, their `logprobs[N]` (NaN if a row's logits are not finite), and the ids [N,K] that were `kept`."""
 
     tokens: Tensor
     logprobs: Tensor
@@ -28,15 +30,15 @@ class Drawn(NamedTuple):
 
 
 def uniforms(seeds: Sequence[int], count: int) -> Tensor:
-    """[B, count] fp64 in [0, 1): row b is the beginning of the stream of seed b (Philox), whatever the `count`."""
+    """Returns [B, count] fp64 in [0, 1): row b is the beginning of the stream of seed b (Philox), whatever the `count`."""
     rows = [np.random.Generator(np.random.Philox(int(seed))).random(count) for seed in seeds]
     return torch.from_numpy(np.stack(rows))
 
 
 def choose_tokens(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
-    """One token for each row of `logits[N,V]`, which are divided by the temperature (at temperature 0: by 1).
+    """Chooses one token for each row of `logits[N,V]`, which are divided by the temperature (at temperature 0: by 1).
 
-    uniform: [N] in [0, 1), the row's next number.
+    uniform: [N] in [0, 1), the next number of each row's stream.
     """
     if decoding.temperature == 0:
         return greedy(logits)
@@ -44,17 +46,19 @@ def choose_tokens(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
 
 
 def greedy(logits: Tensor) -> Drawn:
-    """The most probable token of each row (the first of equals). `kept` is None, since top-k and top-p cannot change it."""
+    """Chooses the most probable token of each row (the first of equals). `kept` is None: top-k and top-p cannot change the
+    choice."""
     peak, tokens = logits.max(dim=1)
     return Drawn(tokens, peak - logits.logsumexp(dim=1), None)
 
 
 def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
-    """The ids [N,K] that top-k, and after it top-p, keep of `logits[N,V]`; None where they keep the whole vocabulary.
+    """Returns the ids [N,K] that remain of `logits[N,V]` after top-k and then top-p; None if they keep the whole vocabulary.
 
-    Top-k keeps exactly k ids, even where there are ties at rank k. Top-p keeps the fewest ids, most probable first, whose
-    share of the mass of top-k's ids reaches `top_p`: an id stays iff the mass before it is below `top_p`; the first always
-    stays. The ids are int32, in the vocabulary's order; the last id of a row is repeated behind its count.
+    Top-k keeps exactly k ids, even if there are ties at rank k. Top-p keeps the fewest ids, most probable first, whose share
+    of the mass of top-k's ids reaches `top_p`: an id stays iff the mass before it is below `top_p`; the first id always
+    stays. The ids are int32, in the vocabulary's order. In a row with fewer than K kept ids, the last kept id is repeated up
+    to the end.
     """
     vocabulary = logits.shape[1]
     width = min(top_k, vocabulary) if top_k > 0 else vocabulary
@@ -73,10 +77,10 @@ def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
 
 
 def draw_tokens(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Drawn:
-    """The first id of each row, in the vocabulary's order, at which the cumulated probability exceeds `uniform[N]`.
+    """Draws the first id of each row, in the vocabulary's order, at which the cumulated probability exceeds `uniform[N]`.
 
-    An id of probability zero is never drawn: the point lies strictly below the total, and an id is drawn only where
-    the distribution function rises. The sums are in fp64.
+    An id of probability zero is never drawn: the point lies strictly below the total, and an id is drawn only if the
+    distribution function rises there. The sums are in fp64.
     """
     support = logits if kept is None else restrict(logits, kept.ids, kept.counts)
     peak = support.amax(dim=1, keepdim=True)

@@ -1,9 +1,9 @@
 """transformers' `generate`, for architectures that the in-place cache does not serve.
 
-`generate` runs the model and keeps its state. A logits processor of preflab draws the tokens: it draws, records the result
-and leaves `generate` a single possible token. Seeds, kept ids and log-probabilities therefore mean the same as on the native
-path. The prompts of a batch have one length, so that there is no padding, which a state-space model or a window of attention
-may treat in its own way.
+`generate` runs the model and keeps the model's state. A logits processor of preflab draws the tokens: it draws, records the
+result and leaves `generate` a single possible token. Seeds, kept ids and log-probabilities therefore mean the same as on the
+native path. The prompts of a batch have one length, so that there is no padding: a state-space model or a window of
+attention may treat padding in its own way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
 
     Raises `UserError` for a model from which `generate` cannot sample.
 
-    stream: [B, new tokens] the uniform numbers of all rows of the request.
+    stream: [B, new tokens], the uniform numbers of all rows of the request.
     """
     base = unwrap(lm.model)
     config = GenerationConfig(
@@ -60,7 +60,7 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
 
 
 class Drawing(LogitsProcessor):
-    """Draws the token of each row and makes it the only one that `generate` can choose."""
+    """Draws the token of each row and makes it the only token that `generate` can choose."""
 
     def __init__(self, rows: Tensor, length: int, stream: Tensor, decoding: Decoding, results: DrawnRows) -> None:
         self.rows, self.length, self.stream, self.decoding, self.results = rows, length, stream, decoding, results
@@ -81,7 +81,8 @@ class Drawing(LogitsProcessor):
 
 @contextmanager
 def _plain_generation(base: Any) -> Generator[None]:
-    """Hides the generation defaults of the model, since `generate` would apply their penalties and limits as well."""
+    """While open, the model's generation defaults are hidden, since `generate` would apply their penalties and limits
+    too."""
     shipped = base.generation_config
     base.generation_config = GenerationConfig()
     try:

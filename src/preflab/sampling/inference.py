@@ -8,7 +8,8 @@ from preflab.spec import Spec
 
 
 class Inference(Spec):
-    """One sample, or the best of `n` by a selector other than the evaluator: the public tests or a reward."""
+    """Answers with one sample, or with the best of `n` samples by a selector that is not the evaluator: the public tests or
+    a reward."""
 
     n: int = 1
     selector: Literal["public-tests", "reward"] = "public-tests"

@@ -1,4 +1,4 @@
-"""The native sampler: batches of rows of like length, one forward pass for each token, and finished rows leave.
+"""The native sampler: batches of rows of similar length, one forward pass for each token; finished rows leave the batch.
 
 Each distinct prompt of a batch is prefilled once. Then, token by token, one token is drawn for each row, the rows that have
 ended leave, and the others take a step. The results are in the order of the request, whatever the batches.
@@ -36,9 +36,9 @@ log = logging.getLogger("preflab")
 class Native(SamplerSpec):
     """preflab's own sampler.
 
-    `rows`: the most rows of a batch. `cache_gib`: memory for keys and values in GiB, which may allow fewer rows (None: 1 on
-    a CPU, a quarter of the free memory of a GPU). `precision`: `bf16` casts the weights while sampling, which is faster
-    where memory limits the speed; the log-probabilities are then computed in bf16.
+    `rows`: the largest number of rows in a batch. `cache_gib`: the memory for keys and values in GiB, which may allow fewer
+    rows (None: 1 on a CPU, a quarter of the free memory on a GPU). `precision`: `bf16` casts the weights while sampling,
+    which is faster if memory limits the speed; the log-probabilities are then computed in bf16.
     """
 
     kind: Literal["native"] = "native"
@@ -48,12 +48,12 @@ class Native(SamplerSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[NativeSampler]:
-        """A sampler for any model on any device: it runs where the model is."""
+        """Opens a sampler for any model on any device: the sampler runs on the model's device."""
         yield NativeSampler(self, context.meter)
 
 
 class NativeSampler(Sampler):
-    """The sampler that `Native` opens. It warns once about each architecture that it cannot serve itself."""
+    """The sampler that `Native` opens. It warns once about each architecture that the in-place cache cannot serve."""
 
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
@@ -68,8 +68,8 @@ class NativeSampler(Sampler):
     ) -> Samples:
         """Draws one completion for the ids of each prompt, with the seed of its row; see `Sampler.sample`.
 
-        `Samples.logprobs` are what `models.forward.token_logprobs` computes afterwards at the same temperature with
-        `Samples.kept`. Dropout is off; the model's mode is restored. Raises `UserError` for a prompt that does not fit
+        `Samples.logprobs` are the numbers that `models.forward.token_logprobs` computes afterwards at the same temperature
+        with `Samples.kept`. Dropout is off; the model's mode is restored. Raises `UserError` for a prompt that does not fit
         the context, and for logits that are not finite.
         """
         check_request(lm, prompts, seeds, decoding)
@@ -89,7 +89,7 @@ class NativeSampler(Sampler):
                     tokens_read += _complete(base, cache, rows, stream, decoding, results)
                 else:
                     tokens_read += fallback.generate(lm, rows, stream, decoding, results)
-        if results.device.type == "cpu":  # allocating it again is slow there; the allocator of a GPU keeps freed memory
+        if results.device.type == "cpu":  # allocating is slow there; a GPU's allocator keeps freed memory
             self._cache = cache
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
@@ -103,7 +103,7 @@ class NativeSampler(Sampler):
         return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
-        """Whether the in-place cache serves rows of so many columns; warns where it does not."""
+        """Checks whether the in-place cache serves rows of `columns` columns; warns if it does not."""
         reason = support.objection(columns)
         name = type(base).__name__
         if reason and name not in self._warned:
@@ -117,7 +117,7 @@ def _complete(
 ) -> int:
     """Completes one batch of rows of the request, longest prompt first, and records it in `results`.
 
-    Returns the number of prompt tokens read: those of each distinct prompt.
+    Returns the number of prompt tokens read; the tokens of equal prompts count once.
     """
     batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
     head = Head(base, decoding.temperature or 1.0)
@@ -137,7 +137,7 @@ def _complete(
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Generator[None]:
-    """Switches dropout off; afterwards every module is in its former mode."""
+    """While open, dropout is off; afterwards every module is in its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -149,7 +149,8 @@ def _evaluating(model: nn.Module) -> Generator[None]:
 
 @contextmanager
 def _weights_in(model: nn.Module, dtype: torch.dtype | None) -> Generator[None]:
-    """Casts the weights to `dtype` (None: leaves them); afterwards the model holds its former tensors again."""
+    """While open, the weights are cast to `dtype` (None: left alone); afterwards the model holds its former tensors
+    again."""
     kept = [] if dtype is None else [(weight, weight.data) for weight in model.parameters()]
     try:
         for weight, data in kept:

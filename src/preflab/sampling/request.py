@@ -32,9 +32,9 @@ def check_request(
 
 
 def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens: int) -> list[list[int]]:
-    """The numbers of the rows in batches of like size, longest prompt first and equal prompts side by side.
+    """Returns the numbers of the rows in batches of similar size, longest prompt first and equal prompts side by side.
 
-    A batch has at most `rows` rows, and rows x (longest + `new_tokens`) <= `tokens` (a longer row stands alone).
+    A batch has at most `rows` rows, and rows x (longest + `new_tokens`) <= `tokens` (a longer row is a batch of its own).
     """
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), tuple(prompts[row]), row))
     cut: list[list[int]] = []
@@ -51,7 +51,7 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
 class DrawnRows:
     """The drawn tokens and their log-probabilities, by the number of the row in the request.
 
-    `steps`: some rows, their column, and the ids that were kept for them there.
+    `steps`: for each step, its rows, its column, and the ids that were kept for these rows in this column.
     """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -67,7 +67,7 @@ class DrawnRows:
     def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
         """Records the new token of each of `rows[N]`; returns which rows go on, Bool[N].
 
-        Raises `UserError` where the logits were not finite.
+        Raises `UserError` if the logits were not finite.
         """
         finite = drawn.logprobs.isfinite()
         if not bool(finite.all()):
@@ -87,7 +87,8 @@ class DrawnRows:
         return ~ended
 
     def samples(self) -> Samples:
-        """All rows in the order of the request, trimmed to the longest completion, on the CPU, where batches stay."""
+        """Returns all rows in the order of the request, trimmed to the longest completion. They are on the CPU, where
+        batches are kept."""
         lengths = self.lengths.tolist()
         completions = [ids[:length] for ids, length in zip(self.tokens.tolist(), lengths, strict=True)]
         batch = collate(self.prompts, completions, self.truncated.tolist())

@@ -1,4 +1,4 @@
-"""The settings of a sampler: what a new sampler derives its own settings from. No torch: plans read them."""
+"""The settings of a sampler, from which a new sampler derives its own settings. No torch: plans read them."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ class SamplerSpec(Spec):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Sampler]:
-        """The opened sampler, which charges the tokens that it reads and draws to `context.meter`."""
+        """Opens the sampler, which charges the tokens that it reads and draws to `context.meter`."""

@@ -1,4 +1,4 @@
-"""Which architectures the in-place cache serves: first by their configuration, then by a trial on a few tokens."""
+"""Finds out which architectures the in-place cache serves: first by their configuration, then by a trial on a few tokens."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from preflab.sampling.decode import DecodeBatch
 PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the gap between prompt and new tokens is tried too
 PROBE_TOKENS = [[5, 6], [7, 0]]
 WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
-"""A size of the configuration up to which a layer sees the columns before it. Not every family's layers keep a window in
-the cache: GPT-Neo's local layers count columns, and so the gap between a short prompt and its new tokens too."""
+"""The names of sizes in a configuration that limit how many columns before its own a layer sees. Not every family's layers
+keep a window in the cache: GPT-Neo's local layers count columns, and so they also count the gap between a short prompt and
+its new tokens."""
 PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
 class Support(NamedTuple):
-    """`reason`: why the cache does not serve a model, '' where it does. Then also: the number of its layers, the bytes that
-    the keys and values of a token take in all layers, and `window`, the narrowest attention window, None if there is none.
-    """
+    """`reason`: why the cache does not serve a model; '' if it does. If it does, also the number of the cache's layers, the
+    bytes that the keys and values of a token take in all layers, and `window`, the narrowest attention window (None if there
+    is no window)."""
 
     reason: str
     layers: int = 0
@@ -31,14 +32,16 @@ class Support(NamedTuple):
     window: int | None = None
 
     def objection(self, columns: int) -> str:
-        """Why the cache does not serve rows of `columns` tokens, '' where it does. A window that wide hides nothing."""
+        """Says why the cache does not serve rows of `columns` tokens; '' if it does. A window as wide as a row hides
+        nothing."""
         if not self.reason and self.window is not None and columns > self.window:
             return f"its attention window is {self.window} tokens, a row may have {columns}."
         return self.reason
 
 
 def examine(base: Any) -> Support:
-    """Tells whether the transformers model `base`, in eval mode, computes the same with the in-place cache as without."""
+    """Finds out whether the transformers model `base`, in eval mode, computes the same states with and without the in-place
+    cache."""
     attention = getattr(base.config, "_attn_implementation", None)
     layers = DynamicCache(config=base.config).layers
     config = base.config.get_text_config(decoder=True)
@@ -57,13 +60,13 @@ def examine(base: Any) -> Support:
 
 
 def _try_cache(base: Any, layers: int) -> Support:
-    """Decodes two tokens after two prompts; the states must equal those of passes without a cache."""
+    """Decodes two tokens after two prompts; the states must equal the states of passes without a cache."""
     with torch.autocast(base.device.type, enabled=False):
         try:
             batch = DecodeBatch(base, InPlaceCache(layers), PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
             for tokens in zip(*PROBE_TOKENS, strict=True):
                 batch.step(torch.tensor(tokens, device=base.device))
-        except Exception as error:  # of any kind: this architecture does not take this cache
+        except Exception as error:  # any error means that this architecture does not take this cache
             return Support(f"it does not take preflab's cache ({type(error).__name__}: {error}).")
         rows = [[*prompt, *tokens] for prompt, tokens in zip(PROBE, PROBE_TOKENS, strict=True)]
         uncached = [
