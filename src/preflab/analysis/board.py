@@ -1,4 +1,4 @@
-"""What every run of a study scored on every problem, as tables of seeds x problems. No torch."""
+"""Makes tables of seeds x problems: what every run of a study scored on every problem. No torch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from preflab.errors import UserError
 
 @dataclass(frozen=True)
 class Board:
-    """The problems that every run of a study answered, with their levels; the names of what was measured of each beside the
-    score; the score's own name; what runs wrote of each problem; and the measures of which less is better.
+    """The problems that every run of a study answered.
 
-    A diverged run delivers no policy. Where values are 0 or more it gets 0; where they have no zero (a reward model's), or
-    less is better, the worst value that any run got on the problem.
+    `levels`: each problem's level. `measures`: the names of what was measured on each problem beside the score. `score`: the
+    name of the score. `tables`: for each run that did not diverge, what the run wrote about each problem. `lower`: the
+    measures for which a lower value is better.
+
+    A diverged run delivers no policy. If the values of a measure are 0 or more, a diverged run gets 0. If the values can be
+    negative (the scores of a reward model), or if lower is better, the run gets the worst value of any run on the problem.
     """
 
     levels: Mapping[str, str]
@@ -31,8 +34,8 @@ class Board:
 
     @classmethod
     def of(cls, arms: Arms, decoding: str, score: str, declared: Iterable[Measure] = ()) -> Board:
-        """`score`: the name of the mean score; `declared`: the evaluators' descriptions of their measures. Raises
-        `UserError` where every run of every arm diverged."""
+        """Makes the board from the finished runs. `score`: the name of the mean score. `declared`: the measures as the
+        evaluators describe them. Raises `UserError` if every run of every arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
             raise UserError("Every run of every arm diverged: there is nothing to report. Lower the learning rates.")
@@ -43,8 +46,8 @@ class Board:
         return cls(levels, measures, score, tables, lower)
 
     def table(self, runs: Sequence[FinishedRun], decoding: str, level: str = "", measure: str = "") -> Scores:
-        """An arm's values of a measure, seeds x problems (of one level, where one is named): each cell is one problem's.
-        The measure is the mean score where none is named."""
+        """Returns an arm's values of a measure, seeds x problems: each cell is one run's value on one problem. If `level` is
+        given, only the problems of this level are in the table. If no measure is named, the measure is the mean score."""
         measure = "" if measure == self.score else measure
         names = tuple(name for name, its_level in self.levels.items() if level in ("", its_level))
         diverged = tuple(run.seed for run in runs if run.diverged)
@@ -57,7 +60,7 @@ class Board:
 
 
 def problem_value(problem: Mapping[str, Any], measure: str) -> float:
-    """A problem's value of a measure; its score ('') is the mean over its samples."""
+    """Returns a problem's value of a measure. The measure '' is the score: the mean over the problem's samples."""
     if not measure:
         return mean(problem["scores"])
     try:
@@ -67,8 +70,8 @@ def problem_value(problem: Mapping[str, Any], measure: str) -> float:
 
 
 def worst_values(tables: Sequence[Mapping[str, Any]], measure: str = "", *, lower: bool = False) -> dict[str, float]:
-    """Each problem's worst value in any of the tables, but at most 0 where more is better: the value that a diverged run
-    gets."""
+    """Returns the value that a diverged run gets on each problem: the worst value in any of the tables. If higher is better,
+    this value is at most 0."""
     worst: dict[str, float] = {}
     for name in tables[0]:
         values = [problem_value(rows[name], measure) for rows in tables if name in rows]

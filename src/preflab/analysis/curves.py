@@ -9,12 +9,13 @@ from preflab.analysis.record import CurvePoint, FrontierPoint
 from preflab.types import VERDICT
 
 CURVES = ("reward", "kl", "loss", "accuracy")
-"""The metrics of a step that make curves."""
+"""The metrics of a step that are drawn as curves."""
 CURVE_POINTS = 60
 
 
 def curve(run: FinishedRun) -> Iterator[CurvePoint]:
-    """The training curve: every look at the validation split, and at most `CURVE_POINTS` of the other steps."""
+    """Yields the points of the training curve: all steps with a look at the validation split, and fewer than twice
+    `CURVE_POINTS` of the other steps."""
     stride = max(1, len(run.steps) // CURVE_POINTS)
     before = {name: run.used[name] - run.result["counts"][name] for name in ("flops", "labels")}
     for index, step in enumerate(run.steps):
@@ -30,7 +31,7 @@ def curve(run: FinishedRun) -> Iterator[CurvePoint]:
 
 
 def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:
-    """Score against KL to the start: at each look where the run measured KL, and at the end."""
+    """Yields score and KL to the start: one point for each look at which the run measured KL, and one for the end."""
     for step in run.steps:
         if "validation/score" in step and "validation/kl" in step:
             yield FrontierPoint(step=step["step"], kl=step["validation/kl"], score=step["validation/score"])

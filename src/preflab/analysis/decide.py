@@ -1,9 +1,10 @@
-"""Decides claims: compares the interval of each claim's contrast with 0 and with the claim's margin. No torch.
+"""Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
-All claims of a study are one family: their intervals hold at once with 95%, whatever their dependence (Bonferroni). What an
-outcome says of an interval holds with 95% too: "confirmed" means that the contrast is above 0 (superior) or below the margin
-(not superior); "refuted" means that it is below the margin (no gain worth having; a smaller one is not excluded), or above
-0. The family has the size that the study declares, so claims that could not be measured count in it.
+All claims of a study are one family: their intervals hold at once with 95%, whatever their dependence (Bonferroni). So what
+the outcomes say holds with 95% too. For a claim "superior", "confirmed" means that the contrast is above 0. "Refuted" means
+that the contrast is below the margin: there is no gain worth having, but a smaller gain is not excluded. For a claim "not
+superior", "confirmed" means that the contrast is below the margin, and "refuted" means that the contrast is above 0. The
+family counts all claims that the study declares, including the claims that could not be measured.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from preflab.analysis.statistics import contrast
 
 
 def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> ClaimOutcome:
-    """The rules, on an interval (low, high) of the contrast and a margin m > 0.
+    """Applies the claim's rule to an interval (low, high) of the contrast and a margin m > 0.
 
-    superior:      confirmed where low > 0;   refuted where high < m (a gain worth having is excluded) and low <= 0.
-    not-superior:  confirmed where high < m;  refuted where low > 0 and high >= m.
+    superior:      confirmed if low > 0;   refuted if high < m (a gain worth having is excluded) and low <= 0.
+    not-superior:  confirmed if high < m;  refuted if low > 0 and high >= m.
 
-    "Not superior" is the non-superiority test: it is not enough to find no gain; a gain worth having has to be excluded.
+    "Not superior" is the non-superiority test: to find no gain is not enough; a gain worth having has to be excluded.
     """
     above, below = low > 0, high < margin
     supported, contradicted = (above, below) if rule == "superior" else (below, above)
@@ -33,8 +34,8 @@ def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> Claim
 def decide_claims(
     claims: Sequence[Claim], scores: Mapping[str, Scores], *, can_rank: bool = True
 ) -> list[DecidedClaim]:
-    """Every claim, in order, by the scores of the arms that have finished runs. Nothing is decided by an evaluator that
-    cannot rank."""
+    """Decides every claim, in order, by the scores of the arms that have finished runs. If the evaluator cannot rank
+    (`can_rank` is False), no claim is decided."""
     return [_decide(claim, scores, len(claims), can_rank) for claim in claims]
 
 

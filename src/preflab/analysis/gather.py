@@ -1,4 +1,4 @@
-"""The finished runs of a study: what each one wrote, and what it used. No torch."""
+"""Gathers the finished runs of a study: what each run wrote, and what it used. No torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from preflab.types import VERDICT
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One finished run: how it was planned, its `result.json`, and what it and the stages that it needs used."""
+    """One finished run. `planned`: how the run was planned. `result`: its `result.json`. `used`: what the run used, together
+    with the stages that it needs."""
 
     planned: PlannedRun
     result: Mapping[str, Any]
@@ -38,18 +39,19 @@ class FinishedRun:
 
     @property
     def evaluation(self) -> Mapping[str, Any]:
-        """The measurements in `result.json`; a run that diverged has none."""
+        """The measurements in `result.json`. A diverged run has no measurements."""
         return self.result["evaluation"]
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
-        """The records of its training steps. Raises `UserError` where they are no longer as the run wrote them."""
+        """The records of the run's training steps. Raises `UserError` if `metrics.jsonl` was changed after the run wrote
+        it."""
         check_written(self.planned.directory, self.result, "metrics.jsonl")
         return read_lines(self.planned.directory / "metrics.jsonl")
 
     @property
     def never_rewarded(self) -> bool:
-        """Whether its samples were judged while training, and none of them passed."""
+        """Whether the run's samples were judged during training and no sample passed."""
         judged = [step for step in self.steps if any(name.startswith(VERDICT) for name in step)]
         return bool(judged) and not any(step.get(f"{VERDICT}passed") for step in judged)
 
@@ -69,7 +71,7 @@ Arms = Mapping[str, Sequence[FinishedRun]]
 
 
 def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
-    """The finished runs of each arm, by seed. An arm without any is left out."""
+    """Returns the finished runs of each arm, by seed. An arm without a finished run is left out."""
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
         if run.spec.measure == "test" and run.result_file.exists():
@@ -79,7 +81,7 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
 
 
 def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]:
-    """What a run and the stages that it needs used."""
+    """Adds up what a run used and what its stages used: the stages that the run needs."""
     totals = dict(result["counts"])
     for need in run.needs:
         for name, count in read_result(need)["counts"].items():
@@ -88,7 +90,7 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
 
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
-    """Compute and labels of an arm, averaged over its seeds; None where it was trained elsewhere."""
+    """Returns the compute and the labels that an arm used, as means over seeds. None if the arm was trained elsewhere."""
     if is_trained_elsewhere(runs[0].planned.spec):
         return None
     return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}
@@ -99,7 +101,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def versions_of(directories: Iterable[Path]) -> dict[str, str]:
-    """Versions and revision that made the runs; where they differ between runs, all are listed."""
+    """Returns the package versions and the revision that made the runs. If runs have different versions of a package, all
+    these versions are listed."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
         manifest = read_sealed(directory / RUN_MANIFEST, {"versions": dict, "revision": str | NoneType})
@@ -109,7 +112,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 
 
 def timing_of(run: FinishedRun) -> Timing:
-    """A run's seconds over all starts, and the most memory that it used."""
+    """Returns a run's seconds, summed over all its starts, and the most memory that the run used."""
     rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
     seconds = sum(row["wall_seconds"] for row in rows) or None
     peak_memory = max((row["peak_memory"] for row in rows if "peak_memory" in row), default=None)

@@ -1,4 +1,4 @@
-"""Win rates of pairs of arms, over seeds and problems, from what matches wrote. No torch."""
+"""Computes win rates of pairs of arms, over seeds and problems, from the results that the matches wrote. No torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
 
 EVEN = 0.5
-"""The win rate of equal arms."""
+"""The win rate if both arms are equally good."""
 
 
 def pairwise_result(
     name: str, results: Sequence[Mapping[str, Any]], *, measure: Measure, evaluator: EvaluatorResult, family: int
 ) -> PairwiseResult:
-    """One pair of arms over its seeds: the mean outcome against `EVEN`, as two arms' scores are compared. `family`: the pairs
-    that the evaluator compares, whose intervals hold at once. An evaluator that cannot rank decides nothing."""
+    """Returns the result of one pair of arms over its seeds. The outcomes are compared with `EVEN` in the way in which the
+    scores of two arms are compared. `family`: the number of pairs that the evaluator compares; the intervals of these pairs
+    hold at once. If the evaluator cannot rank, the verdict is "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
     rows = [
         [mean(result["problems"][problem]["outcomes"]) if result["problems"] else EVEN for problem in problems]

@@ -1,4 +1,4 @@
-"""An arm's measures over seeds and problems, and the metrics that a study's table has. No torch."""
+"""Computes an arm's measures over seeds and problems, and lists the metrics of a study's table. No torch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def measured_values(
     headline: str,
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
-    """A measure that each problem has a value of gets an interval, overall and by level; another measure gets its mean over
-    seeds with a t interval. No interval leaves the values that its measure can take."""
+    """Yields the values of an arm's measures. If each problem has a value of the measure, the measure gets an interval over
+    seeds and problems, overall and for each level. Every other measure gets its mean over seeds with a t interval. All
+    intervals are cut to the values that the measure can take."""
     ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
@@ -38,7 +39,7 @@ def measured_values(
 
 
 def interval_over_seeds(values: Sequence[float]) -> Interval:
-    """Mean over seeds with its t interval (none for a single seed)."""
+    """Returns the mean over seeds with its t interval. A single seed gives no interval."""
     centre, seeds = mean(values), len(values)
     if seeds < 2:
         return Interval(estimate=centre, seeds=seeds)
@@ -47,7 +48,8 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
-    """The table's columns: the headline first, then what the evaluators declare, then what is always measured."""
+    """Yields the table's columns: first the headline, then the other measures that the evaluators declare, then what else
+    the runs measured."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     measured = [name for run in runs for name in run.measures("unit") if name != "score"]
     estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)

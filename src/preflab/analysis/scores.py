@@ -1,7 +1,7 @@
-"""An arm's outcome as a table of seeds x problems, and weighted sums of such tables. No torch.
+"""Holds an arm's outcome as a table of seeds x problems, and computes weighted sums of these tables. No torch.
 
-Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: a seed's
-arms start from the same SFT model and answer the same problems.
+Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: under one seed,
+all arms start from the same SFT model and answer the same problems.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from preflab.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One arm's outcome: `values` [S, P] of the runs `seeds` on the `problems`.
+    """One arm's outcome: `values` [S, P], with one row for each of the `seeds` and one column for each of the `problems`.
 
-    A diverged run is an outcome like any other: its row holds what it scored (0 where it scored nothing), and its seed
-    stands in `diverged`, so that it is counted. Raises UserError for a table that is empty, of the wrong shape, not
-    finite, or names a seed or problem twice.
+    A diverged run is an outcome like any other. Its row holds what the run scored (0 if it scored nothing), and its seed
+    stands in `diverged`, so that the run is counted. Raises `UserError` if the table is empty, has the wrong shape, holds a
+    value that is not finite, or names a seed or a problem twice.
     """
 
     values: Floats
@@ -46,22 +46,22 @@ class Scores:
             )
 
     def table(self, seeds: Sequence[int], problems: Sequence[str]) -> Floats:
-        """[len(seeds), len(problems)] the cells in the order asked for."""
+        """Returns the cells of these seeds and problems, in the order of the arguments: [len(seeds), len(problems)]."""
         rows = [self.seeds.index(seed) for seed in seeds]
         column = {problem: i for i, problem in enumerate(self.problems)}
         return self.values[np.ix_(rows, [column[problem] for problem in problems])]
 
 
 def share_seeds(*arms: Scores) -> bool:
-    """Whether any seed has a run of every arm."""
+    """Checks whether at least one seed has a run of every arm."""
     return bool(set(arms[0].seeds).intersection(*(arm.seeds for arm in arms[1:])))
 
 
 def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[str]) -> tuple[tuple[int, ...], Floats]:
-    """The seeds that all the arms have, and the weighted sum of their cells [S, P] on them. The error messages use
-    `names`.
+    """Returns the seeds that all the arms have, and the weighted sum of the arms' cells on these seeds, [S, P]. `names`: the
+    names of the arms in error messages.
 
-    Raises UserError when arms answered different problems or share no seed.
+    Raises `UserError` if the arms answered different problems or share no seed.
     """
     first = arms[0]
     for arm, name in zip(arms[1:], names[1:], strict=True):

@@ -1,12 +1,12 @@
-"""Simulates studies whose true differences are known, to count how often the intervals of `intervals` cover them.
+"""Simulates studies whose true differences are known, and counts how often the intervals of `intervals` cover them.
 
-Arms answer the same problems; an answer is right with probability
+All arms answer the same problems. An answer is right with probability
 
     sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
 
-and a cell of the table is the share of `samples` answers that are right. `run` is the seed effect: the whole arm
-shifts, as when a training run turns out well. Everything random is normal, so an arm's true mean is one integral.
-`python -m preflab.analysis.simulate` measures the table of docs/statistics.md.
+and a cell of the table is the share of right answers among `samples` answers. `run` is the seed effect: it shifts all the
+answers of one arm under one seed, as when a training run turns out well. All random terms are normal, so an arm's true mean
+is a single integral. `python -m preflab.analysis.simulate` measures the tables of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Design:
-    """One kind of study. `seed_sd`: each arm's SD between runs, in points of the mean score."""
+    """The design of a simulated study. `seed_sd`: each arm's SD between runs, on the scale of the mean score."""
 
     seeds: int
     problems: int
@@ -39,7 +39,7 @@ class Design:
 
     @classmethod
     def pair(cls, seeds: int, problems: int, seed_sd: float, levels: tuple[float, float] = (0.0, 0.0)) -> Design:
-        """Two arms whose *difference* has the SD `seed_sd` between seeds."""
+        """Returns a design with two arms whose *difference* has the SD `seed_sd` between seeds."""
         return cls(seeds, problems, seed_sd=(seed_sd / np.sqrt(2),) * 2, levels=levels)
 
     @property
@@ -47,14 +47,15 @@ class Design:
         return self.difficulty_sd**2 + self.taste_sd**2 + self.chance_sd**2
 
     def run_sd(self) -> Floats:
-        """[A] the seed effects' SD on the scale of the sigmoid: `seed_sd` over the mean score's slope."""
+        """Returns the SD of each arm's seed effects inside the sigmoid, [A]: `seed_sd` divided by the slope of the mean
+        score."""
         slopes = [
             _gauss_mean(lambda x: special.expit(x) * special.expit(-x), m, self.fixed_variance) for m in self.levels
         ]
         return np.asarray(self.seed_sd) / np.asarray(slopes)
 
     def truth(self) -> Floats:
-        """[A] the arms' true means over all runs and problems."""
+        """Returns the arms' true means over all possible runs and problems, [A]."""
         variances = self.fixed_variance + self.run_sd() ** 2
         return np.array([_gauss_mean(special.expit, m, v) for m, v in zip(self.levels, variances, strict=True)])
 
@@ -65,7 +66,8 @@ def _gauss_mean(f: Callable[[Floats], Floats], mean: float, variance: float) -> 
 
 
 def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 100) -> Iterator[Floats]:
-    """`count` studies as arrays [n, A, S, P] of scores in [0, 1], `chunk` studies at a time to bound the memory."""
+    """Yields `count` studies as arrays [n, A, S, P] of scores in [0, 1]. To bound the memory, each array holds at most
+    `chunk` studies."""
     arms, run_sd = len(design.levels), design.run_sd()[:, None, None]
     for start in range(0, count, chunk):
         n = min(chunk, count - start)
@@ -78,7 +80,8 @@ def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 1
 
 
 def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: float) -> Bools:
-    """[count, pairs] True where a study's interval for arm a minus arm b does not hold the true difference."""
+    """Checks, for each study and each pair (a, b), whether the interval of arm a minus arm b misses the true difference:
+    [count, pairs]."""
     truth, (first, second) = design.truth(), np.array(pairs).T
     out: list[Bools] = []
     for scores in studies(design, count, np.random.default_rng(0)):
@@ -88,17 +91,20 @@ def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: 
 
 
 def coverage(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """How often the interval of `statistics.compare_scores` for arm 0 minus arm 1 holds the truth."""
+    """Returns the share of studies in which the interval of `statistics.compare_scores` for arm 0 minus arm 1 holds the true
+    difference."""
     return 1 - float(misses(design, [(0, 1)], count, alpha).mean())
 
 
 def false_wins(design: Design, pairs: Sequence[tuple[int, int]], count: int, *, alpha: float = 0.05) -> float:
-    """How often *any* interval of the family misses: the family-wise error of `statistics.compare_all`."""
+    """Returns the share of studies in which *any* interval of the family misses: the family-wise error of
+    `statistics.compare_all`."""
     return float(misses(design, pairs, count, alpha).any(axis=1).mean())
 
 
 def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """How often `statistics.find_winner` would declare a winner that is not the only truly best arm."""
+    """Returns the share of studies in which `statistics.find_winner` would declare a wrong winner: an arm that is not the
+    only truly best arm."""
     truth, arms = design.truth(), len(design.levels)
     alone = np.array([(truth[i] > np.delete(truth, i) + 1e-12).all() for i in range(arms)])
     wrong = 0
@@ -113,7 +119,7 @@ def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
 
 
 def print_tables(count: int = 20_000) -> None:
-    """Print the tables of docs/statistics.md; about ten minutes."""
+    """Prints the tables of docs/statistics.md. This takes about ten minutes."""
     spreads = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.14)
     print(f"Coverage of a nominal .95 interval, {count} studies a cell")
     print("| problems | seeds |" + "".join(f" {sd:g} |" for sd in spreads) + "\n|" + "---|" * (len(spreads) + 2))

@@ -1,11 +1,11 @@
-"""What a study may claim: how good an arm is, which of two arms is better, who won. No torch.
+"""Computes what a study may claim: how good an arm is, which of two arms is better, which arm won. No torch.
 
-Two arms are compared by their difference in every cell of their `Scores` [seeds, problems], which are paired. Seeds and
-problems are both samples, from all runs and all problems that are possible. `intervals` computes with that, and
-docs/statistics.md says how well its intervals were measured to cover.
+The cells of two arms' `Scores` [seeds, problems] are paired, so two arms are compared by their difference in every cell.
+Seeds and problems are both samples, drawn from all possible runs and all possible problems. `intervals` computes the
+intervals on this assumption, and docs/statistics.md gives their measured coverage.
 
-A verdict and its interval never contradict each other: "better" is an interval above the margin, "worse" one below it,
-"not decided" everything else.
+A verdict never contradicts its interval. With a margin m, "better" means that the whole interval lies above m, and "worse"
+that the whole interval lies below -m. Every other interval means "not decided".
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
-"""The probability with which an interval misses, or any interval of its family (not .05, whose last bit is another)."""
+"""The probability that an interval misses, or that any interval of its family misses. (In floating point, 1 - 0.95 differs
+from .05 in the last bit.)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The arm with the highest mean, and the arms that it does not beat (`contenders`). An arm that shares no seed with it is
-    a contender."""
+    """The arm with the highest mean (`leader`), and the arms that the leader does not beat (`contenders`). An arm that
+    shares no seed with the leader is a contender too."""
 
     leader: str
     contenders: tuple[str, ...]
@@ -37,7 +38,7 @@ class Winner:
 
     @property
     def decided(self) -> bool:
-        """The leader is better than every other arm."""
+        """Whether the leader is better than every other arm."""
         return bool(self.comparisons) and not self.contenders
 
     @property
@@ -46,18 +47,19 @@ class Winner:
 
 
 def mean_interval(scores: Scores) -> Interval:
-    """One arm's level: its mean over seeds and problems. To tell arms apart use `compare_scores`."""
+    """Returns one arm's level: its mean over seeds and problems, with its interval. `compare_scores` compares two arms."""
     return _interval(scores.values, _analysed(scores.values), 1.0, len(scores.diverged))
 
 
 def compare_scores(
     a: Scores, b: Scores, *, names: tuple[str, str] = ("a", "b"), margin: float = 0.0, family: float = 1.0
 ) -> Comparison:
-    """`a` minus `b`, cell by cell, over the seeds that both have and all problems.
+    """Compares two arms by `a` minus `b`, cell by cell, over all problems and the seeds that both arms have.
 
-    `margin` >= 0: a difference worth having. "Better" and "worse" then mean: by more than the margin, and the p-value is
-    that of the distance beyond it. `family`: adjusts for that many comparisons (see `intervals.half_width`). Raises
-    UserError when the arms share no seed or answer different problems.
+    `margin`: the smallest difference worth having, 0 or more. "Better" and "worse" mean a difference of more than the
+    margin, and the p-value belongs to the distance beyond the margin. `family`: the number of comparisons for which interval
+    and p-value are adjusted (see `intervals.half_width`). Raises `UserError` if the arms share no seed or answered different
+    problems.
     """
     if margin < 0:
         raise UserError(f"margin is {margin}; give the smallest difference worth having, 0 or more")
@@ -76,11 +78,13 @@ def compare_scores(
 
 
 def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, family: float = 1.0) -> Interval:
-    """sum_arm weight[arm] * score[arm], cell by cell, over the seeds that all the arms have and all problems.
+    """Returns the interval of a contrast of arms: sum_arm weight[arm] * score[arm], cell by cell, over all problems and the
+    seeds that all the arms have.
 
-    A difference is {a: 1, b: -1}, one of differences {a: 1, b: -1, c: -1, d: 1}, a trend {small: -1, large: 1}. The table
-    of sums is analysed as `compare_scores` analyses differences; `family` as there. `diverged` counts the runs of all arms.
-    Raises UserError for an arm without scores, or where the arms share no seed or answer different problems.
+    A difference is {a: 1, b: -1}, a difference of differences is {a: 1, b: -1, c: -1, d: 1}, and a trend is {small: -1,
+    large: 1}. The table of sums is analysed in the way in which `compare_scores` analyses differences, and `family` means
+    what it means there. The interval's `diverged` counts the diverged runs of all arms. Raises `UserError` if an arm has no
+    scores, or if the arms share no seed or answered different problems.
     """
     for name in weights:
         if name not in scores:
@@ -92,10 +96,11 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
 
 
 def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None) -> list[Comparison]:
-    """The `pairs`, named before the results were known, or every pair of arms: the chance of any false difference is at
-    most 5%.
+    """Compares the `pairs`, which must be named before the results are known, or every pair of arms if `pairs` is None. The
+    chance that any comparison declares a false difference is at most 5%.
 
-    Bonferroni over the number of pairs, whatever their dependence: name few.
+    The intervals are adjusted for the number of pairs, whatever their dependence (Bonferroni). So fewer pairs give narrower
+    intervals.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
@@ -107,12 +112,14 @@ def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] |
 
 
 def find_winner(scores: Mapping[str, Scores]) -> Winner:
-    """Compares the arm with the highest mean with each of the others, at alpha 2/A for A arms.
+    """Compares the leader (the arm with the highest mean) with each of the other arms, adjusted for A/2 comparisons for A
+    arms: each comparison has the two-sided level 2 alpha/A.
 
-    Why A/2 comparisons are enough although the results chose the leader. Call the truly best arm b. A wrong winner i
-    must beat b, upwards only: A-1 events of probability alpha/A each. Where b ties with another arm, b itself is
-    wrong when it beats that arm: one more. Together alpha; the same count bounds the chance that b is missing from
-    leader and contenders. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
+    A/2 comparisons are enough, although the results chose the leader, for this reason. Call the truly best arm b. A wrong
+    winner i must beat b, which is a one-sided event of probability alpha/A. There are A-1 arms i, so there are A-1 of these
+    events. If b ties with another arm, then b is a wrong winner too if it beats that arm: this is one event more. Together
+    the A events have at most the probability alpha. The same count bounds the chance that b is neither the leader nor a
+    contender. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
     """
     if not scores:
         raise UserError("no arm has finished: there is nothing to compare")
@@ -131,10 +138,11 @@ def find_winner(scores: Mapping[str, Scores]) -> Winner:
 def compare_with_baselines(
     scores: Mapping[str, Scores], starts: Mapping[str, Sequence[str]], baselines: Sequence[str], leader: str
 ) -> tuple[Comparison, ...]:
-    """Each arm against the baselines it started from (`starts`), and the leader against every baseline; pairs that share no
-    seed are left out.
+    """Compares each arm with the baselines that it started from (`starts`), and the leader with every baseline. Pairs that
+    share no seed are left out.
 
-    The results chose the leader, so every arm may meet every baseline: Bonferroni over all these pairs.
+    The results chose the leader, so any arm could have been compared with every baseline. So the adjustment counts all pairs
+    of an arm and a baseline (Bonferroni).
     """
     family = float(max(1, len(starts) * len(baselines)))
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
@@ -156,12 +164,14 @@ def detectable_difference(
     family: float = 1.0,
     power: float = 0.5,
 ) -> float:
-    """The true difference that so many seeds and problems find with probability `power`: half width + t(power; df) se.
+    """Returns the true difference that a study with these numbers of seeds and problems detects with probability `power`:
+    half width + t(power; df) se.
 
-    At power 1/2 that is the half width to expect (a study finds a true difference of its size about every second time); a
-    power of 80% adds .84 to 1.06 standard errors (df from many down to 2). df is `Crossed.df`. The standard deviations are
-    those of the paired difference, or of any contrast (see `Interval`). Source: the usual normal approximation with t
-    quantiles, e.g. Machin et al., Sample Size Tables for Clinical Studies (2009), ch. 3.
+    At power 1/2 this difference is the expected half width: a study detects a true difference of this size about every
+    second time. A power of 80% adds .84 standard errors if df is large, and 1.06 standard errors if df is 2. df is
+    `Crossed.df`. The three standard deviations are those of the paired difference, or of any contrast (see `Interval`).
+    Source: the usual normal approximation with t quantiles, e.g. Machin et al., Sample Size Tables for Clinical Studies
+    (2009), ch. 3.
     """
     if seeds < 2 or problems < 2:
         raise UserError(f"{seeds} seeds x {problems} problems: two of each is the least that shows a spread")

@@ -1,4 +1,5 @@
-"""The study's answer in a sentence, what it rests on, and whether it would stand under the other budget. No torch."""
+"""Writes the study's answer in a sentence, with the comparisons behind the answer, and says whether the answer would be the
+same under the other budget. No torch."""
 
 from __future__ import annotations
 
@@ -12,19 +13,20 @@ from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
 
 MOST_NAMES = 5
-"""Names of arms in a sentence."""
+"""The largest number of arms that a sentence names."""
 RULE = (
     "Paired differences over seeds and problems, both taken as samples. The intervals of all comparisons with the leader "
     "hold at once with 95% (family-wise); their coverage was checked by simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
-"""Each arm's compute and labels, None where they are unknown."""
+"""Each arm's compute and labels; None for an arm whose compute and labels are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the answer rests on: the leader against each other arm (`winner`), and arms against baselines (`starts`, the
-    leader against every baseline among them). A baseline cannot win, but nobody wins who does not beat it."""
+    """The comparisons that the answer rests on. `winner`: the leader against each other arm. `starts`: arms against the
+    baselines that they started from, and the leader against every baseline. A baseline cannot win, but an arm wins only if
+    it beats every baseline."""
 
     winner: Winner
     starts: Sequence[Comparison] = ()
@@ -35,29 +37,30 @@ class Evidence:
 
     @property
     def against_baselines(self) -> list[Comparison]:
-        """The leader against each baseline."""
+        """The comparisons of the leader with each baseline."""
         return [pair for pair in self.starts if pair.first == self.leader]
 
     @property
     def lost(self) -> list[Comparison]:
-        """The leader's comparisons with baselines that are better than it."""
+        """The comparisons of the leader with the baselines that are better than the leader."""
         return [pair for pair in self.against_baselines if pair.verdict == "worse"]
 
     @property
     def unbeaten(self) -> tuple[str, ...]:
-        """The arms that keep the leader from winning: its contenders, or where it has none, the baselines that it does not
-        beat."""
+        """The arms that keep the leader from winning: the contenders, or, if there are no contenders, the baselines that the
+        leader does not beat."""
         level = tuple(pair.second for pair in self.against_baselines if pair.verdict != "better")
         return self.winner.contenders or level
 
     @property
     def decided(self) -> bool:
-        """The leader is better than every other arm and every baseline, and there is one at least."""
+        """Whether the leader is better than every other arm and every baseline. False if there is no other arm and no
+        baseline."""
         return bool(self.pairs) and not self.unbeaten
 
     @property
     def pairs(self) -> tuple[Comparison, ...]:
-        """The leader against everybody else."""
+        """The comparisons of the leader with all other arms and with the baselines."""
         return (*self.winner.comparisons, *self.against_baselines)
 
 
@@ -71,10 +74,11 @@ def study_verdict(
     used: Used,
     samples_per_answer: int,
 ) -> StudyVerdict:
-    """Names the winner only where the leader beats every other arm at once, and its baselines; otherwise it names the arms
-    that cannot be told apart from the leader. An evaluator that may not be better than a coin cannot rank: then nobody wins.
+    """Returns the verdict. It names a winner only if the leader beats every other arm at once, and every baseline. Otherwise
+    it names the arms that cannot be told apart from the leader. If the evaluator may be no better than a coin, the evaluator
+    cannot rank, and no arm wins.
 
-    `samples_per_answer`: what the leader draws for each answer.
+    `samples_per_answer`: the number of samples that the leader draws for each answer.
     """
     levels = {arm: float(table.values.mean()) for arm, table in scores.items()}
     is_decided, is_unsolved = evidence.decided and evaluator.can_rank, headline.share and not any(levels.values())
@@ -104,7 +108,7 @@ def study_verdict(
 
 
 def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
-    """The sentence of an evaluator that can rank. `at`: the leader's level in words."""
+    """Writes the sentence if the evaluator can rank. `at`: the leader's level in words."""
     leader, metric, share = evidence.leader, headline.name, headline.share
     baselines = {pair.second for pair in evidence.against_baselines}
     if not evidence.pairs:
@@ -133,7 +137,7 @@ def level_words(level: float, share: bool) -> str:
 
 
 def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) -> str:
-    """The sentence where the evaluator may not be better than a coin."""
+    """Writes the sentence if the evaluator may be no better than a coin."""
     accuracy = evaluator.accuracy
     assert accuracy is not None
     return (
@@ -143,8 +147,8 @@ def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) ->
 
 
 def contender_words(winner: Winner) -> str:
-    """The arms that the leader does not beat: their names, or their number where they are many (the report lists them
-    elsewhere)."""
+    """Names the arms that the leader does not beat. If there are more than `MOST_NAMES`, gives only their number (the report
+    lists the names elsewhere)."""
     if len(winner.contenders) <= MOST_NAMES:
         return ", ".join(winner.contenders)
     count = "any" if len(winner.contenders) == len(winner.comparisons) else len(winner.contenders)
@@ -154,10 +158,11 @@ def contender_words(winner: Winner) -> str:
 def holds_under_other_budget(
     evidence: Evidence, budget: Unit | None, used: Used
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
-    """A winner that did not use more of the other budget than any arm that it beat would win under that budget too.
+    """Says whether the winner would also win under the other budget, and why.
 
-    Where it used more, the answer is unknown: the study does not show what the others would do with as much. A baseline has
-    no budget: it is where the arms start.
+    The answer is "yes" if no arm that the winner beat used less of the other budget than the winner. Otherwise the answer
+    is "unknown": the study does not show what the other arms would do with as much as the winner used. Baselines do not
+    count here: a baseline has no budget, because it is what the arms start from.
     """
     beaten = [pair.second for pair in evidence.winner.comparisons]
     if not evidence.decided:
@@ -182,7 +187,7 @@ def holds_under_other_budget(
 
 
 def difference_words(comparison: Comparison, share: bool, *, sign: int = 1) -> str:
-    """A difference with its interval; `sign` -1: of the second arm minus the first."""
+    """Writes a difference with its interval. If `sign` is -1, it is the second arm minus the first."""
     unit, scale = (" points", 100.0 * sign) if share else ("", 1.0 * sign)
     estimate, low, high = comparison.difference, comparison.low, comparison.high
     if low is None or high is None:

@@ -1,4 +1,5 @@
-"""The measures: what no method was trained on. Evaluators by name: of one policy's answers, and of two policies' (pairwise)."""
+"""Measures policies by evaluators that no method was trained on. The registries hold two kinds of evaluators by name: those
+that grade the answers of one policy, and the pairwise ones, which compare the answers of two policies."""
 
 from __future__ import annotations
 

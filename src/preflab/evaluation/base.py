@@ -1,4 +1,4 @@
-"""What an evaluator is, and what it answers: a grade for each completion, and from these each prompt's measures."""
+"""Defines evaluators. An evaluator gives each completion a grade, and computes each prompt's measures from the grades."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split, Verdict
 
 NOTHING_RUN = Verdict("", ())
-"""The verdict on an answer that is not a program."""
+"""The verdict on an answer that is not a program, so that nothing was run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """One completion's `score`, its value of the evaluator's first measure; `values`: of the further ones, by name; the judge's
-    `verdict` on a program."""
+    """The grade of one completion. `score`: the completion's value of the evaluator's first measure. `values`: its values of
+    the other measures, by name. `verdict`: the judge's verdict, if the completion is a program."""
 
     score: float
     verdict: Verdict = NOTHING_RUN
@@ -29,7 +29,7 @@ class Grade:
 
 
 class GradedPrompt(NamedTuple):
-    """A prompt, its answers, and their grades."""
+    """A prompt, its answers, and the grades of the answers."""
 
     prompt: Prompt
     answers: Sequence[Completion]
@@ -38,8 +38,8 @@ class GradedPrompt(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What is to be said of graded prompts: the `measures` that the evaluator's spec declares under these `settings`.
-    `seed_for`: seeds by name, for whatever is drawn."""
+    """What an evaluator needs to summarise graded prompts. `measures`: the measures that the evaluator's spec declares under
+    these `settings`. `seed_for`: makes a seed from names, for random choices."""
 
     measures: Sequence[Measure]
     settings: Evaluation
@@ -51,11 +51,11 @@ class Evaluator(ABC):
 
     @abstractmethod
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """One grade a completion, row b answering prompt b."""
+        """Returns one grade for each completion. Completion b answers prompt b."""
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """Each prompt's value of every measure: the mean over its answers. An evaluator whose measures are not means of its
-        answers' values (pass@k) has a `summarise` of its own."""
+        """Returns each prompt's value of every measure: the mean over the prompt's answers. If a measure is not the mean of
+        the answers' values (pass@k), the evaluator overrides this method."""
         first, *others = [measure.name for measure in summary.measures]
         return [
             {
@@ -72,13 +72,14 @@ class EvaluatorSpec(HoldsModels):
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
-        """What it measures of every prompt, known before it is opened: at least one. By the first one, which has to be
-        better when higher, checkpoints and temperatures are chosen."""
+        """Returns the measures that the evaluator computes for every prompt: at least one. They are known before the
+        evaluator is opened. Checkpoints and temperatures are chosen by the first measure, so a higher value of the first
+        measure must be better."""
         return (REWARD,)
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Evaluator]:
-        """The opened evaluator. Raises `UserError` where the testbed lacks what it needs."""
+        """Opens the evaluator. Raises `UserError` if the testbed lacks what the evaluator needs."""
 
 
 def _value(grade: Grade, name: str) -> float:

@@ -1,4 +1,4 @@
-"""The answer that a held-out reward model scores higher wins."""
+"""A pairwise evaluator: of two answers, the answer wins that gets the higher score from a held-out reward model."""
 
 from __future__ import annotations
 

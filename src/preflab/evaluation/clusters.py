@@ -1,8 +1,9 @@
-"""Which programs behave alike, and what it is worth to submit one of each kind (Li et al. 2022, section 4.6 and appendix).
+"""Groups programs that behave alike into clusters, and computes the chance that submitting one program of each cluster
+succeeds (Li et al. 2022, section 4.6 and appendix).
 
-Programs that print the same on many inputs are one cluster; one member of each of the largest clusters is submitted. The
-inputs are made from the public tests' by small changes, as CodeContests' own further tests were; on an input that has become
-invalid, programs merely fail alike. Hidden tests are not used.
+Programs that print the same output on many inputs are one cluster. One member of each of the largest clusters is submitted.
+The inputs are made by small changes from the inputs of the public tests, as the additional tests of CodeContests were made.
+If a change makes an input invalid, that does no harm: programs then merely fail alike. Hidden tests are not used.
 """
 
 from __future__ import annotations
@@ -23,26 +24,27 @@ from preflab.types import Test, Verdict
 
 _RAN = ("passed", "failed")
 _MOST_CHANGES = 3
-"""Values that are changed in an input, at most."""
+"""The largest number of changes made to one input."""
 _WORD = re.compile(r"-?\d+|[^\W\d_]+")
 _MOST_DIGITS = 18
-"""A longer row of digits is no number to be moved, but a text of them."""
+"""A longer row of digits is changed as a text, not as a number."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Cluster(NamedTuple):
-    """`size` programs that behave alike, of which `right` are right."""
+    """A cluster of `size` programs that behave alike. `right` of these programs are right."""
 
     size: int
     right: int
 
 
 def compute_cluster_chance(clusters: Sequence[Cluster], k: int) -> float:
-    """The chance that one of k submissions is right.
+    """Returns the chance that at least one of k submissions is right.
 
-    Round after round each cluster gives one more of its members, chosen at random, the largest cluster first, clusters of
-    equal size in random order; k members in all, or every one. The expectation over both choices is exact: with m submitted
-    of a cluster of s programs, r of them right, none of these is right with chance C(s - r, m) / C(s, m).
+    In each round, every cluster submits one more of its members, chosen at random. The largest cluster comes first, and
+    clusters of equal size come in random order. The rounds end after k submissions, or when every program is submitted. The
+    expectation over both random choices is exact: if m programs are submitted from a cluster of s programs, of which r are
+    right, then none of the m is right with chance C(s - r, m) / C(s, m).
     """
     missed, rounds, left = [1.0] * len(clusters), 0, k
     while left:
@@ -70,7 +72,8 @@ def _miss_chance(cluster: Cluster, submitted: int) -> float:
 
 
 def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> float:
-    """The mean, over the choices of `count` places, of the product of the fresh values there and the old ones elsewhere."""
+    """Returns a mean of products over all choices of `count` places. The product for a choice takes the fresh values at the
+    chosen places and the old values at the other places."""
     sums = [1.0] + [0.0] * count
     for new, before in zip(fresh, old, strict=True):
         sums = [before * here + new * (sums[taken - 1] if taken else 0.0) for taken, here in enumerate(sums)]
@@ -80,9 +83,10 @@ def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> f
 def find_behaviours(
     testbed: Testbed, programs: Sequence[str], tests: Sequence[Test], count: int, seed: int
 ) -> list[tuple[str, ...]]:
-    """What each program did on `count` inputs that were made from the tests': equal rows are one cluster.
+    """Returns one row for each program: what the program did on `count` inputs that are made from the inputs of the tests.
+    Programs with equal rows are one cluster.
 
-    Raises `UserError` where the tests are code, which has no input to change.
+    `tests` must have inputs that can be changed (see `check_inputs`).
     """
     made = make_inputs(tests, count, seed)
     runs = [(program, (test,)) for program in programs for test in made]
@@ -91,8 +95,8 @@ def find_behaviours(
 
 
 def _describe_behaviour(verdict: Verdict) -> str:
-    """What a program printed or returned, without what judges ignore (white space, and whether a list is a tuple); or how it
-    broke."""
+    """Returns what a program printed or returned. If the program broke, returns how it broke. Differences that judges ignore
+    are removed: differences in white space, and between a list and a tuple."""
     if verdict.outcome not in _RAN:
         return verdict.outcome
     got = str(verdict.detail.get("got", ""))
@@ -103,20 +107,21 @@ def _describe_behaviour(verdict: Verdict) -> str:
 
 
 def _to_lists(value: Any) -> Any:
-    """A returned value as `sandbox.wire` writes it, with tuples (`{"t": [...]}`) as lists."""
+    """Replaces tuples by lists in a returned value. `sandbox.wire` writes a tuple as `{"t": [...]}`."""
     if isinstance(value, dict):
         return _to_lists(value["t"]) if list(value) == ["t"] else {key: _to_lists(part) for key, part in value.items()}
     return [_to_lists(part) for part in value] if isinstance(value, list) else value
 
 
 def check_inputs(tests: Sequence[Test]) -> None:
-    """Raises `UserError` where tests have no inputs that can be changed."""
+    """Raises `UserError` if any of the tests is code, which has no input that can be changed."""
     if any(isinstance(test.how, Recipe) and test.how.task.mode == "check" for test in tests):
         raise UserError("`clusters` changes the inputs of public tests, and these tests are code: leave it out.")
 
 
 def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
-    """Tests that expect nothing, whose inputs are the tests' own with one to `_MOST_CHANGES` values changed."""
+    """Makes `count` tests that expect no particular output. The input of each is the input of one of `tests`, chosen at
+    random, with 1 to `_MOST_CHANGES` changes."""
     rng = random.Random(seed)
     made: list[Test] = []
     for _ in range(count):
@@ -132,7 +137,8 @@ def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
 
 
 def change_value(value: Any, rng: random.Random) -> Any:
-    """Plain data with one number moved, one bit turned, or one letter replaced or swapped, somewhere in it."""
+    """Makes one change somewhere in plain data: moves one number by 1 or 2, turns one truth value around, or replaces one
+    letter or swaps two letters of a word."""
     match value:
         case bool():
             return not value
@@ -167,7 +173,7 @@ def _change_word(word: str, rng: random.Random) -> str:
 
 
 def group_by_behaviour(behaviours: Sequence[tuple[str, ...]], right: Sequence[bool]) -> list[Cluster]:
-    """The clusters of programs with these behaviours, of which those are right."""
+    """Groups programs with equal behaviours into clusters. `right`: for each program, whether it is right."""
     sizes = Counter(behaviours)
     rights = Counter(row for row, good in zip(behaviours, right, strict=True) if good)
     return [Cluster(size, rights[row]) for row, size in sizes.items()]

@@ -1,8 +1,8 @@
-"""A policy before an evaluator: decoding chosen on the validation split, everything else measured on the test split.
+"""Evaluates a policy: chooses its temperature on the validation split, and measures everything else on the test split.
 
-The temperature is part of what is compared: each policy gets the best of one grid, by the validation split, and is
-shown at temperature 1 too. Every policy draws the same number of samples. Each problem's scores are kept, so that arms
-can be compared problem by problem.
+The temperature is part of what is compared. Each policy gets the temperature of the grid that scores best on the validation
+split, and the report shows the policy at temperature 1 too. Every policy draws the same number of samples. Each problem's
+scores are kept, so that arms can be compared problem by problem.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ from preflab.types import Completion, Problem, Prompt, Split
 
 EXACT_KL_VOCABULARY = 4096
 ANSWERS = "answers.jsonl"
-"""A run's answers to the test split at the chosen temperature, for comparing them with another's."""
+"""The file of a run's answers to the test split at the chosen temperature. Pairwise evaluators compare these answers with
+the answers of another run."""
 KEPT_ANSWERS = 8
-"""Answers to a prompt that are kept there, at most."""
+"""The largest number of answers to one prompt that are kept in `ANSWERS`."""
 
 
 @dataclass(frozen=True)
 class OpenEvaluator:
-    """An evaluator of a study with the measures that its spec declares; `prefix`: what their names begin with in results."""
+    """An open evaluator of a study, with the measures that its spec declares. `prefix`: the prefix of these measures' names
+    in results."""
 
     evaluator: Evaluator
     measures: Sequence[Measure]
@@ -47,9 +49,9 @@ class OpenEvaluator:
 
 @dataclass(frozen=True)
 class Bench:
-    """What evaluating needs, open: the data, the evaluators, a sampler of its own, seeds by name, and `start`: what KL
-    is measured from; `say` prints a line for whoever waits. The first evaluator's scores choose temperatures and checkpoints;
-    the others look at the test split's answers only."""
+    """What evaluating needs, already opened. `sampler`: a sampler that is used for evaluating only. `seed_for`: makes a seed
+    from names. `start`: the model that KL is measured from. `say`: prints a line for a person who waits. Temperatures and
+    checkpoints are chosen by the first evaluator's scores; the other evaluators grade the answers to the test split only."""
 
     spec: Evaluation
     testbed: Testbed
@@ -62,14 +64,14 @@ class Bench:
     say: Callable[[str], None] = lambda text: None
 
     def prompts(self, split: Split, limit: int) -> list[Prompt]:
-        """The first `limit` prompts of a split; 0: all."""
+        """Returns the first `limit` prompts of a split. If `limit` is 0, returns all prompts of the split."""
         prompts = list(self.testbed.prompts(split))
         return prompts[:limit] if limit else prompts
 
 
 @dataclass(frozen=True)
 class Graded:
-    """The samples of some prompts at one temperature: row i answers prompt i // samples."""
+    """The graded samples of some prompts at one temperature. Row i answers prompt i // samples."""
 
     prompts: Sequence[Prompt]
     samples: int
@@ -77,7 +79,7 @@ class Graded:
     completions: Sequence[Completion]
     grades: Sequence[Grade]
     tokens_an_answer: float
-    """Tokens of its prompt and of every sample that was drawn for it."""
+    """The mean number of tokens that one answer takes, in its prompt and in every sample drawn for the answer."""
 
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
@@ -92,7 +94,7 @@ class Graded:
         return [prompt for prompt in self.prompts for _ in range(self.samples)]
 
     def by_prompt(self, grades: Sequence[Grade] | None = None) -> list[GradedPrompt]:
-        """The answers, prompt by prompt, with their own grades or with another evaluator's."""
+        """Returns the answers, prompt by prompt, with these grades. If `grades` is None, uses the answers' own grades."""
         grades = self.grades if grades is None else grades
         rows = range(0, len(grades), self.samples)
         return [
@@ -102,7 +104,8 @@ class Graded:
 
 
 def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "validation", "none"]) -> None:
-    """Raises `UserError`, before anything is trained, where the data lack what is to be measured by."""
+    """Raises `UserError` if the testbed lacks the test or validation problems that measuring needs. Called before anything
+    is trained."""
     name, chooses = testbed.name, measure == "validation" or len(spec.temperatures) > 1
     if measure == "test" and not testbed.prompts("test"):
         raise UserError(
@@ -116,7 +119,8 @@ def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "v
 
 
 def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
-    """A quick look while training: the mean score on the first validation prompts, at temperature 1."""
+    """Takes a quick look during training: measures the policy's answers to the first validation prompts at temperature 1.
+    KL is measured too, if there is a model to measure KL from."""
     spec = bench.spec
     graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
     kl = divergence(bench, policy, graded, Inference())["estimate"]
@@ -124,9 +128,9 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
 
 
 def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test: bool = True) -> dict[str, Any]:
-    """Everything that the report says of one trained policy, as plain data.
+    """Measures one trained policy, and returns everything that the report says about the policy, as plain data.
 
-    Without `test` the test split is left alone: the validation split's scores are all that a tuning trial may see.
+    If `test` is False, the test split is not used: a tuning trial may see the scores on the validation split only.
     """
     spec = bench.spec
     grid = score_temperatures(bench, policy, inference)
@@ -153,7 +157,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
 
 
 def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
-    """The validation split's score at each temperature; empty where the data have no such split."""
+    """Returns the score on the validation split at each temperature. Empty if the data have no validation split."""
     spec = bench.spec
     if not bench.prompts("validation", 1):
         return {}
@@ -172,7 +176,7 @@ def draw_aloud(
     temperature: float,
     inference: Inference,
 ) -> Graded:
-    """`draw`, which says first what it does: it may take minutes."""
+    """Does what `draw` does, but first prints what is going to be measured, since drawing may take minutes."""
     answers = len(bench.prompts(split, limit)) * samples * inference.n
     bench.say(f"measures {answers} answers to the {split} prompts at temperature {temperature:g}")
     return draw(bench, policy, split, limit, samples, temperature, inference)
@@ -187,7 +191,8 @@ def draw(
     temperature: float,
     inference: Inference,
 ) -> Graded:
-    """Samples of a split's prompts, graded. A sample's seed depends on split, temperature, prompt and number alone."""
+    """Draws samples for a split's prompts and grades them. A sample's seed depends on nothing but the split, the
+    temperature, the place of the prompt in the split, and the number of the sample."""
     prompts = bench.prompts(split, limit)
     count = samples * inference.n
     rows = [prompt for prompt in prompts for _ in range(count)]
@@ -209,7 +214,8 @@ def draw(
 def select(
     bench: Bench, prompts: Sequence[Prompt], completions: Sequence[Completion], inference: Inference
 ) -> list[int]:
-    """The row of each group of n that the selector likes best (the first of equals)."""
+    """Returns, for each group of n rows, the row that the selector scores highest. If several rows share the highest score,
+    the first of them is returned."""
     if inference.selector == "public-tests":
         tests = [prompt.public_tests if isinstance(prompt, Problem) else () for prompt in prompts]
         programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]
@@ -224,7 +230,7 @@ def select(
 
 
 def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
-    """The measures of graded samples, and each problem's own scores."""
+    """Returns the measures of graded samples, each problem's own scores and measures, and the number of each outcome."""
     texts = [completion.text for completion in graded.completions]
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
@@ -242,8 +248,8 @@ def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
-    """Each prompt's value of the measures of one evaluator, by their names in results. Raises `UserError` where the evaluator
-    gives other measures than its spec declares."""
+    """Returns each prompt's values of one evaluator's measures, by the measures' names in results. Raises `UserError` if the
+    evaluator returns other measures than its spec declares."""
     declared = [measure.name for measure in each.measures]
     values = each.evaluator.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
     for row in values:
@@ -255,9 +261,11 @@ def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt
 
 
 def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: Inference) -> dict[str, Any]:
-    """KL(policy || start) a response, in nats, along the policy's own samples at temperature 1, and its entropy.
+    """Returns KL(policy || start) per response, in nats, and the policy's entropy per token, both along the policy's own
+    samples at temperature 1.
 
-    Full-vocabulary sums at each step where the vocabulary is small, else the k3 estimator; best-of-n: the upper bound.
+    If the vocabulary is small, KL is summed over the full vocabulary at each step. Otherwise the k3 estimator is used. For
+    best-of-n, KL is replaced by its upper bound, and the entropy is None.
     """
     start = bench.start
     if start is None:
@@ -265,7 +273,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     if inference.n > 1:
         bound = best_of_n_kl_bound(inference.n)
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}
-    count = min(bench.spec.kl_samples, len(graded.completions))  # over all problems, whatever their order
+    count = min(bench.spec.kl_samples, len(graded.completions))  # spread evenly over all problems
     batch = graded.drawn.batch.select([row * len(graded.completions) // count for row in range(count)])
 
     def entropy(rows: Any) -> Any:
@@ -282,12 +290,12 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
 
 
 def sums_vocabulary(policy: LanguageModel) -> bool:
-    """Whether a policy's KL is summed over its vocabulary, which is small enough."""
+    """Checks whether a policy's vocabulary is small enough to sum KL over the full vocabulary."""
     return forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
 
 
 def estimate_kl(policy: LanguageModel, start: LanguageModel, batch: TokenBatch, token_budget: int) -> float:
-    """KL(policy || start) a response, in nats, along answers that the policy drew at temperature 1."""
+    """Returns KL(policy || start) per response, in nats, along answers that the policy drew at temperature 1."""
     exact = sums_vocabulary(policy)
 
     def kl(rows: Any) -> Any:
@@ -301,7 +309,7 @@ def estimate_kl(policy: LanguageModel, start: LanguageModel, batch: TokenBatch, 
 
 
 def first_answer(row: GradedPrompt) -> dict[str, Any]:
-    """A problem's first answer, for people to read."""
+    """Returns a problem's first answer as plain data, for people to read."""
     prompt, answer, grade = row.prompt, row.answers[0], row.grades[0]
     return {
         "problem": prompt.id,

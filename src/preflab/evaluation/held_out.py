@@ -1,8 +1,9 @@
-"""A policy on answers that it did not learn from: what is measured where no evaluator is named.
+"""Measures a policy on held-out answers, which the policy did not learn from. This is done if no evaluator is named.
 
-Of answers to imitate the loss a token, L = -E_t log pi(y_t | x, y_<t). Of pairs how often the policy orders them as the data
-do, and by how much: the margin is log(pi/ref)(y_w) - log(pi/ref)(y_l), where ref is the model that KL is measured from;
-without one, log pi(y_w) - log pi(y_l). Of the policy's own answers their length and KL(pi || ref).
+On answers to imitate, the loss per token is measured: L = -E_t log pi(y_t | x, y_<t). On preference pairs, two things are
+measured: how often the policy orders a pair as the data do, and the margin, log(pi/ref)(y_w) - log(pi/ref)(y_l). Here ref is
+the model that KL is measured from; if there is no ref, the margin is log pi(y_w) - log pi(y_l). On the policy's own answers,
+their length and KL(pi || ref) are measured.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from preflab.types import Split
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What measuring needs, open. `start`: what KL and margins are measured from; None where there is nothing. `limit`: tokens
-    of an answer that count."""
+    """What measuring needs, already opened. `start`: the model that KL and margins are measured from; None if there is no
+    such model. `limit`: the number of tokens after which the answers in the data are cut."""
 
     spec: Evaluation
     testbed: Testbed
@@ -42,12 +43,14 @@ class HeldOut:
     _references: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict[Split, tuple[Tensor, Tensor]])
 
     def read(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """The measures of a split's answers and pairs, as far as it has any: `loss`, `pair_accuracy` (a tie counts half),
-        `pair_margin` in nats. Nothing is drawn."""
+        """Measures the policy on a split's answers (`loss`) and pairs (`pair_accuracy`, in which a tie counts half, and
+        `pair_margin`, in nats). If the split has no answers or no pairs, their measures are left out. No answers are
+        drawn."""
         return self._read_answers(policy, split) | self._read_pairs(policy, split)
 
     def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """`read`, and of answers drawn to the first `look_prompts` prompts at temperature 1 `length`, `truncated` and `kl`."""
+        """Returns the measures of `read`, and adds `length`, `truncated` and `kl`. For these three, the policy answers the
+        first `look_prompts` prompts at temperature 1."""
         measures = self.read(policy, split)
         prompts = self.testbed.prompts(split)[: self.spec.look_prompts]
         if not prompts:
@@ -60,7 +63,7 @@ class HeldOut:
         measures["truncated"] = truncated_share(policy.completions(batch))
         if self.start is not None:
             measures["kl"] = estimate_kl(policy, self.start, batch, self.token_budget)
-        return {name: value for name, value in measures.items() if math.isfinite(value)}  # JSON has no other numbers
+        return {name: value for name, value in measures.items() if math.isfinite(value)}  # JSON has finite numbers only
 
     def _read_answers(self, policy: LanguageModel, split: Split) -> dict[str, float]:
         rows = _rows_of(self.testbed.demonstrations, split)
@@ -88,12 +91,12 @@ class HeldOut:
         return self._logprobs(lm, pairs.chosen), self._logprobs(lm, pairs.rejected)
 
     def _logprobs(self, lm: LanguageModel, batch: TokenBatch) -> Tensor:
-        """log pi(y|x) of each answer: [B], without gradient."""
+        """Returns log pi(y|x) of each answer, [B], without gradient."""
         return forward.by_micro_batch(lm.model, partial(forward.sequence_logprobs, lm.model), batch, self.token_budget)
 
 
 def _rows_of(read: Callable[[Split], Sequence[Any]], split: Split) -> Sequence[Any]:
-    """A split's rows; none where the testbed has none of their kind there."""
+    """Returns a split's rows. Empty if the testbed has no rows of this kind in the split."""
     try:
         return read(split)
     except UserError:

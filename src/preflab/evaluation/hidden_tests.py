@@ -1,4 +1,5 @@
-"""The evaluator of programs: 1 where every hidden test passes, else 0. Tests and problems that no training ever saw."""
+"""The evaluator of programs: a program scores 1 if it passes every hidden test, otherwise 0. No training ever saw these
+tests and problems."""
 
 from __future__ import annotations
 
@@ -37,19 +38,19 @@ class HiddenTestsEvaluator(Evaluator):
         self.testbed = testbed
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Raises `UserError` where a prompt has no hidden tests in the split."""
+        """Grades programs by the hidden tests of the split. Raises `UserError` if a prompt has no hidden tests there."""
         tests = require_tests(self.testbed, split, prompts)
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         verdicts = self.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
         return [Grade(float(verdict.correct), verdict) for verdict in verdicts]
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """pass@k, and k@n where the settings ask for it."""
+        """Returns each problem's pass@k, and k@n if the settings ask for k@n."""
         return rates(summary.settings, self.testbed, rows, summary.seed_for)
 
 
 def require_tests(testbed: Testbed, split: Split, prompts: Sequence[Prompt]) -> dict[str, Sequence[Test]]:
-    """The hidden tests of a split by prompt id. Raises `UserError` where one of the prompts has none."""
+    """Returns the hidden tests of a split by prompt id. Raises `UserError` if one of the prompts has no hidden tests."""
     tests = testbed.hidden_tests(split)
     missing = [prompt.id for prompt in prompts if not tests.get(prompt.id)]
     if missing:

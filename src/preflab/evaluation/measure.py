@@ -1,4 +1,5 @@
-"""A measure: how a measured quantity is called and read. Evaluators declare measures, and results hold them. No torch."""
+"""Defines measures: the name of a measured quantity and how to read it. Evaluators declare measures, and results hold them.
+No torch."""
 
 from __future__ import annotations
 
@@ -11,23 +12,23 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Measure(BaseModel):
-    """How a measured quantity is called and read."""
+    """The name of a measured quantity, and how to read the quantity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     name: str
     """Key in every `metrics` mapping and in `MeasuredValue.metric`, e.g. 'pass@1', 'kl'."""
     label: str = ""
-    """What the report calls it; the name where it is not given."""
+    """What the report calls the measure; if no label is given, the name."""
     unit: str = ""
-    """What it is counted in, e.g. 'words'; '' where label or note say it."""
+    """The unit of the values, e.g. 'words'; '' if the label or the note gives the unit."""
     share: bool = False
-    """A share of one (shown in percent)."""
+    """Whether the values are shares of one, which are shown in percent."""
     nonnegative: bool = False
-    """It cannot be below 0, so that no interval of it reaches there."""
+    """Whether the values cannot be below 0. Intervals then do not go below 0 either."""
     better: Literal["higher", "lower", "neither"] = "neither"
     """Which direction is an improvement."""
     note: str = ""
-    """How it is measured: estimator, samples per problem, what it must not be read as."""
+    """How the values are measured: the estimator, the samples per problem, and what the values must not be read as."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,7 +37,7 @@ class Measure(BaseModel):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and the largest value that it can take."""
+        """The smallest and the largest value that the measure can take."""
         return (0.0 if self.share or self.nonnegative else -math.inf, 1.0 if self.share else math.inf)
 
     @property
@@ -64,13 +65,14 @@ KNOWN_MEASURES: Mapping[str, Measure] = {
     )
 }
 ALWAYS_MEASURED = ("score", "length", "truncated", "distinct-2", "kl", "entropy")
-"""The names of what every policy is measured by, whatever its evaluators are."""
+"""The names of the measures that every policy gets, whichever evaluators the study has."""
 
 
 def known_measure(name: str, *, note: str = "") -> Measure:
-    """The usual label and direction of a measure by its name: 'pass@K', 'K@N', 'distinct-N' and `KNOWN_MEASURES`.
+    """Returns the measure of this name with its usual label and direction. The known names are 'pass@K', 'K@N', 'distinct-N'
+    and those in `KNOWN_MEASURES`.
 
-    A name that is not known is its own label and has no direction. `note` replaces the usual note.
+    If the name is not known, the name is the label, and no direction is an improvement. `note` replaces the usual note.
     """
     if name.startswith("pass@") or SUBMITTED.fullmatch(name):
         measure = Measure(name=name, label=name, share=True, better="higher")

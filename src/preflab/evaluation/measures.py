@@ -1,4 +1,4 @@
-"""Measures of a set of graded samples: pass@k, diversity, length."""
+"""Computes measures of a set of graded samples: pass@k, k@n, diversity, and the share of truncated answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from preflab.types import Completion
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """1 - C(n-c, k) / C(n, k): the unbiased chance that one of k draws from n samples, c of them right, is right.
+    """Returns 1 - C(n-c, k) / C(n, k): the unbiased estimate of the chance that at least one of k draws is right, from n
+    samples of which c are right.
 
-    Chen et al. 2021, eq. 1. Raises `ValueError` where k > n.
+    Chen et al. 2021, eq. 1. Raises `ValueError` if k > n.
     """
     if k > samples:
         raise ValueError(f"pass@{k} needs at least {k} samples a problem; there are {samples}.")
@@ -19,12 +20,14 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
-    """k@n: the chance that of n draws, filtered by the public tests, one of k submitted is right (Li et al. 2022, section 4.6).
+    """Returns k@n: the chance that at least one of k submissions is right, if the k are chosen from n draws after a filter
+    by the public tests (Li et al. 2022, section 4.6).
 
-    Of `samples` drawn, `passing` pass the public tests, and `correct` of these the hidden ones too. The n are chosen at random
-    among the samples and the k at random among those of them that pass (all of them where fewer pass). What is submitted is
-    then any subset of the m that pass, as likely as another of its size, so that the expectation over both choices is exact:
-    sum_t C(m,t) C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c), t of the n passing. Raises `ValueError` unless 0 < k <= n <= samples.
+    N = `samples` samples were drawn. m = `passing` of them pass the public tests, and c = `correct` of these m pass the
+    hidden tests too. n of the N samples are chosen at random. Say that t of these n pass the public tests. Then k of these t
+    are chosen at random and submitted, or all t if t < k. Every subset of the m passing samples is as likely to be submitted
+    as any other subset of its size, so the expectation over both random choices is exact:
+    sum_t C(m,t) C(N-m,n-t) / C(N,n) pass@min(k,t)(m, c). Raises `ValueError` unless 0 < k <= n <= samples.
     """
     if not 0 < k <= n <= samples:
         raise ValueError(f"{k}@{n} needs at least {n} samples a problem, and k no larger than n; there are {samples}.")
@@ -37,7 +40,8 @@ def k_at_n(samples: int, passing: int, correct: int, k: int, n: int) -> float:
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
-    """Distinct n-grams of words over all n-grams (Li et al. 2016); 0 where there is none."""
+    """Returns the number of distinct n-grams of words divided by the number of all n-grams (Li et al. 2016). 0 if the texts
+    have no n-grams."""
     grams = [tuple(words[i : i + n]) for words in (text.split() for text in texts) for i in range(len(words) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
@@ -47,5 +51,5 @@ def truncated_share(completions: Sequence[Completion]) -> float:
 
 
 def best_of_n_kl_bound(n: int) -> float:
-    """log n - (n-1)/n: an upper bound of KL(best-of-n || policy), in nats (Beirami et al. 2024, Theorem 3.1)."""
+    """Returns log n - (n-1)/n: an upper bound of KL(best-of-n || policy), in nats (Beirami et al. 2024, Theorem 3.1)."""
     return log(n) - (n - 1) / n

@@ -1,4 +1,5 @@
-"""What a pairwise evaluator is: of two policies' answers to one prompt it says which one is better."""
+"""Defines pairwise evaluators. A pairwise evaluator compares two policies' answers to one prompt and says which answer is
+better."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
-"""What the first answer gets."""
+"""What the first answer of a pair gets."""
 WIN_RATE = Measure(name="win rate", share=True, better="higher", note="a tie counts as half a win")
 
 
@@ -25,24 +26,26 @@ class PairwiseEvaluator(ABC):
     def compare(
         self, split: Split, prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]
     ) -> list[float]:
-        """What each first answer gets against the second answer to the same prompt: `WIN`, `TIE` or `LOSS`. The three lists are
-        of one length, an entry a pair: a prompt stands there as often as it was answered."""
+        """Returns what each first answer gets against the second answer to the same prompt: `WIN`, `TIE` or `LOSS`. The
+        three lists have the same length, with one entry per pair. If a prompt has several pairs of answers, the prompt is
+        repeated in `prompts`."""
 
 
 class PairwiseEvaluatorSpec(HoldsModels):
-    """The settings of a pairwise evaluator. `measure`: what the mean outcome is called."""
+    """The settings of a pairwise evaluator. `measure`: the measure that describes the mean outcome."""
 
     belongs: ClassVar[str] = "a pairwise evaluator: it belongs under `pairwise:` of a study file"
     measure: ClassVar[Measure] = WIN_RATE
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[PairwiseEvaluator]:
-        """The opened evaluator. Raises `UserError` where the testbed lacks what it needs."""
+        """Opens the evaluator. Raises `UserError` if the testbed lacks what the evaluator needs."""
 
 
 def check_outcomes(outcomes: Any, pairs: int, *, source: str) -> list[float]:
-    """The outcomes of so many pairs. Raises `UserError` where `source` gave another number of them, or what is none. True and
-    False are none: they would make a loss of every tie."""
+    """Returns the outcomes as a list. Raises `UserError` if `source` did not give one outcome for each of the `pairs`, or if
+    a value is not an outcome. True and False are not outcomes: they cannot express a tie, so every tie would count as a
+    loss."""
     each = f"each WIN ({WIN}), TIE ({TIE}) or LOSS ({LOSS})"
     if not isinstance(outcomes, Iterable) or isinstance(outcomes, str | bytes):
         raise UserError(f"{source} gave {outcomes!r:.60}, not a list of one outcome a pair, {each}.")

@@ -1,4 +1,4 @@
-"""The measures of programs, problem by problem: pass@k, and k@n after the filter by public tests."""
+"""Computes the measures of programs for each problem: pass@k, and k@n, which filters by the public tests."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from preflab.types import Problem, Prompt, Test
 def rates(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """Each problem's value of every measure, by the measure's name. Raises `UserError` where the settings
-    want one that the problem's public tests do not allow."""
+    """Returns each problem's value of every measure, by the measure's name. Raises `UserError` if the settings want a
+    measure that the problem's public tests do not allow."""
     counts = [(len(grades), sum(grade.score > 0 for grade in grades)) for _, _, grades in groups]
     ks = dict.fromkeys((1, *spec.k))
     values = [{f"pass@{k}": pass_at_k(samples, correct, k) for k in ks} for samples, correct in counts]
@@ -30,7 +30,8 @@ def rates(
 def rate_submissions(
     spec: Evaluation, testbed: Testbed, groups: Sequence[GradedPrompt], seed_for: Callable[..., int]
 ) -> list[dict[str, float]]:
-    """k@n, for each pair of the settings, and the same by clusters where the settings want them."""
+    """Returns each problem's k@n for each pair (k, n) of the settings. If the settings want clusters, also returns k@n with
+    submissions that are chosen by clusters."""
     tests = {prompt.id: _public(prompt) for prompt, _, _ in groups}
     rows = [(prompt.id, answer.text) for prompt, answers, _ in groups for answer in answers]
     verdicts = testbed.judge([(text, tests[name]) for name, text in rows], problems=[name for name, _ in rows])
@@ -51,8 +52,8 @@ def rate_submissions(
 
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:
-    """Raises `UserError` before anything is trained or sampled, where the settings want k@n and a problem has no public
-    tests, or want clusters and these tests are code."""
+    """Raises `UserError` if the settings want k@n and a problem has no public tests, or if the settings want clusters and
+    the public tests are code. Called before anything is trained or sampled."""
     if spec.submissions:
         for prompt in testbed.prompts("test"):
             tests = _public(prompt)

@@ -1,4 +1,4 @@
-"""How policies are measured: settings that a study shares between its arms."""
+"""The settings for measuring policies. All arms of a study share these settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from preflab.fields import Count
 from preflab.spec import Spec
 
 CLUSTERED = ", clustered"
-"""What stands behind the name of a measure k@n where the submissions are chosen by clusters."""
+"""The ending of the name of a measure k@n if the submissions are chosen by clusters."""
 
 
 class Evaluation(Spec):
-    """How policies are measured, the same for every arm. `look_*`: the looks at the validation split while training.
-    `prompts` 0: all of a split. `submissions`: pairs (k, n) for k@n, which filters n samples by the statement's public tests;
-    `clusters`: on so many inputs made from theirs samples must behave alike to be one cluster (0: no clusters).
+    """The settings for measuring policies, the same for every arm.
+
+    `look_*`: settings of the looks at the validation split during training. `prompts`: the number of prompts of a split
+    that are used (0: all). `submissions`: pairs (k, n) for the measure k@n, which filters n samples by the problem's public
+    tests. `clusters`: the number of inputs, made from the inputs of the public tests, on which samples must behave alike to
+    be one cluster (0: no clusters).
     """
 
     samples: Count = 8
@@ -36,7 +39,7 @@ class Evaluation(Spec):
     @model_validator(mode="before")
     @classmethod
     def _k_follows_samples(cls, data: Any) -> Any:
-        """Where `k` is not given, it is what `samples` allow of its default."""
+        """If `k` is not given, keeps those values of its default that are not above `samples`."""
         samples = data.get("samples") if isinstance(data, Mapping) else None
         if not isinstance(samples, int) or "k" in data:
             return data
@@ -57,7 +60,7 @@ class Evaluation(Spec):
 
     @property
     def rates(self) -> tuple[str, ...]:
-        """The names of what is measured of programs: pass@1, the mean score, first."""
+        """The names of the measures of programs. The first is pass@1, which is the mean score."""
         names = [f"pass@{k}" for k in dict.fromkeys((1, *self.k))]
         names += [f"{k}@{n}{way}" for k, n in self.submissions for way in ("", CLUSTERED)[: 1 + bool(self.clusters)]]
         return tuple(names)

@@ -1,4 +1,4 @@
-"""The evaluators of a study, by name: how a file writes them, and how their measures are called. No torch."""
+"""Reads and writes a study's evaluators by name, and names their measures. No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAIRS = TypeAdapter(list[tuple[Name, Any]])
 
 
 def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
-    """Evaluators by name, from a mapping or from pairs of name and spec."""
+    """Reads evaluators by name, from a mapping or from pairs of name and spec."""
     evaluators: dict[str, EvaluatorSpec] = {}
     for name, spec in _PAIRS.validate_python([*value.items()] if isinstance(value, Mapping) else value):
         if name in evaluators:
@@ -29,16 +29,18 @@ def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
 
 
 def _dumped(evaluators: Mapping[str, Spec]) -> list[list[Any]]:
-    """Pairs: the order counts, and files are written with sorted keys."""
+    """Writes evaluators as pairs of name and spec. A mapping would lose their order, because files are written with sorted
+    keys."""
     return [[name, EVALUATORS.dump(spec)] for name, spec in evaluators.items()]
 
 
 Evaluators = Annotated[dict[str, Any], BeforeValidator(_parsed), PlainSerializer(_dumped)]
-"""A field that holds evaluators by name, in order."""
+"""The type of a field that holds evaluators by name, in order."""
 
 
 def named_evaluators(data: Any) -> Any:
-    """The data of a spec with `evaluators`; one `evaluator: SPEC` is short for `{KIND: SPEC}`, and null for none."""
+    """Returns a spec's data with `evaluator` replaced by `evaluators`. `evaluator: SPEC` is short for
+    `evaluators: {KIND: SPEC}`, and `evaluator: null` means no evaluators."""
     if not isinstance(data, Mapping) or "evaluator" not in data:
         return data
     if "evaluators" in data:
@@ -51,20 +53,22 @@ def named_evaluators(data: Any) -> Any:
 
 
 def kind_name(spec: Spec) -> str:
-    """What a spec is called in words: its kind, or its class's name."""
+    """Returns the name of a spec in words: its kind, or, if it has no kind, the name of its class."""
     return str(dict(spec).get("kind", type(spec).__name__))
 
 
 def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
-    """What the names of each evaluator's measures begin with in results: nothing for the first one, else `NAME/`."""
+    """Returns each evaluator's prefix, with which the names of its measures begin in results. The first evaluator has the
+    prefix '', and every other evaluator has `NAME/`."""
     return {name: f"{name}/" if place else "" for place, name in enumerate(evaluators)}
 
 
 def measures_by_evaluator(
     evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 ) -> dict[str, tuple[Measure, ...]]:
-    """The measures of each evaluator under the names that results have: those of the first one are plain, those of a further
-    one begin with its name (`NAME/MEASURE`). Raises `UserError` where two are called the same."""
+    """Returns the measures of each evaluator, under their names in results. The first evaluator's measures keep their names.
+    The measures of every other evaluator get the evaluator's name as a prefix (`NAME/MEASURE`). Raises `UserError` if an
+    evaluator declares no measure, or if two measures have the same name."""
     measures: dict[str, tuple[Measure, ...]] = {}
     prefixes = measure_prefixes(evaluators)
     for name, spec in evaluators.items():
@@ -84,8 +88,9 @@ def measures_by_evaluator(
 
 
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
-    """The name of the evaluator that measures the headline, or of the first where there is none. Raises `UserError` where none
-    measures it, or where it is not better when higher."""
+    """Returns the name of the evaluator that measures the headline. If `headline` is '', returns the name of the first
+    evaluator. Raises `UserError` if no evaluator measures the headline, or if a higher value of the headline is not
+    better."""
     measures = measures_by_evaluator(evaluators, evaluation)
     by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
     headline = headline or next(iter(by_name))
@@ -97,7 +102,8 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 
 
 def refuse_unless_higher(measure: Measure) -> None:
-    """Raises `UserError` where a measure cannot decide a study or choose a temperature."""
+    """Raises `UserError` unless higher is better for this measure. Any other measure cannot decide a study or choose a
+    temperature."""
     if measure.better != "higher":
         raise UserError(
             f"The measure {measure.name!r} is not better when higher: it cannot decide a study, nor choose a temperature. "

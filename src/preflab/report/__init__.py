@@ -1,7 +1,7 @@
-"""From the numbers of a study to what people read: an HTML page, Markdown, a CSV table, and the terminal.
+"""Renders a study's results for people to read: as an HTML page, Markdown, a CSV table, and in the terminal.
 
-`results.py` defines the record of a study's findings; everything else renders it. Nothing here needs torch, and
-matplotlib is imported only when figures are drawn.
+`preflab.analysis.record` defines the record of the results; the modules of this package render this record. Nothing here
+needs torch, and matplotlib is imported only when figures are drawn.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_re
 
 
 def write_report(results: Results, directory: Path, *, samples: bool = True) -> Path:
-    """Writes `report.html`, `report.md`, `results.json` and `results.csv` and returns the page's path.
+    """Writes `report.html`, `report.md`, `results.json` and `results.csv`, and returns the path of `report.html`.
 
-    With `samples` False no text of a prompt or an answer is in any of them (for data that may not be passed on). A file
-    is replaced in one step, so that a reader never sees half of it. Raises `UserError` where it cannot be written.
+    If `samples` is False, none of the files holds any text of a prompt or an answer (for data that may not be passed on).
+    Each file is replaced in one step, so that nobody ever reads half a file. Raises `UserError` if a file cannot be written.
     """
     from preflab.report.markdown import render_markdown
     from preflab.report.page import render_html

@@ -1,4 +1,4 @@
-"""Programs in colour: what a token is becomes one of a few classes of the style sheet."""
+"""Shows programs in colour: each kind of token gets one of a few classes of the style sheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ FENCE = "```"
 
 
 def highlighted(answer: str, language: str) -> Markup:
-    """The answer as markup, nothing hidden in it. Fences make it a text with programs in it; an unknown language is plain."""
+    """Returns the answer as coloured markup, with hidden characters made visible. If the answer holds code fences, it is
+    coloured as a text with programs in it. If the language is unknown, the answer is not coloured."""
     visible = text.visible(answer)
     name = "markdown" if language and FENCE in answer else language
     try:

@@ -1,4 +1,4 @@
-"""The report's figures of what was measured at the end: a sweep, and bars for each level. Needs matplotlib."""
+"""Draws the report's figures of the final measurements: a sweep, and bars for each level. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ CHOSEN = "test problems, temperature chosen on validation"
 
 
 def sweep(results: Results) -> Markup | None:
-    """The headline metric against the factor that the study varies: a line with 95% intervals for each series."""
+    """Draws the headline metric against the factor that the study varies: one line with 95% intervals for each series. None
+    if the study varies no factor."""
     factor = results.sweep
     if factor is None:
         return None
@@ -28,7 +29,7 @@ def sweep(results: Results) -> Markup | None:
             drawn.axes.set_xscale("log")
         for order, (name, line) in enumerate(factor.series.items()):
             values = [Interval() if arm is None else views.reported_value(arms[arm], metric.name) for arm in line]
-            # Colour 0 is the baseline's grey; lines stand a little apart so that intervals at one x are told apart.
+            # Colour 0 is the baseline's grey. Lines are moved a little apart, so that intervals at one x do not overlap.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
             end = _draw_sweep(drawn, factor.x, values, order + 1, shift)
             labels += [] if end is None else [Label(end, name, order + 1)]
@@ -42,11 +43,11 @@ def sweep(results: Results) -> Markup | None:
 
 
 def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], order: int, shift: float) -> float | None:
-    """One series, moved `shift` points to the side; returns its last estimate."""
+    """Draws one series, moved `shift` points to the side, and returns the last estimate of the series."""
     moved, colour = drawn.shifted(shift), arm_colour(order)
     places = [(at, item) for at, item in zip(x, values, strict=True) if item.estimate is not None]
     for at, item in places:
-        # What is drawn beside its place does not count towards the axes' limits by itself.
+        # matplotlib does not count shifted marks towards the axes' limits, so the limits are updated here.
         ends = [end for end in (item.low, item.estimate, item.high) if end is not None]
         drawn.axes.update_datalim([(at, end) for end in ends])
         if item.low is not None and item.high is not None:
@@ -60,7 +61,7 @@ def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], or
 
 
 def levels(results: Results) -> list[Markup]:
-    """The headline metric for each level: a bar an arm, with its interval."""
+    """Draws one chart of the headline metric for each level: one bar with its interval for each arm."""
     metric, arms = views.measure_of(results, results.headline), views.ranked(results)
     rows = {level: [views.measure(arm, metric.name, level=level) for arm in arms] for level in results.levels}
     rows = {level: row for level, row in rows.items() if any(item.estimate is not None for item in row)}

@@ -1,4 +1,5 @@
-"""The scale of a forest plot, which is a table column: one small SVG a row (`forest.html.j2`), all on one scale."""
+"""Computes the scale of a forest plot. The plot is a table column with one small SVG per row (`forest.html.j2`), and all
+rows share one scale."""
 
 from __future__ import annotations
 
@@ -12,18 +13,18 @@ _LEFT, _RIGHT = 18, 202
 
 
 class Scale(NamedTuple):
-    """From data to pixels; `zero` draws a line at no difference."""
+    """Maps data to pixels. `zero`: whether a line is drawn at 0, which means no difference."""
 
     low: float
     high: float
     zero: bool
 
     def at(self, value: float) -> str:
-        """The place of a value, as SVG takes it."""
+        """Returns the place of a value in pixels, as a text for SVG."""
         return f"{_LEFT + (value - self.low) / (self.high - self.low) * (_RIGHT - _LEFT):.1f}"
 
     def ticks(self) -> list[float]:
-        """Two to five round numbers within the scale."""
+        """Returns two to five round numbers within the scale."""
         rough = (self.high - self.low) / 4
         power = 10 ** math.floor(math.log10(rough))
         ticks: list[float] = []
@@ -42,8 +43,8 @@ def scale(
     marks: Sequence[float] = (),
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Scale:
-    """The scale that holds all intervals and marks, and zero where asked; where all are one value, what lies around it within
-    the limits."""
+    """Returns the scale that holds all intervals and marks, and 0 if `zero` is set. If all of these are a single value, the
+    scale reaches .5 below and above this value, but not beyond `limits`."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
     ends += marks
     ends += [0.0] if zero or not ends else []

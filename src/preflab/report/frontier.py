@@ -1,4 +1,4 @@
-"""The report's reward-KL plot: the score of every checkpoint against its distance from the SFT model. Needs matplotlib."""
+"""Draws the report's reward-KL plot: each checkpoint's score against its distance from the SFT model. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from preflab.report.panels import Label, Panel, panel
 from preflab.report.svg import SURFACE, arm_colour
 
 WIDTH, HEIGHT = 640, 440
-"""In CSS pixels: larger than the other figures, since paths cross."""
+"""The size of the figure in CSS pixels. It is larger than the other figures, because the paths cross."""
 
 
 def draw_frontier(results: Results) -> Markup | None:
-    """Score against KL for every checkpoint of every seed; hollow where the KL is an upper bound."""
+    """Draws score against KL for every checkpoint of every seed. A mark is hollow if its KL is an upper bound. None if no
+    run has a frontier."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
     metric = views.measure_of(results, "score")
@@ -37,7 +38,8 @@ def draw_frontier(results: Results) -> Markup | None:
 
 
 def _draw_path(drawn: Panel, index: int, arm: ArmResult, run: RunResult, metric: Measure) -> float | None:
-    """The path of one seed through its checkpoints, the last one large; returns the last score."""
+    """Draws the path of one seed through its checkpoints, with a large mark for the last checkpoint, and returns the last
+    score."""
     path = [(at.kl, at.score, at.bound, at.step) for at in run.frontier if at.kl is not None and at.score is not None]
     if not path:
         return None

@@ -1,4 +1,5 @@
-"""What every page shares: the style sheet, a policy that lets nothing else in, and templates that hide nothing."""
+"""The parts that every page shares: style sheets, a content security policy that allows nothing foreign, and templates that
+show hidden characters."""
 
 from __future__ import annotations
 
@@ -16,18 +17,19 @@ from preflab.report import numbers, views
 
 
 def style_sheet(*names: str) -> Markup:
-    """The style sheets of these names, one after another."""
+    """Returns the style sheets with these names, joined in this order."""
     templates = files("preflab.report").joinpath("templates")
     return Markup("".join(templates.joinpath(name).read_text(encoding="utf-8") for name in names))
 
 
 def script(name: str) -> Markup:
-    """The script of this name."""
+    """Returns the script with this name."""
     return Markup(files("preflab.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def content_policy(style: Markup, script: Markup | None = None) -> str:
-    """A content security policy: no remote source, no style but this one, and no script but the one named, if any."""
+    """Returns a content security policy. It allows no remote source, no style except `style`, and no script except
+    `script`."""
     scripts = "" if script is None else f" script-src {_digest(script)};"
     return (
         f"default-src 'none'; style-src {_digest(style)};{scripts} img-src data:; base-uri 'none'; form-action 'none'"
@@ -39,9 +41,10 @@ def _digest(content: Markup) -> str:
 
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:
-    """Templates of `report/templates`, which find `numbers` and `views`: all is escaped, and an unknown name is an error.
+    """Returns the environment of the templates in `report/templates`. The templates can use the modules `numbers` and
+    `views`. All values are escaped, and an unknown name is an error.
 
-    `written`: how a text stands on the page, with nothing hidden in it. The page's own markup stands as it is.
+    `written`: turns a text into what stands on the page, so that no hidden characters remain. Markup is not changed.
     """
 
     def finalize(value: Any) -> Any:

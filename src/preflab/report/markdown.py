@@ -1,4 +1,4 @@
-"""`report.md`: the verdict, the table, the comparisons and the caveats, short enough for an issue or a chat."""
+"""Writes `report.md`: the verdict, the table, the comparisons and the caveats, short enough for an issue or a chat."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _FENCES = re.compile(r"`+")
 
 
 def render_markdown(results: Results) -> str:
-    """The short report. The same results give the same text."""
+    """Returns the short report. The same results give the same text."""
     return environment(escaped).get_template("report.md.j2").render(results=results, fenced=fenced)
 
 
 def escaped(value: str) -> Markup:
-    """Text on one line that Markdown and HTML take as text."""
+    """Returns a text on one line, escaped so that Markdown and HTML show it as plain text."""
     return Markup(_SPECIAL.sub(r"\\\1", text.one_line(value)))
 
 
 def fenced(value: str) -> Markup:
-    """Text in a code block that it cannot close."""
+    """Returns a text in a code block, with a fence so long that the text cannot close the block."""
     visible = text.visible(value)
     fence = "`" * max([3, *(len(run) + 1 for run in _FENCES.findall(visible))])
     return Markup(f"{fence}text\n{visible}\n{fence}")

@@ -1,4 +1,5 @@
-"""The mark of an arm: a shape beside its colour, the same in figures, tables and legends, for who does not see colours."""
+"""Gives each arm a mark: a shape that stands beside the arm's colour, for readers who do not see colours. The mark of an arm
+is the same in figures, tables and legends."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from preflab.report.svg import COLOURS
 
 
 class Mark(NamedTuple):
-    """A shape: matplotlib's name of it, and its outline in a box of 12 by 12."""
+    """A shape. `marker`: matplotlib's name of the shape. `outline`: the SVG path of the shape in a box of 12 by 12."""
 
     marker: str
     outline: str
@@ -27,5 +28,6 @@ MARKS = (
 
 
 def arm_mark(index: int) -> Mark:
-    """The mark of the arm at `index`. Where colours begin again, it is another one for the same colour."""
+    """Returns the mark of the arm at `index`. If there are more arms than colours, arms with the same colour get different
+    marks."""
     return MARKS[(index + index // COLOURS) % len(MARKS)]

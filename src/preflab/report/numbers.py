@@ -1,4 +1,4 @@
-"""Numbers as people read them: with few digits, in percent or points, with their bounds."""
+"""Writes numbers for people to read: with few digits, in percent or points, with their bounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ _SCALES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, 
 
 
 def format_number(value: float | None) -> str:
-    """About three digits: 0.042, 1.27, 48.3, 612, 16,384; tiny ones as 3.1e-05; None as a dash."""
+    """Writes a number with about three digits: 0.042, 1.27, 48.3, 612, 16,384. A tiny number is written as 3.1e-05, and None
+    as a dash."""
     if value is None:
         return DASH
     size = abs(value)
@@ -22,19 +23,20 @@ def format_number(value: float | None) -> str:
 
 
 def format_p_value(value: float | None) -> str:
-    """0.42, 0.003; tiny ones as '< 0.001'; None as a dash."""
+    """Writes a p-value: 0.42, 0.003. A p-value below 0.001 is written as '< 0.001', and None as a dash."""
     if value is None:
         return DASH
     return "< 0.001" if value < 0.001 else f"{value:.{2 if value >= 0.1 else 3}f}".removesuffix(".00")
 
 
 def signed_zero(text: str) -> str:
-    """A rounded text without the minus of a negative zero, and with a true minus sign elsewhere."""
+    """Removes the minus from a number that was rounded to zero. In any other number, replaces the hyphen by a true minus
+    sign."""
     return text.replace("-", "−") if text.strip("-0.,%") else text.lstrip("-")
 
 
 def format_scaled(value: float | None) -> str:
-    """With a decimal prefix: 950, 16.4k, 2.1M, 1.3P."""
+    """Writes a number with a decimal prefix: 950, 16.4k, 2.1M, 1.3P."""
     if value is None:
         return DASH
     for size, prefix in _SCALES:
@@ -44,14 +46,15 @@ def format_scaled(value: float | None) -> str:
 
 
 def format_quantity(metric: Measure, value: float | None) -> str:
-    """A value of a metric; shares in percent."""
+    """Writes a value of a metric. A share is written in percent."""
     if value is None or not metric.share:
         return format_number(value)
     return signed_zero(f"{100 * value:.1f}%")
 
 
 def format_bounds(metric: Measure, interval: Interval, *, sign: bool = False) -> str:
-    """The ends of an interval, [60.1, 65.5] for shares; '' without an interval."""
+    """Writes the ends of an interval: '[60.1, 65.5]', for a share in percentage points. '' if there is no interval. If
+    `sign` is set, a positive end gets a plus."""
     if interval.low is None or interval.high is None:
         return ""
     ends = (format_plain(metric, interval.low, sign=sign), format_plain(metric, interval.high, sign=sign))
@@ -59,36 +62,37 @@ def format_bounds(metric: Measure, interval: Interval, *, sign: bool = False) ->
 
 
 def format_share(value: float | None) -> str:
-    """A share in percent."""
+    """Writes a share in percent."""
     return format_quantity(SHARE, value)
 
 
 def format_share_interval(interval: Interval) -> str:
-    """A share with its interval: 53.0% [48.1, 57.9]."""
+    """Writes a share with its interval: 53.0% [48.1, 57.9]."""
     return f"{format_quantity(SHARE, interval.estimate)} {format_bounds(SHARE, interval)}".strip()
 
 
 def format_plain(metric: Measure, value: float, *, sign: bool = False) -> str:
-    """A value without its unit: shares in percentage points. `sign` writes a plus too."""
+    """Writes a value without its unit. A share is written in percentage points. If `sign` is set, a positive value gets a
+    plus."""
     text = signed_zero(f"{100 * value:.1f}") if metric.share else format_number(value)
     return f"+{text}" if sign and value > 0 else text
 
 
 def format_tick(value: float, *, sign: bool = False) -> str:
-    """A round number without trailing zeros. `sign` writes a plus too."""
+    """Writes a round number without trailing zeros. If `sign` is set, a positive number gets a plus."""
     text = signed_zero(f"{value:,.6g}")
     return f"+{text}" if sign and value > 0 else text
 
 
 def format_difference(metric: Measure, value: float | None) -> str:
-    """A difference of two values: '+8.3 points' for shares."""
+    """Writes a difference of two values of a metric. For a share, it is written in points: '+8.3 points'."""
     if value is None:
         return DASH
     return format_plain(metric, value, sign=True) + (" points" if metric.share else "")
 
 
 def format_duration(seconds: float | None) -> str:
-    """41 s, 3 min 10 s, 2 h 05 min."""
+    """Writes a duration: 41 s, 3 min 10 s, 2 h 05 min."""
     if seconds is None:
         return DASH
     whole = round(seconds)
@@ -100,7 +104,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_memory(amount: float | None) -> str:
-    """In GB or MB (decimal)."""
+    """Writes an amount of memory, given in bytes, in decimal GB or MB."""
     if amount is None:
         return DASH
     return f"{amount / 1e9:.1f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"

@@ -1,4 +1,5 @@
-"""The report as one HTML file: no remote source, nothing in it that could act as markup, and complete without its script."""
+"""Renders the report as one HTML file. The file loads nothing from elsewhere, texts in it cannot act as markup, and the page
+is complete even if its script does not run."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from preflab.report.svg import COLOURS
 
 
 def render_html(results: Results) -> str:
-    """The whole page. The same results give the same bytes."""
+    """Returns the whole page. The same results give the same bytes."""
     style, behaviour = style_sheet("style.css"), script("report.js")
     headline = views.measure_of(results, results.headline)
     chosen = [views.measure(arm, results.headline) for arm in results.arms]
@@ -53,7 +54,7 @@ def render_html(results: Results) -> str:
 
 
 def verdict_sentence(results: Results) -> Markup:
-    """The verdict's sentence with each arm's name (unless it is long) kept on one line."""
+    """Returns the verdict's sentence as markup. Each arm's name of at most 24 characters is marked to stay on one line."""
     sentence = escape(text.visible(results.verdict.sentence))
     short = [escape(text.visible(arm.name)) for arm in results.arms if len(arm.name) <= 24]
     names = sorted(short, key=len, reverse=True)
@@ -64,7 +65,8 @@ def verdict_sentence(results: Results) -> Markup:
 def comparison_groups(
     comparisons: Sequence[Comparison], results: Results
 ) -> list[tuple[Measure, forest.Scale, list[Comparison]]]:
-    """The comparisons by metric: the metric, the scale of the group with a line at zero, and the pairs."""
+    """Groups the comparisons by metric. Each group holds the metric, the scale of the group (with a line at zero), and the
+    comparisons."""
     names = dict.fromkeys(pair.metric for pair in comparisons)
     groups = [(name, [pair for pair in comparisons if pair.metric == name]) for name in names]
     return [(views.measure_of(results, name), forest.scale(pairs, zero=True), pairs) for name, pairs in groups]

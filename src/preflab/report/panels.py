@@ -1,4 +1,4 @@
-"""One chart: its frame, its axes' numbers, and names written at the ends of its lines. Needs matplotlib."""
+"""Draws a chart's frame, the numbers of its axes, and names at the ends of its lines. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 360, 280
-"""In CSS pixels at the width of a telephone; three stand side by side on a desk."""
+"""The size of a chart in CSS pixels: as wide as a telephone. On a desktop screen three charts stand side by side."""
 HEAD, FOOT = 46, 46
-"""Pixels above the axes, for the title and what is measured, and below them."""
+"""`HEAD`: pixels above the axes, for the title and for what is measured. `FOOT`: pixels below the axes."""
 SIZE = 11
 
 
@@ -32,8 +32,8 @@ class Label(NamedTuple):
 
 @dataclass
 class Panel:
-    """A chart being drawn. `axes` is matplotlib's; `svg` holds the result after the `with` block; `notes`: what a reader is
-    told who points at a part."""
+    """A chart that is being drawn. `axes`: matplotlib's axes. `svg`: the result, after the `with` block of `panel`. `notes`:
+    the texts that a reader sees when pointing at a part of the chart."""
 
     axes: Any
     height: int
@@ -41,13 +41,15 @@ class Panel:
     notes: list[str] = field(default_factory=list[str])
 
     def assign(self, artist: Any, order: int, note: str = "") -> None:
-        """Makes something drawn a part of the arm at `order`, which the page can switch off, with a note of its own."""
+        """Makes a drawn artist a part of the arm at `order`. The page can switch the arm's parts off. `note`: the text that
+        a reader sees when pointing at the artist; '' for no text."""
         if note:
             self.notes.append(text.one_line(note))
         artist.set_gid(part_name(order, len(self.notes) - 1 if note else None))
 
     def axis_numbers(self, which: Literal["x", "y"], *, share: bool) -> None:
-        """Tick labels as everywhere in the report: percent for shares, decimal prefixes otherwise."""
+        """Sets the tick labels of an axis in the report's usual form: in percent for shares, otherwise with decimal
+        prefixes."""
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         def tick(value: float, _: object) -> str:
@@ -58,7 +60,7 @@ class Panel:
         axis.set_major_formatter(FuncFormatter(tick))
 
     def ticks_at(self, values: Sequence[float]) -> None:
-        """Ticks of the x axis at these values alone; a number stands where it has room."""
+        """Puts ticks of the x axis at these values alone. A tick gets its number only if there is room for the number."""
         from matplotlib.ticker import NullLocator
 
         places = sorted(set(values))
@@ -74,7 +76,7 @@ class Panel:
         self.axes.set_xticks(places, names)
 
     def shifted(self, points: float) -> Any:
-        """The data's transform, moved sideways by so many points."""
+        """Returns matplotlib's transform of the data, moved to the right by `points` points."""
         from matplotlib.transforms import ScaledTranslation
 
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
@@ -82,7 +84,7 @@ class Panel:
     def finish_lines(
         self, labels: Sequence[Label], metric: Measure, *, margin: float = 0.02, are_arms: bool = True
     ) -> None:
-        """Numbers on both axes, room around the lines, and their names at their ends."""
+        """Finishes a chart of lines: adds numbers on both axes, room around the lines, and each line's name at its end."""
         self.axis_numbers("x", share=False)
         self.axis_numbers("y", share=metric.share)
         self.axes.margins(x=margin, y=0.08)
@@ -90,13 +92,13 @@ class Panel:
         self.end_labels(labels, are_arms=are_arms)
 
     def keep_within(self, metric: Measure) -> None:
-        """Takes from the y axis what the metric cannot be, but for a little room."""
+        """Cuts the y axis to the values that the metric can take, plus a little room."""
         (low, high), (lowest, highest) = self.axes.get_ylim(), metric.range
         room = 0.04 * (high - low)
         self.axes.set_ylim(max(low, lowest - room), min(high, highest + room))
 
     def end_labels(self, labels: Sequence[Label], *, are_arms: bool = False) -> None:
-        """Writes names beside the right edge, moved apart where they would overlap."""
+        """Writes names beside the right edge. Names that would overlap are moved apart."""
         low, high = self.axes.get_ylim()
         heights = [(label.y - low) / (high - low) for label in labels]
         places = spread_apart(heights, gap=SIZE * 1.15 / (self.height - HEAD - FOOT))
@@ -111,7 +113,7 @@ class Panel:
 
 
 def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
-    """`places` in [0, 1] moved as little as needed to be `gap` apart, their order kept."""
+    """Moves `places` in [0, 1] as little as needed to be at least `gap` apart. The order of the places is kept."""
     order = sorted(range(len(places)), key=lambda index: (places[index], index))
     moved = list(places)
     for _ in range(50):
@@ -124,7 +126,7 @@ def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
 
 
 def shortened(name: str, size: int) -> str:
-    """A name that fits: its middle is cut, since names of arms differ at their ends."""
+    """Shortens a name to at most `size` characters by cutting out its middle, because names of arms differ at their ends."""
     name = text.one_line(name)
     kept = size // 2
     return name if len(name) <= size else f"{name[:kept]}…{name[kept + 1 - size :]}"
@@ -143,8 +145,9 @@ def panel(
     width: int = PANEL_WIDTH,
     height: int = PANEL_HEIGHT,
 ) -> Generator[Panel]:
-    """A chart: its title above names the y axis, `measured` on what and at which temperature; `x` stands below, names find
-    room between `right` and the edge."""
+    """Opens a chart to draw in. `title`: the text above the axes, which names the y axis. `measured`: the line below the
+    title, which says on what data and at which temperature the values are measured. `x`: the label below the x axis.
+    `right`: the right end of the axes; names have room between this end and the edge."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,7 +1,8 @@
-"""A matplotlib figure as SVG that takes its colours and fonts from the page.
+"""Turns a matplotlib figure into SVG that takes its colours and fonts from the page.
 
-Figures are drawn in stand-in colours (`Ink`), which become CSS classes: one drawing serves light, dark and print. Style
-attributes become presentation attributes, so that a content security policy may forbid inline styles.
+Figures are drawn in stand-in colours (such as `INK`), which become CSS classes. So one drawing serves the light page, the
+dark page and print. Style attributes become presentation attributes, so that a content security policy may forbid inline
+styles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 8
-"""How many arm colours the style sheet has (`--c0` to `--c7`)."""
+"""The number of arm colours in the style sheet (`--c0` to `--c7`)."""
 INK, MUTED, GRID, SURFACE = "#010001", "#010002", "#010003", "#010004"
 _CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "paper"}
 _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
@@ -31,23 +32,27 @@ _DROPPED = {"metadata", "style", "title"}
 
 
 def arm_colour(index: int) -> str:
-    """The stand-in colour of the arm at `index`."""
+    """Returns the stand-in colour of the arm at `index`."""
     return f"#0200{index % COLOURS:02x}"
 
 
 def part_name(order: int, note: int | None = None) -> str:
-    """The id of what belongs to the arm at `order`, with the number of its note, as `themed` reads it."""
+    """Returns the id for a drawn part that belongs to the arm at `order`, with the number of the part's note, if it has one.
+    `themed` reads this id."""
     return f"arm-{order}" if note is None else f"arm-{order}-{note}"
 
 
 def themed(figure: Figure, *, name: str, label: str, notes: Sequence[str] = ()) -> Markup:
-    """The figure as inline SVG. `name` makes its ids unique in the page, `label` is read aloud instead of it. What belongs to
-    an arm (`part_name`) says so in `data-arm`, and has its note as a title, which a browser shows who points at it."""
+    """Returns the figure as inline SVG. `name`: makes the ids of the figure unique in the page. `label`: the text that a
+    screen reader reads aloud instead of the figure. `notes`: the notes of the figure's parts.
+
+    A part that belongs to an arm (see `part_name`) gets the attribute `data-arm`. If the part has a note, the note becomes
+    its title, which a browser shows when a reader points at the part."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text, matplotlib's only measure it
+        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text; matplotlib only measures
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     root = ElementTree.fromstring(buffer.getvalue())
     _clean(root)
@@ -83,7 +88,7 @@ def _rewrite(element: ElementTree.Element, name: str) -> None:
     for key, _, value in (part.strip().partition(": ") for part in style.split(";") if part.strip()):
         if key in ("fill", "stroke") and value in _CLASSES:
             classes.append(f"{key[0]}-{_CLASSES[value]}")
-        elif key == "font":  # the shorthand of matplotlib before 3.10
+        elif key == "font":  # matplotlib before 3.10 writes this shorthand
             attributes["font-size"] = size.group(1) if (size := _FONT.search(value)) else "11"
             attributes["font-weight"] = "700" if value.startswith(("bold", "700")) else "400"
         elif key != "font-family":
@@ -91,7 +96,7 @@ def _rewrite(element: ElementTree.Element, name: str) -> None:
     if attributes.get("transform", "").startswith("rotate(-0 "):
         del attributes["transform"]
     if "id" in attributes and element.tag == "g":
-        del attributes["id"]  # groups are never referred to
+        del attributes["id"]  # nothing refers to the id of a group
     for key in attributes.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
         attributes[key] = _LONG.sub(lambda match: f"{float(match.group()):.2f}", attributes[key].strip())
     for key in attributes.keys() & {"id", "href", "clip-path"}:

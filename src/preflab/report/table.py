@@ -1,10 +1,12 @@
-"""`results.csv`: every number in long form, one a row, for a spreadsheet or a data frame.
+"""Writes `results.csv`: every number in long form, one number per row, for a spreadsheet or a data frame.
 
 Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level ('' for all), decoding ('chosen',
-'unit' for temperature 1, '' where it does not apply), value, low, high, directory, outcome. Rows of one seed hold the
-metrics of a run and what it spent; rows of 'all' hold the estimates with their intervals. A claim has a row of its own:
-its contrast as the arm, 'claim' as the method, its name as the quantity, and an outcome; so has a pair of arms of a pairwise
-evaluator, with the method 'pairwise'.
+'unit' for temperature 1, '' if it does not apply), value, low, high, directory, outcome. Rows of one seed hold the metrics
+of a run and what the run spent. Rows with the seed 'all' hold the estimates with their intervals.
+
+A claim has a row of its own, with the claim's contrast as the arm, 'claim' as the method, the claim's name as the quantity,
+and an outcome. A pair of arms that a pairwise evaluator compared also has a row of its own, with the two arms as the arm,
+'pairwise' as the method, and an outcome.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
-    """The table. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """Returns the table as text. If a spreadsheet would run a cell's text as a formula, the text gets an apostrophe before
+    it."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -68,7 +71,7 @@ def _ends(value: Interval) -> tuple[_Cell, ...]:
 
 
 def _safe(cell: _Cell) -> _Cell:
-    """Text with nothing hidden and no formula; numbers as they are."""
+    """Makes hidden characters in a text visible, and puts an apostrophe before a formula. Numbers are not changed."""
     if not isinstance(cell, str):
         return cell
     text = visible(cell)

@@ -1,4 +1,4 @@
-"""The theory's findings: one page of all that a directory holds, and one finding in the terminal."""
+"""Renders the findings of the theory: a page with all findings in a directory, and a single finding in the terminal."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold ye
 
 
 def write_page(directory: Path) -> Path:
-    """Writes DIR/theory.html from the findings that DIR holds; returns its path.
+    """Writes `theory.html` in the directory, from the findings that the directory holds, and returns the page's path.
 
-    Raises `UserError` where a finding is damaged or the page cannot be written.
+    Raises `UserError` if a finding is damaged or the page cannot be written.
     """
     path = directory / "theory.html"
     page = render_page(read_findings(directory))
@@ -34,7 +34,7 @@ def write_page(directory: Path) -> Path:
 
 
 def render_page(findings: Sequence[Finding]) -> str:
-    """The page: no script, no remote source. The same findings give the same bytes."""
+    """Returns the page, which has no script and no remote source. The same findings give the same bytes."""
     style = style_sheet("style.css", "theory.css")
     functions = {"cell_words": cell_words, "numeric": numeric, "data_uri": data_uri}
     page = environment().get_template("theory.html.j2")
@@ -42,22 +42,23 @@ def render_page(findings: Sequence[Finding]) -> str:
 
 
 def data_uri(svg: str) -> str:
-    """A drawing for an <img>, where no script in it would run."""
+    """Returns a drawing as a data URI for an <img>. A script in the drawing would not run there."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def cell_words(cell: str | int | float) -> str:
-    """A cell as it is read: numbers with few digits."""
+    """Returns the text of a cell. Numbers are written with few digits."""
     return cell if isinstance(cell, str) else numbers.format_number(cell)
 
 
 def numeric(table: FindingTable, column: int) -> bool:
-    """Is there a number in this column? It is then set to the right."""
+    """Checks whether this column has a number in any cell. If so, the column is aligned to the right."""
     return any(not isinstance(row[column], str) for row in table.rows)
 
 
 def print_finding(finding: Finding, console: Terminal) -> None:
-    """Claim, tables, and the verdict last, where it is still seen. Nothing in it acts as markup."""
+    """Prints a finding: the claim, the tables, the notes, and last the verdict, so that the verdict stays on the screen.
+    Texts in the finding cannot act as markup."""
     console.print(Text(text.one_line(finding.title), style="bold"))
     console.print(Text(text.one_line(finding.claim)))
     for table in finding.tables:

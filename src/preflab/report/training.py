@@ -1,4 +1,4 @@
-"""The report's training curves: a line for each seed, and their mean. Needs matplotlib."""
+"""Draws the report's training curves: a line for each seed, and a line for the mean over seeds. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from preflab.report.svg import COLOURS, arm_colour
 from preflab.types import VERDICT
 
 MARKED = 6
-"""Marks along a mean line, about."""
+"""The approximate number of marks along a mean line."""
 MEASURED = {
     "validation": "validation problems, temperature 1",
     "reward": "training samples, each arm's own temperature",
     "reference_kl": "training samples, each arm's own temperature",
 }
-"""On what a curve's metric is measured, and at which temperature answers are drawn."""
+"""For each metric of a curve: the data on which it is measured, and the temperature at which answers are drawn."""
 ON_DATA = "training batches; log-probabilities at temperature 1"
 
 
 class SeedPoint(NamedTuple):
-    """A point of a seed's curve; `share`: how much of its run is over."""
+    """A point of a seed's curve. `share`: the share of the run's steps that are over."""
 
     share: float
     x: float
@@ -36,7 +36,7 @@ class SeedPoint(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One seed's curve, and whether it ended in divergence."""
+    """One seed's curve. `diverged`: whether the run ended because it diverged."""
 
     places: Sequence[SeedPoint]
     diverged: bool
@@ -58,7 +58,7 @@ BUDGETS = (
 
 
 def curves(results: Results) -> list[Markup]:
-    """Every curve's metric against updates; the first also against both budgets."""
+    """Draws every metric that has a curve against policy updates. The first metric is also drawn against both budgets."""
     points = [point for arm in results.arms for run in arm.runs for point in run.curve]
     names = dict.fromkeys(name for point in points for name in point.metrics if not is_verdict(name))
     time = time_of(points)
@@ -72,7 +72,8 @@ def curves(results: Results) -> list[Markup]:
 
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
-    """Updates of the policy, as the tables count them; steps of the loop where a record lacks the updates."""
+    """Returns the x axis of time: updates of the policy, as the tables count them. If a point lacks the updates, returns the
+    steps of the training loop."""
     return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
@@ -93,7 +94,8 @@ def metric_of(name: str) -> Callable[[CurvePoint], Number]:
 
 
 def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Number]) -> list[Line]:
-    """The curve of each seed that has the value. A run that diverged would have had as many steps as the others."""
+    """Returns the curve of each seed that has the value. For a run that diverged, the number of steps without divergence is
+    taken to be the mean number of steps of the other runs."""
     ends = [run.curve[-1].step for run in arm.runs if run.curve and not run.diverged]
     typical = fmean(ends or [run.curve[-1].step for run in arm.runs if run.curve] or [1])
     lines: list[Line] = []
@@ -106,7 +108,8 @@ def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Num
 
 
 def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line]) -> Label:
-    """Seeds thin, their mean thick; returns the label that belongs at the mean's end. A seed alone has no mean."""
+    """Draws a thin line for each seed and a thick line for their mean, and returns the label for the end of the mean's line.
+    A single seed gets one line, without a thick mean."""
     style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
     thin = {"linewidth": 0.9, "alpha": 0.4} if len(lines) > 1 else {"linewidth": 1.6}
     for line in lines:
@@ -124,7 +127,7 @@ def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line])
 
 
 def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, **style: str | float) -> object:
-    """A line with marks along it, the last one at its end."""
+    """Draws a line with marks along it. The last mark is at the end of the line."""
     x, y = zip(*line, strict=True)
     every = max(1, len(line) // MARKED)
     marks = {"marker": marker, "markersize": 5.5, "markevery": ((len(line) - 1) % every, every), "markeredgewidth": 0}
@@ -132,8 +135,9 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
 
 
 def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
-    """Mean x and y over seeds, as far as all of them reach: look by look where their looks belong together, else at equal
-    shares of their runs, with straight lines between the looks. Empty where no share is common to all."""
+    """Returns the mean x and y over seeds, up to the point that all seeds reach. If the points of the seeds belong together,
+    the mean is taken point by point. Otherwise it is taken at equal shares of the seeds' runs, with straight lines between
+    the points. Empty if the seeds' curves have no share in common."""
     looks = min(len(line) for line in lines)
     if all(_belong_together(lines, look) for look in range(looks)):
         rows = [[line[look] for line in lines] for look in range(looks)]
@@ -148,14 +152,15 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Whether the seeds' places of this number lie nearer to each other than to the next ones."""
+    """Checks whether the seeds' points with the number `look` lie nearer to each other than to the seeds' next points."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)
 
 
 def verdicts(results: Results) -> list[Markup]:
-    """For each arm that was rewarded by tests: the share of each verdict along training, the mean over its seeds."""
+    """Draws a chart for each arm whose samples were judged in training: the share of each verdict along training, as a mean
+    over the arm's seeds."""
     drawn: list[Markup] = []
     for arm in results.arms:
         points = [point for run in arm.runs for point in run.curve]
@@ -166,7 +171,8 @@ def verdicts(results: Results) -> list[Markup]:
 
 
 def share_of(verdict: str) -> Callable[[CurvePoint], Number]:
-    """The share of a verdict where samples were judged: 0 where none had it."""
+    """Returns a function that gives the share of a verdict at a point of a curve. The share is 0 if no sample got the
+    verdict, and None if no samples were judged at the point."""
     return lambda point: point.metrics.get(verdict, 0.0) if any(map(is_verdict, point.metrics)) else None
 
 

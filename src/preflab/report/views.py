@@ -1,4 +1,4 @@
-"""What every rendering asks of the results: the measure of a cell, sums over seeds, words for outcomes."""
+"""Answers what every rendering asks about the results: the measure of a cell, means over seeds, words for outcomes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from preflab.analysis.record import ArmResult, Claim, Interval, Measure, Number,
 from preflab.report import numbers
 
 MAIN_MEASURES = 4
-"""So many metrics stand in the first table; the others describe behaviour and stand in a second one."""
+"""The number of metrics in the first table. The other metrics describe behaviour and stand in a second table."""
 
 
 def measure_of(results: Results, name: str) -> Measure:
-    """The metric of that name, described by the results or commonly known.
+    """Returns the metric with this name, as the results describe it. If the results do not describe it, returns the usual
+    description.
 
-    'score' is the mean score, a reward's or pass@1; 'validation' is the same on validation problems, as curves have it.
+    'score' is the mean score: a mean reward, or pass@1. 'validation', which curves have, is the mean score on validation
+    problems.
     """
     if name in ("score", "validation"):
         score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
@@ -30,7 +32,7 @@ def measure_of(results: Results, name: str) -> Measure:
 
 
 def main_measures(results: Results) -> tuple[Measure, ...]:
-    """The headline first, then the next ones in the results' order."""
+    """Returns the metrics of the first table: the headline first, then the next metrics in the order of the results."""
     return _ordered(results)[:MAIN_MEASURES]
 
 
@@ -44,7 +46,7 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
 
 
 def ranked(results: Results) -> list[ArmResult]:
-    """The arms by the headline at the chosen temperature, the best first; those without a value last."""
+    """Returns the arms ordered by the headline at the chosen temperature, the best first. Arms without a value come last."""
     metric = measure_of(results, results.headline)
 
     def place(arm: ArmResult) -> tuple[bool, float]:
@@ -55,24 +57,24 @@ def ranked(results: Results) -> list[ArmResult]:
 
 
 def evidence(results: Results) -> list[record.Comparison]:
-    """What the headline rests on, by the ranks of the first arm and of the second."""
+    """Returns the comparisons that the verdict rests on, ordered by the ranks of the first arm and of the second arm."""
     places = {arm.name: place for place, arm in enumerate(ranked(results))}
     return sorted(results.verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
 
 
 def test_problems(results: Results) -> int:
-    """How many test problems measured the headline; 0 where that is not known."""
+    """Returns the number of test problems that measured the headline; 0 if this number is not known."""
     return max((measure(arm, results.headline).problems for arm in results.arms), default=0)
 
 
 def temperatures(arm: ArmResult) -> str:
-    """The temperatures that the validation split chose for an arm's seeds: '0.2, 0.6'."""
+    """Writes the temperatures that were chosen on the validation split for an arm's seeds: '0.2, 0.6'."""
     chosen = sorted({run.temperature for run in arm.runs if run.temperature is not None})
     return ", ".join(map(numbers.format_tick, chosen))
 
 
 def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.DecodingChoice = "chosen") -> Interval:
-    """An arm's value of a metric; an empty interval where it was not measured."""
+    """Returns an arm's value of a metric. If the metric was not measured, returns an empty interval."""
     for item in arm.measures:
         if (item.metric, item.level, item.decoding) == (metric, level, decoding):
             return item.value
@@ -80,30 +82,32 @@ def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.De
 
 
 def reported_value(arm: ArmResult, metric: str) -> Interval:
-    """The value at the chosen temperature; at temperature 1 where only that was measured (a KL, say)."""
+    """Returns an arm's value of a metric at the chosen temperature. If the metric was measured only at temperature 1 (as KL
+    is), returns the value at temperature 1."""
     chosen = measure(arm, metric)
     return measure(arm, metric, decoding="unit") if chosen.estimate is None else chosen
 
 
 def per_seed(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float | None:
-    """Mean over seeds; None where it is unknown for any seed, as a mean over some would flatter or slander."""
+    """Returns the mean over seeds. None if the value is unknown for any seed, because a mean over the other seeds could be
+    too good or too bad."""
     values = [get(run) for run in arm.runs]
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
 
 
 def labels(arm: ArmResult) -> float | None:
-    """Preference labels and calls of the reward together, mean over seeds."""
+    """Returns the sum of preference labels and calls of the reward, as a mean over seeds."""
     return per_seed(arm, lambda run: _total(run.spent.labels, run.spent.reward_calls))
 
 
 def spent(arm: ArmResult, field: str) -> float | None:
-    """One field of `Spent`, mean over seeds."""
+    """Returns one field of `Spent`, as a mean over seeds."""
     return per_seed(arm, lambda run: dict(run.spent)[field])
 
 
 def _total(*parts: Number) -> float | None:
-    """Sum of what is known; None where nothing is."""
+    """Returns the sum of the known parts. None if no part is known."""
     known = [part for part in parts if part is not None]
     return sum(known) if known else None
 
@@ -120,7 +124,7 @@ def peak_memory(results: Results, arm: ArmResult) -> float | None:
 
 
 def budget_words(results: Results) -> str:
-    """The binding budget: 'up to 16,384 labels or reward calls per arm'."""
+    """Writes the binding budget: 'up to 16,384 labels or reward calls per arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
         return "no budget: every arm ran for its own number of steps"
@@ -131,7 +135,8 @@ def budget_words(results: Results) -> str:
 
 
 def spent_words(results: Results) -> str:
-    """What the arms spent of the budget, and what an answer takes: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).'"""
+    """Writes what the arms spent of the budget: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' If an arm draws several
+    samples for each answer, their number follows."""
     get, form = labels, numbers.format_number
     if results.budget.binding != "labels":
         get, form = (lambda arm: spent(arm, "flops")), numbers.format_scaled
@@ -152,7 +157,7 @@ def spent_words(results: Results) -> str:
 
 
 def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult]) -> str:
-    """How the pairs' p-values are adjusted."""
+    """Says how the p-values of the pairs are adjusted."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
         return "p: two-sided, of each comparison alone: not adjusted."
@@ -168,12 +173,12 @@ def other_budget(results: Results) -> str:
 
 
 def holds_words(results: Results) -> str:
-    """Whether the verdict stands under the other budget."""
+    """Says whether the verdict stands under the other budget."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[results.verdict.holds_under_other_budget]
 
 
 def certainty_words(results: Results) -> str:
-    """How far the verdict can be trusted, by its number of seeds."""
+    """Says how far the verdict can be trusted, judged by the number of seeds."""
     seeds = text.counted(len(results.seeds), "seed")
     if not results.verdict.preliminary:
         return f"{seeds}, paired"
@@ -182,25 +187,26 @@ def certainty_words(results: Results) -> str:
 
 
 def tied_words(results: Results) -> str:
-    """The arms that cannot be told from the best; a dash where nothing was compared."""
+    """Names the arms that cannot be told apart from the best arm. If every arm can be told apart, writes 'no other arm' if
+    an arm won, and a dash if no arm won."""
     if results.verdict.tied:
         return ", ".join(results.verdict.tied)
     return "no other arm" if results.verdict.winner is not None else numbers.DASH
 
 
 def outcome_words(pair: record.Comparison | record.PairwiseResult) -> str:
-    """'ppo is better', or 'not decided'."""
+    """Writes the outcome of a pair: 'ppo is better', or 'not decided'."""
     better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
     return "not decided" if better is None else f"{better} is better"
 
 
 def pairwise_words(pair: record.PairwiseResult) -> str:
-    """'ppo is better', 'not decided', or why nothing can be decided."""
+    """Writes the outcome of a pair: 'ppo is better', 'not decided', or why the evaluator cannot decide."""
     return outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
 
 
 def win_words(pair: record.PairwiseResult) -> str:
-    """'shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided'."""
+    """Writes the result of a pair: 'shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided'."""
     bounds = numbers.format_bounds(pair.measure, pair.win_rate)
     share = f"{numbers.format_quantity(pair.measure, pair.win_rate.estimate)} {bounds}".strip()
     ties = "" if pair.ties is None else f", {numbers.format_share(pair.ties)} ties"
@@ -208,18 +214,18 @@ def win_words(pair: record.PairwiseResult) -> str:
 
 
 def wins_explained(pair: record.PairwiseResult) -> str:
-    """What a win is, in the evaluator's words, and how its outcomes are counted."""
+    """Explains what a win is, in the words of the evaluator's description, and how outcomes are counted."""
     counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""
     return f"{pair.evaluator.description} {counted}".strip()
 
 
 def claim_name(claim: Claim) -> str:
-    """'C6', or 'C6, large batch' for a part."""
+    """Writes the name of a claim: 'C6', or, if the claim is a part, 'C6, large batch'."""
     return f"{claim.id}, {claim.part}" if claim.part else claim.id
 
 
 def contrast_words(claim: Claim) -> str:
-    """The weighted sum as people write it, what is added first: 'a − b', '2 a − b − c'."""
+    """Writes a claim's contrast as a weighted sum, with the added arms before the subtracted: 'a − b', '2 a − b − c'."""
     words = ""
     weights = [(arm, weight) for arm, weight in claim.contrast.items() if weight]
     for arm, weight in sorted(weights, key=lambda row: row[1] < 0):
@@ -229,14 +235,14 @@ def contrast_words(claim: Claim) -> str:
 
 
 def rule_words(claim: Claim, metric: Measure) -> str:
-    """What the claim says of its contrast, with the margin: 'above 0 (margin 2 points)'."""
+    """Writes what the claim says about its contrast, with the margin: 'above 0 (margin 2 points)'."""
     margin = numbers.format_tick(100 * claim.margin if metric.share else claim.margin)
     margin += " points" if metric.share else ""
     return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
 
 
 def doubt_words(decided: record.DecidedClaim) -> str:
-    """What a claim's outcome has to be read with: why nothing was decided, few seeds, runs that diverged."""
+    """Lists the reasons to doubt a claim's outcome: why it was not decided, few seeds, runs that diverged."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
     doubts += [f"{text.counted(value.diverged, 'run')} diverged"] if value.diverged else []
@@ -244,7 +250,7 @@ def doubt_words(decided: record.DecidedClaim) -> str:
 
 
 def family_words(results: Results) -> str:
-    """What the claims' intervals promise together."""
+    """Says what the intervals of all claims promise together."""
     if len(results.claims) == 1:
         return "One claim, written down before the study ran; its interval holds with 95%."
     return (
@@ -255,7 +261,7 @@ def family_words(results: Results) -> str:
 
 
 def value_words(value: JsonValue) -> str:
-    """A setting as it would stand in a study file."""
+    """Writes the value of a setting as it would stand in a study file."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

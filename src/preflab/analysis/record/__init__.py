@@ -1,6 +1,6 @@
-"""The records of what a study measured and decided: the only result types, kept in `results.json`, read by every report."""
+"""The records of what a study measured and decided. `results.json` holds these records, and every report reads them."""
 
-# ruff: noqa: I001 - `name as name` says that the package hands a name on; sorted, each would be a statement of its own
+# ruff: noqa: I001 - `name as name` exports a name from the package; ruff's sorting would give each a statement of its own
 
 from __future__ import annotations
 

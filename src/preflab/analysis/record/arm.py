@@ -9,40 +9,40 @@ from pydantic import Field, JsonValue
 from preflab.analysis.record.base import Interval, Number, Record
 
 DecodingChoice = Literal["chosen", "unit"]
-"""The temperature that the validation split chose, or temperature 1."""
+"""'chosen': the temperature that was chosen on the validation split. 'unit': temperature 1."""
 
 
 class Spent(Record):
-    """What one arm used under one seed, shared stages included. None: unknown (trained elsewhere)."""
+    """What one arm used under one seed, including the stages that it shares. None: unknown, because it was trained
+    elsewhere."""
 
     labels: Number = None
-    """Preference labels used, from data or from a reward."""
+    """The number of preference labels used, from data or from a reward."""
     reward_calls: Number = None
-    """Calls of the reward."""
+    """The number of calls of the reward."""
     flops: Number = None
-    """2N per forward or sampled token, 6N per trained token, all models charged."""
+    """FLOP used: 2N per forward or sampled token and 6N per trained token, summed over all models."""
     sampled_tokens: Number = None
     """Tokens drawn by the sampler."""
     trained_tokens: Number = None
     """Tokens that went through a backward pass."""
     updates: Number = None
-    """Optimizer steps of the policy, the arm's own; None: unknown."""
+    """Optimizer steps of the policy in the arm's own training, without the shared stages. None: unknown."""
     flops_an_answer: Number = None
-    """FLOP of one answer when the arm is measured: 2N for each token of the prompt and of every sample drawn for it. No
-    budget is charged with it."""
+    """FLOP of measuring one answer, charged to no budget: 2N per token of the prompt and of every sample drawn for it."""
 
 
 class CurvePoint(Record):
     """One point of a training curve."""
 
     step: int
-    """Step of the arm's own training loop; a step of PPO holds several optimizer steps."""
+    """Step of the arm's own training loop. One step of PPO holds several optimizer steps."""
     updates: Number = None
     """Optimizer steps of the policy so far."""
     labels: Number = None
     """Labels or reward calls used so far."""
     flops: Number = None
-    """FLOP used so far, shared stages included."""
+    """FLOP used so far, including the shared stages."""
     tokens: Number = None
     """Trained tokens so far."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
@@ -50,7 +50,7 @@ class CurvePoint(Record):
 
 
 class FrontierPoint(Record):
-    """How far one checkpoint went from the SFT model, and its score there."""
+    """How far one checkpoint is from the SFT model, and the checkpoint's score."""
 
     step: int
     """Checkpoint step."""
@@ -59,14 +59,14 @@ class FrontierPoint(Record):
     score: Number
     """Headline metric or reward at this checkpoint."""
     bound: bool = False
-    """`kl` is an upper bound (best-of-n's closed form), not an estimate."""
+    """Whether `kl` is an upper bound (the closed form for best-of-n), not an estimate."""
 
 
 class RunResult(Record):
-    """One arm under one seed: the run that every number of the arm comes from."""
+    """One run: one arm under one seed. Every number of the arm comes from its runs."""
 
     seed: int
-    """The study's seed; runs of the same seed are paired."""
+    """The study's seed. Runs of different arms with the same seed are paired."""
     directory: str
     """Run directory, relative to the study's directory."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
@@ -80,9 +80,9 @@ class RunResult(Record):
     checkpoint: int | None = None
     """Step of the checkpoint chosen on validation."""
     diverged: bool = False
-    """Training diverged: an outcome, counted and not dropped."""
+    """Whether training diverged. A diverged run is an outcome: it is counted, not dropped."""
     note: str = ""
-    """Anything that happened to this run, e.g. 'killed for memory at step 40'."""
+    """What happened to this run that a reader should know, e.g. 'killed for memory at step 40'."""
     curve: tuple[CurvePoint, ...] = ()
     """Training curve, by step."""
     frontier: tuple[FrontierPoint, ...] = ()
@@ -99,7 +99,7 @@ class MeasuredValue(Record):
     level: str = ""
     """Difficulty level, '' for all problems."""
     decoding: DecodingChoice = "chosen"
-    """At the temperature chosen on validation, or at temperature 1."""
+    """'chosen': at the temperature chosen on validation. 'unit': at temperature 1."""
 
 
 class SettingDifference(Record):
@@ -108,29 +108,29 @@ class SettingDifference(Record):
     field: str
     """Dotted name in the spec."""
     default: JsonValue = None
-    """The method's default; None where there is none."""
+    """The method's default; None if there is no default."""
     value: JsonValue
     """The study's value."""
 
 
 class ArmResult(Record):
-    """One contestant."""
+    """One arm: a contestant of the study."""
 
     name: str
     """Unique within the study."""
     method: str
-    """The method's kind, e.g. 'ppo'; 'policy' for one trained elsewhere."""
+    """The method's kind, e.g. 'ppo'; 'policy' if the arm was trained elsewhere."""
     description: str = ""
     """One sentence for the reader."""
     baseline: bool = False
-    """A starting point rather than a contestant (the SFT model itself)."""
+    """Whether the arm is a starting point (the SFT model itself) and not a contestant."""
     origin: str = ""
-    """Where a policy trained elsewhere came from; '' when trained by this study."""
+    """Where the policy came from if it was trained elsewhere; '' if this study trained it."""
     inference_cost: float = 1.0
     """Samples drawn for each answer: n for best-of-n."""
     differences: tuple[SettingDifference, ...] = ()
-    """The spec as a diff against the defaults."""
+    """The settings of the spec that differ from the defaults."""
     measures: tuple[MeasuredValue, ...] = ()
     """Metrics with intervals: overall and per level, at both decodings."""
     runs: tuple[RunResult, ...] = ()
-    """One per seed."""
+    """The arm's runs, one per seed."""

@@ -1,4 +1,4 @@
-"""What every record of a study's results is built from: numbers, intervals."""
+"""The parts from which every record of a study's results is built: numbers and intervals."""
 
 from __future__ import annotations
 
@@ -25,41 +25,43 @@ class Record(BaseModel):
 
 
 ENOUGH_SEEDS = 5
-"""A result of fewer seeds is called preliminary."""
+"""A result with fewer seeds than this is called preliminary."""
 
 
 class Interval(Record):
-    """An estimate with its confidence interval. One seed, or one problem, gives no interval; `reason` then says why."""
+    """An estimate with its confidence interval. With only one seed or one problem, the interval is missing, and `reason`
+    says why."""
 
     estimate: Number = None
-    """The point estimate; None where it could not be computed."""
+    """The point estimate; None if it could not be computed."""
     low: Number = None
-    """Lower end; None when there is no interval (a single seed)."""
+    """Lower end; None if there is no interval (a single seed)."""
     high: Number = None
-    """Upper end."""
+    """Upper end; None if there is no interval."""
     df: Number = None
-    """Degrees of freedom of the t quantile; None when there is none."""
+    """Degrees of freedom of the t quantile; None if there is no t quantile."""
     se: Number = None
-    """Standard error."""
+    """Standard error of the estimate."""
     seed_sd: Number = None
     """Standard deviation between runs."""
     problem_sd: Number = None
     """Standard deviation between problems."""
     noise_sd: Number = None
-    """Standard deviation of a cell (one seed, one problem) around both."""
+    """Standard deviation of what seed and problem do not explain in a cell (one seed, one problem)."""
     confidence: float = 0.95
-    """The probability with which the interval holds, or all intervals of its family at once."""
+    """The probability with which the interval holds. In a family, all intervals hold at once with this probability."""
     seeds: int = 0
-    """Seeds that it rests on; 0 where it does not rest on seeds."""
+    """The number of seeds that the estimate rests on; 0 if it does not rest on seeds."""
     problems: int = 0
-    """Problems that it rests on; 0 where it does not rest on problems."""
+    """The number of problems that the estimate rests on; 0 if it does not rest on problems."""
     diverged: int = 0
-    """Runs among them that diverged: outcomes, counted and not dropped."""
+    """The number of runs behind the estimate that diverged. They are outcomes: counted, not dropped."""
     reason: str = ""
     """Why there is no interval."""
 
     def within(self, lowest: float, highest: float) -> Self:
-        """The interval without what lies outside the values that its quantity can take; as it is where the estimate does."""
+        """Cuts the interval to the values that its quantity can take, `lowest` to `highest`. If the estimate itself lies
+        outside these values, the interval stays unchanged."""
         if self.estimate is None or not lowest <= self.estimate <= highest or self.low is None or self.high is None:
             return self
         return self.model_copy(update={"low": max(self.low, lowest), "high": min(self.high, highest)})

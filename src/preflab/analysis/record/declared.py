@@ -1,4 +1,4 @@
-"""What a study declares before it runs and its report shows afterwards: claims, the paper's figures, a sweep, tuning trials."""
+"""The records of claims, the paper's figures and a sweep, which a study declares before it runs, and of a tuning trial."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not measured"]
 
 
 class Claim(Record):
-    """One hypothesis, written down before the study runs: a contrast of arms, a margin and a rule."""
+    """One hypothesis, written down before the study runs: a contrast of arms, a margin and a rule.
+
+    The contrast {a: 1, b: -1} is a difference, {a: 1, b: -1, c: -1, d: 1} is a difference of differences, and {small: -1,
+    middle: 0, large: 1} is a trend.
+    """
 
     model_config = ConfigDict(allow_inf_nan=False)
     id: str
-    """Its number, e.g. 'C6'."""
+    """The claim's number, e.g. 'C6'."""
     part: str = ""
-    """Which part of a conjunction it is; '' for the whole."""
+    """The name of the part, if the claim is one part of a conjunction; '' if it is the whole claim."""
     text: str
     """What is claimed, in words."""
     contrast: dict[str, float]
-    """Arm to weight; the weights sum to 0. {a: 1, b: -1} is a difference, {a: 1, b: -1, c: -1, d: 1} a difference of
-    differences, {small: -1, middle: 0, large: 1} a trend."""
+    """The weight of each arm. The weights sum to 0."""
     margin: float = Field(gt=0)
     """The smallest value of the contrast that is worth having, in units of the headline metric."""
     rule: ClaimRule = "superior"
-    """superior: the contrast is above 0. not-superior: it is below the margin."""
+    """superior: the contrast is above 0. not-superior: the contrast is below the margin."""
     paper: str = ""
-    """The paper's figures, on other models."""
+    """The paper's figures for this claim, measured on other models."""
 
     @property
     def name(self) -> str:
@@ -54,25 +57,26 @@ class DecidedClaim(Record):
     claim: Claim
     """What was claimed."""
     outcome: ClaimOutcome
-    """What the interval says by the claim's rule; 'not measured' where an arm has no finished run."""
+    """What the interval says by the claim's rule. 'not measured' if no seed has finished runs of all the claim's arms."""
     value: Interval = Interval()
-    """The contrast, with its interval; the intervals of all claims hold at once."""
+    """The contrast with its interval. The intervals of all claims hold at once."""
     reason: str = ""
-    """Why nothing was decided or measured, where the interval is not the reason."""
+    """Why the claim was not decided or not measured, if the interval is not the reason."""
 
 
 class PaperTable(Record):
-    """Figures of the paper, on other models and data: to be read beside the study's, not compared number by number."""
+    """Figures from the paper, measured on other models and data. They are to be read beside the study's figures, not to be
+    compared with them number by number."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
     title: str
-    """Which table."""
+    """Which table of the paper it is."""
     columns: tuple[str, ...] = Field(min_length=1)
-    """Heads of the columns, the first being that of the rows' names."""
+    """Heads of the columns. The first column holds the names of the rows."""
     rows: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """Cells as the paper prints them; '' for an empty cell."""
     note: str = ""
-    """What to know when reading it."""
+    """What to know when reading the table."""
 
     @model_validator(mode="after")
     def _rows_are_complete(self) -> Self:
@@ -85,17 +89,17 @@ class PaperTable(Record):
 
 
 class Sweep(Record):
-    """A factor and the arms that vary it."""
+    """A factor that the study varies, and the arms that have its values."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     label: str
     """The factor's name."""
     x: tuple[float, ...] = Field(min_length=2)
-    """Its values."""
+    """The values of the factor."""
     log: bool = False
-    """It is drawn on a logarithmic axis."""
+    """Whether the factor is drawn on a logarithmic axis."""
     series: dict[str, tuple[str | None, ...]] = Field(min_length=1)
-    """For each line one arm per value of the factor; null where there is none."""
+    """For each line, one arm per value of the factor; null for a value that has no arm."""
 
     @model_validator(mode="after")
     def _lines_are_complete(self) -> Self:
@@ -109,7 +113,7 @@ class Sweep(Record):
         return self
 
     def among(self, arms: Iterable[str]) -> Sweep | None:
-        """The sweep over these arms alone; None where it holds none of them."""
+        """Returns the sweep over these arms alone; None if the sweep holds none of these arms."""
         known = set(arms)
         series = {name: tuple(arm if arm in known else None for arm in line) for name, line in self.series.items()}
         kept = {name: line for name, line in series.items() if any(line)}
@@ -122,17 +126,18 @@ class TuningTrial(Record):
     arm: str
     """Name of the arm."""
     settings: dict[str, JsonValue]
-    """The tuned fields."""
+    """The tuned fields and their values in this trial."""
     seed: int
-    """A tuning seed: not among the study's."""
+    """The tuning seed, which is not one of the study's seeds."""
     score: Number = None
-    """Validation score; None when the trial diverged."""
+    """Validation score; None if the trial diverged."""
     chosen: bool = False
-    """The study uses these settings."""
+    """Whether the study uses these settings."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:
-    """Raises `UserError`, with the nearest right name, for an arm that the study does not have or two claims of one name."""
+    """Raises `UserError` if a claim or the sweep names an arm that the study does not have (the error gives the nearest
+    right name), or if two claims have the same name."""
     known, names = set(arms), set[str]()
     for claim in claims:
         if claim.name in names:

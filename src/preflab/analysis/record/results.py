@@ -1,9 +1,9 @@
-"""What a study measured and decided, as one frozen record: the content of `results.json` and the only input of every report.
+"""The record of what a study measured and decided: the content of `results.json` and the only input of every report.
 
 The record holds finished numbers (estimates with their intervals), never raw data that a report would have to analyse.
-Everything in it except `timing` is a function of specs and seeds, so that the same study gives the same bytes. What may
-be absent is optional: None means "unknown" or "does not apply" and is shown as a dash. A number that is not finite (the
-loss of a diverged run) is stored as None.
+Everything in the record except `timing` is a function of specs and seeds, so that the same study gives the same bytes. A
+field whose value may be absent is optional: None means "unknown" or "does not apply" and is shown as a dash. A number that
+is not finite (the loss of a diverged run) is stored as None.
 """
 
 from __future__ import annotations
@@ -28,44 +28,45 @@ ComparisonVerdict = Literal["better", "worse", "not decided"]
 
 
 class Subject(Record):
-    """The model or the testbed of a study, in words."""
+    """The model or the testbed of a study, described in words."""
 
     name: str
-    """Its name in the study file."""
+    """The name in the study file."""
     description: str = ""
-    """One or two sentences for a reader who has not seen it."""
+    """One or two sentences for a reader who does not know the model or the testbed."""
     notices: tuple[str, ...] = ()
     """What a reader must know before believing a number, e.g. 'already preference-tuned, dequantised from 4 bit'."""
     language: str = ""
-    """Of a testbed: the programming language of its answers, as Pygments calls it; '' for text."""
+    """The programming language of the testbed's answers, by its name in Pygments; '' if the answers are text."""
 
 
 class EvaluatorResult(Record):
-    """One of what measured the arms."""
+    """One evaluator that measured the arms."""
 
     name: str
-    """Its name in the study file."""
+    """The evaluator's name in the study file."""
     description: str = ""
-    """What it is and on which data it was trained, if any."""
+    """What the evaluator is and, if it was trained, on which data."""
     accuracy: Interval | None = None
     """A learned evaluator's accuracy on held-out pairs."""
     can_rank: bool = True
-    """False where its accuracy interval does not exclude one half: then no arm may be called better by it."""
+    """False if the evaluator's accuracy interval is not wholly above one half. Then its scores may not decide anything."""
 
 
 class SharedBudget(Record):
-    """The binding budget of the study, equal for all arms; `none`: every arm ran for its own number of steps."""
+    """The binding budget of the study, equal for all arms."""
 
     binding: Literal["labels", "compute", "none"]
-    """Which budget was equalised: preference labels or reward calls, or FLOP."""
+    """Which budget was equalised: labels or reward calls, or compute (FLOP). none: each arm ran its own number of steps."""
     amount: Number = None
-    """What an arm may use: a count of labels, or FLOP."""
+    """How much an arm may use: a number of labels, or of FLOP."""
     note: str = ""
     """What is charged and what is shared."""
 
 
 class Comparison(Interval):
-    """The difference `first` minus `second`, paired by seed and problem, with its (simultaneous) interval."""
+    """The difference `first` minus `second`, paired by seed and problem, with its interval. The intervals of all comparisons
+    of a family hold at once."""
 
     first: str
     """Name of the first arm."""
@@ -74,15 +75,15 @@ class Comparison(Interval):
     metric: str = ""
     """Name of a `Measure`."""
     p_value: Number = None
-    """Adjusted for the number of comparisons."""
+    """The p-value, adjusted for the number of comparisons."""
     verdict: ComparisonVerdict = "not decided"
-    """The first arm is better or worse than the second by more than `margin`; 'not decided' where the interval does not say."""
+    """The first arm is better or worse than the second by more than `margin`, or the interval does not decide which."""
     margin: float = 0.0
     """A difference worth having, 0 or more."""
     family: float = 1.0
-    """The number of comparisons that interval and p-value are adjusted for."""
+    """The number of comparisons for which interval and p-value are adjusted."""
     named: bool = True
-    """Named before the study ran; otherwise every pair was compared."""
+    """Whether the comparison was named before the study ran. If not, every pair of arms was compared."""
 
     @property
     def decided(self) -> bool:
@@ -102,21 +103,21 @@ class PairwiseResult(Record):
     evaluator: EvaluatorResult
     """The evaluator."""
     measure: Measure
-    """What the mean outcome is called."""
+    """The measure that describes the mean outcome: its name and how to read it."""
     first: str
     """Name of the first arm."""
     second: str
     """Name of the second arm."""
     win_rate: Interval
-    """The first arm's mean outcome over seeds and problems: a win 1, a tie one half, a loss 0."""
+    """The first arm's mean outcome over seeds and problems. A win counts 1, a tie one half, a loss 0."""
     ties: Number = None
     """The share of ties."""
     p_value: Number = None
-    """Of the difference from one half, adjusted for the evaluator's pairs."""
+    """The p-value of the difference from one half, adjusted for the number of the evaluator's pairs."""
     family: float = 1.0
-    """The pairs that interval and p-value are adjusted for."""
+    """The number of pairs for which interval and p-value are adjusted."""
     verdict: ComparisonVerdict = "not decided"
-    """The first arm is better where the interval lies above one half, worse where below."""
+    """'better' if the first arm's interval lies above one half, 'worse' if it lies below one half."""
 
 
 class StudyVerdict(Record):
@@ -125,32 +126,32 @@ class StudyVerdict(Record):
     sentence: str
     """The answer in one sentence, numbers included."""
     winner: str | None = None
-    """The winning arm; None when nothing is decided."""
+    """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """Arms that cannot be told apart from the best one (the winner excluded)."""
+    """The arms that cannot be told apart from the best arm, without the best arm itself."""
     preliminary: bool = False
-    """Fewer than five seeds."""
+    """Whether the verdict rests on fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
-    """Whether the verdict would stand had the other budget been equalised."""
+    """Whether the verdict would stay the same if the other budget had been equalised."""
     other_budget: str = ""
-    """Why, in one or two sentences."""
+    """Why the verdict would or would not stay the same, in one or two sentences."""
     method: str = ""
-    """How it was decided: the test, the level, the correction for many comparisons."""
+    """How the verdict was decided: the test, the level, the correction for many comparisons."""
     evidence: tuple[Comparison, ...] = ()
-    """What the sentence rests on: the leader against each other arm, and arms against the baselines they started from."""
+    """Comparisons behind the sentence: the leader against each other arm, arms against the baselines they started from."""
 
 
 class TuningResult(Record):
     """The tuning stage."""
 
     note: str = ""
-    """How it was done, or where the shipped values come from."""
+    """How the tuning was done, or where the shipped values come from."""
     metric: str = ""
-    """What `TuningTrial.score` is."""
+    """Which metric `TuningTrial.score` holds."""
     trials: tuple[TuningTrial, ...] = ()
-    """All trials, the rejected ones too."""
+    """All trials, including the rejected trials."""
     at_edge: tuple[str, ...] = ()
-    """Chosen values that are the smallest or the largest of those to try, a sentence each: a better one may lie beyond."""
+    """One sentence for each chosen value that is the smallest or the largest value tried: a better value may lie beyond."""
 
 
 class Answer(Record):
@@ -163,92 +164,92 @@ class Answer(Record):
     score: Number = None
     """The evaluator's score."""
     outcome: str = ""
-    """'passed', or why not; '' when nothing was run."""
+    """'passed', or why the answer did not pass; '' if nothing was run."""
     passed: tuple[bool, ...] = ()
-    """Which tests passed, in order."""
+    """For each test, in order, whether the answer passed."""
     detail: str = ""
-    """The first failing test for people to read: input, expected, got."""
+    """The first failing test, for people to read: input, expected, got."""
     truncated: bool = False
-    """Hit the length limit."""
+    """Whether the answer hit the length limit."""
 
 
 class Sample(Record):
-    """One prompt and what each arm answered to it (same seed, same place in the draw)."""
+    """One prompt and each arm's answer to the prompt. All answers have the same seed and the same place in the draw."""
 
     problem: str
     """Id of the prompt."""
     prompt: str
-    """The prompt as people read it."""
+    """The prompt, for people to read."""
     level: str = ""
-    """Its difficulty level."""
+    """The difficulty level of the prompt."""
     seed: int | None = None
-    """The study's seed whose models answered."""
+    """The study's seed: the models of this seed answered."""
     answers: tuple[Answer, ...] = ()
-    """One per arm, in the arms' order."""
+    """One answer per arm, in the order of the arms."""
 
 
 class Timing(Record):
-    """What one run cost on the machine at hand. The only part that differs between identical studies."""
+    """What one run cost on the machine that ran it. Identical studies differ in their timing alone."""
 
     arm: str
     """Name of the arm."""
     seed: int
     """The study's seed."""
     wall_seconds: Number = None
-    """Over all restarts, the run's own stages."""
+    """Seconds of the run itself, summed over all its starts."""
     peak_memory: Number = None
-    """Bytes."""
+    """The most memory that the run used, in bytes."""
 
 
 class Results(Record):
     """What a study measured and decided."""
 
     schema_version: Literal[2] = 2
-    """Raised when a field changes its meaning."""
+    """The version of this schema. It goes up when a field changes its meaning."""
     study: str
     """The study's name."""
     question: str
-    """What it asks."""
+    """The question that the study asks."""
     model: Subject
     """The model that all arms start from."""
     testbed: Subject
     """The task."""
     evaluators: tuple[EvaluatorResult, ...] = ()
-    """What measured the arms; none of them was trained on."""
+    """The evaluators that measured the arms. No arm was trained on an evaluator."""
     budget: SharedBudget
     """What was equal for all arms."""
     seeds: tuple[int, ...]
-    """The seeds of the report, none of them used for tuning."""
+    """The seeds of the report. None of these seeds was used for tuning."""
     metrics: tuple[Measure, ...]
     """All metrics, in the order of the table's columns."""
     headline: str
-    """Name of the metric that decides."""
+    """Name of the metric that decides the study."""
     score: str = ""
-    """Name of what curves and frontier show as score: the first metric of the evaluator that measures the headline."""
+    """Name of the metric that curves and frontier show: the first metric of the evaluator that measures the headline."""
     levels: tuple[str, ...] = ()
     """Difficulty levels, easiest first."""
     arms: tuple[ArmResult, ...]
-    """The contestants, in the order of the tables; an arm's place gives its colour."""
+    """The arms, in the order of the tables. An arm's place in this order gives its colour."""
     comparisons: tuple[Comparison, ...] = ()
     """Paired differences, the most important first."""
     pairwise: tuple[PairwiseResult, ...] = ()
-    """Arms whose answers a pairwise evaluator compared."""
+    """The pairs of arms whose answers a pairwise evaluator compared."""
     claims: tuple[DecidedClaim, ...] = ()
-    """Hypotheses named before the study ran, in its file's order; one family."""
+    """The hypotheses named before the study ran, in the order of the study file. All claims are one family."""
     paper: PaperTable | None = None
-    """The paper's figures, on other models."""
+    """The paper's figures, measured on other models."""
     sweep: Sweep | None = None
-    """The factor that the study varies, where it varies one."""
+    """The factor that the study varies; None if it varies no factor."""
     reward_models: tuple[RewardModelResult, ...] = ()
     """The reward models that the study trained."""
     verdict: StudyVerdict
-    """The answer."""
+    """The study's answer to its question."""
     tuning: TuningResult = TuningResult()
     """How the settings were chosen."""
     samples: tuple[Sample, ...] = ()
-    """Answers to read; empty where the data may not be passed on."""
+    """Answers for people to read; empty if the data may not be passed on."""
     unrewarded: tuple[str, ...] = ()
-    """Arms that never saw a reward while training, a sentence each."""
+    """One sentence for each arm that never saw a reward during training."""
     caveats: tuple[str, ...] = ()
     """What limits the answer, in the reader's words."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
@@ -256,9 +257,9 @@ class Results(Record):
     command: str = ""
     """The command that repeats the study."""
     unfinished: str = ""
-    """Which arms and seeds are missing and the command that goes on; '' for a finished study."""
+    """Which arms and seeds are missing, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()
-    """Clocks and memory of the runs."""
+    """Seconds and memory of the runs."""
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> Results:
@@ -278,7 +279,7 @@ class Results(Record):
         return self
 
     def without_samples(self) -> Results:
-        """The same results with no text of a prompt or an answer, for data that may not be passed on."""
+        """Returns a copy of the results without any text of a prompt or an answer, for data that may not be passed on."""
         return self.model_copy(update={"samples": ()})
 
 
@@ -298,7 +299,8 @@ def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """The results in a `results.json`. Raises `UserError` naming the file and the field that is wrong."""
+    """Reads the results from a `results.json`. If the file is missing or wrong, raises `UserError`, which names the file and
+    the wrong field."""
     try:
         data = parse_json(path.read_bytes(), f"{path} cannot be read")
     except FileNotFoundError as error:
@@ -309,5 +311,5 @@ def read_results(path: Path) -> Results:
 
 
 def dump_results(results: Results) -> str:
-    """The text of `results.json`: the same results give the same bytes."""
+    """Returns the text of `results.json`. The same results give the same bytes."""
     return json.dumps(results.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""How far a reward model can be trusted: accuracy, calibration, and accuracy by margin on pairs it did not train on."""
+"""The record of how far a reward model can be trusted, measured on pairs that the model did not train on."""
 
 from __future__ import annotations
 
@@ -6,47 +6,48 @@ from preflab.analysis.record.base import Interval, Number, Record
 
 
 class ReliabilityBin(Record):
-    """Pairs of like confidence."""
+    """The pairs on which the model is about equally confident."""
 
     stated: Number
-    """Mean stated probability, sigmoid(|margin|), of the order that the model prefers."""
+    """Mean probability, sigmoid(|margin|), that the model states for the order that it prefers."""
     right: Number
-    """Share of the pairs that have this order."""
+    """Share of the pairs that have the order that the model prefers."""
     count: int
-    """Pairs, over all seeds."""
+    """The number of pairs, over all seeds."""
 
 
 class MarginBin(Record):
-    """Pairs of like margin: the absolute difference of the two scores, in nats of the stated log-odds."""
+    """The pairs whose margins are about equal. A margin is the absolute difference of the two scores, in nats of the stated
+    log-odds."""
 
     low: Number
-    """Smallest margin, mean over seeds."""
+    """Smallest margin, as a mean over seeds."""
     high: Number
-    """Largest margin, mean over seeds."""
+    """Largest margin, as a mean over seeds."""
     accuracy: Number
     """Share of the pairs that the model orders rightly."""
     count: int
-    """Pairs, over all seeds."""
+    """The number of pairs, over all seeds."""
 
 
 class RewardModelResult(Record):
     """A reward model that the study trained, measured on pairs that it did not train on."""
 
     name: str
-    """Its stage."""
+    """The name of the stage that trained the model."""
     measured_on: str = ""
-    """Which pairs."""
+    """The pairs on which the model was measured."""
     seeds: int = 1
-    """Models, one a seed."""
+    """The number of models: one for each seed."""
     pairs: int | None = None
-    """Pairs that each of them ordered; None: unknown."""
+    """The number of pairs that each model ordered; None: unknown."""
     accuracy: Interval
-    """Share of the pairs ordered rightly, mean over seeds, with Wilson's interval at one seed's pairs."""
+    """Share of the pairs ordered rightly, as a mean over seeds. Wilson's interval counts the pairs of one seed."""
     loss: Number = None
-    """Mean -log sigmoid(margin): log-loss in nats, .693 for a coin."""
+    """Mean -log sigmoid(margin): the log-loss in nats. A coin has .693."""
     calibration_error: Number = None
-    """Expected gap between stated probability and share of right ones, ten bins."""
+    """Expected gap, over ten bins, between the stated probability and the share of pairs ordered rightly."""
     reliability: tuple[ReliabilityBin, ...] = ()
-    """The bins of the reliability diagram, the seeds' pairs pooled; empty bins left out."""
+    """The bins of the reliability diagram. The pairs of all seeds are pooled, and empty bins are left out."""
     by_margin: tuple[MarginBin, ...] = ()
     """Accuracy by margin, small margins first."""
