@@ -1,4 +1,5 @@
-"""The Python interface: train and measure in this process, compare across seeds, run a study. Everything returns data."""
+"""The Python interface: train and measure in this process, compare across seeds, run a study. Every function returns
+data."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: its directory, its result as plain data, and `final`, what it trained (for another run's `init`)."""
+    """A finished run. `result`: the content of its `result.json`, as plain data. `final`: the directory of what the run
+    trained, for another run's `init`."""
 
     directory: Path
     result: dict[str, Any]
@@ -48,13 +50,13 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """The test score at the temperature that the validation split chose."""
+        """The test score at the temperature that was chosen on the validation split."""
         return self.result["evaluation"]["chosen"]["measures"]["score"]
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """A study that ran: its results, the report's page, and a sentence for each run that failed."""
+    """A study that ran: its results, the page of its report, and one sentence for each run that failed."""
 
     results: Results
     page: Path
@@ -72,11 +74,12 @@ def fit(
     progress: bool = False,
     **arm: Any,
 ) -> Trained:
-    """Trains with one method in this process and measures the result. The same call resumes an unfinished run, or returns a
-    finished one.
+    """Trains with one method in this process and measures the result. If the same call is made again, it resumes an
+    unfinished run, or returns a finished run.
 
-    `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`, ...);
-    without them the testbed is `minicode`, measured by its hidden tests. Raises `UserError` on anything unknown.
+    `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`,
+    ...). Without these fields the testbed is `minicode`, and its hidden tests measure the result. Raises `UserError` on
+    anything unknown.
     """
     from preflab.arm.execute import execute
 
@@ -96,10 +99,11 @@ def fit(
 
 
 def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
-    """Paired difference of two methods' test scores over seeds and problems; needs the same seeds on both sides.
+    """Compares two methods: the paired difference of their test scores over problems and over the seeds that both sides
+    have.
 
-    A diverged run counts as in a study: 0, or the worst score of any run where scores have no zero. Raises `UserError`
-    where a side has no run, a run was not measured, all diverged, or the sides share no seed.
+    A diverged run counts as in a study: as 0, or as the worst score of any run if scores have no zero. Raises `UserError`
+    if a side has no run, if a run was not measured, if all runs diverged, or if the sides share no seed.
     """
     if not first or not second:
         raise UserError("compare: give at least one run on each side.")
@@ -121,11 +125,11 @@ def run_study(
     samples: bool = True,
     quiet: bool = False,
 ) -> StudyOutcome:
-    """Runs what is not done yet of a study and writes its report; progress goes to standard error.
+    """Runs those runs of a study that are not done yet, and writes the study's report. Progress goes to standard error.
 
-    `command`: the command that the report prints to repeat the study. `tune`: the tuning stage runs even where tuned values
-    are shipped. `fresh`: what an earlier start wrote is removed first. `samples`: the report holds texts. Raises
-    `UserError` where the directory holds another study, or an arm cannot run.
+    `command`: the command that the report prints to repeat the study. `tune`: the tuning stage runs even if the study
+    comes with tuned values. `fresh`: what an earlier start wrote is removed first. `samples`: the report quotes prompts
+    and answers. Raises `UserError` if the directory holds another study, or if an arm cannot run.
     """
     with locked(directory), naming_failures(directory):
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
@@ -134,16 +138,16 @@ def run_study(
 
 
 def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Says what would run and for how long, by timing the study's models and its judge on this machine. Raises `UserError`
-    where the directory holds another study, and where the testbed lacks what is to be measured."""
+    """Times the study's models and its judge on this machine, and returns which runs would run and for how long. Raises
+    `UserError` if the directory holds another study, or if the testbed lacks what is to be measured."""
     from preflab.study.forecast import forecast_study
 
     return forecast_study(study, directory, fresh=fresh)
 
 
 def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Path]:
-    """Writes the report of what has finished so far; returns the results and the page. Raises `UserError` where the
-    directory holds no study."""
+    """Writes the report of the runs that have finished so far; returns the results and the path of the page. Raises
+    `UserError` if the directory holds no study."""
     study, command, failures = read_study(directory)
     with naming_failures(directory):
         results = study_results(study, directory, command=command, failures=failures)
@@ -151,14 +155,15 @@ def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Pat
 
 
 def _problems(run: Trained) -> dict[str, Any]:
-    """What a run scored, problem by problem."""
+    """The test scores of a run, problem by problem."""
     if "chosen" not in run.result.get("evaluation", {}):
         raise UserError(f"{run.directory} was not measured: name an evaluator.")
     return run.result["evaluation"]["chosen"]["problems"]
 
 
 def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
-    """One side's table, over the problems that its own runs answered (`compare_scores` refuses different ones)."""
+    """The score table of one side, over the problems that this side's runs answered. If the two sides answered different
+    problems, `compare_scores` refuses them."""
     tables = [None if run.diverged else _problems(run) for run in runs]
     names = tuple(next((table for table in tables if table is not None), worst))
     rows = [[worst[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]

@@ -1,4 +1,5 @@
-"""The model card of a saved model: the README.md that the hub shows. It says what the model is, and repeats with the run."""
+"""The model card of a saved model: the README.md that the hub shows. The card says what the model is. If the run is
+repeated, the card comes out the same."""
 
 from __future__ import annotations
 
@@ -28,12 +29,13 @@ tokenizer = AutoTokenizer.from_pretrained("PATH OR NAME OF THIS MODEL")
 
 
 def write_card(arm: Arm, result: Mapping[str, Any], directory: Path) -> None:
-    """Writes the card of a run's model into the directory where it is saved."""
+    """Writes the card of a run's model into the directory where the model is saved."""
     (directory / CARD).write_text(make_card(arm, result), encoding="utf-8")
 
 
 def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
-    """Base, data, method, settings, measured results and how to load it, in Markdown under the metadata that the hub reads."""
+    """The card in Markdown, under the metadata that the hub reads: base model, data, method, settings, measured results,
+    and how to load the model."""
     scores = dict(_measured(result))
     is_reward_model = result["product"] == "reward_model"
     start = _without_place(arm.init) if arm.init is not None else _base(arm)
@@ -83,7 +85,7 @@ def _base(arm: Arm) -> str:
 
 
 def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
-    """The numbers of a result by split and measure."""
+    """Yields the numbers of a result, each under its split and the name of its measure."""
     chosen = result.get("evaluation", {}).get("chosen")
     if chosen is not None:
         kl = result["evaluation"]["unit"]["kl"]["estimate"]
@@ -96,7 +98,7 @@ def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], floa
 
 
 def _without_place(name: str) -> str:
-    """A path without the folders of the user's machine; a name on the hub as it is."""
+    """If `name` is a path on the user's machine, its last two parts; a name on the hub stays as it is."""
     return "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
 
 

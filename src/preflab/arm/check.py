@@ -1,4 +1,4 @@
-"""Whether what an arm will use is there: it is opened and closed again, before anything is trained."""
+"""Checks that everything an arm will use is there: opens each part and closes it again, before anything is trained."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from preflab.testbeds.base import Testbed, require_testbed
 
 
 class ArmChecker:
-    """Checks arms one after another. Each part that several arms share is opened once; a stage's products are not there yet,
-    and are left out. `workdir`: where an opened part may write."""
+    """Checks arms one after another. A part that several arms share is opened once. What a stage will make does not exist
+    yet, and is not checked. `workdir`: the directory where an opened part may write."""
 
     def __init__(self, stages: Path, workdir: Path, stack: ExitStack) -> None:
         self.stages = stages
@@ -33,7 +33,8 @@ class ArmChecker:
         self._checked: set[str] = set()
 
     def check(self, arm: Arm) -> None:
-        """Raises `UserError` naming the arm, where one of its parts cannot be opened, or lacks what the arm needs of it."""
+        """Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if a part lacks what the arm
+        needs from it."""
         try:
             self._check(arm)
         except UserError as error:
@@ -64,7 +65,7 @@ class ArmChecker:
         return self._testbeds[key]
 
     def _open(self, part: EvaluatorSpec | RewardSpec | None, arm: Arm, testbed: Testbed) -> None:
-        """Opens and closes a reward or an evaluator whose reward models no stage makes."""
+        """Opens and closes a reward or an evaluator, unless a stage makes one of its reward models."""
         if part is None or any(path.startswith(STAGE) for path in part.saved_models()):
             return
         if self._is_new(f"{type(part)} {part.model_dump_json()}", arm):
@@ -72,7 +73,8 @@ class ArmChecker:
                 pass
 
     def _is_new(self, what: str, arm: Arm) -> bool:
-        """Whether this was not checked before, on the same testbed and for the same method and data."""
+        """Returns True if `what` was not checked before on the same testbed (rows: also for the same method and the same
+        data)."""
         rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
         key = f"{what} {arm.testbed.model_dump_json()} {rows}"
         known = key in self._checked

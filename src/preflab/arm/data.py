@@ -1,4 +1,5 @@
-"""What a run's method learns from (the testbed's answers, those of a stage, or a file of the user), and its provenance."""
+"""What a run's method learns from (answers of the testbed, answers that a stage made, or a file of the user), and the
+provenance of these data."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Answers = Preference | Ranking | Rated
 
 
 Fit = Callable[[list[Answers], Path, Callable[[Prompt], str]], list[Answers]]
-"""What is done to the rows of a file, which it gets with the file and a function that names a prompt's line."""
+"""What is done to the rows of a file. The function gets the rows, the file's path, and a function that says in which line
+a prompt stands."""
 
 
 def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -> list[Answers]:
@@ -31,7 +33,8 @@ def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -
 
 
 def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Preference]]:
-    """The training pairs, read when a method asks for them; a ranking gives its best and its worst answer."""
+    """Returns a function that reads the training pairs when a method asks for them. A ranking gives the pair of its best
+    and its worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -43,7 +46,8 @@ def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
 def rankings_of(
     arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
 ) -> Callable[[], Sequence[Ranking]] | None:
-    """The training rankings, read when a method asks for them; None where the testbed has only pairs."""
+    """Returns a function that reads the training rankings when a method asks for them; returns None if the testbed has
+    only pairs."""
     if arm.preferences is None:
         return partial(testbed.rankings, "train") if testbed.rankings("train") else None
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -51,7 +55,7 @@ def rankings_of(
 
 
 def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]] | None:
-    """The single answers to train on; None where the testbed has none."""
+    """Returns a function that reads the single answers to train on; returns None if the testbed has no single answers."""
     if arm.preferences is None:
         return partial(testbed.rated, "train") if testbed.rated("train") else None
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -63,8 +67,8 @@ def _read_fitted(path: Path, fit: Fit) -> list[Answers]:
 
 
 def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Sequence[AnyRecord]:
-    """The rows that the arm's method learns from, whatever their kind; empty where it reads none of the data. Raises
-    `UserError` where there are none of its kind."""
+    """The rows that the arm's method learns from, whatever their kind; empty if the method reads none of the data. Raises
+    `UserError` if the data have no rows of the kind that the method needs."""
     source = "none" if arm.method is None else arm.method.learns_from
     if source == "none":
         return ()
@@ -80,8 +84,8 @@ def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all)
 
 
 def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> RowCounts | None:
-    """The counts of the rows that the arm's method learns from; None where it reads none of the data. Raises `UserError` where
-    they can teach nothing, and where the method needs a reward and the arm names none."""
+    """Counts the rows that the arm's method learns from; returns None if the method reads none of the data. Raises
+    `UserError` if the rows can teach nothing, or if the method needs a reward and the arm names none."""
     if arm.method is None:
         return None
     if arm.method.scores_samples and arm.reward is None:
@@ -93,7 +97,7 @@ def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = kee
 
 
 def locate_in(path: Path) -> Callable[[Prompt], str]:
-    """A function that names the line of the user's file in which a prompt stands."""
+    """Returns a function that says in which line of the user's file a prompt stands."""
 
     def locate(prompt: Prompt) -> str:
         for read in FileReading().read_all(read_source(str(path))):
@@ -105,9 +109,9 @@ def locate_in(path: Path) -> Callable[[Prompt], str]:
 
 
 def read_answers(path: Path) -> list[Answers]:
-    """The pairs, rankings and single answers of a file, or of a saved stage's directory, without rankings whose answers all
-    score the same. A file that the user wrote has any shape of `data.shapes`. Raises `UserError` naming the line.
-    """
+    """Reads the pairs, rankings and single answers of a file, or of the directory that a stage saved. Leaves out rankings
+    whose answers all have the same score. A file that the user wrote may have any of the shapes in `data.shapes`. Raises
+    `UserError`, which names the line."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     rows = [row for file in files for row in _read_file(file)]
     return [row for row in rows if not isinstance(row, Ranking) or len(set(row.scores)) > 1]
@@ -122,7 +126,8 @@ def _read_file(path: Path) -> Iterator[Answers]:
 
 
 def to_answers(row: DialogueRow, where: str) -> Answers:
-    """A row's answers; raises `UserError` naming the line where it holds none to compare."""
+    """The answers of a row. Raises `UserError`, which names the line, if the row is neither a pair, nor a ranking, nor a
+    labelled answer."""
     answer = row.answer or row.rejected
     if row.ranked:
         answers, scores = zip(*row.ranked, strict=True)
@@ -135,7 +140,8 @@ def to_answers(row: DialogueRow, where: str) -> Answers:
 
 
 def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
-    """The provenance of everything that the arm's policy was or will be trained on, what its start was trained on included."""
+    """The provenance of everything that the arm's policy was trained on or will be trained on. It includes what the
+    starting model was trained on."""
     own = testbed.provenance() if arm.method is not None else None
     records = [] if own is None else [own]
     base = [arm.model.name] if Path(arm.model.name).is_dir() else []
@@ -147,7 +153,7 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
 
 
 def read_provenance(path: Path) -> list[dict[str, Any]]:
-    """What a product was trained on. Raises `UserError` where the file is damaged."""
+    """Reads what a saved product was trained on. Raises `UserError` if the file is damaged."""
     records = read_json(path)
     if not (isinstance(records, list) and all(isinstance(record, dict) for record in records)):
         raise UserError(f"{path} is damaged: it is not a list of records. Train that model again.")
@@ -155,13 +161,13 @@ def read_provenance(path: Path) -> list[dict[str, Any]]:
 
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` where a learned evaluator was trained on data that the policy, its start or its reward model was
-    trained on."""
+    """Raises `UserError` if a learned evaluator was trained on data that also trained the policy, the policy's start or
+    its reward model."""
     refuse_trained_on_same(evaluator_models(arm), provenance, stages)
 
 
 def refuse_trained_on_same(models: Iterable[str], provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` where one of an evaluator's models saw data of this provenance."""
+    """Raises `UserError` if one of an evaluator's models was trained on data that this provenance lists."""
     for path in models:
         file = stage_path(path, stages) / TRAINED_ON
         if not file.exists():

@@ -1,4 +1,4 @@
-"""Runs one arm: opens its parts, trains, saves, measures, writes `result.json`."""
+"""Runs one arm: opens its parts, trains, saves, measures, and writes `result.json`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
-    """Trains and measures an arm in `directory`, or continues an earlier start; returns what `result.json` holds."""
+    """Trains and measures an arm in `directory`, or continues an earlier start; returns the content of `result.json`."""
     started = time.monotonic()
     torch.set_num_threads(arm.threads)
     with open_run(
@@ -79,9 +79,12 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
 
 
 def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
-    """The result of an earlier start, or None where there is none. None also for a stage whose product is gone or altered,
-    since a stage runs for its product. Else what is gone or altered is named: the result stands without it (results may be
-    kept without weights)."""
+    """The result of an earlier start, or None if there is no such result.
+
+    Also None for a stage whose product is gone or altered, since a stage runs for its product. For every other run, a
+    warning names the files that are gone or altered, and the result stands without them (results may be kept without
+    weights).
+    """
     if not (directory / RESULT).exists():
         return None
     result = read_result(directory)
@@ -101,7 +104,8 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
 
 
 def train_and_measure(parts: OpenArm) -> dict[str, Any]:
-    """What `result.json` holds. A run that diverges is a result too: it has no evaluation."""
+    """Trains and measures; returns the content of `result.json`. A run that diverges has a result too, without an
+    evaluation."""
     arm, run, method = parts.arm, parts.run, parts.arm.method
     check_data(parts)
     result: dict[str, Any] = {
@@ -147,8 +151,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
 
 
 def check_data(parts: OpenArm) -> None:
-    """Reads all rows that the run will use, and says what it learns from. Raises `UserError` where these can teach nothing, and
-    where rows do not fit the model."""
+    """Reads all rows that the run will use, and reports which rows the run learns from. Raises `UserError` if these rows
+    can teach nothing, or if rows do not fit the model and the arm's rule is to stop."""
     arm, testbed = parts.arm, parts.testbed
     counts = check_training_rows(arm, parts.stages, testbed, testbed.fit_file)
     if counts is not None:
@@ -187,8 +191,12 @@ def method_parts(parts: OpenArm) -> Parts:
 
 
 def validation_of(parts: OpenArm) -> Validate | None:
-    """The look at the validation split while a policy is trained: by the evaluators, which choose the checkpoint, or at
-    held-out answers, which do not. None where there is nothing to look at."""
+    """Returns the function that looks at the validation split while a policy is trained.
+
+    With evaluators, they score the policy's answers, and their score chooses the checkpoint. Without evaluators, the
+    policy is measured on held-out answers, which does not choose the checkpoint. Returns None if there is nothing to look
+    at.
+    """
     bench, held_out = parts.bench, parts.held_out
     if bench is not None and parts.arm.method.product == "policy" and bench.prompts("validation", 1):
         return partial(look, bench)
@@ -200,9 +208,9 @@ def validation_of(parts: OpenArm) -> Validate | None:
 def save_product(
     run: Run, product: Product, kind: str, provenance: Sequence[Any], trust_remote_code: bool
 ) -> list[str]:
-    """Saves what was trained under `final/` (a policy with its adapters merged, a reward model; pairs or rankings, `kind`,
-    as lines), with what it was trained on. Returns what a report must say of it: that saved weights are not what was
-    trained."""
+    """Saves under `final/` what was trained, and what it was trained on. A policy is saved with its adapters merged, a
+    reward model as it is, and pairs or rankings (`kind`) as lines. Returns the notices for the report: each says that the
+    saved weights are not what was trained."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
         if isinstance(product, LanguageModel):
@@ -221,14 +229,15 @@ def save_product(
 
 
 def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:
-    """How well a reward model orders pairs: those of the look that chose its checkpoint, with calibration in bins, and those
-    of the test split."""
+    """Measures how well a reward model orders the pairs of the validation split and of the test split, with its
+    calibration in bins. The validation part includes the look that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
 
 def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_budget: int) -> dict[str, Any] | None:
-    """How a reward model orders a split's pairs, with its calibration in bins; None where the testbed has none there."""
+    """Measures how well a reward model orders a split's pairs, with its calibration in bins; returns None if the testbed
+    has no pairs in this split."""
     try:
         rows = testbed.preferences(split)
     except UserError:
@@ -239,13 +248,13 @@ def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_bud
 
 
 def best_look(run: Run) -> dict[str, float]:
-    """The look at the validation split that chose the kept checkpoint."""
+    """The measurements of the look at the validation split that chose the kept checkpoint."""
     rows = read_lines(run.directory / "metrics.jsonl")
     best = next(row for row in rows if row["step"] == run.selection.best_step)
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
 
 
 def last_record(directory: Path) -> dict[str, float]:
-    """The last step's record of a run, its look at the validation split included."""
+    """The record of a run's last step, including the look at the validation split."""
     rows = read_lines(directory / "metrics.jsonl")
     return rows[-1] if rows else {}

@@ -1,4 +1,5 @@
-"""Rows that are longer than the model's context: counted before anything is trained, then stopped at, dropped or cut."""
+"""Handles rows that are longer than the model's context. They are counted before anything is trained; then the run stops,
+or the rows are dropped or cut."""
 
 from __future__ import annotations
 
@@ -16,14 +17,15 @@ from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
 
 SURELY_FITS = 512
-"""Tokens that a chat template may add. A token is at least a byte, so that short texts need not be encoded to be counted."""
+"""The tokens that a chat template may add. A token is at least one byte, so the bytes of a short text already show that
+it fits."""
 Row = TypeVar("Row", bound=AnyRecord)
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits rows into the context of a model by a rule. An answer of the data counts up to `limit` tokens, where the method cuts
-    it."""
+    """Fits rows into the context of a model by a rule. `limit`: at this number of tokens the method cuts an answer of the
+    data, so further tokens do not count."""
 
     lm: LanguageModel
     rule: TooLong
@@ -32,8 +34,9 @@ class Fitting:
     def fit(
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int = 0
     ) -> tuple[list[Row], str]:
-        """The rows that fit, and a note where some did not. `where`: what the rows are, in words. `room`: tokens that an answer
-        to a bare prompt needs. Raises `UserError` where the rule is to stop."""
+        """Drops or cuts the rows that do not fit, by the rule. Returns the resulting rows, and a note if some rows did
+        not fit. `where`: what the rows are, in words. `room`: the tokens that must stay free for an answer if a row is a
+        prompt alone. Raises `UserError` if a row does not fit and the rule is to stop."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:
@@ -62,7 +65,7 @@ class Fitting:
         return letters <= self.lm.context or self._tokens(row, room) <= self.lm.context
 
     def _tokens(self, row: AnyRecord, room: int) -> int:
-        """The tokens of the prompt with the longest of its answers."""
+        """The number of tokens of the prompt together with its longest answer."""
         return len(self.lm.encode_prompt(_prompt_of(row))) + self._needed(row, room)
 
     def _needed(self, row: AnyRecord, room: int) -> int:
@@ -70,15 +73,16 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """The prompt without its beginning, where the answer needs the place (half of the context, at most), and the answer
-        without its end."""
+        """Cuts the beginning of the prompt, so that the answer has up to half of the context, and then cuts the end of
+        the answer."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))
         return _with_texts(row, prompt, [self._cut_answer(answer, space) for answer in _answers_of(row)])
 
     def _cut_prompt(self, prompt: Prompt, space: int) -> Prompt:
-        """The prompt without its oldest turns, and then without the beginning of its last one; a system turn stays."""
+        """Drops the oldest turns of the prompt. If that is not enough, cuts the beginning of the last question. A system
+        turn stays."""
         system = prompt.turns[:1] if prompt.turns[0].role == "system" else ()
         starts = [place for place, turn in enumerate(prompt.turns) if turn.role == "user"]
         for start in starts:
@@ -107,8 +111,9 @@ class Fitting:
 
 
 class FittedTestbed(Testbed):
-    """A testbed whose rows fit the model. `rooms`: by split, the tokens that an answer to a prompt needs; the prompts of
-    other splits are not answered. `notes` say which rows did not fit, as far as they were read."""
+    """A testbed whose rows fit the model. `rooms`: for each split, the tokens that an answer to a prompt needs; the
+    prompts of splits that are not listed are not answered. `notes` say which rows did not fit, among the rows that were
+    read so far."""
 
     def __init__(
         self, inner: Testbed, fitting: Fitting, rooms: Mapping[Split, int], locate: Callable[[Prompt], str]
@@ -145,7 +150,7 @@ class FittedTestbed(Testbed):
         return self.inner.provenance()
 
     def fit_file(self, rows: Sequence[Row], path: Path, locate: Callable[[Prompt], str]) -> list[Row]:
-        """The rows of a file of the user's that fit the model."""
+        """Drops or cuts the rows of a user's file that do not fit the model, by the rule; returns the resulting rows."""
         kept, note = self.fitting.fit(rows, str(path), locate)
         self.notes += (note,) if note and note not in self.notes else ()
         return kept
@@ -175,7 +180,7 @@ def _answers_of(row: AnyRecord) -> tuple[Completion, ...]:
 
 
 def _with_texts(row: AnyRecord, prompt: Prompt, answers: Sequence[Completion]) -> Any:
-    """The row with another prompt and other answers."""
+    """A copy of the row with another prompt and other answers."""
     match row:
         case Demonstration() | Rated():
             return replace(row, prompt=prompt, completion=answers[0])
@@ -188,7 +193,8 @@ def _with_texts(row: AnyRecord, prompt: Prompt, answers: Sequence[Completion]) -
 
 
 def _least(most: int, holds: Callable[[int], bool]) -> int | None:
-    """The least number in 0..most from which on `holds`; None where it holds nowhere."""
+    """The least n in 0..most for which `holds(n)` is true; None if `holds(most)` is false. If `holds` is true for a
+    number, it must be true for all larger numbers."""
     low, high = 0, most
     if not holds(most):
         return None

@@ -1,4 +1,5 @@
-"""A match: the answers of two finished arms of one seed, compared by a pairwise evaluator; a run of its own in a study."""
+"""A match compares the answers of two finished arms of one seed by a pairwise evaluator. In a study, a match is a run of
+its own."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from preflab.spec import Spec, variant
 from preflab.testbeds import TESTBEDS
 
 PAIRWISE = "pairwise"
-"""The folder of a seed's matches: `pairwise/NAME/FIRST-vs-SECOND`."""
+"""The folder of a seed's matches. Each match has the directory `pairwise/NAME/FIRST-vs-SECOND`."""
 
 
 class Match(Spec):

@@ -32,13 +32,14 @@ from preflab.train.loop import Run
 from preflab.types import Split
 
 LONGEST_ANSWER = 1024
-"""Tokens of a held-out answer that count where no method says it."""
+"""The tokens of a held-out answer that count at most, if no method sets another limit."""
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm with everything open that its method and its measuring use: `bench` with evaluators, `held_out` without."""
+    """An arm, with all parts open that its method and its measuring use. `bench`: for measuring with evaluators.
+    `held_out`: for measuring without evaluators."""
 
     arm: Arm
     run: Run
@@ -55,14 +56,14 @@ class OpenArm:
         return stages_of(self.run.directory)
 
     def policy_to_train(self) -> LanguageModel:
-        """A copy of the starting policy, under fresh adapters where the model's spec asks for them."""
+        """A copy of the starting policy, with fresh adapters if the model's spec asks for adapters."""
         model = copy.deepcopy(self.start.model)
         if self.arm.model.lora is not None:
             model = lora.attach(model, self.arm.model.lora, seed=self.run.seeds.derive("lora"))
         return self.start.with_model(model)
 
     def critic_start(self) -> LanguageModel | None:
-        """The weights of a learned reward, where the method's critic starts from them."""
+        """The reward model of a learned reward, if the method's critic starts from its weights; else None."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
         paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
@@ -72,8 +73,8 @@ class OpenArm:
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
-    """Opens an arm's parts; `stack` closes them. Raises `UserError` where one of them cannot be opened, and where what another
-    run trained is no longer as that run wrote it."""
+    """Opens an arm's parts; `stack` closes them. Raises `UserError` if a part cannot be opened, or if the product of
+    another run was altered after that run wrote it."""
     for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
     context = Context(
@@ -85,7 +86,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     fitted = fit_testbed(arm, testbed, start)
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
-    uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
+    uncharged = replace(context, meter=Meter())  # measuring costs the arm nothing
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
     held_out = open_held_out(arm, run, uncharged, start, stack) if is_read(arm) else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
@@ -93,13 +94,14 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
 
 
 def is_read(arm: Arm) -> bool:
-    """Whether a policy is measured by held-out answers alone: it is to be measured, and no evaluator is named."""
+    """Returns True if a policy is measured by held-out answers alone: it is to be measured, and the arm names no
+    evaluator."""
     makes_policy = arm.method is None or arm.method.product == "policy"
     return makes_policy and arm.measure != "none" and not arm.evaluators
 
 
 def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> HeldOut:
-    """Opens what measuring without an evaluator needs."""
+    """Opens the parts that measuring without an evaluator needs."""
     assert context.testbed is not None
     return HeldOut(
         spec=arm.evaluation,
@@ -113,7 +115,7 @@ def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, st
 
 
 def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
-    """The testbed, whose rows fit the model as the arm's `too_long` says."""
+    """The testbed with rows that fit the model; the arm's `too_long` says what happens to longer rows."""
     limit = LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
     rooms: dict[Split, int] = (
         {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
@@ -124,7 +126,8 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
-    """Opens what measuring needs. A best-of-n arm's reward is opened once more, as its selector."""
+    """Opens the parts that measuring with evaluators needs. If the arm draws the best of n answers by its reward, opens
+    the reward once more, to select among the n."""
     assert context.testbed is not None
     check_public(arm.evaluation, context.testbed)
     selects = arm.inference.selector == "reward" and arm.inference.n > 1
@@ -159,7 +162,8 @@ def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) 
 
 
 def pick_device(name: str) -> str:
-    """`auto` is the GPU where there is one. Raises `UserError` for a device that cannot be used here."""
+    """The device to use: `auto` means the GPU if there is one, else the CPU. Raises `UserError` if the device cannot be
+    used here."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if gpus else "cpu"
@@ -176,13 +180,14 @@ def pick_device(name: str) -> str:
 
 
 def stages_of(directory: Path) -> Path:
-    """The directory of the stages that a run names: `stages/` beside an arm, a stage's own parent."""
+    """The directory of the stages that a run may name: for an arm, `stages/` beside its own directory; for a stage, the
+    parent of its directory."""
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 
 
 def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
-    """The spec in which each reward model that a stage made has its directory, and the mean and spread of its scores on
-    held-out pairs; other reward models stay as they are."""
+    """A copy of the spec in which each reward model that a stage made has its directory, and the mean and the spread of
+    its scores on held-out pairs. Other reward models stay as they are."""
 
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):
@@ -195,7 +200,7 @@ def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
 
 
 def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed: Testbed) -> LanguageModel:
-    """The policy of a directory, or the base model where there is none."""
+    """Loads the policy of the directory `path`, or the base model if `path` is None."""
     if path is not None:
         return prepared(load_directory(stage_path(path, stages_of(run.directory)), date=context.date), arm, context)
     shape = arm.model.tiny.model_copy(update={"words": testbed.words()})
@@ -204,7 +209,7 @@ def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed:
 
 
 def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:
-    """The model on the arm's device, in its precision."""
+    """Moves the model to the arm's device and sets the arm's precision."""
     lm.model.to(context.device)
     if arm.precision == "bf16":
         forward.use_bf16(lm.model)

@@ -1,4 +1,5 @@
-"""What a run is made from, for its manifest: its spec, the versions, the git revision, the user's own code."""
+"""Describes what a run is made from, for the run's manifest: the spec, the versions, the git revision, the user's own
+code."""
 
 from __future__ import annotations
 
@@ -23,14 +24,14 @@ PACKAGES = ("preflab", "torch", "transformers", "tokenizers", "safetensors", "nu
 
 
 def manifest_of(spec: Spec) -> dict[str, Any]:
-    """The manifest of a run that has this spec."""
+    """The manifest of a run with this spec."""
     data = spec.model_dump(mode="json")
     return {"spec": data, "versions": versions(), "revision": revision(), "code": code_of(data)}
 
 
 def code_of(data: JsonValue) -> dict[str, str]:
-    """The user's own code that a spec names: the SHA-256 of the file that defines each `module:function`, and of each file
-    among the words of a `command`."""
+    """Fingerprints of the user's own code that a spec names: the SHA-256 of the file that defines each `module:function`,
+    and of each file that a `command` names."""
     files: dict[str, str] = {}
     if isinstance(data, list):
         for item in data:
@@ -45,16 +46,16 @@ def code_of(data: JsonValue) -> dict[str, str]:
 
 
 def files_of_command(command: str) -> dict[str, str]:
-    """The SHA-256 of each file among a command's words."""
+    """The SHA-256 of each word of a command that is the path of a file."""
     try:
         words = shlex.split(command)
-    except ValueError:  # the reward itself refuses it
+    except ValueError:  # the reward refuses such a command itself
         return {}
     return {word: sha256(Path(word)) for word in words if Path(word).is_file()}
 
 
 def versions() -> dict[str, str]:
-    """Python's version and that of every package that a result depends on."""
+    """The version of Python, and of each package that a result depends on."""
     by_package = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -65,7 +66,7 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> str | None:
-    """The git commit of preflab's source, with `+changes` where the tree differs; None outside a checkout."""
+    """The git commit of preflab's source, with `+changes` if tracked files differ from it; None outside a checkout."""
     source = Path(__file__).parent
 
     def git(*words: str) -> str | None:

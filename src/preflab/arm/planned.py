@@ -12,8 +12,8 @@ from preflab.train.directory import RESULT
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run of a study, an arm or a match. `spec`: the content of its run file. `needs`: the runs whose products it uses.
-    `waits`: the evaluators' runs."""
+    """A run of a study: an arm or a match. `spec`: the content of the run file. `needs`: the directories of the runs that
+    this run builds on, directly or not. `waits`: the directories of the stages that its evaluators need."""
 
     spec: Arm | Match
     directory: Path
@@ -34,7 +34,7 @@ class Planned:
 
     @property
     def products(self) -> set[Path]:
-        """The directories of the stages whose products it opens."""
+        """The directories of the stages whose products this run opens."""
         return set(self.waits)
 
     @property
@@ -55,9 +55,10 @@ class PlannedMatch(Planned):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun(Planned):
-    """An arm (without the budget's `charged`, which is known once its stages are done) and its directory.
+    """An arm and its directory. The budget's `charged` is not set yet, since it is known only once the arm's stages are
+    done.
 
-    What it `needs` is charged to it; what it `waits` for is not.
+    The cost of the runs in `needs` is charged to the arm; the cost of the runs in `waits` is not.
     """
 
     spec: Arm

@@ -1,4 +1,4 @@
-"""Plays a match: reads the answers that two finished arms wrote, compares them, writes `result.json`."""
+"""Plays a match: reads the answers that two finished arms wrote, compares them, and writes `result.json`."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from preflab.types import Completion
 
 PLAYED: Form = {"diverged": NoneType, "problems": dict}
 Answered = Mapping[str, Sequence[Completion]]
-"""The answers to each prompt, by its id."""
+"""The answers to each prompt, by the prompt's id."""
 
 
 def execute_match(match: Match, directory: Path) -> dict[str, Any]:
-    """Compares the arms' answers; returns what `result.json` holds, which an earlier start may have written."""
+    """Compares the arms' answers, unless an earlier start did; returns the content of `result.json`."""
     torch.set_num_threads(match.threads)
     with locked(directory), naming_failures(directory):
         manifest = {"format": RUN_FORMAT, **manifest_of(match)}
@@ -56,8 +56,8 @@ def execute_match(match: Match, directory: Path) -> dict[str, Any]:
 
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Removes the match of other settings, or of other code, that a directory holds: it is played anew, and its arms need no
-    training for that. Whatever is not a match stays, and is refused."""
+    """If the directory holds this match with other settings or other code, removes that match. It is then played anew,
+    which needs no training. If the directory holds anything else, leaves it, so that it is refused later."""
     known = read_manifest(directory)
     if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:
         return
@@ -66,7 +66,8 @@ def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
-    """What `result.json` holds: each prompt's outcomes for the first arm, answer by answer. An arm that diverged loses."""
+    """Plays the match; returns the content of `result.json`: for each prompt, the outcome of each answer, from the side
+    of the first arm. An arm that diverged loses; if both diverged, they tie."""
     seed_directory = directory.parents[2]
     stages = seed_directory / STAGES
     context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
@@ -94,7 +95,7 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
 
 
 def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
-    """What a finished arm was trained on."""
+    """The provenance of what a finished arm was trained on."""
     manifest = read_manifest(directory)
     if manifest is None:
         raise UserError(f"{directory} holds no run: its {RUN_MANIFEST} is gone. Remove it and run the study again.")
@@ -104,7 +105,7 @@ def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[d
 
 
 def read_answered(directory: Path) -> Answered | None:
-    """A finished arm's answers, by prompt; None where it diverged. Raises `UserError` where it kept none."""
+    """The answers of a finished arm, by prompt; None if the arm diverged. Raises `UserError` if the arm kept no answers."""
     result = read_result(directory, {"diverged": str | NoneType})
     if result["diverged"] is not None:
         return None
@@ -122,8 +123,9 @@ def read_answered(directory: Path) -> Answered | None:
 def compare_answers(
     evaluator: PairwiseEvaluator, testbed: Testbed, first: Answered, second: Answered
 ) -> dict[str, list[float]]:
-    """Each prompt's outcomes: the first answer of one arm against the first of the other, and so on. Raises `UserError` where
-    the arms did not answer the same prompts, or an outcome is none."""
+    """Returns the outcomes of each prompt: the first answer of one arm against the first answer of the other, and so on.
+    Raises `UserError` if the arms did not answer the same prompts, or if the evaluator returns something that is not an
+    outcome."""
     prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
     if set(first) != set(second) or not set(first) <= set(prompts):
         raise UserError("The two arms did not answer the same prompts: measure both on the same test split.")

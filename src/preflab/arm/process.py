@@ -1,6 +1,6 @@
-"""One arm as a process of its own: it dies with its parent, and its exit code says how it ended.
+"""Runs one arm as a process of its own, which dies with its parent. The exit code says how the process ended.
 
-`python -m preflab.arm.process RUN_FILE DIRECTORY` is what a study starts where it cannot fork.
+A study that cannot fork starts `python -m preflab.arm.process RUN_FILE DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PARENT = "PREFLAB_PARENT"
 
 
 def run_arm(run_file: Path, directory: Path) -> int:
-    """Executes the arm, or the match, of a run file; returns the exit code: 0 done, 1 failed, 2 the user's mistake, 70 a
-    defect."""
+    """Executes the arm or the match that a run file describes. Returns the exit code: 0 done, 1 failed, 2 a mistake of
+    the user, 70 a defect of preflab."""
     from preflab.arm.execute import execute
     from preflab.arm.match import Match
     from preflab.arm.play import execute_match
@@ -41,13 +41,14 @@ def run_arm(run_file: Path, directory: Path) -> int:
 
 
 def die_with_parent() -> None:
-    """Asks the kernel to kill this process when the study that started it dies. Does nothing where no study started it."""
-    parent = os.environ.pop(PARENT, None)  # a process that this one starts is not an arm of the study
+    """Asks the kernel to kill this process when the study that started it dies. Does nothing if no study started this
+    process."""
+    parent = os.environ.pop(PARENT, None)  # removed: what this process starts is not an arm of the study
     if parent is None or not sys.platform.startswith("linux"):
         return
     set_death_signal = 1  # PR_SET_PDEATHSIG
     ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before the request was made
+    if os.getppid() != int(parent):  # the study died before the request was made
         os.kill(os.getpid(), signal.SIGKILL)
 
 

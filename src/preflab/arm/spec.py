@@ -1,4 +1,4 @@
-"""An arm: a run file. Everything that one training run needs, as data; `execute` runs it in a process of its own."""
+"""An arm is a run file: everything that one training run needs, as data. `execute` runs it in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ STAGES = "stages"
 
 
 class Job(Spec):
-    """What one stage or arm of a study trains, and what it starts from. In place of a path, `stage:NAME` means what the
-    study's stage NAME made under the same seed.
+    """What one stage or arm of a study trains, and what it starts from. Wherever a path may stand, `stage:NAME` means
+    what the study's stage NAME made under the same seed.
 
-    `init`: the policy to start from, and to measure KL from; without it the study's base model. `preferences`: a
-    JSON-lines file of pairs or rankings; without it the testbed's own. `policy`: a policy trained elsewhere, which is only
-    measured. `testbed`: other data than the study's, for a stage that trains an evaluator. `model`: another base model than
-    the study's, for a stage whose answers come from another model.
+    `init`: the policy to start from, and to measure KL from; by default the study's base model. `preferences`: a
+    JSON-lines file of pairs or rankings; by default the testbed's own. `policy`: a policy that was trained elsewhere,
+    which is only measured. `testbed`: data other than the study's, for a stage that trains an evaluator. `model`: a base
+    model other than the study's, for a stage whose answers come from another model.
     """
 
     method: Annotated[Any, *optional_variant(METHODS)] = None
@@ -46,7 +46,7 @@ class Job(Spec):
     model: ModelSpec | None = None
 
     def check_names(self, where: str) -> None:
-        """Raises `UserError` that begins with `where` where a function that method or reward names does not load."""
+        """Raises `UserError`, which begins with `where`, if the method or the reward names a function that does not load."""
         for part in filter(None, (self.method, self.reward)):
             try:
                 part.check_names()
@@ -55,7 +55,7 @@ class Job(Spec):
 
     @property
     def inference(self) -> Inference:
-        """How it draws an answer: one sample, unless its method draws more."""
+        """How this job draws an answer: one sample, unless its method draws more."""
         return Inference() if self.method is None else self.method.inference()
 
 
@@ -64,9 +64,12 @@ TooLong = Literal["stop", "drop", "cut"]
 
 
 class RunSettings(Spec):
-    """What every run of a study has in common: how answers are sampled and measured, and how the machine is used. `looks`: at
-    the validation split while training. `token_budget`: tokens of a micro-batch. `too_long`: where rows do not fit
-    the model's context, the run stops before its first step, drops them, or cuts the prompt's start and the answer's end."""
+    """What every run of a study has in common: how answers are sampled and measured, and how the machine is used.
+
+    `looks`: how often a run looks at the validation split while it trains. `token_budget`: the tokens of a micro-batch.
+    `too_long`: what happens if rows do not fit the model's context: the run stops before its first step, drops these
+    rows, or cuts the prompt's start and the answer's end.
+    """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
     evaluation: Evaluation = Evaluation()
@@ -79,8 +82,9 @@ class RunSettings(Spec):
 
 
 class Arm(Job, RunSettings):
-    """One run: a job with everything around it. `measure`: on the test split, on the validation split (a tuning trial),
-    or not at all (a stage). `main_evaluator`: by whose score temperature and checkpoint are chosen, '' for the first."""
+    """One run: a job with everything around it. `measure`: whether the run is measured on the test split, on the
+    validation split (a tuning trial), or not at all (a stage). `main_evaluator`: the evaluator whose score chooses the
+    temperature and the checkpoint; '' means the first evaluator."""
 
     schema_version: Literal[1] = 1
     name: Name
@@ -114,30 +118,31 @@ class Arm(Job, RunSettings):
 
     @property
     def evaluators_in_turn(self) -> dict[str, EvaluatorSpec]:
-        """The evaluators, the main one first."""
+        """The evaluators by name, with the main evaluator first."""
         names = sorted(self.evaluators, key=lambda name: name != self.main_evaluator)
         return {name: self.evaluators[name] for name in names}
 
 
 def needs_base_model(arm: Arm) -> bool:
-    """Whether an arm trains a base model on data of the user's: an embedded testbed brings its own."""
+    """Returns True if an arm trains a base model on the user's data. An embedded testbed has a model of its own."""
     starts = arm.method is not None and arm.method.starts_from_policy and arm.init is None
     return starts and "data" in type(arm.testbed).model_fields
 
 
 def is_trained_elsewhere(job: Job) -> bool:
-    """Whether a job measures a policy that no stage of the study trained."""
+    """Returns True if a job measures a policy that no stage of the study trained."""
     return job.policy is not None and not job.policy.startswith(STAGE)
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """The paths of what a job uses: its start, its data, and the reward models of its reward and its method."""
+    """The paths of everything that a job uses and does not make: its start, its data, its policy, and the reward models
+    of its reward and its method."""
     paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
     return [path for path in paths if path is not None]
 
 
 def stages_needed(job: Job) -> list[str]:
-    """The stages that a job names."""
+    """The names of the stages that a job's paths name."""
     return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
 
 
@@ -152,5 +157,5 @@ def evaluator_models(arm: Arm) -> list[str]:
 
 
 def stage_path(path: str, stages: Path) -> Path:
-    """A path, or what the stage made that `stage:NAME` names."""
+    """Turns `stage:NAME` into the path of what the stage NAME made; returns any other path as it is."""
     return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else Path(path)

@@ -1,8 +1,9 @@
-"""The `preflab` command: one file a command, each of which parses, calls the layers below and prints.
+"""The `preflab` command. Each subcommand has a file of its own, which parses the options, calls the layers below and
+prints.
 
-A command imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 the
-user's mistake, 70 a defect of preflab, 130 and 143 stopped by Ctrl-C and SIGTERM with a checkpoint made, 141 nobody reads
-what is printed.
+A subcommand imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 a
+mistake of the user, 70 a defect of preflab, 130 stopped by Ctrl-C, 143 stopped by SIGTERM (in both cases a checkpoint is
+written first), 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ COMMANDS: dict[str, CliCommand] = {
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
     )
 }
-"""In the order of the help."""
+"""The commands by name, in the order of the help."""
 OLDER_SPELLINGS = {"data": DATA_SHOW_COMMAND}
-"""`preflab data TESTBED` was the whole command once."""
+"""Names of commands in older versions: `preflab data show TESTBED` was once `preflab data TESTBED`."""
 HELP = ("-h", "--help")
 OVERVIEW = """\
 usage: preflab COMMAND [OPTIONS]
@@ -69,7 +70,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command line and exits with its code."""
+    """Runs a command line, then exits with the exit code of the command."""
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Runs a command line; returns its exit code. Raises `UserError` for the user's mistakes."""
+    """Runs a command line; returns the exit code. Raises `UserError` for a mistake of the user."""
     first = arguments[0] if arguments else HELP[0]
     if first in HELP:
         print(OVERVIEW.format(commands=list_commands(COMMANDS.values())))
@@ -95,7 +96,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def find_command(words: Sequence[str]) -> tuple[CliCommand, Sequence[str]]:
-    """The command that the first words name, and the words after them. Raises `UserError` where they name none."""
+    """Returns the command that the first one or two words name, and the words after them. Raises `UserError` if they name
+    no command."""
     for length in (2, 1):
         name = " ".join(words[:length])
         if name in COMMANDS:
@@ -110,7 +112,7 @@ def find_command(words: Sequence[str]) -> tuple[CliCommand, Sequence[str]]:
 
 
 def find_group(word: str) -> list[CliCommand]:
-    """The commands of two words that begin with this one."""
+    """The commands whose name is two words, of which the first is `word`."""
     return [command for command in COMMANDS.values() if command.name.startswith(f"{word} ")]
 
 

@@ -1,4 +1,4 @@
-"""From the options of `preflab train` and `preflab evaluate` to an `Arm`."""
+"""Makes an `Arm` from the options of `preflab train` and `preflab evaluate`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from preflab.testbeds.base import TestbedSpec
 
 
 def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
-    """The arm of a run file, or of the command line's options and the method's own (`--beta .1 --optim.learning-rate 1e-4`)."""
+    """The arm that a run file describes, or the arm that the options of `train` and of the method describe (`--beta .1
+    --optim.learning-rate 1e-4`)."""
     if options.run is not None:
         if options.method is not None or method_options:
             raise UserError("--run FILE holds everything; give it alone, with --output.")
@@ -46,7 +47,8 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
 
 
 def _take_samples(options: argparse.Namespace) -> list[str]:
-    """Takes `--samples` out of the measuring options where the method has such an option of its own."""
+    """If the method has an option `--samples` of its own, takes `--samples` out of the measuring options and returns it
+    as words for the method."""
     if options.samples is None or "--samples" not in list_options(METHODS.load(options.method)):
         return []
     words = ["--samples", str(options.samples)]
@@ -55,7 +57,7 @@ def _take_samples(options: argparse.Namespace) -> list[str]:
 
 
 def evaluation_arm(options: argparse.Namespace) -> Arm:
-    """An arm that trains nothing and measures a policy."""
+    """An arm that measures a policy and trains nothing."""
     if not Path(options.policy).is_dir():
         raise UserError(f"There is no directory {options.policy}: give a saved policy (a run's `final`).")
     data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
@@ -82,7 +84,8 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_evaluator(evaluator: str | None, testbed: TestbedSpec) -> Any:
-    """The evaluator that the user names (a directory holds a reward model), or the testbed's own: hidden tests for programs."""
+    """The evaluator that the user names (a directory means the reward model in it). If the user names no evaluator, the
+    testbed's own evaluator: hidden tests for programs."""
     if evaluator is None:
         return testbed.evaluator
     return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator

@@ -13,10 +13,12 @@ from preflab.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class CliCommand:
-    """`name`: what is typed after `preflab`, one word or two (`theory check`). `run` returns the exit code, None for 0.
+    """A subcommand of `preflab`. `name`: the one or two words that are typed after `preflab`, such as `theory check`.
+    `run` returns the exit code; None means 0.
 
-    `run` finds the whole command line in `options.words`. With `takes_more`, options that the parser does not know, `--help`
-    among them, are left to `run` in `options.more`; without, they are the user's mistakes.
+    `run` gets the whole command line in `options.words`. If `takes_more` is True, options that the parser does not know,
+    including `--help`, are passed to `run` in `options.more`. If `takes_more` is False, unknown options are mistakes of
+    the user.
     """
 
     name: str
@@ -32,7 +34,7 @@ class CliCommand:
         return parser
 
     def start(self, arguments: Sequence[str], words: Sequence[str]) -> int:
-        """Runs the command with its arguments; `words`: the whole command line."""
+        """Runs the command with its arguments; returns the exit code. `words`: the whole command line."""
         parser = self.parser()
         if self.takes_more:
             options, more = parser.parse_known_args(arguments)
@@ -46,8 +48,8 @@ class CliCommand:
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:
-    """Raises `UserError` where an option stands twice: the first of the two would be lost without a word. (The value of an
-    option does not begin with two dashes, unless it stands behind `=`.)"""
+    """Raises `UserError` if an option is given twice, because its first value would be lost without a word. (The value of
+    an option cannot begin with two dashes, unless it follows `=`.)"""
     before_end = [*takewhile(lambda word: word != "--", arguments)]
     names = [word.partition("=")[0].replace("_", "-") for word in before_end if word.startswith("--")]
     repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
@@ -56,13 +58,13 @@ def refuse_repeated(arguments: Sequence[str]) -> None:
 
 
 class CliParser(argparse.ArgumentParser):
-    """The user's mistakes are `UserError`s, with the nearest right name."""
+    """An argument parser that raises `UserError` for a mistake of the user."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """Raises `UserError` for a long option that the command does not have."""
+        """Raises `UserError`, which suggests the nearest right name, for a long option that the command does not have."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for argument in arguments:
             name = argument.partition("=")[0]

@@ -1,4 +1,4 @@
-"""`preflab data check`: how your own data are read, what they hold, and what is wrong with them."""
+"""`preflab data check`: shows how your own data are read, what they hold, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns 2 where no record is of use."""
+    """Returns the exit code: 2 if a source has no usable record, else 0."""
     from preflab.cli.data_text import print_checks, print_dropped
     from preflab.data.files import read_source
     from preflab.data.fix import write_clean
@@ -74,7 +74,8 @@ def _report_useless(checks: list[SourceCheck]) -> int:
 
 
 def _list_places(name: str, split: str) -> list[str]:
-    """A source as `NAME`, or as `NAME#SPLIT` for each of its splits, or for the one that is wanted."""
+    """Lists the places to read in a source: `NAME` if the source is not split, else `NAME#SPLIT` for each split, or only
+    for the split that the user wants."""
     from preflab.data.files import choose_split, list_splits, part_split
     from preflab.testbeds import TESTBEDS
 

@@ -1,4 +1,4 @@
-"""`preflab data show`: what a testbed holds, split by split, with prompts to read."""
+"""`preflab data show`: shows what a testbed holds in each split, with prompts to read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints what `preflab data check` found, for people."""
+"""Prints the findings of `preflab data check` for people to read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def print_checks(
 
 
 def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]:
-    """A check in lines."""
+    """The lines that describe a check."""
     lines = [
         f"{check.source}: {counted(check.records, 'record')}, {check.usable:,} usable, {check.flawless:,} without a fault"
     ]
@@ -69,7 +69,7 @@ def _join_counts(counts: Mapping[str, int]) -> str:
 
 
 def _draw_lengths(name: str, unit: str, lengths: Lengths | None) -> list[str]:
-    """A line of figures and a bar for each bin."""
+    """One line of figures, then one bar for each bin of the histogram."""
     if lengths is None:
         return []
     most = max(lengths.histogram.values())
@@ -88,7 +88,8 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
-    """A row as a method gets it; in the model's own tokens, special ones included, where there is one."""
+    """The lines of a row as a method gets it. With a model, the texts are decoded from the model's own tokens, including
+    its special tokens."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )

@@ -1,4 +1,4 @@
-"""`preflab evaluate`: a policy, measured on unseen prompts."""
+"""`preflab evaluate`: measures a policy on unseen prompts."""
 
 from __future__ import annotations
 

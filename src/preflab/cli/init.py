@@ -1,4 +1,5 @@
-"""`preflab init`: a first study file for your data and your model, with comments; it asks for what no option says."""
+"""`preflab init`: writes a first study file, with comments, for your data and your model. It asks for the data and the
+model if no option names them."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def ask(option: str, question: str) -> str:
-    """What the user types. Raises `UserError` where nobody can be asked, or nothing is said."""
+    """Asks the user and returns the answer. Raises `UserError` if nobody is at a terminal, or if the answer is empty."""
     from rich.prompt import Prompt
 
     answer = Prompt.ask(question) if sys.stdin.isatty() else ""

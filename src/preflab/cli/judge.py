@@ -1,4 +1,5 @@
-"""`preflab judge`: programs from a file, their verdicts to another, one line each as they come."""
+"""`preflab judge`: judges programs from one file and writes their verdicts to another, one line each, as soon as each is
+known."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns 1 where a program could not be judged."""
+    """Returns the exit code: 1 if a program could not be judged, else 0."""
     from preflab.testbeds.code.judge_file import judge_file
 
     counts = judge_file(options.problems, options.programs, options.out, **judging_settings(options))

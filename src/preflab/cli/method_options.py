@@ -1,4 +1,4 @@
-"""A method's hyper-parameters as options of the command line (`--beta .1 --optim.learning-rate 1e-4`)."""
+"""A method's hyper-parameters as options of the command line, such as `--beta .1 --optim.learning-rate 1e-4`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ HELP_COLUMN, HELP_WIDTH = 38, 118
 
 
 def method_from_options(name: str, arguments: Sequence[str]) -> Any:
-    """The method's spec with the hyper-parameters of the command line. Raises `UserError` for an unknown one, with the
-    nearest right name, and for a value that does not fit."""
+    """The method's spec with the hyper-parameters of the command line. Raises `UserError` for an unknown hyper-parameter,
+    with the nearest right name, and for a value that does not fit."""
     cls = METHODS.load(name)
     try:
-        with redirect_stderr(io.StringIO()):  # tyro's own message, many lines in a box
+        with redirect_stderr(io.StringIO()):  # silences tyro's own message, a box of many lines
             method, unknown = tyro.cli(cls, args=arguments, prog=f"preflab train {name}", return_unknown_args=True)
     except SystemExit as stopped:
         if stopped.code in (0, None):
@@ -42,7 +42,7 @@ def method_from_options(name: str, arguments: Sequence[str]) -> Any:
 
 
 def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
-    """A method's options as they are written, those of a nested spec with a dot: `--optim.learning-rate`."""
+    """The names of a method's options as they are typed. An option of a nested spec has a dot: `--optim.learning-rate`."""
     options: list[str] = []
     for field, info in cls.model_fields.items():
         name, inner = prefix + field.replace("_", "-"), info.annotation
@@ -54,7 +54,8 @@ def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
 
 
 class MethodOption(NamedTuple):
-    """One of a method's options. `takes`: what is written behind it; `text`: what it does, its choices and its default."""
+    """An option of a method. `takes`: what is typed after the option's name. `text`: what the option does, its choices
+    and its default."""
 
     name: str
     takes: str
@@ -62,13 +63,14 @@ class MethodOption(NamedTuple):
 
 
 def describe_options(cls: type[BaseModel]) -> list[MethodOption]:
-    """A method's options in the order of its fields, those of a nested spec where it stands. The default is the method's own,
-    which may differ from that of the nested spec's class."""
+    """A method's options in the order of its fields; the options of a nested spec stand in the place of that spec. Each
+    default is the method's own, which may differ from the default in the nested spec's class."""
     return list(_describe_fields(cls, "--", None))
 
 
 def format_method_help(name: str) -> str:
-    """A method's options: what each does, its choices and its true default. Raises `UserError` for an unknown method."""
+    """The help text of a method's options: what each does, its choices and its true default. Raises `UserError` for an
+    unknown method."""
     options = describe_options(METHODS.load(name))
     lines = [f"options of {name}:"]
     for option in options:
@@ -79,7 +81,8 @@ def format_method_help(name: str) -> str:
 
 
 def _describe_fields(cls: type[BaseModel], prefix: str, defaults: BaseModel | None) -> Iterator[MethodOption]:
-    """The options of a spec's fields; `defaults`: the spec that the method has by default, None for the method itself."""
+    """Yields the options of a spec's fields. `defaults`: for a nested spec, the spec that the method has by default; None
+    for the method itself."""
     for field, info in cls.model_fields.items():
         name = prefix + field.replace("_", "-")
         default = info.get_default(call_default_factory=True) if defaults is None else dict(defaults)[field]
@@ -104,14 +107,14 @@ def _default_text(info: FieldInfo, default: Any) -> str:
 
 
 def _literals(annotation: Any) -> list[str]:
-    """The words that an annotation allows; none where it allows more than these."""
+    """The words that an annotation allows; empty if the annotation does not list words."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     return [word for part in get_args(annotation) for word in _literals(part)]
 
 
 def _metavar(annotation: Any) -> str:
-    """What is written behind an option, from its type; nothing behind a switch."""
+    """The placeholder for an option's value, chosen by its type; empty for a switch, which takes no value."""
     if get_origin(annotation) in (tuple, dict):
         return "..."
     if annotation is bool:
@@ -121,7 +124,7 @@ def _metavar(annotation: Any) -> str:
 
 
 def _find_cause(error: BaseException) -> ValidationError | None:
-    """The validation error that made tyro exit, where one did."""
+    """The validation error that made tyro exit; None if something else made tyro exit."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ValidationError):
         cause = cause.__cause__ or cause.__context__

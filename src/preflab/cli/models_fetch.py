@@ -1,4 +1,4 @@
-"""`preflab models fetch`: a real language model into the cache."""
+"""`preflab models fetch`: downloads a real language model into the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`preflab models list`: what --model takes."""
+"""`preflab models list`: lists what `--model` takes."""
 
 from __future__ import annotations
 

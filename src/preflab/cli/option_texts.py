@@ -1,4 +1,5 @@
-"""What each hyper-parameter of the methods does, in a line. One name means one thing in all methods, so one table is enough."""
+"""What each hyper-parameter of the methods does, in one line each. A name means the same in all methods, so one table is
+enough."""
 
 from __future__ import annotations
 

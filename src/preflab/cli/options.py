@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `train` and `evaluate` share."""
+    """Adds the options that `train` and `evaluate` share."""
     add = parser.add_argument
     add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
     add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
@@ -40,7 +40,7 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Where the data of a testbed lie, and what is read of them."""
+    """Adds the options that say where the data of a testbed lie, and which of the data are read."""
     add = parser.add_argument
     add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
     add("--split", metavar="NAME", help="jsonl: the split of data that have several")
@@ -49,7 +49,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """The testbed that the options name, with its data. Raises `UserError` for an option that does not apply to it."""
+    """The testbed that the options name, with its data. Raises `UserError` for an option that does not apply to this
+    testbed."""
     from preflab.testbeds import TESTBEDS
 
     given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
@@ -70,7 +71,8 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options say of judging, with a bar that shows its progress. Raises `UserError` where --workers is negative."""
+    """The settings for judging programs that the options name, and a bar that shows the progress. Raises `UserError` if
+    `--workers` is negative."""
     from preflab.cli.progress import track_verdicts
 
     if options.workers < 0:
@@ -90,14 +92,14 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Prints plain data as JSON, the only thing on standard output."""
+    """Prints plain data as JSON. Nothing else goes to standard output."""
     print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def log_to_terminal() -> None:
-    """Sends everything that the logger `preflab` is given to standard error."""
+    """Sends all messages of the logger `preflab` to standard error."""
     logger = logging.getLogger("preflab")
-    if not logger.handlers:  # an arm is a fork of its study, and has the study's
+    if not logger.handlers:  # a forked arm has the handlers of its study
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""`preflab report`: a study's report again, from what its runs wrote."""
+"""`preflab report`: writes the report of a study again, from what the study's runs wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `train` and `evaluate` print of a finished run."""
+"""Formats what `train` and `evaluate` print about a finished run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def summarize_run(result: dict[str, Any], directory: Path) -> str:
-    """The end of a run in a few lines: `result` is what its `result.json` holds."""
+    """Summarizes a finished run in a few lines. `result`: the content of its `result.json`."""
     if result["diverged"]:
         advice = f"Lower the learning rate, or check the data. See {directory}."
         return f"{result['name']} diverged: {result['diverged']} {advice}"

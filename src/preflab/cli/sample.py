@@ -1,4 +1,4 @@
-"""`preflab sample`: k answers to a prompt, or a chat."""
+"""`preflab sample`: draws k answers to a prompt, or holds a chat."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def chat(answer: Callable[[Prompt, int], str]) -> None:
-    """A dialogue on the terminal; an empty line or the end of input ends it. `answer` takes the prompt and the number of its
-    turns."""
+    """Holds a dialogue on the terminal, which ends at an empty line or at the end of input. `answer` takes the prompt and
+    the number of turns in the prompt."""
     turns: list[Turn] = []
     while line := read_line():
         turns.append(Turn("user", line))
@@ -73,7 +73,7 @@ def chat(answer: Callable[[Prompt, int], str]) -> None:
 
 
 def read_line() -> str:
-    """A line of the user's; '' at the end of input."""
+    """Reads a line that the user types; '' at the end of input."""
     try:
         return input("you: ").strip()
     except EOFError:
@@ -81,7 +81,7 @@ def read_line() -> str:
 
 
 def print_text(text: str) -> None:
-    """Nothing in the text acts on the terminal."""
+    """Prints a text in such a way that no control character in it acts on the terminal."""
     from preflab.terminal import Terminal
     from preflab.text import visible
 

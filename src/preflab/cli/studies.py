@@ -1,4 +1,4 @@
-"""`preflab studies`: the studies that come with preflab."""
+"""`preflab studies`: lists the studies that come with preflab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`preflab study`: plans or runs a study, and says which report it wrote."""
+"""`preflab study`: plans or runs a study, and names the report that it wrote."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def choose_size(name: str) -> str:
-    """`paper` where the study has such a size and torch sees a GPU, else `smoke`."""
+    """`paper` if the study has a size of that name and torch sees a GPU, else `smoke`."""
     from preflab.arm.open import pick_device
     from preflab.study.load import PAPER, SMOKE, offers_size
 

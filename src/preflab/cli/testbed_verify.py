@@ -1,4 +1,5 @@
-"""`preflab testbed verify`: the data's own programs, judged by their own tests, with and without walls."""
+"""`preflab testbed verify`: judges the data's own programs by the data's own tests. With `--compare`, judges the right
+programs once more, without the sandbox walls."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns 1 where a right program fails without a known reason, or a verdict changes without walls."""
+    """Returns the exit code: 1 if a right program fails without a known reason, or if a verdict changes without the
+    walls; else 0."""
     from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
     from preflab.text import visible

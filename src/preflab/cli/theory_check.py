@@ -1,4 +1,4 @@
-"""`preflab theory check`: Theorem 4.1 on random tabular problems, or on one from a file."""
+"""`preflab theory check`: checks Theorem 4.1 on random tabular problems, or on one problem from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`preflab theory counterexample`: Table 1 of the paper, from computation."""
+"""`preflab theory counterexample`: computes Table 1 of the paper."""
 
 from __future__ import annotations
 

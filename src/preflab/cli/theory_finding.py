@@ -1,4 +1,5 @@
-"""What the theory commands do with a finding: they print it, write it and renew the page. A refutation is not an error."""
+"""What the theory commands do with a finding: they print it, write it to a file and renew the page. A refuted theorem is
+not an error of the program."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def add_output_option(parser: argparse.ArgumentParser) -> None:
 
 
 def make_output(directory: Path | None) -> None:
-    """Makes the directory before the work. Raises `UserError` where it cannot be made."""
+    """Makes the directory before the work begins. Raises `UserError` if the directory cannot be made."""
     from preflab.theory.finding import make_folder
 
     if directory is not None:
@@ -29,7 +30,8 @@ def make_output(directory: Path | None) -> None:
 
 
 def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
-    """Returns 1 where a certificate failed; the failing case is then the last line that is printed."""
+    """Prints and writes the finding. Returns the exit code: 1 if a certificate failed, else 0. Unless `as_json`, the
+    failing case is the last line that is printed."""
     from preflab.report.theory import print_finding, write_page
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding

@@ -1,4 +1,4 @@
-"""`preflab train`: one run of one method. Options that `train` does not have are the method's hyper-parameters."""
+"""`preflab train`: runs one method once. An option that `train` itself does not have is a hyper-parameter of the method."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def print_help(method: str | None) -> None:
-    """Prints the hyper-parameters of the method, or the methods that there are, and the options that all methods have."""
+    """Prints the options that all methods share, and the hyper-parameters of the method. If `method` is None, the names
+    of all methods take the place of the hyper-parameters."""
     from preflab.cli.method_options import format_method_help
     from preflab.methods import METHODS
 

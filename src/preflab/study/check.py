@@ -1,4 +1,4 @@
-"""What is missing is said before anything is trained: the parts of all runs of a study are opened once."""
+"""Says what is missing before anything is trained: opens the parts of all runs of a study once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from preflab.study.spec import Study
 
 
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
-    """Raises `UserError` naming the stage or arm whose data, evaluator, reward, judge or start cannot be opened, or lack what
-    it needs, and where the directory holds another study. What is done is not checked again. The seeds differ in nothing
-    that is opened: the runs of the first one stand for all."""
+    """Checks that every run of a study can run, unless the run is done already.
+
+    Raises `UserError` if the directory holds another study. Raises `UserError`, which names the stage or arm, if its
+    data, its evaluator, its reward, its judge or its start cannot be opened, or lacks what the stage or arm needs. Only
+    the runs of the first seed are checked: the runs of the other seeds open the same parts.
+    """
     if not fresh:
         refuse_other_study(study, directory)
     runs = [run for run in planned_runs(study, directory) if run.seed == 0 and (fresh or not is_done(run))]

@@ -1,4 +1,4 @@
-"""A study's directory: who may write there, and the manifest from which its report can be written again."""
+"""The directory of a study: who may write in it, and the manifest from which the study's report can be written again."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
 STARTED_FILES = ("lock", "run.log", "run.json")
-"""What a study adds to the directory of a run that it starts."""
+"""The files that a study adds to the directory of a run that it starts."""
 
 
 class StudyRecord(NamedTuple):
-    """What a directory's manifest says."""
+    """The content of the manifest in a study's directory."""
 
     study: Study
     command: str
@@ -30,8 +30,9 @@ class StudyRecord(NamedTuple):
 
 
 class StudyManifest(BaseModel):
-    """The form of a study's manifest. `arms` and `pairwise`: their order, since the file itself is sorted by name. `runs`: the
-    directories of all runs that the study has planned, relative to its own."""
+    """The form of a study's manifest. `arms` and `pairwise`: names in the order of the study file, since the manifest
+    itself is sorted by name. `runs`: the directories of all runs that the study has planned, relative to the study's
+    directory."""
 
     format: int
     study: dict[str, JsonValue]
@@ -43,8 +44,8 @@ class StudyManifest(BaseModel):
 
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
-    """Marks a directory as the study's, and the directories of its runs. Raises `UserError` where it holds another study, a
-    run, or files of another's that a report would write over."""
+    """Marks a directory, and the directories of the runs, as belonging to the study. Raises `UserError` if the directory
+    holds another study, a run, or files that no study wrote and that a report would overwrite."""
     refuse_other_study(study, directory)
     if (directory / STUDY_MANIFEST).exists():
         manifest = read_manifest_file(directory)
@@ -60,7 +61,7 @@ def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
 
 
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
-    """Writes what a report needs in addition to the runs, in a directory that the study has claimed."""
+    """Writes into a directory that the study has claimed what a report needs beside the runs."""
     changes = {"command": command, "failures": tuple(failures), "runs": read_manifest_file(directory).runs}
     write_manifest(directory, describe_study(study).model_copy(update=changes))
 
@@ -75,7 +76,7 @@ def write_manifest(directory: Path, manifest: StudyManifest) -> None:
 
 
 def read_manifest_file(directory: Path) -> StudyManifest:
-    """Raises `UserError` where the manifest is not a study's, or damaged."""
+    """Reads a study's manifest. Raises `UserError` if the file is damaged, or if it is not the manifest of a study."""
     path = directory / STUDY_MANIFEST
     advice = f"Restore it, choose another --output, or remove {directory} yourself."
     data = read_sealed(path, {}, advice=advice)
@@ -85,7 +86,7 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 
 def read_study(directory: Path) -> StudyRecord:
-    """Raises `UserError` where the directory holds no study."""
+    """Reads the study of a directory. Raises `UserError` if the directory holds no study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
@@ -99,13 +100,14 @@ def read_study(directory: Path) -> StudyRecord:
 
 
 def in_order(parts: Any, names: Sequence[str]) -> Any:
-    """A study's parts by name in the order of its file: a manifest is sorted by name. Damaged ones stay as they are."""
+    """Puts parts of a study back into the order of the study file, since a manifest is sorted by name. If `parts` is
+    damaged, it stays as it is."""
     return {name: parts[name] for name in names if name in parts} | parts if isinstance(parts, dict) else parts
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:
-    """Raises `UserError` where the directory holds another study, or a run. Arms, seeds and settings may change: each run
-    checks its own spec."""
+    """Raises `UserError` if the directory holds another study, or a run. The study may have other arms, seeds and
+    settings than before: each run checks its own spec."""
     if (directory / RUN_MANIFEST).exists():
         raise UserError(f"{directory} holds a run, and a study needs a directory of its own. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():
@@ -117,7 +119,7 @@ def refuse_other_study(study: Study, directory: Path) -> None:
 
 @contextmanager
 def withdrawn_unless_begun(directory: Path) -> Generator[None]:
-    """Takes a study's manifest back where the block raises `UserError` before any of its runs has done anything."""
+    """Removes a study's manifest again if the block raises `UserError` before any run of the study has begun."""
     try:
         yield
     except UserError:
@@ -130,9 +132,9 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 
 
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
-    """Removes the runs that the study's manifest lists, its report and the manifest, and nothing else. `planned`: where the
-    study is to run, which an older preflab's manifest does not list. Raises `UserError` where there are such runs and no
-    manifest."""
+    """Removes the study's runs, its report and its manifest, and nothing else. The runs are those that the manifest lists
+    and those in `planned`: the directories where the study will run, which the manifest of an older preflab does not
+    list. Raises `UserError` if such a directory holds a run and the study has no manifest."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():
@@ -152,7 +154,8 @@ def remove_study(directory: Path, planned: Iterable[Path]) -> None:
 
 
 def remove_run(directory: Path, home: Path) -> None:
-    """Removes a run, what the study added to its directory, and the directories that are empty then, up to `home`."""
+    """Removes a run, and the files that the study added to the run's directory. Then removes the directories that are
+    empty now, up to `home`."""
     if (directory / RUN_MANIFEST).exists() or (directory / STARTED_FILES[-1]).exists():
         clear(directory)
         for name in STARTED_FILES:

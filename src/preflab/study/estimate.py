@@ -1,4 +1,5 @@
-"""How long a study's runs should take here: the cost that each method and measurement states, times measured speeds."""
+"""Estimates how long a study's runs should take here: the cost that each method and measurement states, times measured
+speeds."""
 
 from __future__ import annotations
 
@@ -22,21 +23,24 @@ from preflab.testbeds.base import SPLITS, count_rows, require_testbed
 from preflab.types import Split
 
 FORK_SECONDS = 0.5
-"""Seconds until a forked arm begins its work, and from its result to its end."""
+"""The seconds until a forked arm begins its work, plus the seconds from its result to its end."""
 SHARING = 1.3
-"""How much longer work takes where other runs share the machine: the mean of sampling (1.50), training (1.24) and forward
-passes (1.18), measured on two cores by benchmarks/sharing.py."""
+"""By what factor work takes longer if other runs share the machine: the mean of the factors for sampling (1.50), training
+(1.24) and forward passes (1.18), which benchmarks/sharing.py measured on two cores."""
 DISTINCT = 0.6
-"""Share of measured answers that are judged, since equal answers to a problem are judged once: .28 to .79 at six samples a
-problem and temperatures .2 to 1, .62 to .91 at two, by the policies of `quickstart`."""
+"""The share of measured answers that are judged, since equal answers to a problem are judged only once. Measured with the
+policies of `quickstart` at temperatures .2 to 1: .28 to .79 at six samples a problem, .62 to .91 at two samples."""
 KL_READS = 3
-"""Forward passes over a sample that KL and entropy take: the policy's, the start's, and the entropy's."""
+"""The forward passes over a sample that KL and entropy take: one by the policy, one by the start, and one for the
+entropy."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What measuring a study on this machine gave: `speeds` of its models, `opening`: seconds until a run has its data,
-    `judging`: seconds that judging one program takes a run, `prompts` of each split, `size`: what the testbed itself holds."""
+    """What measuring a study on this machine gave. `speeds`: the speed of each model. `prompts`: the number of prompts in
+    each split. `size`: the size of the testbed's own data. `opening`: the seconds that a run takes to open its data.
+    `judging`: the seconds that judging one program takes. `sharing`: by what factor work takes longer because runs share
+    the machine."""
 
     study: Study
     speeds: Mapping[ModelSpec, Speed]
@@ -48,7 +52,7 @@ class Estimate:
 
     @classmethod
     def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
-        """Times the study's models, data and judge. `at_once`: how many runs share the machine. Raises `UserError` where the
+        """Times the study's models, data and judge. `at_once`: how many runs share the machine. Raises `UserError` if the
         testbed lacks what an arm's evaluation asks for."""
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
@@ -66,7 +70,7 @@ class Estimate:
         return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
-        """The seconds of one run: opening, training, the looks while it trains, and measuring."""
+        """The seconds of one run: opening, training, the looks during training, and measuring."""
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
@@ -74,8 +78,8 @@ class Estimate:
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
     def match_seconds(self, match: Match) -> float:
-        """The seconds of a match: opening, and reading both answers of every pair where a saved model compares them. How long
-        another evaluator takes is not known."""
+        """The seconds of a match: opening, and, if a saved model compares the answers, reading both answers of every
+        pair. How long any other evaluator takes is not known, and not counted."""
         seconds = FORK_SECONDS + self.opening
         if not saved_models(match.evaluator):
             return seconds
@@ -85,7 +89,8 @@ class Estimate:
         return seconds + speed.loading + self.sharing * reads * speed.forward
 
     def cost(self, run: PlannedRun) -> Cost:
-        """The cost of a run's method under the study's budget, to which the cost of its stages is charged."""
+        """The cost of a run's method under the study's budget. The cost of the run's stages is charged to the budget
+        first."""
         arm = run.spec
         if arm.method is None:
             return Cost()
@@ -99,18 +104,20 @@ class Estimate:
         return cost.times(max(0.0, arm.budget.amount - charged) / flops) if flops else cost
 
     def stage_flops(self, name: str) -> float:
-        """The FLOP that a stage is counted to use."""
+        """The FLOP that a stage is expected to use."""
         arm = plan_run(self.study, name, self.study.stages[name], 0, Path(), measure="none").spec
         return 0.0 if arm.method is None else self.flops(arm, arm.method.cost(self.data_size(arm)))
 
     def flops(self, arm: Arm, cost: Cost) -> float:
-        """2N FLOP a token read or drawn, 6N a token trained; a learned reward reads what it scores."""
+        """The FLOP of training: 2N for each token that is read or drawn, 6N for each token that is trained. If the reward
+        is a learned model, the tokens that it scores count as read."""
         scored = cost.scored if saved_models(arm.reward) else 0.0
         read = cost.drawn + cost.forward + scored + 3 * (cost.trained + cost.critic_trained)
         return read * self.speeds[arm.model].forward_flops
 
     def data_size(self, arm: Arm) -> DataSize:
-        """The size of a method's data: the testbed's, a stage's (at most one pair or ranking a prompt), or a file's lines."""
+        """The size of the data that a method trains on: the testbed's own, what a stage makes (at most one pair or
+        ranking a prompt), or the lines of a file."""
         source, size = arm.preferences, self.size
         if source is None:
             return size
@@ -136,8 +143,8 @@ class Estimate:
         return answers * (speed.sampling + self.grading(arm, speed)[0]) + reads * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
-        """The seconds of the grid of temperatures on the validation split, and for a result of two decodings of the test
-        split."""
+        """The seconds of measuring: the grid of temperatures on the validation split and, if the test split is measured,
+        two decodings of the test split."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
@@ -153,14 +160,16 @@ class Estimate:
         return drawn * speed.sampling + answers * main + tested * sum(others) + judging + reads * speed.forward
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
-        """Seconds that grading an answer takes each evaluator, the main one first: a learned one reads it, a judge runs it."""
+        """The seconds that each evaluator takes to grade one answer, with the main evaluator first. A learned evaluator
+        reads the answer; the judge runs it."""
         judging = DISTINCT * self.judging
         evaluators = arm.evaluators_in_turn.values()
         return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
 
 
 def count_lines(path: Path) -> int:
-    """Records of a file, or of the files of a directory; 0 where it cannot be read (the run itself reports that)."""
+    """The number of records in a file, or in the files of a directory; 0 if the file cannot be read (the run itself
+    reports that)."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     try:
         return sum(1 for file in files for line in file.open("rb") if line.strip())

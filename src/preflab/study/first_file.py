@@ -1,5 +1,5 @@
-"""A study file for data and a model of the user's, with a comment on every part that one changes. It follows from what the data
-hold: pairs, answers to imitate, or problems with tests."""
+"""Writes a study file for the user's data and model, with a comment on every part that users change. The arms and the
+evaluator follow from what the data hold: pairs, answers to imitate, or problems with tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Judged = Literal["tests", "pairs", "neither"]
 
 @dataclass(frozen=True)
 class FirstStudy:
-    """What the user said. `evaluator`: the directory of a reward model that was trained elsewhere, '' for none."""
+    """The user's wishes. `evaluator`: the directory of a reward model that was trained elsewhere; '' if there is no such
+    model."""
 
     name: str
     data: str
@@ -30,15 +31,15 @@ class FirstStudy:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the data hold: by what their answers can be judged, and how many rows of training there are."""
+    """What the data hold. `judged`: by what the answers can be judged. `size`: how many training rows there are."""
 
     judged: Judged
     size: DataSize
 
 
 def write_first_file(wanted: FirstStudy) -> str:
-    """The text of the file. Raises `UserError` where the data cannot be read, and where nothing in them or in the user's words
-    says how an answer is judged."""
+    """The text of the study file. Raises `UserError` if the data cannot be read, or if neither the data nor the user says
+    how an answer is judged."""
     facts = inspect_data(wanted)
     if facts.judged == "neither" and not wanted.evaluator:
         raise UserError(
@@ -78,7 +79,7 @@ def write_first_file(wanted: FirstStudy) -> str:
 
 
 def inspect_data(wanted: FirstStudy) -> DataFacts:
-    """Opens the data. Where they have tests, these judge in the sandbox."""
+    """Opens the data and counts what they hold. If the data have tests, the tests judge in the sandbox."""
     try:
         with Jsonl(data=wanted.data).open(Context()) as opened:
             return _count(require_testbed(opened))
@@ -97,7 +98,7 @@ def _count(testbed: Testbed) -> DataFacts:
 
 
 def _testbed(facts: DataFacts, wanted: FirstStudy, part: str) -> dict[str, object]:
-    """The testbed; where pairs judge, policies and the evaluator have a part of the data each."""
+    """The testbed's fields. If pairs judge, the policies get one part of the data and the evaluator gets another."""
     judge = {"judge": "sandbox"} if facts.judged == "tests" else {}
     parted = {"part": part} if facts.judged == "pairs" and not wanted.evaluator else {}
     return {"kind": "jsonl", "data": wanted.data, **judge, **parted}
@@ -130,7 +131,8 @@ def _start(facts: DataFacts) -> dict[str, object]:
 
 
 def _arms(facts: DataFacts) -> dict[str, object]:
-    """SFT as the baseline and trained on; DPO where there are pairs; PPO on the tests, or on a reward model of the pairs."""
+    """The arms: SFT as the baseline, and SFT that is trained further; DPO if there are pairs; PPO on the tests, or on a
+    reward model that is trained on the pairs."""
     arms: dict[str, object] = {}
     if facts.size.pairs:
         arms["dpo"] = {**_start(facts), "method": {"kind": "dpo"}}
@@ -147,7 +149,7 @@ def _arms(facts: DataFacts) -> dict[str, object]:
 
 
 def _lines(**fields: object) -> str:
-    """The fields as YAML, whose innermost mappings stand on a line each."""
+    """The fields as YAML, with each innermost mapping on one line."""
     style = {name: None if isinstance(value, dict | list) else False for name, value in fields.items()}
     return "".join(
         yaml.safe_dump({name: value}, sort_keys=False, default_flow_style=style[name], width=120, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""What a study would run on this machine, and for how long: what `preflab study --plan` shows."""
+"""What a study would run on this machine, and for how long. `preflab study --plan` shows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from preflab.study.spec import Study
 
 @dataclass(frozen=True)
 class ForecastRow:
-    """A stage, an arm or a match: the number of its runs, how many of them are done, and the seconds that each should take."""
+    """A stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these are done. `seconds`: how long
+    each run should take."""
 
     part: Literal["stage", "arm", "match"]
     name: str
@@ -29,8 +30,9 @@ class ForecastRow:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Every stage and arm of a study; `at_once`: runs that share the machine; `seconds`: how long what is not done
-    yet should take by the clock. `trials` of the tuning stage, and `tuning_seconds` where they have to run."""
+    """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
+    `seconds`: how long the runs that are not done yet should take together, by the clock. `trials`: the number of trials
+    of the tuning stage. `tuning_seconds`: how long the trials that have to run should take together."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -44,9 +46,9 @@ class Forecast:
 
 
 def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Times the study's models and its judge on this machine, and multiplies by what each run states. Raises `UserError`
-    where the directory holds another study (unless it is to be thrown away), and where a part of the study is missing or
-    lacks what is needed of it."""
+    """Times the study's models and its judge on this machine, and multiplies by the cost that each run states. Raises
+    `UserError` if a part of the study is missing or lacks what is needed. Unless `fresh`, also raises it if the directory
+    holds another study."""
     if not fresh:
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))

@@ -1,4 +1,4 @@
-"""Loads study files, the presets that come with preflab and the user's own, in the size that is asked for."""
+"""Loads a study, either a preset that comes with preflab or the user's own file, in the size that the user asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.spec import Spec, parse_spec
 from preflab.study.spec import Study
 
 SMOKE, PAPER = "smoke", "paper"
-"""Sizes of a study: what its file says, and the paper's."""
+"""Sizes of a study: the study file as it stands, and the size of the paper."""
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -22,11 +22,12 @@ class _Sizes(Spec):
 
 
 def load_study(name: str, size: str | None = None) -> Study:
-    """A preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
+    """Loads a preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
 
-    A file may hold `sizes: {NAME: {...}}`: settings that replace its own, at any depth, when that size is asked for; the
-    study is then called `STUDY-NAME`, so that two sizes never share a directory. The size `smoke` is what the file itself
-    says. Raises `UserError` with the nearest right name, also where a function of the user's does not load.
+    A file may hold `sizes: {NAME: {...}}`. If the size NAME is asked for, these settings replace the file's own settings,
+    at any depth, and the study is called `STUDY-NAME`, so that two sizes never share a directory. The size `smoke` is the
+    file without replacements. Raises `UserError` for an unknown name, with the nearest right name, or if a function of
+    the user does not load.
     """
     data = study_data(name)
     sizes = _take_sizes(data, name)
@@ -46,18 +47,20 @@ def load_study(name: str, size: str | None = None) -> Study:
 
 
 def offers_size(name: str, size: str) -> bool:
-    """Whether a study file offers a size."""
+    """Returns True if a study file offers a size of this name."""
     return size in _take_sizes(study_data(name), name)
 
 
 def _take_sizes(data: Any, where: str) -> dict[str, dict[str, Any]]:
-    """Takes the `sizes` out of a study file's data. Raises `UserError` where they are not settings by name."""
+    """Takes the `sizes` out of a study file's data and returns them. Raises `UserError` if they do not map names to
+    settings."""
     sizes = data.pop("sizes", None) if isinstance(data, dict) else None
     return parse_spec(_Sizes, {"sizes": sizes or {}}, where=where).sizes
 
 
 def study_data(name: str) -> Any:
-    """What the file of a preset or of the user's says. Raises `UserError` with the nearest right name."""
+    """The data in the file of a preset, or in a user's file. Raises `UserError` for an unknown name, with the nearest
+    right name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
         if name not in preset_names():
@@ -69,7 +72,8 @@ def study_data(name: str) -> Any:
 
 
 def merge_settings(data: Any, patch: Any) -> Any:
-    """`data` with the values of `patch` in place of its own, mapping by mapping."""
+    """A copy of `data` in which the values of `patch` replace the old values; mappings inside mappings are merged
+    likewise."""
     if not (isinstance(data, dict) and isinstance(patch, dict)):
         return patch
     return {**data, **{key: merge_settings(data.get(key), value) for key, value in patch.items()}}
@@ -80,6 +84,6 @@ def preset_names() -> list[str]:
 
 
 def preset_summary(name: str) -> str:
-    """The comment at the head of a preset, on one line: what it is for."""
+    """The comment at the head of a preset, which says what the preset is for, on one line."""
     lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))

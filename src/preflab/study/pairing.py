@@ -1,4 +1,4 @@
-"""Which arms of a study a pairwise evaluator compares, and what a file says of it. No torch."""
+"""Says which arms of a study a pairwise evaluator compares, and checks how a study file states it. Needs no torch."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 
 class Pairing(Spec):
-    """Arms whose answers to the same prompts a pairwise evaluator compares: the `pairs`, or every other arm `against` one."""
+    """The arms whose answers to the same prompts a pairwise evaluator compares: either the `pairs`, or every other arm
+    with the arm `against`."""
 
     evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()
     against: str | None = None
 
     def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
-        """The pairs of these arms."""
+        """The pairs in which both arms are among `arms`."""
         known = list(arms)
         named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
         return [pair for pair in named if pair[0] in known and pair[1] in known]
 
     def among(self, arms: Iterable[str]) -> Pairing | None:
-        """The pairing of these arms alone; None where it has no pair of them."""
+        """This pairing, limited to the pairs in which both arms are among `arms`; None if no pair remains."""
         pairs = tuple(self.pairs_among(arms))
         return self.model_copy(update={"pairs": () if self.against else pairs}) if pairs else None
 
     def check(self, place: str, arms: Iterable[str]) -> None:
-        """Raises `UserError` where it names no pair, a pair twice, or an arm that the study does not have."""
+        """Raises `UserError` if this pairing names no pair, a pair twice, or an arm that the study does not have."""
         if (self.against is None) == (not self.pairs):
             raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or `against`, an arm: one of the two.")
         named = [*chain.from_iterable(self.pairs), *([] if self.against is None else [self.against])]
@@ -45,7 +46,8 @@ class Pairing(Spec):
 
 
 def _check_shape(value: Any) -> Any:
-    """What a file has under `pairwise`, as it is. Raises `UserError` where its shape is another one, with an example."""
+    """Returns what a file has under `pairwise`, unchanged. Raises `UserError`, which gives an example, if it has a wrong
+    shape."""
     if not isinstance(value, Mapping):
         raise UserError(f"`pairwise` holds pairwise evaluators by name, such as {EXAMPLE}.")
     for name, pairing in value.items():
@@ -80,4 +82,4 @@ def _is_pair(pair: Any) -> bool:
 
 
 Pairings = Annotated[dict[Name, Pairing], BeforeValidator(_check_shape)]
-"""A field that holds pairings by name, in order."""
+"""The type of a field that holds pairings by name, in order."""

@@ -1,4 +1,4 @@
-"""The runs that follow from a study: stages and arms under each seed, and the trials of its tuning stage."""
+"""Plans the runs of a study: stages and arms under each seed, and the trials of the tuning stage."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
 JOB_FIELDS = ("method", "policy", "init", "preferences", "reward")
-"""The fields that a run takes from its own job."""
+"""The fields that a run takes from its own job, not from the study."""
 
 
 def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
-    """Every run of the study without its tuning stage, seed by seed, each after the runs that it needs."""
+    """Yields every run of the study except the tuning stage, seed by seed. Each run comes after the runs that it needs."""
     for seed in range(study.seeds):
         home = directory / f"seed-{seed}"
         yield from stage_runs(study, study.arms.values(), seed, home)
@@ -29,7 +29,7 @@ def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
 
 
 def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
-    """The matches of the study's arms, seed by seed; each needs its two arms."""
+    """Yields the matches between the study's arms, seed by seed. Each match needs the runs of its two arms."""
     settings: dict[str, Any] = {"testbed": study.testbed, "threads": study.threads, "device": study.device}
     for seed in range(study.seeds):
         home = directory / f"seed-{seed}"
@@ -43,7 +43,8 @@ def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
 
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
-    """Every run of the tuning stage as (arm, settings, run), after the stages of the tuning seeds (arm '')."""
+    """Yields every run of the tuning stage as (arm, settings, run). The stages of each tuning seed come before its
+    trials, as arm ''."""
     assert study.tuning is not None
     for seed in study.tuning.seeds:
         home = directory / "tuning" / f"seed-{seed}"
@@ -56,7 +57,7 @@ def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[st
 
 
 def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) -> Iterator[PlannedRun]:
-    """The runs of the stages that these arms and the evaluators need, in the order of the study's file."""
+    """Yields the runs of the stages that these arms and the evaluators need, in the order of the study file."""
     evaluators = [*study.evaluators.values(), *(pairing.evaluator for pairing in study.pairwise.values())]
     used = {stage for arm in arms for stage in all_stages_needed(study, arm)} | {*measuring_stages(study, evaluators)}
     for name, stage in study.stages.items():
@@ -67,7 +68,7 @@ def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) 
 def plan_run(
     study: Study, name: str, job: Job, seed: int, home: Path, *, measure: Literal["test", "validation", "none"]
 ) -> PlannedRun:
-    """The run of one job under one seed."""
+    """The planned run of one job under one seed."""
     is_arm = measure != "none"
     makes_policy = job.method is not None and job.method.product == "policy"
     measured_by = measuring_stages(study, study.evaluators.values())
@@ -94,7 +95,8 @@ def plan_run(
 
 
 def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
-    """`count` settings of a space: its whole grid where that is small enough, else evenly spaced points of it."""
+    """At most `count` settings from a space: the whole grid if it has no more points, else `count` evenly spaced points
+    of the grid."""
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]
@@ -102,7 +104,8 @@ def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[
 
 
 def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
-    """The job with dotted fields of its method replaced; raises `UserError` on a field that the method does not have."""
+    """A copy of the job in which these fields of the method are replaced; a dot leads into a nested field. Raises
+    `UserError` for a field that the method does not have."""
     data = job.method.model_dump()
     for field, value in settings.items():
         *parents, leaf = field.split(".")

@@ -1,7 +1,6 @@
-"""The differences that a study can find. `python -m preflab.study.power DIRECTORY` reads the spreads of the paired differences
-in a study that ran, and prints the differences that 3, 5 and 10 seeds would find. It helps to write claims before the runs
-that test them.
-"""
+"""Computes how small a difference a study can find. `python -m preflab.study.power DIRECTORY` reads the spreads of the
+paired differences in a study that ran, and prints the differences that 3, 5 and 10 seeds would find. This helps to write
+claims before the runs that test them."""
 
 from __future__ import annotations
 
@@ -26,13 +25,15 @@ POWERS = (0.5, 0.8)
 
 
 def contrasts(study: Study) -> list[dict[str, float]]:
-    """The study's comparisons as weights, then its claims' contrasts; each once."""
+    """The study's comparisons as weights, then the contrasts of its claims. A contrast that is already among the
+    comparisons is not repeated."""
     weights = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
     return [*weights, *(claim.contrast for claim in study.claims if claim.contrast not in weights)]
 
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
-    """Each contrast, in words, with its interval, whose `seed_sd`, `problem_sd` and `noise_sd` are its spreads."""
+    """Yields each contrast, in words, with its interval. The spreads are the interval's `seed_sd`, `problem_sd` and
+    `noise_sd`."""
     for row in weights:
         if all(arm in scores for arm in row):
             words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())
@@ -40,13 +41,14 @@ def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]
 
 
 def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEED_COUNTS) -> str:
-    """Markdown: for each contrast its spreads, and the difference found every second time / in 80% of studies."""
+    """A Markdown table. For each contrast: its spreads, and the difference that 50% / 80% of studies find, at each number
+    of seeds."""
     heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
     lines = [heads, [":--", *("--:" for _ in heads[1:])]]
     for words, item in rows:
         spread = item.model_dump(include={"seed_sd", "problem_sd", "noise_sd"})
         if None in spread.values():
-            continue  # one seed shows no spread
+            continue  # a single seed gives no spread between seeds
         find = partial(detectable_difference, **spread, problems=item.problems, family=family)
         cells = [" / ".join(f"{find(seeds=count, power=power):.3f}" for power in POWERS) for count in seeds]
         lines.append([words, str(item.seeds), *(f"{value:.3f}" for value in spread.values()), *cells])
@@ -54,7 +56,7 @@ def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Seq
 
 
 def print_power(arguments: Sequence[str] | None = None) -> None:
-    """Raises `UserError` where the directory holds no study."""
+    """Runs the command line of this module. Raises `UserError` if the directory holds no study."""
     parser = argparse.ArgumentParser(prog="python -m preflab.study.power", description=__doc__)
     parser.add_argument("directory", type=Path, help="of a study that ran")
     parser.add_argument("--family", type=int, default=1, help="how many claims are made at once")

@@ -1,4 +1,4 @@
-"""Makes a study's `Results`: analyses what its runs wrote, and adds what the study declared."""
+"""Makes the `Results` of a study: analyses what the study's runs wrote, and adds what the study declared."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from preflab.train.finished import read_result
 
 DECODINGS: tuple[DecodingChoice, ...] = ("chosen", "unit")
 LONGEST_DETAIL = 600
-"""Characters of a part of a failing test that a report shows."""
+"""The most characters that a report shows of each part of a failing test."""
 BUDGET_NOTES: Mapping[Unit, str] = {
     "compute": "2N FLOP per forward or sampled token, 6N per trained token; critic, reference, reward model, the "
     "sampling of pairs and the stages that an arm needs are charged to it. Measuring is not.",
@@ -43,7 +43,7 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 
 
 def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> record.Results:
-    """Everything that the report says. Raises `UserError` where no arm has finished."""
+    """Everything that the report says. Raises `UserError` if no arm has finished."""
     arms = gather(planned_runs(study, directory))
     if not arms:
         why = "".join(f" {failure}" for failure in failures[:1])
@@ -92,7 +92,7 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
 
 
 def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
-    """The tables at each temperature; none where every run of every arm diverged."""
+    """The tables of scores, for the chosen temperature and for temperature 1; empty if every run of every arm diverged."""
     if all(run.diverged for runs in arms.values() for run in runs):
         return {}
     return {name: Board.of(arms, name, study.score, declared.values()) for name in DECODINGS}
@@ -106,7 +106,7 @@ def verdict_of(
     headline: record.Measure,
     evaluator: record.EvaluatorResult,
 ) -> record.StudyVerdict:
-    """The answer, with the comparisons that it rests on."""
+    """The answer to the study's question, with the comparisons on which the answer rests."""
     if not scores:
         advice = "Lower the learning rates, and see the reasons under Runs."
         return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
@@ -126,14 +126,15 @@ def verdict_of(
 
 
 def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
-    """The baselines that are the policy from which an arm starts; all of them where none is."""
+    """The baselines that are the policy from which the arm starts; all baselines if none of them is that policy."""
     start = study.arms[arm].init
     own = [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
     return own or baselines
 
 
 def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[record.Comparison]:
-    """The pairs that the study names, or every pair, where both arms have runs of one seed."""
+    """Compares the pairs of arms that the study names. If it names no pair, compares every pair that has runs of the same
+    seed."""
     named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
     pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]
     for comparison in compare_all(scores, pairs):
@@ -175,10 +176,10 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
 
 
 def spent_by(study: Study, run: FinishedRun) -> record.Spent:
-    """What a run and the stages that it needs used; unknown for a policy that was trained elsewhere.
+    """What a run used, together with the stages that it needs. Unknown for a policy that was trained elsewhere.
 
-    Labels that a stage or arm got from a reward that is not a learned one count as calls of that reward; other labels come
-    from the data. Updates are the run's own, as its last record counts them.
+    If a stage or arm got labels from a reward that is not a learned model, these labels count as calls of that reward.
+    All other labels come from the data. The updates are those of the run alone, as its last record counts them.
     """
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
@@ -198,7 +199,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
 
 
 def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator[record.SettingDifference]:
-    """A method's spec as a diff against its defaults, by dotted field."""
+    """Yields each setting in which a method's spec differs from the defaults, under its field name, with a dot for nested
+    fields."""
     before = dict(default)
     for field, new in spec:
         old = before[field]
@@ -210,7 +212,7 @@ def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator
 
 
 def samples(arms: Arms) -> Iterator[record.Sample]:
-    """The first seed's first answers, every arm's side by side."""
+    """Yields the first prompts that were measured under the first seed, each with the answers of all arms side by side."""
     firsts = {name: runs[0] for name, runs in arms.items() if not runs[0].diverged}
     if not firsts:
         return
@@ -219,7 +221,7 @@ def samples(arms: Arms) -> Iterator[record.Sample]:
         answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
         yield record.Sample(
             problem=sample["problem"],
-            # The shortest prompt is the one without examples that an arm adds.
+            # An arm may add examples to a prompt: the shortest prompt has none.
             prompt=min((answer["prompt"] for answer in answers.values()), key=len),
             level=sample["level"],
             seed=first.seed,
@@ -233,7 +235,8 @@ def sample_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
 
 
 def failure_words(detail: Mapping[str, Any]) -> str:
-    """The first failing test: a line for each of its parts, or a block where one has several lines; long parts are cut."""
+    """Describes the first failing test: one line for each part, or a block if the part has several lines. Long parts are
+    cut."""
     parts: list[str] = []
     for key, value in detail.items():
         words = str(value).strip("\n")
@@ -248,7 +251,7 @@ def model_subject(study: Study, result: Mapping[str, Any]) -> record.Subject:
 
 
 def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseResult]:
-    """Every pair of arms that a pairwise evaluator has compared under one seed at least."""
+    """Yields every pair of arms that a pairwise evaluator has compared under at least one seed."""
     for name, pairing in study.pairwise.items():
         evaluator = evaluator_result(study, name, pairing.evaluator, directory)
         pairs = pairing.pairs_among(study.arms)
@@ -262,8 +265,8 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
 
 
 def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
-    """An evaluator; a learned one with its accuracy on held-out pairs (Wilson interval, the seeds' pairs pooled) and
-    whether that excludes one half."""
+    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs (Wilson interval over the
+    pairs of all seeds), and whether this interval lies above one half."""
     plain = record.EvaluatorResult(name=name, description=first_paragraph(spec))
     stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
@@ -293,7 +296,8 @@ def tuning_result(study: Study) -> record.TuningResult:
 
 
 def unrewarded(arms: Arms) -> Iterator[str]:
-    """A sentence for each arm none of whose samples ever passed in training, so that it learned from no reward at all."""
+    """Yields a sentence for each arm that has a run in which no sample passed its tests during training: such a run had
+    no reward to learn from."""
     for name, runs in arms.items():
         count = sum(run.never_rewarded for run in runs)
         if count:
@@ -302,7 +306,7 @@ def unrewarded(arms: Arms) -> Iterator[str]:
 
 
 def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
-    """The reasons to doubt the answer that the numbers themselves show."""
+    """Yields the reasons for doubting the answer that follow from the numbers themselves."""
     if saved_models(study.evaluators[study.main_evaluator]):
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     count = len({run.seed for runs in arms.values() for run in runs})
@@ -327,7 +331,7 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
 
 
 def unfinished_words(study: Study, arms: Arms, command: str) -> str:
-    """Which arms and seeds are missing and how to go on; '' for a study that is finished."""
+    """Says which arms and seeds are missing and how to go on; '' if the study is finished."""
     missing: list[str] = []
     count = 0
     for name in study.arms:
@@ -345,5 +349,5 @@ def unfinished_words(study: Study, arms: Arms, command: str) -> str:
 
 
 def first_paragraph(spec: Spec) -> str:
-    """The first paragraph of a spec's docstring, on one line."""
+    """The first paragraph of the docstring of a spec's class, on one line."""
     return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())

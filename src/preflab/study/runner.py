@@ -1,7 +1,8 @@
-"""Runs a study's planned runs as processes: as many at a time as cores and memory allow, each after the runs that it needs.
+"""Runs a study's planned runs as processes: as many at a time as cores and memory allow, each after the runs that it
+needs.
 
-A run that is done (it has a `result.json` and the same spec) does not run again, so that a study goes on after any
-interruption and can grow. An arm that fails leaves the others running.
+A run is done if it has a `result.json` made from the same spec. A run that is done does not run again, so that a study
+can be continued after any interruption, and can grow. If an arm fails, the other runs go on.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from preflab.train.finished import has_product, read_result
 
 POLL_SECONDS = 0.1
 LONGEST_CAUSE = 300
-"""Characters of the last line of a failed run's log that its sentence repeats."""
+"""The most characters of a failed run's last log line that the sentence about the failure repeats."""
 Failures = dict[Path, str]
-"""The runs that failed: a sentence for each, by its directory."""
+"""One sentence for each run that failed, by the run's directory."""
 
 
 def run_all(
     planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
-    """Runs everything that is planned. Raises `UserError` when a run ends with the user's mistake, `Stopped` on SIGTERM or
-    Ctrl-C. `arm_process`: what an arm's process does instead of training."""
+    """Runs all planned runs that are not done. Raises `UserError` if a run ends with a mistake of the user, and `Stopped`
+    on SIGTERM or Ctrl-C. `arm_process`: what an arm's process does instead of training."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
     for run in planned:
@@ -65,11 +66,12 @@ def run_all(
 
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
-    """The runs that have to run, in order: those that are not done, and the stages whose product is gone or damaged while a
-    run that has to run needs it. (Results may be kept without weights: they count as done.)"""
+    """The runs that have to run, in order: all runs that are not done, and also a finished stage if its product is gone
+    or damaged and a run that has to run needs the product. (Results may be kept without weights. Such runs count as
+    done.)"""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
-    for run in reversed(planned):  # what needs a stage comes after it
+    for run in reversed(planned):  # backwards: the runs that need a stage come after it
         if not is_done(run) or (run.directory in products_needed and not has_product(run.directory)):
             to_do.append(run)
             products_needed |= run.products
@@ -77,9 +79,11 @@ def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
 
 
 def is_done(run: Planned) -> bool:
-    """Its result is there, made from this very spec and the same code of the user's: all of it but what its stages had used,
-    which follows from it. A spec that an older preflab wrote is read as today's. Raises `UserError` where manifest or result
-    is damaged."""
+    """Returns True if the run's result exists and was made from this spec and from the same code of the user.
+
+    The cost that the stages charge is not compared, since it follows from the stages. If an older preflab wrote the spec,
+    the spec is read as today's preflab reads it. Raises `UserError` if the manifest or the result is damaged.
+    """
     manifest = read_manifest(run.directory)
     if not run.result_file.exists() or manifest is None:
         return False
@@ -96,7 +100,7 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """The run file's content: the arm, with the cost of the stages that it needs charged to its budget."""
+    """The content of the run file: the arm, with the cost of the stages that it needs charged to its budget."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
@@ -107,7 +111,8 @@ def charged_spec(run: Planned) -> dict[str, Any]:
 def runs_to_start(
     waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
 ) -> Iterator[Planned]:
-    """The runs to start now: all that they need is finished, and there are cores and memory for them."""
+    """Yields the runs to start now: everything that they need is finished, and cores and memory are free for them. If
+    nothing is running, one run may start even without enough free cores and memory."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
@@ -122,15 +127,15 @@ def runs_to_start(
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     if sys.platform.startswith("linux"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # a system without affinities
+    return os.cpu_count() or 1  # this system has no affinities
 
 
 def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch) -> None:
-    """Records how a process ended. Raises `UserError` where it ended with the user's mistake."""
-    code = process.exitcode or 0  # it has ended
+    """Records how a process ended. Raises `UserError` if it ended with a mistake of the user."""
+    code = process.exitcode or 0  # never None: the process has ended
     if code == 0 and not (run.is_stage and read_result(run.directory)["diverged"]):
         watch.done(run)
         return
@@ -144,7 +149,7 @@ def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch)
 
 
 def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned]:
-    """The runs that can still run. A run that needs one that failed is recorded as failed too."""
+    """The waiting runs that can still run. If a run needs another run that failed, it is recorded as failed too."""
     kept: list[Planned] = []
     for run in waiting:
         broken = next((need for need in (*run.needs, *run.waits) if need in failures), None)
@@ -157,8 +162,8 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list to which SIGTERM and Ctrl-C are added. At the end it asks every process to write its checkpoint and end,
-    and waits for it."""
+    """Yields a list to which each SIGTERM or Ctrl-C is added. At the end, asks every process to write its checkpoint and
+    to end, and waits until all have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

@@ -1,4 +1,5 @@
-"""The JSON Schema of a study file: pydantic's own, with every known variant of each tagged field spelled out."""
+"""The JSON Schema of a study file: the schema that pydantic makes, plus a schema of every known variant for each tagged
+field."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ FIELDS = {"method": METHODS, "testbed": TESTBEDS, "reward": REWARDS, "sampler": 
 
 
 def study_schema() -> str:
-    """The schema as JSON text, by which an editor completes and checks study files."""
+    """The schema as JSON text. With it, an editor can complete and check study files."""
     schema = Study.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for part in (schema, *list(definitions.values())):
@@ -32,7 +33,8 @@ def study_schema() -> str:
 
 
 def any_variant(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
-    """A field that holds any variant, whose schemas are added to `definitions`; a bare name stands for its defaults."""
+    """The schema of a field that may hold any variant in the registry; adds the schemas of the variants to `definitions`.
+    A bare name stands for the variant with its defaults."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
     for name in registry.names():
         schema = registry.load(name).model_json_schema()

@@ -1,7 +1,7 @@
-"""A study as data: what is compared, on what, under which budget. No torch.
+"""A study as data: what is compared, on what, and under which budget. Needs no torch.
 
-A study's `stages` (SFT, pairs, reward model) run once per seed, and all `arms` of that seed share them, which makes arms
-paired. A seed draws everything anew: initialisation, data order, noise, pairs, rollouts and evaluation.
+A study's `stages` (SFT, pairs, reward model) run once per seed, and all `arms` of that seed share them, so that the arms
+are paired. Each seed draws everything anew: initialisation, data order, noise, pairs, rollouts and evaluation.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ from preflab.train.settings import Budget
 
 
 class Contestant(Job):
-    """An arm of a study. `baseline`: a starting point, which the report shows but which cannot win."""
+    """An arm of a study. `baseline`: the arm is a starting point, which the report shows but which cannot win."""
 
     description: str = ""
     baseline: bool = False
 
 
 class Tuning(Spec):
-    """The same number of `trials` for every arm of `spaces` (dotted field -> values), chosen on the validation split with
-    `seeds` that the report does not use. `shipped`: trials that ran earlier; the arms already have the settings that they
-    chose.
-    """
+    """Tries up to `trials` settings for every arm of `spaces` (dotted field -> values). The best setting is chosen on the
+    validation split, with `seeds` that the report does not use. `shipped`: trials that ran earlier; the arms already have
+    the settings that these trials chose."""
 
     trials: int = Field(default=6, ge=1)
     seeds: tuple[int, ...] = (1000,)
@@ -47,11 +46,14 @@ class Tuning(Spec):
 
 
 class Study(RunSettings):
-    """A study file. `comparisons` are the pairs named beforehand; without them every arm is compared with every other.
-    `claims` are decided one by one, as a family of their own; `paper` and `sweep` are drawn in the report. `evaluators` measure
-    every arm; `evaluator` is short for one. `headline`: the measure of theirs that decides ("pass@5", "NAME/MEASURE" of a
-    further evaluator); by itself the first. `pairwise` evaluators compare two arms' answers. `budget` binds every arm, and
-    what an arm's stages use is charged to it."""
+    """A study file. `evaluators` measure every arm; `evaluator` is the short form for a single evaluator. `headline`: the
+    measure that decides, such as "pass@5", or "NAME/MEASURE" for a measure of a further evaluator; by default the first
+    measure. `pairwise` evaluators compare the answers of two arms.
+
+    `comparisons`: the pairs of arms that were named beforehand; without them every arm is compared with every other.
+    `claims`: each is decided by itself, and all claims together are one family of tests. `paper` and `sweep` are drawn in
+    the report. `budget`: limits every arm; what an arm's stages use is charged to the arm.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -102,7 +104,7 @@ class Study(RunSettings):
         return self
 
     def _refuse_circle(self, path: tuple[str, ...]) -> None:
-        """Raises `UserError` where the last stage of a path needs an earlier one of it, directly or not."""
+        """Raises `UserError` if the last stage of a path needs a stage that stands earlier in the path, directly or not."""
         for name in stages_needed(self.stages[path[-1]]):
             if name in path:
                 raise UserError(f"`stages.{name}` needs itself: {' needs '.join((*path[path.index(name) :], name))}.")
@@ -110,22 +112,22 @@ class Study(RunSettings):
 
     @property
     def measures(self) -> dict[str, tuple[Measure, ...]]:
-        """What each evaluator measures, under the names that results have."""
+        """What each evaluator measures, under the names that the results use."""
         return measures_by_evaluator(self.evaluators, self.evaluation)
 
     @property
     def main_evaluator(self) -> str:
-        """The evaluator that measures the headline: its score chooses temperatures and checkpoints."""
+        """The name of the evaluator that measures the headline. Its score chooses temperatures and checkpoints."""
         return evaluator_of(self.evaluators, self.evaluation, self.headline)
 
     @property
     def score(self) -> str:
-        """What the main evaluator's score is called."""
+        """The name of the main evaluator's score."""
         return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
-        """The study, and every stage and arm with a testbed of its own, with other settings of it; raises `UserError` where it
-        has none of that name."""
+        """A copy of the study with these testbed settings changed, including in every stage and arm that has its own
+        testbed. Raises `UserError` if a testbed has no setting of that name."""
 
         def changed(testbed: Any) -> Any:
             absent = next((name for name in changes if testbed and name not in type(testbed).model_fields), None)
@@ -139,12 +141,14 @@ class Study(RunSettings):
         return self.model_copy(update={"testbed": changed(self.testbed), "stages": stages, "arms": arms})
 
     def with_model(self, name: str) -> Study:
-        """The study with another base model: a name, a directory, or a name on the hub."""
+        """A copy of the study with another base model. `name`: a model that preflab knows, a directory, or a name on the
+        hub."""
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
-        """The study with some of its arms and another number of seeds; a comparison or a claim that names an arm which was
-        left out is left out too. Raises `UserError` for an arm that it does not have, or for less than one seed."""
+        """A copy of the study with only these arms and this number of seeds. A comparison or a claim is left out if it
+        names an arm that is left out. Raises `UserError` for an arm that the study does not have, or for fewer than one
+        seed."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
         refuse_unknown(arms or (), self.arms, f"The study {self.name!r} has no arm")
@@ -167,7 +171,7 @@ class Study(RunSettings):
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
-    """The stages that a job needs, directly or not, each once."""
+    """The stages that a job needs, directly or not, each once. A stage comes after the stages that it needs."""
     stages: list[str] = []
     for name in stages_needed(job):
         stages += [*all_stages_needed(study, study.stages[name]), name]
@@ -175,11 +179,11 @@ def all_stages_needed(study: Study, job: Job) -> list[str]:
 
 
 def model_stages(evaluator: HoldsModels) -> list[str]:
-    """The stages that train an evaluator, where some do."""
+    """The stages that train an evaluator's models; empty if no stage does."""
     return [path.removeprefix(STAGE) for path in saved_models(evaluator) if path.startswith(STAGE)]
 
 
 def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[str]:
-    """The stages that evaluators stand on, directly or not, each once."""
+    """The stages that these evaluators need, directly or not, each once."""
     own = [stage for evaluator in evaluators for stage in model_stages(evaluator)]
     return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))

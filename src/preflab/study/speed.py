@@ -1,4 +1,4 @@
-"""How fast this machine is at a study's work: short timings of its models, its data and its judge."""
+"""Measures how fast this machine is at a study's work, by short timings of the study's models, data and judge."""
 
 from __future__ import annotations
 
@@ -30,26 +30,28 @@ from preflab.types import Completion, Problem, Prompt
 Result = TypeVar("Result")
 
 TIMED_ROWS = 64
-"""Rows of a timed batch, programs of a timed judgement."""
+"""The most rows of a timed batch, and the most programs of a timed judgement."""
 TIMED_TOKENS = 4096
-"""Tokens of a timed batch at most: a paper's micro-batch may be more than this machine holds."""
+"""The most tokens of a timed batch. A micro-batch of the paper's size may not fit into this machine's memory."""
 TIMED_SAMPLES = 4
-"""Answers that are sampled to each prompt: rollouts, pairs and measurements draw several, which share the prompt's work."""
+"""The number of answers that are sampled to each prompt. Rollouts, pairs and measurements draw several answers to a
+prompt too, and read the prompt once for all of them."""
 UPDATE_ROWS = 32
-"""Rows of a timed update: a mini-batch of middle size."""
+"""The rows of a timed update: a mini-batch of middle size."""
 TIMED_CALLS = 5
-"""Calls of a timed piece of work at most, behind the first."""
+"""The most calls of a timed piece of work after its first call."""
 LONG_SECONDS = 5.0
-"""No further call is made after so many seconds."""
+"""After this number of seconds, no further call is made."""
 ANSWER_TOKENS = 16
-"""Tokens of an answer where the data have none."""
+"""The tokens of an answer if the data have no answers."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one model is at one row (a prompt and an answer of the data's mean lengths): the seconds to sample the
-    answer, to train on the row, and to read it in a forward pass. `forward_flops`: the FLOP of that pass as the meter counts
-    them, 2N a token. `loading`: seconds to load the model."""
+    """How fast one model is at one row (a prompt and an answer of the data's mean lengths). `sampling`, `training` and
+    `forward`: the seconds to sample the answer, to train on the row, and to read the row in a forward pass.
+    `forward_flops`: the FLOP of this forward pass as the meter counts them, 2N a token. `loading`: the seconds to load
+    the model."""
 
     sampling: float
     training: float
@@ -60,7 +62,8 @@ class Speed:
 
 @dataclass(frozen=True)
 class Examples:
-    """Prompts with answers, one a prompt, to time a model on. `words`: the testbed's, for a model with a word vocabulary."""
+    """Prompts on which a model is timed, each with one answer. `words`: the testbed's words, for a model with a word
+    vocabulary."""
 
     prompts: Sequence[Prompt]
     answers: Sequence[Completion | None]
@@ -68,7 +71,8 @@ class Examples:
 
     @classmethod
     def of(cls, testbed: Testbed, *, with_answers: bool) -> Examples:
-        """A testbed's, spread over its training records; `with_answers`: those of its demonstrations."""
+        """Examples from a testbed, spread over its training records. `with_answers`: take the prompts and answers of the
+        testbed's demonstrations, else prompts without answers."""
         if not with_answers:
             prompts = list(testbed.prompts("train"))
             prompts = prompts[spread(len(prompts))]
@@ -79,13 +83,14 @@ class Examples:
 
 
 def spread(count: int) -> slice:
-    """`TIMED_ROWS` of the rows at most, from all over them: records may stand in order of length."""
+    """Selects at most `TIMED_ROWS` rows, evenly spread, since the records may be sorted by length."""
     step = max(1, count // TIMED_ROWS)
     return slice(0, step * TIMED_ROWS, step)
 
 
 def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
-    """Times a model on the examples as a run of the study would use it: its device, precision, threads and adapters."""
+    """Times a model on the examples, in the way a run of the study would use it: same device, precision, threads and
+    adapters."""
     torch.set_num_threads(study.threads)
     loading, lm = timed(partial(load_as_run, model, examples, study))
     prompts, answers = encode_examples(lm, examples)
@@ -108,7 +113,8 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
 
 
 def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageModel:
-    """The model on the study's device, with its precision, its adapters and, if it is tiny, the testbed's words."""
+    """Loads the model on the study's device, with the study's precision and the model's adapters. A tiny model also gets
+    the testbed's words."""
     shape = model.tiny.model_copy(update={"words": examples.words})
     plain = model.model_copy(update={"lora": None, "tiny": shape})
     lm = load_model(plain, seed=0, device=pick_device(study.device))
@@ -120,8 +126,8 @@ def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageM
 
 
 def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts and answers as ids, each cut to half of the tokens that are timed or that the model can read; as many rows as
-    fit."""
+    """Prompts and answers as token ids. Each is cut to half of the tokens that are timed, or of the tokens that the model
+    can read, whichever is less. Returns only as many rows as fit."""
     most = min(TIMED_TOKENS, lm.context) // 2
     prompts = [lm.encode_prompt(prompt)[-most:] for prompt in examples.prompts]
     answers = [
@@ -144,12 +150,12 @@ def read_once(lm: LanguageModel, batch: TokenBatch) -> None:
     def terms(rows: TokenBatch) -> torch.Tensor:
         return ops.sequence_sum(forward.token_logprobs(lm.model, rows).logprobs, rows.mask)
 
-    forward.by_micro_batch(lm.model, terms, batch, TIMED_TOKENS).sum().item()  # waits for the device
+    forward.by_micro_batch(lm.model, terms, batch, TIMED_TOKENS).sum().item()  # `item` waits until the device is done
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds of a call, and its result: the median of a few calls. The first, which imports and allocates, is not counted
-    unless it is long."""
+    """Calls the work a few times. Returns the median of the seconds, and the result of the last call. The first call,
+    which imports and allocates, is not counted unless it is the only call."""
     seconds: list[float] = []
     while True:
         started = time.perf_counter()
@@ -160,7 +166,7 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def judging_seconds(testbed: Testbed, examples: Examples) -> float:
-    """Seconds that judging takes for each program while all workers are busy; 0 where answers are not programs."""
+    """The seconds that judging takes per program while all workers are busy; 0 if answers are not programs."""
     if not testbed.tested:
         return 0.0
     texts = [answer.text if answer else "pass" for answer in examples.answers]
@@ -170,5 +176,5 @@ def judging_seconds(testbed: Testbed, examples: Examples) -> float:
     answers = [answer for answer in answers if answer[1]]
     if not answers:
         return 0.0
-    testbed.judge([("1", answers[0][1])])  # the first call opens the sandbox
-    return timeit(partial(testbed.judge, answers), number=1) / len(answers)  # a second call would remember the verdicts
+    testbed.judge([("1", answers[0][1])])  # not timed: the first call opens the sandbox
+    return timeit(partial(testbed.judge, answers), number=1) / len(answers)  # a second call would reuse the verdicts

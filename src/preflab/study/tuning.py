@@ -1,4 +1,5 @@
-"""The tuning stage: the same number of trials for every tuned arm; the best setting on the validation split is taken."""
+"""The tuning stage: every tuned arm may have the same number of trials, and the best setting on the validation split is
+taken."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from preflab.train.finished import read_result
 
 
 def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
-    """The finished trials, those of each arm's best settings marked: the highest mean validation score over tuning seeds."""
+    """Returns a record of each trial. For each arm, marks the trials of the settings with the highest validation score,
+    averaged over the tuning seeds."""
     assert study.tuning is not None
     records: list[TuningTrial] = []
     for name in study.tuning.spaces:
@@ -31,7 +33,7 @@ def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], Pl
 
 
 def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
-    """The study whose tuned arms have the settings of the chosen trials; it also holds the trials."""
+    """A copy of the study in which the tuned arms have the settings of the chosen trials. The copy also holds the trials."""
     assert study.tuning is not None
     chosen = {trial.arm: trial.settings for trial in trials if trial.chosen}
     arms = {
@@ -43,13 +45,13 @@ def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
 
 
 def trial_score(run: PlannedRun) -> float | None:
-    """A trial's validation score at its best temperature; None where it diverged or failed."""
+    """A trial's validation score at its best temperature; None if the trial diverged or failed."""
     result = read_result(run.directory) if run.result_file.exists() else None
     return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
 
 
 class Edge(NamedTuple):
-    """A chosen number that is the smallest or the largest of its space, and a phrase that says so."""
+    """A chosen number that is the smallest or the largest value in its space. `words`: a phrase that says so."""
 
     arm: str
     field: str
@@ -57,7 +59,7 @@ class Edge(NamedTuple):
 
 
 def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
-    """The chosen numbers beyond which nothing was tried."""
+    """Yields the chosen numbers that lie at the edge of the values that were tried."""
     for arm, space in tuning.spaces.items():
         settings = next((trial.settings for trial in tuning.shipped if trial.arm == arm and trial.chosen), {})
         for field, values in space.items():

@@ -1,4 +1,4 @@
-"""What a study shows while it runs: a live table on a terminal, one line an event elsewhere."""
+"""What a study shows while it runs: a live table on a terminal; elsewhere one line for each event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFRESH_SECONDS = 1.0
 
 
 class Watch:
-    """Counts what is done and shows what runs. `quiet` shows failures only."""
+    """Counts the runs that are done and shows the runs that are running. `quiet`: show failures only."""
 
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self.total = total
@@ -33,7 +33,7 @@ class Watch:
         self.console = Terminal(stderr=True)
         self.started_at = self.refreshed = time.monotonic()
         self.live: Live | None = None
-        self.steps: dict[Path, int] = {}  # the last step that was printed, by run
+        self.steps: dict[Path, int] = {}  # the last printed step of each run
 
     def started(self, task: Planned) -> None:
         if not self.console.is_terminal:
@@ -47,7 +47,8 @@ class Watch:
         self.console.print(f"FAILED  {task.label}: {reason}", markup=False, highlight=False)
 
     def refresh(self, running: Sequence[Planned], waiting: int) -> None:
-        """Once a second, redraws the table and, where the program is verbose, prints the running arms' newest steps."""
+        """At most once a second, redraws the table. If the program is verbose, also prints the newest steps of the
+        running arms."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
@@ -72,7 +73,7 @@ class Watch:
 
     def _draw(self, running: Sequence[Planned], waiting: int) -> None:
         if self.live is None:
-            self.live = Live(console=self.console, transient=True, auto_refresh=False)  # no thread: arms are forks
+            self.live = Live(console=self.console, transient=True, auto_refresh=False)  # no thread, since arms fork
             self.live.start()
         table = Table.grid(padding=(0, 2))
         for task in running:
@@ -92,12 +93,12 @@ class Watch:
 
 
 def progress(directory: Path) -> float:
-    """The share of its budget that a run has used."""
+    """The share of the run's budget that the run has used."""
     return min(float(newest(directory).get("progress", 0.0)), 1.0)
 
 
 def newest(directory: Path) -> dict[str, Any]:
-    """The last record of a run's metrics; empty where there is none yet, or where it is half written."""
+    """The last record of a run's metrics; empty if there is no record yet, or if the last record is only half written."""
     path = directory / "metrics.jsonl"
     if not path.exists():
         return {}
@@ -112,7 +113,7 @@ def newest(directory: Path) -> dict[str, Any]:
 
 
 def last_score(directory: Path) -> str:
-    """The chosen decoding's score, where the run was measured."""
+    """The score at the chosen temperature, as the end of a line; '' if the run was not measured."""
     try:
         result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
         return f": {result['evaluation']['chosen']['measures']['score']:.3f}"
