@@ -77,7 +77,7 @@ class FileReading:
 
     def read_rows(self, lines: Iterable[ReadLine]) -> Iterator[tuple[str, DialogueRow]]:
         """Yields every row with its place. Useless records are left out and counted. Raises `UserError` if a record is
-        broken, if no record is of use, or if the user's fields name a field that no record has."""
+        broken, if no record is of use, or if the setting `fields` refers to a field that no record has."""
         first: UserError | None = None
         empty = True
         for read in self.read_all(lines):

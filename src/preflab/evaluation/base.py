@@ -54,7 +54,7 @@ class Evaluator(ABC):
         """Returns one grade for each completion. Completion b answers prompt b."""
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """Returns each prompt's value of every measure: the mean over the prompt's answers. If a measure is not the mean of
+        """Returns every measure for each prompt, averaged over the prompt's answers. If a measure is not the mean of
         the answers' values (pass@k), the evaluator overrides this method."""
         first, *others = [measure.name for measure in summary.measures]
         return [

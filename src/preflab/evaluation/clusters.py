@@ -72,8 +72,8 @@ def _miss_chance(cluster: Cluster, submitted: int) -> float:
 
 
 def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> float:
-    """Returns a mean of products over all choices of `count` places. The product for a choice takes the fresh values at the
-    chosen places and the old values at the other places."""
+    """Returns a mean of products over all choices of `count` places. For each choice, multiplies
+    the fresh values at the chosen places by the old values at all other places."""
     sums = [1.0] + [0.0] * count
     for new, before in zip(fresh, old, strict=True):
         sums = [before * here + new * (sums[taken - 1] if taken else 0.0) for taken, here in enumerate(sums)]

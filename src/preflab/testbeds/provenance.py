@@ -74,9 +74,9 @@ def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, A
     for other in others:
         if (share := estimate_shared_fraction(evaluator, other)) > 0:
             raise UserError(
-                f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of the first human turns there "
-                f"stand in {_format_name(other)}, on which another model was trained: its verdict would be worthless. "
-                "Train the evaluator on data of its own (`part: evaluator` of the same testbed)."
+                f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of its first human turns "
+                f"are also in {_format_name(other)}, on which another model was trained. So the evaluator's verdict would be "
+                "worthless. Train it on data of its own (`part: evaluator` of the same testbed)."
             )
 
 

@@ -57,7 +57,7 @@ class Infimum(NamedTuple):
     """
 
     lower: Tensor  # [T]: no reward has a smaller loss
-    gap: Tensor  # [T]: the most by which the loss of `rewards`, without the one-way pairs, can exceed inf L
+    gap: Tensor  # [T]: bounds (the loss of `rewards` without the one-way pairs) - inf L from above
     limit: Tensor  # [T]: the share of pairs between parts; 0 if the minimum is attained
 
 

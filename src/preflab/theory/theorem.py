@@ -60,7 +60,8 @@ class TheoremCertificates(NamedTuple):
     def predicted(self) -> Tensor:
         """Bool [T,P,K]: True if pi_ref = 0. The theorem predicts a minimiser outside the PPO class at these responses.
 
-        All of them are uncovered: a compared response has pi_ref > 0, since otherwise the loss is undefined.
+        The loss is undefined for a response with pi_ref = 0, so no such response is compared. All of these responses are
+        therefore uncovered.
         """
         return self.reference == 0
 

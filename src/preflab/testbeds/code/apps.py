@@ -121,8 +121,7 @@ class APPS(Code):
 
 
 def _restore_integer_keys(value: Any) -> Any:
-    """Returns the value with its integer keys as integers again, as the official judge does. JSON had turned these keys into
-    text."""
+    """JSON turns integer keys into text. Like the official judge, returns the value with these keys as integers."""
     if isinstance(value, list):
         return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):

@@ -17,8 +17,8 @@ class Sandboxed(TestbedSpec):
     """`time_limit_s`, `memory_limit_mb`: the limits for one test. The time limit is multiplied by how much slower this
     machine is than the machine for which the limit was chosen. `workers`: the number of programs judged at once; 0 means one
     per core. `backend`: the sandbox. `packages`: the packages that programs may import in addition to the standard library,
-    NumPy and sortedcontainers. `every`: whether the tests go on after the first failure, as a reward by the share of passed
-    tests needs."""
+    NumPy and sortedcontainers. `every`: whether the tests go on after the first failure. A reward
+    that is the share of passed tests needs this."""
 
     time_limit_s: Annotated[float, Field(gt=0)] = 5.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 1024

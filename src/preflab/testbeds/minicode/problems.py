@@ -80,8 +80,8 @@ def _is_small(value: MinicodeValue | None) -> bool:
 def _make_problem(
     rng: random.Random, target: MinicodeProgram, name: str, level: str, vague: float, inverted: float
 ) -> Problem | None:
-    """Makes a problem for a target. Returns None if there are too few tests, or if the tests do not decide what the
-    statement means."""
+    """Makes a problem for a target. Returns None if there are too few tests, or if the tests still allow more than one
+    reading of the statement."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None

@@ -29,7 +29,7 @@ _REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", WHIT
 
 
 def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, policies: Mapping[str, Numbers]) -> str:
-    """Draws the coverage, the learned reward and the policies of one seed, [X,Y] each, as SVG.
+    """Draws one seed's coverage, learned reward and policies as SVG. Each has the shape [X,Y].
 
     A coloured corner marks an uncovered response.
     """
