@@ -1,4 +1,4 @@
-"""Checkpoints without pickle. Each has one safetensors file, one JSON file and a file of checksums.
+"""Checkpoints without pickle: each has one safetensors file, one JSON file and a file of checksums.
 
 A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written under a temporary name, fsynced
 and renamed. If a checkpoint is damaged, the log names it, and the checkpoint before it is used.
