@@ -139,7 +139,7 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
     choice = {"temperature": temperature, "validation": {str(key): score for key, score in grid.items()}}
     if not test:
         return choice
-    draw_at = partial(draw_aloud, bench, policy, "test", spec.prompts, spec.samples, inference=inference)
+    draw_at = partial(draw, bench, policy, "test", spec.prompts, spec.samples, inference=inference, aloud=True)
     unit = chosen = draw_at(1.0)
     unit_summary = chosen_summary = summarise_answers(bench, unit)
     if temperature != 1.0:
@@ -161,25 +161,9 @@ def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference
     spec = bench.spec
     if not bench.prompts("validation", 1):
         return {}
-    draw_at = partial(
-        draw_aloud, bench, policy, "validation", spec.prompts, spec.validation_samples, inference=inference
-    )
+    count = spec.validation_samples
+    draw_at = partial(draw, bench, policy, "validation", spec.prompts, count, inference=inference, aloud=True)
     return {temperature: draw_at(temperature).score() for temperature in spec.temperatures}
-
-
-def draw_aloud(
-    bench: Bench,
-    policy: LanguageModel,
-    split: Split,
-    limit: int,
-    samples: int,
-    temperature: float,
-    inference: Inference,
-) -> Graded:
-    """Does what `draw` does, but first prints what is going to be measured, since drawing may take minutes."""
-    answers = len(bench.prompts(split, limit)) * samples * inference.n
-    bench.say(f"measures {answers} answers to the {split} prompts at temperature {temperature:g}")
-    return draw(bench, policy, split, limit, samples, temperature, inference)
 
 
 def draw(
@@ -190,11 +174,16 @@ def draw(
     samples: int,
     temperature: float,
     inference: Inference,
+    *,
+    aloud: bool = False,
 ) -> Graded:
     """Draws samples for a split's prompts and grades them. A sample's seed depends on nothing but the split, the
-    temperature, the place of the prompt in the split, and the number of the sample."""
+    temperature, the place of the prompt in the split, and the number of the sample. `aloud`: whether to print first what is
+    going to be measured, since drawing may take minutes."""
     prompts = bench.prompts(split, limit)
     count = samples * inference.n
+    if aloud:
+        bench.say(f"measures {len(prompts) * count} answers to the {split} prompts at temperature {temperature:g}")
     rows = [prompt for prompt in prompts for _ in range(count)]
     ids = {prompt.id: policy.encode_prompt(prompt) for prompt in prompts}
     seeds = [bench.seed_for(split, str(temperature), i // count, i % count) for i in range(len(rows))]
