@@ -119,6 +119,8 @@ def test_unknown_names_give_the_nearest() -> None:
         METHODS.parse({"beta": 1})
     with pytest.raises(UserError, match="needs a `kind`"):
         METHODS.parse(3)
+    with pytest.raises(UserError, match="needs a `kind`"):
+        METHODS.parse("")
 
 
 PLUGIN = """

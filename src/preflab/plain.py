@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,10 +72,16 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except ValueError as error:  # Python refuses numbers with more than 4300 digits
-        raise UserError(f"{where}: a number has too many digits.") from error
+        raise UserError(f"{where}: {_describe_long_number(text)}.") from error
     if text.count("[") + text.count("{") > MOST_NESTED or "\\u" in text:
         _walk(data, where, settings=False)
     return data
+
+
+def _describe_long_number(text: str) -> str:
+    number = re.search(rf"\d{{{sys.get_int_max_str_digits() + 1}}}", text)
+    line = text.count("\n", 0, number.start() if number else 0) + 1
+    return f"a number has too many digits, at line {line}"
 
 
 def check_plain(data: Any, where: str) -> None:
@@ -107,9 +115,7 @@ def _walk(data: Any, where: str, *, settings: bool) -> None:
 def _find_key_fault(key: Any) -> str:
     if isinstance(key, str):
         return _find_fault(key, settings=False)
-    return (
-        f"the key {str(key)[:40]} must be a text. Put it in quotes (YAML reads yes, no, on and off as true and false)."
-    )
+    return f"the key `{str(key)[:40]}` must be a text. Put it in quotes (YAML reads yes, no, on and off as true and false)."
 
 
 def _find_fault(value: Any, settings: bool) -> str:
@@ -118,7 +124,7 @@ def _find_fault(value: Any, settings: bool) -> str:
         broken = any("\ud800" <= letter <= "\udfff" for letter in value)
         return "a text holds half a surrogate pair (\\ud8xx)." if broken else ""
     if isinstance(value, int):
-        return "a number beyond 64 bits is no setting." if settings and abs(value) >= 2**63 else ""
+        return "a number beyond 64 bits is not a setting." if settings and abs(value) >= 2**63 else ""
     if value is None or isinstance(value, float):
         return ""
     return f"{value} is a {type(value).__name__}, not a setting. Put it in quotes where a text is meant."
@@ -145,7 +151,7 @@ def _parse_toml(text: str, where: str) -> Any:
     except RecursionError as error:
         raise UserError(f"{where}: brackets are nested too deeply.") from error
     except ValueError as error:
-        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
+        reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else _describe_long_number(text)
         raise UserError(f"{where}: {reason}.") from error
 
 

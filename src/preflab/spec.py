@@ -138,7 +138,7 @@ class Registry:
             return value
         if isinstance(value, str):
             value = {"kind": value}
-        if not isinstance(value, Mapping) or "kind" not in value:
+        if not isinstance(value, Mapping) or not value.get("kind"):
             raise UserError(f"The {self.noun} needs a `kind`: one of {', '.join(self.names())}, or `module:Class`.")
         kind = str(value["kind"])
         cls = self.load(kind)

@@ -242,10 +242,10 @@ def test_offline_uses_the_cache_alone(hub: Path, monkeypatch: pytest.MonkeyPatch
     assert load_model(ModelSpec(name="some/model"), seed=0).end_ids == (2, 0)
 
 
-@pytest.mark.parametrize("name", ["./no/such/place", "a/b/c", "no such model"])
+@pytest.mark.parametrize("name", ["./no/such/place", "a/b/c", "no such model", " "])
 def test_what_cannot_be_a_hub_name(hub: Path, name: str) -> None:
     """Protects a mistyped path: it is not asked for on the hub."""
-    with pytest.raises(UserError, match="There is no directory"):
+    with pytest.raises(UserError, match=f"There is no directory {name!r}"):
         load_model(ModelSpec(name=name), seed=0)
 
 

@@ -193,7 +193,7 @@ def fetch_from_hub(spec: ModelSpec) -> Path:
             snapshot_download(spec.name, revision=spec.revision, allow_patterns=files, local_files_only=bool(trouble))
         )
     except HFValidationError as error:
-        raise UserError(f"There is no directory {spec.name}, and it cannot be a name on the hub.") from error
+        raise UserError(f"There is no directory {spec.name!r}, and it cannot be a name on the hub.") from error
     except Exception as error:  # the network, the file system or the hub may raise anything
         place = "is not in the local cache" if trouble else "cannot be fetched"
         raise UserError(
