@@ -153,7 +153,7 @@ def test_adapters_open_with_their_base_model(saved: dict[str, Path], tmp_path: P
     ("changes", "says"),
     [
         ({"base_model_name_or_path": None}, "names no base model"),
-        ({"base_model_name_or_path": "/no/such/model"}, "no directory /no/such/model"),
+        ({"base_model_name_or_path": "/no/such/model"}, "no directory '/no/such/model'"),
         ({"base_model_name_or_path": 3}, "names no base model"),
         ({"target_modules": ["no_such"]}, "do not fit"),
         ({"r": 7}, "do not fit"),
