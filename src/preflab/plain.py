@@ -68,7 +68,7 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
             f"{where}: it is not JSON, {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
     except RecursionError as error:
-        raise UserError(f"{where}: brackets are nested too deeply.") from error
+        raise UserError(f"{where}: {_describe_nesting(text)}.") from error
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except ValueError as error:  # Python refuses numbers with more than 4300 digits
@@ -76,6 +76,17 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
     if text.count("[") + text.count("{") > MOST_NESTED or "\\u" in text:
         _walk(data, where, settings=False)
     return data
+
+
+def _describe_nesting(text: str) -> str:
+    """Names the line on which brackets pass the bound. A bracket in a text counts too: the line is where to look first."""
+    depth = 0
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > MOST_NESTED:
+            line = text.count("\n", 0, bracket.start()) + 1
+            return f"brackets are nested too deeply, at line {line}"
+    return "brackets are nested too deeply"
 
 
 def _describe_long_number(text: str) -> str:
@@ -149,7 +160,7 @@ def _parse_toml(text: str, where: str) -> Any:
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise UserError(f"{where}: brackets are nested too deeply.") from error
+        raise UserError(f"{where}: {_describe_nesting(text)}.") from error
     except ValueError as error:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else _describe_long_number(text)
         raise UserError(f"{where}: {reason}.") from error
@@ -203,4 +214,4 @@ def _parse_yaml(text: str, where: str) -> Any:
         line = text.count("\n", 0, error.position) + 1
         raise UserError(f"{where}: line {line} holds a character that no text file has.") from error
     except RecursionError as error:
-        raise UserError(f"{where}: brackets are nested too deeply.") from error
+        raise UserError(f"{where}: {_describe_nesting(text)}.") from error
