@@ -10,9 +10,11 @@ import pytest
 from .running import run
 
 
-def test_data_in_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_in_both_spellings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects scripts of `preflab data TESTBED`, the older spelling of `preflab data show TESTBED`: the output is the same."""
-    words = ("minicode", "--show", "1")
+    file = tmp_path / "data.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"a {n}", "completion": "b"}) + "\n" for n in range(300)))
+    words = ("jsonl", "--data", file, "--show", "1")
     code, out, _ = run("data", "show", *words, capsys=capsys)
     assert code == 0
     assert "demonstrations" in out and "user:" in out

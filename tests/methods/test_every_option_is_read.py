@@ -9,6 +9,7 @@ import ast
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ SOURCE = Path(preflab.__file__).parent
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 
 
+@cache  # a tree is itself, whatever it holds
 def reads(tree: ast.AST) -> set[str]:
     """The attributes that a module reads, `x.name` and `getattr(x, "name")`, imported modules' own left out."""
     modules = {
@@ -42,6 +44,7 @@ def reads(tree: ast.AST) -> set[str]:
     return attributes
 
 
+@cache
 def names(tree: ast.AST) -> set[str]:
     """The names that a module imports."""
     return {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}

@@ -25,7 +25,7 @@ class Place:
         self.directory = directory
         directory.mkdir()
         study: dict[str, Any] = yaml.safe_load((PRESETS / "smoke.yaml").read_text())
-        study["arms"]["ppo"]["method"]["steps"] = 30  # long enough to be met at work
+        study["arms"]["ppo"]["method"]["steps"] = 12  # long enough to be met at work
         (directory / "study.yaml").write_text(yaml.safe_dump(study))
 
     @property

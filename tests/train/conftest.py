@@ -191,10 +191,11 @@ class Forks:
         log: Path,
         keeping: Mapping[str, Any] = EVERY_STEP,
         environment: Mapping[str, str] | None = None,
+        folder: Path = HERE,
     ) -> int:
-        """Starts any `preflab` command; its output is appended to the log."""
+        """Starts any `preflab` command in a folder; its output is appended to the log."""
         request = {"command": command, "log": str(log), "keeping": keeping, "environment": environment or {}}
-        self._send(request)
+        self._send({**request, "folder": str(folder)})
         return json.loads(self._read())["started"]
 
     def wait(self) -> int:

@@ -37,6 +37,7 @@ def run(request: dict[str, Any]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ |= request["environment"]
+    os.chdir(request["folder"])
     settings.Keeping = partial(settings.Keeping, **request["keeping"])  # not on the command line
     try:
         cli.main(request["command"])

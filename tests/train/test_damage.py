@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import preflab
 from preflab.arm.origin import code_of
 from preflab.errors import UserError
 from preflab.train.directory import claim, clear, has_begun, locked
@@ -240,25 +239,22 @@ def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undi
     assert outcome(directory) == undisturbed("sft")
 
 
-def test_a_finished_run_notices_edited_code(tmp_path: Path) -> None:
-    """A reward of the user's, in a file that changes after the run: one line names it. In commands of their
-    own, since a module that is imported stays as it was."""
+def test_a_finished_run_notices_edited_code(forks: Forks, tmp_path: Path) -> None:
+    """A reward of the user's, in a file that changes after the run: one line names it. In forks, since a module that is
+    imported stays as it was."""
     code = tmp_path / "my_rewards.py"
     code.write_text("def score(prompts, texts):\n    return [float(len(text)) for text in texts]\n")
     spec = arm("ppo", reward={"kind": "function", "target": "my_rewards:score"})
     (tmp_path / "run.json").write_text(json.dumps({**spec, "method": {**spec["method"], "steps": 1}}))
-    environment = {**os.environ, "PYTHONPATH": str(Path(preflab.__file__).parents[1])}
 
-    def train() -> tuple[int, str]:
-        words = ["train", "--run", "run.json", "--output", "run", "-q"]
-        done = subprocess.run(
-            [sys.executable, "-m", "preflab", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        return done.returncode, done.stderr
+    def train(name: str) -> tuple[int, str]:
+        log = tmp_path / name
+        forks.command(["train", "--run", "run.json", "--output", "run", "-q"], log=log, folder=tmp_path)
+        return forks.wait(), log.read_text()
 
-    assert train() == (0, "")
+    assert train("first")[0] == 0
     code.write_text(code.read_text().replace("len(text)", "-len(text)"))
-    assert train() == (
+    assert train("second") == (
         2,
         "preflab: run holds a run of other code: my_rewards:score has changed since it began. "
         "Choose another --output, or start this one with --fresh.\n",

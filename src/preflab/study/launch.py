@@ -2,9 +2,9 @@
 already. The arm's number of threads is set, and its output goes to its run's log.
 
 A fork saves the seconds that importing torch takes, and it shares the study's memory until one of the two writes to it.
-But a fork does not copy OpenMP's threads and would wait for these threads for ever, so the study's own process has no
-OpenMP threads. If the study's process has such threads (a notebook that used torch), the arm starts in a fresh
-interpreter.
+But a fork does not copy OpenMP's threads: an arm that computes with several threads would wait for them for ever. An arm
+with one thread never waits for them. Nor can a fork use CUDA if the study's process used it (in a notebook). Such arms
+start in a fresh interpreter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> ForkProcess:
     """Starts the process of a planned run and writes `spec` to its run file. The output of the process is appended to
     `run.log` in the run's directory. `arm_process`: what the process does instead of executing the arm."""
-    arm_process = arm_process or (run_arm if can_fork() else start_afresh)
+    arm_process = arm_process or (run_arm if can_fork(planned.spec.threads) else start_afresh)
     planned.directory.mkdir(parents=True, exist_ok=True)
     run_file = planned.directory / "run.json"
     write_json(run_file, spec)
@@ -50,10 +50,13 @@ def start_afresh(run_file: Path, directory: Path) -> int:
     os.execv(sys.executable, [sys.executable, "-m", "preflab.arm.process", str(run_file), str(directory)])
 
 
-def can_fork() -> bool:
-    """Returns True if Python started all threads of this process."""
-    threads = Path("/proc/self/task")
-    return threads.is_dir() and len(list(threads.iterdir())) <= threading.active_count()
+def can_fork(threads: int) -> bool:
+    """Returns True if a fork of this process can compute with so many threads: with one thread always, with several if
+    Python started all threads of this process. After CUDA was used, no fork can use it again."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        return False
+    tasks = Path("/proc/self/task")
+    return threads == 1 or (tasks.is_dir() and len(list(tasks.iterdir())) <= threading.active_count())
 
 
 def keep_single_threaded() -> None:
