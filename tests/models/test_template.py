@@ -212,7 +212,7 @@ def test_a_turn_that_the_template_leaves_out_is_named(tmp_path: Path) -> None:
     """Protects a system turn from vanishing without a word: the prompt is refused by its id."""
     chat = CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
     lm = load_directory(save_chat(tmp_path / "m", chat))
-    with pytest.raises(UserError, match=r"'p'.*leaves out what the system says"):
+    with pytest.raises(UserError, match=r"'p'.*leaves out the text of the system turn"):
         lm.encode_prompt(Prompt("p", (Turn("system", "Be brief."), Turn("user", QUESTION))))
 
 
