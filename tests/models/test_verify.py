@@ -75,7 +75,7 @@ def test_weights_that_do_not_open_are_named(
         (directory / "model.safetensors").write_bytes(b"")
 
     monkeypatch.setattr(lora, "save_plain", save_part)
-    assert "it does not open" in save_verified(trained(saved["qwen2"], rank=None), tmp_path / "full")
+    assert "it does not load" in save_verified(trained(saved["qwen2"], rank=None), tmp_path / "full")
     notice = save_verified(trained(saved["qwen2"]), tmp_path / "lora")
     assert "the adapters alone are saved" in notice
     assert load_directory(tmp_path / "lora").end_ids == (2, 0)

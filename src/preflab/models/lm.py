@@ -54,7 +54,7 @@ class LanguageModel:
             raise UserError(f"The model's chat template does not accept prompt {prompt.id!r}: {error}") from error
 
     def encode_completion(self, completion: Completion) -> list[int]:
-        """Returns the ids of the answer's text and of the end-of-turn token; a truncated answer has no end-of-turn token."""
+        """Returns the ids of the answer's text and of the end-of-turn token; a truncated answer has no such token."""
         ids = encode_answer(self.tokenizer, self.form, completion.text, ended=not completion.truncated)
         return ids if completion.truncated else [*ids, *self.closing]
 
