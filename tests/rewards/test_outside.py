@@ -159,11 +159,11 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
     ("source", "complaint"),
     [
         ("import sys\nsys.exit('no weights')", r"ended with exit code 1.*no weights.*\(tried twice\)"),
-        ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Does it flush"),
+        ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Check that it flushes"),
         ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good'.*not JSON"),
         (
             "import sys\nfor line in sys.stdin: print('NaN', flush=True)",
-            "answered 'NaN': the answer to this request is",
+            "answered 'NaN': the answer to this request must be",
         ),
         ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", '"request": "1", "score"'),
         (ANSWER_ALL % "float('nan')", "must be a finite number, not nan"),
@@ -310,7 +310,7 @@ def test_what_may_pass_is_tried_again() -> None:
         (200, b"\xff", "line 1 is not UTF-8", 1),
         (200, b'{"scores": [1, ' + b"9" * 5000 + b"]}", "a number has too many digits", 1),
         (200, b"[" * 100_000, "nested too deeply", 1),
-        (200, b" " * (65 << 20), "answered more than 64 MB", 1),
+        (200, b" " * (65 << 20), "sent an answer of more than 64 MB", 1),
         (200, b'{"scores": [1, 1' + b"0" * 400 + b"]}", "completion 1: .*finite number", 1),
         (200, b"[1, 2]", 'it must be {"scores"', 1),
         (200, b'{"scores": [1]}', "gave 1 scores for 2", 1),
@@ -342,7 +342,7 @@ def test_a_server_that_drips_bytes_is_cut_off(drips: bytes) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with (
             Http(url=url, timeout=0.5, retries=0).open(Context()) as reward,
-            pytest.raises(UserError, match=r"no whole answer within 0\.5 s"),
+            pytest.raises(UserError, match=r"no complete answer within 0\.5 s"),
         ):
             reward.score(PROMPTS, ANSWERS)
 

@@ -91,7 +91,8 @@ def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> Language
     if not isinstance(name, str) or not name:
         raise UserError(
             f"{path} contains only adapters, and its {ADAPTER_CONFIG} names no base model. Set "
-            "`base_model_name_or_path` to the base model's directory or hub name, or save a merged model (peft: merge_and_unload)."
+            "`base_model_name_or_path` to the base model's directory or hub name, or save a merged model "
+            "(peft: merge_and_unload)."
         )
     check_safetensors(path)
     spec = ModelSpec(name=name, revision=config.get("revision"), trust_remote_code=trust_remote_code)

@@ -75,8 +75,8 @@ def find_idle_layers(model: Any) -> list[str]:
     the weights of some of these layers without calling the layer; the output of the others is not W x + b (for example
     a router that selects experts).
 
-    The function runs the model on a few tokens and watches each layer. If a layer is not called, such as an unused
-    expert, the result for the layers with the same name up to numbers is used.
+    The function runs the model on a few tokens and watches each layer. A layer that is not called, such as an unused
+    expert, is treated like the called layers whose names differ from its name only in numbers.
     """
     linear, idle = set[str](), set[str]()
 
