@@ -1,4 +1,4 @@
-"""GRPO: an answer's advantage is its score minus the mean of its group (Shao et al. 2024, DeepSeekMath, Section 4.1).
+"""GRPO: an answer's advantage is its score minus its group's mean score (DeepSeekMath, Shao et al. 2024, Section 4.1).
 
 A_i = (s_i - mean) / std, with mean and std over the scores of the group.
 J = mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).

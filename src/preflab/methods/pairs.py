@@ -42,8 +42,8 @@ class PairDraw(Spec):
 class Pairs(Method):
     """A stage that makes pairs of the initial policy's answers; the run's reward labels the answers. `prompts`: the
     number of prompts (0: all). `levels`: the difficulty levels whose prompts are used (empty: all levels). `flips`: the
-    share of the pairs whose chosen and rejected answers are swapped. The seed draws exactly this share, rounded to
-    whole pairs."""
+    share of the pairs whose chosen and rejected answers are swapped. The run's seed selects exactly this share of the
+    pairs, rounded to whole pairs."""
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"

@@ -127,7 +127,7 @@ class PPO(Method):
 
 
 class KlController:
-    """The KL coefficient, either fixed or adapted by proportional control towards a target KL (Ziegler et al. 2019, eq. 2).
+    """The KL coefficient, fixed or adapted by proportional control towards a target KL (Ziegler et al. 2019, eq. 2).
 
     e = clip(KL / target - 1, -.2, .2); coefficient <- coefficient (1 + e n / horizon), for n responses.
     A KL above the target raises the coefficient.

@@ -19,9 +19,10 @@ from preflab.types import Demonstration
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT. `source`: trains on the testbed's demonstrations, or on the chosen answers
-    of the run's pairs (paper, Section 4.3: SFT on the preference data first). `examples`: the number of answers to
-    train on (0: all); the run's seed selects them. If the run has a compute budget, `epochs` is ignored."""
+    """The paper gives no settings for SFT. `source`: whether to train on the testbed's demonstrations, or on the chosen
+    answers of the run's pairs (paper, Section 4.3, where SFT on the preference data comes first). `examples`: the
+    number of answers to train on (0: all); the run's seed selects them. If the run has a compute budget, `epochs` is
+    ignored."""
 
     kind: Literal["sft"] = "sft"
     source: Literal["demonstrations", "chosen"] = "demonstrations"

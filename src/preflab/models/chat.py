@@ -30,7 +30,7 @@ PLAIN_TEMPLATE = (
 CLOCK = "strftime_now"
 """The name of the function by which a template reads the date."""
 DATE_PARTS = "aAbBdmyYHIMSpjUWwcxXDFTeG"
-"""The directives of `strftime` that a pinned date replaces."""
+"""The `strftime` directives that `pin_date` replaces by parts of the date."""
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,6 @@ def check_safetensors(path: Path) -> None:
 
 def _not_causal(path: Path, what: str, hint: str) -> UserError:
     return UserError(
-        f"{path} holds a {what}, which is not a causal language model.{hint} Name a model that writes text from "
-        "left to right (a ...ForCausalLM)."
+        f"The model in {path} is a {what}, which is not a causal language model.{hint} Name a model that writes text "
+        "from left to right (a ...ForCausalLM)."
     )

@@ -10,7 +10,7 @@ def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None
     """Calls `call`. Returns None if `call` returns, the exception if `call` raises one, or a `TimeoutError` after
     `seconds`.
 
-    The call runs in a thread, because no time limit of the hub's client covers the look-up of a host name.
+    The call runs in a thread, because the time limits of the hub's client do not cover the look-up of a host name.
     """
     outcome: list[Exception | None] = []
 

@@ -22,7 +22,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Reference:
-    """The trainable tensors of a policy at one time."""
+    """A copy of a policy's trainable tensors at one time."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

@@ -38,14 +38,14 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
     if not adapters.is_dir():
         return f"The saved model differs from the trained model: {difference}."
     if find_difference(lm, adapters, trust_remote_code=trust_remote_code):
-        return f"The merged weights are not what was trained ({difference}): use the adapters in `{lora.ADAPTER}`."
+        return f"The merged weights differ from the trained model ({difference}). Use the adapters in `{lora.ADAPTER}`."
     for file in directory.iterdir():
         if file.is_file():
             file.unlink()
     for file in adapters.iterdir():
         file.rename(directory / file.name)
     shutil.rmtree(adapters)
-    return f"Merged weights would not be what was trained ({difference}): the adapters alone are saved."
+    return f"Merged weights would differ from the trained model ({difference}). Only the adapters are saved."
 
 
 def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:

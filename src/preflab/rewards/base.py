@@ -36,7 +36,7 @@ class Reward(ABC):
 
 
 class RewardSpec(HoldsModels):
-    """The settings of a reward."""
+    """The base class of the settings of a reward."""
 
     belongs: ClassVar[str] = "a reward: it belongs under `reward:`"
 

@@ -108,8 +108,8 @@ class TestReward(Reward):
         judge fails too often."""
         if unknown := [prompt.id for prompt in prompts if prompt.id not in self.tests]:
             raise UserError(
-                f"The reward `tests` has no problem {unknown[0]!r}: it scores only training problems. Measure other "
-                "problems with an evaluator."
+                f"The reward `tests` does not know problem {unknown[0]!r}: it scores only training problems. Measure "
+                "other problems with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         return self.run(programs, problems=[prompt.id for prompt in prompts], most_lost=self.spec.unjudged)
