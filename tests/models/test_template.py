@@ -250,5 +250,5 @@ def test_a_token_that_no_dialogue_holds_needs_no_row(tmp_path: Path) -> None:
     assert len(lm.tokenizer) == 261 and lm.model.get_input_embeddings().weight.shape[0] == 260
     assert max(lm.encode_prompt(ask("an <image>")) + lm.encode_completion(Completion("an <image>"))) < 260
     late: Any = {"special": ("<bos>", "<pad>"), "plain": ("<|im_start|>", "<|im_end|>"), "eos": "<bos>"}
-    with pytest.raises(UserError, match=r"no row for '<\|im_"):
+    with pytest.raises(UserError, match=r"no row for the token '<\|im_"):
         load_directory(save_chat(tmp_path / "late", CHATML, rows=258, **late))

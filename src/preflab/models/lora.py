@@ -48,7 +48,9 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
     idle = find_idle_layers(model)
     for target in settings.targets:
         if any(name.endswith(f".{target}") for name in idle):
-            raise UserError(f"LoRA on {target!r} does not fit this model: the layer is not a plain linear layer.")
+            raise UserError(
+                f"LoRA on {target!r} does not fit this model, which does not use this layer as a linear layer."
+            )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, so alpha may be a fraction
