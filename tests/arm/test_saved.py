@@ -88,7 +88,7 @@ def test_a_run_says_that_its_weights_were_not_saved_as_trained(
     with caplog.at_level(logging.WARNING, logger="preflab"):
         result = execute(sft(base, tmp_path), tmp_path / "spoilt", keeping=QUIET)
     (notice,) = result["notices"]
-    assert "the adapters alone are saved" in notice and notice in caplog.text
+    assert "Only the adapters are saved" in notice and notice in caplog.text
     assert read_json(tmp_path / "spoilt" / "result.json")["notices"] == [notice]
     opened, expected = (load_directory(tmp_path / name / "final") for name in ("spoilt", "plain"))
     torch.testing.assert_close(logprobs(opened), logprobs(expected), atol=1e-4, rtol=1e-4)

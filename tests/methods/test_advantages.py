@@ -164,7 +164,7 @@ def test_rollouts_are_joined_and_cut_by_their_groups() -> None:
 def test_groups_are_whole() -> None:
     """Protects from a last group that is cut short: `group` must divide `rollouts`, and is refused where it is read."""
     for kind in ("grpo", "rloo", "raft"):
-        with pytest.raises(UserError, match="not a whole number of groups"):
+        with pytest.raises(UserError, match="is not a multiple of `group`"):
             METHODS.parse({"kind": kind, "rollouts": 10, "group": 4})
         with pytest.raises(UserError, match="group"):
             METHODS.parse({"kind": kind, "rollouts": 10, "group": 1})

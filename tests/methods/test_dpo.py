@@ -265,7 +265,7 @@ def test_a_loss_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss_settings": {"beta": -1.0}}, "`beta` has a field of its own"),
+        ({"loss_settings": {"beta": -1.0}}, "must not contain `beta`"),
         ({"loss": "chi-po", "loss_settings": {"r_max": -1.0}}, "`r_max` bounds the reward"),
         ({"loss": "dpop", "loss_settings": {"lam": -1.0}}, "`lam` is the weight of a term"),
         ({"loss": "cpo", "loss_settings": {"nll": -1.0}}, "`nll` is the weight of a term"),

@@ -132,7 +132,7 @@ def test_nothing_right_ever(tmp_path: Path) -> None:
     reward = Scored(lambda text: 0.0)
     with (
         opened(tmp_path, untrained(), reward=reward) as parts,
-        pytest.raises(UserError, match="2 rounds of samples gave no right answer: none scores 1"),
+        pytest.raises(UserError, match="2 rounds of samples gave no right answer: no answer scores 1"),
     ):
         SMALL.train(parts)
     assert len(reward.means) == 2

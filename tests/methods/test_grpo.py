@@ -37,7 +37,7 @@ def test_overlong_answers_lose() -> None:
     and 2, their mean 2.75: +-.75. A window longer than an answer is refused."""
     spec = small(normalise_std=False, overlong_window=2, overlong_penalty=3.0)
     assert rows(gain_over_group(spec, assessed(rolled([5, 5], group=2, lengths=[3, 4]))))[0][0] == 0.75
-    with pytest.raises(UserError, match="overlong_window is longer than an answer"):
+    with pytest.raises(UserError, match="overlong_window must not exceed the length limit"):
         METHODS.parse({"kind": "grpo", "overlong_window": 9, "decoding": {"max_new_tokens": 8}})
 
 

@@ -104,7 +104,7 @@ def test_partners_have_other_prompts(names: str, random: Random) -> None:
     order = list(range(len(pairs)))
     random.shuffle(order)
     if len(set(names)) == 1:
-        with pytest.raises(UserError, match="at least two prompts"):
+        with pytest.raises(UserError, match="two or more prompts"):
             find_partners(take_apart(pairs), lambda size: order)
     else:
         partners = find_partners(take_apart(pairs), lambda size: order)

@@ -34,7 +34,7 @@ def test_the_groups_mean_first() -> None:
     advantages = normalise_returns(small(group=2, group_baseline=True), assessed(rollout))
     torch.testing.assert_close(advantages, torch.tensor([[-1.0], [1], [-1], [1]]))
     assert normalise_returns(small(group=2), assessed(rollout))[0, 0] > 0
-    with pytest.raises(UserError, match="make `group` 2 or more"):
+    with pytest.raises(UserError, match="Set `group` to 2 or more"):
         METHODS.parse({"kind": "reinforce++", "group_baseline": True})
 
 

@@ -112,7 +112,7 @@ def test_what_the_labels_say_enters_the_loss(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("field", "value", "name"), [("margin", 1.0, "margin"), ("soft_labels", True, "probability")])
 def test_labels_that_say_nothing_are_refused(tmp_path: Path, field: str, value: Any, name: str) -> None:
     """Protects from an option that does nothing because the data do not state what it needs."""
-    with pytest.raises(UserError, match=f"states a {name}"):
+    with pytest.raises(UserError, match=f"has a {name}"):
         trained(tmp_path, Toy(), **{field: value})
 
 

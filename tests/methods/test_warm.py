@@ -66,7 +66,7 @@ def test_models_that_have_no_mean(tmp_path: Path) -> None:
             average_models([first, path])
     apart = tmp_path / "apart"
     make_reward_model(tiny.make_tiny(SHAPE, seed=0), seed=1).save(apart)
-    with pytest.raises(UserError, match="did not start from one head"):
+    with pytest.raises(UserError, match="did not start from the same head"):
         average_models([first, apart])
     untrained().save(tmp_path / "policy")
     with pytest.raises(UserError, match="not a reward model"):

@@ -124,7 +124,7 @@ def test_layers_that_are_not_called_get_no_adapter(tmp_path: Path) -> None:
     PhiMoE's router returns a choice of experts. Asked for by name they are refused."""
     for kind, layer in (("jamba", "dt_proj"), ("phimoe", "router")):
         lm = load_directory(save_family(kind, tmp_path / kind))
-        with pytest.raises(UserError, match=f"{layer}.*does not use it as a linear layer"):
+        with pytest.raises(UserError, match=f"{layer}.*does not use this layer as a linear layer"):
             lora.attach(lm.model, LoRA(targets=(layer,)), seed=0)
         names = trainable(lora.attach(lm.model, LoRA(rank=2), seed=0))
         assert names and not any(f".{layer}." in name for name in names)

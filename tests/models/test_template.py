@@ -212,7 +212,7 @@ def test_a_turn_that_the_template_leaves_out_is_named(tmp_path: Path) -> None:
     """Protects a system turn from vanishing without a word: the prompt is refused by its id."""
     chat = CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
     lm = load_directory(save_chat(tmp_path / "m", chat))
-    with pytest.raises(UserError, match=r"'p'.*leaves out what the system says"):
+    with pytest.raises(UserError, match=r"'p'.*leaves out the text of the system turn"):
         lm.encode_prompt(Prompt("p", (Turn("system", "Be brief."), Turn("user", QUESTION))))
 
 
@@ -250,5 +250,5 @@ def test_a_token_that_no_dialogue_holds_needs_no_row(tmp_path: Path) -> None:
     assert len(lm.tokenizer) == 261 and lm.model.get_input_embeddings().weight.shape[0] == 260
     assert max(lm.encode_prompt(ask("an <image>")) + lm.encode_completion(Completion("an <image>"))) < 260
     late: Any = {"special": ("<bos>", "<pad>"), "plain": ("<|im_start|>", "<|im_end|>"), "eos": "<bos>"}
-    with pytest.raises(UserError, match=r"no row for '<\|im_"):
+    with pytest.raises(UserError, match=r"no row for the token '<\|im_"):
         load_directory(save_chat(tmp_path / "late", CHATML, rows=258, **late))

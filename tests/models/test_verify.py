@@ -60,7 +60,7 @@ def test_adapters_stand_in_for_merged_weights_that_differ(
     expected = logprobs(lm)
     spoil_saving(saved, monkeypatch)
     notice = save_verified(lm, tmp_path)
-    assert notice.startswith("Merged weights would not be what was trained (log-probabilities differ by")
+    assert notice.startswith("Merged weights would differ from the trained model (log-probabilities differ by")
     assert not (tmp_path / "config.json").exists() and not (tmp_path / lora.ADAPTER).exists()
     torch.testing.assert_close(logprobs(load_directory(tmp_path)), expected, atol=1e-5, rtol=1e-5)
 
@@ -75,9 +75,9 @@ def test_weights_that_do_not_open_are_named(
         (directory / "model.safetensors").write_bytes(b"")
 
     monkeypatch.setattr(lora, "save_plain", save_part)
-    assert "it does not open" in save_verified(trained(saved["qwen2"], rank=None), tmp_path / "full")
+    assert "it does not load" in save_verified(trained(saved["qwen2"], rank=None), tmp_path / "full")
     notice = save_verified(trained(saved["qwen2"]), tmp_path / "lora")
-    assert "the adapters alone are saved" in notice
+    assert "Only the adapters are saved" in notice
     assert load_directory(tmp_path / "lora").end_ids == (2, 0)
 
 
@@ -88,5 +88,5 @@ def test_adapters_that_cannot_open_lie_beside(
     lm = trained(saved["qwen2"])
     spoil_saving(saved, monkeypatch)
     monkeypatch.setattr(lora, "merge_saved", lambda model, directory: model)
-    assert f"use the adapters in `{lora.ADAPTER}`" in save_verified(lm, tmp_path)
+    assert f"Use the adapters in `{lora.ADAPTER}`" in save_verified(lm, tmp_path)
     assert (tmp_path / "config.json").exists() and (tmp_path / lora.ADAPTER / "adapter_model.safetensors").exists()

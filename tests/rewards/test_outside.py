@@ -34,15 +34,15 @@ ANSWERS = [Completion("abc"), Completion("line\nbreak\u2028", truncated=True)]
 @pytest.mark.parametrize(
     ("scores", "complaint"),
     [
-        ([1.0], "gave 1 scores for 2"),
-        ([1, 2, 3], "gave more than 2 scores for 2"),
+        ([1.0], "returned 1 scores for 2"),
+        ([1, 2, 3], "returned more than 2 scores for 2"),
         ([1, math.nan], "completion 1: .*finite number, not nan"),
         ([math.inf, 1], "completion 0: .*finite number"),
         (["1", 2], 'completion 0: .*not "1"'),
         ([None, 2], "completion 0: .*not null"),
-        (None, "gave a NoneType"),
-        ("12", "gave a str"),
-        (3.0, "gave a float"),
+        (None, "returned a NoneType"),
+        ("12", "returned a str"),
+        (3.0, "returned a float"),
     ],
 )
 def test_wrong_scores_are_refused(scores: Any, complaint: str) -> None:
@@ -88,7 +88,7 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
     ("source", "target", "complaint"),
     [
         ("def f(p, c):\n    return 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
-        ("def f(p, c):\n    return [1]\n", "mine_b:f", "gave 1 scores for 2"),
+        ("def f(p, c):\n    return [1]\n", "mine_b:f", "returned 1 scores for 2"),
         ("def f(p):\n    return [1]\n", "mine_b:f", "failed at .*TypeError.*positional"),
         ("def good(p, c): ...\n", "mine_b:god", "no 'god'. Did you mean 'good'"),
         ("x = 3\n", "mine_b:x", "is a int, not a function"),
@@ -100,8 +100,8 @@ def test_a_function_in_the_current_directory(here: Path) -> None:
         ("import sys\nsys.exit(3)\n", "mine_b:f", r"at .*mine_b\.py:2: SystemExit"),
         ("import sys\ndef f(p, c): sys.exit(3)\n", "mine_b:f", r"failed at .*mine_b\.py:2: SystemExit"),
         ("def f(p, c):\n    yield 1 / 0\n", "mine_b:f", r"failed at .*mine_b\.py:2: ZeroDivisionError"),
-        ("import itertools\ndef f(p, c): return itertools.count()\n", "mine_b:f", "gave more than 2 scores for 2"),
-        ("def f(p, c): return {1.0, 2.0}\n", "mine_b:f", "gave a set for 2 completions"),
+        ("import itertools\ndef f(p, c): return itertools.count()\n", "mine_b:f", "returned more than 2 scores for 2"),
+        ("def f(p, c): return {1.0, 2.0}\n", "mine_b:f", "returned a set for 2 completions"),
         (
             "def f(p, c): return [10**5000, 1]\n",
             "mine_b:f",
@@ -159,11 +159,11 @@ def test_a_program_that_dies_once_is_started_again(tmp_path: Path) -> None:
     ("source", "complaint"),
     [
         ("import sys\nsys.exit('no weights')", r"ended with exit code 1.*no weights.*\(tried twice\)"),
-        ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Does it flush"),
+        ("import sys\nfor line in sys.stdin: pass", r"gave no answer within 0\.5 s\. Check that it flushes"),
         ("import sys\nfor line in sys.stdin: print('good', flush=True)", "answered 'good'.*not JSON"),
         (
             "import sys\nfor line in sys.stdin: print('NaN', flush=True)",
-            "answered 'NaN': the answer to this request is",
+            "answered 'NaN': the answer to this request must be",
         ),
         ("import sys\nfor line in sys.stdin: print(0.5, flush=True)", '"request": "1", "score"'),
         (ANSWER_ALL % "float('nan')", "must be a finite number, not nan"),
@@ -310,12 +310,12 @@ def test_what_may_pass_is_tried_again() -> None:
         (200, b"\xff", "line 1 is not UTF-8", 1),
         (200, b'{"scores": [1, ' + b"9" * 5000 + b"]}", "a number has too many digits", 1),
         (200, b"[" * 100_000, "nested too deeply", 1),
-        (200, b" " * (65 << 20), "answered more than 64 MB", 1),
+        (200, b" " * (65 << 20), "sent an answer of more than 64 MB", 1),
         (200, b'{"scores": [1, 1' + b"0" * 400 + b"]}", "completion 1: .*finite number", 1),
         (200, b"[1, 2]", 'it must be {"scores"', 1),
-        (200, b'{"scores": [1]}', "gave 1 scores for 2", 1),
+        (200, b'{"scores": [1]}', "returned 1 scores for 2", 1),
         (200, b'{"scores": [1, null]}', "completion 1: .*finite number", 1),
-        (200, b'{"scores": 3}', "gave a int", 1),
+        (200, b'{"scores": 3}', "returned a int", 1),
     ],
 )
 def test_a_wrong_endpoint_is_told(status: int, content: bytes, complaint: str, requests: int) -> None:
@@ -342,7 +342,7 @@ def test_a_server_that_drips_bytes_is_cut_off(drips: bytes) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with (
             Http(url=url, timeout=0.5, retries=0).open(Context()) as reward,
-            pytest.raises(UserError, match=r"no whole answer within 0\.5 s"),
+            pytest.raises(UserError, match=r"no complete answer within 0\.5 s"),
         ):
             reward.score(PROMPTS, ANSWERS)
 
@@ -379,7 +379,7 @@ def test_no_message_holds_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "hunter2" not in str(caught.value)
     monkeypatch.setenv("MY_TOKEN", "hunter2\nX: y")
     with (
-        pytest.raises(UserError, match=r"\$MY_TOKEN holds") as caught,
+        pytest.raises(UserError, match="variable MY_TOKEN is not a valid token") as caught,
         Http(url=url, token_variable="MY_TOKEN").open(Context()),
     ):
         pass
@@ -403,7 +403,7 @@ def test_no_server_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
         reward.score(PROMPTS, ANSWERS)
     monkeypatch.delenv("MY_TOKEN", raising=False)
     with (
-        pytest.raises(UserError, match=r"\$MY_TOKEN, which is not set"),
+        pytest.raises(UserError, match="variable MY_TOKEN, which is not set"),
         Http(url=url, token_variable="MY_TOKEN").open(Context()),
     ):
         pass

@@ -104,7 +104,7 @@ def test_partial_reward_is_between_wrong_and_correct() -> None:
 
 def test_partial_reward_needs_every_test() -> None:
     """Protects from a reward by the tests before the first failure: a judge that stops there is refused."""
-    with pytest.raises(UserError, match="give it `every: true`"):
+    with pytest.raises(UserError, match="Set `every: true` in the testbed"):
         opened(Tests(partial=True), Ask(judge, every=False))
 
 
@@ -112,7 +112,7 @@ def test_problems_of_evaluation_are_refused() -> None:
     """Scoring a validation or test problem would train on what evaluates."""
     reward, bed = opened()
     for split in ("validation", "test"):
-        with pytest.raises(UserError, match="scores training problems only"):
+        with pytest.raises(UserError, match="scores only training problems"):
             reward.score(bed.prompts(split), [Completion("7")])
 
 
@@ -178,7 +178,7 @@ def test_a_testbed_without_programs_is_refused() -> None:
     """Dialogue has nothing to test; neither has no testbed."""
     rows = [DialogueRow(Prompt("a", (Turn("user", "a"),)))]
     bed = Dialogues("talk", {"train": rows, "validation": rows, "test": rows}, part="train", identity={})
-    with pytest.raises(UserError, match="talk has no programs to test"), Tests().open(Context(testbed=bed)):
+    with pytest.raises(UserError, match="testbed talk are texts, not programs"), Tests().open(Context(testbed=bed)):
         pass
     with pytest.raises(UserError, match="needs a testbed"), Tests().open(Context()):
         pass

@@ -1,4 +1,4 @@
-"""The methods: one file each, one name here. A method is a spec of vetted defaults and a function `train(spec, parts)`."""
+"""The registry of methods by name; each method is one file with a spec (its settings) that has a method `train`."""
 
 from __future__ import annotations
 

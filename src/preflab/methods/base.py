@@ -1,6 +1,7 @@
-"""The parts of a run that a method works with. The base class of the methods can be imported from here too.
+"""The parts of a run that a method works with; this module also exports `Method`, the base class of the methods.
 
-A method gets its parts already open: it does not import evaluation, and it loads only the models that its own spec names.
+The caller opens the parts before it calls the method. A method does not import `preflab.evaluation`, and loads only the
+models that its own spec names.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Parts:
-    """The open parts of one run.
+    """The open parts of one run, such as its policy, testbed, sampler and reward.
 
-    `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is named
-    `score`, it selects checkpoints. `preferences` gives the training pairs, `ranked` gives the rankings, and `rated` gives
-    the single answers. `ranked`, `rated`, `reward` and `reward_model` are None if the run does not have them. `located`
-    turns a path in the method's spec, such as `stage:NAME`, into a directory. `labels_paid`: whether a stage has already
-    paid for the labels of the training data.
+    `policy` is the model to train. `validate` measures the policy on the validation split; if one of the measures is
+    named `score`, the checkpoint with the highest `score` is selected. `preferences` returns the training pairs,
+    `ranked` the training rankings, and `rated` the single answers with a label. `ranked`, `rated`, `reward` and
+    `reward_model` are None if the run does not have them. `located` turns a path in the method's spec, such as
+    `stage:NAME`, into a directory. `labels_paid`: whether an earlier stage of the study has already paid for the labels
+    of the training data.
     """
 
     run: Run
@@ -53,32 +55,33 @@ class Parts:
     token_budget: int = 8192
 
     def learner(self, model: nn.Module, optim: Optim) -> Learner:
-        """Makes a learner for `model` that charges this run's meter."""
+        """Makes a learner for `model`; the learner charges its compute to this run's meter."""
         return Learner(model, optim, token_budget=self.token_budget, meter=self.run.meter)
 
     def prompts(self) -> list[Prompt]:
-        """The training prompts. Raises `UserError` if the testbed has none."""
+        """Returns the training prompts. Raises `UserError` if the testbed has no training prompts."""
         prompts = list(self.testbed.prompts("train"))
         if not prompts:
             raise UserError("The testbed has no prompts to train on.")
         return prompts
 
     def rankings(self) -> Sequence[Ranking]:
-        """The training rankings. If the run has no rankings, each of its pairs becomes a ranking of two answers with scores
-        1 and 0."""
+        """Returns the training rankings. If the run has no rankings, each of its preference pairs becomes a ranking:
+        the chosen answer has score 1, and the rejected answer has score 0."""
         if self.ranked is not None:
             return self.ranked()
         return [of_two(pair) for pair in self.preferences()]
 
     def buy(self, rows: Sequence[_Row], count: int, price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
-        """Draws `count` of the training rows (0: all), once for the run, and buys them at `price(row)` labels each. Every
-        method draws the same rows if the seed is the same. A labels budget caps the number of rows. If a stage has already
-        paid for the labels, nothing is charged and nothing is capped."""
+        """Draws `count` training rows at random (0: all rows) and pays `price(row)` labels for each row. Runs with the
+        same seed draw the same rows, whatever their method. If the run has a labels budget, only the rows that the
+        budget can pay for are returned. If an earlier stage has already paid for the labels, all drawn rows are
+        returned free of charge."""
         chosen = self.run.seeds.draw(rows, count, "pairs")
         return chosen if self.labels_paid else self.run.labels.buy(chosen, price)
 
     def needed_reward(self) -> Reward:
-        """The run's reward. Raises `UserError` if the run does not name a reward."""
+        """Returns the run's reward. Raises `UserError` if the run has no reward."""
         if self.reward is None:
             raise UserError("This method scores its own samples: name a reward with --reward.")
         return self.reward

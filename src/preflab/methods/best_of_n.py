@@ -1,7 +1,7 @@
-"""Best-of-n: at test time, draws n answers y_1..y_n to each prompt and submits argmax_i s(y_i). Nothing is trained.
+"""Best-of-n draws n answers y_1..y_n to each prompt at test time and submits argmax_i s(y_i), without any training.
 
-The selector s is not the evaluator. The KL of the submitted answers from the policy is at most log n - (n-1)/n (Beirami et
-al. 2024).
+The selector s scores the answers; it is not the evaluator. The KL divergence of the submitted answers' distribution
+from the policy is at most log n - (n-1)/n (Beirami et al. 2024).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from preflab.sampling.inference import Inference
 
 
 class BestOfN(Method):
-    """`selector`: what scores the samples. `public-tests` counts the public tests of the statement that a sample passes
-    (only those before the first failure, unless the testbed has `every: true`). `reward` is the run's reward (a reward
-    model). Each submitted answer costs n samples."""
+    """`selector`: how the samples are scored. `public-tests` counts the public tests of the problem that a sample
+    passes. The count ends at the first failed test, unless the testbed has `every: true`. `reward` scores the samples
+    by the run's reward. Each submitted answer costs n samples."""
 
     kind: Literal["best-of-n"] = "best-of-n"
     n: Count = 4
@@ -33,5 +33,5 @@ class BestOfN(Method):
         return parts.policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Nothing is trained. `inference` says how many samples each answer takes."""
+        """Training costs nothing. `inference` returns the number of samples that each answer takes at test time."""
         return Cost()

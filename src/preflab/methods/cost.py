@@ -1,4 +1,4 @@
-"""The cost that a method states: counts of answers and rows. `--plan` multiplies these counts by measured speeds."""
+"""The cost of a method as counts of answers and rows; `--plan` combines these counts with measured speeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class DataSize:
-    """The size of a run's training data. If the data are rankings or single answers, `pairs` counts these. `answers`: the
-    number of answers in each ranking."""
+    """The size of a run's training data. If the data are rankings or single answers, `pairs` is the number of rankings
+    or single answers. `answers`: the number of answers in each ranking."""
 
     prompts: int
     demonstrations: int
@@ -18,13 +18,13 @@ class DataSize:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a whole run without a budget. It is an upper bound if the method may have less to learn from (because
-    answers tie, or no answer is right). Under a budget all counts grow or shrink in proportion.
+    """The cost of a whole run without a budget. The cost is an upper bound for methods that skip prompts whose answers
+    all score the same, or that have no right answer. If the run has a budget, all counts are scaled by the same factor.
 
-    `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (prompt and answer) that go through a
-    forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a backward pass of the
-    critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic, or of the policy before an
-    update).
+    `drawn`: answers sampled. `scored`: answers that the reward scores. `trained`: rows (a prompt with an answer) that
+    go through a forward and a backward pass of the policy. `critic_trained`: rows that go through a forward and a
+    backward pass of the critic. `forward`: rows that go through a forward pass alone (of the reference, of the critic,
+    or of the policy before an update).
     """
 
     drawn: float = 0.0
@@ -34,11 +34,12 @@ class Cost:
     forward: float = 0.0
 
     def times(self, factor: float) -> Cost:
-        """A cost in which every count is multiplied by `factor`."""
+        """Returns a cost in which every count is multiplied by `factor`."""
         return Cost(*(factor * value for value in astuple(self)))
 
 
 def on_policy_cost(steps: int, rollouts: int, epochs: int) -> Cost:
-    """The cost of policy gradients without a critic: each answer is drawn, scored, read by the reference, and trained on."""
+    """Returns the cost of policy gradients without a critic. Each answer is drawn and scored once, goes through one
+    forward pass of the reference, and is trained on `epochs` times."""
     answers = steps * rollouts
     return Cost(drawn=answers, scored=answers, trained=epochs * answers, forward=answers)

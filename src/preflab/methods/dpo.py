@@ -1,4 +1,4 @@
-"""Direct preference optimisation, and the other losses on the log-ratios of preference pairs.
+"""Direct preference optimisation (DPO), and training with the other losses on preference pairs.
 
 L_DPO = -E log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ) (paper, Section 1).
 """
@@ -24,12 +24,13 @@ from preflab.train.learner import Optim, Terms
 
 
 class DPO(Method):
-    """The paper's values: beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 on code (Section 7).
+    """The paper uses beta .1, learning rate 1e-6, 2 epochs on dialogue and 1 epoch on code (Section 7).
 
-    `loss`: a name of `losses.preference`, or `package.module:function`. If `beta` is None, the loss uses its own default.
-    `loss_settings`: the loss's other hyper-parameters. `sft_coefficient`: the weight of the term -log pi(y_w) / |y_w| that
-    is added to the loss (Pang et al. 2024, eq. 2; their weight is 1). `pairs`: the number of pairs to train on, drawn by the
-    seed (0: all). A compute budget overrides `epochs`."""
+    `loss`: the name of a loss in `losses.preference`, or `package.module:function` for a loss of the user. If `beta` is
+    None, the loss uses its own default. `loss_settings`: the hyper-parameters of the loss other than beta.
+    `sft_coefficient`: the weight of the SFT term -log pi(y_w) / |y_w| that is added to the loss (Pang et al. 2024, eq.
+    2, with weight 1). `pairs`: the number of pairs to train on (0: all); the run's seed selects them. If the run has a
+    compute budget, `epochs` is ignored."""
 
     kind: Literal["dpo"] = "dpo"
     loss: str = "sigmoid"
@@ -57,7 +58,7 @@ class DPO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Pairs as ids, with their log-probabilities under the reference, which is the policy before its first update.
+        # 1. Encode the pairs and add their log-probabilities under the reference, the policy before its first update.
         pairs = parts.buy(parts.preferences(), self.pairs)
         data = collate_pairs(pairs, policy.encode, limit=self.max_completion_tokens)
         if self.loss not in REFERENCE_FREE:
@@ -67,30 +68,30 @@ class DPO(Method):
         terms = partial(pair_terms, policy, loss, self.sft_coefficient)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
-            # 2. One update on the step's pairs.
+            # 2. Make one update on the pairs of this step.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Both answers of each pair are trained on in each epoch. If the loss uses a reference, the reference reads both
-        once."""
+        """Both answers of each pair are trained on in each epoch. If the loss uses a reference, both answers go through
+        one forward pass of the reference."""
         answers = 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=0 if self.loss in REFERENCE_FREE else answers)
 
 
 def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]) -> None:
-    """Raises `UserError` if the loss or a setting does not exist. A loss of the user's own is not checked here, but in
-    `check_names`."""
+    """Raises `UserError` if the loss or one of its settings does not exist. A loss that the user wrote
+    (`module:function`) is checked in `check_names` instead."""
     if "beta" in settings:
-        raise UserError("`beta` has a field of its own: set `beta`, not `loss_settings`.")
+        raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
     if ":" not in loss:
         preference_loss(loss, beta=beta, settings=settings)
 
 
 def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
-    """The pairs with the summed log-probabilities that the policy gives to both answers now. Two forward passes are
-    charged."""
+    """Returns the pairs with the reference log-probabilities of both answers, computed with the current policy. Charges
+    the two forward passes to the run's meter."""
     model, sides = parts.policy.model, (data.chosen, data.rejected)
     ask = partial(forward.sequence_logprobs, model)
     chosen, rejected = (forward.by_micro_batch(model, ask, side, parts.token_budget) for side in sides)
@@ -99,9 +100,10 @@ def add_reference(parts: Parts, data: PairBatch) -> PairBatch:
 
 
 def pair_terms(policy: LanguageModel, loss: PreferenceLoss, sft_coefficient: float, pairs: PairBatch) -> Terms:
-    """The loss's terms [B]. Logs both log-probabilities, the margin and the accuracy (a tie counts one half). If the pairs
-    have a reference, margin and accuracy are measured against it, and `chosen_fall` is logged too: how far the chosen
-    answer's log-probability fell below its log-probability under the reference."""
+    """Returns the unreduced loss of each pair: [B]. Logs both log-probabilities, the margin and the accuracy (a tie
+    counts one half). If the pairs have reference log-probabilities, the margin is the difference of the log-ratios. In
+    this case `chosen_fall` is logged too: the chosen answer's log-probability under the reference minus that under the
+    policy."""
     logprobs = PairLogprobs(
         chosen=forward.sequence_logprobs(policy.model, pairs.chosen),
         rejected=forward.sequence_logprobs(policy.model, pairs.rejected),

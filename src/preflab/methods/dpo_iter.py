@@ -1,7 +1,8 @@
-"""Iterative DPO: each round is sample -> label -> pair -> DPO. The policy at the start of a round is the round's reference.
+"""Iterative DPO: each round samples, labels, forms pairs and trains by DPO against the policy that began the round.
 
-On SafeRLHF a learned reward labels the samples, in 4 rounds (paper, Section 3). On APPS the tests label 5 samples of each
-prompt; if no sample is right, a solution from the data set becomes the chosen answer (Section 6).
+The paper runs 4 rounds on SafeRLHF, where a learned reward labels the samples (Section 3). On APPS the paper draws 5
+samples of each prompt, and the tests label them. If no sample of a prompt is right, a solution from the data set
+becomes the chosen answer (Section 6).
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from preflab.types import Prompt, from_preference, to_preference
 
 
 class DPOIter(Method):
-    """The paper's values: 4 rounds, beta .1, learning rate 1e-6.
+    """The paper uses 4 rounds, beta .1 and learning rate 1e-6.
 
-    Each round draws answers to `prompts` prompts (0: all), makes pairs of the answers, and passes `epochs` times over the
-    pairs. A compute budget overrides `rounds`. `draw`: see `PairDraw`. `loss`, `beta`, `loss_settings` and
-    `sft_coefficient`: see `DPO`."""
+    Each round draws answers to `prompts` prompts (0: all), makes pairs of the answers, and trains on the pairs for
+    `epochs` epochs. If the run has a compute budget, `rounds` is ignored. `draw`: see `PairDraw`. `loss`, `beta`,
+    `loss_settings` and `sft_coefficient`: see `DPO`."""
 
     kind: Literal["dpo-iter"] = "dpo-iter"
     scores_samples = True
@@ -65,18 +66,18 @@ class DPOIter(Method):
         terms = partial(pair_terms, policy, loss, self.sft_coefficient)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
-            # 1. A new round: pairs drawn from the newest policy, which is also their reference.
+            # 1. Begin a new round: draw pairs from the current policy, which is also their reference.
             if rounds.finished() and not rounds.begin():
                 run.record.log({"round": rounds.number, "pairs": 0})
                 continue
-            # 2. One DPO update on the step's pairs.
+            # 2. Make one DPO update on the pairs of this step.
             batch = rounds.next_batch()
             update = learner.step(batch, terms, count=len(batch), progress=run.progress)
             run.record.log({**update, "round": rounds.number, "pairs": rounds.size})
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one pair of each prompt at most. The further pairs that the rule `all` makes of a prompt's samples are not
+        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; these are not
         counted."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.draw.samples
@@ -85,9 +86,9 @@ class DPOIter(Method):
 
 
 def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
-    """Makes the rounds; none has begun yet. Raises `UserError` if the testbed has no prompts."""
+    """Makes the rounds without beginning the first round. Raises `UserError` if the testbed has no prompts."""
     prompts = parts.prompts()
-    count = spec.prompts or len(prompts)  # the prompts of each round
+    count = spec.prompts or len(prompts)  # the number of prompts in each round
     reward, price = parts.needed_reward(), spec.draw.samples
     return Rounds(
         parts.run,
@@ -96,14 +97,14 @@ def open_pair_rounds(spec: DPOIter, parts: Parts) -> Rounds[PairBatch]:
         batch_size=spec.batch_size,
         draw=partial(draw_round_of_pairs, spec, parts, prompts, count),
         read=partial(read_round_of_pairs, spec, parts.policy),
-        barren="no pair: every prompt's samples score the same. "
-        "Draw more samples a prompt, or start from a policy that is right at times.",
+        barren="no pair: for every prompt, all samples score the same. "
+        "Draw more samples of each prompt, or start from a policy that is sometimes right.",
     )
 
 
 def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], count: int, number: int) -> dict[str, Any]:
-    """Draws a round's pairs from the policy as it is now, with their log-probabilities under this policy, which is their
-    reference."""
+    """Draws a round's pairs from the current policy. Returns them with their log-probabilities under this policy, which
+    is the reference of the round."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.draw.samples)
     pairs = draw_pairs(spec.draw, parts, chosen, name=f"round-{number:04d}")
     drawn: dict[str, Any] = {"pairs": [from_preference(pair) for pair in pairs]}
@@ -115,8 +116,8 @@ def draw_round_of_pairs(spec: DPOIter, parts: Parts, prompts: list[Prompt], coun
 
 
 def read_round_of_pairs(spec: DPOIter, policy: LanguageModel, drawn: dict[str, Any]) -> PairBatch | None:
-    """A round's pairs as ids, with the reference's log-probabilities if the loss uses them. Returns None if there is no
-    pair."""
+    """Returns a round's pairs as ids, with the reference's log-probabilities if the loss uses them. Returns None if the
+    round has no pair."""
     if not drawn["pairs"]:
         return None
     pairs = [to_preference(row) for row in drawn["pairs"]]

@@ -1,8 +1,9 @@
-"""Expert iteration: draw many answers to each prompt, imitate the right ones, and repeat with the better policy.
+"""Expert iteration draws many answers to each prompt, imitates the right answers, and repeats with the better policy.
 
-Anthony et al. 2017; ReST-EM (Singh et al. 2023). The E-step draws y ~ pi_k and keeps an answer if s(x, y) >= right. The
-M-step minimises L = -E_t log pi(y_t | x, y_<t) on the kept answers. Each M-step begins at the *starting* weights, so that
-the rounds do not drift away from these weights.
+The method follows Anthony et al. 2017 and ReST-EM (Singh et al. 2023). The E-step draws y ~ pi_k and keeps an answer if
+its score s(x, y) is at least the setting `right`. The M-step minimises L = -E_t log pi(y_t | x, y_<t) on the kept
+answers. Each M-step begins at the *starting* weights of the run, so that the policy does not drift away from these
+weights over the rounds.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ from preflab.types import Completion, Demonstration, Prompt, from_completion, to
 
 
 class ExpertIteration(Method):
-    """ReST-EM's values: two rounds, 32 samples of each prompt at temperature .7 and top-k 40, at most 10 right samples of a
-    prompt.
+    """The defaults are ReST-EM's: two rounds, 32 samples of each prompt at temperature .7 and top-k 40, and at most 10
+    right samples of each prompt.
 
-    `right`: an answer is right if it scores this or more; 10 is the full score of the tests. `most`: the largest number of
-    right answers that are kept for a prompt. `prompts`: the number of prompts in each round (0: all). `restart`: if true,
-    each round begins at the starting weights, with a schedule of its own; otherwise each round begins at the newest weights,
-    and one schedule spans the run. The optimizer's defaults are those of SFT. A compute budget overrides `rounds`."""
+    `right`: the lowest score of a right answer; an answer that passes all tests scores 10. `most`: the largest number
+    of right answers that are kept for a prompt. `prompts`: the number of prompts in each round (0: all). `restart`: if
+    true, each round begins at the starting weights of the run and has its own learning-rate schedule; otherwise each
+    round continues from the newest weights, and one schedule spans the run. The optimizer has the defaults of SFT. If
+    the run has a compute budget, `rounds` is ignored."""
 
     kind: Literal["expert-iteration"] = "expert-iteration"
     scores_samples = True
@@ -57,7 +59,7 @@ class ExpertIteration(Method):
         rounds = open_answer_rounds(self, parts)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
-            # 1. A new round: right answers of the newest policy.
+            # 1. Begin a new round: draw answers from the newest policy and keep the right answers.
             if rounds.finished():
                 has_answers = rounds.begin()
                 run.record.log({"round": rounds.number, "kept": rounds.size, "reward": rounds.drawn["reward"]})
@@ -65,7 +67,7 @@ class ExpertIteration(Method):
                     continue
                 if self.restart:
                     start_again(learner, start)
-            # 2. Imitate the step's answers.
+            # 2. Make one update on the answers of this step.
             progress = rounds.within if self.restart else run.progress
             batch = rounds.next_batch()
             count = float(batch.completion_lengths.sum())
@@ -74,26 +76,26 @@ class ExpertIteration(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """At most `most` right answers of each prompt are trained on."""
+        """Counts `most` right answers for each prompt, the largest number that can be trained on."""
         prompts = self.rounds * (self.prompts or size.prompts)
         drawn = prompts * self.samples
         return Cost(drawn=drawn, scored=drawn, trained=self.epochs * prompts * min(self.most, self.samples))
 
 
 def start_again(learner: Learner, start: Reference) -> None:
-    """Sets the learner back to the start of the run: the starting weights, an Adam without moments, a schedule at 0. The
-    learner's counts of updates and skipped updates go on."""
+    """Resets the learner to the start of the run: it restores the starting weights, clears Adam's moments, and sets the
+    schedule to 0. The learner's counts of updates and of skipped updates are not reset."""
     learner.optimizer.state.clear()
     learner.load_state_dict(learner.state_dict() | {"weights": start.tensors, "position": 0.0, "progress": 0.0})
 
 
 def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch]:
-    """Makes the rounds; none has begun yet. Raises `UserError` if the decoding is greedy with several samples of a prompt,
-    or if the testbed has no prompts."""
+    """Makes the rounds without beginning the first round. Raises `UserError` if several samples of a prompt are
+    requested with greedy decoding, or if the testbed has no prompts."""
     prompts = parts.prompts()
     if spec.decoding.temperature <= 0 and spec.samples > 1:
-        raise UserError("Greedy samples of a prompt are all the same: decoding.temperature must be above 0.")
-    count = spec.prompts or len(prompts)  # the prompts of each round
+        raise UserError("All greedy samples of a prompt are the same: decoding.temperature must be above 0.")
+    count = spec.prompts or len(prompts)  # the number of prompts in each round
     reward, price = parts.needed_reward(), spec.samples
     return Rounds(
         parts.run,
@@ -102,16 +104,17 @@ def open_answer_rounds(spec: ExpertIteration, parts: Parts) -> Rounds[TokenBatch
         batch_size=spec.batch_size,
         draw=partial(draw_round_of_answers, spec, parts, prompts, count),
         read=partial(read_round_of_answers, spec, parts.policy, prompts),
-        barren=f"no right answer: none scores {spec.right:g}. "
-        "Draw more samples a prompt, lower `right`, or start from a policy that is right at times.",
+        barren=f"no right answer: no answer scores {spec.right:g} or more. "
+        "Draw more samples of each prompt, lower `right`, or start from a policy that is sometimes right.",
     )
 
 
 def draw_round_of_answers(
     spec: ExpertIteration, parts: Parts, prompts: list[Prompt], count: int, number: int
 ) -> dict[str, Any]:
-    """Draws a round. Returns `answers`, the right answers, each as a list of the prompt's id and the answer's data, and
-    `reward`, the mean score of all answers that were drawn."""
+    """Draws the answers of a round and scores them. Returns a dictionary with `answers` and `reward`. `answers` has one
+    list for each right answer: the prompt's id, followed by the answer's data. `reward` is the mean score of all drawn
+    answers."""
     chosen = take_prompts(parts, prompts, number, count, price=spec.samples)
     name = f"round-{number:04d}"
     rollout = roll_out(parts, chosen, name, decoding=spec.decoding, group=spec.samples)
@@ -124,7 +127,7 @@ def draw_round_of_answers(
 
 
 def keep_right(completions: Sequence[Completion], scores: Sequence[float], right: float, most: int) -> list[Completion]:
-    """The first `most` distinct answers that score `right` or more, in the order in which they were drawn."""
+    """Returns the first `most` distinct answers that score `right` or more, in the order in which they were drawn."""
     distinct = dict.fromkeys(answer for answer, score in zip(completions, scores, strict=True) if score >= right)
     return list(distinct)[:most]
 
@@ -132,7 +135,7 @@ def keep_right(completions: Sequence[Completion], scores: Sequence[float], right
 def read_round_of_answers(
     spec: ExpertIteration, policy: LanguageModel, prompts: list[Prompt], drawn: dict[str, Any]
 ) -> TokenBatch | None:
-    """A round's right answers as ids. Returns None if the round has no right answer."""
+    """Returns a round's right answers as ids, or None if the round has no right answer."""
     if not drawn["answers"]:
         return None
     by_id = {prompt.id: prompt for prompt in prompts}

@@ -1,6 +1,7 @@
-"""GRPO: an answer's advantage is its score above the mean of its group (Shao et al. 2024, DeepSeekMath, Section 4.1).
+"""GRPO: an answer's advantage is its score minus its group's mean score (DeepSeekMath, Shao et al. 2024, Section 4.1).
 
-A_i = (s_i - mean) / std over the group; J = mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).
+A_i = (s_i - mean) / std, with mean and std over the scores of the group.
+J = mean_i 1/|y_i| sum_t [ clipped surrogate - beta k3(pi || ref) ] (eq. 3 and 4).
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from preflab.types import Prompt
 
 
 class GRPO(Method):
-    """The authors' values: 1024 answers a step, 64 to a prompt, one update a step, beta .04, learning rate 1e-6.
+    """The authors use 1024 answers a step, 64 answers to each prompt, one update a step, beta .04 and learning rate
+    1e-6.
 
-    Dr. GRPO (Liu et al. 2025): `normalise_std` false, `loss_average` constant. DAPO (Yu et al. 2025): `clip_high` .28,
-    `loss_average` token, `kl_coefficient` 0, `dynamic_sampling` true and an `overlong_window`.
+    For Dr. GRPO (Liu et al. 2025), set `normalise_std` to false and `loss_average` to constant. For DAPO (Yu et al.
+    2025), set `clip_high` to .28, `loss_average` to token, `kl_coefficient` to 0 and `dynamic_sampling` to true, and
+    set an `overlong_window`.
 
-    `dynamic_sampling`: replaces prompts whose answers all score the same by other prompts, in at most `most_draws` draws a
-    step. `overlong_window`: the number of tokens before the length limit in which an answer loses score (0: no answer loses
-    score); an answer at the limit loses `overlong_penalty`, in the units of the shaped score.
+    `dynamic_sampling`: if true, prompts whose answers all score the same are replaced by other prompts, in at most
+    `most_draws` draws a step. `overlong_window`: the number of tokens before the length limit in which the length of an
+    answer is penalised (0: no penalty). The penalty rises linearly to `overlong_penalty` at the limit, in the units of
+    the shaped score.
 
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
@@ -67,7 +71,7 @@ class GRPO(Method):
     def _window_fits(self) -> Self:
         if self.overlong_window > self.decoding.max_new_tokens:
             raise UserError(
-                f"overlong_window is longer than an answer, which has at most {self.decoding.max_new_tokens} tokens."
+                f"overlong_window must not exceed the length limit of an answer, {self.decoding.max_new_tokens} tokens."
             )
         return self
 
@@ -76,13 +80,13 @@ class GRPO(Method):
         return improve(self, parts, partial(gain_over_group, self), kl_in_loss=True, draw=draw)
 
     def cost(self, size: DataSize) -> Cost:
-        """Dynamic sampling may draw and score up to `most_draws` times as many answers; the additional answers are not
-        counted."""
+        """Counts one draw for each step. Dynamic sampling may draw and score up to `most_draws` times as many
+        answers."""
         return on_policy_cost(self.steps, self.rollouts, self.epochs)
 
 
 def gain_over_group(spec: GRPO, answers: Assessed) -> Tensor:
-    """The group-relative advantage of each answer, the same at each token of the answer: [B,T]."""
+    """Returns the group-relative advantages, [B,T]; all tokens of an answer have the same advantage."""
     scores = answers.scores
     if spec.overlong_window:
         lengths, limit = answers.rollout.batch.completion_lengths, spec.decoding.max_new_tokens
@@ -92,12 +96,13 @@ def gain_over_group(spec: GRPO, answers: Assessed) -> Tensor:
 
 
 def draw_differing(spec: GRPO, parts: Parts, prompts: list[Prompt], step: int) -> Rollout | None:
-    """Draws a step's rollout by dynamic sampling (Yu et al. 2025, eq. 11). Each group whose scores are all equal is dropped,
-    and answers to another prompt are drawn instead. This ends when the step is full, when `most_draws` draws are made, or
-    when the labels budget is used up. Returns None if every group was dropped.
+    """Draws a step's rollout by dynamic sampling (Yu et al. 2025, eq. 11). Each group whose scores are all equal is
+    dropped, and answers to another prompt are drawn instead. Drawing ends when the step has enough groups, after
+    `most_draws` draws, or when the labels budget is used up. Returns None if every group was dropped.
 
-    Each draw is named by its step and its number, so that a resumed step repeats its draws. Logs `drawn_reward`, the mean
-    score of all answers that were drawn, since the mean of the kept groups does not describe the policy.
+    The seeds of a draw depend on the step and on the number of the draw, so that a resumed step repeats its draws. Logs
+    `drawn_reward`, the mean score of all drawn answers: the mean over the kept groups alone would not describe the
+    policy.
     """
     affordable = partial(parts.run.labels.affordable, reward=parts.needed_reward(), price=spec.group)
     kept, drawn = list[Rollout](), list[Rollout]()

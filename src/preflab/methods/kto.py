@@ -1,14 +1,15 @@
-"""Kahneman-Tversky optimisation: learns from single answers that are desirable or not (Ethayarajh et al. 2024, eq. 8).
+"""Kahneman-Tversky optimisation (KTO) from answers labelled desirable or undesirable (Ethayarajh et al. 2024, eq. 8).
 
-L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers, [ w_U (1 - sigmoid(beta (z0 - r))) ] over the others.
+L = E[ w_D (1 - sigmoid(beta (r - z0))) ] over desirable answers,
+    E[ w_U (1 - sigmoid(beta (z0 - r))) ] over undesirable answers.
 
-Here r = log(pi/pi_ref)(y|x). Single answers are used as they are. Pairs are taken apart: the chosen answer is desirable, the
-rejected answer is undesirable, and a batch may hold one answer of a pair without the other.
+Here r = log(pi/pi_ref)(y|x). Each pair is split into two single answers: the chosen answer is desirable, and the
+rejected answer is undesirable. A batch may contain one answer of a pair without the other answer.
 
-The reference point z0 is one number for each batch. Each prompt of the batch is joined with an answer to another prompt; z0
-is the mean log-ratio of these answers, or 0 if that mean is negative. The other answers are drawn once for the run, so that
-the reference reads each of them only once. The policy reads the whole batch before the update, so that z0 does not depend on
-the micro-batches.
+The reference point z0 is one number for each batch. Each prompt of the batch is joined with an answer to another
+prompt; z0 is the mean log-ratio of these mismatched answers, or 0 if that mean is negative. The mismatched answers are
+drawn once for the run, so that each of them needs only one forward pass of the reference. z0 is computed from the whole
+batch before the update, so that z0 does not depend on the micro-batches.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ from preflab.types import Preference, Rated
 
 
 class KTO(Method):
-    """The authors' values: beta .1, both weights 1, learning rate 5e-6, batches of 32 answers, one epoch. If the data have
-    n_D desirable and n_U undesirable answers and one kind is rarer, w_D n_D / (w_U n_U) should be in [1, 3/2].
+    """The authors use beta .1, both weights 1, learning rate 5e-6, batches of 32 answers and one epoch. If the numbers
+    n_D of desirable and n_U of undesirable answers differ, choose the weights so that w_D n_D / (w_U n_U) is in [1,
+    3/2].
 
-    `pairs`: the number of pairs or single answers to train on, drawn by the seed (0: all). `sft_coefficient`: the weight of
-    the term -log pi(y) / |y| that is added for desirable answers. A compute budget overrides `epochs`."""
+    `pairs`: the number of pairs or single answers to train on (0: all); the run's seed selects them. `sft_coefficient`:
+    the weight of the SFT term -log pi(y) / |y| that is added to the loss of desirable answers. If the run has a compute
+    budget, `epochs` is ignored."""
 
     kind: Literal["kto"] = "kto"
     beta: Positive = 0.1
@@ -59,7 +62,7 @@ class KTO(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Single answers as ids, and each prompt with another prompt's answer; the reference reads both once.
+        # 1. Encode the answers, once with their own prompt and once with another; add the reference log-probabilities.
         answers = buy_answers(parts, self.pairs)
         data = add_answers_reference(parts, collate_labelled(answers, policy, limit=self.max_completion_tokens))
         partners = find_partners(answers, lambda size: run.seeds.permute(size, "mismatched"))
@@ -68,26 +71,27 @@ class KTO(Method):
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             rows = run.seeds.take_batch(step, len(data), self.batch_size)
-            # 2. The reference point, from the mismatched answers of the whole batch.
+            # 2. Compute the reference point from the mismatched answers of the whole batch.
             point = kto_reference_point(log_ratios(parts, others.select(rows)))
-            # 3. One update on the step's answers.
+            # 3. Make one update on the answers of this step.
             terms = partial(labelled_terms, self, policy, point)
             run.record.log(learner.step(data.select(rows), terms, count=len(rows), progress=run.progress))
             run.record.log({"reference_point": float(point)})
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """The reference reads each answer with its own prompt and with another prompt. In each epoch, the policy trains on
-        each answer with its own prompt and reads it with the other prompt. Two answers are counted for each pair. A single
-        answer is counted as a pair, so that the real cost of single answers is half of this."""
+        """Each answer goes through one forward pass of the reference with its own prompt and one with another prompt.
+        In each epoch, the policy trains on each answer with its own prompt, and does a forward pass with the other
+        prompt. Two answers are counted for each pair. A single answer is also counted as two answers, so that the real
+        cost of single answers is half of the stated cost."""
         answers = 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=(2 + self.epochs) * answers)
 
 
 @dataclass(frozen=True)
 class Labelled(AnswerBatch):
-    """Answers, each with a label. `desirable`: Bool[B]. `reference[B]`: the answers' summed log-probabilities under the
-    reference."""
+    """A batch of answers with labels. `desirable`: Bool[B], True for desirable answers. `reference[B]`: each answer's
+    log-probability under the reference, summed over its tokens."""
 
     desirable: Tensor
     reference: Tensor
@@ -98,9 +102,10 @@ class Labelled(AnswerBatch):
 
 
 def buy_answers(parts: Parts, count: int) -> list[Rated]:
-    """Buys the training answers and returns them with the desirable ones first. Takes `count` single answers if the data
-    have single answers; otherwise takes `count` pairs apart. A single answer costs one label, and a pair costs one label.
-    Raises `UserError` if the data have neither."""
+    """Pays the labels of the training answers and returns the answers, first the desirable answers, then the
+    undesirable ones. If the data have single answers, takes `count` of them (0: all); otherwise takes `count` pairs and
+    splits each into two answers. A single answer costs one label, and a pair costs one label. Raises `UserError` if the
+    data have neither single answers nor pairs."""
     rated = parts.rated() if parts.rated is not None else ()
     if rated:
         return sorted(parts.buy(rated, count), key=lambda answer: not answer.desirable)
@@ -117,7 +122,7 @@ def take_apart(pairs: Sequence[Preference]) -> list[Rated]:
 
 
 def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: int) -> Labelled:
-    """The answers as ids, with a `reference` of 0 for each."""
+    """Returns the answers as ids; the `reference` of each answer is 0."""
     rows = [policy.encode(answer.prompt, answer.completion, limit) for answer in answers]
     batch = collate([row.prompt for row in rows], [row.answer for row in rows], [row.truncated for row in rows])
     desirable = torch.tensor([answer.desirable for answer in answers])
@@ -125,8 +130,8 @@ def collate_labelled(answers: Sequence[Rated], policy: LanguageModel, *, limit: 
 
 
 def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[int]]) -> list[int]:
-    """Finds a partner for each answer: the next answer with the same label and another prompt, in the order that `permute`
-    gives. Returns the rows of the partners. Raises `UserError` if an answer has no partner."""
+    """Finds a partner for each answer: the next answer that has the same label and another prompt, in the order that
+    `permute` returns. Returns the partner's row for each answer. Raises `UserError` if an answer has no partner."""
     partners = [0] * len(answers)
     for label in (True, False):
         rows = [row for row, answer in enumerate(answers) if answer.desirable == label]
@@ -135,16 +140,14 @@ def find_partners(answers: Sequence[Rated], permute: Callable[[int], Sequence[in
             following = (order[(place + ahead) % len(order)] for ahead in range(1, len(order)))
             other = next((i for i in following if answers[i].prompt.turns != answers[row].prompt.turns), None)
             if other is None:
-                raise UserError(
-                    "KTO compares a prompt's answers with other prompts': each label needs at least two prompts."
-                )
+                raise UserError("KTO needs answers to two or more prompts with each label, desirable and undesirable.")
             partners[row] = other
     return partners
 
 
 def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labelled:
-    """Joins each prompt with the answer of its partner, cut off where the model's context ends. `reference` is 0 for
-    each."""
+    """Joins each prompt with the answer of its partner, and cuts the answer if prompt and answer exceed the model's
+    context. The `reference` of each row is 0."""
     batch = data.batch
     index = torch.tensor(partners)
     lengths = torch.minimum(batch.completion_lengths[index], context - batch.prompt_lengths)
@@ -154,13 +157,13 @@ def mismatch(data: Labelled, partners: Sequence[int], *, context: int) -> Labell
 
 
 def add_answers_reference(parts: Parts, data: Labelled) -> Labelled:
-    """Sets `reference`, which must be 0 before, to the answers' log-probabilities under the policy now. The pass is
-    charged."""
+    """Sets `reference`, which must be 0 in `data`, to the answers' log-probabilities under the current policy. Charges
+    the forward pass to the run's meter."""
     return replace(data, reference=log_ratios(parts, data))
 
 
 def log_ratios(parts: Parts, data: Labelled) -> Tensor:
-    """log(pi/pi_ref) of each answer: [B], without gradient. A forward pass is charged."""
+    """Returns log(pi/pi_ref) of each answer: [B], without gradient. Charges the forward pass to the run's meter."""
     policy = parts.policy
 
     def ask(rows: Labelled) -> Tensor:
@@ -171,10 +174,11 @@ def log_ratios(parts: Parts, data: Labelled) -> Tensor:
 
 
 def labelled_terms(spec: KTO, policy: LanguageModel, point: Tensor, rows: Labelled) -> Terms:
-    """The loss's terms [B]. Logs three measures. `ratio`: the log-ratio. `signed_ratio`: the log-ratio, with its sign
-    changed for undesirable answers, so that it rises as the policy learns. `accuracy`: the share of answers whose log-ratio
-    is on the right side of the reference point, which is above it for desirable answers and below it for the others; a
-    log-ratio at the reference point counts one half."""
+    """Returns the unreduced loss of each answer: [B]. Logs three measures. `ratio`: the log-ratio. `signed_ratio`: the
+    log-ratio of a desirable answer, the negated log-ratio of an undesirable answer; this measure rises as the policy
+    learns. `accuracy`: the share of answers whose log-ratio is on the right side of the reference point. The right side
+    is above the point for a desirable answer and below the point for an undesirable answer; a log-ratio equal to the
+    point counts one half."""
     logprobs = forward.sequence_logprobs(policy.model, rows.batch)
     ratios = logprobs - rows.reference
     weights = {"desirable_weight": spec.desirable_weight, "undesirable_weight": spec.undesirable_weight}

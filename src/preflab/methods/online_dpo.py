@@ -1,7 +1,7 @@
-"""Online DPO: each step learns from pairs of the current policy's answers, ordered by the reward (Guo et al. 2024).
+"""Online DPO: each step trains on pairs of the current policy's answers, which the reward orders (Guo et al. 2024).
 
-L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), with no gradient through the
-sampling. Any loss of `losses.preference` can be used instead (the authors use DPO, IPO and SLiC).
+L = -E_{x, (y1, y2) ~ pi} log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ), with no gradient through
+the sampling. Any other loss in `losses.preference` can take the place of this loss; the authors use DPO, IPO and SLiC.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from preflab.types import Preference
 
 
 class OnlineDPO(Method):
-    """The authors' values: two answers a prompt, 128 prompts a step, temperature .9, beta .1, learning rate 5e-7.
+    """The authors use two answers a prompt, 128 prompts a step, temperature .9, beta .1 and learning rate 5e-7.
 
-    Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of the answers by `draw.rule`, and makes
-    one update for every `batch_size` pairs. A step has no pair and makes no update if, for each prompt, all answers score
-    the same. The reference is the starting policy; `reference_ema` is the rate at which the reference follows the policy. A
-    compute budget overrides `steps`. `loss`, `beta`, `loss_settings` and `sft_coefficient`: see `DPO`."""
+    Each step draws `draw.samples` answers to each of `prompts` prompts, makes pairs of the answers by `draw.rule`, and
+    makes one update for every `batch_size` pairs. If all answers to each prompt score the same, the step has no pair
+    and makes no update. The reference starts as the starting policy and follows the policy at the rate `reference_ema`
+    (0: it stays fixed). If the run has a compute budget, `steps` is ignored. `loss`, `beta`, `loss_settings` and
+    `sft_coefficient`: see `DPO`."""
 
     kind: Literal["online-dpo"] = "online-dpo"
     scores_samples = True
@@ -63,11 +64,11 @@ class OnlineDPO(Method):
     def _makes_pairs(self) -> Self:
         if self.draw.samples < 2 or self.draw.decoding.temperature <= 0:
             raise UserError(
-                "Online DPO pairs its own samples: draw.samples must be 2 or more, and the temperature above 0."
+                "Online DPO makes pairs of its own samples. Set draw.samples to 2 or more, and the temperature above 0."
             )
         if self.reference_ema and self.loss in REFERENCE_FREE:
             raise UserError(
-                f"The loss {self.loss!r} does not use a reference, so that reference_ema would change nothing."
+                f"The loss {self.loss!r} does not use a reference: reference_ema has no effect. Set it to 0."
             )
         return self
 
@@ -82,26 +83,26 @@ class OnlineDPO(Method):
             state["reference"] = reference
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=self.draw.samples)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
-            # 1. Pairs of the current policy's answers to the step's prompts.
+            # 1. Draw the current policy's answers to the step's prompts and make pairs of them.
             chosen = take_prompts(parts, prompts, step, self.prompts, price=self.draw.samples)
             pairs = draw_pairs(self.draw, parts, chosen, name=f"step-{step:06d}")
             run.record.log({"pairs": len(pairs)})
             if not pairs:
                 continue
-            # 2. The pairs' log-probabilities under the reference.
+            # 2. Compute the pairs' log-probabilities under the reference.
             data = self.collate(reference, parts, pairs)
-            # 3. An update for every mini-batch.
+            # 3. Make an update on every mini-batch.
             for start in range(0, len(data), self.batch_size):
                 batch = data.select(range(start, min(start + self.batch_size, len(data))))
                 run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
-            # 4. The reference follows the policy.
+            # 4. Move the reference towards the policy.
             if self.reference_ema:
                 reference.follow(self.reference_ema)
         require_updates(learner.updates)
         return policy
 
     def collate(self, reference: Reference, parts: Parts, pairs: list[Preference]) -> PairBatch:
-        """The pairs as ids, with the reference's log-probabilities if the loss uses them."""
+        """Returns the pairs as ids, with the reference's log-probabilities if the loss uses them."""
         data = collate_pairs(pairs, parts.policy.encode, limit=self.max_completion_tokens)
         if self.loss in REFERENCE_FREE:
             return data
@@ -109,7 +110,7 @@ class OnlineDPO(Method):
             return add_reference(parts, data)
 
     def cost(self, size: DataSize) -> Cost:
-        """Counts one pair of each prompt at most. The further pairs that the rule `all` makes of a prompt's samples are not
+        """Counts one pair for each prompt. The rule `all` may make more pairs of a prompt's samples; these are not
         counted."""
         prompts = self.steps * self.prompts
         drawn = prompts * self.draw.samples

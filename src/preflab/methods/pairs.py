@@ -1,7 +1,7 @@
-"""Preference pairs from the policy's own samples: sample, label, pair.
+"""Makes preference pairs of the policy's own samples, which the run's reward labels.
 
-`Pairs` is a stage of a study that makes on-policy pairs for DPO and its reward model. DPO-Iter calls `draw_pairs` in each
-round.
+`Pairs` is a stage of a study that makes on-policy pairs for later stages, such as DPO or a reward model. DPO-Iter calls
+`draw_pairs` in each round.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ PairRule = Literal["best-worst", "random", "all"]
 
 
 class PairDraw(Spec):
-    """How pairs are drawn. `samples`: answers to each prompt (the paper: 5 on APPS). `rule`: which pairs of a prompt's
-    answers are used. `best-worst` pairs the best answer with the worst, `random` takes one random pair of a better and a
-    worse answer, and `all` takes every pair of a better and a worse answer. `right`: an answer is right if it scores this or
-    more. `fill`: if no sample is right, a demonstration that is right becomes the chosen answer (paper, Section 6)."""
+    """The settings by which pairs are drawn. `samples`: the number of answers to each prompt (the paper: 5 on APPS).
+    `rule`: which pairs of a prompt's answers are used. The rule `best-worst` pairs the best answer with the worst,
+    `random` takes one random pair of a better and a worse answer, and `all` takes every such pair. `right`: the lowest
+    score of a right answer; None if answers are compared by their scores alone. `fill`: if no sample is right, a right
+    demonstration becomes the chosen answer (paper, Section 6)."""
 
     samples: Count = 5
     rule: PairRule = "random"
@@ -39,9 +40,10 @@ class PairDraw(Spec):
 
 
 class Pairs(Method):
-    """A data stage: makes pairs of the initial policy's answers, labelled by the run's reward. `prompts`: the number of
-    prompts (0: all). `levels`: the levels of the prompts (empty: all). `flips`: the share of the pairs whose chosen and
-    rejected answers are swapped. The seed draws exactly this share, rounded to whole pairs."""
+    """A stage that makes pairs of the initial policy's answers; the run's reward labels the answers. `prompts`: the
+    number of prompts (0: all). `levels`: the difficulty levels whose prompts are used (empty: all levels). `flips`: the
+    share of the pairs whose chosen and rejected answers are swapped. The run's seed selects exactly this share of the
+    pairs, rounded to whole pairs."""
 
     kind: Literal["pairs"] = "pairs"
     product = "preferences"
@@ -63,7 +65,7 @@ class Pairs(Method):
         chosen = [prompts[i] for i in order[: self.prompts or len(order)]][:affordable]
         pairs = draw_pairs(self.draw, parts, chosen, name="pairs")
         if not pairs:
-            raise UserError("No prompt has two answers of different score: there are no pairs to learn from.")
+            raise UserError("No prompt has two answers with different scores: there are no pairs to learn from.")
         wrong = set(run.seeds.permute(len(pairs), "flips")[: round(self.flips * len(pairs))])
         return [
             replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
@@ -71,19 +73,20 @@ class Pairs(Method):
         ]
 
     def cost(self, size: DataSize) -> Cost:
-        """Every sample is drawn and scored. If `draw.right` is set, demonstrations may be scored too; they are not counted
-        here."""
+        """Counts every sample as drawn and scored. If `draw.right` is set, demonstrations may be scored too; these are
+        not counted."""
         drawn = (self.prompts or size.prompts) * self.draw.samples
         return Cost(drawn=drawn, scored=drawn)
 
 
 def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: str) -> list[Preference]:
-    """Draws samples from the policy and makes pairs of them, ordered by the run's reward. Two samples that tie make no pair,
-    so that a prompt may have no pair. The margin of a pair is the difference between the two scores that ordered it."""
-    # 1. Sample and label.
+    """Draws samples from the policy and makes pairs of them: the sample with the higher reward is the chosen answer.
+    Two samples with equal scores make no pair, so that a prompt may have no pair. The margin of a pair is the
+    difference between its two scores."""
+    # 1. Sample the answers and score them.
     rollout = roll_out(parts, prompts, name, decoding=draw.decoding, group=draw.samples)
     scores = rollout.scores.tolist()
-    # 2. Pair.
+    # 2. Make pairs of them.
     fills = find_right_demonstrations(draw, parts, prompts, scores, name)
     pairs: list[Preference] = []
     for i, (prompt, span) in enumerate(zip(prompts, rollout.groups(), strict=True)):
@@ -96,8 +99,8 @@ def draw_pairs(draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], name: st
 def find_right_demonstrations(
     draw: PairDraw, parts: Parts, prompts: Sequence[Prompt], scores: Sequence[float], name: str
 ) -> dict[str, Completion]:
-    """For each prompt that has no right sample, the testbed's answer, by prompt id. The run's reward scores the testbed's
-    answers at one label each, and the wrong answers are left out."""
+    """Returns the testbed's answer to each prompt that has no right sample, by prompt id. The run's reward scores these
+    answers, for one label each, and answers that are not right are left out."""
     if not draw.fill or draw.right is None:
         return {}
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
@@ -119,8 +122,8 @@ def find_right_demonstrations(
 def pair_answers(
     draw: PairDraw, completions: Sequence[Completion], scores: Sequence[float], fill: Completion | None, rng: Any
 ) -> list[tuple[Completion, Completion, float]]:
-    """Makes pairs of one prompt's samples: (chosen, rejected, difference of their scores). Two answers with equal scores or
-    equal texts make no pair.
+    """Makes pairs of one prompt's samples. Each pair is (chosen, rejected, difference of their scores). Two answers
+    with equal scores or equal texts make no pair.
 
     If `draw.right` is set, a score of `draw.right` or more becomes 1, and a lower score becomes 0. If `draw.right` is None,
     the scores are used as they are.

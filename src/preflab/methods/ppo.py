@@ -1,7 +1,8 @@
-"""Proximal policy optimisation with a separate critic, and the paper's key factors as switches (Section 5, Table 3).
+"""Proximal policy optimisation (PPO) with a separate critic; settings turn the paper's key factors on (Section 5).
 
-The key factors are advantage normalisation, a large batch of rollouts in shuffled mini-batches, and a reference that follows
-the policy by exponential moving average. Each response has one scalar score. The KL penalty is part of the per-token reward.
+The key factors (Table 3) are advantage normalisation, a large batch of rollouts in shuffled mini-batches, and a
+reference that follows the policy by exponential moving average. Each response has one scalar score. The KL penalty is
+part of the per-token reward.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from preflab.train.loop import Stateful
 
 
 class PPO(Method):
-    """The defaults are the paper's values (Section 7) or, if the paper gives none, the values of its library [ReaL]. Top-k
-    is off; the paper's presets set top-k to 200. The value None turns off `reward_clip`, `value_clip`, `ratio_guard` or
-    `kl_target`. A compute budget overrides `steps`.
+    """The defaults are the paper's values (Section 7) or, if the paper gives no value, those of its library [ReaL].
+    Top-k is off by default; the presets for the paper's studies set top-k to 200. The value None turns off
+    `reward_clip`, `value_clip`, `ratio_guard` or `kl_target`. If the run has a compute budget, `steps` is ignored.
 
-    `rollouts`: the number of responses in a step, one to each prompt; policy and critic learn from them in `mini_batches`
-    shuffled parts, `epochs` times. `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see
-    `shape_scores`. `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`: see `make_guard`."""
+    `rollouts`: the number of responses in a step, one to each prompt. In each of `epochs` epochs, policy and critic
+    train on the responses in `mini_batches` shuffled mini-batches. `clip`, `clip_high`: see `actor_terms`.
+    `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which the reference
+    follows the policy. `ratio_guard`: see `make_guard`."""
 
     kind: Literal["ppo"] = "ppo"
     scores_samples = True
@@ -89,12 +91,12 @@ class PPO(Method):
         terms, guard = partial(surrogate.actor_terms, self, policy), surrogate.make_guard(self.ratio_guard)
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=1)
         for step in run.steps(share, state, policy=policy, validate=parts.validate):
-            # 1. Roll out: one response to each of the step's prompts, and its score.
+            # 1. Draw one response to each of the step's prompts and score it.
             rollout = draw_rollout(parts, prompts, step, count=self.rollouts, price=1, decoding=self.decoding)
-            # 2. The reference's log-probabilities and the critic's values; per-token rewards, advantages and returns.
+            # 2. Compute the reference's log-probabilities, the critic's values, rewards, advantages and returns.
             experience = assess_with_critic(self, parts, rollout, reference, value_model, moments, kl)
             run.meter.forward(critic.size, rollout.batch.tokens)
-            # 3. The critic's units follow the returns; then policy and critic learn from shuffled mini-batches.
+            # 3. Rescale the critic to the new returns; then train policy and critic on shuffled mini-batches.
             experience = rescale_values(self, experience, value_model, moments)
             for rows in cut_mini_batches(run, step, len(experience), count=self.mini_batches, epochs=self.epochs):
                 batch = experience.select(rows)
@@ -106,7 +108,7 @@ class PPO(Method):
                     run.record.log(update, "policy/")
                 loss = partial(critic_terms, self, value_model)
                 run.record.log(critic.step(batch, loss, count=tokens, progress=run.progress), "critic/")
-            # 4. The KL coefficient adapts to the rollout's KL; the reference follows the policy.
+            # 4. Adapt the KL coefficient to the rollout's KL, and move the reference towards the policy.
             measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
             run.record.log(measures | {"kl_coefficient": kl.coefficient, "skipped": actor.skipped})
             kl.update(measures["kl"], len(experience))
@@ -115,8 +117,8 @@ class PPO(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Each answer is drawn, scored, and read by the reference and by the critic. Policy and critic learn from each
-        answer in each epoch; during the critic's warm-up, only the critic learns."""
+        """Each answer is drawn and scored, and goes through one forward pass of the reference and one of the critic.
+        Policy and critic train on each answer in each epoch; during the critic's warm-up, only the critic trains."""
         answers = self.steps * self.rollouts
         trained, waiting = self.epochs * answers, self.epochs * min(self.critic_warmup, self.steps) * self.rollouts
         return Cost(
@@ -125,10 +127,10 @@ class PPO(Method):
 
 
 class KlController:
-    """The KL coefficient, either fixed or adapted by proportional control towards a target KL (Ziegler et al. 2019, eq. 2).
+    """The KL coefficient, fixed or adapted by proportional control towards a target KL (Ziegler et al. 2019, eq. 2).
 
-    e = clip(KL / target - 1, -.2, .2); coefficient <- coefficient (1 + e n / horizon). A KL above the target raises the
-    coefficient.
+    e = clip(KL / target - 1, -.2, .2); coefficient <- coefficient (1 + e n / horizon), for n responses.
+    A KL above the target raises the coefficient.
     """
 
     def __init__(self, coefficient: float, target: float | None, horizon: int) -> None:
@@ -137,7 +139,8 @@ class KlController:
         self.horizon = horizon
 
     def update(self, kl: float, responses: int) -> None:
-        """`kl`: the mean over responses of KL(policy || reference) summed over tokens, in nats."""
+        """Adapts the coefficient. `kl`: KL(policy || reference), summed over the tokens of a response and averaged over
+        responses, in nats. `responses`: the number of responses."""
         if self.target is not None:
             error = min(max(kl / self.target - 1.0, -0.2), 0.2)
             self.coefficient *= 1.0 + error * responses / self.horizon
@@ -150,15 +153,15 @@ class KlController:
 
 
 def open_critic(spec: PPO, parts: Parts) -> Critic:
-    """Makes the critic for step 0, when all its values are 0. Raises `UserError` if the critic should start from the reward
-    model, and the run has no reward model or the reward model has another vocabulary than the policy."""
+    """Makes a new critic, whose values are all 0. If `critic_from` is "reward", raises `UserError` if the run has no
+    reward model, or if the reward model's vocabulary differs from the policy's."""
     origin = parts.policy
     if spec.critic_from == "reward":
         if parts.reward_model is None:
-            raise UserError("critic_from=reward needs a learned reward: name one, or take critic_from=policy.")
+            raise UserError("critic_from=reward needs a learned reward. Name one, or set critic_from=policy.")
         origin = parts.reward_model
         if origin.tokenizer.get_vocab() != parts.policy.tokenizer.get_vocab():
-            raise UserError("The reward model has another vocabulary than the policy: take critic_from=policy.")
+            raise UserError("The reward model has another vocabulary than the policy. Set critic_from=policy.")
     return make_critic(origin, seed=parts.run.seeds.derive("critic"))
 
 
@@ -171,10 +174,10 @@ def assess_with_critic(
     moments: ops.RunningMoments,
     kl: KlController,
 ) -> Experience:
-    """The experience of a rollout, with `values` and `returns` in the reward's own units.
+    """Returns the experience of a rollout, with `values` and `returns` in the units of the reward.
 
-    If `spec.truncated` is bootstrap, a truncated response gets no score, and its return is bootstrapped from the critic's
-    value. If `spec.truncated` is score, a truncated response counts as finished and is scored.
+    If `spec.truncated` is "bootstrap", a truncated response gets no score, and its return is bootstrapped from the
+    critic's value. If `spec.truncated` is "score", a truncated response is treated as finished and is scored.
     """
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
@@ -191,12 +194,12 @@ def assess_with_critic(
 
 
 def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: ops.RunningMoments) -> Experience:
-    """Adds the returns to the running moments and changes the critic's last layer so that the critic's predictions, in the
-    reward's units, do not change (van Hasselt et al. 2016, PopArt). Returns the experience with normalised values and
-    returns.
+    """Updates the running mean and standard deviation with the returns. Rescales the critic's last layer so that its
+    predictions, in the units of the reward, do not change (PopArt, van Hasselt et al. 2016). Returns the experience
+    with normalised values and returns.
 
-    w <- w s/s', b <- (s b + m - m')/s' for moments (m, s) -> (m', s'). If `normalise_values` is False, the experience is
-    returned as it is.
+    When mean and standard deviation change from (m, s) to (m', s'), the layer changes by w <- w s/s' and b <- (s b + m
+    - m')/s'. If `normalise_values` is False, nothing is changed.
     """
     if not spec.normalise_values:
         return experience
@@ -212,7 +215,7 @@ def rescale_values(spec: PPO, experience: Experience, critic: Critic, moments: o
 
 
 def critic_terms(spec: PPO, critic: Critic, rows: Experience) -> Terms:
-    """The value loss's terms [B,T], in the critic's units."""
+    """Returns the unreduced value loss, [B,T], in the units of the critic's normalised values."""
     assert rows.values is not None and rows.returns is not None
     values = forward.values(critic, rows.batch)[:, :-1]
     terms = ppo_value_loss(values, rows.values[:, :-1], rows.returns, clip=spec.value_clip)

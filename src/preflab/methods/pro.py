@@ -1,7 +1,8 @@
 """PRO contrasts each answer with all worse answers, and imitates the best answer (Song et al. 2024).
 
-The loss is minus the log of a softmax over log-probabilities per token, minus beta log pi(best). The differences between the
-scores set the temperatures of the softmax (see `losses.ranking`).
+The loss has a contrast term and an SFT term. The contrast term is -log of a softmax over the answers' mean
+log-probabilities per token. The differences between the scores set the temperatures of the softmax (see
+`losses.ranking`). The SFT term is -beta log pi(best answer).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from preflab.train.learner import Optim
 
 
 class PRO(Method):
-    """Song et al. 2024: learning rate 5e-6, 2 epochs, batches of 112 prompts, SFT weight .05 (K - 1)^2. `score_scale`
-    multiplies the scores; each temperature of the softmax is 1 over a difference between two scores.
+    """Song et al. 2024 use learning rate 5e-6, 2 epochs, batches of 112 prompts and, for K answers, the SFT weight .05
+    (K - 1)^2. `score_scale` multiplies the scores; each temperature of the softmax is the inverse of a difference
+    between two scores.
 
-    `rankings`: the number of rankings to train on, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget
-    caps the rankings: a ranking of K answers costs K - 1 labels, one for each comparison that orders the answers. A compute
-    budget overrides `epochs`."""
+    `rankings`: the number of rankings to train on (0: all); the run's seed selects them. `batch_size` is a number of
+    prompts. A labels budget limits the number of rankings: a ranking of K answers costs K - 1 labels, one for each
+    comparison that orders the answers. If the run has a compute budget, `epochs` is ignored."""
 
     kind: Literal["pro"] = "pro"
     rankings: CountOrAll = 0
@@ -38,7 +40,7 @@ class PRO(Method):
     sft_coefficient: float = Field(default=0.05, ge=0)
 
     def loss(self, ranked: RankedLogprobs) -> Tensor:
-        """The loss's terms [B]."""
+        """Returns the unreduced loss of each prompt: [B]."""
         return pro_loss(ranked, scale=self.score_scale, sft_coefficient=self.sft_coefficient)
 
     @property

@@ -28,12 +28,12 @@ from preflab.train.learner import Optim
 
 
 class RAFT(Method):
-    """The authors' values: their largest K, 32, and their learning rate, 2e-5.
+    """The defaults are the authors' largest K, 32, and their learning rate, 2e-5.
 
-    `rollouts`: the number of all answers in a step. `group`: the number of answers to each prompt. The policy learns from
-    the best answer of each group, so from rollouts / group answers, in `mini_batches` parts, `epochs` times. If several
-    answers have the highest score, the first of them is the best. `drop_ties`: leaves out a prompt if all its answers score
-    the same. A compute budget overrides `steps`."""
+    `rollouts`: the number of all answers in a step. `group`: the number K of answers to each prompt. The policy trains
+    on the best answer to each prompt, which makes `rollouts` / `group` answers, in `mini_batches` mini-batches for
+    `epochs` epochs. If several answers have the highest score, the first of them is the best. `drop_ties`: if true, a
+    prompt is left out if all its answers score the same. If the run has a compute budget, `steps` is ignored."""
 
     kind: Literal["raft"] = "raft"
     scores_samples = True
@@ -55,9 +55,9 @@ class RAFT(Method):
         count, group = self.rollouts // self.group, self.group
         share = run.labels.share_of(self.steps, reward=parts.needed_reward(), price=group)
         for step in run.steps(share, {"policy": learner}, policy=policy, validate=parts.validate):
-            # 1. Roll out: a group of answers to each of the step's prompts, and their scores.
+            # 1. Draw a group of answers to each of the step's prompts and score them.
             rollout = draw_rollout(parts, prompts, step, count=count, group=group, price=group, decoding=self.decoding)
-            # 2. The best of each group.
+            # 2. Find the best answer of each group.
             best = find_best(rollout, drop_ties=self.drop_ties)
             best_reward = float(rollout.scores.view(-1, group).max(dim=1).values.mean())
             run.record.log(rollout.measure() | {"best_reward": best_reward, "kept": len(best)})
@@ -74,14 +74,14 @@ class RAFT(Method):
         return policy
 
     def cost(self, size: DataSize) -> Cost:
-        """Every answer is drawn and scored; the best of each group is trained on."""
+        """Every answer is drawn and scored; only the best answer of each group is trained on."""
         answers = self.steps * self.rollouts
         return Cost(drawn=answers, scored=answers, trained=self.epochs * answers / self.group)
 
 
 def find_best(rollout: Rollout, *, drop_ties: bool) -> list[int]:
-    """The row of each prompt's best answer, the first one if several are best. `drop_ties`: leaves out a prompt if all its
-    answers score the same."""
+    """Returns the row of each prompt's best answer; if several answers are best, the row of the first of them.
+    `drop_ties`: if true, a prompt is left out if all its answers score the same."""
     scores = rollout.scores.view(-1, rollout.group)
     rows = torch.arange(len(scores)) * rollout.group + scores.argmax(dim=1)
     return (rows[rollout.differing()] if drop_ties else rows).tolist()

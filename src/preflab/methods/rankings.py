@@ -1,4 +1,4 @@
-"""Rankings of the policy's own samples: sample, score, keep all answers with their scores. Makes data for RRHF and PRO."""
+"""Makes rankings of the policy's own samples, scored by the run's reward, as training data for RRHF and PRO."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from preflab.types import Completion, Prompt, Ranking
 
 
 class Rankings(Method):
-    """A data stage: the initial policy draws `samples` answers to each of `prompts` prompts (0: all), and the run's reward
-    scores the answers (RRHF draws 4). `demonstration`: adds the testbed's answer as a candidate, scored by the same
-    reward."""
+    """A stage that makes rankings: the initial policy draws `samples` answers to each of `prompts` prompts (0: all),
+    and the run's reward scores the answers. The authors of RRHF draw 4 answers. `demonstration`: if true, the testbed's
+    answer is ranked too, with a score from the same reward."""
 
     kind: Literal["rankings"] = "rankings"
     product = "rankings"
@@ -31,36 +31,38 @@ class Rankings(Method):
 
     def train(self, parts: Parts) -> Sequence[Ranking]:
         run = parts.run
-        # 1. The prompts, as many as a labels budget pays for.
+        # 1. Choose the prompts, at most as many as a labels budget can pay for.
         prompts = list(parts.testbed.prompts("train"))
         if not prompts:
-            raise UserError("The testbed has no prompts to sample answers to.")
+            raise UserError("The testbed has no training prompts, so no answers can be sampled.")
         order = run.seeds.permute(len(prompts), "prompts")[: self.prompts or len(prompts)]
         price = self.samples + self.demonstration
         affordable = run.labels.require(reward=parts.needed_reward(), price=price)
         chosen = [prompts[i] for i in order[:affordable]]
-        # 2. Sample and score.
+        # 2. Sample the answers and score them.
         rollout = roll_out(parts, chosen, "rankings", decoding=self.decoding, group=self.samples)
         scores = rollout.scores.tolist()
         demonstrations = score_demonstrations(parts, chosen) if self.demonstration else {}
-        # 3. Rank. A prompt whose answers all score the same is left out: it teaches no order.
+        # 3. Rank the answers. A prompt whose answers all score the same is left out, since no answer is better.
         rankings: list[Ranking] = []
         for prompt, span in zip(chosen, rollout.groups(), strict=True):
             answers = [*zip(rollout.completions[span], scores[span], strict=True), *demonstrations.get(prompt.id, ())]
             rankings.append(make_ranking(prompt, answers))
         kept = [ranking for ranking in rankings if len(set(ranking.scores)) > 1]
         if not kept:
-            raise UserError("No prompt has two answers of different score: there are no rankings to learn from.")
+            raise UserError("No prompt has two answers with different scores: there are no rankings to learn from.")
         return kept
 
     def cost(self, size: DataSize) -> Cost:
-        """Every sample is drawn and scored. With `demonstration` the testbed's answer to each prompt is scored too."""
+        """Counts every sample as drawn and scored. If `demonstration` is true, the testbed's answer to each prompt is
+        scored too."""
         prompts = self.prompts or size.prompts
         return Cost(drawn=prompts * self.samples, scored=prompts * (self.samples + self.demonstration))
 
 
 def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, list[tuple[Completion, float]]]:
-    """For each prompt that the testbed has an answer to, this answer with its score, by prompt id."""
+    """Scores the testbed's answers to the prompts. Returns each answer with its score, by prompt id; prompts without an
+    answer in the testbed are left out."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
     completions = [answers[prompt.id] for prompt in answered]
@@ -69,7 +71,7 @@ def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, l
 
 
 def make_ranking(prompt: Prompt, answers: Sequence[tuple[Completion, float]]) -> Ranking:
-    """Makes a ranking of the answers with their scores. An answer that was drawn twice is in the ranking once."""
+    """Makes a ranking of the answers with their scores. An answer that was drawn more than once is ranked only once."""
     distinct: dict[Completion, float] = {}
     for answer, score in answers:
         distinct.setdefault(answer, score)

@@ -1,7 +1,7 @@
 """REINFORCE++: a token's advantage is its return, normalised over the whole batch (Hu 2025).
 
-r_t = -beta [log pi - log ref](y_t), plus the score on the last token; A_t = sum of r_u over u >= t, normalised by the mean
-and the standard deviation over all tokens of the rollout.
+The reward of token t is r_t = -beta [log pi - log ref](y_t); the last token's reward also includes the score. A_t = sum
+of r_u over u >= t, normalised by the mean and the standard deviation over all tokens of the rollout.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from preflab.train.learner import Optim
 
 
 class ReinforcePP(Method):
-    """The author's values: one answer to each prompt, 256 answers a step in two updates, beta .01, learning rate 5e-7.
-    `group_baseline` (REINFORCE++-baseline): first subtracts the mean score of its group from each score; `group` must be 2
-    or more. The KL stays in the reward with this setting too, whereas the author's code makes the KL a separate loss.
+    """The author uses one answer to each prompt, 256 answers and two updates in each step, beta .01 and learning rate
+    5e-7. `group_baseline`: if true (REINFORCE++-baseline), the mean score of the answers to the same prompt is
+    subtracted from each score; `group` must be 2 or more. With this setting, the author's code makes the KL penalty a
+    separate loss; here the KL penalty stays part of the reward.
 
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
@@ -57,7 +58,7 @@ class ReinforcePP(Method):
     @model_validator(mode="after")
     def _baseline_has_a_group(self) -> Self:
         if self.group_baseline and self.group < 2:
-            raise UserError("group_baseline takes the mean of a prompt's answers: make `group` 2 or more.")
+            raise UserError("group_baseline needs several answers to each prompt. Set `group` to 2 or more.")
         return self
 
     def train(self, parts: Parts) -> LanguageModel:
@@ -68,7 +69,8 @@ class ReinforcePP(Method):
 
 
 def normalise_returns(spec: ReinforcePP, answers: Assessed) -> Tensor:
-    """The normalised return from each token on: [B,T]."""
+    """Returns the advantages, [B,T]: at each token, the sum of the rewards from this token to the end, normalised over
+    the batch."""
     scores = ops.group_relative(answers.scores, spec.group, normalise=False) if spec.group_baseline else answers.scores
     rewards = ops.token_rewards(scores, answers.kl, answers.mask, coefficient=1.0)  # the KL already has its coefficient
     return ops.whiten(ops.returns_to_go(rewards, answers.mask), answers.mask)

@@ -1,7 +1,7 @@
 """ReMax: an answer's advantage is its score minus the score of the greedy answer to the same prompt (Li et al. 2024).
 
-A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is sampled, scored and
-charged like any other answer: it costs its tokens, and one label for each prompt.
+A_t = s(x, y) - s(x, y_greedy) - beta sum over u >= t of [log pi - log ref](y_u). The greedy answer is drawn, scored and
+charged like any other answer: it costs the compute for its tokens, and one label for each prompt.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from preflab.train.learner import Optim
 
 
 class ReMax(Method):
-    """The authors' values: one answer to each prompt in addition to the greedy answer, one update a step, beta .05, learning
-    rate 1e-6. The authors' code charges each token with its own KL alone; here each token is charged with the KL summed from
-    that token to the end, as in the gradient of the objective. `rollouts`: the number of answers to learn from, without the
-    greedy answers.
+    """The authors use one sampled answer to each prompt in addition to the greedy answer, one update a step, beta .05
+    and learning rate 1e-6. In the authors' code, the KL penalty in a token's advantage is the KL at this token alone.
+    Here it is the KL summed from this token to the end, as in the gradient of the objective. `rollouts`: the number of
+    answers in a step, without the greedy answers.
 
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
@@ -59,15 +59,15 @@ class ReMax(Method):
         return improve(self, parts, partial(gain_over_greedy, self, parts), baselines=1)
 
     def cost(self, size: DataSize) -> Cost:
-        """The greedy answer to each prompt is drawn and scored in addition to the answers to learn from."""
+        """Counts the greedy answer to each prompt as drawn and scored, in addition to the sampled answers."""
         cost = on_policy_cost(self.steps, self.rollouts, self.epochs)
         answers = cost.drawn + self.steps * self.rollouts / self.group
         return replace(cost, drawn=answers, scored=answers)
 
 
 def gain_over_greedy(spec: ReMax, parts: Parts, answers: Assessed) -> Tensor:
-    """Advantages per token, [B,T]: the answer's score, minus the score of the greedy answer to the same prompt, minus the KL
-    summed from that token to the end."""
+    """Returns the advantage of each token, [B,T]: the answer's score, minus the score of the greedy answer to the same
+    prompt, minus the KL penalties summed from this token to the end."""
     prompts = answers.rollout.prompts[:: spec.group]
     decoding = spec.decoding.model_copy(update={"temperature": 0.0})
     greedy = roll_out(parts, prompts, "greedy", answers.step, decoding=decoding)

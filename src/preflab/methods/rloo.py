@@ -1,8 +1,8 @@
-"""RLOO: an answer's advantage is its score minus the mean score of the *other* answers to its prompt (Ahmadian et al. 2024).
+"""RLOO: an answer's advantage is its reward minus the mean reward of the *other* answers (Ahmadian et al. 2024).
 
 R_i = s_i - beta sum_t [log pi - log ref](y_it); A_i = R_i - mean_{j != i} R_j. Every token of an answer has the same
-advantage, since the whole answer is the action. The authors take one REINFORCE step; the clipped surrogate also takes a
-REINFORCE step in its first mini-batch.
+advantage, since the whole answer is the action. The authors take one REINFORCE step on each rollout. The clipped
+surrogate used here has the same gradient in the first mini-batch of a rollout.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from preflab.train.learner import Optim
 
 
 class RLOO(Method):
-    """The authors' values on TL;DR: 4 answers to each prompt, beta .03, learning rate 1e-6, 512 answers a step in two
-    updates. `loss_average` is constant, so that the loss of an answer is a sum over its tokens times a constant factor, as
-    the log-probability of an answer is a sum over its tokens.
+    """On TL;DR the authors use 4 answers to each prompt, beta .03, learning rate 1e-6, and 512 answers and two updates
+    in each step. `loss_average` is constant, so that the loss of an answer is proportional to the sum over its tokens,
+    like the log-probability of the answer.
 
     `CriticFree` in `shared/advantage.py` explains the settings that every method without a critic has."""
 
@@ -61,7 +61,7 @@ class RLOO(Method):
 
 
 def gain_over_others(spec: RLOO, answers: Assessed) -> Tensor:
-    """The leave-one-out advantage of each answer, the same at each token of the answer: [B,T]. The reward of an answer is
-    its score minus the KL summed over the whole answer."""
+    """Returns the leave-one-out advantages, [B,T]; all tokens of an answer have the same advantage. The reward of an
+    answer is its score minus the KL penalties summed over its tokens."""
     rewards = answers.scores - ops.sequence_sum(answers.kl, answers.mask)
     return ops.over_tokens(ops.leave_one_out(rewards, spec.group), answers.mask)

@@ -1,8 +1,8 @@
-"""A reward model from preference pairs (Bradley-Terry): L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1).
+"""Trains a reward model on pairs (Bradley-Terry): L_R = -E log sigmoid( r(x,y_w) - r(x,y_l) ) (paper, Section 1).
 
-The reward model starts from the policy's weights with a new scalar head. It is validated by its accuracy and its calibration
-on held-out pairs. Margins, soft labels, label smoothing and a length covariate modify this loss (`losses.reward`); all four
-are off by default.
+The reward model starts from the policy's weights with a new scalar head. The validation measures its accuracy and its
+calibration on held-out pairs. Margins, soft labels, label smoothing and a length covariate can modify the loss
+(`losses.reward`); all four are off by default.
 """
 
 from __future__ import annotations
@@ -30,14 +30,17 @@ from preflab.train.learner import Optim, Terms
 
 
 class RM(Method):
-    """The paper gives no settings for the reward model. One epoch is the usual choice in the field, to avoid over-fitting.
+    """The paper gives no settings for the reward model. The default is one epoch, the usual choice to avoid
+    over-fitting.
 
-    `pairs`: the number of pairs to train on, drawn by the seed (0: all). `margin`: the loss asks the two scores of a pair to
-    differ by `margin` times the margin that the pair states (Touvron et al. 2023). `soft_labels`: uses the probability that
-    a pair states, instead of 1, as its label. `label_smoothing`: the share of the labels that the loss takes to be wrong.
-    `length_debias`: fits a separate covariate to what length explains, and leaves the covariate out of the model (Dubois et
-    al. 2024). `member`: the number of this model in an ensemble; each number gives another data order and another head.
-    `shared_head`: gives all members the same head, so that their weights can be averaged (`warm`).
+    `pairs`: the number of pairs to train on (0: all); the run's seed selects them. `margin`: the factor by which the
+    margin given in a pair is multiplied before the loss subtracts it from the difference of the pair's scores (Touvron
+    et al. 2023). `soft_labels`: if true, the label of a pair is the probability given in the pair instead of 1.
+    `label_smoothing`: the share of the labels that the loss assumes to be wrong. `length_debias`: if true, a separate
+    covariate learns the effect of the answers' lengths, and is not saved with the model (Dubois et al. 2024). `member`:
+    the number of this model in an ensemble; models with different numbers have different data orders and different
+    initial heads. `shared_head`: if true, all members start with the same head, so that the method `warm` can average
+    their weights.
     """
 
     kind: Literal["rm"] = "rm"
@@ -60,10 +63,10 @@ class RM(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run = parts.run
-        # 1. The model: the policy's weights under a scalar head.
+        # 1. Make the model: the policy's weights with a scalar head.
         own_head = (self.member,) if self.member and not self.shared_head else ()
         scorer = make_reward_model(parts.policy, seed=run.seeds.derive("head", *own_head))
-        # 2. Pairs as ids: the training pairs, in the member's order, and the held-out pairs.
+        # 2. Encode the training pairs, in the order of this ensemble member, and the held-out pairs.
         limit = self.max_completion_tokens
         pairs = parts.buy(parts.preferences(), self.pairs)
         if self.member:
@@ -75,19 +78,19 @@ class RM(Method):
         state = {"reward_model": learner, "length": length}
         validate = partial(measure_held_out, pairs=held_out, token_budget=parts.token_budget)
         for step in run.steps(total, state, policy=scorer, validate=validate):
-            # 3. One update of the model and of the length weight, on the step's pairs.
+            # 3. Update the model and the length weight on the pairs of this step.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
             terms = partial(bradley_terry_terms, scorer, length=length, smoothing=self.label_smoothing)
             run.record.log(length.follow(learner.step(batch, terms, count=len(batch), progress=run.progress)))
         return scorer
 
     def add_labels(self, data: PairBatch) -> PairBatch:
-        """The pairs with the scaled margins and the probabilities, if the settings use them. Raises `UserError` if the
-        settings use margins or probabilities but no pair states them."""
+        """Returns the pairs with scaled margins and with probabilities, or without these columns if the settings do not
+        use them. Raises `UserError` if the settings use margins or probabilities, but the pairs have none."""
         columns = {"margin": (self.margin, data.margins), "probability": (self.soft_labels, data.probabilities)}
         for name, (setting, column) in columns.items():
             if setting and column is None:
-                raise UserError(f"No preference pair states a {name}: the method cannot use it.")
+                raise UserError(f"No preference pair has a {name}: add it to the data, or turn off the setting.")
         margins = self.margin * data.margins if self.margin and data.margins is not None else None
         return replace(data, margins=margins, probabilities=data.probabilities if self.soft_labels else None)
 
@@ -97,27 +100,28 @@ class RM(Method):
 
 
 class LengthWeight:
-    """The weight phi of the length covariate in P(y_w over y_l) = sigmoid( r_w - r_l + phi x ); see `length_covariate`.
+    """The weight phi of the length covariate x in P(y_w over y_l) = sigmoid( r_w - r_l + phi x ); see
+    `length_covariate`.
 
-    phi learns together with the model, but by plain gradient steps that are longer than the model's steps, so that phi
-    learns what length explains before the model does. The saved model does not hold phi. If `on` is False, phi stays 0 and
-    is not logged.
+    phi is trained together with the model, by plain gradient descent with a larger learning rate, so that phi learns
+    the effect of length before the model does. phi is not saved with the model. If `on` is False, phi stays 0 and is
+    not logged.
     """
 
-    RATE = 1.0  # stable: the curvature is at most E[x^2] / 4
+    RATE = 1.0  # the learning rate of phi; it is stable, since the curvature is at most E[x^2] / 4
 
     def __init__(self, data: PairBatch, *, on: bool) -> None:
         self.on = on
         difference = (data.chosen.completion_lengths - data.rejected.completion_lengths).double()
-        self.spread = float(difference.std(correction=0)) or 1.0  # without spread the covariate is 0 or a constant
+        self.spread = float(difference.std(correction=0)) or 1.0  # 1 if all differences are equal
         self.weight = 0.0
 
     def covariate(self, pairs: PairBatch) -> torch.Tensor:
         return length_covariate(pairs.chosen.completion_lengths, pairs.rejected.completion_lengths, self.spread)
 
     def follow(self, stats: Mapping[str, float]) -> dict[str, float]:
-        """Makes one step of the weight against the batch's mean gradient, which `bradley_terry_terms` logs as
-        `length_gradient`. Returns the stats to log, with the new weight in place of the gradient."""
+        """Makes one gradient step on the weight with the batch's mean gradient, which is `length_gradient` in `stats`.
+        Returns the stats to log, with the new weight in place of the gradient."""
         stats = dict(stats)
         if self.on:
             self.weight -= self.RATE * stats.pop("length_gradient")
@@ -134,7 +138,8 @@ class LengthWeight:
 def bradley_terry_terms(
     scorer: LanguageModel, pairs: PairBatch, *, length: LengthWeight | None = None, smoothing: float = 0.0
 ) -> Terms:
-    """The loss's terms [B]. Logs accuracy and margin, computed from the scores alone."""
+    """Returns the unreduced loss of each pair: [B]. Logs the accuracy and the margin of the model's scores, without the
+    length covariate."""
     chosen = forward.scores(scorer.model, pairs.chosen)
     rejected = forward.scores(scorer.model, pairs.rejected)
     stats = {"accuracy": ops.order_accuracy(chosen - rejected), "margin": chosen - rejected}

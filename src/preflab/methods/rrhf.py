@@ -1,6 +1,7 @@
-"""RRHF: an answer with a higher score should be likelier per token, and the best answer is imitated (Yuan et al. 2023).
+"""RRHF trains answers with higher scores to be likelier per token, and imitates the best answer (Yuan et al. 2023).
 
-L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best; p is the log-probability per token (see `losses.ranking`).
+L = sum_{r_i < r_j} max(0, p_i - p_j) - p_best, where r_i is the score of answer i, and p_i its mean log-probability per
+token (see `losses.ranking`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from preflab.train.learner import Optim
 
 
 class RRHF(Method):
-    """Yuan et al. 2023: learning rate 2e-5, 3 epochs, batches of 64 prompts, a linear schedule to 0 after 3% of warm-up, SFT
-    weight 1.
+    """Yuan et al. 2023 use learning rate 2e-5, 3 epochs, batches of 64 prompts, SFT weight 1, and a linear schedule to
+    0 after a warm-up of 3% of the run.
 
-    `rankings`: the number of rankings to train on, drawn by the seed (0: all). `batch_size` counts prompts. A labels budget
-    caps the rankings: a ranking of K answers costs K - 1 labels, one for each comparison that orders the answers. A compute
-    budget overrides `epochs`."""
+    `rankings`: the number of rankings to train on (0: all); the run's seed selects them. `batch_size` is a number of
+    prompts. A labels budget limits the number of rankings: a ranking of K answers costs K - 1 labels, one for each
+    comparison that orders the answers. If the run has a compute budget, `epochs` is ignored."""
 
     kind: Literal["rrhf"] = "rrhf"
     rankings: CountOrAll = 0
@@ -36,7 +37,7 @@ class RRHF(Method):
     sft_coefficient: float = Field(default=1.0, ge=0)
 
     def loss(self, ranked: RankedLogprobs) -> Tensor:
-        """The loss's terms [B]."""
+        """Returns the unreduced loss of each prompt: [B]."""
         return rrhf_loss(ranked, sft_coefficient=self.sft_coefficient)
 
     @property

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on demonstrations. Only the completion tokens are learned from.
+"""Supervised fine-tuning on demonstrations; the loss covers only the completion tokens.
 
 L = -E_t log pi(y_t | x, y_<t), averaged over all completion tokens of a batch.
 """
@@ -19,9 +19,10 @@ from preflab.types import Demonstration
 
 
 class SFT(Method):
-    """The paper gives no settings for SFT. `source`: the testbed's demonstrations, or the chosen answers of the run's pairs
-    (paper, Section 4.3: SFT on the preference data first). `examples`: the number of answers to train on, drawn by the seed
-    (0: all). A compute budget overrides `epochs`."""
+    """The paper gives no settings for SFT. `source`: whether to train on the testbed's demonstrations, or on the chosen
+    answers of the run's pairs (paper, Section 4.3, where SFT on the preference data comes first). `examples`: the
+    number of answers to train on (0: all); the run's seed selects them. If the run has a compute budget, `epochs` is
+    ignored."""
 
     kind: Literal["sft"] = "sft"
     source: Literal["demonstrations", "chosen"] = "demonstrations"
@@ -37,21 +38,22 @@ class SFT(Method):
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
-        # 1. Every answer as ids.
+        # 1. Encode the answers.
         rows = self.answers(parts)
         data = collate_demonstrations(rows, policy.encode, limit=self.max_completion_tokens)
         learner = parts.learner(policy.model, self.optim)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
-            # 2. The step's rows; every epoch has a new shuffle.
+            # 2. Select the rows of this step; every epoch shuffles the rows anew.
             batch = data.select(run.seeds.take_batch(step, len(data), self.batch_size))
-            # 3. One update.
+            # 3. Make one update.
             count = float(batch.completion_lengths.sum())
             run.record.log(learner.step(batch, lambda rows: nll(policy, rows), count=count, progress=run.progress))
         return policy
 
     def answers(self, parts: Parts) -> list[Demonstration]:
-        """The answers to imitate. A chosen answer costs one label, as a pair does in other methods."""
+        """Returns the answers to imitate. The chosen answer of a pair costs one label, like the pair itself in other
+        methods."""
         if self.source == "demonstrations":
             return parts.run.seeds.draw(parts.testbed.demonstrations("train"), self.examples, "demonstrations")
         pairs = parts.buy(parts.preferences(), self.examples)
@@ -64,6 +66,6 @@ class SFT(Method):
 
 
 def nll(policy: LanguageModel, batch: TokenBatch) -> Terms:
-    """The negative log-likelihood's terms [B,T]."""
+    """Returns the negative log-likelihood of each completion token: [B,T]."""
     logprobs = forward.token_logprobs(policy.model, batch).logprobs
     return Terms(sft_loss(logprobs), batch.mask, {})

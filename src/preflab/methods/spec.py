@@ -1,6 +1,7 @@
-"""The base class of the methods. Imports no torch, since plans read the methods too.
+"""The base class of the methods; this module does not import torch, since a study's plan reads the methods too.
 
-The fields of a method's spec are its hyper-parameters. `train(parts)` runs the method and returns what it made.
+The fields of a method's spec are its hyper-parameters. `train(parts)` runs the method and returns its product, such as
+a policy.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ Records = Literal["prompts", "demonstrations", "preferences", "rankings", "rated
 
 
 class Method(HoldsModels):
-    """The base of the methods' specs. `product` says what `train` returns and what the run directory keeps.
-    `starts_from_policy`: whether the method uses the run's starting policy at all. `scores_samples`: whether the method
-    draws the policy's answers to the training prompts and scores these answers, for which it needs a reward."""
+    """The base of the methods' specs. `product`: the kind of result that `train` returns and that the run directory
+    keeps. `starts_from_policy`: whether the method uses the run's starting policy. `scores_samples`: whether the method
+    draws the policy's answers to the training prompts and scores these answers. Such a method needs a reward."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     belongs: ClassVar[str] = "a method: it belongs under `method:`"
@@ -36,19 +37,19 @@ class Method(HoldsModels):
 
     @property
     def learns_from(self) -> Records:
-        """The kind of records that the method reads from the training split; "none" if it reads no records, or does not say
-        which."""
+        """The kind of records that the method reads from the training split; "none" if it reads no records or does not
+        declare a kind."""
         return "prompts" if self.scores_samples else "none"
 
     @property
     def answer_tokens(self) -> int:
-        """The largest number of tokens in an answer that the method learns from; 0 if it learns from no answers in the
-        data."""
+        """The largest number of tokens of a training answer from the data; 0 if the method does not train on answers
+        from the data."""
         return max(_limits_of(self, "max_completion_tokens"), default=0)
 
     @property
     def drawn_tokens(self) -> int:
-        """The largest number of tokens in an answer that the method draws; 0 if it draws no answers."""
+        """The largest number of tokens of an answer that the method draws; 0 if the method draws no answers."""
         return max(_limits_of(self, "max_new_tokens"), default=0)
 
     @property
@@ -57,20 +58,21 @@ class Method(HoldsModels):
         return False
 
     def inference(self) -> Inference:
-        """How the trained policy answers a prompt: with one sample, unless the method overrides it."""
+        """Returns how the trained policy answers a prompt: with one sample, unless a method overrides this default."""
         return Inference()
 
     @abstractmethod
     def cost(self, size: DataSize) -> Cost:
-        """The cost of a whole run on data of this size, without a budget."""
+        """Returns the cost of a whole run on data of this size, without a budget."""
 
     @abstractmethod
     def train(self, parts: Parts) -> LanguageModel | Sequence[Preference] | Sequence[Ranking]:
-        """Runs the method. What it returns is saved under `final/`."""
+        """Runs the method. The result is saved in the folder `final` of the run directory."""
 
 
 def _limits_of(spec: Spec, field: str) -> Iterator[int]:
-    """Yields the limits on an answer's length that a spec, and the specs inside it, state in a field of this name."""
+    """Yields the value of each field named `field` in a spec and in the specs that it contains. Such a field limits the
+    length of answers."""
     for name, value in spec:
         if isinstance(value, Spec):
             yield from _limits_of(value, field)

@@ -1,8 +1,8 @@
-"""WARM: one reward model with the averaged weights of M reward models, phi = (1/M) sum_m phi_m (Rame et al. 2024).
+"""WARM averages the weights of M reward models into one reward model, phi = (1/M) sum_m phi_m (Rame et al. 2024).
 
-All members must start from the same weights, including the same head (`rm` with `shared_head` and different `member`s).
-Weights that started from one point average well; weights that started from different heads do not. A score takes one forward
-pass, whereas an ensemble takes M passes.
+All M models must start from the same weights, including the same head; the method `rm` makes such models with
+`shared_head` and different values of `member`. The average of models that started from different heads is useless. A
+score of the averaged model takes one forward pass, whereas a score of an ensemble takes M passes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from preflab.models.lm import LanguageModel
 
 HEAD_WEIGHT = "score.weight"
 LEAST_COSINE = 0.5
-"""The least cosine between two members' heads. Heads drawn by different seeds have a cosine near 0; heads that started as
-one head have a cosine near 1."""
+"""The smallest allowed cosine similarity between the heads of two models. Heads drawn with different seeds have a
+cosine near 0; heads that started from the same head have a cosine near 1."""
 
 
 class Warm(Method):
-    """`models`: two or more saved reward models with the same shape and the same vocabulary. Nothing is trained. The average
-    is validated on the held-out pairs, as a trained reward model is."""
+    """`models`: the paths of two or more saved reward models with the same shape and the same vocabulary. Their weights
+    are averaged without further training. The averaged model is validated on the held-out pairs, like a trained reward
+    model."""
 
     kind: Literal["warm"] = "warm"
     product = "reward_model"
@@ -60,14 +61,14 @@ class Warm(Method):
         return scorer
 
     def cost(self, size: DataSize) -> Cost:
-        """Nothing is trained: weights are averaged."""
+        """Averaging weights costs no training."""
         return Cost()
 
 
 @torch.no_grad()
 def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
-    """Loads the reward models and returns one reward model with their mean weights. Holds two models in memory at a time.
-    `date`: see `load_reward_model`. Raises `UserError` if a model does not fit the first one."""
+    """Loads the reward models and returns one reward model with their mean weights. Only two models are in memory at a
+    time. `date`: see `load_reward_model`. Raises `UserError` if a model cannot be averaged with the first one."""
     scorer = load_reward_model(paths[0], date=date)
     weights = dict(scorer.model.named_parameters())
     for number, path in enumerate(paths[1:], start=2):
@@ -76,12 +77,12 @@ def average_models(paths: Sequence[Path], *, date: str = "") -> LanguageModel:
         same_words = member.tokenizer.get_vocab() == scorer.tokenizer.get_vocab()
         if not same_words or weight_shapes(theirs) != weight_shapes(weights):
             raise UserError(
-                f"{path} has another shape or vocabulary than {paths[0]}: their weights cannot be averaged."
+                f"{path} has another shape or vocabulary than {paths[0]}, so that their weights cannot be averaged."
             )
         if torch.cosine_similarity(theirs[HEAD_WEIGHT].flatten(), weights[HEAD_WEIGHT].flatten(), dim=0) < LEAST_COSINE:
             raise UserError(
-                f"{path} and {paths[0]} did not start from one head, so that an average of their weights has no meaning. "
-                "Train the members with `shared_head: true` and a `member` each."
+                f"{path} and {paths[0]} did not start from the same head, so that their weights cannot be averaged. "
+                "Train the models with `shared_head: true`, each with another `member`."
             )
         for name, weight in weights.items():
             weight.lerp_(theirs[name], 1.0 / number)

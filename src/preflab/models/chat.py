@@ -1,9 +1,9 @@
-"""From a dialogue to ids and back: the chat template renders the prompt, and a `ChatForm` says how an answer follows it.
+"""Converts dialogues to token ids and back, by a model's chat template and a `ChatForm`.
 
-The prompt and the answer are encoded apart, so that a prompt's ids do not depend on its answer. The fields of a form make
-sure that these ids equal the ids of the template's own rendering of both; `models.template` finds the form and compares the
-ids. A token that a template writes around turns comes from the template alone: if a text spells such a token, the spelling
-is encoded as text.
+The chat template renders the prompt; the `ChatForm` describes how an answer is joined to the prompt. Prompt and answer
+are encoded separately, so that a prompt's ids do not depend on its answer. The joined ids must equal the ids of the
+template's own rendering of the whole dialogue; `models.template` finds a form with this property. Only the template can
+write the tokens that mark turns: if a text contains the name of such a token, the name is encoded as ordinary text.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"
 )
 CLOCK = "strftime_now"
-"""The function by which a template reads the date."""
+"""The name of the function by which a template reads the date."""
 DATE_PARTS = "aAbBdmyYHIMSpjUWwcxXDFTeG"
-"""The directives of `strftime` that a pinned date replaces."""
+"""The `strftime` directives that `pin_date` replaces by parts of the date."""
 
 
 @dataclass(frozen=True)
 class ChatForm:
-    """How a chat template frames an answer.
+    """Describes what a chat template writes before and after an answer.
 
-    header: what the template writes between its generation prompt and the answer, such as a channel or an empty block of
-        reasoning.
-    prefix: the end of the text before an answer (a space after "Assistant:") that the tokenizer joins with the answer, so
-        that it belongs to the answer's ids.
-    suffix: the text between the answer and its end token; it belongs to the answer's ids too.
-    anchor, lead: ordinary text put before an answer while it is encoded (`anchor`), and before its ids while they are
-        decoded (`lead`), for tokenizers that treat the beginning of a text differently.
-    closing: the ids that close an answer; None means the first end id alone. A reward model may read other ids.
-    control: the tokens that come from the template alone.
-    parts: whether contents are lists of parts, as templates of vision-language models want them.
+    header: the text that the template writes between its generation prompt and the answer, such as the name of a
+        channel or an empty block of reasoning.
+    prefix: the last characters before an answer if the tokenizer merges them with the answer, such as the space after
+        "Assistant:". The answer's ids include the prefix.
+    suffix: the text between the answer and its end token. The answer's ids include the suffix.
+    anchor, lead: ordinary text that is put before an answer's text for encoding (`anchor`) and before its ids for
+        decoding (`lead`), and is removed afterwards. Some tokenizers treat the beginning of a text differently.
+    closing: the ids that end an answer; None means only the model's first end id. A reward model may need other ids.
+    control: the tokens that only the template may write.
+    parts: whether the content of a turn is a list of parts, as the templates of vision-language models require.
     date: the day (ISO) given to a template that writes the date; '' if the template writes no date.
     """
 
@@ -62,7 +62,8 @@ class ChatForm:
 
 
 def render(tokenizer: Any, form: ChatForm, turns: Sequence[Turn], *, ask: bool) -> str:
-    """Returns the template's rendering of a dialogue; `ask`: with its generation prompt. A template may raise anything."""
+    """Returns the template's rendering of a dialogue. `ask`: whether to add the generation prompt. A template may raise
+    any exception."""
     messages = [
         {"role": turn.role, "content": [{"type": "text", "text": turn.content}] if form.parts else turn.content}
         for turn in turns
@@ -72,7 +73,7 @@ def render(tokenizer: Any, form: ChatForm, turns: Sequence[Turn], *, ask: bool) 
 
 
 def pin_date(template: str, date: str) -> str:
-    """Returns the template with a clock of its own, which always shows one date (ISO)."""
+    """Returns the template with a macro that replaces its clock function and always writes `date` (ISO)."""
     day = datetime.fromisoformat(date)
     directives = [f"%{flag}{part}" for part in DATE_PARTS for flag in ("-", "")]
     replaced = "".join(f"|replace({name!r}, {day.strftime(name)!r})" for name in directives)
@@ -80,33 +81,36 @@ def pin_date(template: str, date: str) -> str:
 
 
 def encode_prompt(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> list[int]:
-    """Returns the prompt's ids up to the beginning of the answer, with BOS if the template writes one.
+    """Returns the prompt's ids up to the beginning of the answer, with a BOS token if the template writes one.
 
-    Raises `UserError` if the template leaves out what the user or the system says; the template itself may raise anything.
+    Raises `UserError` if the rendered text lacks the content of a user turn or of the system turn. The template itself
+    may raise any exception.
     """
     safe = [Turn(turn.role, mark_control(form, turn.content)) for turn in turns]
     text = (render(tokenizer, form, safe, ask=True) + form.header).removesuffix(form.prefix)
     for turn in safe:
         if turn.role != "assistant" and turn.content.strip() not in text:
-            raise UserError(f"it leaves out what the {turn.role} says. Put it into another turn.")
+            raise UserError(f"it leaves out the text of the {turn.role} turn. Put this text into another turn.")
     return encode_text(tokenizer, text, marked=safe != list(turns))
 
 
 def encode_answer(tokenizer: Any, form: ChatForm, text: str, *, ended: bool) -> list[int]:
-    """Returns an answer's ids without the ids that close the answer."""
+    """Returns an answer's ids without the ids that end the answer. `ended`: whether the answer is finished, not
+    truncated."""
     if not text:
         return []
     safe = mark_control(form, text)
     whole = form.prefix + safe + (form.suffix if ended else "")
     ids = encode_text(tokenizer, form.anchor + whole, marked=safe != text)
     anchor = encode_text(tokenizer, form.anchor) if form.anchor else []
-    if ids[: len(anchor)] != anchor:  # the tokenizer joins the anchor to this text
+    if ids[: len(anchor)] != anchor:  # the tokenizer merges the anchor with this text
         return encode_text(tokenizer, whole, marked=safe != text)
     return ids[len(anchor) :]
 
 
 def decode_answer(tokenizer: Any, form: ChatForm, ids: Sequence[int], *, ended: bool) -> str:
-    """Returns the text of an answer's ids, which hold no end token."""
+    """Returns the text of an answer from its ids, which must not contain an end token. `ended`: whether the answer is
+    finished, not truncated."""
     lead = encode_text(tokenizer, form.lead) if form.lead else []
     text = tokenizer.decode([*lead, *ids], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     text = text.removeprefix(form.lead).removeprefix(form.prefix)
@@ -114,13 +118,14 @@ def decode_answer(tokenizer: Any, form: ChatForm, ids: Sequence[int], *, ended: 
 
 
 def encode_text(tokenizer: Any, text: str, *, marked: bool = False) -> list[int]:
-    """Returns the ids of a text without BOS. `marked`: `mark_control` has marked what is only text in it and not a token."""
+    """Returns the ids of a text without BOS. `marked`: whether `mark_control` has marked names of control tokens in the
+    text."""
     settings = {"sanitize_control_tokens": True} if marked else {}
     return list(tokenizer(text, add_special_tokens=False, **settings).input_ids)
 
 
 def mark_control(form: ChatForm, text: str) -> str:
-    """Returns the text in which each spelling of a control token is marked as text."""
+    """Returns the text with each name of a control token marked, so that the name is encoded as ordinary text."""
     control = control_pattern(form.control)
     return mark_control_tokens(text, control) if control.search(text) else text
 
@@ -133,5 +138,6 @@ def control_pattern(control: tuple[str, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=8)
 def digest_vocabulary(tokenizer: Any) -> str:
-    """Returns a digest of the tokens and their ids: ids mean the same to two tokenizers whose digests are equal."""
+    """Returns a digest of the vocabulary. If the digests of two tokenizers are equal, each id is the same token for
+    both."""
     return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Checks whether preflab can train saved weights, by their configuration and by what the model then does."""
+"""Checks whether preflab can train saved weights, by their configuration and by a trial run of the model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SIZES = (
     ),
     *("hidden_size", "d_model", "n_embd", "vocab_size"),
 )
-"""The fields of a configuration that hold a size, under the names that the model families use."""
+"""The names that the model families use for the sizes in their configurations."""
 
 
 def check_sizes(path: Path) -> None:
-    """Raises `UserError` if a size in config.json is not a positive number: transformers would build a model without layers,
-    and drop the weights of all layers."""
+    """Raises `UserError` if a size in config.json is not a positive whole number. From a size of 0, transformers would
+    build a model without layers and silently drop all their weights."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # transformers explains this error itself
+    except (OSError, ValueError):  # transformers reports this error later
         return
     for part in (config, config.get("text_config") if isinstance(config, dict) else None):
         sizes = part if isinstance(part, dict) else {}
@@ -57,9 +57,9 @@ def check_causal(path: Path, config: Any) -> None:
 
 
 def check_reads_left_to_right(path: Path, model: Any) -> None:
-    """Raises `UserError` if a token changes the logits before it, as in an encoder's language model, or if the model does
-    not run. The model is run, since configurations do not settle this: some say what their models do (`is_decoder`), but a
-    model whose configuration says nothing may be causal."""
+    """Raises `UserError` if a token changes the logits of earlier tokens, as in a bidirectional encoder, or if the
+    model does not run. The check runs the model, since not every configuration says whether the model is causal
+    (`is_decoder`)."""
     import torch
 
     try:
@@ -67,14 +67,15 @@ def check_reads_left_to_right(path: Path, model: Any) -> None:
             first, second = (
                 model(input_ids=torch.tensor([[0, 1, last]]), use_cache=False).logits[0, :2].float() for last in (0, 1)
             )
-    except Exception as error:  # a configuration that does not fit itself may raise anything
+    except Exception as error:  # a contradictory configuration may raise any exception
         raise UserError(f"The model in {path} does not run: {first_line(error)} Correct its config.json.") from error
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
-        raise _not_causal(path, type(model).__name__, " It reads from both sides.")
+        raise _not_causal(path, type(model).__name__, " Its logits depend on later tokens.")
 
 
 def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Raises `UserError` if the file lacks weights of the model, or holds layers that the configuration leaves out."""
+    """Raises `UserError` if the weights file lacks weights of the model, or contains layers that the model does not
+    have."""
     absent = sorted(missing)
     if absent:
         raise UserError(f"{path} lacks weights that its config.json asks for, among them {', '.join(absent[:3])}.")
@@ -82,13 +83,14 @@ def check_loaded(path: Path, model: Any, missing: Iterable[str], unexpected: Ite
     dropped = sorted(key for key in unexpected if any(key[: m.start()] in lists for m in re.finditer(r"\.\d+\.", key)))
     if dropped:
         raise UserError(
-            f"{path} holds layers that its config.json leaves out, among them {dropped[0]}. Correct the number of layers "
-            "in config.json."
+            f"{path} contains layers that its config.json leaves out, among them {dropped[0]}. Correct the number of "
+            "layers in config.json."
         )
 
 
 def check_safetensors(path: Path) -> None:
-    """Raises `UserError` unless every weights file opens. If there are only pickles, the message says what to do."""
+    """Raises `UserError` if there is no safetensors file, or if one of them does not open. If the weights are pickles,
+    the message explains how to convert them."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(path.glob("*.safetensors"))
@@ -96,8 +98,8 @@ def check_safetensors(path: Path) -> None:
         pickles = sorted(file.name for file in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")))
         if pickles:
             raise UserError(
-                f"{path} holds its weights as {pickles[0]}, a pickle, which can run code when read. preflab reads "
-                "only safetensors: load it with transformers where you trust it, and `save_pretrained` it again."
+                f"The weights in {path} are in {pickles[0]}, a pickle, which can run code when read. preflab reads "
+                "only safetensors. If you trust the file, load it with transformers and save it with `save_pretrained`."
             )
         raise UserError(f"{path} has a config.json but no weights (*.safetensors).")
     for file in files:
@@ -105,11 +107,11 @@ def check_safetensors(path: Path) -> None:
             with safe_open(file, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged: {first_line(error)} Fetch or save it again.") from error
+            raise UserError(f"{file} is damaged: {first_line(error)} Download or save it again.") from error
 
 
 def _not_causal(path: Path, what: str, hint: str) -> UserError:
     return UserError(
-        f"{path} holds a {what}, which is not a causal language model.{hint} Name a model that writes text from "
-        "left to right (a ...ForCausalLM)."
+        f"The model in {path} is a {what}, which is not a causal language model.{hint} Name a model that writes text "
+        "from left to right (a ...ForCausalLM)."
     )

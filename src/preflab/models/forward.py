@@ -1,8 +1,9 @@
-"""From a batch to log-probabilities, values and scores. Only this module runs a model on a batch or slices logits.
+"""Computes log-probabilities, values and scores of a batch; only this module runs a model on a batch or slices logits.
 
-Rows are moved to the left edge first: a prompt of p tokens and its completion stand at positions 0..n-1, and the padding
-stands behind them. A causal model never looks to its right, so it needs neither an attention mask nor position ids, and
-neither side nor amount of the padding changes a number. The state *before* response token t is at position p + t - 1.
+Each row is first shifted to the left: a prompt of p tokens and its completion are at positions 0..n-1 of n tokens, and
+all padding is on the right. In a causal model, no token attends to later tokens. Therefore the model needs neither an
+attention mask nor position ids, and the padding of a batch does not change the results. The state *before* response
+token t is at position p + t - 1.
 """
 
 from __future__ import annotations
@@ -19,26 +20,27 @@ from preflab import ops
 from preflab.batch import KeptTokens, TokenBatch, micro_batches
 from preflab.errors import UserError
 
-LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; 8 MiB in fp32
+LOGITS_BUDGET = 4096 * 512  # the largest number of logits in memory at a time; they take 8 MiB in fp32
 LOGPROB_ROUNDING = 4 * torch.finfo(torch.float32).eps
-"""The share of a sequence's log-probability by which two computations of it may differ."""
+"""The relative difference that rounding may cause between two computations of the log-probability of a sequence."""
 
 
 class TokenScores(NamedTuple):
-    """`logprobs[B,T]` of the completion's tokens and, if requested, the `entropy[B,T]` (nats) of each step."""
+    """`logprobs[B,T]`: the log-probability of each completion token. `entropy[B,T]`: the entropy (nats) of the
+    distribution of each token, or None."""
 
     logprobs: Tensor
     entropy: Tensor | None
 
 
 def unwrap(model: Any) -> Any:
-    """Returns the transformers model below a peft wrapper, whose adapters stay active; returns any other model unchanged."""
+    """Returns the transformers model inside a peft wrapper, with active adapters; returns any other model unchanged."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 
 
 def backbone(model: Any) -> Any:
-    """Returns the network below the vocabulary head, adapters included. In a family whose `base_model` is the causal model
-    itself (Llama 4), the network is the one transformers model that this causal model holds."""
+    """Returns the network below the vocabulary head, including adapters. In families such as Llama 4, `base_model` is
+    the causal model itself; the network is then the transformers model inside this causal model."""
     base = unwrap(model)
     if base.base_model is not base or base.get_output_embeddings() is None:
         return base.base_model
@@ -46,29 +48,30 @@ def backbone(model: Any) -> Any:
 
 
 def precision(model: Any) -> torch.autocast:
-    """A context that computes in bf16 with fp32 weights if `use_bf16` was called on the model; otherwise the context does
-    nothing.
+    """Returns a context that computes in bf16 with fp32 weights if `use_bf16` was called on the model. Otherwise the
+    context has no effect.
 
-    Open a new context for each call: autocast caches the cast weights, and an update of the weights makes this cache stale.
+    Open a new context for each call: autocast caches the weights in bf16, and this cache is outdated after an update of
+    the weights.
     """
     return torch.autocast(unwrap(model).device.type, torch.bfloat16, enabled=in_bf16(model))
 
 
 def in_bf16(model: Any) -> bool:
-    """Whether `use_bf16` was called on the model."""
+    """Returns whether `use_bf16` was called on the model."""
     return getattr(backbone(model), "mixed_precision", False)
 
 
 def use_bf16(model: Any) -> None:
-    """Makes the functions of this module compute in bf16 with this model and its later copies; the weights stay fp32."""
+    """Makes the functions of this module run this model, and later copies of it, in bf16; the weights stay in fp32."""
     backbone(model).mixed_precision = True
 
 
 @torch.no_grad()
 def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, budget: int) -> Tensor:
-    """Calls `function` on each micro-batch of at most `budget` tokens, on the model's device and without gradients.
+    """Calls `function` on micro-batches of at most `budget` tokens each, on the model's device and without gradients.
 
-    Returns: [B, ...] on the CPU, the rows in the order of the batch, padded with 0.
+    Returns the joined results, [B, ...], on the CPU; the rows are in the order of the batch and padded with 0.
     """
     device = next(unwrap(model).parameters()).device
     pieces = [(rows, function(batch.select(rows).to(device)).cpu()) for rows in micro_batches(batch.lengths, budget)]
@@ -80,7 +83,8 @@ def by_micro_batch(model: Any, function: Callable[[Any], Tensor], batch: Any, bu
 
 
 def states(model: Any, batch: TokenBatch) -> Tensor:
-    """Returns the last hidden states before each response token and after the last response token: [B, T+1, D]."""
+    """Returns the last-layer hidden states before each response token and after the last response token: [B, T+1,
+    D]."""
     width = int(batch.lengths.max())
     columns = torch.arange(width, device=batch.prompt_ids.device)[None, :]
     prompt = batch.prompt_lengths[:, None]
@@ -98,13 +102,13 @@ def states(model: Any, batch: TokenBatch) -> Tensor:
 def token_logprobs(
     model: Any, batch: TokenBatch, *, temperature: float = 1.0, kept: KeptTokens | None = None, entropy: bool = False
 ) -> TokenScores:
-    """Computes log pi of each completion token at `temperature`, 0 if the token's mask is False, and the entropy of each
-    step if requested.
+    """Computes log pi of each completion token at `temperature`, and the entropy of each token's distribution if
+    requested. Tokens whose mask is False get 0.
 
-    With `kept`, the distribution is normalised over the token ids that the sampler kept, which are never computed anew;
-    without `kept`, over the vocabulary. The vocabulary head runs on counted tokens only, in chunks of at most
-    `LOGITS_BUDGET` logits. If there are several chunks, each is recomputed in the backward pass. The entropy carries no
-    gradient.
+    With `kept`, the distribution is normalised over the token ids that the sampler's top-k and top-p kept; without
+    `kept`, over the whole vocabulary. The vocabulary head runs only on counted tokens, in chunks of at most
+    `LOGITS_BUDGET` logits. If there are several chunks, the backward pass recomputes the logits of each chunk. The
+    entropy has no gradient.
     """
     mask = batch.mask
     hidden = states(model, batch)[:, :-1][mask]
@@ -128,20 +132,20 @@ def sequence_logprobs(model: Any, batch: TokenBatch) -> Tensor:
 
 
 def full_logprobs(model: Any, batch: TokenBatch) -> Tensor:
-    """Returns log pi over the whole vocabulary at each counted token, [N,V] fp32, row by row: for the exact KL of small
+    """Returns log pi of every vocabulary entry at each counted token, [N,V] fp32. It is used for the exact KL of small
     models."""
     hidden = states(model, batch)[:, :-1][batch.mask]
     return torch.log_softmax(Head(unwrap(model), 1.0)(hidden), dim=-1)
 
 
 def values(critic: Any, batch: TokenBatch) -> Tensor:
-    """Returns the critic's value of the state before each response token and after the last response token: [B, T+1]
+    """Returns the critic's value of the state before each response token and of the state after the last one: [B, T+1]
     fp32."""
     return critic.head(states(critic.backbone, batch).float()).squeeze(-1)
 
 
 def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
-    """Returns the score that a sequence classifier gives each row, read at the row's last counted token: [B] fp32."""
+    """Returns a reward model's score of each row, computed at the last counted token of the row: [B] fp32."""
     hidden = states(reward_model, batch)
     last = batch.completion_lengths[:, None, None].expand(-1, 1, hidden.shape[-1])
     head = unwrap(reward_model).score
@@ -149,10 +153,11 @@ def scores(reward_model: Any, batch: TokenBatch) -> Tensor:
 
 
 class Head:
-    """The vocabulary head with the steps that some families add: a scale (Cohere, Granite) or a soft cap (Gemma).
+    """The vocabulary head, with the scale (Cohere, Granite) or the soft cap (Gemma) that some families apply to the
+    logits.
 
-    Making the first head of a model compares the head's logits with the model's own. Raises `UserError` if they differ,
-    since the model then makes its logits in another way.
+    The first `Head` of a model compares its logits with the logits of the model's own forward pass. Raises `UserError`
+    if they differ, since the model then computes its logits in a way that `Head` does not implement.
     """
 
     def __init__(self, model: Any, temperature: float) -> None:
@@ -180,7 +185,7 @@ class Head:
 
     @torch.no_grad()
     def _compare(self) -> None:
-        """Compares the logits of three tokens with those of the model's own forward pass, once for each model."""
+        """Compares the head's logits of three tokens with the logits of the model's own forward pass."""
         ids = torch.arange(3, device=self.linear.weight.device)[None, :] % self.vocabulary
         with precision(self.model):
             theirs = self.model(input_ids=ids, use_cache=False).logits.float()
@@ -189,11 +194,12 @@ class Head:
         error = (self(hidden) * self.temperature - theirs).abs().max()
         if not error <= (1e-3 if exact else 0.05) * theirs.abs().max():
             name = type(self.model).__name__
-            raise UserError(f"{name} makes its logits in a way that preflab does not know: it cannot be trained here.")
+            raise UserError(f"preflab cannot train a {name}, which computes its logits in an unknown way.")
 
 
 def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
-    """Returns the logits [N,K] of the kept ids [N,K]; in row n, the entries from `counts[n]` on are minus infinity."""
+    """Returns the logits [N,K] of the kept ids [N,K]. Row n has `counts[n]` kept ids; its further entries are minus
+    infinity."""
     places = torch.arange(ids.shape[1], device=ids.device)
     return logits.gather(1, ids.long()).masked_fill(places >= counts[:, None], float("-inf"))
 
@@ -201,8 +207,8 @@ def restrict(logits: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
 def _chunk(
     head: Head, hidden: Tensor, targets: Tensor, kept: tuple[Tensor, Tensor] | None, part: slice, entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    """Computes log pi of `targets` [N] from the states [N,D] for a part of the rows, and the entropy of each step. Without
-    `entropy`, the second tensor has no meaning."""
+    """Computes log pi of `targets` [N] from the states [N,D], and the entropy of each distribution, for the rows in
+    `part`. If `entropy` is False, the second tensor has no meaning."""
 
     def run(hidden: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden)

@@ -1,9 +1,8 @@
-"""Scalar heads on the backbone of a language model: a reward model gives one score for each sequence, and a critic gives one
-value for each token.
+"""Scalar heads on a language model's backbone: reward models score sequences, and critics give each token a value.
 
-The reward model is transformers' own sequence classifier with one label, so that a saved reward model gives the same scores
-in plain transformers. The critic keeps its backbone and its head apart. The critic's head starts at zero, so that every
-value starts at 0, whatever the scale of the backbone.
+A reward model is a sequence classifier of transformers with one label, so that a saved reward model gives the same
+scores when transformers loads it without preflab. The weights of the critic's head start at zero, so that every value
+starts at 0, whatever the scale of the backbone's states.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from preflab.models.load import join_tokenizer, read_config, read_model
 
 
 def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
-    """Makes a sequence classifier with one label on a copy of the model's backbone; the seed draws the classifier's head.
+    """Makes a reward model: a sequence classifier with one label on a copy of the model's backbone, with a random head.
 
-    The head has no bias, since only differences of scores matter, and starts as transformers starts it: normal with the
-    `initializer_range` of the configuration. Under LoRA the copy holds the merged weights and gets fresh adapters of the
-    same shape. Raises `UserError` for a family without a sequence classifier that reads the state of one token.
+    The head has no bias, since only differences of scores matter. Its weights are drawn with `seed` from the normal
+    distribution that transformers uses, with the standard deviation `initializer_range` of the configuration. If the
+    model has LoRA adapters, they are merged into the copy, which gets new adapters of the same shape. Raises
+    `UserError` for a model family without a sequence classifier that scores the state of one token.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -58,44 +58,47 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model. A reward model of preflab's reads the end-of-turn token; any other sequence classifier
-    with one label reads the last token of the whole rendered dialogue. `date`: see `load.load_directory`.
+    """Loads a saved reward model. A reward model trained by preflab computes its score at the end-of-turn token; any
+    other sequence classifier with one label does so at the last token of the whole rendered dialogue. `date`: see
+    `load.load_directory`.
 
-    Raises `UserError` if the directory holds something else or is damaged.
+    Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
     config = read_config(path, trust_remote_code=False)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or []):
         what = ", ".join(config.architectures or [config.model_type])
-        raise UserError(f"{path} holds a {what}, which is not a reward model (a ...ForSequenceClassification).")
+        raise UserError(f"The model in {path} is a {what}, not a reward model (a ...ForSequenceClassification).")
     model = read_model(path, "AutoModelForSequenceClassification")
     if model.config.num_labels != 1 or not hasattr(model, "score"):
         raise UserError(
-            f"{path} is a classifier with {model.config.num_labels} labels. A reward model has one, and a head `score`."
+            f"{path} is a classifier with {model.config.num_labels} labels. A reward model has 1, and a head `score`."
         )
     lm = join_tokenizer(path, model, date=date)
     tokens.pad_on(lm.tokenizer, "right")
     if lm.form.closing is not None:
         return lm
-    trained_here = (path / TRAINED_ON).exists()  # an earlier preflab did not save the closing ids
+    trained_here = (path / TRAINED_ON).exists()  # earlier versions of preflab did not save the closing ids
     closing = lm.end_ids[:1] if trained_here else template.find_closing(lm.tokenizer, lm.form)
     return replace(lm, form=replace(lm.form, closing=closing))
 
 
 class Critic(nn.Module):
-    """Gives V of the state before each token: `head`, with a bias, on the states of `backbone`. See `forward.values`."""
+    """A value network: `head`, a linear layer with a bias, on the states of `backbone`. `forward.values` computes the
+    values."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = empty_head(backbone, bias=True).float()  # see `forward.values`
+        self.head = empty_head(backbone, bias=True).float()  # fp32, which `forward.values` needs
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
 
 def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
-    """Makes a critic on a copy of a policy's or a reward model's backbone; every value starts at exactly 0.
+    """Makes a critic on a copy of the backbone of a policy or of a reward model; every value starts at exactly 0.
 
-    Under LoRA the copy holds the merged weights and gets adapters of the same shape, drawn from the seed.
+    If the model has LoRA adapters, they are merged into the copy, which gets new adapters of the same shape, drawn with
+    `seed`.
     """
     backbone = copy_backbone(lm.model)
     settings = lora.settings_of(lm.model)
@@ -103,8 +106,8 @@ def make_critic(lm: LanguageModel, *, seed: int) -> Critic:
 
 
 def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
-    """Makes a layer from the backbone's states to one number. Its weights are not set: drawing them would change the global
-    random state."""
+    """Makes a linear layer that maps the backbone's states to one number. Its weights are left uninitialised, since
+    drawing them would change the global random state."""
     like = backbone.get_input_embeddings().weight
     width = backbone.config.get_text_config().hidden_size
     empty: Any = nn.utils.skip_init(nn.Linear, width, 1, bias=bias, device=like.device, dtype=like.dtype)
@@ -112,7 +115,7 @@ def empty_head(backbone: Any, *, bias: bool) -> nn.Linear:
 
 
 def copy_backbone(model: Any) -> Any:
-    """Returns a trainable copy of the network below the head, with the adapters merged into its weights."""
+    """Returns a trainable copy of the network below the head, with any adapters merged into its weights."""
     if lora.is_adapted(model):
         return forward.backbone(lora.merge(copy.deepcopy(model))).requires_grad_(True)
     return copy.deepcopy(forward.backbone(model))

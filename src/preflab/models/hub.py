@@ -1,5 +1,4 @@
-"""Calls to the Hugging Face hub that end in time, and the hub's errors in one line. No torch: data sets use this module
-too."""
+"""Calls the Hugging Face hub with a time limit, and shortens its errors to one line, without importing torch."""
 
 from __future__ import annotations
 
@@ -8,9 +7,10 @@ from collections.abc import Callable
 
 
 def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None:
-    """Calls `call`. Returns None if `call` returns, its exception if it raises one, and a `TimeoutError` after `seconds`.
+    """Calls `call`. Returns None if `call` returns, the exception if `call` raises one, or a `TimeoutError` after
+    `seconds`.
 
-    The call runs in a thread, because no time limit of the hub's client covers the look-up of a host name.
+    The call runs in a thread, because the time limits of the hub's client do not cover the look-up of a host name.
     """
     outcome: list[Exception | None] = []
 
@@ -28,5 +28,6 @@ def call_in_time(call: Callable[[], object], seconds: float) -> Exception | None
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's text, for a message of one line."""
+    """Returns the first line of an error's text, cut after 300 characters; if there is no text, the name of the error's
+    class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -1,7 +1,7 @@
-"""From a name to a live language model: the embedded model, SmolLM2, a model in a directory, or a model from the hub.
+"""Loads a language model by its name: the built-in `tiny`, SmolLM2, a model in a directory, or a model on the hub.
 
-A model on the hub becomes a local directory first, so that all models but `tiny` are read in the same way. Only safetensors
-are read. Importing this module loads no torch.
+A model on the hub is first downloaded into a local directory, so that all models except `tiny` are read from a
+directory. Weights are read only from safetensors files. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from preflab.models.lm import LanguageModel
 
-HUB_PATIENCE = 8.0  # seconds to wait for a hub that does not answer
+HUB_PATIENCE = 8.0  # the number of seconds to wait for an answer of the hub
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 
@@ -31,10 +31,10 @@ MODEL_FILES: tuple[str, ...] = ("*.safetensors", "*.json", "*.jinja", "*.model",
 def load_model(
     spec: ModelSpec, *, seed: int, device: str = "cpu", dtype: torch.dtype | None = None, date: str = ""
 ) -> LanguageModel:
-    """Loads the model that a spec names, in evaluation mode, with every weight in `dtype` (None: fp32).
+    """Loads the model that a spec names, in evaluation mode, with all weights in `dtype` (None: fp32).
 
-    `seed` draws the weights of `tiny` and of fresh LoRA adapters. `date`: see `load_directory`. Raises `UserError` if the
-    model cannot be loaded.
+    `seed`: the seed for the weights of `tiny` and of new LoRA adapters. `date`: see `load_directory`. Raises
+    `UserError` if the model cannot be loaded.
     """
     from preflab.models import lora, smollm2, tiny
 
@@ -57,12 +57,12 @@ def load_model(
 
 
 def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
-    """Loads a causal LM that preflab, TRL or transformers has saved, in fp32 on the CPU. If the directory holds LoRA
-    adapters that peft has saved, loads the base model that they name and merges them into it.
+    """Loads a causal LM that preflab, TRL or transformers saved, in fp32 on the CPU. If the directory contains LoRA
+    adapters that peft saved, loads their base model and merges the adapters into it.
 
-    date: the day (ISO) given to a chat template that writes the date; '' for today. Weights that preflab saved keep the day
-    of their training. Raises `UserError` if a file is missing or damaged, if the model is not causal, if its tokenizer has
-    no end token, or if prompts and answers cannot be written as its chat template writes them.
+    date: the date (ISO) that a chat template writes if it writes a date; '' for today. For a model that preflab
+    trained, the date of its training is used instead. Raises `UserError` if a file is missing or damaged, if the model
+    is not causal, if its tokenizer has no end token, or if no `ChatForm` agrees with its chat template.
     """
     from preflab.models import tokens
 
@@ -73,16 +73,16 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     check_reads_left_to_right(path, model)
     lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
     tokens.pad_on(lm.tokenizer, "left")
-    if model.generation_config is not None:  # transformers' own `generate` then ends where preflab's answers end
+    if model.generation_config is not None:  # so that `generate` of transformers ends answers like preflab
         model.generation_config.eos_token_id, model.generation_config.pad_token_id = list(lm.end_ids), lm.pad_id
     return lm
 
 
 def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> LanguageModel:
-    """Loads the base model that saved adapters name, with the adapters merged, and with the adapters' own tokenizer if they
-    have one.
+    """Loads the base model of saved adapters and merges the adapters into it. If a tokenizer was saved with the
+    adapters, it is used instead of the base model's.
 
-    Raises `UserError` if the adapters name no base model, or name a base model that cannot be loaded.
+    Raises `UserError` if the adapters' configuration names no base model, or if the base model cannot be loaded.
     """
     from preflab.models import lora, tokens
 
@@ -90,8 +90,9 @@ def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> Language
     name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(name, str) or not name:
         raise UserError(
-            f"{path} holds adapters alone, and {ADAPTER_CONFIG} names no base model. Write its directory or hub name "
-            "under `base_model_name_or_path`, or merge them into it (peft: merge_and_unload)."
+            f"{path} contains only adapters, and its {ADAPTER_CONFIG} names no base model. Set "
+            "`base_model_name_or_path` to the base model's directory or hub name, or save a merged model "
+            "(peft: merge_and_unload)."
         )
     check_safetensors(path)
     spec = ModelSpec(name=name, revision=config.get("revision"), trust_remote_code=trust_remote_code)
@@ -105,8 +106,8 @@ def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> Language
 
 
 def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, date: str = "") -> LanguageModel:
-    """Joins a model that was read from a directory with its tokenizer, its form of dialogues, its end and padding ids, its
-    context and its notices."""
+    """Makes a `LanguageModel` of a model and the other data in its directory: the tokenizer, the chat form, the end and
+    padding ids, the context and the notices."""
     import torch
     from transformers import AutoTokenizer
 
@@ -116,7 +117,7 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise anything on a damaged file
+    except Exception as error:  # the libraries may raise any exception on a damaged file
         raise UserError(f"The tokenizer in {path} cannot be read: {first_line(error)}") from error
     facts, rows = read_facts(path), model.get_input_embeddings().weight.shape[0]
     template.ensure_template(tokenizer)
@@ -132,56 +133,57 @@ def join_tokenizer(path: Path, model: Any, *, trust_remote_code: bool = False, d
 
 
 def read_config(path: Path, *, trust_remote_code: bool) -> Any:
-    """Reads the model's configuration. Raises `UserError` if the directory holds none, or if the configuration needs code of
-    its own."""
+    """Reads the model's configuration. Raises `UserError` if the directory has no configuration, or if the model needs
+    its own code and `trust_remote_code` is False."""
     from transformers import AutoConfig
 
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path} is not a model: it has no config.json. Name a directory that `save_pretrained` of transformers has "
-            "written."
+            f"{path} is not a model: it has no config.json. Name a directory that `save_pretrained` of transformers "
+            "wrote."
         )
     check_sizes(path)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the libraries may raise anything on a damaged file
+    except Exception as error:  # the libraries may raise any exception on a damaged file
         if "trust_remote_code" in str(error):
             raise UserError(
-                f"The model in {path} comes with code of its own. Read that code, then set `trust_remote_code: true`."
+                f"The model in {path} comes with its own code. Read this code, then set `trust_remote_code: true`."
             ) from error
         raise UserError(f"{path / 'config.json'} cannot be read: {one_line(str(error))[:300]}") from error
 
 
 def read_model(path: Path, auto: str, *, trust_remote_code: bool = False) -> Any:
-    """Reads the model in a directory through one of transformers' auto classes (`auto`), in evaluation mode.
+    """Reads the model in a directory with the auto class of transformers that `auto` names, in evaluation mode.
 
-    Raises `UserError` if there are no safetensors, if a file is damaged, or if weights are missing.
+    Raises `UserError` if the directory has no safetensors file, if a file is damaged, or if weights are missing.
     """
     import torch
     import transformers
 
     check_safetensors(path)
-    transformers.utils.logging.disable_progress_bar()  # preflab shows its own progress
+    transformers.utils.logging.disable_progress_bar()  # preflab shows its own progress instead
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = getattr(transformers, auto).from_pretrained(
                 path, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code, output_loading_info=True
             )
-    except Exception as error:  # the libraries may raise anything on a damaged file
+    except Exception as error:  # the libraries may raise any exception on a damaged file
         raise UserError(f"The model in {path} cannot be read: {first_line(error)}") from error
     mismatched = (str(key[0]) for key in report["mismatched_keys"])
     check_loaded(path, model, {*map(str, report["missing_keys"]), *mismatched}, map(str, report["unexpected_keys"]))
-    for weight in model.parameters():  # moved out of the mapped file: a sum may depend on the address of its weights
+    for weight in model.parameters():  # out of the memory-mapped file, since sums may depend on memory addresses
         weight.data = weight.data.clone()
-    model.name_or_path = str(path.absolute())  # adapters name their base model by this path
+    model.name_or_path = str(path.absolute())  # saved adapters name their base model by this path
     return model.eval()
 
 
 def fetch_from_hub(spec: ModelSpec) -> Path:
-    """Returns the local directory of a model on the hub; if the hub does not answer, the directory in the cache.
+    """Downloads a model from the hub and returns its local directory. If the hub does not answer, returns the model's
+    directory in the local cache.
 
-    Raises `UserError` within ten seconds if the hub does not know the name, or if the hub does not answer and the cache
-    lacks the model.
+    Raises `UserError` within ten seconds if the hub has no such model, or if the hub does not answer and the model is
+    not in the cache.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -193,18 +195,22 @@ def fetch_from_hub(spec: ModelSpec) -> Path:
             snapshot_download(spec.name, revision=spec.revision, allow_patterns=files, local_files_only=bool(trouble))
         )
     except HFValidationError as error:
-        raise UserError(f"There is no directory {spec.name!r}, and it cannot be a name on the hub.") from error
-    except Exception as error:  # the network, the file system or the hub may raise anything
+        raise UserError(
+            f"There is no directory {spec.name!r}, and a model on the hub cannot have this name."
+        ) from error
+    except Exception as error:  # the network, the file system or the hub may raise any exception
         place = "is not in the local cache" if trouble else "cannot be fetched"
         raise UserError(
-            f"There is no directory {spec.name!r}, and as a model on the hub it {place} ({trouble or first_line(error)}). "
+            f"There is no directory {spec.name!r}, and a hub model of this name {place} "
+            f"({trouble or first_line(error)}). "
             'Check the name; "tiny" and "smollm2" need no hub.'
         ) from error
 
 
 def ask_hub(spec: ModelSpec) -> str:
-    """Asks the hub for this model. Returns '' if the hub answers, else the reason why it does not. Raises `UserError` if the
-    hub does not have the model."""
+    """Asks the hub whether it has this model. Returns '' if the hub answers; otherwise returns the reason why there is
+    no answer. Raises `UserError` if the hub does not have the model, or if the user must first accept the model's
+    terms."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -213,9 +219,9 @@ def ask_hub(spec: ModelSpec) -> str:
     )
     if isinstance(error, GatedRepoError):
         raise UserError(
-            f"The model {spec.name!r} asks you to accept its terms on the hub; then `hf auth login`."
+            f"The model {spec.name!r} has terms. Accept them on the hub, then run `hf auth login`."
         ) from error
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         at = f" at revision {spec.revision!r}" if isinstance(error, RevisionNotFoundError) else ""
-        raise UserError(f"There is no directory {spec.name!r}, and the hub knows no such model{at}.") from error
+        raise UserError(f"There is no directory {spec.name!r}, and the hub has no such model{at}.") from error
     return "" if error is None else f"{constants.ENDPOINT} does not answer: {first_line(error)}"

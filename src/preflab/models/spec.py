@@ -1,4 +1,4 @@
-"""The model to load, as plain data. No torch: the plan of a study reads it."""
+"""The settings of the model to load; this module does not import torch, since a study's plan reads these settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from preflab.spec import Spec
 class LoRA(Spec):
     """Low-rank adapters (Hu et al. 2021) instead of full fine-tuning; saving merges the adapters into the weights.
 
-    `targets`: the names of the modules that get an adapter; if empty, every linear layer except the head gets one. There is
-    no dropout: models train in evaluation mode, as in the paper's library.
+    `targets`: the names of the modules that get an adapter; if empty, every linear layer except the head gets one. The
+    adapters have no dropout, since models train in evaluation mode, as in the paper's library.
     """
 
     rank: int = Field(default=16, ge=1)
@@ -22,8 +22,8 @@ class LoRA(Spec):
 
 
 class TinyShape(Spec):
-    """The shape of the embedded Llama-like model, which has 0.1M to 1M parameters. Each of `words` is one token, and so is
-    each integer in -99..99."""
+    """The shape of the built-in model `tiny`, a Llama-like network with 0.1M to 1M parameters. Each word in `words` and
+    each integer from -99 to 99 is one token."""
 
     width: int = Field(default=96, ge=8)
     inner: int = Field(default=128, ge=8)
@@ -38,16 +38,17 @@ class TinyShape(Spec):
             raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
         broken = [word for word in self.words if not word or any(letter.isspace() for letter in word)]
         if broken:
-            raise ValueError(f"{broken[0]!r} cannot be a word: a word is not empty and holds no white space")
+            raise ValueError(f"{broken[0]!r} cannot be a word: a word must not be empty or contain white space")
         return self
 
 
 class ModelSpec(Spec):
-    """`name`: "tiny" | "smollm2" | a local directory | a name on the Hugging Face hub. A bare string is read as the name.
+    """`name`: "tiny", "smollm2", a local directory, or a name on the Hugging Face hub. A string in place of the
+    settings is the name.
 
-    `revision` (hub only) pins a commit or tag. `trust_remote_code` allows code that comes with the model to run: it is off
-    by default, and the record of the run holds this setting. `lora` trains adapters instead of all weights. `tiny` is read
-    only if the name is "tiny".
+    `revision`: a commit or tag of a model on the hub. `trust_remote_code`: if true, code that comes with the model may
+    run; the record of the run includes this setting. `lora`: if set, adapters are trained instead of all weights.
+    `tiny`: the shape of the model "tiny"; ignored for any other name.
     """
 
     name: str = "tiny"

@@ -1,7 +1,7 @@
-"""Finds what a chat template does around an answer, by rendering short dialogues when a model is opened.
+"""Finds the `ChatForm` of a tokenizer's chat template by rendering short dialogues when a model is loaded.
 
-The ids of a prompt and an answer that are encoded apart must be the ids of the template's own rendering of both. `read_form`
-tries the few ways in which this is possible, compares the ids, and refuses the model if no way works.
+Prompt and answer are encoded separately, and their joined ids must equal the ids of the template's own rendering of the
+dialogue. `read_form` tries each possible form and compares the ids. If no form gives equal ids, it refuses the model.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from preflab.types import Turn
 QUESTION, ANSWER = Turn("user", "Is it so?"), Turn("assistant", "yes")
 SECOND, REPLY = Turn("user", "And that?"), Turn("assistant", "No, it is not.")
 TEXTS = ("yes", " yes", "    yes", "yes  yes ")
-"""Answers that must come back from their ids unchanged."""
-PATIENCE = 10.0  # seconds that a template may take for the probes
+"""Texts that encoding and decoding must not change."""
+PATIENCE = 10.0  # the number of seconds that a template may take for all test dialogues
 LONGEST = 1_000_000
-"""The largest number of characters that a template may write for a probe."""
+"""The largest number of characters that a template may write for a test dialogue."""
 
 
 class Probe(NamedTuple):
-    """A template's rendering of a dialogue in three texts: with the generation prompt, before the last answer, and behind
-    it."""
+    """Parts of a template's rendering of a test dialogue. `asked`: the dialogue without its last answer, with the
+    generation prompt. `before`, `behind`: the text before and after the last answer of the whole dialogue."""
 
     asked: str
     before: str
@@ -45,8 +45,8 @@ class Probe(NamedTuple):
 
 
 class TemplateReading(NamedTuple):
-    """What was read from a tokenizer's template: its form; the ids with which the template ends an answer, beginning with
-    the id that ends the last answer; and the ids of a short dialogue."""
+    """The result of `read_form`. `form`: the chat form. `ends`: the ids with which the template ends answers; the first
+    of them ends the last answer of a dialogue. `used`: the ids of a short dialogue."""
 
     form: ChatForm
     ends: tuple[int, ...]
@@ -54,17 +54,17 @@ class TemplateReading(NamedTuple):
 
 
 def ensure_template(tokenizer: Any) -> None:
-    """Gives the plain chat template to a base model without a chat template; the template is saved with the policy."""
+    """Sets a plain chat template if the tokenizer has no chat template; the template is saved with the policy."""
     if not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_TEMPLATE
 
 
 def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateReading:
-    """Reads the form of the tokenizer's chat template. `rows`: the number of rows of the model's embedding. `date`: the day
-    (ISO) given to a template that writes the date.
+    """Finds the form of the tokenizer's chat template. `rows`: the number of rows of the model's embedding. `date`: the
+    date (ISO) that the template writes if it writes a date. `where`: the name of the model in messages.
 
-    Raises `UserError` if the template does not end, if it leaves out the question or the answer, or if it writes them so
-    that the ids of prompt and answer cannot be joined.
+    Raises `UserError` if rendering takes too long, if the template leaves out the question or the answer, or if no form
+    gives the ids of the template's own rendering.
     """
     readings: list[TemplateReading] = []
     error = call_in_time(lambda: readings.append(_read_form(tokenizer, rows, date)), PATIENCE)
@@ -73,14 +73,14 @@ def read_form(tokenizer: Any, *, rows: int, date: str, where: str) -> TemplateRe
             f"it takes more than {PATIENCE:g} s" if isinstance(error, TimeoutError) else first_line(error).rstrip(".")
         )
         raise UserError(
-            f"{where}: prompts and answers cannot be written as its chat template writes them: {what}. "
+            f"{where}: preflab cannot encode prompts and answers as the model's chat template writes them: {what}. "
             "Set another `chat_template` in its tokenizer_config.json (or its chat_template.jinja)."
         ) from error
     return readings[0]
 
 
 def find_closing(tokenizer: Any, form: ChatForm) -> tuple[int, ...]:
-    """Returns the ids that the template writes behind the text of a dialogue's last answer."""
+    """Returns the ids that the template writes after the text of a dialogue's last answer."""
     whole = encode_text(tokenizer, render(tokenizer, form, [QUESTION, ANSWER], ask=False))
     before = encode_prompt(tokenizer, form, [QUESTION]) + encode_answer(tokenizer, form, ANSWER.content, ended=True)
     return tuple(whole[len(before) :])
@@ -92,7 +92,7 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
     probe = _probe(tokenizer, form, [QUESTION, ANSWER])
     if not probe.before.startswith(probe.asked):
         raise UserError(
-            f"its generation prompt ends with {probe.asked[-40:]!r}, and an answer that it writes is preceded by "
+            f"its generation prompt ends with {probe.asked[-40:]!r}, but before an answer in a dialogue it writes "
             f"{probe.before[-40:]!r}"
         )
     end = _first_added(tokenizer, probe.behind)
@@ -101,16 +101,17 @@ def _read_form(tokenizer: Any, rows: int, date: str) -> TemplateReading:
         if _agrees(tokenizer, tried, end):
             used = encode_text(tokenizer, render(tokenizer, form, [QUESTION, ANSWER], ask=False))
             return TemplateReading(tried, _end_ids(tokenizer, tried, end), tuple(used))
-    raise UserError("the ids of prompt and answer, encoded apart, are not those of the whole")
+    raise UserError("the ids of prompt and answer, encoded separately, differ from the ids of the whole dialogue")
 
 
 def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
-    """Checks whether contents must be lists of parts, because the template leaves out or refuses contents that are texts."""
+    """Returns whether the content of a turn must be a list of parts, because the template refuses or leaves out content
+    that is a string."""
     trouble = "it leaves out the question or the answer"
     for parts in (False, True):
         try:
             text = render(tokenizer, replace(form, parts=parts), [QUESTION, ANSWER], ask=False)
-        except Exception as error:  # a template may raise anything
+        except Exception as error:  # a template may raise any exception
             trouble = first_line(error) if not parts else trouble
             continue
         if len(text) > LONGEST:
@@ -121,16 +122,16 @@ def _needs_parts(tokenizer: Any, form: ChatForm) -> bool:
 
 
 def _probe(tokenizer: Any, form: ChatForm, turns: Sequence[Turn]) -> Probe:
-    """Renders a dialogue whose last turn is an answer."""
+    """Renders a test dialogue, whose last turn must be an answer."""
     whole = render(tokenizer, form, turns, ask=False)
     before, _, behind = whole.rpartition(turns[-1].content)
     return Probe(render(tokenizer, form, turns[:-1], ask=True), before, behind)
 
 
 def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> Iterator[ChatForm]:
-    """Lists every way in which prompt and answer might join, the plainest first. The ways differ in which part of the text
-    before an answer belongs to the answer's ids, in whether text before the end token is kept, and in what stands before an
-    answer while it is encoded and decoded."""
+    """Yields every form that is tried, the simplest first. The forms differ in the text before an answer that belongs
+    to the answer's ids (`prefix`), in the text before the end token (`suffix`), and in the texts that are put before an
+    answer for encoding and decoding (`anchor`, `lead`)."""
     header = probe.before[len(probe.asked) :]
     blank = header[len(header.rstrip()) :]
     joints = [("", ""), (header, blank), (header, "")] if header == blank else [(header, ""), (header, blank)]
@@ -141,7 +142,7 @@ def _possible_forms(tokenizer: Any, form: ChatForm, probe: Probe, end: str) -> I
 
 
 def _joined_end(tokenizer: Any, before: str) -> str:
-    """Returns the end of the text before an answer that the tokenizer joins with the answer; '' if it joins nothing."""
+    """Returns the last characters of `before` that the tokenizer merges with an answer; '' if it merges none."""
     if not tokenizer.is_fast:
         return ""
     alone = tokenizer(before, add_special_tokens=False, return_offsets_mapping=True)
@@ -151,14 +152,14 @@ def _joined_end(tokenizer: Any, before: str) -> str:
 
 
 def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
-    """Checks whether the ids of prompt and answer, encoded apart, are the ids of the template's own rendering, its end token
-    included, and whether answers come back from their ids."""
+    """Returns whether the ids of prompt and answer, encoded separately with this form, equal the ids of the template's
+    own rendering, including the end token, and whether decoding an answer's ids gives the answer's text."""
     closing = [tokenizer.convert_tokens_to_ids(end)] if end else []
     for turns in ([QUESTION, ANSWER], [QUESTION, ANSWER, SECOND, REPLY]):
         try:
             whole = encode_text(tokenizer, render(tokenizer, form, turns, ask=False))
             prompt = encode_prompt(tokenizer, form, turns[:-1])
-        except Exception:  # a template may take one exchange alone
+        except Exception:  # a template may refuse dialogues with several questions
             if len(turns) > 2:
                 continue
             raise
@@ -172,7 +173,7 @@ def _agrees(tokenizer: Any, form: ChatForm, end: str) -> bool:
 
 
 def _first_added(tokenizer: Any, text: str) -> str:
-    """Returns the first added token, special or ordinary, that a text spells; '' if the text spells no added token."""
+    """Returns the first added token of the tokenizer, special or ordinary, that occurs in a text; '' if none occurs."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace()]
     pattern = "|".join(map(re.escape, sorted(filter(None, added), key=len, reverse=True)))
     match = re.search(pattern, text) if pattern else None
@@ -180,8 +181,8 @@ def _first_added(tokenizer: Any, text: str) -> str:
 
 
 def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows: int) -> tuple[str, ...]:
-    """Lists the tokens that come from the template alone: all special tokens, the ordinary tokens that the template writes
-    around turns, and the tokens for which the embedding has no row."""
+    """Lists the tokens that only the template may write: all special tokens, the ordinary added tokens that the
+    template writes around turns, and the tokens without a row in the embedding."""
     added = tokenizer.added_tokens_decoder
     written = {*encode_text(tokenizer, probe.asked), *tokenizer.convert_tokens_to_ids([end] if end else [])}
     control = [
@@ -193,14 +194,14 @@ def _control_tokens(tokenizer: Any, form: ChatForm, probe: Probe, end: str, rows
 
 
 def _end_ids(tokenizer: Any, form: ChatForm, end: str) -> tuple[int, ...]:
-    """Returns the id that ends the last answer of a dialogue and the id that ends an earlier answer; no ids if the template
-    ends no answer."""
+    """Returns the id that ends the last answer of a dialogue and the id that ends an earlier answer; () if the template
+    writes no end token."""
     if not end:
         return ()
     ends = [end]
     try:
         text = render(tokenizer, form, [QUESTION, ANSWER, SECOND], ask=False)
-    except Exception:  # a template may take one exchange alone
+    except Exception:  # a template may refuse dialogues with several questions
         text = ""
     _, _, behind = text.rpartition(SECOND.content)[0].rpartition(ANSWER.content)
     ends.append(_first_added(tokenizer, behind))

@@ -1,8 +1,8 @@
-"""The embedded model: a Llama-like network of some 0.3M parameters with a tokenizer of its own; neither needs a file.
+"""The built-in model `tiny`: a Llama-like network of about 0.3M parameters and its tokenizer, made without any file.
 
-The tokenizer has whole words (each with the space before it) and bytes. A known word is one token; any other text becomes
-bytes, so that every text comes back from its ids unchanged. The initial weights are scaled integers drawn from a seed, so
-that they are the same bits on every machine.
+The tokenizer's vocabulary has whole words (each with the space before it) and bytes. A known word is one token, and any
+other text becomes bytes, so that decoding restores every text exactly. The initial weights are scaled integers drawn
+with a seed, so that they are bitwise equal on every machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{{ '</s>' if m.role == 'assist
 
 
 def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
-    """Makes a model of that shape in fp32 on the CPU; the seed draws its weights."""
+    """Makes a model of this shape in fp32 on the CPU, with weights drawn with `seed`."""
     tokenizer = wrap_tokenizer(make_tokenizer(shape.words))
     model = make_network(shape, len(tokenizer))
     draw_weights(model, seed)
@@ -36,11 +36,12 @@ def make_tiny(shape: TinyShape, *, seed: int) -> LanguageModel:
 
 
 def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
-    """Makes a unigram tokenizer over the special tokens, 256 bytes and " word" for each word and integer.
+    """Makes a unigram tokenizer. Its vocabulary has the special tokens, the 256 bytes, and " word" for each word and
+    integer.
 
-    A space is put before the text and removed after decoding, so that the first word is one token as well. If a text spells
-    the name of a byte or a special token ("<0x41>", "</s>"), the `<` of the name is split off, so that the name is encoded
-    as text.
+    The tokenizer puts a space before the text and removes it after decoding, so that the first word is one token too.
+    If a text contains the name of a byte or of a special token ("<0x41>", "</s>"), the `<` of the name is split off, so
+    that the name is encoded as ordinary text.
     """
     pieces = [(token, 0.0) for token in SPECIAL]
     pieces += [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
@@ -56,7 +57,7 @@ def make_tokenizer(words: tuple[str, ...]) -> Tokenizer:
 
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
-    """Wraps the tokenizer in an object of transformers, which saves and reads it."""
+    """Wraps the tokenizer in a class of transformers, which can save and load it."""
     from transformers import PreTrainedTokenizerFast
 
     wrapped = PreTrainedTokenizerFast(
@@ -72,7 +73,7 @@ def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
 
 
 def make_network(shape: TinyShape, vocabulary: int) -> Any:
-    """Makes a Llama of that shape with arbitrary weights; the global random state does not change."""
+    """Makes a Llama network of this shape with arbitrary weights; the global random state does not change."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -93,14 +94,15 @@ def make_network(shape: TinyShape, vocabulary: int) -> Any:
 
 @torch.no_grad()
 def draw_weights(model: Any, seed: int) -> None:
-    """Draws every matrix uniformly, with standard deviation 1/sqrt(width); vectors (the norms' gains) stay 1.
+    """Draws the entries of every matrix from a uniform distribution with standard deviation 1/sqrt(width). Vectors (the
+    gains of the norms) stay 1.
 
-    The weights come from raw 64-bit draws of PCG64, whose stream never changes, through exact arithmetic: they do not depend
-    on how a library or processor computes a normal deviate. At these widths a model with the customary .02 trains much more
-    slowly.
+    The weights are computed by exact arithmetic from raw 64-bit numbers of the generator PCG64, whose stream is the
+    same in every version of NumPy. Therefore the weights do not depend on how a library or processor computes normal
+    random numbers. With the usual standard deviation .02, a model of this width trains much more slowly.
     """
     bits = np.random.PCG64(seed)
-    bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # gives that deviation
+    bound = math.sqrt(3.0 / model.get_input_embeddings().weight.shape[1])  # for a standard deviation of 1/sqrt(width)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             units = (bits.random_raw(parameter.numel()) >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - 1

@@ -1,4 +1,4 @@
-"""What training needs to know about any tokenizer: the tokens that end a turn, and the padding."""
+"""Finds the tokens that end a turn, and the padding token, of any tokenizer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PADDING_NAMES = (r"pad", r"unk", r"reserved|unused|extra", r"sep|empty", r"fim|r
 
 
 def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -> tuple[int, ...]:
-    """Returns every id that ends a turn: first the ids that the template writes (`written`).
+    """Returns every id that ends a turn: first the ids with which the chat template ends answers (`written`).
 
-    Then come the end ids of the tokenizer, of the generation settings and of the configuration. Raises `UserError` if there
-    are no end ids.
+    The end ids of the tokenizer, of the generation settings and of the model's configuration follow. Raises `UserError`
+    if there is no end id.
     """
     ids = list(written)
     generation = getattr(model, "generation_config", None)
@@ -23,30 +23,32 @@ def end_ids(tokenizer: Any, model: Any, written: Sequence[int], *, where: str) -
         ids += [] if source is None else source if isinstance(source, list) else [source]
     if not ids:
         raise UserError(
-            f"The tokenizer of {where} has no end token, so no answer could end. Set `eos_token` in its "
+            f"The tokenizer of {where} has no end token, so that no answer could end. Set `eos_token` in its "
             "tokenizer_config.json to the token that ends a turn."
         )
     return tuple(dict.fromkeys(ids))
 
 
 def check_embedding(tokenizer: Any, used: Iterable[int], *, rows: int, where: str) -> None:
-    """Raises `UserError` if the embedding, which has `rows` rows, lacks a row for a token of the tokenizer's vocabulary or
-    for a `used` token. The embedding may lack rows for added tokens that no dialogue holds."""
+    """Raises `UserError` if the embedding, which has `rows` rows, has no row for a token of the tokenizer's base
+    vocabulary or for one of the `used` ids. The embedding may lack rows for other added tokens."""
     needed = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder) | set(used)
     lacking = [index for index in needed if index >= rows]
     if lacking:
         token = tokenizer.convert_ids_to_tokens(min(lacking))
         raise UserError(
-            f"{where}: the tokenizer has more tokens than the model, whose embedding has no row for {token!r}. They do not "
-            "belong together."
+            f"{where}: the tokenizer does not belong to the model: the embedding of the model has no row for the token "
+            f"{token!r}."
         )
 
 
 def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...]) -> int:
-    """Returns a padding id that differs from every end id, and makes it the padding id of the tokenizer and of the model.
+    """Returns a padding id that differs from every end id, and sets it as the padding id of the tokenizer and of the
+    model.
 
-    This is the tokenizer's own padding id if it differs from every end id; else the id of a special token that is not
-    `used`; else a new id. For a new id the embedding grows by a row (the mean of all rows) unless it has an unused row.
+    If the tokenizer's own padding id differs from every end id, this id is returned; otherwise the id of a special
+    token that is not in `used`; otherwise a new id. For a new id, the embedding gets a new row, the mean of all rows,
+    unless it already has an unused row.
     """
     own = tokenizer.pad_token_id
     if own is None or own in ends:
@@ -60,22 +62,22 @@ def pad_id(tokenizer: Any, model: Any, used: Sequence[int], ends: tuple[int, ...
 
 
 def pad_on(tokenizer: Any, side: str) -> None:
-    """Sets the side on which transformers itself pads: the left for a policy, because of `generate`, and the right for a
-    reward model.
+    """Sets the side on which the tokenizer pads: left for a policy, which `generate` of transformers needs, and right
+    for a reward model.
 
-    The initial arguments of the tokenizer are set too, since transformers saves these.
+    `init_kwargs` is changed too, since transformers saves these arguments.
     """
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Returns the ids of all special tokens, added special tokens included."""
+    """Returns the ids of all special tokens, including added special tokens."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
 
 def _unused_special(tokenizer: Any, used: set[int]) -> str | None:
-    """Returns the special token whose name suits padding best, among the tokens that are not used."""
+    """Returns the unused special token whose name is most suitable for padding; None if no name is suitable."""
     unused = [tokenizer.convert_ids_to_tokens(index) for index in sorted(special_ids(tokenizer) - used)]
     return next((name for rule in PADDING_NAMES for name in unused if re.search(rule, name.lower())), None)
 

@@ -1,4 +1,4 @@
-"""Saves a model, opens what was saved and compares it with the trained model: work must not be lost unnoticed."""
+"""Saves a trained model, loads the saved files and checks that they compute the same as the model in memory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory
 
 LARGEST_GAP = 0.01
-"""The largest accepted difference of a log-probability or a score in fp32: merging adapters rounds."""
+"""The largest accepted difference of a log-probability or of a score in fp32; merging adapters causes rounding
+errors."""
 LARGEST_GAP_BF16 = 0.1
 ROWS, ROW_TOKENS = 4, 24
-"""The number of rows that are compared, and the largest number of tokens of prompt and completion in each row."""
+"""The number of compared rows, and the largest number of tokens in each row, prompt and completion together."""
 
 
 def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Saves a policy or a reward model. Returns '' if the saved model opens and computes what the trained model computes,
-    else a sentence that says what is wrong.
+    """Saves a policy or a reward model. Returns '' if the saved model loads and computes the same as the trained model;
+    otherwise returns a sentence that describes the problem.
 
-    If the merged weights of a policy under LoRA differ and its adapters do not, only the adapters stay in the directory;
-    `load_directory` opens them with their base model.
+    If the merged weights of a policy with LoRA adapters compute something else, but its saved adapters compute the
+    same, only the adapters stay in the directory. `load_directory` loads them with their base model.
     """
     lm.save(directory)
     difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)
@@ -35,22 +36,23 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
         return ""
     adapters = directory / lora.ADAPTER
     if not adapters.is_dir():
-        return f"What was saved is not what was trained: {difference}."
+        return f"The saved model differs from the trained model: {difference}."
     if find_difference(lm, adapters, trust_remote_code=trust_remote_code):
-        return f"The merged weights are not what was trained ({difference}): use the adapters in `{lora.ADAPTER}`."
+        return f"The merged weights differ from the trained model ({difference}). Use the adapters in `{lora.ADAPTER}`."
     for file in directory.iterdir():
         if file.is_file():
             file.unlink()
     for file in adapters.iterdir():
         file.rename(directory / file.name)
     shutil.rmtree(adapters)
-    return f"Merged weights would not be what was trained ({difference}): the adapters alone are saved."
+    return f"Merged weights would differ from the trained model ({difference}). Only the adapters are saved."
 
 
 def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bool = False) -> str:
-    """Says how a saved model differs from the model in memory, or why it does not open; returns '' if both compute the same.
+    """Describes how a saved model differs from the model in memory, or why it does not load. Returns '' if both compute
+    the same.
 
-    The saved model is opened on the CPU, since a GPU may have no room for a second model.
+    The saved model is loaded on the CPU, since a GPU may have no memory for a second model.
     """
     is_policy = forward.unwrap(lm.model).get_output_embeddings() is not None
     try:
@@ -59,7 +61,7 @@ def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bo
         else:
             again = load_reward_model(directory, date=lm.form.date)
     except UserError as error:
-        return f"it does not open: {error}".rstrip(".")
+        return f"it does not load: {error}".rstrip(".")
     if forward.in_bf16(lm.model):
         forward.use_bf16(again.model)
     gap = float((compute(lm, is_policy) - compute(again, is_policy)).abs().max())
@@ -70,13 +72,15 @@ def find_difference(lm: LanguageModel, directory: Path, *, trust_remote_code: bo
 
 @torch.no_grad()
 def compute(lm: LanguageModel, is_policy: bool) -> Tensor:
-    """Computes a policy's log-probabilities or a reward model's scores, on the CPU."""
+    """Computes a policy's log-probabilities or a reward model's scores for the rows of `probe`; returns them on the
+    CPU."""
     batch = probe(lm).to(forward.unwrap(lm.model).device)
     return (forward.token_logprobs(lm.model, batch).logprobs if is_policy else forward.scores(lm.model, batch)).cpu()
 
 
 def probe(lm: LanguageModel) -> TokenBatch:
-    """Makes rows of ids from the whole vocabulary; all models of one size get the same rows."""
+    """Makes rows of random ids from the whole vocabulary. Models with the same vocabulary size and context get the same
+    rows."""
     rows = forward.unwrap(lm.model).get_input_embeddings().weight.shape[0]
     length = min(ROW_TOKENS, lm.context)
     ids = torch.randint(rows, (ROWS, length), generator=torch.Generator().manual_seed(0)).tolist()

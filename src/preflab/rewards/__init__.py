@@ -1,4 +1,4 @@
-"""One file per reward. A reward gives each completion one number, its score: higher is better."""
+"""The registry of rewards by name; a reward gives each completion a score, and a higher score is better."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ REWARDS = Registry("reward", "preflab.rewards", _CLASSES, "preflab.rewards.base:
 
 
 def parse_reward(text: str) -> Spec:
-    """Returns the spec that one word on the command line stands for: a reward's name; the directory of a saved reward model;
-    `command:PROGRAM ARGUMENTS`; `http://...`; or `module:name`, the name of a function or a reward spec of your own. Raises
-    `UserError` for anything else."""
+    """Returns the reward spec that a text on the command line describes. The text may be a reward's name, the directory
+    of a saved reward model, `command:PROGRAM ARGUMENTS`, `http://...`, or `module:name` for the user's own function or
+    reward spec. Raises `UserError` for any other text."""
     if text in REWARDS.names():
         return REWARDS.parse(text)
     if text.startswith(("http://", "https://")):

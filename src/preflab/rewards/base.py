@@ -1,4 +1,4 @@
-"""What a reward offers: its spec and the opened reward. Also checks every score that code outside preflab gives."""
+"""The base classes of rewards and of their specs, and the checks of scores that code outside preflab returns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from preflab.types import Completion, Prompt
 
 
 class Reward(ABC):
-    """Scores completions.
+    """An open reward, which scores completions.
 
-    `deterministic`: the same prompt and completion always give the same score; whoever needs an exact resume journals the
-    scores of a reward that is not deterministic. `buys_labels`: a score counts as a label; false if a model that learnt from
-    labels gives the score. `outcomes`: the number of the most recently scored answers with each outcome; empty if scores
-    have no named outcomes.
+    `deterministic`: whether the same prompt and completion always give the same score; if not, the journal of a run
+    stores the scores, so that a resumed run gets the same scores. `buys_labels`: whether each score is charged as a
+    label; False for a model that learned from labels. `outcomes`: counts the outcomes, such as a verdict of the tests,
+    of the most recently scored answers; empty if the reward has no outcomes.
     """
 
     deterministic: bool = True
@@ -31,39 +31,43 @@ class Reward(ABC):
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Returns one finite number for each completion, row b answering prompt b; higher is better."""
+        """Returns one finite score for each completion; completion b is an answer to prompt b, and a higher score is
+        better."""
 
 
 class RewardSpec(HoldsModels):
-    """The settings of a reward."""
+    """The base class of the settings of a reward."""
 
     belongs: ClassVar[str] = "a reward: it belongs under `reward:`"
 
     @property
     def buys_labels(self) -> bool:
-        """Whether each score is a new label that is paid for. A model that learnt from the data gives scores that are not."""
+        """Whether each score is charged as a label. The scores of a model that learned from labels are free."""
         return True
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Reward]:
-        """Opens the reward, which charges what it does to `context.meter`."""
+        """Opens the reward. The open reward charges its labels or its compute to `context.meter`."""
 
 
 def check_scores(scores: Any, count: int, source: str) -> list[float]:
-    """Returns `scores` as `count` finite floats; raises `UserError` naming the `source` and the first wrong row."""
+    """Returns `scores` as `count` finite floats. Otherwise raises `UserError`, which names the `source` of the scores
+    and the first wrong row."""
     if isinstance(scores, (str, bytes, Mapping, Set)) or not hasattr(scores, "__iter__"):
         raise UserError(
-            f"{source} gave a {type(scores).__name__} for {count} completions; it must give a list of numbers."
+            f"{source} returned a {type(scores).__name__} for {count} completions; it must return a list of numbers."
         )
-    values = list(islice(scores, count + 1))  # a generator may have no end
+    values = list(islice(scores, count + 1))  # a generator may be endless
     if len(values) != count:
         given = f"{len(values)}" if len(values) < count else f"more than {count}"
-        raise UserError(f"{source} gave {given} scores for {count} completions; it must give one each, in order.")
+        raise UserError(
+            f"{source} returned {given} scores for {count} completions; it must return one for each, in order."
+        )
     return [check_score(score, f"{source}, completion {row}") for row, score in enumerate(values)]
 
 
 def check_score(score: Any, source: str) -> float:
-    """Returns `score` as a finite float; raises `UserError` if it is not a finite number."""
+    """Returns `score` as a float. Raises `UserError` if `score` is not a finite number."""
     try:
         value = math.nan if isinstance(score, (str, bytes)) else float(score)
     except (TypeError, ValueError, OverflowError):
@@ -75,6 +79,6 @@ def check_score(score: Any, source: str) -> float:
 
 
 def answer_to_json(prompt: Prompt, completion: Completion) -> dict[str, Any]:
-    """Returns a completion in the form in which programs outside preflab receive it."""
+    """Returns a prompt and its completion as JSON data, in the form that reward programs and endpoints receive."""
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
     return {"id": prompt.id, "prompt": turns, "completion": completion.text, "truncated": completion.truncated}

@@ -1,9 +1,9 @@
-"""A program in any language as a reward: it stays alive, reads one JSON object per line and answers each with one line.
+"""A reward that is a program in any language; it reads one JSON object per line and answers each with one line.
 
-In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`. Out:
-`{"request": "17", "score": number}`. The text of `request` is different each time, and the program must send it back, so
-that no answer can be taken for the answer to another request. Nothing else may stand on standard output. The program must
-flush each line. The program should end when its input ends, which also happens when preflab has died.
+In: `{"request": "17", "id": ..., "prompt": [{"role": ..., "content": ...}, ...], "completion": ..., "truncated": ...}`.
+Out: `{"request": "17", "score": number}`. The value of `request` is different for each line, and the program must send
+it back, so that preflab can match answers to requests. The program must print nothing else on standard output, and must
+flush each line. The program should exit when its standard input ends, which also happens when preflab was killed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-_PATIENCE = 5.0  # the seconds in which the program may end by itself
-_TAIL = 2000  # the number of characters of the program's error output in a message
-_MOST_BYTES = 1 << 20  # in an answer
+_PATIENCE = 5.0  # the number of seconds that the program has to exit after its input is closed
+_TAIL = 2000  # the number of characters of the program's error output that a message quotes
+_MOST_BYTES = 1 << 20  # the largest size of an answer
 _CHUNK = 1 << 16
-_ADVICE = "Standard output is for answers alone: print everything else on standard error"
+_ADVICE = "Print only answers on standard output, and everything else on standard error"
 
 
 class Command(RewardSpec):
-    """`command`: program and arguments, split as a shell splits them but run without a shell. `timeout`: seconds per
-    answer."""
+    """`command`: the program and its arguments, split like a shell command but run without a shell. `timeout`: the
+    number of seconds that an answer may take."""
 
     kind: Literal["command"] = "command"
     command: str
@@ -47,17 +47,18 @@ class Command(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[CommandReward]:
-        """While open, the program runs; it is ended afterwards. Raises `UserError` if the program does not start."""
+        """Starts the program, which runs while the context is open and is ended afterwards. Raises `UserError` if the
+        program does not start."""
         with closing(CommandReward(self, context.meter)) as reward:
             yield reward
 
 
 class _ProcessFailed(Exception):
-    """The program died or did not answer."""
+    """Raised if the program exited or did not answer in time."""
 
 
 class CommandReward(Reward):
-    """The opened reward: the running program."""
+    """The open reward, which sends answers to the running program."""
 
     def __init__(self, spec: Command, meter: Meter) -> None:
         self.deterministic = spec.deterministic
@@ -67,15 +68,15 @@ class CommandReward(Reward):
         self._numbers = count(1)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Sends one line for each completion and reads one line back. A program that dies is started once more; if it dies
-        again, raises `UserError`."""
+        """Sends one line for each completion and reads one line back. If the program exits or does not answer in time,
+        it is restarted once for this completion; if it fails again, raises `UserError`."""
         pairs = zip(prompts, completions, strict=True)
         scores = [self._ask(answer_to_json(prompt, answer)) for prompt, answer in pairs]
         self._meter.labelled(len(scores))
         return scores
 
     def close(self) -> None:
-        """Ends the program: closes its input, then kills it."""
+        """Ends the program: closes its input and waits, then kills it."""
         self._program.close()
 
     def _ask(self, row: dict[str, Any]) -> float:
@@ -95,14 +96,14 @@ class CommandReward(Reward):
         answer = parse_json(reply, f"{source}, answered {quoted}. {_ADVICE}")
         if not isinstance(answer, dict) or answer.get("request") != number:
             raise UserError(
-                f"{source}, answered {quoted}: the answer to this request is "
+                f"{source}, answered {quoted}: the answer to this request must be "
                 f'{{"request": "{number}", "score": ...}}. {_ADVICE}.'
             )
         return check_score(answer.get("score"), source)
 
 
 class RewardProcess:
-    """A child process in a group of its own, and a file with its error output."""
+    """The child process of a reward program, in its own process group, with a file for its error output."""
 
     def __init__(self, command: str) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the program)
@@ -116,11 +117,11 @@ class RewardProcess:
             raise UserError(f"The reward command {command!r} does not start: {error}.") from error
         assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
         self._input, self._output = self._process.stdin, self._process.stdout
-        os.set_blocking(self._input.fileno(), False)  # the program may write before it reads all of a long request
+        os.set_blocking(self._input.fileno(), False)  # the program may write before it has read all of a long request
 
     def ask(self, line: bytes, timeout: float) -> bytes:
-        """Sends `line` and returns the line that answers it, both within `timeout` seconds. Raises `_ProcessFailed` if no
-        line comes, and `UserError` if more than a line comes."""
+        """Sends `line` to the program and returns the line that the program answers, all within `timeout` seconds.
+        Raises `_ProcessFailed` if the program does not answer, and `UserError` if it prints more than one line."""
         deadline = time.monotonic() + timeout
         unsent, reply = memoryview(line), bytearray()
         with selectors.DefaultSelector() as ready:
@@ -129,7 +130,7 @@ class RewardProcess:
             while unsent or not reply.endswith(b"\n"):
                 events = ready.select(max(0.0, deadline - time.monotonic()))
                 if not events:
-                    advice = f"Does it flush each line? Else raise `timeout`.{self._quote_errors()}"
+                    advice = f"Check that it flushes each line, or raise `timeout`.{self._quote_errors()}"
                     raise _ProcessFailed(f"gave no answer within {timeout:g} s. {advice}")
                 for key, _ in events:
                     if key.fileobj is self._output:
@@ -161,7 +162,7 @@ class RewardProcess:
             )
 
     def close(self) -> None:
-        """Lets the program end, then kills its whole group."""
+        """Closes the program's input, waits for the program to exit, then kills its whole process group."""
         with suppress(OSError):
             self._input.close()
         self._output.close()

@@ -1,6 +1,7 @@
-"""Several reward models combined into one reward, which rates what they agree on (Coste et al. 2024).
+"""A reward that combines the scores of several reward models, to resist over-optimisation (Coste et al. 2024).
 
-mean: (1/M) sum_m r_m. worst: min_m r_m. uncertainty: mean - c * variance, over the M members.
+For the scores r_m of M models, the rule `mean` gives (1/M) sum_m r_m, the rule `worst` gives min_m r_m, and the rule
+`uncertainty` gives the mean of r_m minus c times the variance of r_m.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from preflab.types import Completion, Prompt
 
 
 def _parse_member(value: Any) -> Any:
-    """Returns a reward's spec; a bare path stands for a saved reward model."""
+    """Returns the spec of one member; a string that is not a reward's name is the path of a saved reward model."""
     learned = isinstance(value, str) and value not in REWARDS.names()
     return REWARDS.parse({"kind": "learned", "path": value} if learned else value)
 
@@ -28,11 +29,12 @@ EnsembleMember = Annotated[Any, BeforeValidator(_parse_member), PlainSerializer(
 
 
 class Ensemble(RewardSpec):
-    """`models`: saved reward models, each a path or a reward's spec. `combine`: how their scores become one score.
-    `coefficient`: the weight c of the scores' variance under `uncertainty` (Coste et al.: .1 for PPO, .5 for best-of-n).
+    """`models`: the members, each the path of a saved reward model or a reward's spec. `combine`: the rule that
+    combines their scores. `coefficient`: the weight c of the variance in the rule `uncertainty` (Coste et al. use .1
+    for PPO and .5 for best-of-n).
 
-    Each model's scores are in units of their own. In a study, each model's scores are normalised by its held-out scores, so
-    that the members can be compared; elsewhere, give each model its `mean` and `std`.
+    Different models score on different scales. A study normalises the scores of each model by the mean and the standard
+    deviation of its held-out scores. Outside a study, set `mean` and `std` of each model.
     """
 
     kind: Literal["ensemble"] = "ensemble"
@@ -56,14 +58,14 @@ class Ensemble(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[EnsembleReward]:
-        """Opens every member; each charges its own work to the meter."""
+        """Opens every member. Each member charges its own compute or labels to the meter."""
         with ExitStack() as stack:
             members = [require_base(stack.enter_context(spec.open(context)), Reward) for spec in self.models]
             yield EnsembleReward(self, members)
 
 
 class EnsembleReward(Reward):
-    """The opened reward."""
+    """The open reward with its open members."""
 
     def __init__(self, spec: Ensemble, members: Sequence[Reward]) -> None:
         self.deterministic = all(reward.deterministic for reward in members)

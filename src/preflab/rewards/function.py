@@ -1,4 +1,4 @@
-"""Your function as a reward: `def reward(prompts, completions): return [...]`, named `module:function`."""
+"""A reward that calls the user's function `def reward(prompts, completions): return [...]`, named `module:function`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from preflab.types import Completion, Prompt
 
 
 class Function(RewardSpec):
-    """`target`: `module:function`, from the current directory or an installed package.
+    """`target`: the function as `module:function`; the module is in the current directory or in an installed package.
 
     The function receives a list of `preflab.types.Prompt` (`id`, `turns` with `role` and `content`) and a list of the
-    answers' texts, and returns one number for each answer. Set `deterministic` to false if the same answer may get another
-    score the next time.
+    answers' texts, and returns one number for each answer. Set `deterministic` to false if the function may return
+    different scores for the same answer.
     """
 
     kind: Literal["function"] = "function"
@@ -33,14 +33,15 @@ class Function(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[FunctionReward]:
-        """Loads the function; raises `UserError` that says which part of the function's name is wrong."""
+        """Loads the function. Raises `UserError`, which names the wrong part of `target`, if there is no such
+        function."""
         function = load_function(self.target, "reward function")
         yield FunctionReward(self.target, function, context.meter, self.deterministic)
 
 
 @dataclass(frozen=True)
 class FunctionReward(Reward):
-    """The opened reward."""
+    """The open reward, which calls the function."""
 
     target: str
     function: Callable[[list[Prompt], list[str]], Any]
@@ -48,12 +49,12 @@ class FunctionReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Returns the function's scores; raises `UserError` if the function fails or does not give one finite number per
-        answer."""
+        """Returns the function's scores. Raises `UserError` if the function fails or does not return one finite number
+        for each answer."""
         source = f"The reward function {self.target!r}"
         try:
             answer = self.function(list(prompts), [completion.text for completion in completions])
-            scores = check_scores(answer, len(completions), source)  # a generator does its work only now
+            scores = check_scores(answer, len(completions), source)  # if the function is a generator, it runs only now
         except (UserError, Stopped):
             raise
         except (Exception, SystemExit) as error:

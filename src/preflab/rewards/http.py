@@ -1,7 +1,8 @@
-"""An endpoint as a reward: one POST for each batch, with JSON in both directions.
+"""A reward that is an HTTP endpoint; each batch of completions is one POST, with JSON in both directions.
 
-Out: `{"ids": [...], "prompts": [[{"role": ..., "content": ...}, ...], ...], "completions": [...], "truncated": [...]}`.
-In: `{"scores": [...]}`, one number for each completion, in order.
+preflab sends `{"ids": [...], "prompts": [[{"role": ..., "content": ...}, ...], ...], "completions": [...], "truncated":
+    [...]}`.
+The endpoint answers `{"scores": [...]}` with one number for each completion, in order.
 """
 
 from __future__ import annotations
@@ -30,28 +31,30 @@ from preflab.rewards.base import Reward, RewardSpec, answer_to_json, check_score
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
 
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next try
-_MOST_BYTES = 64 << 20  # in an answer
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which the request is tried again
+_MOST_BYTES = 64 << 20  # the largest size of an answer
 
 
 def _check_url(url: str) -> str:
-    """Returns the address as it is sent, with its host and path encoded. The error message holds no part of a password."""
+    """Returns the address with its host and path encoded for sending. The error message contains no part of a
+    password."""
     try:
         parts = TypeAdapter(HttpUrl).validate_python(url)
     except ValidationError as error:
-        raise ValueError(f"this is not an address of http or https ({error.errors()[0]['msg']})") from None
+        raise ValueError(f"this is not an http or https address ({error.errors()[0]['msg']})") from None
     if parts.username or parts.password:
-        raise ValueError("an address holds no user and no password: put a token into `token_variable`")
+        raise ValueError("an address must not contain a user or a password: put a token into `token_variable`")
     return str(parts)
 
 
 class Http(RewardSpec):
-    """`url`: the address of the POST. `batch`: the completions in a request. `timeout`: the seconds for a request, up to the
-    answer's last byte.
+    """`url`: the address of the endpoint. `batch`: the largest number of completions in a request. `timeout`: the
+    number of seconds from the start of a request to the last byte of its answer.
 
-    A request that gets no connection, or a status such as 408, 425, 429 or 5xx, is tried up to `retries` times more. The
-    first wait is `backoff` seconds, and each further wait is twice as long as the one before. `token_variable` names the
-    environment variable whose value is sent as bearer token, so that no secret stands in a run file.
+    If a request fails because of the network, a timeout, or the status 408, 425, 429, 500, 502, 503 or 504, it is sent
+    again, up to `retries` times. The first wait is `backoff` seconds, and each further wait is twice as long as the
+    previous wait. `token_variable`: the name of the environment variable whose value is sent as a bearer token; the run
+    file then contains no secret.
     """
 
     kind: Literal["http"] = "http"
@@ -65,26 +68,32 @@ class Http(RewardSpec):
 
     @property
     def label(self) -> str:
-        """The name of the endpoint in messages: the address without its query, which may hold a key."""
+        """The name of the reward in messages: the address without its query, which may contain a key."""
         return f"The reward {urlsplit(self.url)._replace(query='', fragment='').geturl()}"
 
     @contextmanager
     def open(self, context: Context) -> Generator[HttpReward]:
-        """Sends nothing yet. Raises `UserError` if the variable of the token is not set, or holds characters that a header
-        may not hold."""
+        """Prepares the request headers without sending anything. Raises `UserError` if the token's variable is not set,
+        or contains characters that are not allowed in a header."""
         headers = {"Content-Type": "application/json"}
         if self.token_variable:
             token = os.environ.get(self.token_variable, "")
             if not token:
-                raise UserError(f"{self.label} takes its token from ${self.token_variable}, which is not set.")
+                raise UserError(
+                    f"{self.label} takes its token from the variable {self.token_variable}, which is not set."
+                )
             if not (token.isascii() and token.isprintable()):
-                raise UserError(f"{self.label}: ${self.token_variable} holds letters that no token has, or a line end.")
+                raise UserError(
+                    f"{self.label}: the variable {self.token_variable} is not a valid token. It contains a line end or "
+                    "a character that is not ASCII."
+                )
             headers["Authorization"] = f"Bearer {token}"
         yield HttpReward(self, headers, context.meter, self.deterministic)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Treats a redirect as an error: following it would turn the POST into a GET and give the token to another host."""
+    """Treats a redirect as an error: urllib would turn the POST into a GET, and would send the token to another
+    host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
@@ -92,7 +101,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class HttpReward(Reward):
-    """The opened reward."""
+    """The open reward, which sends answers to the endpoint."""
 
     spec: Http
     headers: dict[str, str]
@@ -100,8 +109,8 @@ class HttpReward(Reward):
     deterministic: bool
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Returns the endpoint's scores, batch by batch; raises `UserError` if the endpoint does not answer, or answers in a
-        wrong form."""
+        """Requests the scores of the endpoint batch by batch and returns them. Raises `UserError` if the endpoint does
+        not answer, or if an answer does not have the required form."""
         rows = [answer_to_json(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         names = {"ids": "id", "prompts": "prompt", "completions": "completion", "truncated": "truncated"}
         scores: list[float] = []
@@ -125,7 +134,7 @@ class HttpReward(Reward):
                 if error.code not in _TEMPORARY:
                     raise UserError(f"{self.spec.label} refused the request: {trouble}.") from error
             except TimeoutError:
-                trouble = f"no whole answer within {self.spec.timeout:g} s"
+                trouble = f"no complete answer within {self.spec.timeout:g} s"
             except (OSError, http.client.HTTPException) as error:
                 trouble = str(error) or type(error).__name__
         raise UserError(
@@ -134,8 +143,9 @@ class HttpReward(Reward):
         )
 
     def _send(self, request: urllib.request.Request) -> bytes:
-        """Returns the answer's body, cut one byte after the allowed size. A socket's own time limit starts again with each
-        byte that drips in, so a thread waits for the answer; when the time is over, the thread is left behind."""
+        """Sends the request in a thread and returns the body of the answer, cut one byte after the allowed size. The
+        time limit of a socket restarts with each received byte, so this function limits the time that it waits for the
+        thread. After the limit, the thread is abandoned."""
         answer: Future[bytes] = Future()
 
         def send() -> None:
@@ -153,7 +163,7 @@ class HttpReward(Reward):
 
     def _parse(self, content: bytes) -> dict[str, Any]:
         if len(content) > _MOST_BYTES:
-            raise UserError(f"{self.spec.label} answered more than {_MOST_BYTES >> 20} MB.")
+            raise UserError(f"{self.spec.label} sent an answer of more than {_MOST_BYTES >> 20} MB.")
         quoted = repr(content[:80].decode(errors="replace"))
         answer = parse_json(content, f"{self.spec.label} answered {quoted}, which cannot be read")
         if not isinstance(answer, dict) or "scores" not in answer:

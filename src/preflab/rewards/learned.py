@@ -1,4 +1,4 @@
-"""A saved reward model as a reward. The normalisation of its scores belongs to the reward, not to the model's weights."""
+"""A reward that is a saved reward model; the mean and the std in its settings normalise the scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from preflab.types import Completion, Prompt
 
 
 class Learned(RewardSpec):
-    """score = (raw - mean) / std. `path`: a saved reward model. `tokens`: the largest number of tokens in a forward pass."""
+    """The score is (raw - mean) / std, where raw is the score of the saved reward model in `path`. `tokens`: the
+    largest number of tokens in a forward pass."""
 
     kind: Literal["learned"] = "learned"
     path: str
@@ -42,16 +43,16 @@ class Learned(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
-        """Loads the model to the context's device; raises `UserError` if the model is not a reward model."""
+        """Loads the model onto the context's device. Raises `UserError` if the model is not a reward model."""
         lm = load_reward_model(Path(self.path).expanduser(), date=context.date)
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 
 class LearnedReward(Reward):
-    """The opened reward. A score costs compute, a forward pass, but not a label: labels were charged when the model was
-    trained.
+    """The open reward. A score is charged as the compute of a forward pass, not as a label: the labels were charged
+    when the reward model was trained.
 
-    The reward is `deterministic` only on a CPU: a GPU's sums may differ in the last bits from run to run.
+    `deterministic` is True only on a CPU, since results on a GPU may differ in the last bits from run to run.
     """
 
     buys_labels = False
@@ -72,7 +73,7 @@ class LearnedReward(Reward):
 
     def _batch(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> TokenBatch:
         prompt_ids = [self._lm.encode_prompt(prompt) for prompt in prompts]
-        end = [self._lm.end_ids[0]]  # stands for a truncated answer without any text
+        end = [self._lm.end_ids[0]]  # used for a truncated answer without any text, since a row needs a token
         answer_ids = [self._lm.encode_completion(completion) or end for completion in completions]
         for prompt, ids, answer in zip(prompts, prompt_ids, answer_ids, strict=True):
             self._lm.check_fits(prompt, ids, len(answer))

@@ -1,7 +1,7 @@
-"""The code reward: a program earns `correct` when it passes every test of its problem, else `wrong` (section 6).
+"""The reward for code: `correct` if a program passes all tests of its problem, else `wrong` (paper, Section 6).
 
-The reward holds the tests of *training* problems and the judge, and nothing through which it could reach the tests of
-evaluation. A failure of the machine is not a wrong answer.
+The reward has the judge and the tests of the *training* problems, but no access to the tests that are used for
+evaluation. If the judge itself fails on an answer, the answer is not scored as wrong.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from preflab.types import Completion, Problem, Prompt, Test, Verdict
 
 
 class Tests(RewardSpec):
-    """A program gets `correct` (10) if every test passes, else `wrong` (0). With `partial`, its score lies between the two
-    by the share of tests passed. `compile_bonus` is added for an answer that compiles. `format_penalty` is taken off for an
-    answer that the regular expression `format` does not match as a whole (its dot matches line ends too), or that hit the
-    length limit. `unjudged`: the largest share of the answers scored at once on which the judge itself may fail twice. These
-    answers get the mean score of the others; beyond that share the run stops."""
+    """A program scores `correct` if it passes every test, else `wrong`. `partial`: if true, the score rises linearly
+    from `wrong` to `correct` with the share of passed tests. `compile_bonus`: added if the answer compiles.
+    `format_penalty`: subtracted if the regular expression `format` does not match the whole answer, or if the answer is
+    truncated. In `format`, a dot also matches line ends. `unjudged`: the largest share of the answers of one call on
+    which the judge itself may fail twice. Such answers get the mean score of the other answers; if their share is
+    larger, the run stops."""
 
     __test__: ClassVar[bool] = False
     kind: Literal["tests"] = "tests"
@@ -53,21 +54,22 @@ class Tests(RewardSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[TestReward]:
-        """Takes the training problems' tests from the open testbed; raises `UserError` if the testbed has no such tests."""
+        """Takes the tests of the training problems from the open testbed. Raises `UserError` if the testbed has no
+        training problems with tests."""
         testbed: Testbed | None = context.testbed
         if testbed is None:
             raise UserError("The reward `tests` needs a testbed: name one.")
         problems = [prompt for prompt in testbed.prompts("train") if isinstance(prompt, Problem)]
         if not problems:
             raise UserError(
-                f"The testbed {testbed.name} has no programs to test: its answers are text. Choose a reward that reads "
-                "text: learned, function, command or http."
+                f"The answers of the testbed {testbed.name} are texts, not programs: `tests` cannot score them. "
+                "Choose a reward that scores texts: learned, function, command or http."
             )
         require_testbed(testbed)
         if self.partial and not testbed.judge.every:
             raise UserError(
-                "`partial` pays by the share of tests passed, but this testbed stops at the first that fails: give it "
-                "`every: true`."
+                "`partial` needs the share of passed tests, but this testbed stops at the first failed test. Set "
+                "`every: true` in the testbed."
             )
         tests = {problem.id: (*problem.public_tests, *problem.hidden_tests) for problem in problems}
         yield TestReward(self, tests, testbed.judge, context.meter, testbed.judge.deterministic)
@@ -75,7 +77,7 @@ class Tests(RewardSpec):
 
 @dataclass(frozen=True)
 class TestReward(Reward):
-    """The opened reward. `tests`: the tests of the training problems, by prompt id."""
+    """The open reward. `tests`: the tests of the training problems, by prompt id. `run`: the judge."""
 
     __test__: ClassVar[bool] = False
     spec: Tests
@@ -86,8 +88,9 @@ class TestReward(Reward):
     outcomes: Counter[str] = field(default_factory=Counter[str])
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """Computes `wrong + (correct - wrong) x share + compile_bonus [it compiles] - format_penalty [it has not the
-        format]`. The share is 1 if all tests pass and else 0; under `partial` it is the share of the tests passed."""
+        """Scores each program: `wrong + (correct - wrong) x share + compile_bonus [if it compiles] - format_penalty [if
+        its format is wrong]`. `share` is 1 if all tests pass, else 0; with `partial`, `share` is the share of passed
+        tests."""
         verdicts = self.judge(prompts, completions)
         self.meter.labelled(len(verdicts))
         self.outcomes.clear()
@@ -97,16 +100,16 @@ class TestReward(Reward):
             for verdict, answer in zip(verdicts, completions, strict=True)
         ]
         known = [score for score in scores if score is not None]
-        mean = sum(known) / max(1, len(known))  # an answer that was not judged is neither right nor wrong
+        mean = sum(known) / max(1, len(known))  # the score of an answer on which the judge failed
         return [mean if score is None else score for score in scores]
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Verdict]:
-        """Returns one verdict for each completion; raises `UserError` for a prompt that is not a training problem, and if
-        the judge fails too often."""
+        """Returns one verdict for each completion. Raises `UserError` if a prompt is not a training problem, or if the
+        judge fails too often."""
         if unknown := [prompt.id for prompt in prompts if prompt.id not in self.tests]:
             raise UserError(
-                f"The reward `tests` knows no problem {unknown[0]!r}: it scores training problems only. Measure "
-                "others with an evaluator."
+                f"The reward `tests` does not know problem {unknown[0]!r}: it scores only training problems. Measure "
+                "other problems with an evaluator."
             )
         programs = [(answer.text, self.tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         return self.run(programs, problems=[prompt.id for prompt in prompts], most_lost=self.spec.unjudged)

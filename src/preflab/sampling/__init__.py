@@ -1,4 +1,4 @@
-"""Samplers by name. `native` is preflab's own; a plugin's `module:Class` or entry point works wherever a name does."""
+"""The registry of samplers by name; a plugin's sampler is named by `module:Class` or by its entry point."""
 
 from __future__ import annotations
 

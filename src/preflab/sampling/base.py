@@ -1,7 +1,7 @@
-"""The protocol of a sampler: the method `Sampler.sample`, its settings `Decoding` and its result `Samples`.
+"""The interface of samplers: the method `Sampler.sample`, its settings `Decoding` and its result `Samples`.
 
-Up to rounding, a row's sample depends on the row's prompt and seed alone, not on the other rows of the batch. So a run that
-resumes, or that samples in batches of another size, gets the same text.
+Up to rounding errors, the sample of a row depends only on the row's prompt and seed, not on the other rows of the
+batch. Therefore a resumed run, or a run with another batch size, draws the same texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from preflab.types import Prompt
 
 
 class Decoding(Spec):
-    """How to draw tokens. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole vocabulary."""
+    """The settings for drawing tokens. `temperature` 0 means greedy decoding; `top_k` 0 and `top_p` 1 keep the whole
+    vocabulary."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     max_new_tokens: int = Field(default=256, ge=1)
@@ -31,14 +32,14 @@ class Decoding(Spec):
 
 @dataclass(frozen=True)
 class Samples:
-    """What a sampler drew.
+    """The result of a sampler.
 
-    batch: prompts and drawn completions, in the order of the request.
-    logprobs[B,T]: the log-probability of each drawn token at the sampling temperature, normalised over the kept ids (over
-        the vocabulary if `kept` is None). At temperature 0: the log-probability of the greedy token at temperature 1.
+    batch: the prompts and the drawn completions, in the order of the request.
+    logprobs[B,T]: the log-probability of each drawn token at the sampling temperature, normalised over the kept ids
+        (over the vocabulary if `kept` is None). For greedy decoding: the log-probability of the token at temperature 1.
     kept: the token ids that top-k / top-p kept; None if sampling was unrestricted.
-    exact: whether `models.forward` computes the same log-probabilities. If it does not, since the sampler used another
-        precision, PPO computes the log-probabilities again.
+    exact: whether `models.forward` computes the same log-probabilities. If not, because the sampler used another
+        precision, the policy-gradient methods compute the log-probabilities again.
     """
 
     batch: TokenBatch
@@ -48,21 +49,21 @@ class Samples:
 
 
 class Sampler(ABC):
-    """An opened sampler. It charges the tokens that it reads and draws to the meter of its context."""
+    """An open sampler. It charges the tokens of the prompts and the drawn tokens to the meter of its context."""
 
     @abstractmethod
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """Draws one completion for the ids of each prompt, with the seed of its row. To get several completions, repeat the
-        prompt.
+        """Draws one completion for each prompt (given as token ids), with the seed of its row. To get several
+        completions of a prompt, repeat the prompt.
 
-        Raises `UserError` for a prompt that does not fit the context, and for settings that the sampler does not support.
+        Raises `UserError` if a prompt does not fit the context, or if the sampler does not support a setting.
         """
 
     def answer(self, lm: LanguageModel, prompt: Prompt, decoding: Decoding, *, count: int, seed: int) -> list[str]:
-        """Returns `count` answers to one prompt as text, each drawn with a seed of its own. Raises `UserError` if the prompt
-        leaves no room for an answer."""
+        """Returns the texts of `count` answers to one prompt, each drawn with a different seed. Raises `UserError` if
+        the prompt fills the model's context."""
         ids = lm.encode_prompt(prompt)
         lm.check_fits(prompt, ids, 1)
         seeds = [seed * 1_000_003 + i for i in range(count)]

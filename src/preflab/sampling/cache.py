@@ -1,4 +1,4 @@
-"""A key-value cache that is allocated once for a batch, written in place and read as views; finished rows are dropped."""
+"""A key-value cache that is allocated once for a batch and written in place; finished rows are dropped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 @dataclass
 class Place:
-    """The place where the next forward pass writes, the same in every layer: rows `first` to `last`, from `column` on. The
-    batch needs `rows` rows of `columns` tokens.
+    """The place in the cache where the next forward pass writes, the same in every layer: the rows from `first` up to
+    `last` (excluded), beginning at `column`. `rows`, `columns`: the size of the whole batch.
 
-    `source` is None when decoding: the rows of the pass are the rows of the cache, and see all columns so far. In a prefill,
-    which begins at column 0, equal prompts pass through the model once. Then `source` says which row of the pass each row of
-    the cache copies; or it is a number, if each row of the pass fills that number of rows of the cache.
+    In decoding, `source` is None: each row of the forward pass is one row of the cache and attends to all columns so
+    far. In the prefill, which begins at column 0, equal prompts pass through the model only once, and `source` maps the
+    rows. As a tensor, `source` gives for each row of the cache the row of the pass to copy. As a number, it means that
+    each row of the pass fills this number of consecutive cache rows.
     """
 
     rows: int = 0
@@ -29,7 +30,8 @@ class Place:
 
 
 class InPlaceLayer(CacheLayerMixin):
-    """One layer's keys and values, [rows, heads, columns, width], allocated when a write finds them too small."""
+    """The keys and values of one layer, [rows, heads, columns, width]. They are allocated anew when they are too small
+    for a batch."""
 
     is_sliding = False
 
@@ -38,7 +40,8 @@ class InPlaceLayer(CacheLayerMixin):
         self.place = place
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocates zeros: attention multiplies the value of a masked column by 0, and 0 times a stray NaN is NaN."""
+        """Allocates zeros. Uninitialised memory may contain NaN, and attention multiplies masked values by 0, which
+        would give NaN."""
         place = self.place
         self.keys, self.values = (
             states.new_zeros((place.rows, states.shape[1], place.columns, states.shape[3]))
@@ -47,8 +50,8 @@ class InPlaceLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new states and returns all states that the queries may see: views of the cache, or in a prefill the new
-        states themselves."""
+        """Writes the new keys and values, and returns all keys and values to which the queries may attend. In decoding
+        these are views of the cache; in the prefill, the new keys and values themselves."""
         if not (self._holds(self.keys, key_states) and self._holds(self.values, value_states)):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -63,7 +66,7 @@ class InPlaceLayer(CacheLayerMixin):
         return key_states, value_states
 
     def move(self, sources: Tensor, targets: Tensor) -> None:
-        """Copies the written part of rows `sources` over rows `targets`."""
+        """Copies the written columns of the rows `sources` to the rows `targets`."""
         assert self.keys is not None and self.values is not None
         for states in (self.keys, self.values):
             written = states[:, :, : self.place.column]
@@ -78,10 +81,11 @@ class InPlaceLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return self.place.columns
 
-    get_max_cache_shape = get_max_length  # what earlier releases of transformers 5 call it
+    get_max_cache_shape = get_max_length  # the method's name in earlier releases of transformers 5
 
     def _holds(self, states: Tensor | None, new: Tensor) -> bool:
-        """Checks whether allocated states have room for the batch, with the type and shape of the new states."""
+        """Returns whether the allocated tensor is large enough for the batch, and has the type, device and head shape
+        of the new states."""
         return (
             states is not None
             and states.dtype == new.dtype
@@ -93,10 +97,10 @@ class InPlaceLayer(CacheLayerMixin):
 
 
 class InPlaceCache(Cache):
-    """Keys and values of a model's `layers` layers. `place` says where the next forward pass writes.
+    """The keys and values of all layers of a model. `place`: where the next forward pass writes.
 
-    A cache can serve batch after batch without new memory: the states of an earlier batch are finite, and are masked. After
-    an error the states may not be finite, and the cache must not be used again.
+    The same cache can be used for batch after batch without new memory. The keys and values of an earlier batch are
+    masked, and are finite. After an error they may not be finite, and the cache must not be used again.
     """
 
     def __init__(self, layers: int) -> None:
@@ -105,16 +109,17 @@ class InPlaceCache(Cache):
         super().__init__(layers=list(self.blocks))
 
     def begin(self, rows: int, columns: int) -> Place:
-        """Empties the cache for a batch of `rows` rows that grow up to `columns` tokens."""
+        """Empties the cache for a batch of `rows` rows with at most `columns` tokens each."""
         place = self.place
         place.rows, place.columns, place.first, place.last, place.column, place.source = rows, columns, 0, 0, 0, None
         return place
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Drops the rows that are not `alive[rows]`; returns the former place of each remaining row.
+        """Drops the rows whose `alive` is False. Returns the former row number of each remaining row.
 
-        Remaining rows that stand behind the new end are copied into the holes before it; no other rows are copied. Copying a
-        row costs less than the row's share of one more step, so it always pays to drop rows at once.
+        If n rows remain, the remaining rows from number n on are copied over dropped rows before number n; no other
+        rows are copied. Copying a row costs less time than one decoding step for the row, so that dropping finished
+        rows at once saves time.
         """
         count = int(alive.sum())
         order = torch.arange(count, device=alive.device)
@@ -129,13 +134,13 @@ class InPlaceCache(Cache):
 
     @property
     def bytes(self) -> int:
-        """The memory that the allocated keys and values take."""
+        """The size of the allocated keys and values in bytes."""
         states = [tensor for block in self.blocks for tensor in (block.keys, block.values) if tensor is not None]
         return sum(tensor.nbytes for tensor in states)
 
 
 def _spread(target: Tensor, states: Tensor, source: Tensor | int) -> None:
-    """Copies each row of the pass to its rows of the cache; `source` means what it means in `Place`."""
+    """Copies each row of the forward pass to its rows of the cache. `source`: see `Place`."""
     if isinstance(source, int):
         target.unflatten(0, (-1, source))[:] = states[:, None]
     else:

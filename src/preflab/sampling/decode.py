@@ -1,8 +1,9 @@
-"""One batch of rows on its way through the model: the prompts first, then one token in each step.
+"""Runs the model on a batch of rows: first on the prompts (prefill), then on one new token of each row in each step.
 
-Prompts start at column 0 and are prefilled without a mask, as `models.forward` runs them: the padding stands to their right,
-where a causal model never looks. The new tokens of a step go to one common column, behind the longest prompt. The columns
-between the end of a shorter prompt and the first new token are masked. Positions are counted for each row, without this gap.
+All prompts begin at column 0 and are padded on the right, as in `models.forward`. The prefill needs no mask, since no
+token of a causal model attends to later columns. The new tokens of a step are written to one common column after the
+longest prompt. The gap between the end of a shorter prompt and the first new token is masked. The position ids of a row
+do not count this gap.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from torch import Tensor
 from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
 
-# The tokens of one prefill pass. On a CPU the activations of a pass should stay in the core's own cache.
+# The largest number of tokens in a prefill pass. On a CPU, the activations of a pass should fit the core's cache.
 PREFILL_TOKENS = {"cpu": 1024}
 PREFILL_TOKENS_ELSEWHERE = 16384
 
 
 class DecodeBatch:
-    """A batch of prompts, in which equal prompts stand side by side. Each row has its place in the cache.
+    """A batch of prompts with their key-value cache. Equal prompts must be in consecutive rows.
 
-    `hidden[N,D]`: the state before the next token of each remaining row. `tokens_read`: the number of prompt tokens that the
-    prefill passed through the model; the tokens of equal prompts count once.
+    `hidden[N,D]`: for each of the N remaining rows, the last hidden state, from which the next token is drawn.
+    `tokens_read`: the number of prompt tokens in the prefill; the tokens of equal prompts are counted once.
     """
 
     def __init__(self, base: Any, cache: InPlaceCache, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -44,7 +45,7 @@ class DecodeBatch:
         self.mask = self._mask(width, columns)
 
     def step(self, tokens: Tensor) -> None:
-        """Passes the newest token of each row [N] through the model."""
+        """Runs the model on the newest token of each row. `tokens`: [N]."""
         place = self.cache.place
         self.hidden = self.backbone(
             input_ids=tokens[:, None],
@@ -57,19 +58,19 @@ class DecodeBatch:
         place.column += 1
 
     def keep(self, alive: Tensor) -> Tensor:
-        """Drops the rows that are not `alive[N]`; returns the former place of each remaining row."""
+        """Drops the rows whose `alive` is False. Returns the former row number of each remaining row."""
         order = self.cache.keep(alive)
         self.positions = self.positions[order]
         self.mask = None if self.mask is None else self.mask[order]
         return order
 
     def _prefill(self, groups: list[tuple[list[int], int]]) -> Tensor:
-        """Passes each distinct prompt through the model once; returns the last states of all rows, [N,D]."""
+        """Runs the model once on each distinct prompt. Returns the last hidden state of each row, [N,D]."""
         place, states = self.cache.place, list[Tensor]()
         for chunk in _chunks(groups, PREFILL_TOKENS.get(self.device.type, PREFILL_TOKENS_ELSEWHERE)):
             lengths = torch.tensor([len(prompt) for prompt, _ in chunk], device=self.device)
             width = int(lengths.max())
-            # A prompt is padded with its own last token: some models warn of unmasked padding if they see their pad id.
+            # Prompts are padded with their own last token: some models warn about a pad id without a mask.
             ids = torch.tensor([prompt + prompt[-1:] * (width - len(prompt)) for prompt, _ in chunk])
             copies = torch.tensor([count for _, count in chunk], device=self.device)
             source = torch.arange(len(chunk), device=self.device).repeat_interleave(copies)
@@ -82,8 +83,8 @@ class DecodeBatch:
         return torch.cat(states)
 
     def _mask(self, width: int, columns: int) -> Tensor | None:
-        """Returns the additive mask [N,1,1,columns], minus infinity between a prompt's end and the first new token; None if
-        there are no gaps."""
+        """Returns the additive mask [N,1,1,columns], which is minus infinity between the end of a prompt and the first
+        new token; None if all prompts have the same length."""
         if bool((self.positions == width).all()):
             return None
         places = torch.arange(columns, device=self.device)
@@ -93,8 +94,8 @@ class DecodeBatch:
 
 
 def _chunks(groups: list[tuple[list[int], int]], budget: int) -> list[list[tuple[list[int], int]]]:
-    """Cuts the groups, in order, into chunks in which prompts x longest <= `budget` tokens (a longer prompt stands
-    alone)."""
+    """Cuts the groups of equal prompts, in order, into chunks. In a chunk, the number of groups times the length of the
+    longest prompt is at most `budget`; a prompt longer than `budget` is a chunk of its own."""
     chunks: list[list[tuple[list[int], int]]] = []
     longest = 0
     for group in groups:

@@ -1,10 +1,9 @@
-"""From logits to tokens: the ids that top-k and top-p keep, and one token for each row, drawn by inverting its distribution
-function.
+"""Draws tokens from logits: applies top-k and top-p, then inverts each row's cumulative distribution function.
 
-Each row owns a stream of uniform numbers, made from the row's seed alone, and token t of the row uses number t of the
-stream. A row's sample therefore depends on its seed and its logits, not on the other rows of its batch. The distribution
-function runs over the ids in the vocabulary's order, so rounding that swaps two nearly equal logits does not change any
-other token.
+Each row has its own stream of uniform random numbers, which depends only on the row's seed, and token t of the row uses
+number t of the stream. The sample of a row therefore depends on its seed and its logits, not on the other rows of its
+batch. The cumulative distribution is computed in the order of the vocabulary, not of the probabilities. It therefore
+changes only slightly if rounding errors swap two nearly equal logits.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from preflab.sampling.base import Decoding
 
 
 class Drawn(NamedTuple):
-    """`tokens[N]`, their `logprobs[N]` (NaN if a row's logits are not finite), and the ids [N,K] that were `kept`."""
+    """`tokens[N]`: the drawn tokens. `logprobs[N]`: their log-probabilities, NaN if a row's logits are not finite.
+    `kept`: the ids [N,K] that top-k and top-p kept."""
 
     tokens: Tensor
     logprobs: Tensor
@@ -30,15 +30,17 @@ class Drawn(NamedTuple):
 
 
 def uniforms(seeds: Sequence[int], count: int) -> Tensor:
-    """Returns [B, count] fp64 in [0, 1): row b is the beginning of the stream of seed b (Philox), whatever the `count`."""
+    """Returns uniform random numbers, [B, count] fp64 in [0, 1). Row b has the first `count` numbers of the Philox
+    stream of seed b."""
     rows = [np.random.Generator(np.random.Philox(int(seed))).random(count) for seed in seeds]
     return torch.from_numpy(np.stack(rows))
 
 
 def choose_tokens(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
-    """Chooses one token for each row of `logits[N,V]`, which are divided by the temperature (at temperature 0: by 1).
+    """Chooses one token for each row of `logits[N,V]`, which the caller has divided by the temperature (for greedy
+    decoding: by 1).
 
-    uniform: [N] in [0, 1), the next number of each row's stream.
+    uniform: [N] in [0, 1), the next random number of each row's stream.
     """
     if decoding.temperature == 0:
         return greedy(logits)
@@ -46,19 +48,20 @@ def choose_tokens(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Drawn:
 
 
 def greedy(logits: Tensor) -> Drawn:
-    """Chooses the most probable token of each row (the first of equals). `kept` is None: top-k and top-p cannot change the
-    choice."""
+    """Chooses the most probable token of each row; of several equally probable tokens, the first. `kept` is None, since
+    top-k and top-p cannot change the choice."""
     peak, tokens = logits.max(dim=1)
     return Drawn(tokens, peak - logits.logsumexp(dim=1), None)
 
 
 def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
-    """Returns the ids [N,K] that remain of `logits[N,V]` after top-k and then top-p; None if they keep the whole vocabulary.
+    """Applies top-k and then top-p to `logits[N,V]` and returns the kept ids, [N,K]; returns None if all ids are kept.
 
-    Top-k keeps exactly k ids, even if there are ties at rank k. Top-p keeps the fewest ids, most probable first, whose share
-    of the mass of top-k's ids reaches `top_p`: an id stays iff the mass before it is below `top_p`; the first id always
-    stays. The ids are int32, in the vocabulary's order. In a row with fewer than K kept ids, the last kept id is repeated up
-    to the end.
+    Top-k keeps exactly k ids, even if there are ties at rank k. Their probabilities are then normalised, and top-p
+    keeps the smallest number of the most probable ids whose total probability reaches `top_p`. An id is kept if the
+    total probability of all more probable ids is below `top_p`; the most probable id is always kept. The kept ids are
+    int32, in the order of the vocabulary. If a row has fewer than K kept ids, its last kept id is repeated to the end
+    of the row.
     """
     vocabulary = logits.shape[1]
     width = min(top_k, vocabulary) if top_k > 0 else vocabulary
@@ -77,10 +80,11 @@ def kept_ids(logits: Tensor, *, top_k: int, top_p: float) -> KeptTokens | None:
 
 
 def draw_tokens(logits: Tensor, uniform: Tensor, kept: KeptTokens | None) -> Drawn:
-    """Draws the first id of each row, in the vocabulary's order, at which the cumulated probability exceeds `uniform[N]`.
+    """Draws for each row the first id, in the order of the vocabulary, whose cumulative probability exceeds
+    `uniform[N]`.
 
-    An id of probability zero is never drawn: the point lies strictly below the total, and an id is drawn only if the
-    distribution function rises there. The sums are in fp64.
+    An id with probability 0 is never drawn: at such an id the cumulative probability does not rise, and the point that
+    is searched is below the total. The sums are computed in fp64.
     """
     support = logits if kept is None else restrict(logits, kept.ids, kept.counts)
     peak = support.amax(dim=1, keepdim=True)

@@ -1,9 +1,9 @@
-"""transformers' `generate`, for architectures that the in-place cache does not serve.
+"""Samples with `generate` of transformers, for models that the in-place cache does not support.
 
-`generate` runs the model and keeps the model's state. A logits processor of preflab draws the tokens: it draws, records the
-result and leaves `generate` a single possible token. Seeds, kept ids and log-probabilities therefore mean the same as on the
-native path. The prompts of a batch have one length, so that there is no padding: a state-space model or a window of
-attention may treat padding in its own way.
+`generate` runs the model and stores its state. A logits processor of preflab draws each token, records it, and masks
+all other tokens, so that `generate` must choose it. Seeds, kept ids and log-probabilities therefore have the same
+meaning as in the native sampler. All prompts of a batch have the same length, so that no padding is needed: state-space
+models and attention windows may not handle padding correctly.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from preflab.sampling.request import DrawnRows
 
 
 def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: Decoding, results: DrawnRows) -> int:
-    """Completes some rows of the request and records them in `results`; returns the number of prompt tokens read.
+    """Draws completions for some rows of the request and records them in `results`. Returns the number of prompt tokens
+    that the model processed.
 
-    Raises `UserError` for a model from which `generate` cannot sample.
+    Raises `UserError` if `generate` cannot sample from the model.
 
-    stream: [B, new tokens], the uniform numbers of all rows of the request.
+    stream: [B, new tokens], the uniform random numbers of all rows of the request.
     """
     base = unwrap(lm.model)
     config = GenerationConfig(
@@ -52,15 +53,15 @@ def generate(lm: LanguageModel, rows: Sequence[int], stream: Tensor, decoding: D
                 )
             except UserError:
                 raise
-            except Exception as error:  # an architecture that `generate` does not know may raise anything
+            except Exception as error:  # an architecture that `generate` does not support may raise any exception
                 raise UserError(
-                    f"transformers' generate cannot sample from a {type(base).__name__}: {first_line(error)}"
+                    f"`generate` of transformers cannot sample from a {type(base).__name__}: {first_line(error)}"
                 ) from error
     return sum(len(results.prompts[row]) for row in rows)
 
 
 class Drawing(LogitsProcessor):
-    """Draws the token of each row and makes it the only token that `generate` can choose."""
+    """Draws the next token of each row and masks all other tokens, so that `generate` must choose it."""
 
     def __init__(self, rows: Tensor, length: int, stream: Tensor, decoding: Decoding, results: DrawnRows) -> None:
         self.rows, self.length, self.stream, self.decoding, self.results = rows, length, stream, decoding, results
@@ -73,7 +74,7 @@ class Drawing(LogitsProcessor):
         drawn = choose_tokens(logits, self.stream[rows, column], self.decoding)
         goes_on = self.results.add(rows, column, drawn)
         only = torch.full_like(scores, float("-inf"))
-        only[:, 0] = 0.0  # a finished row: `generate` replaces its token by padding
+        only[:, 0] = 0.0  # any token for a finished row, since `generate` replaces it by padding
         only[self.alive] = only[self.alive].fill_(float("-inf")).scatter_(1, drawn.tokens[:, None], 0.0)
         self.alive[self.alive.clone()] = goes_on
         return only
@@ -81,8 +82,8 @@ class Drawing(LogitsProcessor):
 
 @contextmanager
 def _plain_generation(base: Any) -> Generator[None]:
-    """While open, the model's generation defaults are hidden, since `generate` would apply their penalties and limits
-    too."""
+    """While the context is open, the model's own generation settings are replaced by defaults, since `generate` would
+    also apply the penalties and limits in these settings."""
     shipped = base.generation_config
     base.generation_config = GenerationConfig()
     try:

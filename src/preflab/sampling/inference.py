@@ -1,4 +1,4 @@
-"""How a policy answers at test time."""
+"""The settings by which a policy answers prompts at test time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from preflab.spec import Spec
 
 
 class Inference(Spec):
-    """Answers with one sample, or with the best of `n` samples by a selector that is not the evaluator: the public tests or
-    a reward."""
+    """`n`: the number of samples of each prompt; if it is more than 1, the policy answers with the best of them.
+    `selector`: what decides which sample is best, the public tests or a reward; the evaluator is never used for
+    this."""
 
     n: int = 1
     selector: Literal["public-tests", "reward"] = "public-tests"

@@ -1,7 +1,8 @@
-"""The native sampler: batches of rows of similar length, one forward pass for each token; finished rows leave the batch.
+"""The native sampler, which draws one token for each row of a batch in each step, and drops finished rows.
 
-Each distinct prompt of a batch is prefilled once. Then, token by token, one token is drawn for each row, the rows that have
-ended leave, and the others take a step. The results are in the order of the request, whatever the batches.
+Rows with prompts of similar length form a batch. The prefill runs the model once on each distinct prompt of a batch.
+Each further step draws one token for each row, drops the rows that have ended, and runs the model on the new tokens of
+the other rows. The results are in the order of the request, however the rows are batched.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ log = logging.getLogger("preflab")
 
 
 class Native(SamplerSpec):
-    """preflab's own sampler.
+    """The settings of preflab's own sampler.
 
-    `rows`: the largest number of rows in a batch. `cache_gib`: the memory for keys and values in GiB, which may allow fewer
-    rows (None: 1 on a CPU, a quarter of the free memory on a GPU). `precision`: `bf16` casts the weights while sampling,
-    which is faster if memory limits the speed; the log-probabilities are then computed in bf16.
+    `rows`: the largest number of rows in a batch. `cache_gib`: the memory for keys and values in GiB (None: 1 on a CPU,
+    a quarter of the free memory on a GPU); if it is too small for `rows` rows, batches have fewer rows. `precision`:
+    with `bf16`, the weights are cast to bf16 while sampling, and the log-probabilities are computed in bf16; this is
+    faster if memory bandwidth limits the speed.
     """
 
     kind: Literal["native"] = "native"
@@ -48,12 +50,12 @@ class Native(SamplerSpec):
 
     @contextmanager
     def open(self, context: Context) -> Generator[NativeSampler]:
-        """Opens a sampler for any model on any device: the sampler runs on the model's device."""
+        """Opens the sampler. It can sample from any model, and runs on the model's device."""
         yield NativeSampler(self, context.meter)
 
 
 class NativeSampler(Sampler):
-    """The sampler that `Native` opens. It warns once about each architecture that the in-place cache cannot serve."""
+    """The open native sampler. It warns once for each architecture that the in-place cache does not support."""
 
     def __init__(self, spec: Native, meter: Meter) -> None:
         self.spec = spec
@@ -66,11 +68,11 @@ class NativeSampler(Sampler):
     def sample(
         self, lm: LanguageModel, prompts: Sequence[Sequence[int]], *, seeds: Sequence[int], decoding: Decoding
     ) -> Samples:
-        """Draws one completion for the ids of each prompt, with the seed of its row; see `Sampler.sample`.
+        """Draws one completion for each prompt (given as token ids), with the seed of its row; see `Sampler.sample`.
 
-        `Samples.logprobs` are the numbers that `models.forward.token_logprobs` computes afterwards at the same temperature
-        with `Samples.kept`. Dropout is off; the model's mode is restored. Raises `UserError` for a prompt that does not fit
-        the context, and for logits that are not finite.
+        `Samples.logprobs` equals the result of `models.forward.token_logprobs` with the same temperature and with
+        `Samples.kept`. Dropout is off while sampling; afterwards the model is in its former mode. Raises `UserError` if
+        a prompt does not fit the context, or if logits are not finite.
         """
         check_request(lm, prompts, seeds, decoding)
         results = DrawnRows(lm, prompts, decoding.max_new_tokens)
@@ -83,41 +85,42 @@ class NativeSampler(Sampler):
             cache, self._cache = self._cache, None
             if cache is None or len(cache.blocks) != support.layers:
                 cache = InPlaceCache(support.layers)
-            tokens_read = 0  # prompt tokens that passed through the model
+            tokens_read = 0  # the number of prompt tokens that the model processed
             for rows in batches(prompts, decoding.max_new_tokens, self.spec.rows, self._budget(base, support)):
                 if self._served(base, support, len(prompts[rows[0]]) + decoding.max_new_tokens):
                     tokens_read += _complete(base, cache, rows, stream, decoding, results)
                 else:
                     tokens_read += fallback.generate(lm, rows, stream, decoding, results)
-        if results.device.type == "cpu":  # allocating is slow there; a GPU's allocator keeps freed memory
+        if results.device.type == "cpu":  # allocation is slow on a CPU, while the GPU allocator reuses freed memory
             self._cache = cache
         self.meter.sampled(lm.size, tokens_read, int(results.lengths.sum()))
         exact = self.spec.precision == "model" and not in_bf16(base)
         return replace(results.samples(), exact=exact)
 
     def _budget(self, base: Any, support: Support) -> int:
-        """The number of tokens that the cache may hold; for a model that needs no cache there is practically no limit."""
+        """Returns the number of tokens for which the cache may have memory. For a model that does not use the cache,
+        the number is practically unlimited."""
         gib = self.spec.cache_gib
         if gib is None:
             gib = torch.cuda.mem_get_info(base.device)[0] / 4 / 2**30 if base.device.type == "cuda" else 1.0
         return int(gib * 2**30 / (support.token_bytes or 1))
 
     def _served(self, base: nn.Module, support: Support, columns: int) -> bool:
-        """Checks whether the in-place cache serves rows of `columns` columns; warns if it does not."""
+        """Returns whether the in-place cache supports rows of `columns` tokens. Logs a warning if not."""
         reason = support.objection(columns)
         name = type(base).__name__
         if reason and name not in self._warned:
             self._warned.add(name)
-            log.warning("%s is sampled by transformers' generate, which is slower: %s", name, reason)
+            log.warning("%s is sampled by `generate` of transformers, which is slower: %s", name, reason)
         return not reason
 
 
 def _complete(
     base: Any, cache: InPlaceCache, rows: list[int], stream: Tensor, decoding: Decoding, results: DrawnRows
 ) -> int:
-    """Completes one batch of rows of the request, longest prompt first, and records it in `results`.
+    """Draws completions for one batch of rows of the request, longest prompt first, and records them in `results`.
 
-    Returns the number of prompt tokens read; the tokens of equal prompts count once.
+    Returns the number of prompt tokens that the model processed; the tokens of equal prompts are counted once.
     """
     batch = DecodeBatch(base, cache, [results.prompts[row] for row in rows], decoding.max_new_tokens)
     head = Head(base, decoding.temperature or 1.0)
@@ -137,7 +140,7 @@ def _complete(
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Generator[None]:
-    """While open, dropout is off; afterwards every module is in its former mode."""
+    """Turns dropout off while the context is open, and restores the mode of every module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -149,8 +152,8 @@ def _evaluating(model: nn.Module) -> Generator[None]:
 
 @contextmanager
 def _weights_in(model: nn.Module, dtype: torch.dtype | None) -> Generator[None]:
-    """While open, the weights are cast to `dtype` (None: left alone); afterwards the model holds its former tensors
-    again."""
+    """Casts the weights to `dtype` while the context is open, and restores the former weights afterwards. If `dtype` is
+    None, the weights are not changed."""
     kept = [] if dtype is None else [(weight, weight.data) for weight in model.parameters()]
     try:
         for weight, data in kept:

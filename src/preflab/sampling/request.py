@@ -1,4 +1,4 @@
-"""The parts that both paths of the sampler share: they check a request, cut it into batches and gather its results."""
+"""The functions that check a sampling request, cut it into batches and collect its results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from preflab.sampling.draw import Drawn
 def check_request(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], seeds: Sequence[int], decoding: Decoding
 ) -> None:
-    """Raises `UserError` for a prompt that is empty or does not fit the context together with its completion."""
+    """Raises `UserError` if a prompt is empty, or if a prompt and its completion together may exceed the context."""
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
     for row, prompt in enumerate(prompts):
@@ -32,9 +32,11 @@ def check_request(
 
 
 def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens: int) -> list[list[int]]:
-    """Returns the numbers of the rows in batches of similar size, longest prompt first and equal prompts side by side.
+    """Cuts a request into batches of similar size and returns the row numbers of each batch. The rows are sorted by the
+    length of their prompts, longest first, with equal prompts next to each other.
 
-    A batch has at most `rows` rows, and rows x (longest + `new_tokens`) <= `tokens` (a longer row is a batch of its own).
+    A batch has at most `rows` rows. The number of its rows times (length of its longest prompt + `new_tokens`) is at
+    most `tokens`; a single row that exceeds `tokens` is a batch of its own.
     """
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), tuple(prompts[row]), row))
     cut: list[list[int]] = []
@@ -42,16 +44,18 @@ def batches(prompts: Sequence[Sequence[int]], new_tokens: int, rows: int, tokens
     while start < len(order):
         most = max(1, min(rows, tokens // (len(prompts[order[start]]) + new_tokens)))
         left = len(order) - start
-        size = math.ceil(left / math.ceil(left / most))  # 300 rows, at most 256 at a time, make 150 and 150
+        size = math.ceil(
+            left / math.ceil(left / most)
+        )  # for example, 300 rows with most = 256 become two batches of 150
         cut.append(order[start : start + size])
         start += size
     return cut
 
 
 class DrawnRows:
-    """The drawn tokens and their log-probabilities, by the number of the row in the request.
+    """The drawn tokens of a request and their log-probabilities, by row number.
 
-    `steps`: for each step, its rows, its column, and the ids that were kept for these rows in this column.
+    `steps`: one tuple for each decoding step: the row numbers, the column, and the ids that top-k and top-p kept.
     """
 
     def __init__(self, lm: LanguageModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
@@ -65,9 +69,9 @@ class DrawnRows:
         self.steps: list[tuple[Tensor, int, KeptTokens]] = []
 
     def add(self, rows: Tensor, column: int, drawn: Drawn) -> Tensor:
-        """Records the new token of each of `rows[N]`; returns which rows go on, Bool[N].
+        """Records the new token of each of `rows[N]`. Returns Bool[N]: True for rows that are not finished.
 
-        Raises `UserError` if the logits were not finite.
+        Raises `UserError` if the logits of a row are not finite.
         """
         finite = drawn.logprobs.isfinite()
         if not bool(finite.all()):
@@ -87,8 +91,8 @@ class DrawnRows:
         return ~ended
 
     def samples(self) -> Samples:
-        """Returns all rows in the order of the request, trimmed to the longest completion. They are on the CPU, where
-        batches are kept."""
+        """Returns all rows in the order of the request, trimmed to the longest completion. The tensors are on the CPU,
+        like all batches."""
         lengths = self.lengths.tolist()
         completions = [ids[:length] for ids, length in zip(self.tokens.tolist(), lengths, strict=True)]
         batch = collate(self.prompts, completions, self.truncated.tolist())

@@ -1,4 +1,4 @@
-"""The settings of a sampler, from which a new sampler derives its own settings. No torch: plans read them."""
+"""The base class of samplers' settings; this module does not import torch, since a study's plan reads the settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class SamplerSpec(Spec):
-    """The settings of a sampler."""
+    """The base class of the settings of a sampler."""
 
     belongs: ClassVar[str] = "a sampler: it belongs under `sampler:`"
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Sampler]:
-        """Opens the sampler, which charges the tokens that it reads and draws to `context.meter`."""
+        """Opens the sampler. It charges the tokens of the prompts and the drawn tokens to `context.meter`."""

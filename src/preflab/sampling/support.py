@@ -1,4 +1,4 @@
-"""Finds out which architectures the in-place cache serves: first by their configuration, then by a trial on a few tokens."""
+"""Finds out whether the in-place cache supports a model, by its configuration and by a trial on a few tokens."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from preflab.models.forward import backbone
 from preflab.sampling.cache import InPlaceCache
 from preflab.sampling.decode import DecodeBatch
 
-PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the gap between prompt and new tokens is tried too
+PROBE = ([1, 2, 3], [4])  # a long and a short prompt, so that the trial includes a masked gap
 PROBE_TOKENS = [[5, 6], [7, 0]]
 WINDOW_NAME = re.compile("(window|window_size|attention_chunk_size)$")
-"""The names of sizes in a configuration that limit how many columns before its own a layer sees. Not every family's layers
-keep a window in the cache: GPT-Neo's local layers count columns, and so they also count the gap between a short prompt and
-its new tokens."""
+"""Matches the names of configuration fields that limit to how many earlier columns a token attends. Some families apply
+such a window to columns, not to tokens. The local layers of GPT-Neo, for example, also count the masked gap between a
+short prompt and its new tokens."""
 PROBE_COLUMNS = len(PROBE[0]) + len(PROBE_TOKENS[0])
 
 
 class Support(NamedTuple):
-    """`reason`: why the cache does not serve a model; '' if it does. If it does, also the number of the cache's layers, the
-    bytes that the keys and values of a token take in all layers, and `window`, the narrowest attention window (None if there
-    is no window)."""
+    """`reason`: why the cache does not support a model; '' if it does. The other fields are set only if it does.
+    `layers`: the number of layers in the cache. `token_bytes`: the size of the keys and values of one token in all
+    layers. `window`: the size of the narrowest attention window; None if there is no window."""
 
     reason: str
     layers: int = 0
@@ -32,25 +32,25 @@ class Support(NamedTuple):
     window: int | None = None
 
     def objection(self, columns: int) -> str:
-        """Says why the cache does not serve rows of `columns` tokens; '' if it does. A window as wide as a row hides
-        nothing."""
+        """Returns the reason why the cache does not support rows of `columns` tokens; '' if it does. An attention
+        window that is not narrower than a row has no effect."""
         if not self.reason and self.window is not None and columns > self.window:
-            return f"its attention window is {self.window} tokens, a row may have {columns}."
+            return f"its attention window is {self.window} tokens, but a row may have {columns}."
         return self.reason
 
 
 def examine(base: Any) -> Support:
-    """Finds out whether the transformers model `base`, in eval mode, computes the same states with and without the in-place
-    cache."""
+    """Finds out whether the transformers model `base` computes the same hidden states with and without the in-place
+    cache. The model must be in evaluation mode."""
     attention = getattr(base.config, "_attn_implementation", None)
     layers = DynamicCache(config=base.config).layers
     config = base.config.get_text_config(decoder=True)
     if attention not in ("sdpa", "eager"):
         return Support(f"its attention is {attention!r}; load it with attn_implementation='sdpa'.")
     if {type(layer) for layer in layers} - {DynamicLayer, DynamicSlidingWindowLayer}:
-        return Support("it has layers that keep more than keys and values.")
+        return Support("some of its layers store more than keys and values.")
     if len(layers) != config.num_hidden_layers:
-        return Support("not every layer keeps keys and values.")
+        return Support("not every layer stores keys and values.")
     windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
     windows += [size for name, size in config.to_dict().items() if WINDOW_NAME.search(name) and size]
     window = min(windows, default=None)
@@ -60,14 +60,15 @@ def examine(base: Any) -> Support:
 
 
 def _try_cache(base: Any, layers: int) -> Support:
-    """Decodes two tokens after two prompts; the states must equal the states of passes without a cache."""
+    """Decodes two tokens after each of two prompts with the cache, and compares the hidden states with those of forward
+    passes without a cache."""
     with torch.autocast(base.device.type, enabled=False):
         try:
             batch = DecodeBatch(base, InPlaceCache(layers), PROBE, new_tokens=len(PROBE_TOKENS[0]) + 1)
             for tokens in zip(*PROBE_TOKENS, strict=True):
                 batch.step(torch.tensor(tokens, device=base.device))
-        except Exception as error:  # any error means that this architecture does not take this cache
-            return Support(f"it does not take preflab's cache ({type(error).__name__}: {error}).")
+        except Exception as error:  # any error means that this architecture does not work with this cache
+            return Support(f"it does not work with preflab's cache ({type(error).__name__}: {error}).")
         rows = [[*prompt, *tokens] for prompt, tokens in zip(PROBE, PROBE_TOKENS, strict=True)]
         uncached = [
             backbone(base)(input_ids=torch.tensor([row], device=base.device), use_cache=False).last_hidden_state[0, -1]
@@ -77,5 +78,5 @@ def _try_cache(base: Any, layers: int) -> Support:
     error = (batch.hidden.float() - expected).norm(dim=1) / expected.norm(dim=1)
     tolerance = 1e-4 if base.dtype == torch.float32 else 0.05
     if not bool((error < tolerance).all()):
-        return Support("with a cache its states differ from those without.")
+        return Support("its hidden states with a cache differ from those without a cache.")
     return Support("", layers, batch.cache.bytes // (len(PROBE) * PROBE_COLUMNS))

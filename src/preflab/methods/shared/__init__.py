@@ -1,1 +1,1 @@
-"""Functions that several methods share. Each method calls the functions that it needs; no method inherits from another."""
+"""Functions that several methods share; a method calls these functions, and does not inherit from another method."""

@@ -1,8 +1,8 @@
-"""Policy gradients without a critic: the one loop of GRPO, RLOO, REINFORCE++ and ReMax.
+"""Policy gradients without a critic: the training loop that GRPO, RLOO, REINFORCE++ and ReMax share.
 
-The four methods differ in what they compare an answer with: the mean of its group (GRPO), the other answers to its prompt
-(RLOO), the whole batch (REINFORCE++) or the greedy answer (ReMax). The file of each method has this comparison as one
-function `Assessed -> advantages[B,T]`.
+The four methods compare an answer with different baselines: with the mean of its group (GRPO), with the other answers
+to its prompt (RLOO), with the whole batch (REINFORCE++), or with the greedy answer (ReMax). The file of each method
+implements its comparison in one function `Assessed -> advantages[B,T]`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from preflab.types import Prompt
 
 
 class CriticFree(surrogate.Surrogate, Protocol):
-    """The settings that the loop reads: those of `Surrogate`, and three more. Each of the four methods states all of these
-    settings.
+    """The settings that the loop of the methods without a critic reads: the settings of `Surrogate`, and three more.
+    Each of the four methods has a field for each setting.
 
-    `group`: the number of responses to each prompt. `loss_average`: see `ops.average_weights`; the constant is
+    `group`: the number of responses to each prompt. `loss_average`: see `ops.average_weights`, whose `limit` is
     `decoding.max_new_tokens`.
 
-    `truncated`: how a truncated answer is treated, since there is no critic to estimate how the answer would have ended.
-    With the setting score, the answer is scored as it is. With the setting ignore, the answer's advantage is 0; the answer
-    still counts as a row, and still adds to a KL term of the loss.
+    `truncated`: how a truncated answer is treated, since there is no critic to estimate the return of the missing part.
+    If "score", the truncated answer is scored like a finished answer. If "ignore", the truncated answer has advantage
+    0; it still counts as a row of the batch, and still contributes to a KL term of the loss.
     """
 
     group: int
@@ -44,9 +44,9 @@ class CriticFree(surrogate.Surrogate, Protocol):
 
 
 class Assessed(NamedTuple):
-    """A rollout with the data that its advantages are computed from. `scores[B]`: the shaped scores. `kl[B,T]`: the KL
-    coefficient times log pi - log ref (k1), 0 where the mask is False. `step`: the number of the step, which can name a
-    further draw."""
+    """A rollout with the data from which its advantages are computed. `scores[B]`: the shaped scores. `kl[B,T]`: the KL
+    coefficient times log pi - log ref (the k1 estimate), 0 where the mask is False. `step`: the number of the step;
+    ReMax derives the seeds of its greedy answers from it."""
 
     step: int
     rollout: Rollout
@@ -73,10 +73,11 @@ def improve(
 ) -> LanguageModel:
     """Trains the policy.
 
-    `kl_in_loss`: if True, the KL penalty is a term of the loss (k3); otherwise `advantages` includes the KL penalty in the
-    rewards. `draw`: another function to draw a step's rollout, which returns None if there is nothing to learn from.
-    `baselines`: the number of scores that `advantages` buys for each prompt, in addition to the scores of the prompt's
-    group."""
+    `advantages`: the method's function from an `Assessed` rollout to advantages. `kl_in_loss`: if True, the KL penalty
+    is a term of the loss (the k3 estimate); otherwise `advantages` must include the KL penalty. `draw`: a function that
+    draws a step's rollout in place of `draw_rollout`, and returns None if the step has nothing to learn from.
+    `baselines`: the number of scores for each prompt that `advantages` requests in addition to the scores of the
+    prompt's group."""
     run, policy = parts.run, parts.policy
     require_sampling(spec.decoding)
     prompts, price = parts.prompts(), spec.group + baselines
@@ -88,13 +89,13 @@ def improve(
         state["reference"] = reference
     share = run.labels.share_of(spec.steps, reward=parts.needed_reward(), price=price)
     for step in run.steps(share, state, policy=policy, validate=parts.validate):
-        # 1. Roll out: a group of answers to each of the step's prompts, and their scores.
+        # 1. Draw a group of answers to each of the step's prompts and score them.
         rollout = draw(prompts, step)
         if rollout is None:
             continue
-        # 2. The reference's log-probabilities; shaped scores, the KL, and each token's advantage.
+        # 2. Compute the reference's log-probabilities, the shaped scores, the KL and each token's advantage.
         experience = assess_rollout(spec, parts, step, rollout, reference, advantages)
-        # 3. The clipped surrogate on shuffled mini-batches.
+        # 3. Minimise the clipped surrogate on shuffled mini-batches.
         for rows in cut_mini_batches(run, step, len(experience), count=spec.mini_batches, epochs=spec.epochs):
             batch = experience.select(rows)
             tokens = float(batch.batch.completion_lengths.sum())
@@ -102,7 +103,7 @@ def improve(
             loss = partial(weigh_terms, spec, policy, mean_length, spec.kl_coefficient if kl_in_loss else 0.0)
             guard = surrogate.make_guard(spec.ratio_guard)
             run.record.log(learner.step(batch, loss, count=tokens, progress=run.progress, guard=guard), "policy/")
-        # 4. Log the rollout's measures; the reference follows the policy.
+        # 4. Log the rollout's measures, and move the reference towards the policy.
         measures = surrogate.measure_rollout(rollout, experience.logprobs, experience.reference_logprobs)
         run.record.log(measures | {"skipped": learner.skipped})
         if spec.reference_ema:
@@ -114,7 +115,8 @@ def improve(
 def assess_rollout(
     spec: CriticFree, parts: Parts, step: int, rollout: Rollout, reference: Reference, advantages: Advantage
 ) -> Experience:
-    """The experience of a rollout, with the method's advantages and without values and returns, which need a critic."""
+    """Returns the experience of a rollout with the method's advantages. The experience has no values and no returns,
+    since these need a critic."""
     batch = rollout.batch
     logprobs, reference_logprobs = surrogate.ask_old_and_reference(spec, parts, reference, rollout.samples)
     scores = surrogate.shape_scores(spec, rollout.scores)
@@ -126,8 +128,8 @@ def assess_rollout(
 
 
 def weigh_terms(spec: CriticFree, policy: LanguageModel, mean_length: float, kl_loss: float, rows: Experience) -> Terms:
-    """The surrogate's terms [B,T], weighted so that their mean over the mini-batch's tokens is the average that
-    `loss_average` names."""
+    """Returns the unreduced surrogate loss of each token, [B,T]. The terms are weighted so that their mean over the
+    tokens of the mini-batch is the average that the setting `loss_average` names."""
     actor = surrogate.actor_terms(spec, policy, rows, kl_loss=kl_loss)
     lengths, limit = rows.batch.completion_lengths, spec.decoding.max_new_tokens
     weights = ops.average_weights(lengths, spec.loss_average, mean_length=mean_length, limit=limit)

@@ -1,4 +1,4 @@
-"""Measures a reward model on pairs that it did not train on: its accuracy, its calibration and the spread of its scores."""
+"""Measures the accuracy, the calibration and the score spread of a reward model on pairs that it was not trained on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from preflab.models.lm import LanguageModel
 CALIBRATION_BINS = 10
 MARGIN_BINS = 5
 Bins = list[dict[str, float]]
-"""One row for each bin that is not empty."""
+"""A list with one row for each bin that contains pairs."""
 
 
 class PairScores(NamedTuple):
-    """A reward model's scores of the chosen and of the rejected answers of pairs, [B] each."""
+    """A reward model's scores of the chosen and the rejected answers of B pairs, [B] each."""
 
     chosen: Tensor
     rejected: Tensor
@@ -32,28 +32,29 @@ class PairScores(NamedTuple):
 
     @property
     def right(self) -> Tensor:
-        """1 if the chosen answer scores higher, 1/2 at a tie, 0 otherwise."""
+        """For each pair, 1 if the chosen answer scores higher, 1/2 if the scores are equal, and 0 otherwise."""
         return ops.order_accuracy(self.margin).double()
 
 
 def score_pairs(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> PairScores:
-    """The reward model's scores of both answers of each pair."""
+    """Returns the reward model's scores of both answers of each pair."""
     score, sides = partial(forward.scores, scorer.model), (pairs.chosen, pairs.rejected)
     return PairScores(*(forward.by_micro_batch(scorer.model, score, side, token_budget) for side in sides))
 
 
 def measure_held_out(scorer: LanguageModel, pairs: PairBatch, token_budget: int) -> dict[str, float]:
-    """Scores the pairs and returns `measure_order` of the scores. Every method that makes a reward model validates it by
-    this function."""
+    """Scores the pairs and returns `measure_order` of the scores. Every method that makes a reward model validates the
+    model with this function."""
     return measure_order(score_pairs(scorer, pairs, token_budget))
 
 
 def measure_order(scores: PairScores) -> dict[str, float]:
-    """Accuracy (a tie counts half), log-loss, expected calibration error in ten bins, and the mean and the standard
-    deviation of the scores.
+    """Returns the accuracy (a tie counts one half), the log-loss, the expected calibration error over ten bins, and the
+    mean and the standard deviation of the scores.
 
-    The calibration error is the mean gap between the stated probability sigmoid(|margin|) and the share of pairs ordered
-    right. The score that selects checkpoints is minus the log-loss, which penalises an over-confident model.
+    The calibration error is the mean gap between the predicted probability sigmoid(|margin|) and the share of correctly
+    ordered pairs. `score`, by which checkpoints are selected, is minus the log-loss; the log-loss penalises an
+    over-confident model.
     """
     loss = float(bradley_terry_loss(scores.chosen, scores.rejected).mean())
     gaps = sum(row["count"] * abs(row["right"] - row["stated"]) for row in calibration_bins(scores))
@@ -69,9 +70,9 @@ def measure_order(scores: PairScores) -> dict[str, float]:
 
 
 def calibration_bins(scores: PairScores) -> Bins:
-    """Sorts the pairs into ten equal bins of [1/2, 1] by the probability that the model states for the order it prefers.
-    Each row has the mean probability `stated`, the share of pairs ordered `right`, and the `count` of pairs. Empty bins are
-    left out."""
+    """Sorts the pairs into ten equal bins of [1/2, 1] by the probability that the model predicts for its preferred
+    order. Each row has the mean predicted probability (`stated`), the share of correctly ordered pairs (`right`), and
+    the number of pairs (`count`). Empty bins are left out."""
     stated = torch.sigmoid(scores.margin.abs())
     bins = ((stated - 0.5) * 2 * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
     return [
@@ -82,8 +83,8 @@ def calibration_bins(scores: PairScores) -> Bins:
 
 
 def accuracy_by_margin(scores: PairScores) -> Bins:
-    """The accuracy in five bins of equally many pairs, which are sorted by the |margin| of their scores, small margins
-    first."""
+    """Sorts the pairs by the |margin| of their scores, smallest first, and cuts them into five bins of equal size.
+    Returns the accuracy in each bin."""
     order = scores.margin.abs().argsort(stable=True)
     return [
         {

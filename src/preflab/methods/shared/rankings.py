@@ -1,4 +1,4 @@
-"""Learning from K ranked answers to a prompt: the one loop of RRHF and PRO, which differ in their loss alone."""
+"""The training loop of RRHF and PRO, which learn from K ranked answers to a prompt and differ only in their loss."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from preflab.types import Ranking
 
 
 class LearnsRankings(Protocol):
-    """The settings that the loop reads, and the method's loss. `rankings`: the number of rankings to train on, drawn by the
-    seed (0: all). `batch_size` counts prompts."""
+    """The settings that the loop of RRHF and PRO reads, and the method's loss. `rankings`: the number of rankings to
+    train on (0: all); the run's seed selects them. `batch_size` is a number of prompts."""
 
     rankings: int
     epochs: int
@@ -29,33 +29,35 @@ class LearnsRankings(Protocol):
     optim: Optim
 
     def loss(self, ranked: RankedLogprobs) -> Tensor:
-        """The loss's terms [B], one for each prompt."""
+        """Returns the unreduced loss of each prompt: [B]."""
         ...
 
 
 def imitate_rankings(spec: LearnsRankings, parts: Parts) -> LanguageModel:
-    """Trains the policy. A labels budget caps the rankings (see `count_comparisons`)."""
+    """Trains the policy. A labels budget limits the number of rankings; `count_comparisons` says what a ranking
+    costs."""
     run, policy = parts.run, parts.policy
-    # 1. Every ranking's answers as ids, with their scores.
+    # 1. Encode the answers of every ranking, with their scores.
     rows = parts.buy(parts.rankings(), spec.rankings, price=count_comparisons)
     data = collate_rankings(rows, policy.encode, limit=spec.max_completion_tokens)
     learner, terms = parts.learner(policy.model, spec.optim), partial(ranking_terms, policy, spec.loss)
     total = spec.epochs * -(-len(data) // spec.batch_size)
     for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
-        # 2. One update on the step's prompts, each with all its answers.
+        # 2. Make one update on the prompts of this step, each with all its answers.
         batch = data.select(run.seeds.take_batch(step, len(data), spec.batch_size))
         run.record.log(learner.step(batch, terms, count=len(batch), progress=run.progress))
     return policy
 
 
 def count_comparisons(ranking: Ranking) -> int:
-    """The labels that a ranking costs: K answers are ordered by K - 1 comparisons."""
+    """Returns the number of labels that a ranking of K answers costs: the K - 1 comparisons that order the answers."""
     return len(ranking.completions) - 1
 
 
 def ranking_terms(policy: LanguageModel, loss: Callable[[RankedLogprobs], Tensor], batch: RankedBatch) -> Terms:
-    """The loss's terms [B]. Logs the best answer's log-probability per token, and the accuracy: among all pairs of answers
-    with unequal scores, the share that the policy orders as the scores do (a tie counts one half)."""
+    """Returns the unreduced loss of each prompt: [B]. Logs the best answer's mean log-probability per token, and the
+    accuracy. The accuracy is the share of answer pairs with unequal scores in which the policy gives the better answer
+    the higher log-probability per token (a tie counts one half)."""
     answers = batch.candidates
     sums = batch.table(forward.sequence_logprobs(policy.model, answers))
     lengths, scores = batch.table(answers.completion_lengths), batch.table(batch.scores)

@@ -1,6 +1,6 @@
-"""The rollout: draws samples and scores them. Every method that learns from its own samples draws them here.
+"""Draws and scores rollouts; every method that learns from samples of its own policy draws the samples here.
 
-This module also chooses a step's prompts, cuts its mini-batches, and puts measures of the answers into its record.
+This module also chooses the prompts of a step, cuts a rollout into mini-batches, and logs measures of the answers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from preflab.types import Completion, Prompt
 
 @dataclass(frozen=True)
 class Rollout:
-    """`group` answers to each prompt, in B rows. The answers to one prompt are in consecutive rows.
+    """`group` sampled answers to each prompt with their scores, in B rows. The answers to one prompt are in consecutive
+    rows.
 
-    `prompts`: the prompt of each row. `scores[B]`: the scores as the reward gave them.
+    `prompts`: the prompt of each row. `scores[B]`: the reward's scores, before shaping.
     """
 
     group: int
@@ -39,24 +40,25 @@ class Rollout:
         return self.samples.batch
 
     def groups(self) -> list[slice]:
-        """The rows of the answers to each prompt, as one slice for each prompt."""
+        """Returns one slice for each prompt: the rows of the answers to this prompt."""
         return [slice(start, start + self.group) for start in range(0, len(self.prompts), self.group)]
 
     def differing(self) -> Tensor:
-        """Bool[P], one for each prompt: whether the scores of the answers to this prompt differ."""
+        """Returns Bool[P] for P prompts: True if the answers to the prompt have different scores."""
         rows = self.scores.view(-1, self.group)
         return (rows != rows[:, :1]).any(dim=1)
 
     def share_without_variance(self) -> float:
-        """The share of prompts whose answers all score the same, so that they have no difference to learn from. If each
-        prompt has only one answer, returns 1 if all answers of the rollout score the same, and 0 otherwise."""
+        """Returns the share of prompts whose answers all score the same; such a prompt has no better answer to learn
+        from. If each prompt has only one answer, returns 1 if all answers of the rollout score the same, and 0
+        otherwise."""
         if self.group == 1:
             return float((self.scores == self.scores[0]).all())
         return 1.0 - float(self.differing().float().mean())
 
     def measure(self) -> dict[str, float]:
-        """`reward`: the mean of the scores as the reward gave them. `length`: the mean number of tokens in an answer.
-        `truncated`: the share of truncated answers."""
+        """Returns three measures. `reward`: the mean of the reward's scores, before shaping. `length`: the mean number
+        of tokens of an answer. `truncated`: the share of truncated answers."""
         return {
             "reward": float(self.scores.mean()),
             "length": float(self.batch.completion_lengths.float().mean()),
@@ -64,7 +66,8 @@ class Rollout:
         }
 
     def select(self, groups: Sequence[int]) -> Rollout:
-        """A rollout with these groups alone, trimmed to the longest prompt and the longest completion in them."""
+        """Returns a rollout that contains only these groups, trimmed to their longest prompt and their longest
+        completion."""
         rows = [row for group in groups for row in range(group * self.group, (group + 1) * self.group)]
         index, samples = torch.tensor(rows), self.samples
         batch = samples.batch.select(index)
@@ -76,7 +79,8 @@ class Rollout:
 
     @staticmethod
     def join(rollouts: Sequence[Rollout]) -> Rollout:
-        """Joins several rollouts into one, in their order. All must have the same policy and the same group size."""
+        """Joins several rollouts into one, in their order. All rollouts must have the same policy and the same group
+        size."""
         batches, samples = [rollout.batch for rollout in rollouts], [rollout.samples for rollout in rollouts]
         kept = [sample.kept for sample in samples if sample.kept is not None]
         batch = TokenBatch(
@@ -112,39 +116,42 @@ _Grouped = TypeVar("_Grouped", bound=Grouped)
 
 
 def require_whole_groups(spec: _Grouped) -> _Grouped:
-    """Validates a method with groups. Raises `UserError` if `group` does not divide `rollouts`."""
+    """Returns the spec of a method with groups unchanged. Raises `UserError` if `rollouts` is not a multiple of
+    `group`."""
     rollouts, group = spec.rollouts, spec.group
     if rollouts % group:
-        raise UserError(f"{rollouts} rollouts a step are not a whole number of groups of {group}: make it a multiple.")
+        raise UserError(
+            f"`rollouts` is {rollouts}, which is not a multiple of `group` ({group}). Set it to a multiple."
+        )
     return spec
 
 
 def require_sampling(decoding: Decoding) -> None:
     """Raises `UserError` if the decoding is greedy, because the method learns from differences between samples."""
     if decoding.temperature <= 0:
-        raise UserError("The method samples from its policy: decoding.temperature must be above 0.")
+        raise UserError("This method needs different samples of its policy: decoding.temperature must be above 0.")
 
 
 def require_updates(updates: int) -> None:
     """Raises `UserError` if no step of the run made an update."""
     if not updates:
         raise UserError(
-            "No step had anything to learn from: every prompt's answers score the same. Draw more answers a prompt, or "
-            "start from a policy that is right at times."
+            "No step had anything to learn from: for every prompt, all answers score the same. Draw more answers to "
+            "each prompt, or start from a policy that is sometimes right."
         )
 
 
 def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int, *, price: int) -> list[Prompt]:
-    """The step's prompts: `count` prompts from an endless series of shuffled passes, or fewer if a labels budget does not
-    pay for `count` prompts at `price` scores each."""
+    """Returns the prompts of a step: the next `count` prompts from an endless series of shuffled passes. Returns fewer
+    prompts if the labels budget cannot pay for `price` scores for each of `count` prompts."""
     run = parts.run
     affordable = run.labels.cap_prompts(count, reward=parts.needed_reward(), price=price)
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
 
 
 def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[list[int]]:
-    """Yields the rows of each mini-batch. Every epoch shuffles the rows anew and cuts them into `count` parts, whose sizes
-    differ by one row at most."""
+    """Yields the rows of each mini-batch. Every epoch shuffles the rows anew and cuts them into `count` mini-batches,
+    whose sizes differ by one row at most."""
     count = min(count, size)
     for epoch in range(epochs):
         order = run.seeds.permute(size, "mini-batches", step, epoch)
@@ -154,8 +161,8 @@ def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int)
 def draw_rollout(
     parts: Parts, prompts: Sequence[Prompt], step: int, *, count: int, group: int = 1, price: int, decoding: Decoding
 ) -> Rollout:
-    """Draws the step's rollout: `group` answers to each of the next `count` prompts, or of fewer (see `take_prompts`).
-    `price`: the number of scores that each prompt costs."""
+    """Draws the rollout of a step: `group` answers to each of the next `count` prompts. A labels budget may allow fewer
+    prompts (see `take_prompts`). `price`: the number of scores that each prompt costs."""
     chosen = take_prompts(parts, prompts, step, count, price=price)
     rollout = roll_out(parts, chosen, "rollout", step, decoding=decoding, group=group)
     parts.run.record.log({"no_variance": rollout.share_without_variance()})
@@ -163,8 +170,8 @@ def draw_rollout(
 
 
 def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding: Decoding, group: int = 1) -> Rollout:
-    """Draws `group` answers of the policy to each prompt; the run's reward scores them. Each `name` is used for only one
-    draw in a run."""
+    """Draws `group` answers of the policy to each prompt, and scores them with the run's reward. `name` is the key of
+    the draw's seeds and scores, and must differ for each draw of a run."""
     run, policy = parts.run, parts.policy
     faults.pass_point("rollout.before")
     rows = [prompt for prompt in prompts for _ in range(group)]
@@ -180,10 +187,11 @@ def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding
 def score_answers(
     parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool = True
 ) -> list[float]:
-    """The reward's scores of the answers. If the reward is not deterministic, the journal keeps the scores under `key`.
+    """Returns the reward's scores of the answers. If the reward is not deterministic, the journal stores the scores
+    under `key`, so that a resumed run reads the same scores.
 
-    `own`: whether the policy wrote the answers. If so, the first few answers go into the step's samples, and the reward's
-    verdicts go into the step's metrics.
+    `own`: whether the policy wrote the answers. If True, the first few answers are recorded as samples of the step, and
+    the reward's verdicts are recorded in the metrics of the step.
     """
     record, reward = parts.run.record, parts.needed_reward()
 
@@ -200,8 +208,8 @@ def score_answers(
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins tensors along their first axis. Along the other axes, each tensor is padded with 0 at the end to the largest
-    size."""
+    """Joins tensors along their first axis. Along each other axis, every tensor is padded with 0 at its end to the
+    largest size."""
     shape = [max(tensor.shape[axis] for tensor in tensors) for axis in range(1, tensors[0].dim())]
     out = tensors[0].new_zeros(sum(len(tensor) for tensor in tensors), *shape)
     start = 0

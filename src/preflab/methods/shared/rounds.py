@@ -1,7 +1,7 @@
-"""Rounds, for DPO-Iter and expert iteration. Each round draws data from the newest policy and learns from these data.
+"""The rounds of DPO-Iter and expert iteration; each round draws data from the newest policy and trains on these data.
 
-The journal keeps a round's data before the policy learns from them. A resumed run reads the data from the journal, since it
-cannot draw them again: the policy has changed.
+The journal stores the data of a round before the policy trains on them. A resumed run reads the data from the journal:
+the policy has changed since then, and would draw other data.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Data = TypeVar("Data", bound=Rows)
 
 @dataclass
 class Rounds(Generic[Data]):
-    """The rounds of a method: `rounds` rounds, each with `epochs` passes over its data in batches of `batch_size`. `number`
-    is the current round, and `update` is the next update in this round.
+    """The rounds of a method: `rounds` rounds, each with `epochs` passes over its data in batches of `batch_size`.
+    `number` is the index of the current round, and `update` is the index of the next update in this round.
 
-    `draw(number)` draws a round's data and returns them as JSON; it must log nothing, since a resumed run does not call it.
-    `read(drawn)` turns these data into a batch to select rows from, or returns None if they hold nothing to learn from.
-    `barren`: the end of the error message for a run in which no round has anything to learn from. `fruitful`: whether any
-    round so far had something to learn from. `drawn`: the current round's data, as the journal has them.
+    `draw(number)` draws the data of a round and returns them as a JSON value; it must not log, since a resumed run does
+    not call it. `read(drawn)` turns these data into a batch, or returns None if the data contain nothing to learn from.
+    `barren`: the end of the error message for a run in which no round has anything to learn from. `fruitful`: whether
+    any round so far had something to learn from. `drawn`: the data of the current round, as stored in the journal.
     """
 
     run: Run
@@ -54,18 +54,19 @@ class Rounds(Generic[Data]):
 
     @property
     def within(self) -> float:
-        """The share of the current round's updates that is done."""
+        """The share of the current round's updates that are done."""
         return self.update / self.updates if self.updates else 1.0
 
     def share(self, step: int) -> float:
-        """The share of all rounds that is done. It is used if the run has no compute budget."""
+        """Returns the share of all rounds that are done. `Run.steps` calls this function if the run has no compute
+        budget."""
         return (self.number + self.within) / self.rounds
 
     def finished(self) -> bool:
         return self.update >= self.updates
 
     def begin(self) -> bool:
-        """Begins the next round. Returns False if the data of this round hold nothing to learn from.
+        """Begins the next round. Returns False if the data of this round contain nothing to learn from.
 
         Raises `UserError` if this is the last planned round and no round had anything to learn from.
         """
@@ -78,7 +79,7 @@ class Rounds(Generic[Data]):
         return self.updates > 0
 
     def next_batch(self) -> Data:
-        """The rows of the next update, from shuffled passes over the round's data."""
+        """Returns the rows of the next update, from shuffled passes over the data of the round."""
         assert self.data is not None
         size, batch = len(self.data), self.batch_size
         per_pass = -(-size // batch)

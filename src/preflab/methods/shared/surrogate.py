@@ -1,6 +1,7 @@
-"""The clipped surrogate: the common part of the methods that improve a policy by policy gradients on its own rollouts.
+"""The clipped surrogate loss and the other parts that all policy-gradient methods share.
 
-PPO has a critic and a file of its own; GRPO, RLOO, REINFORCE++ and ReMax differ in their advantages alone (`advantage.py`).
+The loop of PPO, which has a critic, is in `methods/ppo.py`. GRPO, RLOO, REINFORCE++ and ReMax share the loop in
+`advantage.py`, and differ only in their advantages.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from preflab.train.learner import Guard, Optim, Terms
 
 
 class Surrogate(Protocol):
-    """The settings that this module and the loops of the methods read. Each method states them, with its authors' values.
+    """The settings that all policy-gradient methods have. The defaults in each method are its authors' values.
 
-    `rollouts`: the number of responses in a step; the policy learns from them in `mini_batches` shuffled parts, `epochs`
-    times. A compute budget overrides `steps`. `clip`, `clip_high`: see `actor_terms`. `reward_bias`, `reward_scale`,
-    `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which the reference follows the policy. `ratio_guard`:
-    see `make_guard`. The value None turns off `reward_clip` or `ratio_guard`.
+    `rollouts`: the number of responses in a step. In each of `epochs` epochs, the policy trains on the responses in
+    `mini_batches` shuffled mini-batches. If the run has a compute budget, `steps` is ignored. `clip`, `clip_high`: see
+    `actor_terms`. `reward_bias`, `reward_scale`, `reward_clip`: see `shape_scores`. `reference_ema`: the rate at which
+    the reference follows the policy. `ratio_guard`: see `make_guard`. The value None turns off `reward_clip` or
+    `ratio_guard`.
     """
 
     steps: int
@@ -50,7 +52,8 @@ class Surrogate(Protocol):
 
 
 def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:
-    """clip( (score - bias) * scale, +-clip ) (paper, Section 7 [ReaL]). If `reward_clip` is None, nothing is clipped."""
+    """Returns (score - bias) * scale, clipped to [-clip, clip] (paper, Section 7 [ReaL]). The settings are
+    `reward_bias`, `reward_scale` and `reward_clip`; if `reward_clip` is None, nothing is clipped."""
     limit = math.inf if spec.reward_clip is None else spec.reward_clip
     return ((scores - spec.reward_bias) * spec.reward_scale).clamp(-limit, limit)
 
@@ -58,8 +61,9 @@ def shape_scores(spec: Surrogate, scores: Tensor) -> Tensor:
 def ask_old_and_reference(
     spec: Surrogate, parts: Parts, reference: Reference, samples: Samples
 ) -> tuple[Tensor, Tensor]:
-    """The log-probabilities of the samples under the policy that drew them and under the reference, [B,T] each. Both are
-    taken at the sampling temperature, over the ids that the sampler kept. The forward passes are charged."""
+    """Returns the samples' log-probabilities under the policy that drew them and under the reference, [B,T] each. Both
+    are computed at the sampling temperature and normalised over the token ids that top-k and top-p kept. Charges the
+    forward passes to the run's meter."""
     old = samples.logprobs if samples.exact else _sampled_logprobs(spec, parts, samples)
     with reference.active():
         reference_logprobs = _sampled_logprobs(spec, parts, samples)
@@ -77,12 +81,13 @@ def _sampled_logprobs(spec: Surrogate, parts: Parts, samples: Samples) -> Tensor
 
 
 def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_loss: float = 0.0) -> Terms:
-    """The policy loss's terms [B,T]. Logs the importance ratio, the share of ratios beyond the clip, the entropy, and the KL
-    between the policy that drew the rollout and the current policy (k3).
+    """Returns the unreduced policy loss of each token, [B,T]. Logs the importance ratio, the share of ratios outside
+    the clip range, the entropy, and the KL between the policy that drew the rollout and the current policy (the k3
+    estimate).
 
-    The ratio is clipped to [1 - clip, 1 + clip_high]; a `clip_high` of None stands for `clip`. If `kl_loss` is not 0, the
-    loss has a further term, `kl_loss` times k3 against the reference (GRPO, Shao et al. 2024, eq. 4). This term has a
-    gradient too.
+    The ratio is clipped to [1 - clip, 1 + clip_high]; if `clip_high` is None, `clip` is used instead. If `kl_loss` is
+    not 0, `kl_loss` times the k3 estimate of the KL from the reference is added to the loss, with its gradient (GRPO,
+    Shao et al. 2024, eq. 4).
     """
     temperature, clip = spec.decoding.temperature, spec.clip
     high = clip if spec.clip_high is None else spec.clip_high
@@ -99,8 +104,8 @@ def actor_terms(spec: Surrogate, policy: LanguageModel, rows: Experience, *, kl_
 
 
 def make_guard(limit: float | None) -> Guard:
-    """Makes a guard that skips an update if the masked mean importance ratio of the mini-batch exceeds `limit`. If `limit`
-    is None, the guard skips no update."""
+    """Makes a guard for `Learner.step`. The guard skips an update if the mean importance ratio over the counted tokens
+    of the mini-batch exceeds `limit`. If `limit` is None, the guard skips no update."""
 
     def skips(stats: Mapping[str, float]) -> bool:
         return limit is not None and stats["ratio"] > limit
@@ -109,8 +114,9 @@ def make_guard(limit: float | None) -> Guard:
 
 
 def measure_rollout(rollout: Rollout, logprobs: Tensor, reference_logprobs: Tensor) -> dict[str, float]:
-    """The measures of the step's rollout, with three more. `reward_spread`: the standard deviation of the scores. `kl`: the
-    mean over responses of sum_t log pi - log ref (k1, in nats). `kl_k3`: the k3 estimate of the same KL."""
+    """Returns the measures of `Rollout.measure`, and three more. `reward_spread`: the standard deviation of the scores.
+    `kl`: the mean over responses of sum_t log pi - log ref (the k1 estimate, in nats). `kl_k3`: the k3 estimate of the
+    same KL."""
     k1 = ops.kl_estimate(logprobs, reference_logprobs, "k1")
     k3 = ops.kl_estimate(logprobs, reference_logprobs, "k3")
     return rollout.measure() | {
