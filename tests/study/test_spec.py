@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,22 @@ def test_a_tuned_field_must_exist() -> None:
     """Protects tuning from a field that nobody reads."""
     with pytest.raises(UserError, match="learning_rate"):
         with_settings(study().arms["ppo-rm"], {"optim.learning_rat": 1.0}, where="tuning")
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"optim.learning_rate": [1e-4, []]}, "`optim.learning_rate`: Input should be a valid number"),
+        ({"optim.learning_rat": [1e-4]}, "has no field 'optim.learning_rat'"),
+    ],
+)
+def test_values_to_try_are_checked_with_the_file(space: dict[str, object], says: str, tmp_path: Path) -> None:
+    """The message names the file, the arm and the field, before anything is planned."""
+    file = tmp_path / "mine.json"
+    write_json(file, {**DATA, "tuning": {"spaces": {"ppo-rm": space}}})
+    with pytest.raises(UserError, match=re.escape(f"{file}: tuning.spaces.ppo-rm: ")) as refusal:
+        load_study(str(file))
+    assert says in str(refusal.value)
 
 
 def test_merged() -> None:

@@ -10,7 +10,8 @@ from preflab.errors import UserError, nearest
 from preflab.fields import Name
 from preflab.plain import read_data
 from preflab.spec import Spec, parse_spec
-from preflab.study.spec import Study
+from preflab.study.plan import grid_points, with_settings
+from preflab.study.spec import Study, Tuning
 
 SMOKE, PAPER = "smoke", "paper"
 """Sizes of a study: the study file as it stands, and the size of the paper."""
@@ -43,7 +44,16 @@ def load_study(name: str, size: str | None = None) -> Study:
     for place, jobs in (("stages", study.stages), ("arms", study.arms)):
         for key, job in jobs.items():
             job.check_names(f"{name}: `{place}.{key}`")
+    if study.tuning is not None:
+        _check_tuning(study.tuning, study, name)
     return study
+
+
+def _check_tuning(tuning: Tuning, study: Study, where: str) -> None:
+    """Raises `UserError` if a value to try does not suit its arm's method."""
+    for arm, space in tuning.spaces.items():
+        for settings in grid_points(space, tuning.trials):
+            with_settings(study.arms[arm], settings, where=f"{where}: tuning.spaces.{arm}")
 
 
 def offers_size(name: str, size: str) -> bool:
