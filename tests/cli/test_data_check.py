@@ -100,7 +100,7 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, again = check(out, capsys=capsys)
     assert again["sources"][0]["faults"] == {} and again["sources"][0]["flawless"] == 3
     code, _, err = run("data", "check", path, "--fix", out, capsys=capsys)
-    assert code == 2 and "exists: name a new file" in err
+    assert code == 2 and "already exists: name a new file" in err
     code, text, _ = run("data", "check", path, "--fix", tmp_path / "more.jsonl", capsys=capsys)
     assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
 

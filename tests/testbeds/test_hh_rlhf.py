@@ -169,7 +169,7 @@ def test_a_hub_that_does_not_answer_is_one_message(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(UserError, match=r"no folder Anthropic/hh-rlhf.*not known\. Check name and network"),
+        pytest.raises(UserError, match=r"no folder Anthropic/hh-rlhf.*not known\. Check the name and the network"),
         HH().open(Context()),
     ):
         pass

@@ -63,14 +63,14 @@ def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        ({"promt": "a"}, r"f\.jsonl:1: neither `prompt` nor `messages` \(present: promt\)"),
+        ({"promt": "a"}, r"f\.jsonl:1: there is neither `prompt` nor `messages` \(present: promt\)"),
         ({"prompt": 3}, r"f\.jsonl:1: `prompt` must be text, not 3"),
         ({"prompt": []}, r"`prompt` is an empty list"),
         ({"prompt": [{"role": "user"}]}, r"`prompt`\[0\] must be"),
         ({"prompt": [{"role": "gpt", "content": "a"}]}, r"`prompt`\[0\]: the role must be one of system, user"),
         ({"prompt": [{"role": "user", "content": [1]}]}, r"`prompt`\[0\]\.content must be text, not \[1\]"),
         ({"prompt": says("a")}, r"the prompt must end in a turn of the user"),
-        ({"prompt": "a", "chosen": "b"}, r"`chosen` without `rejected`"),
+        ({"prompt": "a", "chosen": "b"}, r"the record has `chosen` but not `rejected`"),
         ({"prompt": "a", "rejected": "b"}, r"`rejected` without `chosen`"),
         ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing; without it"),
         ({"chosen": ASK + says("a"), "rejected": says("b")}, r"must be the same dialogue up to a last turn"),
