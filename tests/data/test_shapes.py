@@ -310,7 +310,7 @@ def test_the_gap_of_scores_is_the_margin() -> None:
     """Protects reward models with margins; an order that the record's own scores contradict teaches nothing."""
     [row] = read(PAIRS["UltraFeedback binarized"])
     assert row.margin == 6.0
-    with pytest.raises(UselessRecordError, match="the better answer has the lower one"):
+    with pytest.raises(UselessRecordError, match="the better answer scores lower"):
         read({**PAIRS["UltraFeedback binarized"], "score_chosen": 1.0})
 
 

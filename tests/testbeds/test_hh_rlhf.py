@@ -212,7 +212,7 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):
             pass
-    with pytest.raises(UserError, match=r"harmless-base holds neither.*Folders there: helpful-base"):
+    with pytest.raises(UserError, match=r"harmless-base holds neither.*Other subsets: helpful-base"):
         next(spec(tmp_path / "one", subsets=["harmless-base"]).read_raw_records())
 
 

@@ -116,8 +116,8 @@ def test_files_keep_what_they_hold_but_share_nothing(tmp_path: Path) -> None:
     with spec.open(Context()) as testbed:
         assert [len(testbed.preferences(split)) for split in SPLITS] == [70, 25, 5]
         assert testbed.notes == (
-            "5 records of validation dropped because their prompts stand in a later split too.",
-            "30 records of train dropped because their prompts stand in a later split too.",
+            "5 records of validation dropped because a later split has the same prompts.",
+            "30 records of train dropped because a later split has the same prompts.",
         )
 
 
@@ -165,7 +165,7 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     for fields, complaint in [
         ({"data": tested}, "there are tests, but no `judge`"),
         ({"data": plain, "judge": "math:floor"}, "has nothing to run"),
-        ({"data": twice}, "i:2: the prompt '1' stands further up with other text"),
+        ({"data": twice}, "i:2: the prompt '1' occurs earlier with other text"),
         ({"data": plain, "test": plain}, "The validation split is empty|The train split is empty"),
         ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),
         ({"data": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),

@@ -136,7 +136,7 @@ def read_margin(record: DataRecord, where: str) -> float | None:
             high, low = (require_finite(record[field], f"{where}: `{field}`") for field in pair)
             if high < low:
                 raise UselessRecordError(
-                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}; the better answer has the lower one.",
+                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}; the better answer scores lower.",
                     "its scores contradict the order of its answers",
                 )
             return high - low
