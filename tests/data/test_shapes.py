@@ -190,8 +190,8 @@ def test_a_bad_label_in_every_spelling(record: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ((0, -1), "the label -1 stands beside 0"),
-        (("-1", 1, "0"), "the label 0 stands beside -1"),
+        ((0, -1), "the label is -1, and an earlier label is 0"),
+        (("-1", 1, "0"), "the label is 0, and an earlier label is -1"),
         ((1, 2), "the label 2 says neither"),
         ((5,), "the label 5 says neither"),
         (("greeting",), 'the label "greeting" says neither'),

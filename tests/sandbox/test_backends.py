@@ -86,7 +86,7 @@ class Broken(Walls):
 
 def test_a_sandbox_that_runs_nothing_is_refused() -> None:
     """Protects from verdicts of a sandbox that fails every program: an honest one is tried before any other."""
-    with pytest.raises(UserError, match="does not run even an honest program"), open_pool(1, f"{__name__}:Broken"):
+    with pytest.raises(UserError, match="cannot run even a harmless program"), open_pool(1, f"{__name__}:Broken"):
         pass
 
 

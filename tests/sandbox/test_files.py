@@ -88,9 +88,9 @@ def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("problem", "programs", "said"),
     [
-        ({"mode": "shell"}, [], r"problems.jsonl:1: `mode` is 'shell'; known are stdin and call"),
+        ({"mode": "shell"}, [], r"problems.jsonl:1: `mode` is 'shell'; it must be stdin or call"),
         ({"mode": "call"}, [], r"`entry_point` must be text"),
-        ({"public_tests": [], "hidden_tests": []}, [], "no test: every program would pass"),
+        ({"public_tests": [], "hidden_tests": []}, [], "there are no tests, so every program would pass"),
         ({"public_tests": [{"input": "1"}]}, [], r"`public_tests` 0 needs `input` and `output`"),
         ({"public_tests": [{"input": 1, "output": "1"}]}, [], r"`input` must be text"),
         ({"time_limit_s": 0}, [], r"`time_limit_s` must be a number above 0"),
@@ -99,13 +99,17 @@ def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
         ({}, [program("a", WRONG), program("a", RIGHT)], r"programs.jsonl:2: the program 'a' occurs twice"),
         ({}, [{"program_id": "a", "problem_id": "sum"}], r"`source` must be text"),
         ({"hidden_tests": 7}, [], r"`hidden_tests` must be a list"),
-        ({"public_tests": [{"input": "\ud800", "output": "1"}]}, [], r"`public_tests` 0 cannot be passed on"),
-        ({"compare": "words"}, [], r"`compare` is 'words'; known are lines, tokens"),
+        ({"public_tests": [{"input": "\ud800", "output": "1"}]}, [], r"`public_tests` 0 cannot be sent to a program"),
+        ({"compare": "words"}, [], r"`compare` is 'words'; it must be one of lines, tokens"),
         ({"special": 3}, [], r"`special` must be text"),
-        ({"special": "x", "compare": "exact"}, [], r"`special` decides alone"),
+        ({"special": "x", "compare": "exact"}, [], r"`special` replaces `compare`"),
         ({"memory_limit_mb": 0.5}, [], r"`memory_limit_mb` must be 1 or more"),
-        ({**CALL, "compare": "exact"}, [], "are for printed text"),
-        ({**CALL, "public_tests": [{"args": [DEEP], "expected": 1}]}, [], r"`public_tests` 0 cannot be passed on"),
+        ({**CALL, "compare": "exact"}, [], "compare printed text"),
+        (
+            {**CALL, "public_tests": [{"args": [DEEP], "expected": 1}]},
+            [],
+            r"`public_tests` 0 cannot be sent to a program",
+        ),
     ],
 )
 def test_bad_files_are_refused_before_anything_runs(

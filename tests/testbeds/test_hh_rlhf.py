@@ -208,7 +208,7 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
         ("empty", r"train\.jsonl is empty"),
         ("latin", r"field `chosen` is missing|train\.jsonl:2 is not UTF-8"),
         ("one", r"none falls into .*Give it more data"),
-        ("absent", r"There is no folder .*absent\. `data` names a folder that holds helpful-base/train"),
+        ("absent", r"There is no folder .*absent\. `data` must be a folder with files such as helpful-base/train"),
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):
             pass

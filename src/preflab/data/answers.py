@@ -115,7 +115,7 @@ def read_messages_and_worse(
 def _read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues. Their last turns are the answers; the turns before are the prompt."""
+    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):
@@ -132,7 +132,7 @@ def _read_whole_dialogues(
 
 
 def read_dialogue_pair(chosen: str, rejected: str, where: str) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues in HH-RLHF's text form. Their last turns are the answers; the turns before are the
+    """Reads two whole dialogues in HH-RLHF's text form. The last turn of each is an answer; the turns before it are the
     prompt."""
     better, worse = parse_dialogue(chosen, where), parse_dialogue(rejected, where)
     if "user" in (better[-1].role, worse[-1].role):

@@ -20,8 +20,8 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 
 class FaultFinder:
     """Finds the faults of rows that are given one after another. `contradicted`: keys of prompts with their answers on
-    which two rows contradict each other. Both rows get the fault if the constructor received the key; otherwise only
-    the later row gets it."""
+    which two rows contradict each other. If the constructor received a key, both rows with this key get the fault;
+    otherwise only the later row gets the fault."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted

@@ -69,7 +69,7 @@ def list_splits(name: str) -> list[str]:
 
 def choose_split(name: str, splits: list[str], wanted: str) -> str:
     """Returns the split `wanted`. If `wanted` is empty, returns `train`, or else the only split. Raises `UserError` if
-    the source has no such split. Also raises it if `wanted` is empty and the source has several splits but no
+    the source has no such split. Also raises `UserError` if `wanted` is empty and the source has several splits but no
     `train`."""
     if wanted and splits == [""]:
         raise UserError(f"{name} is a file and has no splits: leave out the split {wanted!r}.")

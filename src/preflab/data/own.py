@@ -14,7 +14,8 @@ from preflab.types import Completion, Prompt, Ranking, best_and_worst, to_comple
 
 
 def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a pair. Its turns have the form `[role, text]`; its answers have the form that `from_completion` writes."""
+    """Reads a pair. The turns of the pair have the form `[role, text]`; the answers have the form that
+    `from_completion` writes."""
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
     return [DialogueRow(_read_prompt(record, where), chosen, rejected, margin, probability)]

@@ -100,7 +100,7 @@ def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> 
 
 
 def _list_texts(value: Any, where: str) -> list[str]:
-    """Returns a text, or a list of texts, as a list. If the value is absent, the list holds one empty text."""
+    """Returns a text, or a list of texts, as a list. If the value is absent, the list contains one empty text."""
     texts = cast(list[Any], value) if isinstance(value, list) else [value or ""]
     return [check_text(text, where) for text in texts]
 

@@ -111,8 +111,8 @@ class TestbedSpec(Spec):
 
 def require_testbed(opened: object) -> Testbed:
     """Returns the testbed that a spec opened. Raises `UserError` if the testbed does not derive from `Testbed`, or its
-    judge from `Judge`. Also raises it if the judge is the testbed itself, because a reward could then reach the data
-    through the judge."""
+    judge from `Judge`. Also raises `UserError` if the judge is the testbed itself, because a reward could then reach
+    the data through the judge."""
     testbed = require_base(opened, Testbed)
     judge = cast("object", testbed.judge)  # a user's class may have any object as its judge
     if judge is opened or not isinstance(judge, Judge):

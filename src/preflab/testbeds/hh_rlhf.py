@@ -94,8 +94,8 @@ class HH(TestbedSpec):
         yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
 
     def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yields the raw records, each with its place. They come from the folder `data`, or from the hub if there is no
-        folder of that name."""
+        """Yields the raw records, each with its place. Reads them from the folder `data`, or from the hub if there is
+        no folder of that name."""
         folder = Path(self.data).expanduser()
         if folder.is_dir():
             yield from _read_folder(folder, self.subsets)

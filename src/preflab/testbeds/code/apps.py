@@ -38,8 +38,8 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""The imports that the official judge puts before every program. Its import of NumPy is in `_NUMPY`, because this
-import takes long."""
+"""The imports that the official judge puts before every program. The official import of NumPy is kept apart in
+`_NUMPY`, because importing NumPy takes long."""
 _NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"

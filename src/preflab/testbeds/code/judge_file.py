@@ -20,8 +20,8 @@ from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
 Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
-"""A function that yields the given verdicts and reports the progress. It takes the verdicts, a label, and the number of
-verdicts."""
+"""A function that yields the given verdicts and reports the progress. The arguments are the verdicts, a label, and the
+number of verdicts."""
 
 
 def judge_file(

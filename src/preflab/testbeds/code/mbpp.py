@@ -76,9 +76,9 @@ def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
 
 
 def _find_program_names(sources: Sequence[str], imports: str, defined: set[str]) -> tuple[str, ...]:
-    """Returns the names that the sources use and that the program must define. These are the names that the reference
-    solution defines, even if Python has a builtin of that name (`sum`), and the names that are neither imported nor
-    builtins. Names that the sources define themselves are left out."""
+    """Returns the names that the sources use and that the program must define. The program must define the names that
+    the reference solution defines, even if Python has a builtin of that name (`sum`), and the names that are neither
+    imported nor builtins. Names that the sources define themselves are left out."""
     aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
     known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)} - defined
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]

@@ -197,7 +197,7 @@ def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
 
 
 def _takes_either_case(sentence: str) -> bool:
-    """Checks whether a sentence allows letters of either case. It does if it says so, or if it quotes one word in
-    several cases ("YES", "Yes")."""
+    """Checks whether a sentence allows letters of either case. A sentence allows this if it says so, or if it quotes
+    one word in several cases ("YES", "Yes")."""
     quoted = set(_QUOTED.findall(sentence))
     return bool(_EITHER_CASE.search(sentence)) or len({word.casefold() for word in quoted}) < len(quoted)

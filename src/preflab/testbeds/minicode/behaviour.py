@@ -30,8 +30,8 @@ OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
 
 
 def make_stream(seed: int, *names: object) -> random.Random:
-    """Returns a random generator that depends only on the seed and the names. It gives the same numbers on every
-    machine."""
+    """Returns a random generator that depends only on the seed and the names. The generator gives the same numbers on
+    every machine."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 

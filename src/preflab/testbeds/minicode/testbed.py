@@ -32,7 +32,7 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # two-step behaviours: 2,785 in train, 951 and 939 elsewhere
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # 2,785 two-step behaviours exist in train
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
