@@ -150,7 +150,10 @@ def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
         ([{"prompt": "x", "chosen": "a", "rejected": "a"}], "chosen and rejected are the same"),
         ([{"prompt": "x", "completion": "", "label": True}], "an answer is empty"),
         ([{"prompt": "x", "completion": "a", "label": 3}], "says neither good nor bad"),
-        ([{"prompt": "x", "completion": "a", "label": label} for label in (0, -1)], "it is not clear which of the two means bad"),
+        (
+            [{"prompt": "x", "completion": "a", "label": label} for label in (0, -1)],
+            "it is not clear which of the two means bad",
+        ),
     ],
 )
 def test_nothing_usable(records: list[Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,16 +85,16 @@ class LengthBias:
 
     @property
     def longer_wins(self) -> float | None:
-        """Among the pairs whose answers differ in length, the share whose chosen answer is the longer one. None if no pair
-        has answers of different length."""
+        """The share of pairs whose chosen answer is the longer one, counted among the pairs whose answers differ in
+        length. None if there are no such pairs."""
         unequal = self.longer + self.shorter
         return self.longer / unequal if unequal else None
 
     @property
     def length_only_accuracy(self) -> float | None:
         """The accuracy of a rule that predicts the chosen answer from the lengths alone. The rule always picks the
-        longer answer, or always the shorter one, whichever is right more often. Pairs of equal length count as half
-        right. None if there are no pairs."""
+        longer answer, or always the shorter one, whichever is right more often. A pair of answers of equal length
+        counts as half right. None if there are no pairs."""
         pairs = self.longer + self.shorter + self.equal
         return (max(self.longer, self.shorter) + self.equal / 2) / pairs if pairs else None
 

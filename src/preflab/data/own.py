@@ -49,7 +49,7 @@ def _read_answer(value: Any, where: str) -> Completion:
     ids = () if answer.drawn is None else answer.drawn.ids
     if not all(type(number) is int for number in ids) or type(answer.truncated) is not bool:
         raise UserError(
-            f"{where} is not an answer in preflab's form: its text, whether it is truncated, and its token ids."
+            f"{where} must be an answer as preflab writes it: text, whether the text is truncated, and token ids."
         )
     check_text(answer.text, where)
     return answer

@@ -141,7 +141,7 @@ class FileReading:
             notes.append(f"Taken as prompts: {counted(self._unanswered, 'dialogue')} whose last turn is a human's.")
         if self.shapes[SCORED]:
             notes.append(
-                f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: it is the only scored answer."
+                f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: only one answer has a score."
             )
         if self.shapes[ORDERED]:
             notes.append("In lists of answers without scores, the first answer is taken as the best.")

@@ -72,7 +72,7 @@ class SourceCheck(BaseModel):
     truncated: the share of rows that are longer than the model's context.
     broken: the records that cannot be read.
     first_broken: why the first broken record cannot be read.
-    faults: what is wrong with records that can be read.
+    faults: for each fault of records that can be read, the records that have it.
     longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
     unread: for each field that is not read, how many records have it.
     """

@@ -42,7 +42,7 @@ class Attack(NamedTuple):
 
 
 class AttackResult(NamedTuple):
-    """`held`: whether the walls held; `end`: how the program ended."""
+    """`held`: whether the sandbox stopped the attack; `end`: how the program ended."""
 
     attack: str
     held: bool

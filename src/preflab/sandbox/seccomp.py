@@ -92,7 +92,7 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     """Returns the filter as `struct sock_filter[]`. `counted`: whether a control group measures the run. Raises `UserError`
     if this file does not know the calls of the architecture."""
     if machine not in _MACHINES:
-        raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
+        raise UserError(f"There is no filter of system calls for {machine}, only for {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
     forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _REFUSED + _INSPECTED)
     absent, refused = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _REFUSED))

@@ -117,9 +117,9 @@ def require_testbed(opened: object) -> Testbed:
     judge = cast("object", testbed.judge)  # a user's class may have any object as its judge
     if judge is opened or not isinstance(judge, Judge):
         raise UserError(
-            f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be a separate "
-            f"object that derives from {name_class(Judge)}. If the judge were the testbed itself, a reward could reach "
-            "the hidden tests through it."
+            f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be a separate object "
+            f"that derives from {name_class(Judge)}. If the judge were the testbed or one of its methods, a reward "
+            "could reach the hidden tests."
         )
     return testbed
 

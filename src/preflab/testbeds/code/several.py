@@ -1,10 +1,11 @@
 """Reads from a problem's statement whether several answers are right, and whether case matters in an answer.
 
-Statements express this in many ways, so patterns are searched in each sentence. Several answers are taken to be right
-in three cases. First, a sentence leaves the choice of the answer, or the order of its parts, to the program. Second, a
-sentence mentions several answers, and neither this sentence nor the next says which answer to give. Third, the program
-must print a list whose order is not stated, or an object that only has to fulfil conditions. Some statements do not
-reveal that several answers are right. For these problems, `verify` finds right programs that give different answers.
+A statement can express this in many ways, so regular expressions search each of its sentences. Several answers are
+taken to be right in three cases. First, a sentence leaves the choice of the answer, or the order of its parts, to the
+program. Second, a sentence mentions several answers, and neither this sentence nor the next says which answer to give.
+Third, the program must print a list whose order is not stated, or an object that only has to fulfil conditions. Some
+statements do not reveal that several answers are right. For these problems, `verify` finds right programs that give
+different answers.
 """
 
 from __future__ import annotations

@@ -106,9 +106,9 @@ def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:
 
 
 def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
-    """Returns what the right programs of a problem reveal if some of them failed. `outcomes`: their outcomes. `loose`:
-    their outcomes in a comparison that ignores case. If all of them pass in that comparison, their answers differ only
-    in case. Otherwise, if some of them passed, their answers differ."""
+    """Returns what the right programs of a problem reveal if some of them failed. `outcomes`: the outcomes of these
+    programs. `loose`: their outcomes in a comparison that ignores case. If all programs pass in that comparison, their
+    answers differ only in case. Otherwise, if some programs passed, the programs give different answers."""
     if loose and all(outcome == "passed" for outcome in loose):
         return EITHER_CASE
     return SHOWN if "passed" in outcomes else ""
