@@ -71,7 +71,7 @@ def test_off_linux_there_is_a_clear_message(name: str, monkeypatch: pytest.Monke
     """Protects users of other systems, of the weak backend too."""
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.delattr(os, "sched_getaffinity")
-    with pytest.raises(UserError, match=r"needs Linux.*on darwin.*container"), open_pool(0, name):
+    with pytest.raises(UserError, match=r"needs Linux.*On darwin.*container"), open_pool(0, name):
         pass
 
 
