@@ -65,9 +65,9 @@ def test_rankings_of_equal_scores_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ({"prompt": "Two?", "chosen": "2"}, r"answers.jsonl:1: `chosen` without `rejected`"),
+        ({"prompt": "Two?", "chosen": "2"}, r"answers.jsonl:1: the record has `chosen` but not `rejected`"),
         ({"prompt": "Two?", "completion": "2"}, r"answers.jsonl:1: neither a pair"),
-        ({"answer": "2"}, r"answers.jsonl:1: neither `prompt` nor `messages`"),
+        ({"answer": "2"}, r"answers.jsonl:1: there is neither `prompt` nor `messages`"),
     ],
 )
 def test_what_is_wrong_is_named(record: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, again = check(out, capsys=capsys)
     assert again["sources"][0]["faults"] == {} and again["sources"][0]["flawless"] == 3
     code, _, err = run("data", "check", path, "--fix", out, capsys=capsys)
-    assert code == 2 and "exists: name a new file" in err
+    assert code == 2 and "already exists: name a new file" in err
     code, text, _ = run("data", "check", path, "--fix", tmp_path / "more.jsonl", capsys=capsys)
     assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
 
@@ -150,7 +150,10 @@ def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
         ([{"prompt": "x", "chosen": "a", "rejected": "a"}], "chosen and rejected are the same"),
         ([{"prompt": "x", "completion": "", "label": True}], "an answer is empty"),
         ([{"prompt": "x", "completion": "a", "label": 3}], "says neither good nor bad"),
-        ([{"prompt": "x", "completion": "a", "label": label} for label in (0, -1)], "it is not clear which means bad"),
+        (
+            [{"prompt": "x", "completion": "a", "label": label} for label in (0, -1)],
+            "it is not clear which of the two means bad",
+        ),
     ],
 )
 def test_nothing_usable(records: list[Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "a cell too many": (
         "x.csv",
         b"prompt,completion\na,b\nc,d,e\n",
-        r"x\.csv:3 has 3 cells, and the first line names 2",
+        r"x\.csv:3 has 3 cells, but the first line names 2",
     ),
     "a gzip cut short": ("x.jsonl.gz", gzip.compress(as_lines(RECORDS))[:-12], r"cannot be read after line"),
     "a number of 5,000 digits": ("x.jsonl", b'{"prompt": 1' + b"0" * 5000 + b"}\n", r"x\.jsonl:1 cannot be read"),
@@ -143,7 +143,7 @@ def test_what_is_broken_is_named(name: str, content: bytes, complaint: str, tmp_
         ("x.jsonl", b"\n \n", "is empty"),
         ("x.json", b"[]", "is empty"),
         ("x.csv", b"prompt,completion\n", "is empty"),
-        ("x.csv", b"prompt,prompt\na,b\n", "each by a name of its own"),
+        ("x.csv", b"prompt,prompt\na,b\n", "must give every column a different name"),
         ("x.json", b"not json", "is not JSON"),
         ("x.parquet", b"PAR1nothing more", "cannot be read"),
     ],
@@ -211,7 +211,7 @@ def test_folders_and_their_splits(tmp_path: Path) -> None:
     assert len(list(read_source(name, split="test_prefs"))) == len(list(read_source(f"{name}#test_prefs"))) == 1
     with pytest.raises(UserError, match=r"has no split 'tset'.*test_prefs, train"):
         list(read_source(name, split="tset"))
-    with pytest.raises(UserError, match="has several splits: name one"):
+    with pytest.raises(UserError, match="has several splits: choose one"):
         choose_split(name, ["a", "b"], "")
     with pytest.raises(UserError, match="is a file and has no splits"):
         list(read_source(str(folder / "test_prefs.jsonl.gz"), split="train"))

@@ -190,8 +190,8 @@ def test_a_bad_label_in_every_spelling(record: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ((0, -1), "the label -1 stands beside 0"),
-        (("-1", 1, "0"), "the label 0 stands beside -1"),
+        ((0, -1), "the label is -1, and an earlier label is 0"),
+        (("-1", 1, "0"), "the label is 0, and an earlier label is -1"),
         ((1, 2), "the label 2 says neither"),
         ((5,), "the label 5 says neither"),
         (("greeting",), 'the label "greeting" says neither'),
@@ -302,7 +302,7 @@ def test_openassistant_trees_nested_and_flat() -> None:
     assert nested == flat
     assert [describe(row) for row in nested] == [PAIR, ("u:q | a:good | u:and?", "so.", None)]
     assert [len(row.ranked) for row in nested] == [2, 0]
-    with pytest.raises(UserError, match="f:1: the message 'x', which this one answers, is not in the file"):
+    with pytest.raises(UserError, match="f:1: the parent message 'x' is not in the file"):
         read({**REPLIES[0], "message_tree_id": "a", "parent_id": "x"})
 
 
@@ -310,7 +310,7 @@ def test_the_gap_of_scores_is_the_margin() -> None:
     """Protects reward models with margins; an order that the record's own scores contradict teaches nothing."""
     [row] = read(PAIRS["UltraFeedback binarized"])
     assert row.margin == 6.0
-    with pytest.raises(UselessRecordError, match="contradicts the pair's order"):
+    with pytest.raises(UselessRecordError, match="the better answer scores lower"):
         read({**PAIRS["UltraFeedback binarized"], "score_chosen": 1.0})
 
 
@@ -371,18 +371,18 @@ def test_a_missing_label_among_labels_is_said() -> None:
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
     assert [row.rated for row in rows] == [True, False, True, False]
-    assert reading.write_notes() == ["2 answers without a label, where others have one, taken as good ones."]
+    assert reading.write_notes() == ["Taken as good: 2 answers without a label (other answers have one)."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:
     """Protects SFT data of which some dialogues lack their answer; where all do, they are meant as prompts."""
     asked, answered = {"messages": [user("q")]}, {"messages": [user("q"), assistant("a")]}
     for records, notes in (
-        ((asked, answered, asked), ["2 dialogues taken as prompts alone: the last turn is a human's."]),
+        ((asked, answered, asked), ["Taken as prompts: 2 dialogues whose last turn is a human's."]),
         ((asked, asked), []),
         (
             (answered, {**answered, "label": 0}),
-            ["1 answer without a label, where others have one, taken as good ones."],
+            ["Taken as good: 1 answer without a label (other answers have one)."],
         ),
     ):
         reading = FileReading()

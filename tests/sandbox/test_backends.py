@@ -71,7 +71,7 @@ def test_off_linux_there_is_a_clear_message(name: str, monkeypatch: pytest.Monke
     """Protects users of other systems, of the weak backend too."""
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.delattr(os, "sched_getaffinity")
-    with pytest.raises(UserError, match=r"needs Linux.*on darwin.*container"), open_pool(0, name):
+    with pytest.raises(UserError, match=r"needs Linux.*On darwin.*container"), open_pool(0, name):
         pass
 
 
@@ -86,7 +86,7 @@ class Broken(Walls):
 
 def test_a_sandbox_that_runs_nothing_is_refused() -> None:
     """Protects from verdicts of a sandbox that fails every program: an honest one is tried before any other."""
-    with pytest.raises(UserError, match="does not run even an honest program"), open_pool(1, f"{__name__}:Broken"):
+    with pytest.raises(UserError, match="cannot run even a harmless program"), open_pool(1, f"{__name__}:Broken"):
         pass
 
 

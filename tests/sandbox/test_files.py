@@ -88,24 +88,28 @@ def test_it_goes_on_where_it_stopped(walls: Bubblewrap, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("problem", "programs", "said"),
     [
-        ({"mode": "shell"}, [], r"problems.jsonl:1: `mode` is 'shell'; known are stdin and call"),
+        ({"mode": "shell"}, [], r"problems.jsonl:1: `mode` is 'shell'; it must be stdin or call"),
         ({"mode": "call"}, [], r"`entry_point` must be text"),
-        ({"public_tests": [], "hidden_tests": []}, [], "no test: every program would pass"),
+        ({"public_tests": [], "hidden_tests": []}, [], "there are no tests, so every program would pass"),
         ({"public_tests": [{"input": "1"}]}, [], r"`public_tests` 0 needs `input` and `output`"),
         ({"public_tests": [{"input": 1, "output": "1"}]}, [], r"`input` must be text"),
         ({"time_limit_s": 0}, [], r"`time_limit_s` must be a number above 0"),
         ({"memory_limit_mb": True}, [], r"`memory_limit_mb` must be a number above 0"),
         ({}, [program("a", WRONG, "nowhere")], r"programs.jsonl:1: there is no problem 'nowhere'"),
-        ({}, [program("a", WRONG), program("a", RIGHT)], r"programs.jsonl:2: the program 'a' is there twice"),
+        ({}, [program("a", WRONG), program("a", RIGHT)], r"programs.jsonl:2: the program 'a' occurs twice"),
         ({}, [{"program_id": "a", "problem_id": "sum"}], r"`source` must be text"),
         ({"hidden_tests": 7}, [], r"`hidden_tests` must be a list"),
-        ({"public_tests": [{"input": "\ud800", "output": "1"}]}, [], r"`public_tests` 0 cannot be passed on"),
-        ({"compare": "words"}, [], r"`compare` is 'words'; known are lines, tokens"),
+        ({"public_tests": [{"input": "\ud800", "output": "1"}]}, [], r"`public_tests` 0 cannot be sent to a program"),
+        ({"compare": "words"}, [], r"`compare` is 'words'; it must be one of lines, tokens"),
         ({"special": 3}, [], r"`special` must be text"),
-        ({"special": "x", "compare": "exact"}, [], r"`special` decides alone"),
+        ({"special": "x", "compare": "exact"}, [], r"`special` replaces `compare`"),
         ({"memory_limit_mb": 0.5}, [], r"`memory_limit_mb` must be 1 or more"),
-        ({**CALL, "compare": "exact"}, [], "are for printed text"),
-        ({**CALL, "public_tests": [{"args": [DEEP], "expected": 1}]}, [], r"`public_tests` 0 cannot be passed on"),
+        ({**CALL, "compare": "exact"}, [], "compare printed text"),
+        (
+            {**CALL, "public_tests": [{"args": [DEEP], "expected": 1}]},
+            [],
+            r"`public_tests` 0 cannot be sent to a program",
+        ),
     ],
 )
 def test_bad_files_are_refused_before_anything_runs(
@@ -152,7 +156,11 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "programs.jsonl"
     path.write_text(json.dumps(program("a", RIGHT)))
     problems = lines(tmp_path / "problems.jsonl", [PROBLEM])
-    for out, said in ((path, "is a file to be read"), (problems, "is a file to be read"), (tmp_path, "Is a directory")):
+    for out, said in (
+        (path, "is also an input file"),
+        (problems, "is also an input file"),
+        (tmp_path, "Is a directory"),
+    ):
         with pytest.raises(UserError, match=said):
             command(["judge", "--problems", str(problems), "--programs", str(path), "--out", str(out)])
     os.mkfifo(tmp_path / "pipe")  # as `<(...)` of a shell

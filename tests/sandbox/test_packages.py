@@ -60,7 +60,7 @@ def test_packages_that_are_asked_for(walls: Bubblewrap) -> None:
 @pytest.mark.parametrize("name", ["no-such-package", "../etc", ""])
 def test_a_package_that_is_not_installed(backend: str, name: str) -> None:
     """Protects the user: the name, and what to do."""
-    with pytest.raises(UserError, match=r"not installed beside preflab: pip install"):
+    with pytest.raises(UserError, match=r"not installed in preflab's environment: pip install"):
         open_backend(backend, [name])
 
 

@@ -169,7 +169,7 @@ def test_a_hub_that_does_not_answer_is_one_message(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(UserError, match=r"no folder Anthropic/hh-rlhf.*not known\. Check name and network"),
+        pytest.raises(UserError, match=r"no folder Anthropic/hh-rlhf.*not known\. Check the name and the network"),
         HH().open(Context()),
     ):
         pass
@@ -208,11 +208,11 @@ def test_damaged_files_and_folders_are_named(tmp_path: Path) -> None:
         ("empty", r"train\.jsonl is empty"),
         ("latin", r"field `chosen` is missing|train\.jsonl:2 is not UTF-8"),
         ("one", r"none falls into .*Give it more data"),
-        ("absent", r"There is no folder .*absent\. `data` names a folder that holds helpful-base/train"),
+        ("absent", r"There is no folder .*absent\. `data` must be a folder with files such as helpful-base/train"),
     ]:
         with pytest.raises(UserError, match=complaint), spec(tmp_path / data).open(Context()):
             pass
-    with pytest.raises(UserError, match=r"harmless-base holds neither.*Folders there: helpful-base"):
+    with pytest.raises(UserError, match=r"harmless-base holds neither.*Other subsets: helpful-base"):
         next(spec(tmp_path / "one", subsets=["harmless-base"]).read_raw_records())
 
 

@@ -63,17 +63,17 @@ def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        ({"promt": "a"}, r"f\.jsonl:1: neither `prompt` nor `messages` \(present: promt\)"),
+        ({"promt": "a"}, r"f\.jsonl:1: there is neither `prompt` nor `messages` \(present: promt\)"),
         ({"prompt": 3}, r"f\.jsonl:1: `prompt` must be text, not 3"),
         ({"prompt": []}, r"`prompt` is an empty list"),
         ({"prompt": [{"role": "user"}]}, r"`prompt`\[0\] must be"),
         ({"prompt": [{"role": "gpt", "content": "a"}]}, r"`prompt`\[0\]: the role must be one of system, user"),
         ({"prompt": [{"role": "user", "content": [1]}]}, r"`prompt`\[0\]\.content must be text, not \[1\]"),
         ({"prompt": says("a")}, r"the prompt must end in a turn of the user"),
-        ({"prompt": "a", "chosen": "b"}, r"`chosen` without `rejected`"),
-        ({"prompt": "a", "rejected": "b"}, r"`rejected` without `chosen`"),
+        ({"prompt": "a", "chosen": "b"}, r"the record has `chosen` but not `rejected`"),
+        ({"prompt": "a", "rejected": "b"}, r"the record has `rejected` but not `chosen`"),
         ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing; without it"),
-        ({"chosen": ASK + says("a"), "rejected": says("b")}, r"must be the same dialogue up to a last turn"),
+        ({"chosen": ASK + says("a"), "rejected": says("b")}, r"must be the same dialogue, except for the last turn"),
         ({"prompt": "a", "completion": ASK + says("b")}, r"`completion` must be one turn of the assistant"),
         ({"prompt": "a", "level": 3}, r"`level` must be text"),
         ({"prompt": "a", "tests": [{"in": 1}]}, r"`tests`\[0\] must be"),
@@ -116,8 +116,8 @@ def test_files_keep_what_they_hold_but_share_nothing(tmp_path: Path) -> None:
     with spec.open(Context()) as testbed:
         assert [len(testbed.preferences(split)) for split in SPLITS] == [70, 25, 5]
         assert testbed.notes == (
-            "5 records of validation dropped because their prompts stand in a later split too.",
-            "30 records of train dropped because their prompts stand in a later split too.",
+            "5 records of validation dropped because a later split has the same prompts.",
+            "30 records of train dropped because a later split has the same prompts.",
         )
 
 
@@ -165,7 +165,7 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     for fields, complaint in [
         ({"data": tested}, "there are tests, but no `judge`"),
         ({"data": plain, "judge": "math:floor"}, "has nothing to run"),
-        ({"data": twice}, "i:2: the prompt '1' stands further up with other text"),
+        ({"data": twice}, "i:2: the prompt '1' occurs earlier with other text"),
         ({"data": plain, "test": plain}, "The validation split is empty|The train split is empty"),
         ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),
         ({"data": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),

@@ -74,12 +74,12 @@ def test_completions_without_scores_are_left_alone() -> None:
         ({**PAIR, "margin": True}, "`margin` must be a finite number"),
         ({**PAIR, "margin": -3}, "at least 0, not -3"),
         ({**PAIR, "probability": 1.5}, "between 0 and 1"),
-        ({**RANKED, "scores": [1, 2]}, "two lists of one length"),
-        ({**RANKED, "completions": ["1"], "scores": [1]}, "two or more"),
+        ({**RANKED, "scores": [1, 2]}, "two lists of the same length"),
+        ({**RANKED, "completions": ["1"], "scores": [1]}, "at least two items"),
         ({**RANKED, "completions": "123"}, "two lists"),
         ({**RANKED, "scores": [0, float("nan"), 1]}, "`scores` must be a finite number"),
         ({**RANKED, "completions": ["1", 2, "3"]}, "`completions` must be text"),
-        ({**RANKED, "chosen": "2", "rejected": "3"}, "are a ranking"),
+        ({**RANKED, "chosen": "2", "rejected": "3"}, "is a ranking"),
     ],
 )
 def test_what_is_wrong_is_named(record: dict[str, Any], match: str) -> None:

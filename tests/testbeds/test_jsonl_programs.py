@@ -35,7 +35,7 @@ def test_your_own_problems_in_the_sandbox(tmp_path: Path) -> None:
         assert [verdict.outcome for verdict in verdicts] == ["passed", "failed"]
     rows[0]["tests"] = [{"input": 1, "output": 2}]
     spec = TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "mine.jsonl", *rows), "judge": "sandbox"})
-    with pytest.raises(UserError, match="`input` and `output` are text"), spec.open(Context()):
+    with pytest.raises(UserError, match=r"a test's `input` .* must be text"), spec.open(Context()):
         pass
 
 

@@ -1,1 +1,1 @@
-"""Reads the user's records: `files` says where they lie, `shapes` what they mean, `check` what is wrong with them."""
+"""Reads the user's records: `files` opens a source, `shapes` recognises a record's form, `check` finds faults."""

@@ -1,9 +1,8 @@
-"""Reads the answers of a record, in whichever form the record gives them: one answer, two in order, two with a choice
-between them, or several with scores.
+"""Reads the answers of a record: one answer, a better and a worse one, two with a choice, or several with scores.
 
-Every reader takes the names of the fields that it reads, the record, the record's place in words, and the labels of the file
-so far. A reader raises `UselessRecordError` for a record that is well formed but teaches nothing, and `UserError` for a
-record that is broken.
+The arguments of every public function are the names of the fields to read, the record, the record's place (`where`),
+and the labels that were read so far in the file. Each function raises `UselessRecordError` for a well-formed record
+that teaches nothing, and `UserError` for a broken record.
 """
 
 from __future__ import annotations
@@ -34,16 +33,17 @@ from preflab.types import Completion, Problem, Test
 LABEL_FIELDS = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
-"""Maps what a field says, as text, to the answer that it calls better: the first, the second, or neither."""
+"""Maps each value of a field, as text, to the better answer: `FIRST_BETTER`, `SECOND_BETTER`, or `EQUAL`."""
 
 
 def read_prompt_alone(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads the prompt of a record and no answer."""
+    """Reads only the prompt of a record."""
     return [DialogueRow(make_prompt(record, read_question(record, where), where))]
 
 
 def read_first_turn(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a record of MT-Bench. Its questions follow each other, so that only the first one can be asked."""
+    """Reads the first question of an MT-Bench record. The later questions refer to answers that the record does not
+    contain."""
     turns = record["turns"]
     if not isinstance(turns, list) or not turns:
         raise UserError(f"{where}: `turns` must be a list of questions.")
@@ -60,14 +60,14 @@ def read_ground_truth(record: DataRecord, where: str, labels: FileLabels) -> lis
 
 
 def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads one answer. If the record has a label, the label calls the answer good or bad."""
+    """Reads one answer, and the label that calls the answer good or bad if the record has one."""
     turns, completion = read_answer(record[answer], read_question(record, where), f"{where}: `{answer}`")
     return [_rate(record, turns, completion, where, labels)]
 
 
 def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a dialogue. If the last turn is the assistant's, that turn is the answer; otherwise the dialogue is a prompt
-    alone."""
+    """Reads a dialogue. If the last turn is the assistant's, that turn is the answer; otherwise the dialogue is a
+    prompt without an answer."""
     turns = read_whole(record, field, where)
     if turns[-1].role != "assistant":
         return [DialogueRow(make_prompt(record, turns, where))]
@@ -75,8 +75,7 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
 
 
 def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labels: FileLabels) -> DialogueRow:
-    """Returns a row with one answer. If the answer's label is bad, the answer is `rejected`, so that no method imitates
-    it."""
+    """Returns a row with one answer. An answer with a bad label becomes `rejected`, so that no method imitates it."""
     prompt, field = make_prompt(record, turns, where), find_field(record, LABEL_FIELDS)
     if field is None:
         return DialogueRow(prompt, answer)
@@ -85,10 +84,10 @@ def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labe
 
 
 def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads two answers, the better one first. The prompt stands in a field of its own, or at the beginning of both
-    dialogues."""
+    """Reads a better and a worse answer from the fields `chosen` and `rejected`. The prompt is in another field, or at
+    the beginning of both dialogues."""
     if isinstance(record.get("completions"), list) and "scores" in record:
-        raise UserError(f"{where}: `completions` with `scores` are a ranking; leave the other answers out.")
+        raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
     apart = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS)) or isinstance(record.get("context"), list)
     if not apart:
         turns, better, worse = _read_whole_dialogues(record, chosen, rejected, where)
@@ -97,7 +96,7 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     turns, better = read_answer(record[chosen], prompt, f"{where}: `{chosen}`")
     others, worse = read_answer(record[rejected], prompt, f"{where}: `{rejected}`")
     if turns != others and prompt not in (turns, others):
-        raise UselessRecordError(f"{where}: `{chosen}` and `{rejected}` answer two prompts.", PROMPTS_DIFFER)
+        raise UselessRecordError(f"{where}: `{chosen}` and `{rejected}` answer two different prompts.", PROMPTS_DIFFER)
     return [_make_pair(record, max(turns, others, key=len), better, worse, where)]
 
 
@@ -116,7 +115,7 @@ def read_messages_and_worse(
 def _read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues. Their last turns are the answers; the turns before are the prompt."""
+    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):
@@ -126,14 +125,14 @@ def _read_whole_dialogues(
     better, worse = (read_turns(value, "user", place) for value in values)
     if better[:-1] != worse[:-1] or {better[-1].role, worse[-1].role} != {"assistant"}:
         raise UselessRecordError(
-            f"{place} must be the same dialogue up to a last turn of the assistant.",
+            f"{place} must be the same dialogue, except for the last turn, which must be the assistant's.",
             USER_LAST if "user" in (better[-1].role, worse[-1].role) else PROMPTS_DIFFER,
         )
     return better[:-1], Completion(better[-1].content), Completion(worse[-1].content)
 
 
 def read_dialogue_pair(chosen: str, rejected: str, where: str) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues in HH-RLHF's text form. Their last turns are the answers; the turns before are the
+    """Reads two whole dialogues in HH-RLHF's text form. The last turn of each is an answer; the turns before it are the
     prompt."""
     better, worse = parse_dialogue(chosen, where), parse_dialogue(rejected, where)
     if "user" in (better[-1].role, worse[-1].role):
@@ -154,8 +153,8 @@ def _make_pair(record: DataRecord, turns: Turns, better: Completion, worse: Comp
 def read_choice(
     first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers, and a field that says which of them is better. If the field calls them equal, only the prompt is
-    kept."""
+    """Reads two answers, and the field `says`, which states the better answer. If the field calls the answers equal,
+    only the prompt is kept."""
     value = record[says]
     choice = choices.get(_spell_choice(value))
     if choice is None:
@@ -166,8 +165,8 @@ def read_choice(
 def read_preference_strength(
     first: str, second: str, says: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads two answers and a number. The number is negative if the first answer is better, positive if the second is
-    better, and 0 if neither is better."""
+    """Reads two answers, and a number that compares them. The number is negative if the first answer is better,
+    positive if the second is better, and 0 if neither is better."""
     strength = require_finite(record[says], f"{where}: `{says}`")
     choice = FIRST_BETTER if strength < 0 else SECOND_BETTER if strength > 0 else EQUAL
     return _choose(record, first, second, choice, abs(strength), where)
@@ -207,7 +206,9 @@ def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels
     answers, numbers = record[texts], record[scores]
     lists = isinstance(answers, list) and isinstance(numbers, list)
     if not lists or len(answers) != len(numbers) or len(answers) < 2:
-        raise UserError(f"{where}: `{texts}` and `{scores}` must be two lists of one length, two or more.")
+        raise UserError(
+            f"{where}: `{texts}` and `{scores}` must be two lists of the same length, with at least two items each."
+        )
     sign = -1.0 if scores.startswith("rank") else 1.0
     values = [sign * require_finite(number, f"{where}: `{scores}`") for number in cast(list[Any], numbers)]
     return [_rank(record, list(zip(cast(list[Any], answers), values, strict=True)), f"{where}: `{texts}`", where)]
@@ -216,8 +217,8 @@ def read_ranking(texts: str, scores: str, record: DataRecord, where: str, labels
 def read_ranked_answers(
     field: str, text: str, scores: tuple[str, ...], record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:
-    """Reads a list of mappings, each with the text of an answer and its scores (Nectar, UltraFeedback). The score that
-    counts is the first of `scores` that every answer has. If no score is in all of them, only the prompt is kept."""
+    """Reads a list of mappings, each with the text of an answer and its scores (Nectar, UltraFeedback). The answers are
+    ranked by the first of `scores` that every answer has. If there is no such score, only the prompt is kept."""
     place = f"{where}: `{field}`"
     answers = [answer for answer in cast(list[DataRecord], record[field]) if answer.get(text) is not None]
     by = next((name for name in scores if all(answer.get(name) is not None for answer in answers)), None)
@@ -254,7 +255,7 @@ def _rank(record: DataRecord, pairs: list[tuple[Any, float]], place: str, where:
 
 
 def read_scored(score: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads one answer that has a score. The record has no other answer to compare it with, so that the answer is neither
-    good nor bad, and only the prompt is kept."""
+    """Reads only the prompt of a record with one scored answer. The answer is dropped, because no second score shows
+    whether it is good or bad."""
     read_number(record, score, where)
     return read_prompt_alone(record, where, labels)

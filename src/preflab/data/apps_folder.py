@@ -17,7 +17,7 @@ def list_official_folders(path: Path) -> list[Path]:
 
 
 def read_official_folder(folder: Path) -> dict[str, Any]:
-    """Reads the folder of a problem as a record with the fields of the hub's records."""
+    """Reads the folder of a problem as a record with the same field names as on the hub."""
     paths = [folder / name for name in ("question.txt", "input_output.json", "solutions.json", "starter_code.py")]
     record = {"problem_id": folder.name, **{path.stem: _read_text_file(path) for path in paths if path.is_file()}}
     meta = folder / "metadata.json"

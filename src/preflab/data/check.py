@@ -1,4 +1,4 @@
-"""Counts the records that a training method is about to learn from. Refuses them if none can teach anything."""
+"""Counts the records that a method is about to train on, and refuses the data if no record can teach anything."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _NOUNS: dict[type[AnyRecord], str] = {
 
 @dataclass(frozen=True)
 class RowCounts:
-    """What `check_rows` counted. `noun`: what a row is called. `faults`: how many rows have each fault, by the fault's
-    words. `useless`: how many rows teach nothing, because an answer is empty or all answers are the same. `longer_wins`:
-    among the pairs whose answers differ in length, the share whose chosen answer is the longer one; None if no pair has
-    answers of different length."""
+    """The counts that `check_rows` returns. `noun`: the word for one row, such as `pair`. `faults`: for each fault (in
+    words), how many rows have it. `useless`: how many rows teach nothing, because an answer is empty or all answers are
+    the same. `longer_wins`: see `LengthBias.longer_wins`."""
 
     noun: str
     rows: int
@@ -45,7 +44,8 @@ class RowCounts:
 
 
 def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
-    """Counts the records that a run is about to learn from. `where`: the place of the records in words, for the message.
+    """Counts the records that a run is about to learn from. `where`: the source of the records in words, for the error
+    message.
 
     Raises `UserError` if no record can teach anything: there is no record, or in every record an answer is empty or all
     answers are the same.
@@ -67,7 +67,7 @@ def check_rows(rows: Iterable[AnyRecord], where: str) -> RowCounts:
         reasons = ", ".join(fault for fault in (SAME_ANSWERS, EMPTY) if faults[fault])
         fault = f"in all of {counted(total, noun)} {reasons}" if total else "there is no row"
         raise UserError(
-            f"{where}: {fault}, so that nothing can be learned. Mend the data: `preflab data check FILE` says which records."
+            f"{where}: {fault}. Nothing can be learned from this. `preflab data check FILE` lists the faulty records."
         )
     return RowCounts(noun, total, len(prompts), faults, useless, bias.longer_wins)
 
@@ -85,16 +85,16 @@ class LengthBias:
 
     @property
     def longer_wins(self) -> float | None:
-        """Among the pairs whose answers differ in length, the share whose chosen answer is the longer one. None if no pair
-        has answers of different length."""
+        """The share of pairs whose chosen answer is the longer one, counted among the pairs whose answers differ in
+        length. None if there are no such pairs."""
         unequal = self.longer + self.shorter
         return self.longer / unequal if unequal else None
 
     @property
     def length_only_accuracy(self) -> float | None:
-        """The share of pairs in which a rule that looks at lengths alone picks the chosen answer. The rule always picks the
-        longer answer, or always the shorter one, whichever is right more often. In half of the pairs of equal length the
-        rule is right. None if there are no pairs."""
+        """The accuracy of a rule that predicts the chosen answer from the lengths alone. The rule always picks the
+        longer answer, or always the shorter one, whichever is right more often. A pair of answers of equal length
+        counts as half right. None if there are no pairs."""
         pairs = self.longer + self.shorter + self.equal
         return (max(self.longer, self.shorter) + self.equal / 2) / pairs if pairs else None
 

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a row that could be read: in the row itself, or in comparison with the rows before it."""
+"""Finds faults of rows: an empty answer, identical answers, or a row that repeats or contradicts an earlier row."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def list_answers(row: DialogueRow) -> list[Completion]:
 
 
 class FaultFinder:
-    """Finds the faults of rows that come one after another. `contradicted`: the keys of prompts and answers about which two
-    rows say the opposite. If a key is known beforehand, both rows get the fault; otherwise only the later row gets it."""
+    """Finds the faults of rows that are given one after another. `contradicted`: keys of prompts with their answers on
+    which two rows contradict each other. If the constructor received a key, both rows with this key get the fault;
+    otherwise only the later row gets the fault."""
 
     def __init__(self, contradicted: frozenset[int] = frozenset()) -> None:
         self._known = contradicted
@@ -29,7 +30,7 @@ class FaultFinder:
         self.contradicted: set[int] = set()
 
     def find(self, row: DialogueRow) -> list[str]:
-        """Lists the faults of the next row. A row with faults can still be read."""
+        """Returns the faults of the next row, in words."""
         texts = [answer.text for answer in list_answers(row)]
         prompt = row.prompt.turns
         faults = [EMPTY] if any(not text.strip() for text in texts) else []
@@ -49,8 +50,8 @@ class FaultFinder:
         return faults
 
     def _is_contradicted(self, row: DialogueRow) -> bool:
-        """Checks whether another row says the opposite: it puts the same two answers in the other order, or gives the same
-        answer the opposite label. The other row is an earlier one, or one that is known beforehand."""
+        """Checks whether this row contradicts an earlier row, or has a key that the constructor received. Two rows
+        contradict each other if they order the same two answers differently, or label the same answer differently."""
         texts = [answer.text for answer in (row.answer, row.rejected) if answer is not None]
         key = hash((row.prompt.turns, frozenset(texts)))
         says = row.answer is not None if row.rated else texts == sorted(texts)

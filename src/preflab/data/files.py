@@ -1,10 +1,9 @@
-"""Reads records from where they lie: a file (JSON lines, JSON, CSV or Parquet, gzipped or not), a folder, or a data set on
-the hub.
+"""Reads records from a file (JSON lines, JSON, CSV or Parquet, gzipped or not), a folder, or a data set on the hub.
 
-A folder is of one of three kinds: `datasets` saved it, or it holds the problems of APPS in their official form, or it holds
-files of records. In a folder of files, the names of the files without the numbers of shards are the splits. `NAME#SPLIT`
-names one split of a folder or of a data set on the hub. `NAME:CONFIGURATION` names one configuration of a data set on the
-hub.
+Three kinds of folder can be read: a data set saved by the package `datasets`, the problems of APPS in their official
+form, and a folder of record files. In a folder of record files, each file name without its shard number is a split.
+`NAME#SPLIT` names one split of a folder or of a data set on the hub. `NAME:CONFIGURATION` names one configuration of a
+data set on the hub.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ _SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?")
 _PARQUET = b"PAR1"
 _OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
-"""Matches the beginning of a JSON list of objects. No line of JSON lines begins like this."""
+"""Matches the beginning of a JSON list of objects. A record in a file of JSON lines never begins like this."""
 
 
 def read_source(name: str, *, split: str = "", rows: int | None = None) -> Iterator[ReadLine]:
-    """Reads the first `rows` records of a source (all records if `rows` is None), each with its place. In place of a record
-    that cannot be read comes the error that says why.
+    """Yields the first `rows` records of a source (all records if `rows` is None), each with its place. For a record
+    that cannot be read, yields a `UserError` instead, which says why.
 
-    `split`: the split to read if the source has several. Without `split`, `train` or the only split is read. Raises
-    `UserError` if there is no source or no split of the given name.
+    `split`: the split to read. If `split` is empty, reads `train`, or else the only split. Raises `UserError` if there
+    is no source or no split of the given name.
     """
     name, split = part_split(name, split)
     path = Path(name).expanduser()
@@ -69,19 +68,20 @@ def list_splits(name: str) -> list[str]:
 
 
 def choose_split(name: str, splits: list[str], wanted: str) -> str:
-    """Returns the split that is wanted. If no split is wanted, returns `train`, or the only split. Raises `UserError` if the
-    source lacks the wanted split, or if no split is wanted and the source has several, none of them `train`."""
+    """Returns the split `wanted`. If `wanted` is empty, returns `train`, or else the only split. Raises `UserError` if
+    the source has no such split. Also raises `UserError` if `wanted` is empty and the source has several splits but no
+    `train`."""
     if wanted and splits == [""]:
-        raise UserError(f"{name} is a file and has no splits: leave out {wanted!r}.")
+        raise UserError(f"{name} is a file and has no splits: leave out the split {wanted!r}.")
     if wanted and wanted not in splits:
         raise UserError(f"{name} has no split {wanted!r}.{nearest(wanted, splits)}")
     if not wanted and len(splits) > 1 and "train" not in splits:
-        raise UserError(f"{name} has several splits: name one with `split`. Known: {', '.join(splits)}.")
+        raise UserError(f"{name} has several splits: choose one with `split`. Its splits are {', '.join(splits)}.")
     return wanted or ("train" if "train" in splits else splits[0])
 
 
 def read_file(path: Path) -> Iterator[ReadLine]:
-    """Reads the records of a file. The file's first bytes, or else its name, decide how it is read."""
+    """Reads the records of a file. Recognises the file's format by its first bytes, or else by its name."""
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
     try:
         with open_plain(path) as file:
@@ -114,15 +114,15 @@ def _read_split(name: str, split: str) -> Iterator[ReadLine]:
 
 
 def _group_files(folder: Path) -> dict[str, list[Path]]:
-    """Groups the files of a folder by split. The split is the file's name without its endings and without the numbers of its
-    shard."""
+    """Groups the files of a folder by split. The split is the file's name without its suffixes and without its shard
+    number."""
     groups: dict[str, list[Path]] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         plain = Path(file.name.removesuffix(".gz"))
         if plain.suffix in _SUFFIXES and not any(part.startswith(".") for part in file.relative_to(folder).parts):
             groups.setdefault(_SHARD.sub("", plain.stem), []).append(file)
     if not groups:
-        raise UserError(f"{folder} holds no file of records ({', '.join(_SUFFIXES)}, gzipped or not).")
+        raise UserError(f"{folder} contains no file of records ({', '.join(_SUFFIXES)}, gzipped or not).")
     return groups
 
 

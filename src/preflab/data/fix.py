@@ -14,7 +14,7 @@ from preflab.errors import UserError
 
 
 class Dropped(NamedTuple):
-    """The place of a record that was left out, and the reason."""
+    """A record that was left out: its place, and the reason."""
 
     where: str
     reason: str
@@ -23,17 +23,17 @@ class Dropped(NamedTuple):
 def write_clean(
     out: Path, lines: Iterable[ReadLine], reading: FileReading, contradicted: frozenset[int]
 ) -> tuple[int, list[Dropped]]:
-    """Writes every record that has at least one row without a fault. Each record is one JSON object on a line of its own,
-    with its fields under the names that preflab reads.
+    """Writes every record that has at least one row without a fault. Each record becomes one line of JSON with
+    preflab's field names.
 
-    `contradicted`: the keys in `SourceCheck.contradicted` that `check_source` returned for these lines. Returns the number
+    `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. Returns the number
     of records written, and the records left out. Raises `UserError` if the file cannot be written or exists already.
     """
     try:
         with out.open("x", encoding="utf-8") as file:
             return _write_records(file, lines, reading, FaultFinder(contradicted))
     except FileExistsError as error:
-        raise UserError(f"{out} exists: name a new file.") from error
+        raise UserError(f"{out} already exists: name a new file.") from error
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
 
@@ -53,10 +53,11 @@ def _write_records(
 
 
 def explain_drop(read: ReadRecord, finder: FaultFinder) -> str:
-    """Says why a record is left out. Empty if one of the record's rows has no fault, since the record is then kept."""
+    """Returns the reason why a record is left out; empty if the record is kept, because at least one of its rows has no
+    fault."""
     if read.error is not None:
         return str(read.error)
     faults = [finder.find(row) for row in read.rows]
     if not faults:
-        return "it holds no row"
+        return "it has neither a prompt nor an answer"
     return "" if not all(faults) else ", ".join(dict.fromkeys(fault for of_row in faults for fault in of_row))

@@ -1,5 +1,7 @@
-"""Gathers records that make sense only together: the flat messages of OpenAssistant's trees, and the scored answers of
-HelpSteer2. Answers to one prompt of HelpSteer2 stand one after another, and each repeats the prompt."""
+"""Joins records that belong together: OpenAssistant's flat messages, and HelpSteer2's scored answers to one prompt.
+
+In HelpSteer2, the answers to one prompt are consecutive records, each of which repeats the prompt.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ _SCORED_FIELDS = frozenset(("prompt", "response", "helpfulness"))
 
 
 def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
-    """Yields the records; records that belong together are joined into one. Answers to one prompt become a ranking. Flat
-    messages become trees, which come at the end."""
+    """Yields the records, after joining those that belong together. Scored answers to one prompt become a ranking. Flat
+    messages become trees, which are yielded after all other records."""
     messages: list[tuple[str, dict[str, Any]]] = []
     group: list[tuple[str, dict[str, Any]]] = []
     for where, record in lines:
@@ -39,7 +41,7 @@ def gather_records(lines: Iterable[ReadLine]) -> Iterator[ReadLine]:
 
 
 def _join_answers(group: list[tuple[str, dict[str, Any]]]) -> ReadLine:
-    """Joins answers to one prompt into a ranking by their helpfulness. A single answer is returned as it is."""
+    """Joins answers to one prompt into a ranking by their helpfulness. A single answer is returned unchanged."""
     where, first = group[0]
     if len(group) == 1:
         return where, first

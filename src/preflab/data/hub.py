@@ -1,5 +1,4 @@
-"""Loads data sets from the Hugging Face hub through the package `datasets`. A hub that does not answer is noticed within
-seconds."""
+"""Loads data sets from the Hugging Face hub, after checking within seconds that the hub answers."""
 
 from __future__ import annotations
 
@@ -25,10 +24,10 @@ def list_hub_splits(name: str) -> list[str]:
 
 
 def load_hub_records(name: str, folder: str | None, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Loads the records of one split of a data set on the hub, each with its place. `folder`: the one folder of the data set
-    to read; None reads all folders.
+    """Loads the records of one split of a data set on the hub, each with its place. `folder`: the only folder of the
+    data set to read; None reads all folders.
 
-    Raises `UserError` if the records do not load. With `HF_HUB_OFFLINE=1`, data that were fetched before are read.
+    Raises `UserError` if the records do not load. With `HF_HUB_OFFLINE=1`, reads data that were fetched before.
     """
     import datasets
 
@@ -68,8 +67,9 @@ def check_on_hub(name: str) -> None:
     error = call_in_time(lambda: HfApi().dataset_info(name.partition(":")[0], timeout=_PATIENCE - 1), _PATIENCE)
     if error is not None:
         raise UserError(
-            f"There is no folder {name}, and the hub gives no data set of that name: {first_line(error)}. Check name "
-            "and network. If it was fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name their folder."
+            f"There is no folder {name}, and the hub returns no data set of that name: {first_line(error)}. Check the "
+            "name and the network. If the data were fetched before, set HF_HUB_OFFLINE=1. Or fetch the files and name "
+            "their folder."
         ) from error
 
 

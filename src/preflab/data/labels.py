@@ -1,5 +1,4 @@
-"""Reads labels of single answers, good or bad, in every spelling whose meaning is clear. A label in any other spelling is
-refused."""
+"""Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings."""
 
 from __future__ import annotations
 
@@ -21,34 +20,35 @@ _NUMBERS_OF_BAD = ("0", "-1")
 
 
 class FileLabels:
-    """Reads the labels of one file together, because the meaning of 0 depends on the other labels. Beside 1, the label 0
-    means bad; beside 1 and -1, the meaning of 0 is not clear."""
+    """Reads the labels of one file together, because the meaning of 0 depends on the other labels. In a file with 0 and
+    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear."""
 
     def __init__(self) -> None:
         self._number_of_bad = ""
 
     def read(self, value: Any, where: str) -> bool:
-        """Returns whether the label says that the answer is good. Raises `LabelError` if that is not clear."""
+        """Returns whether the label says that the answer is good. Raises `LabelError` if the label's meaning is not
+        clear."""
         text = _spell(value)
         if text in _GOOD:
             return True
         if text not in _BAD:
             raise LabelError(
                 f"{where}: the label {json.dumps(value, default=str, ensure_ascii=False)[:60]} says neither good nor bad. "
-                "Write true or false; or leave the field unread: `fields: {label: null}`."
+                "Write true or false, or ignore the field: `fields: {label: null}`."
             )
         if text in _NUMBERS_OF_BAD:
             if self._number_of_bad not in ("", text):
                 raise LabelError(
-                    f"{where}: the label {text} stands beside {self._number_of_bad} further up: it is not clear which means "
-                    "bad. Write true or false."
+                    f"{where}: the label is {text}, and an earlier label is {self._number_of_bad}: it is not clear "
+                    "which of the two means bad. Write true or false."
                 )
             self._number_of_bad = text
         return False
 
 
 class LabelError(UserError):
-    """The error for a label whose meaning is not clear. Because of one unclear label the whole file is refused."""
+    """Raised for a label whose meaning is not clear. One unclear label is enough to refuse the whole file."""
 
 
 def _spell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Reads JSON lines, gzipped or not, one line at a time. Every message names the file and the line."""
+"""Reads JSON lines, gzipped or not, one line at a time; every error names the file and the line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from preflab.errors import UserError
 
-_GZIP = b"\x1f\x8b"  # the file's first bytes, not its name, decide whether it is gzipped
+_GZIP = b"\x1f\x8b"  # the first bytes of a gzipped file; its name does not matter
 PlacedRecord = tuple[str, dict[str, Any]]
 """The place of a record, as `file:line`, and the record."""
 ReadLine = tuple[str, dict[str, Any] | UserError]
@@ -54,12 +54,12 @@ def open_plain(path: Path) -> Generator[BufferedReader]:
             yield raw
             return
         with gzip.open(raw) as unpacked:
-            yield cast(BufferedReader, unpacked)  # a gzip file reads and peeks alike
+            yield cast(BufferedReader, unpacked)  # `GzipFile` has the same `read` and `peek`
 
 
 def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """Yields the records of an open file. If the file cannot be read to its end, the last item is the error that says after
-    which line it breaks off."""
+    """Yields the records of an open file. If reading fails before the end of the file, the last item is an error that
+    names the last line that was read."""
     number = 0
     empty = True
     try:
@@ -74,7 +74,7 @@ def parse_lines(lines: BufferedReader, path: Path) -> Iterator[ReadLine]:
         )
         return
     if empty:
-        raise UserError(f"{path} is empty: it needs one JSON object a line.")
+        raise UserError(f"{path} is empty: it must have one JSON object on each line.")
 
 
 def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | UserError:
@@ -84,16 +84,16 @@ def _parse_line(line: bytes, where: str, *, first: bool) -> dict[str, Any] | Use
         return UserError(f"{where} is not UTF-8: {error.reason} at byte {error.start} of the line.")
     except json.JSONDecodeError as error:
         return UserError(f"{where} is not JSON: {error.msg} at column {error.colno}. Mend or remove the line.")
-    except (ValueError, RecursionError) as error:  # too many digits, or too deep lists, for Python
+    except (ValueError, RecursionError) as error:  # Python limits the digits of a number and the depth of lists
         return UserError(f"{where} cannot be read: {error}. Mend or remove the line.")
     return check_record(record, where)
 
 
 def check_record(record: Any, where: str) -> dict[str, Any] | UserError:
-    """Returns a JSON value that is an object. For any other value, returns the error that says what the value is."""
+    """Returns `record` if it is a JSON object; otherwise returns an error that names its type."""
     if isinstance(record, dict):
         return cast(dict[str, Any], record)
-    return UserError(f"{where} is a JSON {type(record).__name__}; each line must be an object {{...}}.")
+    return UserError(f"{where} is a JSON {type(record).__name__}; each record must be a JSON object {{...}}.")
 
 
 def read_text_field(record: Mapping[str, Any], name: str, where: str) -> str:
@@ -105,12 +105,14 @@ def read_text_field(record: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def check_text(value: Any, where: str) -> str:
-    """Returns the value. Raises `UserError` if the value is not text, or if it holds half a surrogate pair, which JSON
-    allows but no tokenizer takes."""
+    """Returns the value. Raises `UserError` if the value is not text, or if it contains half a surrogate pair, which
+    JSON allows but tokenizers reject."""
     if not isinstance(value, str):
         raise UserError(f"{where} must be text, not {json.dumps(value, default=str)[:60]}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{where} holds half a surrogate pair (\\ud8xx): it was cut inside a character.") from error
+        raise UserError(
+            f"{where} holds half a surrogate pair (\\ud8xx): the text was cut inside a character."
+        ) from error
     return value

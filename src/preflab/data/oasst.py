@@ -1,5 +1,4 @@
-"""Reads OpenAssistant's trees of messages, nested as in its releases or flat as on the hub. Each question with answers
-becomes one or more rows."""
+"""Reads OpenAssistant's trees of messages, nested (as in its releases) or flat (as on the hub), as rows."""
 
 from __future__ import annotations
 
@@ -16,15 +15,15 @@ from preflab.types import Completion, Prompt, Turn
 
 
 def read_tree(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Returns the rows of every question of a tree. If people ranked the answers to a question (rank 0 is the best), the row
-    is a ranking; otherwise each answer is a row. Messages that were deleted, and messages that reviewers refused, are left
-    out with all messages below them."""
+    """Returns the rows of every question in a tree. If the answers to a question have ranks (0 is the best), they
+    become one ranking; otherwise each answer becomes a row. Deleted messages, and messages that reviewers rejected, are
+    left out together with all replies to them."""
     return list(_walk(cast(DataRecord, record["prompt"]), (), where))
 
 
 def _walk(message: DataRecord, before: Turns, where: str) -> Iterator[DialogueRow]:
-    """Yields the rows of a question and of all questions below it. Uses a stack instead of recursion, because a tree may be
-    of any depth."""
+    """Yields the rows of a question and of all questions below it. Uses a stack instead of recursion, because a tree
+    may be deeper than Python's recursion limit."""
     stack = [(message, before)]
     while stack:
         node, turns = stack.pop()
@@ -63,8 +62,8 @@ def _is_kept(message: DataRecord) -> bool:
 
 
 def join_trees(messages: Iterable[PlacedRecord]) -> Iterator[ReadLine]:
-    """Joins flat messages into trees, each at the place of its root. Yields an error for each message that answers a missing
-    message."""
+    """Joins flat messages into trees, and yields each tree with the place of its root. Yields an error for each message
+    whose parent is missing."""
     nodes: dict[str, dict[str, Any]] = {}
     places: dict[str, str] = {}
     for where, message in messages:
@@ -78,7 +77,7 @@ def join_trees(messages: Iterable[PlacedRecord]) -> Iterator[ReadLine]:
         elif str(parent) in nodes:
             nodes[str(parent)]["replies"].append(node)
         else:
-            message = f"{places[name]}: the message {parent!r}, which this one answers, is not in the file."
+            message = f"{places[name]}: the parent message {parent!r} is not in the file."
             yield places[name], UserError(message)
     for name in roots:
         yield places[name], {"message_tree_id": name, "prompt": nodes[name]}

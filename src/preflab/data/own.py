@@ -1,5 +1,4 @@
-"""Reads the pairs and rankings of a saved stage, in the form in which preflab writes them (`types.from_preference`,
-`types.from_ranking`)."""
+"""Reads the pairs and rankings that preflab itself wrote (`types.from_preference`, `types.from_ranking`)."""
 
 from __future__ import annotations
 
@@ -15,17 +14,18 @@ from preflab.types import Completion, Prompt, Ranking, best_and_worst, to_comple
 
 
 def read_own_pair(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a pair. Its turns have the form `[role, text]`; its answers have the form that `from_completion` writes."""
+    """Reads a pair. The turns of the pair have the form `[role, text]`; the answers have the form that
+    `from_completion` writes."""
     chosen, rejected = (_read_answer(record[field], f"{where}: `{field}`") for field in ("chosen", "rejected"))
     margin, probability = read_number(record, "margin", where), read_probability(record, where)
     return [DialogueRow(_read_prompt(record, where), chosen, rejected, margin, probability)]
 
 
 def read_own_ranking(record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
-    """Reads a ranking, whose answers keep the order in which they were written."""
+    """Reads a ranking. The answers keep the order that they have in the file."""
     texts, numbers = record["completions"], record["scores"]
     if not (isinstance(texts, list) and isinstance(numbers, list)) or len(texts) != len(numbers) or not texts:
-        raise UserError(f"{where}: `completions` and `scores` must be two lists of one length.")
+        raise UserError(f"{where}: `completions` and `scores` must be two lists of the same length.")
     answers = tuple(_read_answer(text, f"{where}: `completions`") for text in cast(list[Any], texts))
     scores = tuple(require_finite(number, f"{where}: `scores`") for number in cast(list[Any], numbers))
     pair = best_and_worst(Ranking(_read_prompt(record, where), answers, scores))
@@ -45,15 +45,17 @@ def _read_answer(value: Any, where: str) -> Completion:
     try:
         answer = to_completion(value)
     except (TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{where} is not an answer as preflab writes it: {error}.") from error
+        raise UserError(f"{where} does not have the form in which preflab writes answers: {error}.") from error
     ids = () if answer.drawn is None else answer.drawn.ids
     if not all(type(number) is int for number in ids) or type(answer.truncated) is not bool:
-        raise UserError(f"{where} is not an answer as preflab writes it: text, whether it is truncated, ids.")
+        raise UserError(
+            f"{where} must be an answer as preflab writes it: text, whether the text is truncated, and token ids."
+        )
     check_text(answer.text, where)
     return answer
 
 
 def _read_turn(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, list) or len(cast(list[Any], value)) != 2:
-        raise UserError(f"{where} must hold `[role, text]`, and holds {str(value)[:40]}.")
+        raise UserError(f"{where} must hold `[role, text]`, not {str(value)[:40]}.")
     return {"role": value[0], "content": value[1]}

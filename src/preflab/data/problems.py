@@ -1,13 +1,15 @@
-"""Reads the tests of your own problems as `Test`s, for the sandbox and for judges that are functions. Four forms are read:
+"""Reads the tests of the user's own problems as `Test`s, for the sandbox and for judges that are functions.
+
+A field of tests may have one of four forms:
 
 | a field of tests                                        | its tests                                             |
 |---------------------------------------------------------|-------------------------------------------------------|
-| `[{"input": ..., "output": ...}, ...]`                   | what goes in, and what must come out                  |
-| `[[input, output], ...]`                                 | what goes in, and what must come out                  |
+| `[{"input": ..., "output": ...}, ...]`                   | an input, and the expected output                     |
+| `[[input, output], ...]`                                 | an input, and the expected output                     |
 | `{"inputs": [...], "outputs": [...]}`, perhaps `fn_name` | two lists; with `fn_name`, arguments of that function |
-| `["assert f(1) == 2", ...]`, or one such text            | pieces of Python, which raise unless the test is passed |
+| `["assert f(1) == 2", ...]`, or one such text            | Python code that raises an error if the test fails    |
 
-The field may also hold text that is one of these forms, written as JSON.
+The field may also hold one of these forms as JSON text.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ _OUTPUTS = ("output", "outputs", "expected_output", "expected", "stdout")
 
 
 def read_tests(record: DataRecord, fields: Sequence[str], where: str) -> tuple[Test, ...]:
-    """Reads the tests from the first of the fields that the record has and that is not empty. Returns no tests if there is
-    no field like that. Raises `UserError` if the field does not hold tests."""
+    """Reads the tests from the first of `fields` that is present and not empty. Returns an empty tuple if there is no
+    such field. Raises `UserError` if the field does not hold tests."""
     field = next((name for name in fields if record.get(name) not in (None, "", [])), None)
     if field is None:
         return ()
@@ -73,20 +75,20 @@ def _read_columns(columns: Mapping[str, Any], where: str) -> list[tuple[Any, Any
     if not isinstance(inputs, list):
         return [(inputs, outputs)]
     if not isinstance(outputs, list) or len(cast(list[Any], inputs)) != len(cast(list[Any], outputs)):
-        raise UserError(f"{where}: inputs and outputs must be two lists of one length.")
+        raise UserError(f"{where}: inputs and outputs must be two lists of the same length.")
     return list(zip(cast(list[Any], inputs), cast(list[Any], outputs), strict=True))
 
 
 def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> tuple[Test, ...]:
-    """Makes tests from pieces of code. They test the function that `entry_point` names; without `entry_point`, they test the
-    functions that they call and do not define."""
-    parts = [_list_texts(record.get(field), f"{where} beside `{field}`") for field in _SETUP_FIELDS]
+    """Makes one test from each piece of code. The field `entry_point` names the tested function. Without `entry_point`,
+    the tests test the functions that they call but do not define."""
+    parts = [_list_texts(record.get(field), f"{where}: `{field}`") for field in _SETUP_FIELDS]
     setup = "\n".join(text for texts in parts for text in texts)
     try:
         trees = [ast.parse(source) for source in (setup, *sources)]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{where} holds text that is neither JSON nor Python: {error}.") from error
-    name = check_text(record.get("entry_point", ""), f"{where} beside `entry_point`")
+    name = check_text(record.get("entry_point", ""), f"{where}: `entry_point`")
     functions = (name,) if name else find_tested_functions(trees)
     if not functions:
         raise UserError(f"{where}: no test calls a function.")
@@ -98,15 +100,15 @@ def _make_code_tests(sources: Sequence[str], record: DataRecord, where: str) -> 
 
 
 def _list_texts(value: Any, where: str) -> list[str]:
-    """Returns a text, or a list of texts, as a list. If the value is absent, the list holds one empty text."""
+    """Returns a text, or a list of texts, as a list. If the value is absent, the list contains one empty text."""
     texts = cast(list[Any], value) if isinstance(value, list) else [value or ""]
     return [check_text(text, where) for text in texts]
 
 
 def find_tested_functions(trees: Sequence[ast.AST]) -> tuple[str, ...]:
-    """Returns the functions that the tests call and that neither the tests nor Python define. If Python defines all called
-    functions (`assert sum(1, 2) == 3`), the program redefines one of them: then the function that the tests call first is
-    returned."""
+    """Returns the functions that the tests call, without those that the tests define and without Python's builtins. If
+    all called functions are builtins (`assert sum(1, 2) == 3`), returns the function that is called first, because the
+    program must redefine it."""
     nodes = [node for tree in trees for node in ast.walk(tree)]
     made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
@@ -122,7 +124,7 @@ def find_tested_functions(trees: Sequence[ast.AST]) -> tuple[str, ...]:
 
 
 def _parse_json(value: Any) -> Any:
-    """Returns the list or object that a text holds as JSON. Any other value is returned as it is."""
+    """Returns the list or object that a text holds as JSON. Any other value is returned unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:

@@ -1,5 +1,4 @@
-"""Reads the prompt of a record, in whichever field it stands. Reads also what the record states beside its texts, such as a
-margin."""
+"""Reads the prompt of a record from the field that holds it, and the record's numbers, such as a margin."""
 
 from __future__ import annotations
 
@@ -25,11 +24,11 @@ from preflab.errors import UserError
 from preflab.types import Problem, Prompt, Turn
 
 QUESTION_FIELDS = ("prompt", "question", "query", "instruction", "problem", "input", "inputs")
-"""Fields that may hold the question. If a record has several of them, the first one listed here counts."""
+"""Fields that may hold the question. If a record has several of them, the first one listed here is read."""
 DIALOGUE_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "context_messages")
 _SYSTEM_FIELDS = ("system", "system_prompt")
 _MORE_FIELDS = ("input", "context")
-"""Fields that may hold the text on which an instruction works (Alpaca, Dolly)."""
+"""Fields that may hold the text to which an instruction applies (Alpaca, Dolly)."""
 _SCORE_FIELDS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
@@ -67,12 +66,12 @@ def find_field(record: DataRecord, fields: Iterable[str]) -> str | None:
 
 
 def read_question(record: DataRecord, where: str) -> Turns:
-    """Reads the turns that the answers reply to, from the field that holds them apart from the answers. Raises `UserError`
-    if the record has no field of this kind."""
+    """Reads the prompt's turns from a field that holds no answer. Raises `UserError` if the record has no such
+    field."""
     field = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS))
     if field is None and isinstance(
         record.get("context"), list
-    ):  # HelpSteer3; in Dolly `context` is text and stands beside an instruction
+    ):  # HelpSteer3's `context` is a list; Dolly's is text that belongs to an instruction
         field = "context"
     if field is None and isinstance(record.get("history"), str):  # SHP
         field = "history"
@@ -100,7 +99,7 @@ def read_whole(record: DataRecord, field: str, where: str) -> Turns:
 
 
 def _surround(record: DataRecord, turns: Turns, where: str) -> Turns:
-    """Returns the turns, preceded by what the record holds in other fields: the system's words, and earlier exchanges."""
+    """Returns the turns, preceded by the system message and the earlier exchanges if the record has fields for them."""
     if isinstance(record.get("history"), list):
         turns = (*read_exchanges(record["history"], f"{where}: `history`"), *turns)
     system = find_field(record, _SYSTEM_FIELDS)
@@ -127,7 +126,9 @@ def read_margin(record: DataRecord, where: str) -> float | None:
     None."""
     margin = read_number(record, "margin", where)
     if margin is not None and margin < 0:
-        raise UserError(f"{where}: `margin` says by how much the chosen answer is better: at least 0, not {margin:g}.")
+        raise UserError(
+            f"{where}: `margin`, by how much the chosen answer is better, must be at least 0, not {margin:g}."
+        )
     if margin is not None:
         return margin
     for pair in _SCORE_FIELDS:
@@ -135,7 +136,7 @@ def read_margin(record: DataRecord, where: str) -> float | None:
             high, low = (require_finite(record[field], f"{where}: `{field}`") for field in pair)
             if high < low:
                 raise UselessRecordError(
-                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}, which contradicts the pair's order.",
+                    f"{where}: `{pair[0]}` is {high:g} and `{pair[1]}` is {low:g}; the better answer scores lower.",
                     "its scores contradict the order of its answers",
                 )
             return high - low
@@ -156,7 +157,7 @@ def read_number(record: DataRecord, field: str, where: str) -> float | None:
 
 
 def require_finite(value: Any, where: str) -> float:
-    """Returns a value that must be a finite number. Text that is a number is accepted too, because CSV holds numbers as
+    """Returns a value that must be a finite number. Also accepts a number written as text, because CSV has only
     text."""
     try:
         number = math.nan if isinstance(value, bool) or not isinstance(value, int | float | str) else float(value)
@@ -168,13 +169,13 @@ def require_finite(value: Any, where: str) -> float:
 
 
 def explain_unknown(record: DataRecord, where: str) -> str:
-    """Explains why a record fits no known shape."""
+    """Returns the error message for a record that fits no known shape."""
     for present, absent in (("chosen", "rejected"), ("rejected", "chosen")):
         if present in record and absent not in record:
-            return f"{where}: `{present}` without `{absent}`; a preference needs both."
+            return f"{where}: the record has `{present}` but not `{absent}`; a preference needs both."
     if "chosen" in record:
         return f"{where}: `prompt` is missing; without it `chosen` and `rejected` must be lists of messages."
     return (
-        f"{where}: neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}). Name the fields that hold "
-        "them: `fields: {prompt: ..., completion: ...}`."
+        f"{where}: there is neither `prompt` nor `messages` (present: {', '.join(record) or 'nothing'}). "
+        "Name the fields that hold them: `fields: {prompt: ..., completion: ...}`."
     )

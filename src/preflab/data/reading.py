@@ -1,7 +1,7 @@
-"""Reads the records of one file as rows, by the table of shapes. Null fields are left out first, and the user's own field
-names are replaced by preflab's.
+"""Turns the records of one file into rows: recognises the shape of each record, and reads the record by that shape.
 
-Also keeps what concerns the whole file: how its labels are spelt, which fields no rule reads, which records were left out.
+First drops null fields, and renames the user's own fields to preflab's names. Also collects what concerns the whole
+file: the spelling of its labels, the fields that are not read, and the records that were left out.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from preflab.text import counted
 from preflab.types import Prompt
 
 FieldNames = Mapping[str, str | None]
-"""Maps the name that a field has in preflab to the place of the field in the user's records: a name, or a path such as
-`answers.0.text`. None leaves the field unread."""
+"""Maps preflab's name of a field to the field's place in the user's records: a name, or a path such as
+`answers.0.text`. A field whose place is None is not read."""
 ReadProblem = Callable[[str, DataRecord, str], Sequence[DialogueRow]]
-"""Reads a record of a programming data set with the testbed that the first argument names. Raises `UselessRecordError` if
-answers to the record's problem cannot be judged."""
+"""A function that reads a record of a programming data set with the testbed named by its first argument. Raises
+`UselessRecordError` if answers to the record's problem cannot be judged."""
 _NAMES_SHOWN = 12
 
 
 class ReadRecord(NamedTuple):
-    """A record as it stands in the file, with its place, and either its rows or the error that says why it has no rows."""
+    """A record with preflab's field names, its place in the file, and either its rows or the error that says why it has
+    no rows."""
 
     where: str
     record: DataRecord
@@ -41,10 +42,10 @@ class ReadRecord(NamedTuple):
 
 
 class FileReading:
-    """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: how many records have
-    each field that the shape of the record does not read. `useless`: how many records were left out, by reason. `tested`:
-    whether anything runs tests. If nothing runs tests, the tests in records of programming data sets and of verl are left
-    out."""
+    """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: for each field
+    that is not read, how many records have it. `useless`: for each reason, how many records were left out. `tested`:
+    whether a judge will run the tests. If it is false, the tests in records of programming data sets and of verl are
+    dropped."""
 
     def __init__(
         self, fields: FieldNames | None = None, read_problem: ReadProblem | None = None, *, tested: bool = False
@@ -62,8 +63,8 @@ class FileReading:
         self._labelled = Counter[bool]()
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
-        """Yields every record with its rows. A record that is broken or useless has an error instead of rows. The only error
-        that is raised is `LabelError`."""
+        """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
+        `LabelError`."""
         for where, record in gather_records((where, self._rename(record)) for where, record in lines):
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
@@ -76,8 +77,8 @@ class FileReading:
                 yield ReadRecord(where, record, error=error)
 
     def read_rows(self, lines: Iterable[ReadLine]) -> Iterator[tuple[str, DialogueRow]]:
-        """Yields every row with its place. Useless records are left out and counted. Raises `UserError` if a record is
-        broken, if no record is of use, or if the setting `fields` refers to a field that no record has."""
+        """Yields every row with its place. Skips and counts useless records. Raises `UserError` if a record is broken,
+        if every record is useless, or if the setting `fields` refers to a field that no record has."""
         first: UserError | None = None
         empty = True
         for read in self.read_all(lines):
@@ -93,7 +94,7 @@ class FileReading:
         self.check_fields()
 
     def read(self, record: DataRecord, where: str) -> Sequence[DialogueRow]:
-        """Returns the rows of one record. The record must have its fields under preflab's names, and no null fields."""
+        """Returns the rows of one record. The record must use preflab's field names, and have no null fields."""
         shape = recognise(record)
         if shape is None or ("chosen" in record) != ("rejected" in record):
             raise UserError(explain_unknown(record, where))
@@ -112,12 +113,12 @@ class FileReading:
         return rows
 
     def check_fields(self) -> None:
-        """Raises `UserError` if the user's fields name a field that no record has."""
+        """Raises `UserError` if the setting `fields` refers to a field that no record has."""
         if self._absent:
             raise UserError(f"`fields` names {min(self._absent)!r}, which no record has.")
 
     def write_notes(self) -> list[str]:
-        """Lists what every report on these data must say about how the records were read."""
+        """Returns the notes that every report on these data must print about how the records were read."""
         drops = [
             f"{counted(count, 'record')} left out because {why} (first: {self._first_useless[why]})."
             for why, count in self.useless.most_common()
@@ -125,7 +126,8 @@ class FileReading:
         return [*drops, *self.write_caveats()]
 
     def write_caveats(self) -> list[str]:
-        """Lists what must be said about the reading of the records that were not left out."""
+        """Returns the notes about the records that were kept: fields that are not read, and assumptions about
+        answers."""
         notes: list[str] = []
         if self.unread:
             names = [f"`{name}`" for name, _ in self.unread.most_common()]
@@ -133,16 +135,16 @@ class FileReading:
             notes.append(f"Fields that are not read: {', '.join(names[:_NAMES_SHOWN])}{more}.")
         if self._labelled[True] and self._labelled[False]:
             notes.append(
-                f"{counted(self._labelled[False], 'answer')} without a label, where others have one, taken as good ones."
+                f"Taken as good: {counted(self._labelled[False], 'answer')} without a label (other answers have one)."
             )
         if 0 < self._unanswered < sum(self.shapes[name] for name in DIALOGUES):
-            notes.append(f"{counted(self._unanswered, 'dialogue')} taken as prompts alone: the last turn is a human's.")
+            notes.append(f"Taken as prompts: {counted(self._unanswered, 'dialogue')} whose last turn is a human's.")
         if self.shapes[SCORED]:
             notes.append(
-                f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: its score has no other beside it."
+                f"`response` is not read in {counted(self.shapes[SCORED], 'record')}: only one answer has a score."
             )
         if self.shapes[ORDERED]:
-            notes.append("Lists of answers without a score: the first one is taken for the best.")
+            notes.append("In lists of answers without scores, the first answer is taken as the best.")
         if self._laid_aside:
             notes.append(
                 f"The tests of {counted(self._laid_aside, 'record')} are not run: the testbed names no `judge`."
@@ -153,7 +155,7 @@ class FileReading:
         if not shape.testbed:
             rows = list(shape.read(record, where, self._labels))
         elif self._read_problem is None:
-            raise UserError(f"{where} is a problem of {shape.name}, whose programs nothing runs here.")
+            raise UserError(f"{where} is a programming problem of {shape.name}, and nothing here can run programs.")
         else:
             rows = self._read_problem(shape.testbed, record, where)
         if (shape.testbed or shape.name == VERL) and not self._tested:
@@ -162,7 +164,7 @@ class FileReading:
         return rows
 
     def _rename(self, record: DataRecord | UserError) -> dict[str, Any] | UserError:
-        """Returns the record without null fields. The user's own fields stand under preflab's names."""
+        """Returns the record without null fields, and with the user's own fields renamed to preflab's names."""
         if isinstance(record, UserError):
             return record
         if not self._fields:
@@ -194,7 +196,7 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns the user's fields. Raises `UserError` if a field has a name that no shape reads."""
+    """Returns `fields`. Raises `UserError` if it has a name that no shape reads."""
     known = {name for shape in SHAPES for name in shape.fields}
     for name in fields:
         if name not in known:
@@ -203,10 +205,10 @@ def check_names(fields: FieldNames) -> FieldNames:
 
 
 def parse_record(record: DataRecord, where: str) -> DialogueRow:
-    """Returns the one row of a record. Raises `UserError`, which names file, line and field, if the record is broken. Also
-    raises it if the record makes no row or several."""
+    """Returns the row of a record. Raises `UserError` if the record is broken (the message names file, line and field),
+    or if it makes no row or several rows."""
     present = {name: value for name, value in record.items() if value is not None}
     rows = FileReading().read(present, where)
     if len(rows) != 1:
-        raise UserError(f"{where} holds {len(rows)} dialogues, and here it must be one.")
+        raise UserError(f"{where} holds {len(rows)} dialogues, but exactly one is allowed here.")
     return rows[0]

@@ -1,5 +1,4 @@
-"""Defines what a record becomes: a prompt with its answers. Also defines the error for a record that is well formed but of
-no use."""
+"""Defines `DialogueRow` (a prompt with its answers) and the error for a well-formed record that teaches nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ DataRecord = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
-    """One record of the data. `answer`: the answer to imitate. A row with `rejected` is a preference, of which `margin` and
-    `probability` may say more. `ranked`: answers with their scores; `answer` and `rejected` are then the best and the worst
-    of them. `rated`: the row has one answer, which was labelled. A desirable answer stands in `answer`, an undesirable one
-    in `rejected`."""
+    """A prompt with its answers. `answer`: the answer to imitate. `rejected`: an answer that is worse than `answer`.
+    `margin`: by how much `answer` is better. `probability`: the probability that `answer` is better. `ranked`: several
+    answers with their scores; `answer` is then the best of them, and `rejected` the worst. `rated`: whether the row has
+    only one answer, which a person labelled: a desirable answer is in `answer`, an undesirable one in `rejected`."""
 
     prompt: Prompt
     answer: Completion | None = None
@@ -32,8 +31,8 @@ class DialogueRow:
 
 
 class UselessRecordError(UserError):
-    """The error for a record that can be read but teaches nothing. `reason`: why, in words that fit every record with this
-    fault."""
+    """Raised for a record that can be read but teaches nothing. `reason`: the reason, in words that fit every record
+    with the same fault."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)

@@ -1,9 +1,9 @@
-"""The one table of shapes. A shape says by which fields a record is recognised, and how the record is read. The first shape
-that fits a record counts.
+"""Lists the shapes of records: by which fields a shape is recognised, and which function reads its records.
 
-The module `prompts` reads a record's prompt, in whichever field it stands (`prompt`, `question`, `instruction` with `input`,
-`messages`, ...), and puts `system` and `history` before it. A shape says where the answers are and what is known of them.
-Null fields count as absent.
+If several shapes fit a record, the first one in the table is used. The module `prompts` reads a record's prompt from
+the field that holds it (`prompt`, `question`, `instruction` with `input`, `messages`, ...), and puts `system` and
+`history` before it. A shape says which fields hold the answers, and how the answers compare. Null fields count as
+absent.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ Read = Callable[[DataRecord, str, FileLabels], Iterable[DialogueRow]]
 
 
 class Shape(NamedTuple):
-    """One form that records have. `needs`: the fields that a record of this shape must have. `when`: what else must hold.
-    `also`: fields that are read if the record has them. `testbed`: the programming data set whose testbed reads the record,
-    in place of `read`."""
+    """One shape of records. `needs`: the fields that a record of this shape must have. `when`: a further condition on
+    the record. `also`: optional fields that are read. `testbed`: for a programming data set, the testbed that reads the
+    record instead of `read`."""
 
     name: str
     needs: tuple[str, ...]

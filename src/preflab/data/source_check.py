@@ -1,4 +1,4 @@
-"""Checks what a source of data holds and what is wrong with it. The check passes over the records once and keeps no text."""
+"""Counts the records of a data source and finds their faults, in one pass over the records."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _PLACES_SHOWN = 3
 
 
 class LengthMeasure(NamedTuple):
-    """How the lengths of prompts and answers are measured, in `unit`. `limit`: the greatest length that a prompt and its
-    answer may have together; None if nothing limits it."""
+    """The functions that measure prompts and answers in `unit`. `limit`: the greatest length that a prompt and its
+    answer may have together; None if there is no limit."""
 
     unit: str
     prompt: Callable[[Prompt], int]
@@ -40,8 +40,8 @@ CHARACTERS = LengthMeasure(
 
 
 class Lengths(BaseModel):
-    """The distribution of lengths. `histogram`: maps each power of two to the number of lengths that are below this power
-    but not below the next smaller power."""
+    """The distribution of lengths. `histogram`: for each power of two, 2^k, the number of lengths that are at least
+    2^(k-1) and below 2^k (length 0 counts for k = 0)."""
 
     model_config = ConfigDict(frozen=True)
     smallest: int
@@ -60,18 +60,21 @@ class Fault(BaseModel):
 
 
 class SourceCheck(BaseModel):
-    """What `check_source` reports about one source.
+    """The result of `check_source` for one source.
 
     shapes: how many records have each shape.
-    records, usable, flawless: the number of all records; of those that make a row; of those that have a row without a fault.
-    kinds: how many prompts, demonstrations, pairs and other kinds methods get from the records.
-    turns: how many prompts have each number of turns.
-    prompt_lengths, answer_lengths: their distributions, in `unit`.
+    records: how many records there are.
+    usable: how many records make a row.
+    flawless: how many records have a row without a fault.
+    kinds: how many prompts, demonstrations, pairs and so on the records give to methods.
+    turns: for each number of turns, how many prompts have it.
+    prompt_lengths, answer_lengths: the distributions of the lengths of prompts and answers, in `unit`.
     truncated: the share of rows that are longer than the model's context.
-    broken: the records that cannot be read. first_broken: why the first of them cannot be read.
-    faults: what is wrong with records that can be read.
+    broken: the records that cannot be read.
+    first_broken: why the first broken record cannot be read.
+    faults: for each fault of records that can be read, the records that have it.
     longer_wins, length_only_accuracy: see `LengthBias`; lengths are in `unit`.
-    unread: how many records have each field that no rule reads.
+    unread: for each field that is not read, how many records have it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,8 +105,8 @@ class SourceCheck(BaseModel):
 def check_source(
     name: str, lines: Iterable[ReadLine], reading: FileReading, measure: LengthMeasure = CHARACTERS
 ) -> SourceCheck:
-    """Checks every record of a source. Raises `UserError` if there is no source of this name, or if its labels are not
-    clear."""
+    """Checks every record of a source. Raises `UserError` if there is no source of this name, or if the meaning of its
+    labels is not clear."""
     tally = _Tally(measure)
     for read in reading.read_all(lines):
         tally.add(read)
@@ -118,7 +121,7 @@ def check_source(
 
 
 def find_leaks(checks: Sequence[SourceCheck]) -> list[tuple[str, str, int]]:
-    """Returns every two sources that share prompts, with the number of prompts that they share."""
+    """Returns each pair of sources that share prompts, with the number of shared prompts."""
     shared = [(one.source, two.source, len(one.prompt_keys & two.prompt_keys)) for one, two in combinations(checks, 2)]
     return [leak for leak in shared if leak[2]]
 

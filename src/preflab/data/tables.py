@@ -21,7 +21,7 @@ from preflab.models.hub import first_line
 
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 64 << 20
-"""The number of characters after which a record that does not end counts as damaged."""
+"""The most characters of a record in a JSON list. A longer record is treated as damaged."""
 _LONGEST_CELL = 1 << 27
 _BATCH = 512
 _BETWEEN = re.compile(r"[\s,]*")
@@ -30,7 +30,7 @@ _LIST_NAMES = (
     "tests public_tests test_cases test_list test_imports history"
 )
 _LIST_COLUMNS = frozenset(_LIST_NAMES.split())
-"""Columns of CSV whose cells may hold lists. In other columns every cell that does not hold messages is text."""
+"""CSV columns whose cells may hold lists. In any other column, a cell is text unless it holds messages."""
 
 
 def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
@@ -49,7 +49,7 @@ def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
 
 
 def _parse(text: bytes) -> Any:
-    """Returns what a JSON text holds; None if the text is not JSON."""
+    """Returns the value of a JSON text; None if the text is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -57,8 +57,8 @@ def _parse(text: bytes) -> Any:
 
 
 def _read_list(text: io.TextIOWrapper, path: Path) -> Iterator[ReadLine]:
-    """Yields the items of a list, which need not fit into memory. A damaged item ends the reading, because nobody knows
-    where the next item begins."""
+    """Yields the items of a JSON list without loading the whole list. Stops at a damaged item, because the beginning of
+    the next item cannot be found."""
     decode = json.JSONDecoder().raw_decode
     number, place = 0, 1
     try:
@@ -111,14 +111,14 @@ def _read_object(text: bytes, path: Path) -> Iterator[ReadLine]:
 
 
 def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadLine]:
-    """Reads the rows of a table whose first line names the columns. An empty cell is an absent field."""
+    """Reads the rows of a table whose first line names the columns. An empty cell counts as an absent field."""
     csv.field_size_limit(_LONGEST_CELL)
     rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
     empty = True
     try:
         names = next(rows, [])
         if len(set(names)) < len(names) or not all(names):
-            raise UserError(f"{path}:1: the first line must name every column, each by a name of its own.")
+            raise UserError(f"{path}:1: the first line must give every column a different name.")
         for cells in rows:
             where = f"{path}:{rows.line_num}"
             if not cells:
@@ -127,7 +127,7 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
             if len(cells) != len(names):
                 yield (
                     where,
-                    UserError(f"{where} has {len(cells)} cells, and the first line names {len(names)} columns."),
+                    UserError(f"{where} has {len(cells)} cells, but the first line names {len(names)} columns."),
                 )
             else:
                 yield where, {name: _read_cell(name, cell) for name, cell in zip(names, cells, strict=True)}
@@ -136,12 +136,12 @@ def read_csv(file: BufferedReader, path: Path, delimiter: str) -> Iterator[ReadL
         yield where, UserError(f"{where} cannot be read: {error}.")
         return
     if empty:
-        raise UserError(f"{path} is empty: it needs a line of names and a line for each record.")
+        raise UserError(f"{path} is empty: it needs a line of column names, and one line for each record.")
 
 
 def _read_cell(name: str, cell: str) -> Any:
-    """Returns the text of a cell, or the messages or the list that the cell holds as JSON or as Python. Returns None for an
-    empty cell."""
+    """Returns the value of a cell: its text, or the messages or list that the cell holds as JSON or as a Python
+    literal. Returns None if the cell is empty."""
     if cell[:1] not in ("[", "{"):
         return cell or None
     value = _parse(cell.encode(errors="surrogatepass"))
@@ -163,7 +163,8 @@ def read_parquet(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
     number = 0
     try:
         with tempfile.TemporaryFile() as plain:
-            if not file.seekable() or isinstance(file, gzip.GzipFile):  # a Parquet file is read from its end
+            # A Parquet reader must seek to the end of the file.
+            if not file.seekable() or isinstance(file, gzip.GzipFile):
                 shutil.copyfileobj(file, plain)
             source: Any = plain if plain.tell() else file
             for batch in pyarrow.parquet.ParquetFile(source).iter_batches(_BATCH):

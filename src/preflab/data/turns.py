@@ -1,4 +1,4 @@
-"""Reads dialogues in the forms in which people write them: text, lists of messages, HH-RLHF's strings, earlier exchanges."""
+"""Reads dialogues from text, lists of messages, strings in HH-RLHF's form, or lists of questions with answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROLES: dict[str, Role] = {
 }
 _MACHINES: tuple[str, ...] = ("gpt", "chatgpt", "bing", "bard", "bot", "model", "ai")
 _SPEAKERS: dict[str, Role] = {**_ROLES, "prompter": "user", **dict.fromkeys(_MACHINES, "assistant")}
-"""The role of each speaker whom ShareGPT's field `from` may name."""
+"""Maps each speaker that ShareGPT's field `from` may name to a role."""
 _TOOLS = ("tool", "function", "function_call", "observation", "ipython")
 _MARKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
@@ -42,7 +42,7 @@ def read_turns(value: Any, role: Role, where: str) -> Turns:
 
 
 def read_prompt_turns(value: Any, where: str) -> Turns:
-    """Reads the turns of a prompt. The prompt may also be one of HH-RLHF's strings, which then ends where the answer
+    """Reads the turns of a prompt. The prompt may also be a string in HH-RLHF's form that ends where the answer
     begins."""
     if not (isinstance(value, str) and _DIALOGUE.match(value)):
         return read_turns(value, "user", where)
@@ -51,20 +51,22 @@ def read_prompt_turns(value: Any, where: str) -> Turns:
 
 
 def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
-    """Returns the turns that an answer replies to, and the answer. The value is text, or messages that end in the answer,
-    alone or after the prompt's turns. The turns are those of the prompt, or more if the messages hold a longer dialogue."""
+    """Returns the turns before an answer, and the answer. `value` is the answer as text, or a list of messages whose
+    last message is the answer. If messages come before the answer, they must agree with `prompt`, and they are
+    returned; otherwise `prompt` is returned."""
     turns = read_turns(value, "assistant", where)
     before, last = turns[:-1], turns[-1]
     around = not before or before[: len(prompt)] == prompt or before[-len(prompt) :] == prompt
     if last.role != "assistant" or not around:
         raise UselessRecordError(
-            f"{where} must be one turn of the assistant, alone or behind the prompt's own turns.", PROMPTS_DIFFER
+            f"{where} must be one turn of the assistant, alone or after the turns of the prompt.", PROMPTS_DIFFER
         )
     return before or prompt, Completion(last.content)
 
 
 def read_exchanges(value: Any, where: str) -> Turns:
-    """Reads earlier exchanges as turns. The exchanges are `[[question, answer], ...]`, or messages."""
+    """Reads the earlier exchanges of a dialogue as turns. `value` is a list `[[question, answer], ...]`, or a list of
+    messages."""
     pairs = cast(list[Any], value) if isinstance(value, list) else [value]
     if not all(isinstance(pair, list) and len(cast(list[Any], pair)) == 2 for pair in pairs):
         return read_turns(pairs, "user", where) if pairs else ()
@@ -78,19 +80,19 @@ def require_question(turns: Turns, where: str) -> Turns:
     """Returns the turns. Raises `UselessRecordError` if the last turn is not the user's."""
     if not turns or turns[-1].role != "user":
         raise UselessRecordError(
-            f"{where}: the prompt must end in a turn of the user, which the answer answers.", NOT_ASKED
+            f"{where}: the prompt must end in a turn of the user, to which the answer replies.", NOT_ASKED
         )
     return turns
 
 
 def is_dialogue(value: Any) -> bool:
-    """Checks whether the value is one of HH-RLHF's strings."""
+    """Checks whether the value is a dialogue as one string, in HH-RLHF's form."""
     return isinstance(value, str) and _DIALOGUE.match(value) is not None
 
 
 def parse_dialogue(text: str, where: str) -> Turns:
-    """Returns the turns of one of HH-RLHF's strings. Only a marker at the start of a paragraph begins a turn; "Human:" in
-    running text does not."""
+    """Returns the turns of a string in HH-RLHF's form. Only `Human:` or `Assistant:` at the start of a paragraph begins
+    a turn."""
     head, *pieces = _MARKER.split(text)
     if head.strip() or not pieces:
         raise UserError(f"{where} is not a dialogue: it must begin with a blank line and `Human:`, not {text[:40]!r}.")
@@ -99,7 +101,7 @@ def parse_dialogue(text: str, where: str) -> Turns:
 
 
 def join_turns(turns: Sequence[Turn]) -> Turns:
-    """Joins consecutive turns of one role, which some records have, because chat templates need roles that alternate."""
+    """Joins consecutive turns of the same role, because chat templates need roles that alternate."""
     joined: list[Turn] = []
     for turn in turns:
         if joined and joined[-1].role == turn.role:
@@ -110,7 +112,7 @@ def join_turns(turns: Sequence[Turn]) -> Turns:
 
 
 def _read_message(message: Any, where: str) -> Turn:
-    """Reads a message, which is `{"role", "content"}`, or ShareGPT's `{"from", "value"}`."""
+    """Reads a message of the form `{"role", "content"}`, or of ShareGPT's form `{"from", "value"}`."""
     fields = cast(DataRecord, message) if isinstance(message, dict) else {}
     who, what, roles = ("from", "value", _SPEAKERS) if "from" in fields else ("role", "content", _ROLES)
     if not {who, what} <= set(fields):
@@ -129,7 +131,9 @@ def _read_content(value: Any, where: str) -> str:
     """Reads the content of a message: text, or a list of parts that are all text."""
     parts = cast(list[Any], value) if isinstance(value, list) else []
     if value is None or any(isinstance(part, dict) and "text" not in part for part in parts):
-        raise UselessRecordError(f"{where} is not text alone (images, sounds, calls of tools).", NO_TEXT)
+        raise UselessRecordError(
+            f"{where} contains something other than text (an image, a sound or a tool call).", NO_TEXT
+        )
     if parts and all(isinstance(part, dict) for part in parts):
         return "".join(check_text(part["text"], where) for part in parts)
     return check_text(value, where)

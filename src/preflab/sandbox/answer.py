@@ -1,10 +1,11 @@
 """Extracts the program from an answer, and says what the program must do.
 
-Both depend only on the answer's text and on the `Recipe` of its tests. A chat model puts programs into fences, among words
-and examples. A base model continues the statement, and often goes on after the end of its program. If the answer has fenced
-blocks, the last block that defines the wanted function counts, because a second thought is the better one. If no function is
-wanted, the last block that does something counts. A block that is not closed reaches to the end of the answer. If the answer
-has no fence, the answer itself is the program, up to where the text stops being Python.
+Both results depend only on the answer's text and on the `Recipe` of its tests. A chat model puts programs into fenced
+code blocks, between explanations and examples. A base model continues the statement, and often goes on after the end of
+its program. If the answer has fenced blocks, the program is the last block that defines the wanted function, because
+models correct themselves. If no function is wanted, the program is the last block that does something. A block without
+a closing fence reaches to the end of the answer. If the answer has no fence, the answer itself is the program, up to
+the point where it is no longer Python.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ _END_MARK = re.compile(r"^\[(?:DONE|/PYTHON)\]", re.MULTILINE)
 _DOCUMENTS = ("markdown", "md")  # tags of fenced texts that may themselves hold fenced programs
 _MOST_FENCES = 8  # the most fences that are tried as the end of a block
 _MOST_DROPPED = 60  # the most lines that are dropped, one after another, to find the end of a program
-_MOST_WORDS = 5  # the most lines of words that may stand before a program without fences
+_MOST_WORDS = 5  # the most lines of prose before a program without fences
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # the errors that `ast.parse` may raise
 
 
 class Recipe(NamedTuple):
-    """How to turn an answer into a program; a test carries its recipe in `how`. `task`: what the program must do, without
-    the tests; `prefix`: the text that is put before every program; `opening`: the text of the statement that an answer may
-    continue; `function`: the name that the program must define, either a plain name or `Class.method` (empty: no name is
-    required); `imports`: for each name, the line that is put before programs that use the name."""
+    """Says how to turn an answer into a program; a test has its recipe in `how`. `task`: what the program must do,
+    without the tests. `prefix`: the text that is put before every program. `opening`: the text of the statement that an
+    answer may continue. `function`: the name that the program must define, either a plain name or `Class.method`; empty
+    if no name is required. `imports`: for each name, the line that is put before programs that use the name."""
 
     task: ProgramTask
     prefix: str = ""
@@ -50,7 +51,7 @@ _SCRIPT = Recipe(ProgramTask("stdin"))
 def build_program(text: str, tests: Sequence[Test]) -> tuple[str, ProgramTask]:
     """Returns the source in an answer, and what that source must do to pass the tests."""
     if not tests:
-        raise UserError("An answer was to be judged without a test: every program would pass.")
+        raise UserError("An answer cannot be judged without tests, because every program would pass.")
     recipe: Recipe = tests[0].how or _SCRIPT
     program = extract_program(text, opening=recipe.opening, function=recipe.function)
     used = [line for name, line in recipe.imports.items() if re.search(rf"\b{name}\b", program)]
@@ -84,8 +85,8 @@ def prepend(prefix: str, program: str) -> str:
 
 
 def _between_marks(text: str) -> str:
-    """Returns the text after `[BEGIN]` and before the first `[DONE]`. If a mark is missing, nothing is cut off on its
-    side."""
+    """Returns the text after `[BEGIN]` and before the first `[DONE]`. If one of the marks is missing, that end of the
+    text is not cut."""
     end = _END_MARK.search(text)
     text = text[: end.start()] if end else text
     begin = _BEGIN_MARK.search(text)
@@ -109,9 +110,9 @@ def _fenced_blocks(text: str) -> list[str]:
 
 
 def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tuple[str, int]:
-    """Returns the text after an opening fence, and the number of the line to go on from. If the text up to the next fence is
-    not Python, that fence may belong to the text (to a docstring, for example), and later fences are tried. If no closing
-    fence follows, the block ends at the end of the text, or at a fence that ends the last line."""
+    """Returns the text after an opening fence, and the index of the next line to read. If the text up to the next fence
+    is not Python, that fence may belong to the text (to a docstring, for example), and later fences are tried. If no
+    closing fence follows, the block ends at the end of the text, or at a fence that ends the last line."""
     closing = [at for at in range(start, len(lines)) if lines[at].strip() == fence]
     bodies = [("".join(line.removeprefix(indent) for line in lines[start:at]), at + 1) for at in closing[:_MOST_FENCES]]
     if not bodies:
@@ -121,8 +122,8 @@ def _read_block(lines: Sequence[str], start: int, indent: str, fence: str) -> tu
 
 
 def _is_program(source: str) -> bool:
-    """Checks whether the source is Python that does something. The output of an example may be Python too, but that output
-    holds only values."""
+    """Checks whether the source is Python that does something. The printed output of an example may also be valid
+    Python, but it contains only values."""
     return parses(source) and any(
         not isinstance(node, ast.Expr) or any(isinstance(part, ast.Call) for part in ast.walk(node))
         for node in ast.parse(source).body
@@ -130,9 +131,9 @@ def _is_program(source: str) -> bool:
 
 
 def _cut_to_python(opening: str, text: str) -> str:
-    """Returns the opening plus the longest beginning of the text, in whole lines, that makes Python together with the
-    opening. If no beginning does, returns the opening plus all of the text. If there is no opening, skips lines of words
-    before the program."""
+    """Returns the opening plus as many lines of the text as give valid Python together with the opening. If no number
+    of lines does, returns the opening plus the whole text. If there is no opening, skips lines of prose before the
+    program."""
     if not opening and text[:1].isspace():
         whole = textwrap.dedent(text)
         text = whole if parses(whole) else text.lstrip()
@@ -145,8 +146,8 @@ def _cut_to_python(opening: str, text: str) -> str:
 
 
 def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
-    """Returns the opening plus the longest beginning of `lines` that makes Python. Searches backwards from the end, then
-    backwards from the line in which Python finds the first fault. Returns None if both searches fail."""
+    """Returns the opening plus the first lines of `lines`, as many as give valid Python. Searches backwards from the
+    last line, then backwards from the line of the first syntax error. Returns None if both searches fail."""
     for end in (len(lines), _count_good_lines(opening + "".join(lines)) - opening.count("\n")):
         for kept in range(end, max(0, end - _MOST_DROPPED), -1):
             source = opening + "".join(lines[:kept])
@@ -156,7 +157,7 @@ def _longest_beginning(opening: str, lines: Sequence[str]) -> str | None:
 
 
 def _count_good_lines(source: str) -> int:
-    """Counts the lines before the line in which Python finds a fault. Returns 0 if Python finds no fault or names no
+    """Counts the lines before the first syntax error. Returns 0 if there is no syntax error, or if Python names no
     line."""
     try:
         ast.parse(source)

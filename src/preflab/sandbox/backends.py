@@ -1,5 +1,4 @@
-"""The backends by name. Any other backend, such as a virtual machine, is a class derived from `Walls`, named as
-`module:Class`."""
+"""Opens a backend of the sandbox by its name, or by `module:Class` for a user's own class derived from `Walls`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ BACKENDS: Mapping[str, Callable[[], Walls]] = {"bubblewrap": Bubblewrap, "bare":
 
 def open_backend(name: str, packages: Sequence[str] = ()) -> Walls:
     """Opens the backend of that name, with these packages. Raises `UserError` if there is no such backend, or if this
-    machine cannot build the backend."""
+    machine cannot run the backend."""
     walls = _build_walls(name)
     walls.furnish(packages)
     return walls
@@ -26,8 +25,8 @@ def open_backend(name: str, packages: Sequence[str] = ()) -> Walls:
 def _build_walls(name: str) -> Walls:
     if not sys.platform.startswith("linux"):
         raise UserError(
-            f"The sandbox needs Linux, whatever its backend ({name!r}); on {sys.platform} run preflab in a Linux container or "
-            "virtual machine."
+            f"The sandbox needs Linux for every backend, also for {name!r}. On {sys.platform}, run preflab in a "
+            "Linux container or virtual machine."
         )
     if name in BACKENDS:
         return BACKENDS[name]()

@@ -1,8 +1,9 @@
-"""The weak backend, without walls: runs a process under limits, on machines that cannot build walls, if the user names it.
+"""Runs a process under limits but without isolation, for machines that have no other backend, if the user asks for it.
 
-This backend stops a program that computes, sleeps, allocates or prints without end. It does not stop a program that reads
-what this user may read, writes where this user may write, opens connections, signals this user's processes, starts very many
-processes, or leaves a process behind in a session of its own. The verdict is still formed outside the program.
+This backend stops a program that computes, sleeps, allocates or prints without end. The backend does not stop a program
+that reads what this user may read, writes where this user may write, opens connections, signals this user's processes,
+starts very many processes, or leaves a process behind in another session. The verdict is still formed outside the
+program.
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ os._exit(128 - code if code < 0 else code)
 
 
 class Bare(Walls):
-    """Starts processes with the same interface as `Bubblewrap`, but needs nothing from the machine."""
+    """Starts processes without isolation, through the same interface as `Bubblewrap`. Needs no program or right that
+    the machine might lack."""
 
     not_stopped = (
         "no walls (backend bare): a program may read and write what you may, open connections, start processes and fill the "
-        "disk, and leave processes behind. Judge only programs that nobody was rewarded for."
+        "disk, and leave processes behind. Do not judge programs of a model that is rewarded for passing tests."
     )
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
-"""The walls: bubblewrap with fresh namespaces of every kind, a read-only root, no network, no capabilities, filtered calls.
+"""Isolates programs with bubblewrap: new namespaces, a read-only root, no network, no capabilities, filtered calls.
 
-If preflab runs as root, each run also gets a user id that no other run has. Kernel keyrings, and whatever else belongs to a
-user and not to a namespace, are then the run's own. Processes that are left over end with the process namespace.
+If preflab runs as root, each run also gets a user id that no other run has. Things that the kernel keeps for each user
+and not for each namespace, such as keyrings, are then separate for each run. Processes that a program leaves behind end
+with the process namespace.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from preflab.sandbox.limits import MEGABYTE, Limits
 from preflab.sandbox.usage import Tree
 from preflab.sandbox.walls import INNER_ENVIRONMENT, INNER_SOURCE, Descriptors, StartCommand, Walls
 
-_INNER_USER = "65534"  # the user id inside the walls, which is that of the user `nobody`
-_OUTER_USERS = range(0x40000000, 0x60000000)  # the user ids outside the walls, far from every real user id
+_INNER_USER = "65534"  # the user id inside the sandbox, which is that of the user `nobody`
+_OUTER_USERS = range(0x40000000, 0x60000000)  # the user ids outside the sandbox, far from every real user id
 _NAMESPACES = ("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
 _users = itertools.count(random.SystemRandom().randrange(len(_OUTER_USERS)))
 
@@ -47,14 +48,14 @@ def explain_absence() -> str:
 
 
 def _make_user() -> int | None:
-    """Returns a user id that no other run has, if this process may change users. Otherwise returns None: the run keeps the
-    user of this process."""
+    """Returns a user id that no other run has, if this process may change users. Otherwise returns None, and the run
+    has the user of this process."""
     return _OUTER_USERS[next(_users) % len(_OUTER_USERS)] if os.geteuid() == 0 else None
 
 
 class Bubblewrap(Walls):
-    """The backend that builds its walls with bubblewrap. Needs the kernel's unprivileged user namespaces. One opened backend
-    serves any number of runs from any number of threads."""
+    """The backend that isolates programs with bubblewrap. Needs the kernel's unprivileged user namespaces. One opened
+    backend serves any number of runs from any number of threads."""
 
     def __init__(self) -> None:
         if trouble := explain_absence():
@@ -88,11 +89,11 @@ class Bubblewrap(Walls):
 
 
 def _format_limits(limits: Limits) -> str:
-    """Returns the shell commands that set the bounds of each process; the judge's limits bound all processes together. The
-    bounds are the file size in blocks of 512 bytes, the number of open files, no core dump, and the number of this user's
-    processes. The last bound is set by `-u` in bash, where `-p` means another thing, and by `-p` in dash. The stack may take
-    all of the memory, as in competitions, or else as much as this process's own stack may take. CPU time has no bound here,
-    because its limit is for one test and a process may serve many tests."""
+    """Returns the shell commands that limit each process; the judge limits all processes together. The commands limit
+    the file size (in blocks of 512 bytes), the number of open files, core dumps (none), and the number of this user's
+    processes. The last limit is set by `-u` in bash, where `-p` has another meaning, and by `-p` in dash. The stack may
+    take all of the memory, as in competitions, or else as much as this process's own hard limit allows. CPU time is not
+    limited here, because its limit applies to one test and a process may run many tests."""
     processes = f"{{ ulimit -u {limits.processes} 2>/dev/null || ulimit -p {limits.processes}; }}"
     stack = f'{{ ulimit -s {limits.memory_mb << 10} 2>/dev/null || ulimit -S -s "$(ulimit -H -s)"; }}'
     bounds = f"ulimit -f {limits.disk_mb * MEGABYTE // 512} && ulimit -n 256 && ulimit -c 0"

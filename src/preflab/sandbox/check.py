@@ -1,4 +1,4 @@
-"""For `preflab sandbox check`: describes the walls of this machine, and attacks each of them."""
+"""Describes the sandbox that this machine can build, and attacks it, for `preflab sandbox check`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ _HOSTS = ("127.0.0.1", "10.0.0.1", "1.1.1.1")
 
 
 _MEASURED_FROM_OUTSIDE = (
-    "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of files, "
-    "sockets. What cannot be seen from there is refused: memory that is shared and belongs to no file, SIGCHLD ignored. Left "
-    "is what the kernel holds in pipes and for epoll (some 400 MB), for file locks, and for huge pages that were given back in "
-    "part. "
-    "Control groups measure that too: run preflab as root, in a container that delegates them, or by `systemd-run --user "
-    "--scope -p Delegate=yes preflab ...`"
+    "measured from outside, fifty times a second: all processes with their page tables and mappings, the inodes of "
+    "files, and sockets. What cannot be measured from outside is refused: shared memory that belongs to no file, and "
+    "ignoring SIGCHLD. Not measured is the kernel's memory for pipes and epoll (some 400 MB), for file locks, and for "
+    "huge pages that were given back in part. Control groups measure this memory too: run preflab as root, in a "
+    "container that delegates them, or by `systemd-run --user --scope -p Delegate=yes preflab ...`"
 )
 
 
@@ -43,7 +42,7 @@ class Attack(NamedTuple):
 
 
 class AttackResult(NamedTuple):
-    """`held`: whether the walls held; `end`: how the program ended."""
+    """`held`: whether the sandbox stopped the attack; `end`: how the program ended."""
 
     attack: str
     held: bool
@@ -89,7 +88,7 @@ ATTACKS = (
     Attack("leaves a file", f"for path in {_LEFT_FILES}: open(path, 'w').close()", code=0),
     Attack("finds what the last one left", _write_attempts(*(f"os.stat({path!r})" for path in _LEFT_FILES))),
 )
-EXPECTED_MARK = "preflab-expects-"  # the beginning of the value that the programs below must return and cannot know
+EXPECTED_MARK = "preflab-expects-"  # begins the random value that the programs below must return but cannot know
 _FORGERY = """
 import os, sys
 def f():
@@ -122,19 +121,20 @@ VERDICT_ATTACKS = {"forges a verdict": _FORGERY, "looks for what is expected": _
 
 
 def describe_walls(walls: Bubblewrap) -> Iterator[tuple[str, str]]:
-    """Yields the name and the description of each part of the walls. The descriptions say how to get what is missing."""
+    """Yields the name and the description of each part of the sandbox. A description says how to get a part that is
+    missing."""
     namespaces = "fresh user, process, mount, network, ipc and host-name namespaces for each run"
     yield "walls", f"bubblewrap {walls.version}: {namespaces}"
     yield "system calls", f"filtered ({platform.machine()})"
     own_user = (
         "yours, inside a namespace: the kernel's counts for each user (processes, pipes) are shared with everything else that "
-        "you run; as root each run has an id of its own"
+        "you run; as root, each run has its own user id"
     )
     yield "user id", "a fresh one for each run" if os.geteuid() == 0 else own_user
     groups = find_groups()
-    exactly = "measured by a control group, exactly: the memory of all processes, and the kernel's for them"
+    exactly = "measured exactly by a control group: the memory of all processes, and the kernel's memory for them"
     yield "limits", f"{exactly} ({groups.bases[0]})" if groups else _MEASURED_FROM_OUTSIDE
-    holes = "holes in the kernel itself: for those run preflab in a virtual machine, or bubblewrap under gVisor"
+    holes = "holes in the kernel itself: to stop those, run preflab in a virtual machine, or bubblewrap under gVisor"
     yield "not stopped", holes
 
 

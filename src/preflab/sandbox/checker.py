@@ -1,9 +1,9 @@
-"""Runs tests that are code, in a sandbox of their own. The program runs in another sandbox; here a stand-in takes its place.
+"""Runs tests that are code in a separate sandbox, where a stand-in takes the place of the program.
 
-The stand-in sends a call to the judge, and the judge passes the call to the program. The stand-in then returns the value
-that comes back. So the tests compare plain data and nodes of their own classes, and the program never shares a process with
-the tests. The judge gets three kinds of lines: `call` and a request for the program, `passed`, or `failed` and the reason.
-Whatever follows the space is in the wire's encoding.
+The program runs in another sandbox. The stand-in sends each call to the judge, the judge passes the call to the
+program, and the stand-in returns the value that comes back. The tests therefore compare plain data and nodes of their
+own classes, and the program never shares a process with the tests. The judge receives three kinds of lines: `call` and
+a request for the program, `passed`, or `failed` and the reason. The text after the space is in the encoding of `wire`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from preflab.sandbox.line import JudgeLine
 
 
 def run_tests(path: str) -> None:
-    """Runs the tests of the job that the file describes. Each test starts when the judge writes a line."""
+    """Runs the tests of the job in the file `path`. Each test starts when the judge writes a line."""
     line = JudgeLine()
     job = json.loads(Path(path).read_text())
     space: dict[str, Any] = {"__name__": "tests"}

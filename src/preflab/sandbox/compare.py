@@ -1,13 +1,13 @@
 """Compares the text that a program printed with the expected text. `values` compares what a program returned.
 
-By `lines`, white space at the end of a line and blank lines at the end do not count; everything else counts. If the expected
-token is a decimal number with a point or an exponent, a finite number within `TOLERANCE` is right, absolutely or relative to
-the expected value.
+The rule `lines` ignores white space at the end of a line, and blank lines at the end of the text. If the expected token
+is a number with a decimal point or an exponent, a finite number within `TOLERANCE` is right; the tolerance is absolute
+or relative to the expected value. All other characters must be equal.
 
-By `tokens`, as competitions compare, white space only separates tokens. If a decimal number with a point or an exponent is
-expected, a number within `TOKEN_TOLERANCE` is right. An expected integer may be printed with a point, within
-`TOKEN_TOLERANCE` absolutely, but not if the expected digits begin with 0. `caseless` compares like `tokens`, with upper and
-lower case alike. By `exact`, every character counts.
+The rule `tokens` compares as competitions do: white space only separates tokens. If the expected token is a number with
+a decimal point or an exponent, a number within `TOKEN_TOLERANCE` is right. An expected integer may be printed with a
+decimal point if the difference is at most `TOKEN_TOLERANCE`, unless the expected token has leading zeros. The rule
+`caseless` is `tokens` without regard to case. The rule `exact` compares every character.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _BLANK = " \t\r\f\v"
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-LONGEST_NUMBER = 400  # characters; a longer token is compared as text, because nobody prints a number that long
+LONGEST_NUMBER = 400  # in characters; a longer token is compared as text and not as a number
 _PIECES = re.compile(r"(\s+)")
 
 
 def drop_end(text: str, compare: OutputComparison) -> str:
-    """Returns the text without the white space at its end that does not count."""
+    """Returns the text without the white space at its end that the rule `compare` ignores."""
     return text if compare == "exact" else text.rstrip(_BLANK + "\n" if compare == "lines" else None)
 
 

@@ -1,11 +1,11 @@
 """Reads and writes the files of `preflab judge`: problems, programs and verdicts, each as one JSON line.
 
 A problem has the fields `problem_id`, `mode` (stdin or call), `entry_point`, `public_tests` and `hidden_tests`,
-`time_limit_s` (for each test), `memory_limit_mb`, `compare` (lines, tokens, caseless, exact), and `special` (the source of a
-program that decides in place of `compare`). A stdin test is `{input, output}`; a call test is `{args, expected}`. A program
-has the fields `program_id`, `problem_id` and `source`. A verdict has the fields `program_id`, `verdict`, `passed` and
-`tests` (both are counts of tests), `digest` (of what was run), and `detail` (with the first failing test). A second run goes
-on where the first run stopped.
+`time_limit_s` (for each test), `memory_limit_mb`, `compare` (lines, tokens, caseless, exact), and `special` (the source
+of a program that decides in place of `compare`). A stdin test is `{input, output}`; a call test is `{args, expected}`.
+A program has the fields `program_id`, `problem_id` and `source`. A verdict has the fields `program_id`, `verdict`,
+`passed` and `tests` (both are counts of tests), `digest` (of the problem and the program), and `detail` (with the first
+failing test). A second run continues where the first run stopped.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PrepareProgram = Callable[[str], tuple[str, ProgramTask]]
 
 
 class JudgeProblem(NamedTuple):
-    """A problem. `prepare`: the function that turns a program's text into what is run; `digest`: the digest of the problem's
-    record."""
+    """A problem. `prepare`: the function that turns a program's text into the source and the task to run; `digest`: the
+    digest of the problem's record."""
 
     prepare: PrepareProgram
     digest: str
@@ -41,8 +41,8 @@ _TEST_FIELDS = {"stdin": ("input", "output"), "call": ("args", "expected")}
 
 
 def read_judge_problem(record: Mapping[str, Any], where: str) -> tuple[str, PrepareProgram]:
-    """Returns a problem's id, and the function that turns a program's text into what is run. If the record is wrong, raises
-    `UserError`, which names the line and the field."""
+    """Returns a problem's id, and the function that turns a program's text into the source and the task to run. Raises
+    `UserError`, which names the line and the field, if the record is wrong."""
     task = _read_task(record, where)
     return _require_field(record, "problem_id", str, where), lambda source: (source, task)
 
@@ -50,19 +50,21 @@ def read_judge_problem(record: Mapping[str, Any], where: str) -> tuple[str, Prep
 def _read_task(record: Mapping[str, Any], where: str) -> ProgramTask:
     mode = _require_field(record, "mode", str, where)
     if mode not in _TEST_FIELDS:
-        raise UserError(f"{where}: `mode` is {mode!r}; known are {' and '.join(_TEST_FIELDS)}.")
+        raise UserError(f"{where}: `mode` is {mode!r}; it must be {' or '.join(_TEST_FIELDS)}.")
     entry_point = _require_field(record, "entry_point", str, where) if mode == "call" else ""
     tests = [test for field in ("public_tests", "hidden_tests") for test in _read_tests(record, field, mode, where)]
     if not tests:
-        raise UserError(f"{where}: no test: every program would pass.")
+        raise UserError(f"{where}: there are no tests, so every program would pass.")
     compare = record.get("compare", "lines")
     if compare not in get_args(OutputComparison):
-        raise UserError(f"{where}: `compare` is {compare!r}; known are {', '.join(get_args(OutputComparison))}.")
+        raise UserError(
+            f"{where}: `compare` is {compare!r}; it must be one of {', '.join(get_args(OutputComparison))}."
+        )
     special = _require_field(record, "special", str, where) if record.get("special") else ""
     if mode == "call" and (special or "compare" in record):
-        raise UserError(f"{where}: `compare` and `special` are for printed text, mode stdin.")
+        raise UserError(f"{where}: `compare` and `special` compare printed text, so `mode` must be stdin.")
     if special and "compare" in record:
-        raise UserError(f"{where}: `special` decides alone; leave `compare` out.")
+        raise UserError(f"{where}: `special` replaces `compare`; leave `compare` out.")
     seconds = _read_positive(record, "time_limit_s", 10.0, where)
     memory = _read_positive(record, "memory_limit_mb", 512, where)
     if memory < 1:
@@ -85,20 +87,21 @@ def _read_tests(record: Mapping[str, Any], field: str, mode: str, where: str) ->
                 (test.input + _require_field(fields, output_field, str, place)).encode()
             wire.encode([test.input, test.output])
         except (UnicodeEncodeError, wire.Foreign) as error:
-            raise UserError(f"{place} cannot be passed on: {error}.") from error
+            raise UserError(f"{place} cannot be sent to a program: {error}.") from error
         yield test
 
 
 def read_programs(
     lines: Iterator[tuple[str, dict[str, Any]]], problems: Mapping[str, JudgeProblem], done: Mapping[str, str]
 ) -> Iterator[Program]:
-    """Yields the programs that have no verdict yet, or have changed since their verdict. `done`: the digests of the programs
-    that have a verdict. Raises `UserError` if a program's problem is not known, or if a program is there twice."""
+    """Yields the programs that have no verdict yet, or have changed since their verdict. `done`: the digests of the
+    programs that have a verdict. Raises `UserError` if a program's problem is not known, or if a program occurs
+    twice."""
     names: set[str] = set()
     for where, record in lines:
         name = _require_field(record, "program_id", str, where)
         if name in names:
-            raise UserError(f"{where}: the program {name!r} is there twice.")
+            raise UserError(f"{where}: the program {name!r} occurs twice.")
         names.add(name)
         problem_id = _require_field(record, "problem_id", str, where)
         if problem_id not in problems:
@@ -116,9 +119,8 @@ def digest_texts(*parts: str) -> str:
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
-    """Returns the programs that have a verdict in the file, with the digests of what was run ("" if the digest is not
-    known). A last line that was cut off does not count as a verdict, and an `error` does not either. Raises `UserError` if
-    the file holds anything else."""
+    """Returns the digest of each program that has a verdict in the file ("" if the digest is not known). Ignores
+    verdicts `error`, and a last line that was cut off. Raises `UserError` if the file holds anything else."""
     if not path.exists():
         return {}
     try:

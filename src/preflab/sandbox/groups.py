@@ -1,9 +1,9 @@
-"""Control groups: if this process may make them, the kernel measures a run exactly and limits its memory.
+"""Makes control groups, with which the kernel measures a run exactly and limits its memory.
 
-Root may make groups at the top of the hierarchy. Any user may make groups inside a group that was delegated to that user, by
-systemd (`systemd-run --user --scope -p Delegate=yes`) or by a container. The number of processes is not limited by the
-group, but by each run's own user: a group's count of processes falls late, so a run that follows quickly would be refused a
-fork.
+Root may make groups at the top of the hierarchy. Any user may make groups inside a group that was delegated to that
+user, by systemd (`systemd-run --user --scope -p Delegate=yes`) or by a container. The number of processes is limited
+for each run's user and not for the group. A group's count of processes falls late, so that a run that starts soon after
+another could not fork.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from preflab.sandbox.usage import Usage
 GROUPS_ROOT = Path("/sys/fs/cgroup")
 GROUP_OVERHEAD = 8 * MEGABYTE  # the memory of bubblewrap, and the kernel's memory for it
 _PREFIX = "preflab"
-_ASIDE = "preflab-judge"  # takes the processes that a group held before it was divided; is never divided itself
+_ASIDE = "preflab-judge"  # the group to which `_divide` moves processes; it is never divided itself
 _names = itertools.count()
 
 
 class ControlGroup(ABC):
-    """A control group that is made anew for each run. Memory that stays charged for a while after a run, such as shared
-    memory, is therefore not charged to the next run. `hierarchies`: the names of the hierarchies in which the group must be
-    made, the memory hierarchy first; `bases`: the folder in each hierarchy to make the group in; `limit_file` and
-    `swap_file`: the files in the memory hierarchy that limit the group's memory."""
+    """A control group, which is created again for each run. Memory that stays charged to a group after a run, such as
+    shared memory, is therefore not charged to the next run. `hierarchies`: the names of the hierarchies in which the
+    group must be made, the memory hierarchy first; `bases`: the folder in each hierarchy to make the group in;
+    `limit_file` and `swap_file`: the files in the memory hierarchy that limit the group's memory."""
 
     hierarchies: tuple[str, ...]
     limit_file: str
@@ -69,8 +69,8 @@ class ControlGroup(ABC):
 
     @abstractmethod
     def usage(self) -> Usage:
-        """Returns what the group has used. The memory is given as 0, because the kernel limits it. A number would mislead:
-        what the group holds is partly cache, which the kernel takes back before it kills a process."""
+        """Returns what the group has used, with 0 as the memory, because the kernel itself limits the memory. The
+        group's own number would mislead: it includes cache, which the kernel frees before it kills a process."""
 
 
 class GroupVersion1(ControlGroup):
@@ -97,8 +97,9 @@ class GroupVersion2(ControlGroup):
 
 
 def _divide(base: Path) -> None:
-    """Lets the groups below `base` limit memory. `base` itself may then hold no process. If `base` holds this process, all
-    processes in `base` move to a group beside the runs' groups. Raises `OSError` if this is not possible."""
+    """Allows the groups below `base` to limit memory. The kernel then allows no process in `base` itself. If `base`
+    contains this process, all processes in `base` move to another group below it. Raises `OSError` if this is not
+    possible."""
     division = base / "cgroup.subtree_control"
     if "memory" in division.read_text().split():
         return
@@ -116,21 +117,23 @@ def _divide(base: Path) -> None:
 
 
 class GroupPlace(NamedTuple):
-    """Where groups can be made on this machine: the kind of group, and the folder in each hierarchy of that kind."""
+    """The place where groups can be made on this machine: the kind of group, and the folder in each hierarchy of that
+    kind."""
 
     kind: type[ControlGroup]
     bases: tuple[Path, ...]
 
 
 def make_group() -> ControlGroup | None:
-    """Returns a group under a name that nobody else has. Returns None if this process may not make groups."""
+    """Returns a group with a unique name. Returns None if this process may not make groups."""
     place = find_groups()
     return place and place.kind(f"{_PREFIX}-{os.getpid()}-{next(_names)}", place.bases)
 
 
 @cache
 def find_groups() -> GroupPlace | None:
-    """Finds where groups can be made on this machine, by making one. Returns None if groups cannot be made anywhere."""
+    """Finds where groups can be made on this machine, by trying to make one. Returns None if groups cannot be made
+    anywhere."""
     for kind in (GroupVersion1, GroupVersion2):
         for bases in _list_bases(kind.hierarchies):
             with contextlib.suppress(OSError, LookupError, ValueError):

@@ -17,7 +17,7 @@ from preflab.sandbox.line import JudgeLine
 
 
 def answer_calls(path: str, *nodes: str) -> None:
-    """Answers the judge's calls. `nodes`: the names of the program's classes whose objects may cross to and from the
+    """Answers the judge's calls. `nodes`: the names of the program's classes whose objects may be sent to and from the
     judge."""
     line = JudgeLine()
     spec = importlib.util.spec_from_file_location("solution", path)
@@ -39,9 +39,9 @@ def answer_calls(path: str, *nodes: str) -> None:
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
-    """Returns a function of the module, or the method `Class.method` of a fresh object. If the module does not define the
-    function, the method of the module's class `Solution` is taken, as competitions ask for it. A function that the module
-    only imports does not count as defined."""
+    """Returns a function of the module, or the method `Class.method` of a new object. If the module does not define the
+    function, the method of the module's class `Solution` is taken, as competitions ask for it. A function that the
+    module only imports does not count as defined."""
     owner, _, method = name.rpartition(".")
     own = getattr(getattr(module, name, None), "__module__", "") == module.__name__
     if not owner and not own and hasattr(getattr(module, "Solution", None), name):

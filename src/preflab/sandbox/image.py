@@ -1,8 +1,9 @@
-"""The read-only root that programs see: Python's standard library, the shared libraries that it needs, and a shell.
+"""Builds the read-only root folder that programs see: Python's standard library, its shared libraries, and a shell.
 
-The image is built once for each interpreter and set of packages, and is kept in a cache. The image also holds those
-packages, and the files of preflab that run inside the sandbox. It holds nothing else of this machine. Every file belongs to
-the user who built the image, so that a sandboxed user can read the files and cannot write to them.
+This folder, the image, is built once for each interpreter and set of packages, and is kept in a cache. The image also
+contains those packages, and the files of preflab that run inside the sandbox. The image contains nothing else of this
+machine. Every file belongs to the user who built the image, so that a sandboxed user can read the files and cannot
+write to them.
 """
 
 from __future__ import annotations
@@ -30,15 +31,16 @@ _ignore_unneeded = shutil.ignore_patterns(
     *("config-*", "_tkinter*", "*.a"),
 )
 DEVICES = ("null", "full", "random", "urandom")
-"""The devices that programs may use. `zero` is not among them: memory that is mapped from it and shared belongs to no
-process and could not be counted."""
+"""The devices that programs may use. `/dev/zero` is left out, because shared memory that is mapped from it belongs to
+no process and could not be measured."""
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH  # the image does not change
 
 
 def find_image(packages: Sequence[str] = ()) -> Path:
     """Returns the image of this interpreter with these packages and `SANDBOX_PACKAGES`. Builds the image if it does not
-    exist yet. If two processes build the image at once, one copy stays. Raises `UserError` if a package is not installed."""
+    exist yet. If two processes build the image at once, one copy is kept. Raises `UserError` if a package is not
+    installed."""
     distributions = find_distributions([*SANDBOX_PACKAGES, *packages])
     place = _image_cache() / f"image-{_image_key(distributions)}"
     if not place.exists():
@@ -57,8 +59,8 @@ def find_image(packages: Sequence[str] = ()) -> Path:
 
 
 def _image_cache() -> Path:
-    """Returns the cache folder. Root's cache lies where the users that programs run as may read it; any other user's cache
-    lies in that user's home."""
+    """Returns the cache folder. For root, the folder is outside root's home, because programs then run as other users,
+    who must be able to read it. For any other user, the folder is in the user's home."""
     if os.geteuid() == 0:
         return Path("/var/cache/preflab/sandbox")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab" / "sandbox"
@@ -113,13 +115,13 @@ def _copy(source: Path, target: Path, *, mode: int = 0o755) -> None:
 
 
 def _find_libraries(binaries: Iterable[Path]) -> set[Path]:
-    """Returns the shared libraries that the loader would take, under the names by which the loader asks for them."""
+    """Returns the shared libraries that the loader would load, by the names under which it looks for them."""
     libraries: set[Path] = set()
     for binary in binaries:
         listing = subprocess.run(["ldd", str(binary)], capture_output=True, text=True).stdout
         libraries |= {Path(word) for word in listing.replace("=>", " ").split() if word.startswith("/")}
     if not libraries:
         raise UserError(
-            "`ldd` finds no shared library of this Python: the sandbox cannot be furnished. Install libc-bin."
+            "`ldd` finds no shared library of this Python, so the sandbox cannot be built. Install libc-bin."
         )
     return libraries

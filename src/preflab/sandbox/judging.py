@@ -1,9 +1,9 @@
-"""Takes answers and their tests, and returns verdicts: everything that preflab judges comes through here.
+"""Judges answers by their tests; everything that preflab judges passes through this module.
 
-A testbed hands out a `Judge`. If the machine fails on some answers, calling the judge tries those answers once more.
-`SandboxJudge` is the judge that runs answers as programs. It judges them on the threads of a `Pool`. Each thread takes a
-`Worker`, which has its own control groups if the machine has any. The sandboxed processes do the work; a thread here only
-waits and reads.
+Each testbed has a `Judge`. If the machine fails on some answers, the judge tries those answers once more.
+`SandboxJudge` is the judge that runs answers as programs, on the threads of a `Pool`. Each thread takes a `Worker`,
+which has its own control groups if the machine has any. The sandboxed processes do the work; a thread here only waits
+and reads.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from preflab.sandbox.verdict import ProgramOutcome, ProgramTask, Worker
 from preflab.types import Test, Verdict
 
 _logger = logging.getLogger("preflab")
-TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that decide about it
-UNJUDGED: ProgramOutcome = "error"  # the outcome by which a judge says that it could not judge
-_MOST_VERDICTS = 20_000  # the most verdicts that are kept, because policies repeat their answers
-AHEAD = 4  # programs for each worker that are read ahead, so that a file of any length needs little memory
+TestedAnswers = Sequence[tuple[str, Sequence[Test]]]  # answers as text, each with the tests that judge it
+UNJUDGED: ProgramOutcome = "error"  # the outcome of an answer that could not be judged
+_MOST_VERDICTS = 20_000  # the most verdicts that are kept for answers that a policy repeats
+AHEAD = 4  # how many programs are read ahead for each worker, so that a long file needs little memory
 
 
 class Judge(ABC):
@@ -62,7 +62,7 @@ class Judge(ABC):
             first = f"problem {problems[lost[0]]!r}" if problems else f"answer {lost[0] + 1}"
             raise UserError(
                 f"The judge failed twice on {len(lost)} of {len(answers)} answers (at most {most_lost:.0%} may be lost), "
-                f"first on {first}: {dict(verdicts[lost[0]].detail)}. That says nothing about the answers: see "
+                f"first on {first}: {dict(verdicts[lost[0]].detail)}. The machine failed, not the answers: run "
                 "`preflab sandbox check`, then run the same command again."
             )
         return verdicts
@@ -73,9 +73,9 @@ class Judge(ABC):
 
 
 class SandboxJudge(Judge):
-    """Runs answers as Python programs. The pool opens with the first answer, because many who open a testbed judge nothing,
-    and the pool closes with the testbed. `workers`: how many programs run at once (0: one for each core). `packages`: the
-    packages that programs may import."""
+    """Runs answers as Python programs. The pool opens with the first answer, because a testbed is often opened without
+    judging anything. The pool closes with the testbed. `workers`: how many programs run at once (0: one for each core).
+    `packages`: the packages that programs may import."""
 
     deterministic = False  # near a limit of time or memory, a verdict depends on the machine
 
@@ -89,8 +89,8 @@ class SandboxJudge(Judge):
         """Runs the same program against the same tests only once, and keeps the verdict. A verdict is not kept if the
         machine failed.
 
-        Tests are distinguished by their identity, not by what is in them. A kept verdict therefore also keeps its tests: if
-        those tests were deleted, other tests could get the same identity."""
+        Tests are distinguished by their object identity and not by their content. A kept verdict therefore also keeps
+        its tests: if those tests were deleted, other tests could get the same identity."""
         programs = [build_program(text, tests) for text, tests in answers]
         digests = [hashlib.sha256(source.encode(errors="surrogatepass")).digest() for source, _ in programs]
         keys = [(digest, tuple(map(id, task.tests))) for digest, (_, task) in zip(digests, programs, strict=True)]
@@ -135,7 +135,7 @@ class Pool:
             self.free.put(worker)
 
     def judge(self, programs: Iterable[Program]) -> Iterator[tuple[Program, Verdict]]:
-        """Yields every program with its verdict, in the order in which the verdicts come."""
+        """Yields every program with its verdict, in the order in which the verdicts are ready."""
         waiting = iter(programs)
         pending: dict[Future[Verdict], Program] = {}
         while True:
@@ -156,11 +156,11 @@ class Pool:
 
 @contextmanager
 def open_pool(workers: int = 0, backend: str = "bubblewrap", packages: Sequence[str] = ()) -> Generator[Pool]:
-    """Opens a pool. `workers`: how many programs run at once (0: one for each core). `backend`: a name that the module
-    `backends` explains; a warning says what the backend does not stop. `packages`: the packages that programs may import.
-    Raises `UserError` if the sandbox does not run an honest program."""
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; nobody could then learn how programs have ended
-        with contextlib.suppress(ValueError):  # raised in every thread but the main one
+    """Opens a pool. `workers`: how many programs run at once (0: one for each core). `backend`: the name of a backend
+    (see the module `backends`); a warning says which attacks the backend does not stop. `packages`: the packages that
+    programs may import. Raises `UserError` if the sandbox cannot run a harmless program."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited; the exit status of programs would be lost
+        with contextlib.suppress(ValueError):  # only the main thread may set signal handlers
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     walls = open_backend(backend, packages)
     if walls.not_stopped:
@@ -170,8 +170,8 @@ def open_pool(workers: int = 0, backend: str = "bubblewrap", packages: Sequence[
     trial = Worker(walls).judge("print(input())", ProgramTask("stdin", [Test("7", "7")]))
     if not trial.correct:
         raise UserError(
-            f"The sandbox does not run even an honest program ({trial.outcome}: {trial.detail.get('got', '')}). See "
-            "`preflab sandbox check`."
+            f"The sandbox cannot run even a harmless program ({trial.outcome}: {trial.detail.get('got', '')}). Run "
+            "`preflab sandbox check` to see why."
         )
     with contextlib.ExitStack() as stack:
         opened = [Worker(walls, (make_group(), make_group())) for _ in range(workers)]

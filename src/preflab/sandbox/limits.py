@@ -1,4 +1,4 @@
-"""The limits on what a program may use."""
+"""Defines the limits on the time, memory, output and disk space that a program may use."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from typing import NamedTuple
 
 MEGABYTE = 1 << 20
-BUSY = 5.0  # seconds of wall time that a second of CPU time may take, so that a busy machine fails no honest program
+BUSY = 5.0  # wall seconds allowed for each CPU second, so that honest programs do not fail on a busy machine
 _NOMINAL = 0.0175  # CPU seconds of `_time_loop` on the machine that the limits were chosen on (3 GHz, CPython 3.11)
 
 
 class Limits(NamedTuple):
-    """`cpu_s`: the CPU time of all the program's processes together, which is the limit that decides. `wall_s`: the wall
-    time, a limit that stops programs that sleep. `memory_mb`: the memory of all processes together. `output_mb`: the size of
-    standard output. `disk_mb`: the size of /tmp."""
+    """`cpu_s`: the CPU time of all the program's processes together; a program that computes reaches this limit first.
+    `wall_s`: the wall time, which stops programs that sleep. `memory_mb`: the memory of all processes together.
+    `output_mb`: the size of standard output. `disk_mb`: the size of /tmp."""
 
     cpu_s: float = 10.0
     wall_s: float = 60.0
@@ -25,7 +25,7 @@ class Limits(NamedTuple):
 
 
 def derive_wall_limit(cpu_s: float) -> float:
-    """Returns the limit of wall time that belongs to a limit of CPU time."""
+    """Returns the wall-time limit in seconds for a given CPU-time limit in seconds."""
     return BUSY * cpu_s + 5.0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class JudgeLine:
-    """Takes over standard input and output. Whatever the program prints afterwards goes nowhere."""
+    """Takes over standard input and output. Everything that the program prints afterwards is discarded."""
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

@@ -1,7 +1,7 @@
-"""The packages that programs may import besides the standard library, copied from this environment into the image.
+"""Copies the packages that programs may import, besides the standard library, from this environment into the image.
 
-A package brings the packages that it requires. The files that a package lists as its own are copied, except its tests and
-its commands.
+A package is copied together with the packages that it requires. All files that a package lists are copied, except its
+tests and its commands.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SANDBOX_PACKAGES = ("numpy", "sortedcontainers")
 """The packages in every image. Reference solutions and tests of APPS, HumanEval+, LiveCodeBench and LeetCode use them."""
 _LEFT_OUT_FOLDERS = frozenset(["test", "tests", "__pycache__", "bin", ".."])
 _METADATA = "METADATA"
-"""The only file of a package's description that is kept, because packages read their own version from it."""
+"""The only file of a package's `.dist-info` folder that is copied, because packages read their own version from it."""
 
 
 def find_distributions(names: Iterable[str]) -> list[Distribution]:
@@ -37,7 +37,7 @@ def find_distributions(names: Iterable[str]) -> list[Distribution]:
             known[name] = importlib.metadata.distribution(name)
         except (PackageNotFoundError, ValueError) as error:
             raise UserError(
-                f"The sandbox is to have the package {name!r}, which is not installed beside preflab: pip install {name}."
+                f"The package {name!r} for the sandbox is not installed in preflab's environment: pip install {name}."
             ) from error
         required = map(Requirement, known[name].requires or ())
         pending += [each.name for each in required if each.marker is None or each.marker.evaluate({"extra": ""})]

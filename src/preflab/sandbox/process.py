@@ -1,7 +1,8 @@
 """Runs one sandboxed process from start to end, under its limits, and watches the process from outside.
 
-`open_box` starts the process. `ask` writes to the process and reads until a line has come; `finish` reads until the process
-has ended. Both stop at the first limit that the process passes. When a box is closed, nothing of the process is left.
+`open_box` starts the process and returns a `Box`. `Box.ask` writes a line to the process and reads the line that comes
+back. `Box.finish` reads until the process has ended. Both methods stop at the first limit that the process exceeds.
+Closing a box ends all processes in the sandbox.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ from preflab.sandbox.walls import Descriptors, StartCommand, Walls
 
 _Process = subprocess.Popen[bytes]
 PassedLimit = Literal["", "timeout", "memory", "output-limit"]
-_GLANCE_SECONDS = 0.02  # the time between two looks at what the program uses
-_SMALL_READ = 4096  # bytes: after a read of fewer bytes, the next read waits a little
+_GLANCE_SECONDS = 0.02  # the time between two measurements of what the program uses
+_SMALL_READ = 4096  # after a read of fewer bytes than this, the next read waits a little
 _ERROR_BYTES = 4096  # how many of the last bytes of standard error are kept
 _ENVIRONMENT = {"PATH": os.defpath}
-_STARTING_SECONDS = 10.0  # the longest time that the walls may take to start
+_STARTING_SECONDS = 10.0  # the longest time that starting the sandbox may take
 
 
 class NotStarted(Exception):
-    """Raised if the sandbox could not be built: the machine has failed, not the program."""
+    """Raised if the sandbox could not be built, which is a failure of the machine and not of the program."""
 
 
 class Box:
-    """A running program. `over`: the limit that the program passed (empty: none). `code`: the program's exit status,
-    negative for a signal; None while the program runs, and None if the program was killed because it passed a limit."""
+    """A running program. `over`: the limit that the program exceeded (empty: none). `code`: the program's exit status,
+    negative for a signal; None while the program runs, and None if the program was killed because it exceeded a
+    limit."""
 
     def __init__(
         self, stack: ExitStack, process: _Process, limits: Limits, meter: ControlGroup | Tree, pipes: Pipes, first: int
@@ -53,16 +55,16 @@ class Box:
         self.over: PassedLimit = ""
         self.code: int | None = None
         self.began = self.glanced = time.monotonic()
-        self.spent = meter.usage().cpu_s  # the CPU time of the walls, before the program begins
+        self.spent = meter.usage().cpu_s  # the CPU time that building the sandbox took
         for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
             os.set_blocking(stream.fileno(), False)
         for source in filter(None, (process.stdout, process.stderr, self.ended)):
             self.selector.register(source, selectors.EVENT_READ)
 
     def ask(self, line: bytes, *, fresh: bool = True) -> bytes | None:
-        """Writes a line and returns the line that answers it, or None if no answer came. `fresh`: whether the limits of time
-        begin anew. If the program has written something before it was asked, the program is not asked, and the empty line is
-        returned, which is not a value."""
+        """Writes a line and returns the line that answers it, or None if no answer came. `fresh`: whether the time
+        limits start again. If the program has already written something without being asked, nothing is written, and an
+        empty line is returned, which is not a valid value."""
         if self.over or self.code is not None:
             return None
         if self.output:
@@ -79,13 +81,14 @@ class Box:
         return answer if newline else None
 
     def idle(self, *others: Box) -> float:
-        """Returns the seconds of waiting since the limits of time last began: the wall time, minus `BUSY` times the CPU time
-        of this program and of the `others` that it waited for, but at least 0."""
+        """Returns the seconds that the program has waited since the time limits last started. The result is the wall
+        time minus `BUSY` times the CPU time of this program and of the `others`, for which the program waited, but at
+        least 0."""
         worked = sum(box.meter.usage().cpu_s - box.spent for box in (self, *others))
         return max(0.0, time.monotonic() - self.began - BUSY * worked)
 
     def finish(self) -> None:
-        """Reads until the program has ended by itself or been stopped."""
+        """Reads until the program has ended or has been stopped."""
         if not self.over and self.code is None:
             self._watch()
 
@@ -95,7 +98,7 @@ class Box:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         self.process.wait()
-        _wait_readable(self.first)  # the namespace's first process ends when all others have ended
+        _wait_readable(self.first)  # the namespace's first process ends after all its other processes
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -103,7 +106,7 @@ class Box:
         return self.process.stdin
 
     def _watch(self, until: bytes = b"") -> None:
-        """Writes and reads until the output holds `until`, the program has ended, or a limit is passed."""
+        """Writes and reads until the output contains `until`, the program has ended, or a limit is exceeded."""
         searched, small_read = 0, False
         while not (until and until in memoryview(self.output)[searched:].tobytes()):
             if small_read:
@@ -127,7 +130,7 @@ class Box:
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            self._drop_sent(len(self.unsent))  # the program reads no more; what it wrote about that must still be read
+            self._drop_sent(len(self.unsent))  # the program has stopped reading; its output must still be read
 
     def _drop_sent(self, count: int) -> None:
         self.unsent = self.unsent[count:]
@@ -150,8 +153,8 @@ class Box:
         return len(data)
 
     def _keeps_limits(self) -> bool:
-        """Checks whether the program keeps every limit, and ends the program if it has passed one. What the program uses is
-        read every `_GLANCE_SECONDS`."""
+        """Checks whether the program keeps every limit, and ends the program if it has exceeded one. Measures what the
+        program uses every `_GLANCE_SECONDS`."""
         if len(self.output) > self.limits.output_mb * MEGABYTE:
             self.over = "output-limit"
         elif time.monotonic() - self.glanced >= _GLANCE_SECONDS:
@@ -168,7 +171,7 @@ class Box:
 
     def _reap(self) -> None:
         code = self.process.wait()
-        if self.meter.usage().killed:  # perhaps the kernel has killed the process of the walls
+        if self.meter.usage().killed:  # the kernel may have killed bubblewrap's own process
             self.over = "memory"
         elif not self.pipes.has_started():
             raise NotStarted(self.errors.decode(errors="replace").strip())
@@ -177,8 +180,8 @@ class Box:
 
 
 class Pipes:
-    """The pipes to the walls. The walls report in `status`, and begin the program when something can be read in `hold`.
-    `descriptors`: what is handed to the walls: their end of each pipe, and the files of the program and of the filter."""
+    """The pipes between this process and the sandbox. The sandbox reports in `status`, and starts the program when
+    `hold` can be read. `descriptors`: the sandbox's end of each pipe, and the files with the program and the filter."""
 
     def __init__(self, ours: ExitStack, theirs: ExitStack, source: bytes, calls: bytes) -> None:
         (self.status, status), (hold, self.hold) = _make_pipe(ours, theirs), _make_pipe(theirs, ours)
@@ -187,29 +190,28 @@ class Pipes:
         self.report = b""
 
     def await_first_process(self) -> int:
-        """Waits for the process that is number 1 inside the walls, and returns its number outside the walls. Raises
-        `NotStarted` if the walls do not report this process."""
+        """Waits for the first process inside the sandbox, and returns its process id on this machine. Raises
+        `NotStarted` if the sandbox does not report this process."""
         end = time.monotonic() + _STARTING_SECONDS
         while b"\n" not in self.report:
             if not _wait_readable(self.status, max(0.0, end - time.monotonic())):
-                raise NotStarted(f"bubblewrap does not answer for {_STARTING_SECONDS:g} s")
+                raise NotStarted(f"the sandbox has not started within {_STARTING_SECONDS:g} s")
             data = os.read(self.status, 4096)
             if not data:
-                raise NotStarted("bubblewrap ended at once")
+                raise NotStarted("the sandbox ended before it started the program")
             self.report += data
         return int(json.loads(self.report.partition(b"\n")[0])["child-pid"])
 
     def has_started(self) -> bool:
-        """Checks whether the program ever began, after the sandbox has ended. Only the walls write to the pipe that is read
-        here."""
+        """Checks, after the sandbox has ended, whether the program was ever started. The program itself cannot write to
+        the pipe that is read here."""
         while data := os.read(self.status, 4096):
             self.report += data
         return b"exit-code" in self.report
 
 
 def _make_pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """Makes a pipe, and returns its reading end and its writing end. Each end is closed with the stack that is given for
-    it."""
+    """Makes a pipe, and returns its reading end and its writing end. Each of the two stacks closes its end."""
     read, write = os.pipe()
     return _close_later(reader, read), _close_later(writer, write)
 
@@ -221,8 +223,8 @@ def _close_later(stack: ExitStack, descriptor: int) -> int:
 
 
 def _wait_readable(descriptor: int, seconds: float | None = None) -> bool:
-    """Waits until something can be read, but at most `seconds` (None: without an end). Returns whether something can be
-    read."""
+    """Waits until something can be read, but at most `seconds` (None: without a limit). Returns whether something can
+    be read."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
@@ -241,8 +243,8 @@ def _make_memory_file(stack: ExitStack, content: bytes) -> int:
 def open_box(
     walls: Walls, run: Sequence[str], source: bytes, limits: Limits, *, group: ControlGroup | None, stdin: bytes | None
 ) -> Generator[Box]:
-    """Starts `run` with the program's source in place. `stdin`: all of the program's input, or None if `ask` will write the
-    input. Raises `NotStarted` if the walls could not be built."""
+    """Starts the command `run` in a sandbox that contains the program's source. `stdin`: the whole input of the
+    program, or None if `ask` will write the input. Raises `NotStarted` if the sandbox could not be built."""
     with ExitStack() as stack:
         with ExitStack() as theirs:
             pipes = Pipes(stack, theirs, source, walls.filter_calls(counted=group is not None))
@@ -260,11 +262,11 @@ def open_box(
                 for pid in (process.pid, inside):
                     group.add(pid)
         except OSError as error:
-            last_words = b"" if process.poll() is None else process.communicate()[1]  # if the walls have ended
+            last_words = b"" if process.poll() is None else process.communicate()[1]  # if bubblewrap has ended
             raise NotStarted(f"{error} {last_words.decode(errors='replace')}".strip()) from None
         meter = group or walls.measure(process.pid, inside, limits.memory_mb * MEGABYTE)
         box = Box(stack, process, limits, meter, pipes, first)
-        with suppress(BrokenPipeError):  # if the walls ended at once, `finish` will notice
+        with suppress(BrokenPipeError):  # if bubblewrap has already ended, `finish` will notice
             os.write(pipes.hold, b"1")
         yield box
 
@@ -288,9 +290,9 @@ def _end_first_process(first: int) -> None:
 
 
 def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) -> _Process:
-    """Starts the command as its user. If possible, another program changes the user. This process does not change
-    the user itself, because the kernel would then copy all of its page tables. In a process that trains, that copy costs
-    more than the whole sandbox."""
+    """Starts the command as its user. If possible, the program `setpriv` changes the user. If this process changed the
+    user, the kernel would copy all page tables of this process. In a process that trains a model, that copy costs more
+    time than the whole sandbox."""
     settings: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = start.command
     if start.user is not None and _can_set_user():
@@ -305,8 +307,8 @@ def _start_process(start: StartCommand, stdin: int, descriptors: Descriptors) ->
 
 @cache
 def _can_set_user() -> bool:
-    """Checks whether this machine has a `setpriv` that changes users. The `setpriv` of util-linux does; the one of busybox
-    can do less."""
+    """Checks whether this machine has a `setpriv` that changes users. The `setpriv` of util-linux does; the `setpriv`
+    of busybox does not."""
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "true"]
     try:
         return subprocess.run(command, capture_output=True, check=False, env=_ENVIRONMENT).returncode == 0

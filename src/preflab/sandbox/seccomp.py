@@ -1,14 +1,14 @@
-"""The system calls that a program may not make, as a filter that the kernel runs (classic BPF).
+"""Builds the filter of the system calls that a program may not make; the kernel runs the filter (classic BPF).
 
-A call that no honest program makes ends the program, and the outcome is `forbidden`. Such calls reach for other processes'
-memory, namespaces, mounts, keyrings or kernel modules. A call that libraries try, but can do without, is answered "not
-there" (`_ABSENT`). Every call newer than the newest call that this file knows is answered in the same way. Only local
-sockets are allowed. Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host. Internet
-sockets are refused because they lead nowhere and hold memory that nothing counts.
+Some calls are never made by an honest program: calls on other processes' memory, namespaces, mounts, keyrings or kernel
+modules. Such a call kills the program, and the outcome is `forbidden`. Calls that libraries try but can do without fail
+with ENOSYS (`_ABSENT`). Every call that is newer than `_NEWEST` fails in the same way. Only local sockets are allowed.
+Netlink, packet, vsock and alg sockets are refused because they reach the kernel or the host. Internet sockets are
+refused because there is no network, and because their memory could not be measured.
 
-If no control group measures a run (`counted` is False), the run's processes are measured from outside. A program may then
-not have what cannot be seen from outside: shared memory that belongs to no file, and children whose CPU time is forgotten
-(`SIGCHLD` ignored).
+If no control group measures a run (`counted` is False), the run's processes are measured from outside. The filter then
+also refuses two things that cannot be measured from outside: shared memory that belongs to no file, and children whose
+CPU time is lost because `SIGCHLD` is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from preflab.errors import UserError
 
-_Instruction = tuple[int, int, int, int]  # its code, the lines to skip if true, the lines to skip if false, its operand
+_Instruction = tuple[int, int, int, int]  # (code, instructions to skip if true, instructions to skip if false, operand)
 _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x15, 0x25, 0x45, 0x06
 _LOAD_NUMBER, _LOAD_ARCHITECTURE = (0x20, 0, 0, 0), (0x20, 0, 0, 4)
 _LOAD_FIRST, _LOAD_SECOND, _LOAD_FOURTH = (
@@ -30,7 +30,7 @@ _LOAD_FIRST, _LOAD_SECOND, _LOAD_FOURTH = (
 _LOAD_SECOND_UPPER = (0x20, 0, 0, 28)
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _ERRNO = 0x00050000
-_PRETEND = _ERRNO  # error number 0: the call looks as if it had been made
+_PRETEND = _ERRNO  # error number 0: the call seems to succeed but is not made
 _EPERM, _ENOMEM, _ENOSYS, _EAFNOSUPPORT = 1, 12, 38, 97
 _NAMESPACES = 0x7E020080  # CLONE_NEW* : cgroup, uts, ipc, user, pid, net, ns, time
 _LOCAL_FAMILY = 1  # AF_UNIX
@@ -78,12 +78,12 @@ _ABSENT = (
     "personality", "syslog", "move_pages", "migrate_pages", "name_to_handle_at", "kcmp", "memfd_create", "memfd_secret",
     "shmget", "semget", "msgget", "sync", "syncfs", "vmsplice", "inotify_init", "inotify_init1",
 )  # fmt: skip
-"""clone3 hides its flags from the filter, and the C library falls back on clone. Three things could not be counted: shared
-memory that no process has mapped (Python's own shared memory lies in files), pages that were given to a pipe, and what
-watches of files collect."""
+"""These calls fail with ENOSYS. `clone3` hides its flags from the filter, and the C library falls back on `clone`. Some
+of the other calls use memory that could not be measured: shared memory that no process has mapped (Python's own shared
+memory is in files), pages that are moved into a pipe, and the queued events of watched files."""
 _REFUSED = ("utime", "utimes", "futimesat", "utimensat")
-"""A program that may write to a device may also set the device's times. The devices are the machine's own, so the next
-program could read the times that an earlier program set."""
+"""These calls set the times of a file, and fail with EPERM. A program could otherwise set the times of a device, which
+belongs to the machine, and a later program could read those times."""
 _INSPECTED = ("clone", "socket", "socketpair", "mmap", "rt_sigaction", "pidfd_open")
 """Programs may make these calls: `pidfd_open` always, each other call if the filter allows its arguments."""
 
@@ -92,7 +92,7 @@ def build_filter(machine: str = platform.machine(), *, counted: bool) -> bytes:
     """Returns the filter as `struct sock_filter[]`. `counted`: whether a control group measures the run. Raises `UserError`
     if this file does not know the calls of the architecture."""
     if machine not in _MACHINES:
-        raise UserError(f"No system call filter is known for {machine}; known: {', '.join(_MACHINES)}.")
+        raise UserError(f"There is no filter of system calls for {machine}, only for {', '.join(_MACHINES)}.")
     audit, calls = _MACHINES[machine]
     forbidden = sorted(number for name, number in calls.items() if name not in _ABSENT + _REFUSED + _INSPECTED)
     absent, refused = ([calls[name] for name in names if name in calls] for names in (_ABSENT, _REFUSED))
@@ -116,8 +116,8 @@ def _when(test: int, operand: int, answer: int) -> list[_Instruction]:
 
 
 def _inspect_call(number: int, lines: Sequence[_Instruction]) -> list[_Instruction]:
-    """Returns the lines that look at one call's arguments. If these lines give no answer, the call's number is loaded
-    again."""
+    """Returns the instructions that check one call's arguments. If these instructions make no decision, the last one
+    loads the call's number again for the next check."""
     return [(_EQUAL, 0, len(lines) + 1, number), *lines, _LOAD_NUMBER]
 
 

@@ -1,5 +1,4 @@
-"""Measures what a sandbox uses, from outside, as a sum over its processes. If control groups can be made, `groups` measures
-exactly."""
+"""Measures from outside what a sandbox uses, as a sum over its processes; `groups` measures exactly where it can."""
 
 from __future__ import annotations
 
@@ -14,10 +13,10 @@ _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 _HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s+(\d+)", re.MULTILINE)
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+)", re.MULTILINE)
 _SHARES = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+)", re.MULTILINE)
-_INODE_BYTES = 1536  # an inode of tmpfs with its name
-_SOCKET_BYTES = 512 * 1024  # what a local socket's buffers and filters may hold
+_INODE_BYTES = 1536  # the size of an inode of tmpfs with its name
+_SOCKET_BYTES = 512 * 1024  # the most bytes of a local socket's buffers and filters
 _MAPPING_BYTES = 400
-_MAPPING_LOOKS = 10  # mappings are counted at every tenth look, because a hostile program's list of mappings is long
+_MAPPING_LOOKS = 10  # mappings are counted in every tenth measurement, because a hostile program's list of them is long
 _MOST_MAPPINGS = 65_530  # the kernel's bound on the mappings of a process
 
 
@@ -31,10 +30,10 @@ class Usage(NamedTuple):
 
 
 class Tree:
-    """Measures a process and its descendants, which are read from /proc. The CPU time of a process that has ended counts
-    once its parent has reaped the process. The memory is the sum of what each process holds, including page tables and
-    mappings. If this sum exceeds `memory` bytes, the sum is taken again with shared pages counted once. `first`: the first
-    process in namespaces of its own; if it is given, the inodes of files and the sockets in these namespaces count too.
+    """Measures a process and its descendants, which are read from /proc. The CPU time of an ended process is included
+    after its parent has reaped it. The memory is a sum over the processes, including page tables and mappings. If this
+    sum exceeds `memory` bytes, it is computed again with shared pages counted once. `first`: the first process inside
+    the sandbox's namespaces. If it is given, the inodes of files and the sockets in these namespaces are included.
     """
 
     def __init__(self, root: int, memory: int, first: int | None = None) -> None:
@@ -48,7 +47,7 @@ class Tree:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += sum(map(int, fields[11:15])) * _TICK
                 memory += _sum_fields(Path(f"/proc/{pid}/status").read_bytes(), _HELD)
-        self.most = max(self.most, cpu)  # an orphan's time drops out of the sum, but an earlier look has counted it
+        self.most = max(self.most, cpu)  # an orphan's time drops out of the sum, but an earlier measurement includes it
         self.looks += 1
         if self.looks % _MAPPING_LOOKS == 0:
             inside = (pid for pid in pids if pid not in (self.root, self.first))
@@ -65,8 +64,8 @@ def _sum_fields(text: bytes, fields: re.Pattern[bytes]) -> int:
 
 
 def _read_proportional_memory(pid: int) -> int:
-    """Returns the bytes that a process holds. A page that n processes share counts as 1/n of a page, or as a whole page if
-    the process hides who shares it."""
+    """Returns the bytes that a process holds. A page that n processes share counts as 1/n of a page, or as a whole page
+    if /proc does not show how pages are shared."""
     with contextlib.suppress(OSError):
         status = Path(f"/proc/{pid}/status").read_bytes()
         try:
@@ -78,7 +77,7 @@ def _read_proportional_memory(pid: int) -> int:
 
 
 def _count_mappings(pid: int) -> int:
-    """Counts the mappings of a process. If the process hides its mappings, returns the most that a process may have."""
+    """Counts the mappings of a process. If the process hides its mappings, returns the kernel's limit on mappings."""
     try:
         return Path(f"/proc/{pid}/maps").read_bytes().count(b"\n")
     except PermissionError:
@@ -88,8 +87,9 @@ def _count_mappings(pid: int) -> int:
 
 
 def _measure_namespaces(first: int) -> int:
-    """Returns the most bytes that the kernel may hold for the inodes of /tmp and for the sockets in a process's namespaces.
-    Returns 0 while the walls are being built and the process's /tmp is still the /tmp of this machine."""
+    """Returns an upper bound on the kernel's memory, in bytes, for the inodes of /tmp and for the sockets in a
+    process's namespaces. Returns 0 while the sandbox is being built, when the process's /tmp is still this machine's
+    /tmp."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         place = f"/proc/{first}/root/tmp"
         if os.stat(place).st_dev == os.stat("/tmp").st_dev:

@@ -1,12 +1,12 @@
 """Compares the value that a program returned with the expected value.
 
-By `values`, both must be the same plain data: a tuple counts as a list, a boolean is not a number, and floats agree within
-`TOLERANCE`. By `equal`, values that Python's `==` holds equal are the same. `loose`, as APPS compares, is like `equal`, but
-an expected list of one item may also stand for that item.
+By the rule `values`, both must be the same plain data: a tuple counts as a list, a boolean is not a number, and floats
+agree within `TOLERANCE`. By the rule `equal`, two values are the same if Python's `==` says so. The rule `loose`, which
+APPS uses, is like `equal`, but if a list of one item is expected, that item alone is right too.
 
-Run as a program, this file compares answers whose comparison would keep the judge's own process busy. The program reads a
-line in the wire's encoding, `[rule, expected, got]`, and prints `right` or `wrong`. The `rule` is one of the words above, or
-one of the words that `compare` explains.
+This file is also run as a program, to compare answers that are too long to compare in the judge's own process. The
+program reads a line in the encoding of `wire`, `[rule, expected, got]`, and prints `right` or `wrong`. The `rule` is
+one of the rules above, or one of the rules of the module `compare`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from preflab.sandbox.wire import Tagged
 
 ValueComparison = Literal["values", "equal", "loose"]
 _LONGEST_INTEGER = 1024
-"""The most bits that each integer of a fraction may have if the fraction is to be compared as a number."""
+"""A fraction is compared as a number only if each of its integers has at most this many bits."""
 
 
 def same_answer(expected: Any, got: Any, compare: ValueComparison) -> bool:
@@ -34,8 +34,8 @@ def same_answer(expected: Any, got: Any, compare: ValueComparison) -> bool:
 
 
 def _loosen(value: Any) -> Any:
-    """Returns the value with plain numbers in place of what `==` holds equal to them: booleans, fractions, decimals and
-    complex numbers."""
+    """Returns the value with booleans, fractions, decimals and complex numbers replaced by the plain numbers that equal
+    them."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Tagged):
@@ -47,7 +47,8 @@ def _loosen(value: Any) -> Any:
 
 
 def _read_number(value: Tagged) -> int | float | None:
-    """Returns the plain number that equals a value of another kind. Returns None if there is no such number."""
+    """Returns the plain number that equals a fraction, a decimal or a complex number. Returns None if there is no such
+    number."""
     items = value.items
     if value.tag == "q" and len(items) == 2 and all(type(part) is int for part in items):
         top, bottom = items
@@ -76,7 +77,7 @@ def same_value(expected: Any, got: Any) -> bool:
 def _same_pairs(expected: dict[str | int, Any], pairs: list[Any]) -> bool:
     if len(pairs) != len(expected) or not all(type(key) in (str, int) for key, _ in pairs):
         return False
-    left = dict(expected)  # not a table of the program's keys: the program could choose keys that make a table slow
+    left = dict(expected)  # a table of the expected keys, because a program could choose keys that collide
     return all(key in left and same_value(left.pop(key), value) for key, value in pairs)
 
 

@@ -1,13 +1,13 @@
-"""Judges one program by its tests: runs the program test by test inside its walls, and forms the verdict outside the walls.
+"""Judges one program by its tests: runs the program in the sandbox, and forms the verdict outside the sandbox.
 
-There are three modes. In `stdin`, the program is a script. Each test is a fresh process in fresh walls. A test is passed if
-the process exits with status 0 and has printed the expected text. In `call`, the program is a module whose entry point is
-called once for each test, in one process. A test is passed if the entry point returns the expected value. In `check`, the
-program is a module whose functions are called by tests that are code. These tests run in a second sandbox, and only calls
-and plain values cross. A test ends at the first limit that it exceeds. A program ends with its first failing test, unless
-`every` is set.
+There are three modes. In `stdin`, the program is a script. Each test starts a new process in a new sandbox. A test is
+passed if the process exits with status 0 and has printed the expected text. In `call`, the program is a module whose
+entry point is called once for each test, in one process. A test is passed if the entry point returns the expected
+value. In `check`, the program is a module whose functions are called by tests that are code. These tests run in a
+second sandbox; only calls and plain values pass between the two sandboxes. A test ends at the first limit that it
+exceeds. After the first failing test, the remaining tests are skipped unless `every` is set.
 
-A failure of the machine is not a wrong answer: the program is run again, and after `_TRIES` runs the verdict is `error`.
+If the machine fails, the program is run again; after `_TRIES` failed runs, the verdict is `error`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ ProgramOutcome = Literal[
     "passed", "failed", "timeout", "memory", "output-limit", "runtime-error", "compile-error", "forbidden", "error"
 ]
 _TRIES = 3
-_PAUSE_SECONDS = 0.1  # the pause before the machine is tried again
-_IDLE_SECONDS = 0.2  # a program's tests together may wait this long for each test, plus the wall time of one test
+_PAUSE_SECONDS = 0.1  # the pause before another try after a failure of the machine
+_IDLE_SECONDS = 0.2  # all tests together may wait this long for each test, plus one wall-time limit
 _DETAIL_CHARACTERS = 2000  # the most characters of an answer that a verdict keeps for people to read
 _SOURCE_BYTES = 1 << 20
 VALUE_BYTES = 4 << 20  # the most bytes of a returned value, because the judge itself must read the value
 _VALUE_CONTAINERS = 200_000  # the most lists, tuples, sets and dictionaries in a returned value
-_OUTPUT_RATIO = 16  # an answer more than this many times as long as the expected one is not compared: too slow
+_OUTPUT_RATIO = 16  # an answer that is longer than expected by more than this factor is wrong without comparison
 HOT_CHARACTERS = 1 << 18  # the judge's own process compares at most this many characters; a sandbox compares more
-_COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # the limits of our own comparison of bounded input
-_FILTERED_CALL = -31  # the exit status of a program that was ended after a filtered system call
+_COMPARING = Limits(cpu_s=60.0, wall_s=305.0, memory_mb=4096)  # the limits for comparing long answers in a sandbox
+_FILTERED_CALL = -31  # the exit status of a program that the filter of system calls killed
 _COMPILE_ERRORS = ("SyntaxError:", "IndentationError:", "TabError:")
 
 
@@ -50,12 +50,13 @@ class ProgramTask(NamedTuple):
     `entry_point`; for `check`, a piece of Python that raises an exception unless the test is passed.
 
     `compare`: how printed text is compared; `special`: the source of a program that decides in place of `compare` (this
-    program reads a JSON object with `input`, `expected` and `output`, and prints `right` or `wrong`). `compare_values`: how
-    returned values are compared. `every`: whether tests go on after the first failure, as long as the program lives.
-    `unjudged`: why there can be no verdict (empty: there can be one).
+    program reads a JSON object with `input`, `expected` and `output`, and prints `right` or `wrong`). `compare_values`:
+    how returned values are compared. `every`: whether the remaining tests are run after the first failure, if the
+    program is still running. `unjudged`: the reason why the problem cannot be judged (empty: it can be judged).
 
-    Only for `check`: `prelude` is the code that runs before the tests; `functions` maps the function names in the tests to
-    the names in the program; `nodes` are the names of the classes whose objects may cross.
+    Only for `check`: `prelude` is the code that runs before the tests; `functions` maps the function names in the tests
+    to the names in the program; `nodes` are the names of the classes whose objects may pass between the tests and the
+    program.
     """
 
     mode: Literal["stdin", "call", "check"]
@@ -114,7 +115,7 @@ class Worker:
         for _ in range(_TRIES):
             try:
                 return self._run_tests(code, task)
-            except (NotStarted, OSError) as error:  # the machine has failed: what the program does never raises here
+            except (NotStarted, OSError) as error:  # the machine failed; nothing that the program does raises here
                 trouble = str(error)
                 time.sleep(_PAUSE_SECONDS)
         return _refuse(task, "error", trouble)
@@ -127,7 +128,7 @@ class Worker:
         for number, result in enumerate(run(code, task)):
             patience -= result.idle
             if patience < 0 and result.outcome == "passed":
-                result = TestResult("timeout", "its tests together wait too long")
+                result = TestResult("timeout", "its tests together waited too long")
             passed[number] = result.outcome == "passed"
             first_failure = first_failure or (None if passed[number] else (number, result))
             if patience < 0 or (first_failure and not task.every):
@@ -186,12 +187,12 @@ class Worker:
         return self._decide(program, got, right)
 
     def _decide(self, program: Decider, got: str, expected: str) -> bool:
-        """Asks `program` whether an answer is right. If `program` breaks on this answer but says `right` of the expected
-        answer, the judged program's output broke `program`, and the answer is wrong. Raises `NotStarted` if `program` breaks
-        on this answer and does not say `right` of the expected answer either."""
+        """Asks the decider `program` whether an answer is right. If the decider fails on this answer but accepts the
+        expected answer, the answer made it fail, and the answer is wrong. Raises `NotStarted` if the decider fails on
+        this answer and does not accept the expected answer."""
         said = self._ask_decider(program, got)
         if said not in (b"right", b"wrong") and self._ask_decider(program, expected) != b"right":
-            raise NotStarted("the problem's own judge does not say `right` of the expected output")
+            raise NotStarted("the problem's own judge does not accept the expected output")
         return said == b"right"
 
     def _ask_decider(self, program: Decider, answer: str) -> bytes:
@@ -223,7 +224,7 @@ class Worker:
                     raise NotStarted(f"the problem's tests do not run: {result.got}")
 
     def _runs_alone(self, task: ProgramTask) -> bool:
-        """Checks whether the first test gets far enough to ask for a value."""
+        """Checks whether the first test runs at least until it calls the program."""
         with self._open_checker(task) as checker:
             return (checker.ask(b"\n") or b"").startswith(b"call ")
 
@@ -245,7 +246,7 @@ def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
         line, value = checker.ask(b"\n"), b""
         while line is not None and line.startswith(b"call "):
             answer = _ask(program, line.removeprefix(b"call "), fresh=not value)
-            value = answer or TestResult("failed", "no value, or a line before it was asked")
+            value = answer or TestResult("failed", "no value, or a line that was not asked for")
             if isinstance(value, TestResult):
                 yield value
                 return
@@ -256,7 +257,7 @@ def _relay(checker: Box, program: Box, tests: int) -> Iterator[TestResult]:
 
 
 def _read_result(checker: Box, line: bytes | None, value: bytes) -> TestResult:
-    """Returns what a test's last line says about the program. The outcome is `error` if the test broke before it had
+    """Returns the result that the last line of a test states. The outcome is `error` if the test failed before it had
     received a value from the program."""
     if line == b"passed":
         return TestResult("passed")
@@ -283,8 +284,8 @@ def _ask(box: Box, request: bytes, *, fresh: bool = True) -> bytes | TestResult:
 
 
 def _explain_end(box: Box) -> TestResult | None:
-    """Returns a result that says what kept a program from answering, or None if nothing did. Standard error decides only
-    which name the failure gets."""
+    """Returns a result that says what kept a program from answering, or None if nothing did. The text on standard error
+    decides only the name of the outcome."""
     if box.over:
         return TestResult(box.over)
     if box.code == 0:
@@ -300,8 +301,8 @@ def _explain_end(box: Box) -> TestResult | None:
 
 
 def _shorten(text: str) -> str:
-    """Returns a short text as it is. Cuts a long text to its beginning, and adds the length and a digest, which distinguish
-    the text from other texts with the same beginning."""
+    """Returns a short text unchanged. Cuts a long text to its beginning, and adds the length and a digest, which
+    distinguish the text from other texts with the same beginning."""
     if len(text) <= _DETAIL_CHARACTERS:
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

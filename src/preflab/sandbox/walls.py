@@ -1,4 +1,4 @@
-"""What a backend offers: a way to start a command inside the backend's walls. `process` does everything else."""
+"""Defines `Walls`, the interface of a backend, which isolates a command; the module `process` does everything else."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ RUN_SCRIPT: tuple[str, ...] = (INNER_PYTHON, "-s", "-P", INNER_SOURCE)
 INNER_ENVIRONMENT = {
     "PATH": "/python/bin:/bin", "HOME": "/tmp", "LOGNAME": "nobody", "LANG": "C.UTF-8", "TZ": "UTC",
     "PYTHONHASHSEED": "1", "PYTHONINTMAXSTRDIGITS": "0", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1",
-    "OPENBLAS_NUM_THREADS": "1",  # for NumPy, whose one thread per core would pass the limit of processes
+    "OPENBLAS_NUM_THREADS": "1",  # else NumPy starts a thread per core and exceeds the limit of processes
 }  # fmt: skip
 
 
 class Descriptors(NamedTuple):
-    """The descriptors that a starting sandbox uses. `source`: from which the sandbox reads the program; `filter`: from which
-    the sandbox reads the filter of system calls; `status`: to which the sandbox writes the line `{"child-pid": N}` when it
-    stands, and the line `{"exit-code": N}` when it has ended; `hold`: the program begins when something can be read from
-    this descriptor."""
+    """The file descriptors that a starting sandbox uses. The sandbox reads the program from `source`, and the filter of
+    system calls from `filter`. The sandbox writes the line `{"child-pid": N}` to `status` when it has been built, and
+    the line `{"exit-code": N}` when it has ended. The sandbox starts the program as soon as `hold` can be read."""
 
     source: int
     filter: int
@@ -36,35 +35,35 @@ class Descriptors(NamedTuple):
 
 
 class StartCommand(NamedTuple):
-    """How to start a sandboxed process: the command, and the user to start it as (None: the user of this process)."""
+    """Says how to start a sandboxed process: the command, and the user who runs it (None: the user of this process)."""
 
     command: list[str]
     user: int | None
 
 
 class Walls(ABC):
-    """A backend that has been opened. `not_stopped`: a text that says what a program can do in spite of the walls, or the
-    empty text if there is nothing to say. The text is logged as a warning wherever the walls are used."""
+    """An opened backend. `not_stopped`: a warning that is logged when the backend is used. The warning says what a
+    program can still do; it is empty if there is nothing to say."""
 
     not_stopped: str = ""
 
     def filter_calls(self, *, counted: bool) -> bytes:
-        """Returns what the sandbox reads from the descriptor `filter`. `counted`: whether a control group measures the
-        run."""
+        """Returns the filter of system calls, which the sandbox reads from the descriptor `filter`; empty for no
+        filter. `counted`: whether a control group measures the run."""
         return b""
 
     def measure(self, process: int, first: int, memory: int) -> Tree:
-        """Returns the meter for a run that has no control group and may use at most `memory` bytes. `process`: the process
-        of the walls; `first`: the first process inside the walls."""
+        """Returns the meter for a run that has no control group and may use at most `memory` bytes. `process`: the
+        process that builds the sandbox; `first`: the first process inside the sandbox."""
         return Tree(process, memory)
 
     def furnish(self, packages: Sequence[str]) -> None:
-        """Lets programs import these packages and the packages that these require. Raises `UserError` if programs cannot
-        import them."""
+        """Lets programs import these packages, and the packages that they require. Raises `UserError` if this is not
+        possible."""
         if packages:
-            raise UserError(f"The sandbox backend {type(self).__name__} has packages of its own: leave `packages` out.")
+            raise UserError(f"The sandbox backend {type(self).__name__} brings its own packages: leave `packages` out.")
 
     @abstractmethod
     def start(self, run: Sequence[str], limits: Limits, fds: Descriptors) -> StartCommand:
-        """Returns how to start `run`. In `run`, `INNER_PYTHON` and `INNER_SOURCE` stand for the paths, inside the walls, of
-        the interpreter and of the program's source."""
+        """Returns how to start `run`. In `run`, `INNER_PYTHON` and `INNER_SOURCE` are the paths of the interpreter and
+        of the program's source inside the sandbox."""

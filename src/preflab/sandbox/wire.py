@@ -1,19 +1,19 @@
-"""Encodes what crosses between the judge and a program as JSON of plain data, which is tagged, bounded and never executed.
+"""Encodes the values that the judge and a program exchange as tagged JSON, which is bounded and never executed.
 
-None, booleans, floats, text and small integers are written as JSON writes them; a list is an array. A value that JSON lacks
-is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen set, `d` a
-dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a range, `g` an
-iterator (what it yields), `y` one of Python's own types. A number of NumPy is written as the number of Python that it
-equals.
+None, booleans, floats, text and small integers are written as JSON writes them; a list is an array. A value that JSON
+lacks is written as an object with one key: `i` a large integer in hexadecimal, `t` a tuple, `s` a set, `z` a frozen
+set, `d` a dictionary as pairs, `b` bytes in hexadecimal, `c` a complex number, `q` a fraction, `m` a decimal, `x` a
+range, `g` an iterator (what it yields), `y` one of Python's own types. A NumPy number is written as the Python number
+that equals it.
 
-Nodes are the objects of a problem's own classes. Nodes may share parts and point at each other in circles. The key `n`
-stands only at the very top, and holds the value and a table of nodes. Each row of the table holds the name of the node's
-class, the arguments that made the node (null: not known) and the node's attributes as pairs. Inside the value and the rows,
-the key `r` holds a node's place in the table.
+Nodes are the objects of a problem's own classes. Nodes may share parts and refer to each other in cycles. The key `n`
+occurs only at the top level, and holds the value and a table of nodes. Each row of the table holds the name of the
+node's class, the arguments that made the node (null: not known) and the node's attributes as pairs. Inside the value
+and the rows, the key `r` holds a node's place in the table.
 
-The program's side of this code runs in the sandbox beside the program, and the program may garble what this code writes. A
-garbled value is a wrong answer. The judge's side (`decode`) builds no hash table of what it reads, because a program could
-make the keys collide.
+The program's side of this code runs in the sandbox beside the program, and the program may garble what this code
+writes. A garbled value is a wrong answer. The judge's side (`decode`) builds no hash table from what it reads, because
+a program could choose keys that collide.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def decode(text: str | bytes) -> Any:
 
 
 def rebuild(value: Any, classes: Mapping[str, type] = _NO_CLASSES) -> Any:
-    """Returns a decoded value as the Python object that it was, with nodes as objects of the `classes`. Raises `Foreign` if
-    there is no such object, for example for a set of lists or for a node of a class that is not among the `classes`."""
+    """Returns a decoded value as the Python object that was encoded, with nodes as objects of the `classes`. Raises
+    `Foreign` if there is no such object, for example for a set of lists or for a node of a class that is not among the
+    `classes`."""
     try:
         if not (isinstance(value, Tagged) and value.tag == "n"):
             return _rebuild_value(value, [])
@@ -95,8 +96,8 @@ class _Nodes:
         return self.places[id(node)]
 
     def table(self) -> list[Any]:
-        """Returns one row for every node that can be reached. The rows follow one another, so that a long linked list is not
-        nested deeply."""
+        """Returns one row for every reachable node. The table is flat, so that a long linked list is not nested
+        deeply."""
         rows: list[Any] = []
         for node in self.nodes:  # the list grows while it is read
             attributes = _read_attributes(node)
@@ -192,8 +193,8 @@ def _rebuild_value(value: Any, nodes: Sequence[Any]) -> Any:
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
-    """Checks whether a value is an object of this class of the module. Does not import the module to check, because programs
-    start faster without it."""
+    """Checks whether a value is an object of this class of the module. Does not import the module, because programs
+    start faster without the import."""
     return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
 
 

@@ -1,5 +1,4 @@
-"""The testbeds, one file each. A testbed is data in three splits that share nothing, with a judge if answers can be
-tested."""
+"""Registers the testbeds by name. A testbed is data in three disjoint splits, with a judge if answers can be tested."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Defines what a testbed offers: its spec, and the opened testbed. A testbed is data with a judge, and knows nothing of
-models.
+"""Defines the base classes of testbeds: `TestbedSpec` (the settings) and `Testbed` (the opened data and their judge).
 
-Both are base classes with a default for everything but the prompts, so that preflab can ask every testbed the same
-questions.
+A testbed knows nothing of models. Every method but `TestbedSpec.open` and `Testbed.prompts` has a default, so that
+preflab can call the same methods on every testbed.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ RECORD_KINDS = ("prompts", "demonstrations", "preferences")
 
 
 class NoJudge(Judge):
-    """The judge of a testbed whose answers cannot be tested. Asked for a verdict, this judge raises `UserError`."""
+    """The judge of a testbed whose answers cannot be tested. Raises `UserError` when it is asked for a verdict."""
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         raise UserError(
-            "This testbed has no tests to run: its answers are dialogue. Choose a reward that reads text (learned, "
-            "function, command, http) and an evaluator that does."
+            "This testbed has no tests to run: its answers are dialogue. Choose an evaluator and a reward that read "
+            "text; the rewards learned, function, command and http do."
         )
 
 
 class Testbed(ABC):
-    """Data in three splits that share nothing, and a judge if answers can be tested.
+    """Data in three disjoint splits, and a judge if answers can be tested.
 
-    `notes`: what every report on this data must say. `tested`: whether there are hidden tests and a `judge` to run them. The
-    judge holds no data. It is an object of its own, never the testbed itself.
+    `notes`: the notes that every report on these data must print. `tested`: whether there are hidden tests and a
+    `judge` to run them. The judge holds no data: it is a separate object, never the testbed itself.
     """
 
     __test__ = False  # not a test case for pytest to collect
@@ -46,7 +45,7 @@ class Testbed(ABC):
 
     @abstractmethod
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Returns the prompts of a split. In `validation` and `test` a `Problem` carries only its public tests."""
+        """Returns the prompts of a split. In `validation` and `test`, a `Problem` has only its public tests."""
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
         """Returns prompts with answers to imitate. Raises `UserError` if the split has no answers to imitate."""
@@ -67,27 +66,27 @@ class Testbed(ABC):
         return ()
 
     def hidden_tests(self, split: Split) -> dict[str, Sequence[Test]]:
-        """Returns the hidden tests by prompt id. Only `evaluation/` asks for them; an import contract and a test ensure
-        this."""
+        """Returns the hidden tests by prompt id. Only the package `evaluation` calls this method; an import contract
+        and a test ensure this."""
         raise UserError(f"The testbed {self.name} has no hidden tests in its {split} split: choose another evaluator.")
 
     def words(self) -> tuple[str, ...]:
-        """Returns every word of the prompts and answers, if a model with a word vocabulary can be made for this testbed;
-        otherwise no words."""
+        """Returns every word of the prompts and answers, if a model with one token per word can be made for this
+        testbed; otherwise an empty tuple."""
         return ()
 
     def provenance(self) -> dict[str, Any] | None:
-        """Returns what a model trained on this testbed has seen, as `describe_provenance` writes it; None if that is not
-        known."""
+        """Returns the record of what a model trained on this testbed has seen, as `describe_provenance` makes it; None
+        if the testbed keeps no such record."""
         return None
 
     def lacks(self, records: str, split: Split) -> UserError:
         """Returns the error for a split that has no records of a kind. `records`: what is missing, in words."""
-        return UserError(f"The testbed {self.name} has no {records} in its {split} split, which this method needs.")
+        return UserError(f"The testbed {self.name} has no {records} in its {split} split, but this method needs them.")
 
 
 class TestbedSpec(Spec):
-    """The settings of a testbed. `evaluator`: the kind of evaluator that measures on this testbed unless the user names
+    """The settings of a testbed. `evaluator`: the kind of evaluator that is used on this testbed unless the user names
     another."""
 
     __test__: ClassVar[bool] = False
@@ -101,8 +100,8 @@ class TestbedSpec(Spec):
         return ""
 
     def locate(self, prompt: Prompt) -> str:
-        """Says in words where the data hold a prompt: the file and line if the testbed knows them, otherwise the prompt's
-        id."""
+        """Returns the place of a prompt in the data, in words: the file and line if the testbed knows them, otherwise
+        the prompt's id."""
         return f"prompt {prompt.id!r}"
 
     @abstractmethod
@@ -111,15 +110,16 @@ class TestbedSpec(Spec):
 
 
 def require_testbed(opened: object) -> Testbed:
-    """Returns the testbed that a spec opened. Raises `UserError` if the testbed or its judge lacks its base class. Also
-    raises `UserError` if the judge is the testbed itself, because a reward could then reach the data through the judge."""
+    """Returns the testbed that a spec opened. Raises `UserError` if the testbed does not derive from `Testbed`, or its
+    judge from `Judge`. Also raises `UserError` if the judge is the testbed itself, because a reward could then reach
+    the data through the judge."""
     testbed = require_base(opened, Testbed)
-    judge = cast("object", testbed.judge)  # a user's class may hold anything as its judge
+    judge = cast("object", testbed.judge)  # a user's class may have any object as its judge
     if judge is opened or not isinstance(judge, Judge):
         raise UserError(
-            f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be an object of its "
-            f"own that derives from {name_class(Judge)}: through a method bound to the testbed a reward could reach the "
-            "tests of evaluation."
+            f"The judge of the testbed {testbed.name} is a {name_class(type(judge))}. It must be a separate object "
+            f"that derives from {name_class(Judge)}. If the judge were the testbed or one of its methods, a reward "
+            "could reach the hidden tests."
         )
     return testbed
 

@@ -1,4 +1,4 @@
-"""Serves dialogues as an opened testbed. A row is a prompt with its answers; the three splits share nothing."""
+"""Serves dialogues as an opened testbed. A row is a prompt with its answers; the three splits are disjoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.types import Demonstration, Preference, Problem, Prompt, Ranking, R
 
 
 class Dialogues(Testbed):
-    """An opened testbed of dialogues. `part`, `identity`: what distinguishes these data from other data in a provenance."""
+    """An opened testbed of dialogues. `part`, `identity`: values that identify these data in the provenance record."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class Dialogues(Testbed):
         self.tested = any(tests for problems in self._hidden.values() for tests in problems.values())
 
     def prompts(self, split: Split) -> Sequence[Prompt]:
-        """Returns each prompt once, in the order of the data. In `validation` and `test` a `Problem` carries only its public
-        tests."""
+        """Returns each prompt once, in the order of the data. In `validation` and `test`, a `Problem` has only its
+        public tests."""
         return list({row.prompt.id: row.prompt for row in self._rows[split]}.values())
 
     def demonstrations(self, split: Split) -> Sequence[Demonstration]:
-        """Returns each prompt with its answer. The answer of a pair is the chosen one; an answer that several pairs repeat
-        comes once."""
+        """Returns each prompt with its answer; for a pair, this is the chosen answer. An answer that occurs in several
+        pairs is returned once."""
         pairs = {(row.prompt.id, row.answer.text): (row.prompt, row.answer) for row in self._rows[split] if row.answer}
         if not pairs:
             raise self.lacks("answers to imitate (`completion` or `chosen`)", split)
@@ -82,8 +82,8 @@ class Dialogues(Testbed):
         return self._hidden[split] if any(self._hidden[split].values()) else super().hidden_tests(split)
 
     def provenance(self) -> dict[str, Any]:
-        """Returns what a model trained on these data has seen: the training data, and the validation data, by which the
-        model was chosen."""
+        """Returns the record of what a model trained on these data has seen: the training data, and the validation
+        data, which select the model."""
         keys = [make_turn_key(row.prompt) for split in ("train", "validation") for row in self._rows[split]]
         return describe_provenance(self.name, self._part, keys, **self._identity)
 

@@ -1,9 +1,9 @@
 """Anthropic's HH-RLHF: human preferences between two answers at the end of a dialogue (Bai et al. 2022).
 
-A record is `{chosen, rejected}`. Both are whole dialogues, whose turns begin with `Human:` or `Assistant:` after a blank
-line. The two files, train and test, are pooled and split anew by the *first human turn*. Part A trains policies and reward
-models. Part B trains the evaluator and nothing else. On part C everything is evaluated. No first turn stands in two parts,
-or in both training and validation.
+A record is `{chosen, rejected}`. Both fields are whole dialogues, in which each turn begins with `Human:` or
+`Assistant:` after a blank line. The official train and test files are pooled and split again by the *first human turn*.
+Part A trains policies and reward models. Part B trains only the evaluator. Part C is the test data. No first turn is in
+two parts, or in both training and validation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def _refuse(is_wrong: Callable[[Any], bool], reason: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_NAMES = _refuse(lambda names: not names or len(set(names)) < len(names), "name at least one subset, and each once")
+_NAMES = _refuse(
+    lambda names: not names or len(set(names)) < len(names), "name at least one subset, and name each only once"
+)
 _SHARES = _refuse(
     lambda shares: min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6,
     "the shares of policy, evaluator and test must be positive and sum to 1",
@@ -54,10 +56,10 @@ _SHARE = _refuse(lambda share: not 0 < share < 1, "the share of validation must 
 class HH(TestbedSpec):
     """`data`: a folder that holds `<subset>/{train,test}.jsonl[.gz]`, or the hub name `Anthropic/hh-rlhf`.
 
-    `part`: the part from which training and validation are drawn, "policy" (A) or "evaluator" (B). With either, the test
-    split is C. `fractions`: the shares of A, B and C among first turns. `validation`: the share of validation in A and in B.
-    A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has more than
-    `max_answer_chars`. The notes count dropped pairs by reason.
+    `part`: the part from which training and validation are drawn, "policy" (A) or "evaluator" (B). In both cases the
+    test split is C. `fractions`: the shares of first turns in A, B and C. `validation`: the share of A, and of B, that
+    is kept for validation. A pair is dropped if its prompt has more than `max_prompt_chars` characters or an answer has
+    more than `max_answer_chars`. The testbed's notes give the number of dropped pairs for each reason.
     """
 
     kind: Literal["hh_rlhf"] = "hh_rlhf"
@@ -83,7 +85,7 @@ class HH(TestbedSpec):
                 rows[split].append(row)
         if empty := [split for split in SPLITS if not rows[split]]:
             raise UserError(
-                f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped) none falls into {', '.join(empty)}. "
+                f"{self.data}: of {total} pairs ({sum(dropped.values())} dropped), none falls into {', '.join(empty)}. "
                 "Give it more data or other `fractions`."
             )
         notes = [f"HH-RLHF: {count} of {total} pairs dropped because {why}." for why, count in dropped.most_common()]
@@ -92,8 +94,8 @@ class HH(TestbedSpec):
         yield Dialogues("hh_rlhf", rows, part=self.part, identity=identity, notes=notes)
 
     def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yields the raw records, each with its place. They come from the folder `data`, or from the hub if there is no
-        folder of that name."""
+        """Yields the raw records, each with its place. Reads them from the folder `data`, or from the hub if there is
+        no folder of that name."""
         folder = Path(self.data).expanduser()
         if folder.is_dir():
             yield from _read_folder(folder, self.subsets)
@@ -104,13 +106,13 @@ class HH(TestbedSpec):
                     yield from load_hub_records(self.data, subset, split)
         else:
             raise UserError(
-                f"There is no folder {self.data}. `data` names a folder that holds {self.subsets[0]}/train.jsonl.gz "
-                "and the like, or the hub's Anthropic/hh-rlhf."
+                f"There is no folder {self.data}. `data` must be a folder with files such as "
+                f"{self.subsets[0]}/train.jsonl.gz, or the hub name Anthropic/hh-rlhf."
             )
 
     def parse_pair(self, record: Mapping[str, Any], where: str) -> DialogueRow | str:
-        """Returns a record as a row, or the reason why the record is dropped. Raises `UserError` if it is not a record of
-        HH-RLHF."""
+        """Returns a record as a row, or the reason why the record is dropped. Raises `UserError` if the record does not
+        belong to HH-RLHF."""
         chosen, rejected = (read_text_field(record, name, where) for name in ("chosen", "rejected"))
         if chosen == rejected:
             return "chosen and rejected are the same"
@@ -127,8 +129,8 @@ class HH(TestbedSpec):
         return DialogueRow(Prompt(make_prompt_id(turns), turns), better, worse)
 
     def choose_split(self, prompt: Prompt) -> Split | None:
-        """Returns the split of a dialogue, by its first human turn alone; None if the dialogue belongs to a part that is not
-        open."""
+        """Returns the split of a dialogue, which depends only on its first human turn; None if the dialogue belongs to
+        a part that this testbed does not use."""
         key = make_turn_key(prompt)
         policy, evaluator, _ = self.fractions
         at = place_key(key, "part")
@@ -146,7 +148,7 @@ def _read_folder(folder: Path, subsets: tuple[str, ...]) -> Iterator[tuple[str, 
         if not paths:
             present = sorted(path.name for path in folder.iterdir() if path.is_dir())
             raise UserError(
-                f"{folder / subset} holds neither train.jsonl nor test.jsonl (gzipped or not). Folders there: "
+                f"{folder / subset} holds neither train.jsonl nor test.jsonl (gzipped or not). Other subsets: "
                 f"{', '.join(present) or 'none'}; choose among them with `subsets`."
             )
         for path in paths:

@@ -1,5 +1,4 @@
-"""Opens your own data: prompts, answers, preferences, or problems with tests, in any file and shape that `preflab.data`
-reads."""
+"""Opens the user's own prompts, answers, preferences, or problems with tests, in any known shape."""
 
 from __future__ import annotations
 
@@ -31,24 +30,25 @@ from preflab.testbeds.provenance import make_turn_key, place_key, place_split
 from preflab.types import Problem, Prompt, Split, Test, Turn, Verdict
 
 NO_LIMITS = Limits()
-"""The limits in the recipes of the user's own tests, until the testbed's limits replace them."""
+"""The limits in the recipes of the user's own tests before the testbed's limits replace them."""
 _SANDBOX = "sandbox"
 
 
 class Jsonl(Sandboxed):
-    """`data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or the share of `data`
-    that is set apart for the split by first user turn. `split`: the split to read from a source that has several, unless the
-    source's name states one (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps the names
-    that fields have in preflab to the names that they have in your records.
+    """`data`: a file, a folder or a hub name. `validation`, `test`: another file, folder or hub name, or a share of
+    `data`. A share is split off by first user turn, so that dialogues with the same first user turn fall into the same
+    split. `split`: the split to read from a source that has several, unless the source's name states one
+    (`org/name#test`). `rows`: how many records of each source are read. `fields`: maps preflab's field names to the
+    field names in your records.
 
-    A prompt that stands in several splits stays in the test split, or else in validation. `part`: whether training and
-    validation are drawn from all first user turns (`all`), from those that are not kept for an evaluator (`policy`), or from
-    those that are (`evaluator`). `evaluator_share`: the share of first user turns that is kept for an evaluator.
+    A prompt that occurs in several splits is kept only in `test`, or else in `validation`. `evaluator_share`: the share
+    of first user turns that is reserved for training an evaluator. `part`: the data for training and validation:
+    everything (`all`), everything but the reserved share (`policy`), or only the reserved share (`evaluator`).
 
-    `judge`: `module:function`, or `sandbox`. The function is called as `function(text, input, output)` for each test of a
-    problem, and must return true if the answer passes the test. The sandbox runs answers as Python programs and compares
-    their output by `compare`. If a record has a judge of its own (`special`: the source of a program), that judge decides
-    instead. `compare` and the fields of `Sandboxed` are for `sandbox` alone.
+    `judge`: `module:function`, or `sandbox`. The function is called as `function(text, input, output)` for each test of
+    a problem, and must return true if the answer passes the test. The sandbox runs answers as Python programs and
+    compares their output by `compare`. If a record has the field `special` (the source of a judge program), that
+    program decides instead. `compare` and the settings of `Sandboxed` may only be set if `judge` is `sandbox`.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -85,7 +85,7 @@ class Jsonl(Sandboxed):
         return "python" if self.judge == _SANDBOX else ""
 
     def locate(self, prompt: Prompt) -> str:
-        """Returns the file and line of a prompt, by reading the sources again."""
+        """Reads the sources again, and returns the file and line of a prompt."""
         for source in (self.data, self.validation, self.test):
             if isinstance(source, str):
                 for where, row in self._reading().read_rows(read_source(source, split=self.split, rows=self.rows)):
@@ -140,8 +140,8 @@ class Jsonl(Sandboxed):
         return replace(row, prompt=problem)
 
     def _read_splits(self) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Returns the rows of each split, by the sources and the shares, and what must be said about how they were read.
-        Whether a row falls into a share or a part depends on its first user turn alone."""
+        """Returns the rows of each split, and notes on how the records were read. The share and the part into which a
+        row falls depend only on its first user turn."""
         rows: dict[Split, list[DialogueRow]] = {"train": [], "validation": [], "test": []}
         notes: list[str] = []
         validation, test = (share if isinstance(share, float) else 0.0 for share in (self.validation, self.test))
@@ -156,7 +156,7 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _is_in_part(self, prompt: Prompt) -> bool:
-        """Checks whether training and validation may use the prompt."""
+        """Checks whether the setting `part` lets training and validation use the prompt."""
         kept_for_evaluator = place_key(make_turn_key(prompt), "evaluator") < self.evaluator_share
         return self.part == "all" or kept_for_evaluator == (self.part == "evaluator")
 
@@ -166,21 +166,22 @@ class Jsonl(Sandboxed):
         return FileReading(self.fields, partial(read_problem, settings, tested), tested=tested)
 
     def _read_rows(self, source: str, notes: list[str]) -> Iterator[DialogueRow]:
-        """Yields the rows of a source, and adds to `notes` what must be said about how they were read. Raises `UserError` if
-        one id stands for two prompts."""
+        """Yields the rows of a source, and appends notes on how they were read to `notes`. Raises `UserError` if two
+        different prompts have the same id."""
         reading = self._reading()
         known: dict[str, Prompt] = {}
         for where, row in reading.read_rows(read_source(source, split=self.split, rows=self.rows)):
             prompt = row.prompt
             if known.setdefault(prompt.id, prompt) != prompt:
-                raise UserError(f"{where}: the prompt {prompt.id!r} stands further up with other text, tests or level.")
+                raise UserError(f"{where}: the prompt {prompt.id!r} occurs earlier with other text, tests or level.")
             yield row
         notes += reading.write_notes()
 
 
 @dataclass(frozen=True)
 class FunctionJudge(Judge):
-    """The user's test function and nothing else. A reward that holds this judge therefore does not reach the data."""
+    """Judges answers with the user's test function. The judge holds nothing else, so that a reward cannot reach the
+    data through it."""
 
     target: str
     function: Callable[[str, Any, Any], Any]
@@ -205,15 +206,15 @@ class FunctionJudge(Judge):
 
 
 def _check_tests_are_text(problem: Problem) -> None:
-    """Raises `UserError` if a program that reads standard input would be given anything but text."""
+    """Raises `UserError` if a test of a program that reads standard input is not text."""
     for test in _all_tests(problem):
         for part in (test.input, test.output):
             if isinstance(part, str):
                 check_text(part, f"A test of the problem {problem.id!r}")
             elif test.how.task.mode == "stdin":
                 raise UserError(
-                    f"Problem {problem.id!r}: under `judge: sandbox` a test's `input` and `output` are text, standard input "
-                    "and what must be printed."
+                    f"Problem {problem.id!r}: under `judge: sandbox`, a test's `input` (standard input) and `output` "
+                    "(what the program must print) must be text."
                 )
 
 
@@ -222,8 +223,8 @@ def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
 
 
 def _part_splits(rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-    """Removes duplicate prompts across splits: a prompt that stands in two splits is kept only in the later one. Raises
-    `UserError` if a split ends up empty."""
+    """Removes duplicate prompts across splits: a prompt that occurs in two splits is kept only in the later one. Raises
+    `UserError` if a split is then empty."""
     ids: dict[str, tuple[Turn, ...]] = {}
     notes: list[str] = []
     kept: dict[Split, list[DialogueRow]] = {}
@@ -231,13 +232,15 @@ def _part_splits(rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list
         taken = set(ids.values())
         kept[split] = [row for row in rows[split] if row.prompt.turns not in taken]
         if dropped := len(rows[split]) - len(kept[split]):
-            notes.append(f"{dropped} records of {split} dropped because their prompts stand in a later split too.")
+            notes.append(f"{dropped} records of {split} dropped because a later split has the same prompts.")
         if not kept[split]:
             raise UserError(
-                f"The {split} split is empty: {len(rows[split])} records, none of whose prompts the later splits lack. "
+                f"The {split} split is empty: later splits have all prompts of its {len(rows[split])} records. "
                 "Give it more data, another file or another share."
             )
         for row in kept[split]:
             if ids.setdefault(row.prompt.id, row.prompt.turns) != row.prompt.turns:
-                raise UserError(f"The `id` {row.prompt.id!r} stands for two prompts, one in {split}. Make ids unique.")
+                raise UserError(
+                    f"Two different prompts have the `id` {row.prompt.id!r}, one of them in {split}. Make ids unique."
+                )
     return kept, notes

@@ -1,14 +1,15 @@
 """Records what a model was trained on, so that an evaluator that saw the same data can be refused.
 
-The unit is the *first human turn*: dialogues that begin alike share their subject, and often their prompts. The key of a
-turn is the SHA-256 of its text without regard to case and spacing. For each salt, a key has a place in [0, 1). The parts of
-the data are intervals of the places under one salt; validation is an interval of the places under another salt. A dialogue's
-part therefore depends on its first turn alone.
+Dialogues are compared by their *first human turn*, because dialogues with the same first turn share their subject, and
+often their prompts. The key of a turn is the SHA-256 of its text, without regard to case and spacing. A hash of a salt
+and the key gives the key a place in [0, 1). Each part of the data is an interval of the places under one salt; the
+validation split is an interval under another salt. The part of a dialogue therefore depends only on its first turn.
 
-A provenance keeps the number of keys, a digest of all keys, and a sketch. The sketch is the `SKETCH_SIZE` smallest digests
-of the keys under a salt of its own. If two sets share a key below the ends of both sketches, the sketches reveal it. Small
-sets are compared exactly. For two large sets that share the fraction f of the smaller set, the overlap is missed with
-probability (1 - f)^SKETCH_SIZE, which is 3e-5 at one percent.
+A provenance record holds the number of keys, a digest of all keys, and a sketch of the keys. To make the sketch, each
+key is hashed with another salt, and the `SKETCH_SIZE` smallest hashes are kept. Two sketches reveal every shared hash
+up to the smaller of their largest hashes. A sketch of fewer than `SKETCH_SIZE` hashes is complete, so that small sets
+are compared exactly. If two large sets share the fraction f of the smaller set, the sketches miss the overlap with
+probability (1 - f)^SKETCH_SIZE, which is 3e-5 for f = 0.01.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from preflab.errors import UserError
 from preflab.types import Prompt, Split
 
 SKETCH_SIZE = 1024
-_HEX_DIGITS = 16  # the length of a key in a sketch; enough that no two different keys agree
+_HEX_DIGITS = 16  # the length of a hash in a sketch, enough to avoid collisions
 
 
 def make_turn_key(prompt: Prompt) -> str:
-    """Returns the key of a dialogue, which is a digest of its first human turn without regard to case and spacing."""
+    """Returns the key of a dialogue, which is a digest of its first human turn that ignores case and spacing."""
     turns = [turn for turn in prompt.turns if turn.role == "user"] or list(prompt.turns)
     return hashlib.sha256(" ".join(turns[0].content.casefold().split()).encode()).hexdigest()
 
 
 def place_key(key: str, salt: str) -> float:
-    """Returns the place of a key in [0, 1). Places are uniform over keys, independent between salts, and the same on every
-    machine."""
+    """Returns the place of a key, a number in [0, 1). Places are uniform over keys, independent between salts, and the
+    same on every machine."""
     return int(hashlib.sha256(f"{salt}:{key}".encode()).hexdigest()[:13], 16) / 16**13
 
 
@@ -45,8 +46,8 @@ def place_split(key: str, validation: float, test: float) -> Split:
 
 
 def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity: Any) -> dict[str, Any]:
-    """Returns the provenance of a model that was trained or chosen on the dialogues behind `keys`, as plain JSON of 20 kB at
-    most."""
+    """Returns the provenance record of a model that was trained or selected on the dialogues with these `keys`, as
+    plain JSON of at most 20 kB."""
     unique = sorted(set(keys))
     sketch = sorted(hashlib.sha256(f"sketch:{key}".encode()).hexdigest()[:_HEX_DIGITS] for key in unique)
     digest = hashlib.sha256("\n".join(unique).encode()).hexdigest()
@@ -55,11 +56,11 @@ def describe_provenance(testbed: str, part: str, keys: Iterable[str], **identity
 
 
 def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Estimates the share of the smaller set's first turns that the other set also holds. The estimate is exact for small
+    """Estimates which share of the smaller set's first turns is also in the other set. The estimate is exact for small
     sets.
 
-    Up to the lower of their two ends, both sketches are complete. The keys below that end are therefore a fair sample of
-    both sets.
+    Up to the smaller of their largest hashes, both sketches are complete. The hashes up to that bound are therefore a
+    fair sample of both sets.
     """
     sketches = [_read_sketch(one), _read_sketch(other)]
     ends = [max(keys) for keys in sketches if len(keys) == SKETCH_SIZE]
@@ -69,14 +70,14 @@ def estimate_shared_fraction(one: Mapping[str, Any], other: Mapping[str, Any]) -
 
 
 def refuse_overlap(evaluator: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> None:
-    """Raises `UserError` if the evaluator saw data that another model saw. The other models are a policy, a reward model,
-    and the SFT models behind them."""
+    """Raises `UserError` if the evaluator saw data that another model saw. `others`: the provenance records of the
+    policy, of the reward model, and of the SFT models that they started from."""
     for other in others:
         if (share := estimate_shared_fraction(evaluator, other)) > 0:
             raise UserError(
                 f"The evaluator was trained on {_format_name(evaluator)}, and {share:.1%} of its first human turns "
-                f"are also in {_format_name(other)}, on which another model was trained. So the evaluator's verdict would be "
-                "worthless. Train it on data of its own (`part: evaluator` of the same testbed)."
+                f"are also in {_format_name(other)}, on which another model was trained. The evaluator's verdict would "
+                "be worthless. Train the evaluator on other data (`part: evaluator` of the same testbed)."
             )
 
 
@@ -87,7 +88,7 @@ def _format_name(provenance: Mapping[str, Any]) -> str:
 def _read_sketch(provenance: Mapping[str, Any]) -> set[str]:
     if "sketch" not in provenance:
         raise UserError(
-            f"{_format_name(provenance)} carries no record of its training data: nothing shows that evaluator and models "
-            "saw different data. Train the model with preflab."
+            f"{_format_name(provenance)} carries no record of its training data, so preflab cannot check that the "
+            "evaluator and the other models saw different data. Train the model with preflab."
         )
     return set(provenance["sketch"])

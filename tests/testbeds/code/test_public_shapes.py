@@ -168,7 +168,7 @@ def test_broken_problems_do_not_refuse_your_file(tmp_path: Path) -> None:
         Context()
     ) as testbed:
         notes = "\n".join(testbed.notes)
-    assert f"1 record left out because it is no whole record of livecodebench (first: {data}:4)." in notes
+    assert f"1 record left out because it is not a complete record of livecodebench (first: {data}:4)." in notes
     assert (
         f"1 record left out because several answers are right, and there is no judge for them (first: {data}:8)."
         in notes

@@ -389,7 +389,7 @@ def test_shots_stand_before_every_other_statement(spec: Callable[..., Code]) -> 
                 assert roles in (["user", "assistant"] * 2 + ["user"], ["user", "assistant", "user"])
                 assert prompt.turns[-1].content not in [turn.content for turn in prompt.turns[:-1]]
     with (
-        pytest.raises(UserError, match="`shots`: this asks for 50 solved"),
+        pytest.raises(UserError, match="`shots` asks for 50 solved"),
         spec("apps", *records, shots=50).open(Context()),
     ):
         pass
@@ -429,9 +429,9 @@ def test_the_reward_uses_the_sandbox(spec: Callable[..., Code]) -> None:
         (
             "code_contests",
             {**CONTEST, "solutions": {"language": [3], "solution": [None]}},
-            "a solution must be text, and is None",
+            "a solution must be text, not None",
         ),
-        ("apps", {**APPS, "solutions": "[null]"}, "a solution must be text, and is None"),
+        ("apps", {**APPS, "solutions": "[null]"}, "a solution must be text, not None"),
         (
             "apps",
             {key: value for key, value in APPS.items() if key != "question"},

@@ -117,7 +117,7 @@ def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
         (["--programs", "0"], "give 1 or more, or nothing is verified"),
         (["--workers", "-3"], "give 1 or more"),
         (["--reasons", str(tmp_path / "none.json")], "cannot be read"),
-        (["--reasons", str(tmp_path / "list.json")], "must hold one object"),
+        (["--reasons", str(tmp_path / "list.json")], "must hold one JSON object"),
         (["--out", str(tmp_path)], "is a folder"),
     ):
         with pytest.raises(UserError, match=said):

@@ -1,6 +1,5 @@
-"""Testbeds whose answers are programs in Python, judged in the sandbox. Each data set has one file, which turns a record
-into an `Exercise`.
+"""Testbeds whose answers are Python programs, which the sandbox judges.
 
-Begin with `exercise` (what a record becomes) and `testbed` (files, splits, opening). `preflab.sandbox.answer` finds the
-program in an answer.
+Each data set has one file, which turns a record into an `Exercise`. Begin to read with `exercise` (the form of a
+problem) and `testbed` (files, splits, opening). The module `preflab.sandbox.answer` finds the program in an answer.
 """

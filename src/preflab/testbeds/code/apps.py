@@ -1,5 +1,4 @@
-"""APPS (Hendrycks et al. 2021): problems of three levels. Answers are programs that read standard input, or functions that
-are called.
+"""APPS (Hendrycks et al. 2021): problems of three levels, whose answers read standard input or are called as functions.
 
 Three forms are read: the official folders (`train/0001/question.txt`, `input_output.json`, ...), the hub's records, and JSON
 lines of `description`, `sample_io`, `test_list`, `starter_code`.
@@ -39,7 +38,8 @@ from math import sqrt, sin, cos, tan, ceil, fabs, floor, gcd, exp, log, log2
 from typing import *
 from heapq import *
 """
-"""The imports that the official judge puts before every program. It also puts `_NUMPY` there, whose import takes long."""
+"""The imports that the official judge puts before every program. The official import of NumPy is kept apart in
+`_NUMPY`, because importing NumPy takes long."""
 _NUMPY = {"np": "import numpy as np\n"}
 _Cases = Sequence[tuple[Any, Any]]
 _UNTYPED = "the arguments are text whose types are lost"
@@ -121,7 +121,8 @@ class APPS(Code):
 
 
 def _restore_integer_keys(value: Any) -> Any:
-    """JSON turns integer keys into text. Like the official judge, returns the value with these keys as integers."""
+    """Returns the value with integer keys restored, as the official judge does, because JSON turns integer keys into
+    text."""
     if isinstance(value, list):
         return [_restore_integer_keys(item) for item in value]
     if not isinstance(value, dict):
@@ -131,7 +132,7 @@ def _restore_integer_keys(value: Any) -> Any:
 
 
 def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
-    """Returns what a field holds as JSON, or as text that is JSON (as on the hub). Returns None if the field is empty or
+    """Returns the value of a field, which is JSON data or (on the hub) JSON text. Returns None if the field is empty or
     absent."""
     value = record.get(field) or None
     try:
@@ -141,5 +142,5 @@ def _parse_json_field(record: Mapping[str, Any], field: str, where: str) -> Any:
 
 
 def _join_lines(value: Any) -> str:
-    """Returns a list of lines as one text; text is returned as it is."""
+    """Returns a list of lines as one text; text is returned unchanged."""
     return "\n".join(map(_join_lines, value)) if isinstance(value, list) else str(value)

@@ -1,9 +1,8 @@
-"""CodeContests (Li et al. 2022): competitive programming. Problems have public, private and generated tests, and come with
-right and wrong programs.
+"""CodeContests (Li et al. 2022): contest problems with public and hidden tests, and right and wrong programs.
 
 Two forms are read: the official records (`public_tests`, `private_tests`, `generated_tests`, `solutions`,
-`incorrect_solutions`, `time_limit`, `memory_limit_bytes`), and extracts of these records, which have `tests` alone, or
-`content` with `test`.
+`incorrect_solutions`, `time_limit`, `memory_limit_bytes`), and extracts of these records, which have either `tests`, or
+`content` and `test`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from preflab.testbeds.code.testbed import Code
 from preflab.types import Test
 
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
-_PYTHON_3 = 3  # the number of the language in the data; 1 is Python 2, 2 is C++, 4 is Java
+_PYTHON_3 = 3  # the number of Python 3 in the data; 1 is Python 2, 2 is C++, 4 is Java
 _OTHER_LEVELS = ("easy", "medium", "hard", "harder", "hardest", "external")
 
 
 class CodeContests(Code):
-    """`data`: a file or folder of JSON lines, or the hub's name. Of the programs, only those in Python 3 are taken."""
+    """`data`: a file or folder of JSON lines, or the hub's name. Only programs in Python 3 are used."""
 
     kind: Literal["code_contests"] = "code_contests"
     data: str = "deepmind/code_contests"
@@ -36,7 +35,7 @@ class CodeContests(Code):
         text = record.get("description", record.get("content"))
         name = record.get("id", record.get("name"))
         if not isinstance(text, str) or name is None:
-            raise UserError(f"{where}: `description` must be text, and a `name` must be there.")
+            raise UserError(f"{where}: `description` must be text, and `name` must be present.")
         seconds, memory = _read_seconds(record), int(record.get("memory_limit_bytes") or 0) >> 20
         limits = self.make_limits(self.slack * seconds, memory)
         recipe = Recipe(ProgramTask("stdin", limits=limits, compare=choose_comparison(text)))
@@ -79,8 +78,8 @@ def _zip_field(record: Mapping[str, Any], field: str, one: str, other: str) -> l
 
 
 def _name_level(number: int | None) -> str:
-    """Returns the name of a level. The number 7 is A, the first problem of a contest, and 8 is B; smaller numbers are the
-    levels of other sites."""
+    """Returns the name of a difficulty level. The number 7 is level A, the first problem of a contest; 8 is level B,
+    and so on. Smaller numbers are the levels of other sites."""
     if not number:
         return ""
     contest = number - len(_OTHER_LEVELS)

@@ -1,9 +1,8 @@
-"""Reads what the right programs of a data set reveal about its problems, from the file that
-`preflab testbed verify --out FILE` writes.
+"""Reads what right programs reveal about their problems, from the file that `preflab testbed verify --out FILE` writes.
 
-If two right programs give different answers, then either several answers are right, or the data call a wrong program right.
-In both cases the problem cannot be judged by one expected answer. If the answers differ only in upper and lower case,
-letters may be of either case.
+If two right programs give different answers, then either several answers are right, or the data call a wrong program
+right. In both cases the problem cannot be judged by one expected answer. If the answers differ only in case, the
+comparison ignores case.
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ EVIDENCE_FIELD = "shown by right programs"
 
 
 def read_evidence(path: Path) -> dict[str, str]:
-    """Returns what right programs reveal, by problem. Raises `UserError` if the file was not written by `testbed verify`."""
+    """Returns a mapping from problems to what their right programs reveal. Raises `UserError` if the file was not
+    written by `testbed verify`."""
     try:
         evidence = json.loads(path.read_text(encoding="utf-8"))[EVIDENCE_FIELD]
         if not set(evidence.values()) <= {SHOWN, EITHER_CASE}:
-            raise ValueError("it holds other words")
+            raise ValueError("it holds an unknown value")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"`evidence`: {path} is not what `preflab testbed verify --out` writes ({type(error).__name__}: {error})."
@@ -35,7 +35,7 @@ def read_evidence(path: Path) -> dict[str, str]:
 
 
 def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
-    """Returns the exercise, changed as the evidence demands: judged without regard to case, or not judged."""
+    """Returns the exercise, changed as the evidence requires: its comparison ignores case, or it is not judged."""
     shown = evidence.get(exercise.name, "")
     if shown == EITHER_CASE:
         return ignore_case(exercise)
@@ -43,7 +43,7 @@ def apply_evidence(exercise: Exercise, evidence: Mapping[str, str]) -> Exercise:
 
 
 def ignore_case(exercise: Exercise) -> Exercise:
-    """Returns the exercise with upper and lower case counted as the same in its answers."""
+    """Returns the exercise with a comparison of answers that ignores case."""
     recipe = exercise.recipe._replace(task=exercise.recipe.task._replace(compare="caseless"))
     public, hidden = (
         tuple(replace(test, how=recipe) for test in tests) for tests in (exercise.public, exercise.hidden)

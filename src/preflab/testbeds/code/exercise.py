@@ -1,5 +1,4 @@
-"""Defines what a record of a programming data set becomes: a statement, public and hidden tests, and the programs that come
-with the record."""
+"""Defines `Exercise`, the form of a programming problem: a statement, public and hidden tests, and given programs."""
 
 from __future__ import annotations
 
@@ -17,8 +16,9 @@ _FEW = "there are too few tests for some to be public"
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """`right`, `wrong`: the programs that the data call right or wrong. `split`: the split into which the data put the
-    problem; None if the data name no split. `unjudged`: why answers to the problem cannot be judged; empty if they can."""
+    """A programming problem. `right`, `wrong`: the programs that the data call right or wrong. `split`: the split that
+    the data name for the problem; None if they name none. `unjudged`: why answers to the problem cannot be judged;
+    empty if they can."""
 
     name: str
     statement: str
@@ -46,9 +46,9 @@ class Exercise:
 
 
 def split_checks(source: str) -> tuple[str, ...]:
-    """Splits the source of tests into single tests. If the function `check` holds nothing but assertions, each assertion is
-    a test, and the code beside `check` stands before it. Otherwise the whole source is one test, with a call of `check` at
-    its end."""
+    """Splits the source of tests into single tests. If the function `check` contains only assertions, each assertion
+    becomes a test that begins with the code outside `check`. Otherwise the whole source is one test that ends with a
+    call of `check`."""
     top = ast.parse(source).body
     checks = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == "check"]
     body = [node for node in checks[0].body if not isinstance(node, ast.Pass)] if len(checks) == 1 else []

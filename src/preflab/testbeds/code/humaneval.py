@@ -1,5 +1,4 @@
-"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code. The data are for evaluation, so that
-all problems are in `test`."""
+"""HumanEval (Chen et al. 2021): 164 functions to complete, with tests that are code; all problems are in `test`."""
 
 from __future__ import annotations
 
@@ -37,12 +36,13 @@ class HumanEval(Code):
 
 
 def _cut_helpers(prompt: str, function: str) -> str:
-    """Returns what the prompt holds before the function. An answer that does not continue the prompt may use this code."""
+    """Returns the code of the prompt before the function. An answer that does not continue the prompt may use this
+    code."""
     starts = [
         node.lineno - 1
         for node in ast.parse(f"{prompt}\n    pass\n").body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function
     ]
     if not starts:
-        raise ValueError(f"the prompt does not begin the function `{function}`")
+        raise ValueError(f"the prompt does not contain the beginning of the function `{function}`")
     return "".join(prompt.splitlines(keepends=True)[: starts[-1]])

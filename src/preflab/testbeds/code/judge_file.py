@@ -20,7 +20,8 @@ from preflab.types import Verdict
 
 JudgedPrograms = Iterable[tuple[Program, Verdict]]
 Track = Callable[[JudgedPrograms, str, int], JudgedPrograms]
-"""Passes verdicts on while it reports their progress. Takes the verdicts, a label, and the number of verdicts."""
+"""A function that yields the given verdicts and reports the progress. The arguments are the verdicts, a label, and the
+number of verdicts."""
 
 
 def judge_file(
@@ -33,19 +34,21 @@ def judge_file(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Counter[str]:
-    """Judges the programs that have no verdict in `out`, and adds each verdict to `out` as it comes. Returns how many
+    """Judges the programs that have no verdict in `out`, and appends each verdict to `out` at once. Returns how many
     programs have each outcome.
 
     `workers`: the number of programs judged at once; 0 means one per core. Raises `UserError` before anything is judged if a
     file cannot be read or written.
     """
     if programs.exists() and not programs.is_file():
-        raise UserError(f"--programs {programs} is not a plain file. It is read twice: write it to a plain file first.")
+        raise UserError(
+            f"--programs {programs} is not a plain file, but it must be read twice: write the programs to a plain file."
+        )
     known = _read_problems(problems)
     if out.resolve() in (problems.resolve(), programs.resolve()):
-        raise UserError(f"--out {out} is a file to be read: name another file.")
+        raise UserError(f"--out {out} is also an input file: name another file.")
     done = files.read_verdicts(out)
-    left = {program.id for program in files.read_programs(read_records(programs), known, done)}  # every line is read
+    left = {program.id for program in files.read_programs(read_records(programs), known, done)}  # this reads every line
     counts: Counter[str] = Counter()
     with _open_verdicts(out, left) as file, open_pool(workers, backend, packages) as pool:
         verdicts = pool.judge(files.read_programs(read_records(programs), known, done))
@@ -57,14 +60,14 @@ def judge_file(
 
 
 def _read_problems(path: Path) -> dict[str, files.JudgeProblem]:
-    """Returns the problems of a file by their id. A record is a problem in the judge's own form, or belongs to a data
+    """Returns the problems of a file by their id. A record has the judge's own form, or the form of a known data
     set."""
     problems: dict[str, files.JudgeProblem] = {}
     for where, record in read_records(path):
         own = "problem_id" in record and "mode" in record
         name, prepare = (files.read_judge_problem if own else _read_exercise)(record, where)
         if name in problems:
-            raise UserError(f"{where}: the problem {name!r} is there twice.")
+            raise UserError(f"{where}: the problem {name!r} occurs twice.")
         problems[name] = files.JudgeProblem(prepare, files.digest_texts(json.dumps(record, sort_keys=True)))
     return problems
 
@@ -76,8 +79,8 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
     if shape is None or not shape.testbed:
         known = dict.fromkeys(shape.testbed for shape in SHAPES if shape.testbed)
         raise UserError(
-            f"{where}: neither a problem in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor a record of "
-            f"{', '.join(known)} (present: {', '.join(record)})."
+            f"{where}: the record is neither in the judge's own form (`problem_id`, `mode`, `hidden_tests`, ...) nor "
+            f"in that of {', '.join(known)} (present: {', '.join(record)})."
         )
     exercise = TESTBEDS.parse({"kind": shape.testbed}).mark_exercise(record, where)
 
@@ -90,7 +93,7 @@ def _read_exercise(record: Mapping[str, Any], where: str) -> tuple[str, files.Pr
 
 
 def _open_verdicts(path: Path, left: set[str]) -> TextIO:
-    """Opens the file of verdicts to append to it, after removing the verdicts of programs that are left to judge. Raises
+    """Removes the verdicts of the programs that are still to be judged, and opens the file to append verdicts. Raises
     `UserError` if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

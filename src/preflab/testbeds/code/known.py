@@ -1,5 +1,4 @@
-"""Reads records of any programming data set with the data set's own testbed. The fields of a record say which testbed that
-is."""
+"""Reads a record of a known programming data set with that data set's own testbed."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ def read_problem(
     try:
         exercise = testbed.read_exercise(record, where)
     except UserError as error:
-        raise UselessRecordError(str(error), f"it is no whole record of {kind}") from error
+        raise UselessRecordError(str(error), f"it is not a complete record of {kind}") from error
     if judged and exercise.unjudged:
         raise UselessRecordError(f"{where}: {exercise.unjudged}.", exercise.unjudged)
     return list(testbed.make_rows(exercise))

@@ -53,8 +53,8 @@ class KodCode(Code):
 
 
 def split_program(tree: ast.Module) -> tuple[list[ast.stmt], tuple[str, ...]]:
-    """Returns what the tests hold beside the import of the program, and the names of the program's functions. These are the
-    names that the tests import from the program, or else those that the tests call without defining them."""
+    """Returns the statements of the tests without the import of the program, and the names of the program's functions.
+    The names are those that the tests import from the program, or else those that the tests call but do not define."""
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == _PROGRAM]
     body = [node for node in tree.body if node not in imports]
     names = tuple(alias.name for node in imports for alias in node.names if alias.name != "*")

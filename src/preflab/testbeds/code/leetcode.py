@@ -1,4 +1,4 @@
-"""LeetCodeDataset (Xia et al. 2025): problems with a class to complete, assertions that decide, and a reference solution."""
+"""LeetCodeDataset (Xia et al. 2025): problems with a class to complete, assertions as tests, and a solution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.testbeds.code.exercise import Exercise, make_code_tests, split_chec
 from preflab.testbeds.code.several import explain_several
 from preflab.testbeds.code.testbed import Code
 
-_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # what tests call when they take an answer in any order
+_ORDERLESS = re.compile(r"\b(sorted|set|Counter)\(")  # calls of tests that accept an answer in any order
 _NODES = ("ListNode", "TreeNode", "Node")
 
 
@@ -27,7 +27,7 @@ class LeetCode(Code):
         fields = ("prompt", "test", "entry_point", "query", "task_id", "completion")
         prelude, test, name, query, problem, solution = (read_text_field(record, field, where) for field in fields)
         nodes = tuple(node for node in _NODES if f"class {node}" in prelude)
-        functions = {"candidate": name.replace("()", "")}  # `Solution().name`: a method of a fresh object
+        functions = {"candidate": name.replace("()", "")}  # `Solution().name` becomes a method of a new object
         task = ProgramTask("check", limits=self.make_limits(), prelude=prelude, functions=functions, nodes=nodes)
         recipe = Recipe(task, prefix=prelude, function="Solution")
         tests = make_code_tests(split_checks(test), recipe)

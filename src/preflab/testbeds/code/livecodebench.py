@@ -1,8 +1,7 @@
-"""LiveCodeBench (Jain et al. 2024): contest problems with public and private tests. Answers read standard input, or complete
-a class.
+"""LiveCodeBench (Jain et al. 2024): contest problems with public and private tests.
 
-The private tests of the lite version are packed by base64, zlib and pickle. The pickle holds one text, which is extracted
-without unpickling.
+An answer is a program that reads standard input, or one that completes a class. In the lite version, the private tests
+are encoded by pickle, zlib and base64. The pickle holds a single text, which is extracted without unpickling.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from preflab.types import Test
 _STATEMENT = "{}\n\nWrite a Python 3 program that reads standard input and prints the answer.\n"
 _FUNCTION_STATEMENT = "{}\n\nComplete this class.\n\n```python\n{}\n```\n"
 _MOST_BYTES = 1 << 28
-"""The largest size that packed tests may have when they are unpacked."""
+"""The most bytes that packed tests may have after unpacking."""
 
 
 class LiveCodeBench(Code):
@@ -63,8 +62,8 @@ class LiveCodeBench(Code):
 
 
 def _read_json(value: Any) -> Any:
-    """Returns the JSON that a text holds, as it is or packed; a value that is not text is returned unchanged. Raises
-    `ValueError` for any other text."""
+    """Returns the value of a JSON text, which may be plain or packed (pickle, zlib, base64). Returns a value that is
+    not text unchanged. Raises `ValueError` for any other text."""
     if not isinstance(value, str):
         return value
     try:
@@ -74,9 +73,9 @@ def _read_json(value: Any) -> Any:
         try:
             packed = unpack.decompress(base64.b64decode(value, validate=True), _MOST_BYTES)
         except zlib.error as error:
-            raise ValueError(f"packed tests that do not unpack: {error}") from error
+            raise ValueError(f"the packed tests cannot be unpacked: {error}") from error
         if unpack.unconsumed_tail:
-            raise ValueError(f"packed tests of more than {_MOST_BYTES >> 20} MB") from None
+            raise ValueError(f"the packed tests have more than {_MOST_BYTES >> 20} MB") from None
         text = next((part for _, part, _ in pickletools.genops(packed) if isinstance(part, str)), "")
         return json.loads(text)
 

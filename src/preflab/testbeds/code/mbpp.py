@@ -1,6 +1,8 @@
-"""MBPP (Austin et al. 2021): short functions, each described by a sentence and three assertions. The official split goes by
-the task's number. Numbers 601 to 974 are train, 511 to 600 validation, and 11 to 510 test; 1 to 10, the few-shot examples,
-are in train too."""
+"""MBPP (Austin et al. 2021): short functions, each described by a sentence and three assertions.
+
+The number of a task decides its official split: 11 to 510 are test, 511 to 600 validation, and 601 to 974 train. The
+tasks 1 to 10, which are meant as few-shot examples, are in train too.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ _STATEMENT = "You are an expert Python programmer, and here is your task: {} You
 
 
 class MBPP(Code):
-    """`data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name. The statement lists
-    every assertion, as the official statement does, and the same assertions decide. With `public_first`, the statement lists
-    only the public assertions."""
+    """`data`: `mbpp.jsonl[.gz]` or `sanitized-mbpp.json`, the folder that holds it, or the hub's name. The statement
+    lists every assertion of `test_list`, as the official statement does, although these assertions also judge the
+    answer. If `public_first` is set, the statement lists only the public assertions."""
 
     kind: Literal["mbpp"] = "mbpp"
     data: str = "google-research-datasets/mbpp"
@@ -59,8 +61,8 @@ def _official_split(number: int) -> Split:
 
 
 def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
-    """Returns what tests may use of the reference solution: its imports as code, the names of its classes, and all names
-    that it defines."""
+    """Returns three things of the reference solution that tests may use: its imports as code, the names of its classes,
+    and all names that it defines."""
     body = ast.parse(code).body
     imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
@@ -74,9 +76,9 @@ def _read_prelude(code: str) -> tuple[str, set[str], set[str]]:
 
 
 def _find_program_names(sources: Sequence[str], imports: str, defined: set[str]) -> tuple[str, ...]:
-    """Returns the names that the sources use and that the program must define. The program must define a name that the
-    reference solution defines, even if Python has a function of that name (`sum`). It must also define a name that neither
-    the imports nor Python know. Names that the sources define themselves are left out."""
+    """Returns the names that the sources use and that the program must define. The program must define the names that
+    the reference solution defines, even if Python has a builtin of that name (`sum`), and the names that are neither
+    imported nor builtins. Names that the sources define themselves are left out."""
     aliases = [node for node in ast.walk(ast.parse(imports)) if isinstance(node, ast.alias)]
     known = {*dir(builtins), *(alias.asname or alias.name for alias in aliases)} - defined
     used = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]

@@ -1,4 +1,4 @@
-"""Says how programs are run, in the same way for all testbeds whose answers are programs."""
+"""Defines how programs are run, for all testbeds whose answers are programs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from preflab.testbeds.base import TestbedSpec
 
 class Sandboxed(TestbedSpec):
     """`time_limit_s`, `memory_limit_mb`: the limits for one test. The time limit is multiplied by how much slower this
-    machine is than the machine for which the limit was chosen. `workers`: the number of programs judged at once; 0 means one
-    per core. `backend`: the sandbox. `packages`: the packages that programs may import in addition to the standard library,
-    NumPy and sortedcontainers. `every`: whether the tests go on after the first failure. A reward
-    that is the share of passed tests needs this."""
+    machine is than the machine for which the limit was chosen. `workers`: the number of programs judged at once; 0
+    means one per core. `backend`: the sandbox. `packages`: the packages that programs may import in addition to the
+    standard library, NumPy and sortedcontainers. `every`: whether the remaining tests are run after the first failure.
+    A reward that is the share of passed tests needs this."""
 
     time_limit_s: Annotated[float, Field(gt=0)] = 5.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 1024
@@ -32,13 +32,13 @@ class Sandboxed(TestbedSpec):
         return "python"
 
     def make_limits(self, seconds: float = 0.0, memory_mb: int = 0) -> Limits:
-        """Returns the limits of a test. `seconds`, `memory_mb`: the limits that the problem states, or 0 if it states none.
-        A stated time replaces the testbed's; a stated memory does so only if it is larger."""
+        """Returns the limits of a test. `seconds`, `memory_mb`: the limits that the problem states, or 0 if it states
+        none. A stated time limit replaces the testbed's; a stated memory limit replaces it only if it is larger."""
         seconds = (seconds or self.time_limit_s) * measure_machine_factor()
         return Limits(cpu_s=seconds, wall_s=derive_wall_limit(seconds), memory_mb=max(self.memory_limit_mb, memory_mb))
 
     def list_caveats(self) -> list[str]:
-        """Lists what every report on these programs must say."""
+        """Returns the notes that every report on these programs must print."""
         return ["Programs were judged without walls around them (backend bare)."] if self.backend == "bare" else []
 
     @contextmanager

@@ -1,11 +1,11 @@
-"""Reads what a statement says about its answers: whether several are right, and whether upper and lower case count as the
-same.
+"""Reads from a problem's statement whether several answers are right, and whether case matters in an answer.
 
-Statements say one thing in very many words, and are therefore read for their meaning, sentence by sentence. Several answers
-are right if a sentence leaves the choice of an answer, or the order of its parts, to the program. They are also right if a
-sentence speaks of several answers and nothing near it chooses among them. They are also right if what is to be printed is a
-list in no stated order, or a thing that must only fulfil conditions. If the statement does not say that several answers are
-right, programs can still reveal it: `verify` finds right programs that give different answers.
+A statement can express this in many ways, so regular expressions search each of its sentences. Several answers are
+taken to be right in three cases. First, a sentence leaves the choice of the answer, or the order of its parts, to the
+program. Second, a sentence mentions several answers, and neither this sentence nor the next says which answer to give.
+Third, the program must print a list whose order is not stated, or an object that only has to fulfil conditions. Some
+statements do not reveal that several answers are right. For these problems, `verify` finds right programs that give
+different answers.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _ONE_RIGHT = _compile(
     r"lexicographic|alphabetic|\buniquely\b|\b(?:unique|only one|exactly one) (?:\w+ )?(?:solution|answer|way)\b"
     r"|\b(?:solution|answer|way) is unique|\bsort(?:ed|ing)?\b|\b(?:increasing|ascending|decreasing|descending)\b"
 )
-"""Matches words that single out one answer, in whichever sentence they stand."""
+"""Matches words that single out one answer. All sentences of a statement are searched for such words."""
 _ORDER = _compile(r"\border\b")
 _THING = _compile(
     r"\b(?:path|route|cycle|permutation|arrangement|pairing|partition|colou?ring|labels?|colou?rs|coordinates|vertices|vertexes|"
@@ -103,7 +103,7 @@ _FOLLOWS = _compile(
     r"\b(?:number|amount|count|sum|length|size|total|probability|cost|value|area|minimum|maximum|minimal|maximal|expected|"
     r"distance|resulting|final|remaining|after|answers?|how many|whether) (?!on\b|written|assigned)"
 )
-"""Matches words for what is computed or follows from the input, and therefore has only one value."""
+"""Matches words for a result that follows from the input and therefore has only one value."""
 _REQUEST = _compile(
     r"\b(?:find|construct|build|make|create|restore|recover|reconstruct|generate|design|draw|propose|suggest|invent|"
     r"come up with|locate|write|assign|label|colou?r|paint|arrange|place|split|divide|distribute|partition) (?:\w+ ){0,3}?"
@@ -125,7 +125,7 @@ _QUOTED = re.compile(r"[\"'“‘`]+(\w+)[\"'”’`]+")
 
 
 def explain_several(statement: str) -> str:
-    """Says why a problem cannot be judged by the one answer that its tests have; empty if it can."""
+    """Returns the reason why a problem cannot be judged by the single expected answer of each test; empty if it can."""
     if _INTERACTIVE_WORDS.search(statement):
         return _INTERACTIVE
     story, output = _split_statement(statement)
@@ -137,15 +137,16 @@ def explain_several(statement: str) -> str:
 
 
 def choose_comparison(statement: str) -> OutputComparison:
-    """Chooses from the statement how the output of a program is compared."""
+    """Returns how a program's output is compared: `caseless` if the statement allows either case, otherwise
+    `tokens`."""
     story, output = _split_statement(statement)
     of_output = [*output, *(each for each in story if _OF_OUTPUT.search(each))]
     return "caseless" if any(map(_takes_either_case, of_output)) else "tokens"
 
 
 def _split_statement(statement: str) -> tuple[list[str], list[str]]:
-    """Returns the sentences of the story, and the sentences about the output. Sentences about the input, and examples, are
-    left out."""
+    """Returns the sentences of the problem's description, and the sentences about the output. Leaves out the sections
+    about the input, and the examples."""
     sections: dict[str, list[str]] = {"story": []}
     name = "story"
     for line in statement.splitlines():
@@ -179,7 +180,7 @@ def _names_several(sentence: str, following: str) -> bool:
 
 
 def _lists_without_order(sentences: Sequence[str]) -> bool:
-    """Checks whether a number of things is to be printed and then the things themselves, in an order that no sentence
+    """Checks whether the program must print a count and then the counted things, in an order that no sentence
     states."""
     counts = [number for number, each in enumerate(sentences) if _COUNT.search(each) and _OF_OUTPUT.search(each)]
     listed = any(
@@ -189,14 +190,15 @@ def _lists_without_order(sentences: Sequence[str]) -> bool:
 
 
 def _asks_for_a_thing(story: Sequence[str], output: Sequence[str]) -> bool:
-    """Checks whether what is to be printed is a thing that must fulfil conditions and does not follow from the input."""
+    """Checks whether the program must print an object that has to fulfil conditions but is not determined by the
+    input."""
     printed = any(_THING.search(each) and not _FOLLOWS.search(each) for each in output)
     requested = any(_REQUEST.search(each) and _CONDITIONS.search(each) for each in story)
     return printed and requested and not any(map(_ONE_RIGHT.search, [*story, *output]))
 
 
 def _takes_either_case(sentence: str) -> bool:
-    """Checks whether letters may be of either case. They may if the sentence says so, or if it quotes one word in several
-    cases."""
+    """Checks whether a sentence allows letters of either case. A sentence allows this if it says so, or if it quotes
+    one word in several cases ("YES", "Yes")."""
     quoted = set(_QUOTED.findall(sentence))
     return bool(_EITHER_CASE.search(sentence)) or len({word.casefold() for word in quoted}) < len(quoted)

@@ -1,4 +1,4 @@
-"""Defines what all programming testbeds share: where records lie, how they fall into splits, how the testbeds are opened."""
+"""Defines what all programming testbeds share: how records are read and split, and how the testbeds are opened."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 
 class Code(Sandboxed):
-    """`validation`, `test`: the shares of problems that are set apart if the data have no split of that name.
+    """`validation`, `test`: the share of the training problems that moves into this split if the data lack it.
     `public_first`: how many hidden tests become public if a problem has no public tests. `several`: "drop" leaves out
-    problems that have several right answers and no judge for them; "keep" judges these problems by the one answer that the
-    data give. `evidence`: a file that `preflab testbed verify --out` wrote, by which more of these problems are found.
-    `max_tests`: how many of a problem's hidden tests decide, counted from the first. `time_limit_s` holds for problems that
-    state no time limit. `slack`: the factor that multiplies a stated time limit, because Python is slower than the languages
-    for which the limits were made. `shots`: how many solved training problems stand before each statement."""
+    problems that have several right answers and no judge for them; "keep" judges these problems by the one answer that
+    the data give. `evidence`: a file that `preflab testbed verify --out` wrote, which reveals more of these problems.
+    `max_tests`: how many of a problem's hidden tests are used, counted from the first. `time_limit_s` applies to
+    problems that state no time limit. `slack`: the factor by which a stated time limit is multiplied, because Python is
+    slower than the languages for which the limits were made. `shots`: how many solved training problems are put before
+    each statement as examples."""
 
     evaluator: ClassVar[str | None] = "hidden-tests"
     data: str
@@ -71,14 +72,15 @@ class Code(Sandboxed):
 
     @abstractmethod
     def parse_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise. May raise `UserError`, or the error that a missing or wrong field causes."""
+        """Returns a record as an exercise. May raise `UserError`, or any error that a missing or wrong field causes."""
 
     def name_record(self, record: Mapping[str, Any], where: str) -> str:
         """Returns the name for a record that cannot be read: its id, or else its place."""
         return next((str(record[field]) for field in _ID_FIELDS if record.get(field) is not None), where)
 
     def read_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise that was checked. Raises `UserError` for whatever is wrong with the record."""
+        """Returns a record as an exercise, after checking it. Raises `UserError` if anything is wrong with the
+        record."""
         try:
             exercise = self.parse_exercise(record, where)
             _check_exercise(exercise, where)
@@ -91,8 +93,8 @@ class Code(Sandboxed):
             raise UserError(f"{where} is not a record of {self.title}: {error}.") from error
 
     def mark_exercise(self, record: Mapping[str, Any], where: str) -> Exercise:
-        """Returns a record as an exercise. A broken record becomes an exercise that is marked as one that cannot be judged,
-        and the other records are still read."""
+        """Returns a record as an exercise. A broken record becomes an exercise that is marked as `unjudged`, so that
+        the other records can still be read."""
         try:
             return self.read_exercise(record, where)
         except UserError as error:
@@ -102,16 +104,16 @@ class Code(Sandboxed):
             return Exercise(self.name_record(record, where), "", nothing, unjudged=unjudged)
 
     def read_exercises(self) -> Iterator[Exercise]:
-        """Yields the problems, with as many public tests as the spec asks for. The split of a problem is the one that the
-        data state, or else train."""
+        """Yields the problems, after applying the settings `evidence`, `public_first` and `max_tests`. A problem whose
+        split the data do not state is in train."""
         evidence = read_evidence(Path(self.evidence).expanduser()) if self.evidence else {}
         for split, where, record in self.read_raw_records():
             exercise = apply_evidence(self.mark_exercise(record, where), evidence).with_public(self.public_first)
             yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
 
     def read_raw_records(self) -> Iterator[RawRecord]:
-        """Yields the raw records of the file, the folder or the data set on the hub. Raises `UserError` if `data` names
-        nothing of the kind."""
+        """Yields the raw records of the file, the folder or the data set on the hub. Raises `UserError` if `data` is
+        none of these."""
         path = Path(self.data).expanduser()
         if path.is_file():
             yield from read_split_file(path)
@@ -121,7 +123,7 @@ class Code(Sandboxed):
             check_on_hub(self.data)
             yield from self.read_repository()
         else:
-            raise UserError(f"There is no file or folder {self.data}, and it is not a name on the hub.")
+            raise UserError(f"There is no file or folder {self.data}, and this is not a hub name (`org/name`).")
 
     def read_repository(self) -> Iterator[RawRecord]:
         """Yields the records of every split of a data set on the hub."""
@@ -133,7 +135,7 @@ class Code(Sandboxed):
         """Yields the records of every file of records in a folder."""
         files = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
         if not files:
-            raise UserError(f"{path} holds no file of records ({', '.join(_SUFFIXES)}).")
+            raise UserError(f"{path} contains no file of records ({', '.join(_SUFFIXES)}).")
         for file in files:
             yield from read_split_file(file)
 
@@ -152,13 +154,13 @@ class Code(Sandboxed):
                 rows[exercise.split or "train"] += self.make_rows(exercise)
         present = {split for split in SPLITS if rows[split]}
         train, rows["train"] = rows["train"], []
-        for row in train:  # a split that the data lack takes its share of train
+        for row in train:  # if the data lack a split, it gets a share of train
             split = place_split(row.prompt.id, self.validation, self.test)
             rows["train" if split in present else split].append(row)
         notes = self.write_notes(dropped, kept)
         if not any(rows.values()):
             raise UserError(f"{self.data}: no problem is left. {' '.join(notes)}")
-        for split_rows in rows.values():  # data come in the order of their levels, and the first few must stand for all
+        for split_rows in rows.values():  # data are sorted by level; mix the levels
             split_rows.sort(key=lambda row: place_key(row.prompt.id, "order"))
         examples = _choose_examples(rows["train"], self.shots)
         rows = {split: [_prepend_examples(examples, row) for row in rows[split]] for split in SPLITS}
@@ -166,8 +168,8 @@ class Code(Sandboxed):
             yield Dialogues(self.title, rows, part="train", identity={"source": self.data}, notes=notes, judge=judge)
 
     def make_rows(self, exercise: Exercise) -> Iterator[DialogueRow]:
-        """Yields the rows of a problem. A right program and a wrong one form a pair as long as there are both; further right
-        programs stand alone."""
+        """Yields the rows of a problem. Each right program forms a pair with a wrong program, as long as wrong programs
+        are left. Further right programs become rows without a wrong program."""
         turns = (Turn("user", exercise.statement),)
         prompt = Problem(exercise.name, turns, exercise.level, exercise.public, exercise.hidden)
         if not exercise.right:
@@ -177,8 +179,8 @@ class Code(Sandboxed):
             yield DialogueRow(prompt, Completion(program), wrong)
 
     def write_notes(self, dropped: Mapping[str, Sequence[str]], kept: int) -> list[str]:
-        """Lists what every report on these data must say. `dropped`: the names of problems that were left out, by reason.
-        `kept`: the number of problems with several right answers that were not left out."""
+        """Returns the notes that every report on these data must print. `dropped`: the names of problems that were left
+        out, by reason. `kept`: the number of problems with several right answers that were not left out."""
         title = self.title
         notes = [
             f"{title}: {_count_problems(len(names))} left out because {why} ({_list_names(names)})."
@@ -201,18 +203,18 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def _check_exercise(exercise: Exercise, where: str) -> None:
-    """Raises `UserError` if a test or a program is not text that can be judged."""
+    """Raises `UserError` if a program is not text, or if a test that must be text is not."""
     printed = exercise.recipe.task.mode == "stdin"
     for test in exercise.tests:
         if printed and not (isinstance(test.input, str) and isinstance(test.output, str)):
             raise UserError(
-                f"{where}: input and output of a test must be text, and are {test.input!r}, {test.output!r}."
+                f"{where}: the input and output of a test must be text, not {test.input!r} and {test.output!r}."
             )
         if isinstance(test.input, str):
             check_text(test.input, f"{where}: the input of a test")
     for program in (*exercise.right, *exercise.wrong):
         if type(program) is not str:  # the file may hold anything
-            raise UserError(f"{where}: a solution must be text, and is {program!r}.")
+            raise UserError(f"{where}: a solution must be text, not {program!r}.")
 
 
 def _count_problems(count: int) -> str:
@@ -220,7 +222,7 @@ def _count_problems(count: int) -> str:
 
 
 def read_split_file(path: Path) -> Iterator[RawRecord]:
-    """Yields the records of a file. Their split is stated by a word of the file's name, as in
+    """Yields the records of a file. A word in the file's name states their split, as in
     `LeetCodeDataset-v0.3.1-test.jsonl.gz`."""
     names: list[Split] = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_NAMES]
     split: Split | None = names[0] if len(set(names)) == 1 else None
@@ -236,7 +238,7 @@ def _choose_examples(rows: Sequence[DialogueRow], count: int) -> dict[str, tuple
         if row.answer is not None:
             solved[row.prompt.id] = (*row.prompt.turns, Turn("assistant", row.answer.text))
     if len(solved) < count:
-        raise UserError(f"`shots`: this asks for {count} solved training problems, and there are {len(solved)}.")
+        raise UserError(f"`shots` asks for {count} solved training problems, but there are only {len(solved)}.")
     return dict(sorted(solved.items(), key=lambda item: sum(len(turn.content) for turn in item[1]))[:count])
 
 

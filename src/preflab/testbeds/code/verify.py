@@ -1,6 +1,7 @@
-"""Judges a data set's own programs by its own tests, with and without walls.
+"""Judges a data set's own programs by its own tests, in the sandbox and with the backend `bare`, which has no walls.
 
-A right program that does not pass reveals a fault: in the judge, in the tests, or in a problem that has several right answers.
+If a program that the data call right does not pass, then the judge or the tests are wrong, or the problem has several
+right answers.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ OutcomeByName = dict[str, str]  # the outcomes of programs, which are named `pro
 
 @dataclass(frozen=True)
 class Verification:
-    """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: the outcomes of right programs,
-    judged again without walls. `exceptions`: the right programs that do not pass, each with its outcome and the reason
-    (empty if the reason is not known). `shown`: what right programs reveal about their problems (see `evidence`)."""
+    """`right`, `wrong`: the outcomes of programs that the data call right or wrong. `bare`: the outcomes of right
+    programs that are judged again with the backend `bare`. `exceptions`: the right programs that do not pass, each with
+    its outcome and the reason (empty if the reason is not known). `shown`: what right programs reveal about their
+    problems (see `evidence`)."""
 
     exercises: Sequence[Exercise]
     right: OutcomeByName
@@ -40,17 +42,17 @@ class Verification:
 
     @property
     def differences(self) -> dict[str, tuple[str, str]]:
-        """The programs whose verdict changes without walls. Each has two outcomes: the one with walls, then the one
-        without."""
+        """The programs whose outcome differs between the sandbox and the backend `bare`, each with both outcomes in
+        this order."""
         return {name: (self.right[name], bare) for name, bare in self.bare.items() if bare != self.right[name]}
 
     @property
     def agrees(self) -> bool:
-        """Whether no verdict changes without walls, and every right program passes or has a reason for not passing."""
+        """Whether both backends give the same outcomes, and every right program passes or has a known reason not to."""
         return not self.differences and all(reason for _, reason in self.exceptions.values())
 
     def record(self) -> dict[str, Any]:
-        """Returns figures and ids, without any text of the data."""
+        """Returns counts and the ids of programs, without any text of the data set."""
         return {
             "problems": len(self.exercises),
             "without programs": sum(not each.right for each in self.exercises),
@@ -76,8 +78,9 @@ def verify_testbed(
     packages: Sequence[str] = (),
     track: Track,
 ) -> Verification:
-    """Judges the first `programs` programs of each problem. `reasons`: why a problem's programs do not pass, by problem.
-    `compare`: whether right programs are judged again without walls. Raises `UserError` if the data cannot be read."""
+    """Judges the first `programs` programs of each problem. `reasons`: maps a problem to the reason why its programs do
+    not pass. `compare`: whether right programs are judged again with the backend `bare`. Raises `UserError` if the data
+    cannot be read."""
     exercises = list(testbed.read_exercises())
     right = judge_programs(exercises, "right", programs, open_pool(workers, backend, packages), track)
     wrong = judge_programs(exercises, "wrong", programs, open_pool(workers, backend, packages), track)
@@ -103,28 +106,29 @@ def _list_outcomes(problem: Exercise, outcomes: OutcomeByName) -> list[str]:
 
 
 def _explain_doubt(outcomes: Sequence[str], loose: Sequence[str]) -> str:
-    """Returns what the right programs of a problem reveal, if some of them failed. If all of them pass once case does not
-    count, they differ in case alone. Otherwise, if some of them pass, they give different answers. `outcomes`, `loose`:
-    their outcomes when case counts, and when it does not."""
+    """Returns what the right programs of a problem reveal if some of them failed. `outcomes`: the outcomes of these
+    programs. `loose`: their outcomes in a comparison that ignores case. If all programs pass in that comparison, their
+    answers differ only in case. Otherwise, if some programs passed, the programs give different answers."""
     if loose and all(outcome == "passed" for outcome in loose):
         return EITHER_CASE
     return SHOWN if "passed" in outcomes else ""
 
 
 def explain_failure(problem: Exercise, outcome: str) -> str:
-    """Says why a right program of the problem may not pass; empty if no reason is known. That several answers are right
-    explains only a wrong answer."""
+    """Returns the reason why a right program of the problem may not pass; empty if no reason is known. Several right
+    answers explain the outcome `failed`, but not a crash or an exceeded limit."""
     return "" if problem.unjudged in (MANY, UNSAID, SHOWN) and outcome != "failed" else problem.unjudged
 
 
 def read_reasons(path: Path) -> dict[str, str]:
-    """Returns why programs do not pass, by problem. Raises `UserError` if the file holds anything else."""
+    """Reads a file that maps problems to the reasons why their programs do not pass. Raises `UserError` if the file has
+    another form."""
     try:
         reasons = parse_json(path.read_bytes(), f"--reasons {path} cannot be read")
     except OSError as error:
         raise UserError(f"--reasons {path} cannot be read: {error}.") from error
     if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
-        raise UserError(f"--reasons {path} must hold one object, problem to reason.")
+        raise UserError(f"--reasons {path} must hold one JSON object that maps each problem to a reason.")
     return reasons
 
 

@@ -1,4 +1,4 @@
-"""The embedded testbed: short statements, small programs, hidden tests. Start to read in `testbed`."""
+"""The built-in testbed of short statements, small programs and hidden tests; begin to read in `testbed`."""
 
 from preflab.testbeds.minicode.testbed import Minicode
 

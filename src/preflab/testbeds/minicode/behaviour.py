@@ -1,8 +1,7 @@
-"""Represents programs as tuples of step texts. Computes what programs do on fixed probes, and lists the programs that differ
-from a program by one slip.
+"""Computes what programs do on fixed inputs, and lists the programs that differ from a program by one slip.
 
-The *behaviour* of a program is its value on every probe. Splits are disjoint in behaviour: the digest of a behaviour decides
-to which one split it belongs, whichever programs have the behaviour and however many problems are drawn.
+A program is a tuple of step texts. The *behaviour* of a program is its values on the probes, a fixed set of inputs. The
+digest of a behaviour decides its split, so that the splits are disjoint in behaviour, however many problems are drawn.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ OPPOSITES = {"even": "odd", "odd": "even", ">": "<", "<": ">"}
 
 
 def make_stream(seed: int, *names: object) -> random.Random:
-    """Returns the random stream that belongs to a seed and names. The stream is the same on every machine, whatever else was
-    drawn."""
+    """Returns a random generator that depends only on the seed and the names. The generator gives the same numbers on
+    every machine."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
@@ -54,7 +53,7 @@ def _list_arguments(operator: str) -> list[str]:
 STEPS: dict[str, list[str]] = {
     name: [f"{name} {argument}" for argument in _list_arguments(name)] or [name] for name in OPERATORS
 }
-"""The steps of which targets are made, by operator."""
+"""For each operator, the steps that target programs may use."""
 
 
 @cache
@@ -88,8 +87,8 @@ def agrees_on(program: MinicodeProgram, inputs: Sequence[MinicodeValue], values:
 
 
 def list_near_misses(program: MinicodeProgram) -> Iterator[MinicodeProgram]:
-    """Yields the programs that are one slip away: a step dropped, two neighbouring steps swapped, a number off by one, or an
-    operator or a comparison confused."""
+    """Yields the programs that are one slip away: a step dropped, two neighbouring steps swapped, a number off by one,
+    or an operator or a comparison replaced by a similar one."""
     for index in range(len(program)):
         if len(program) > 1:
             yield program[:index] + program[index + 1 :]

@@ -1,8 +1,7 @@
-"""Writes the answers that come with the data: right programs in other words, wrong programs that are near misses, and pairs
-of a right and a wrong program.
+"""Writes the answers that come with the data: reworded right programs, wrong programs that are near misses, and pairs.
 
-A seed other than the problems' seed draws everything here. A new seed gives the same problems with other noise, other
-wordings and other pairs.
+Everything here is drawn with another seed than the problems. A new seed keeps the problems, and changes the noise, the
+wordings and the pairs.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from preflab.testbeds.minicode.behaviour import OPPOSITES, MinicodeProgram, list
 from preflab.testbeds.minicode.problems import MinicodeTask, passes_tests
 from preflab.types import Completion
 
-_REWORDED_SHARE = 0.25  # how often a step is written in another way, if there is one
+_REWORDED_SHARE = 0.25  # the probability that a step is reworded, if there is another wording
 
 
 def write_demonstrations(tasks: Sequence[MinicodeTask], wrong_share: float, seed: int, split: str) -> list[Completion]:

@@ -1,7 +1,8 @@
-"""The language of minicode: a program is a pipeline of steps over a list of integers, `keep even | mul 2 | sum`.
+"""The language of minicode: a program is a pipeline of steps over a list of integers, as `keep even | mul 2 | sum`.
 
-The interpreter is pure and total: any text becomes a value or a named fault, in time linear in the text. One row of a table
-holds everything about an operator: its name, its meaning, and the phrases by which statements name it.
+The interpreter has no side effects and always ends: any text gives a value or a named fault, in time linear in the
+text. The table `OPERATORS` has one row for each operator: its name, its meaning, and the phrases by which statements
+name it.
 """
 
 from __future__ import annotations
@@ -15,26 +16,27 @@ MinicodeValue = int | tuple[int, ...]
 ArgumentKind = Literal["", "number", "count", "divisor", "condition"]
 
 MAX_STEPS = 16  # the most steps of a program
-MAX_VALUE = 9999  # the largest absolute value of an integer at any moment
+MAX_VALUE = 9999  # the largest absolute value of an integer after any step
 
-LEAST = {"number": -99, "count": 0, "divisor": 1}  # the least argument of each kind
+LEAST = {"number": -99, "count": 0, "divisor": 1}  # the smallest argument of each kind
 INTEGERS = {str(number): number for number in range(-99, 100)}
 
 
 class CompileError(Exception):
-    """The text is not a program."""
+    """Raised if a text is not a program."""
 
 
 class RuntimeFault(Exception):
-    """The program has no value on this input."""
+    """Raised if a program has no value on an input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """`shape`: what the operator does. It changes `each` integer (of a list, or alone), turns a `list` into a list, or
-    `fold`s a list into an integer. `argument`: what follows the name, which is nothing, a `number`, a `count` (not
-    negative), a `divisor` (positive), or a `condition`. `phrases`: phrases that state a step in full (`{}` is its argument).
-    `vague`: a phrase that leaves the meaning of the step open, so that only examples can reveal it."""
+    """`shape`: what the operator does. The shape `each` changes every integer of a list, or a lone integer; `list`
+    turns a list into a list; `fold` turns a list into an integer. `argument`: the kind of argument after the name,
+    which is nothing, a `number`, a `count` (not negative), a `divisor` (positive), or a `condition`. `phrases`: phrases
+    that name a step exactly (`{}` is its argument). `vague`: a phrase that fits several steps, so that only examples
+    reveal the step that is meant."""
 
     name: str
     shape: Literal["each", "list", "fold"]
@@ -48,7 +50,7 @@ class Operator:
 OPERATORS = {
     operator.name: operator
     for operator in (
-        # each integer x, with a number k
+        # shape `each`: x is an integer, k a number
         Operator("add", "each", "number", lambda x, k: x + k, ("add {}", "plus {}"), "shift"),
         Operator("sub", "each", "number", lambda x, k: x - k, ("subtract {}", "minus {}"), "shift"),
         Operator("mul", "each", "number", lambda x, k: x * k, ("times {}", "multiply {}"), "scale"),
@@ -59,7 +61,7 @@ OPERATORS = {
         Operator("abs", "each", "", lambda x, _: abs(x), ("absolute", "unsigned")),
         Operator("neg", "each", "", lambda x, _: -x, ("negate", "opposite"), "flip"),
         Operator("square", "each", "", lambda x, _: x * x, ("square", "squared")),
-        # from a list x to a list, with a count k or a condition k
+        # shape `list`: x is a list, k a count or a condition
         Operator("sort", "list", "", lambda x, _: tuple(sorted(x)), ("ascending", "upwards"), "order"),
         Operator("down", "list", "", lambda x, _: tuple(sorted(x, reverse=True)), ("descending", "downwards"), "order"),
         Operator("reverse", "list", "", lambda x, _: x[::-1], ("reverse", "backwards"), "flip"),
@@ -73,7 +75,7 @@ OPERATORS = {
         Operator("rotate", "list", "count", lambda x, k: _rotate(x, k), ("rotate {}", "turn {}"), "rotate"),
         Operator("keep", "list", "condition", lambda x, k: tuple(filter(k, x)), ("only {}", "just {}")),
         Operator("reject", "list", "condition", lambda x, k: tuple(i for i in x if not k(i)), ("no {}", "without {}")),
-        # from a list x to an integer
+        # shape `fold`: x is a list
         Operator("sum", "fold", "", lambda x, _: sum(x), ("total", "add up")),
         Operator("len", "fold", "", lambda x, _: len(x), ("how many", "size")),
         Operator("count", "fold", "condition", lambda x, k: sum(map(k, x)), ("how many {}", "count {}")),
@@ -90,13 +92,13 @@ CONDITIONS: dict[str, Callable[[Any], Callable[[int], bool]]] = {
     ">": lambda k: lambda x: x > k,
     "<": lambda k: lambda x: x < k,
 }
-COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the full phrase, and the vague one
+COMPARISONS = {">": ("above {}", "large"), "<": ("below {}", "small")}  # the exact phrase, and the vague one
 
 _PUNCTUATION = ("|", ":", "->", ";", "then", "of")
 
 
 def _rotate(items: tuple[int, ...], places: int) -> tuple[int, ...]:
-    """Moves the first `places` items to the end. After the last item, the count goes on with the first."""
+    """Moves the first `places` items to the end. `places` is taken modulo the number of items."""
     cut = places % len(items) if items else 0
     return items[cut:] + items[:cut]
 
@@ -120,8 +122,8 @@ def _compile_words(words: Sequence[str]) -> MinicodeStep:
 
 
 def _compile_argument(name: str, kind: ArgumentKind, words: Sequence[str]) -> Any:
-    """Returns the argument that stands behind a name. A condition is itself a name, which may have an argument of its
-    own."""
+    """Returns the argument that follows an operator's name. If the argument is a condition, it may itself have an
+    argument (`> 3`)."""
     if kind == "":
         if words:
             raise CompileError(f"{name} takes no argument")
@@ -173,4 +175,4 @@ def _collect_words() -> tuple[str, ...]:
 
 
 MINICODE_WORDS = _collect_words()
-"""Every word of which statements and programs are made; white space separates words."""
+"""Every word that statements and programs may contain; white space separates words."""

@@ -1,8 +1,9 @@
 """Makes problems. A problem is a target program, a statement that describes it, two public tests and eight hidden tests.
 
 A statement names the steps in words, in the order of execution (`then`) or inside out (`of`), and ends with the public
-tests. Some steps are named vaguely ("first few"); then the public tests decide what is meant. A problem is kept only if
-every reading of its statement that passes the public tests also passes the hidden tests, so that each problem has an answer.
+tests. Some steps are named vaguely ("first few"), so that only the public tests reveal their meaning. A problem is kept
+only if every reading of its statement that passes the public tests also passes the hidden tests. The statement and the
+public tests therefore determine the answer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from preflab.types import Problem, Split, Test, Turn
 LEVELS = {"introductory": 2, "interview": 3, "competition": 4}  # the number of steps of the target
 PUBLIC_TESTS = 2
 HIDDEN_TESTS = 8
-_MOST_SHOWN = 99  # the largest absolute value in a test, so that each value is one word
+_MOST_SHOWN = 99  # the largest absolute value in a test, so that each integer is one word
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class MinicodeTask:
 
 @lru_cache(maxsize=8)
 def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: float) -> tuple[MinicodeTask, ...]:
-    """Makes the first `count` tasks of a split; the levels take turns. No two tasks, in any split, have the same behaviour.
-    `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that are written inside
-    out."""
+    """Makes the first `count` tasks of a split; the levels alternate. No two tasks, in any split, have the same
+    behaviour. `vague`: the share of steps that statements name vaguely. `inverted`: the share of statements that are
+    written inside out."""
     rng = behaviour.make_stream(seed, split)
     tasks: list[MinicodeTask] = []
     behaviours: set[behaviour.Behaviour] = set()
@@ -54,7 +55,7 @@ def make_tasks(seed: int, split: Split, count: int, vague: float, inverted: floa
 
 
 def _draw_target(rng: random.Random, steps: int) -> MinicodeProgram:
-    """Draws steps of different operators whose types fit. After a fold come only steps that take a lone integer."""
+    """Draws steps of different operators whose types match: after a fold, all steps must accept a lone integer."""
     names = rng.sample(list(STEPS), steps)
     while any(OPERATORS[a].shape == "fold" and OPERATORS[b].shape != "each" for a, b in combinations(names, 2)):
         names = rng.sample(list(STEPS), steps)
@@ -80,8 +81,8 @@ def _is_small(value: MinicodeValue | None) -> bool:
 def _make_problem(
     rng: random.Random, target: MinicodeProgram, name: str, level: str, vague: float, inverted: float
 ) -> Problem | None:
-    """Makes a problem for a target. Returns None if there are too few tests, or if the tests still allow more than one
-    reading of the statement."""
+    """Makes a problem for a target. Returns None if too few hidden tests can be drawn, if every near miss passes them,
+    or if the public tests allow a wrong reading of the statement."""
     hidden = _draw_hidden_tests(rng, target)
     if len(hidden) < HIDDEN_TESTS or all(passes_tests(program, hidden) for program in list_near_misses(target)):
         return None
@@ -102,7 +103,7 @@ def _choose_phrase(rng: random.Random, text: str, vague: float) -> str:
 
 
 def list_phrases(text: str) -> tuple[list[str], str]:
-    """Returns the phrases that state a step in full, and the vague phrase ('' if the step has no vague phrase)."""
+    """Returns the phrases that name a step exactly, and the vague phrase ('' if the step has no vague phrase)."""
     name, *words = text.split()
     operator = OPERATORS[name]
     argument, loose = " ".join(words), operator.vague
@@ -144,8 +145,8 @@ def _draw_tests(rng: random.Random, target: MinicodeProgram, least: int, most: i
 
 
 def _draw_public_tests(rng: random.Random, target: MinicodeProgram) -> tuple[Test, ...]:
-    """Draws two tests with short inputs and different values, neither of them empty. Returns fewer if a few draws do not
-    give two."""
+    """Draws two tests with short inputs, whose outputs differ and are not empty. Returns fewer tests if a limited
+    number of draws does not give two."""
     tests: dict[MinicodeValue, Test] = {}
     for test in _draw_tests(rng, target, 3, 4):
         if test.output != ():

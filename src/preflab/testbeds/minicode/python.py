@@ -1,10 +1,9 @@
-"""Translates minicode's programs into Python: `x = [ i + 3 for i in x ] ; x = sorted ( x ) ; return x`, after
-`def f ( x ) :`.
+"""Translates minicode's programs into Python that follows `def f ( x ) :`, such as `x = sorted ( x ) ; return x`.
 
-Each step is an assignment. White space separates all words, so that a model with a word vocabulary can write the program.
-The whole is Python and is run as Python. On the tests of its problem, a translation has the same values as the minicode
-program (a test of the suite checks this). On other inputs, the translation may have a value although the minicode program
-has none, because Python's integers have no bounds.
+Each step is an assignment. White space separates all words, so that a model with one token per word can write the
+program. The result is run as ordinary Python. On the tests of its problem, a translation has the same values as the
+minicode program (a test of the suite checks this). On other inputs, the translation may have a value although the
+minicode program has none, because Python's integers have no bounds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The testbed `minicode`: small programs from short statements, judged by hidden tests. See docs/minicode.md.
 
 The problems depend on the spec alone. The context's seed draws the noise of the demonstrations, the wording of right
-programs, and the pairs. The seeds of a study are therefore repetitions on the same problems.
+programs, and the pairs. All seeds of a study therefore use the same problems.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Minicode(TestbedSpec):
     evaluator: ClassVar[str | None] = "hidden-tests"
     kind: Literal["minicode"] = "minicode"
     seed: int = 0
-    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # two-step behaviours: train 2,785, validation 951, test 939
+    train: Annotated[int, Field(ge=1, le=6000)] = 3000  # 2,785 two-step behaviours exist in train
     validation: _HeldSize = 200
     test: _HeldSize = 300
     wrong_share: Share = 0.37
@@ -46,7 +46,7 @@ class Minicode(TestbedSpec):
 
 
 class MinicodeJudge(Judge):
-    """Runs answers in the language's own interpreter, which is a pure function of the text and the tests."""
+    """Judges answers with minicode's own interpreter. A verdict depends only on the text and the tests."""
 
     def judge_once(self, answers: TestedAnswers) -> list[Verdict]:
         """Returns the verdict on each answer. Raises `UserError` if an answer has no tests."""
@@ -65,7 +65,7 @@ class OpenMinicode(Testbed):
         self._seed = seed
 
     def prompts(self, split: Split) -> list[Problem]:
-        """Returns the problems. Outside `train` the problems come without their hidden tests."""
+        """Returns the problems. Outside `train`, the problems have no hidden tests."""
         problems = [task.problem for task in self._tasks(split)]
         return problems if split == "train" else [replace(problem, hidden_tests=()) for problem in problems]
 
@@ -85,8 +85,8 @@ class OpenMinicode(Testbed):
         return [Preference(problem, *pair) for problem, pair in zip(self.prompts(split), pairs, strict=True)]
 
     def words(self) -> tuple[str, ...]:
-        """Returns every word of which statements and programs are made. For a model with a word vocabulary each word is one
-        token."""
+        """Returns every word that statements and programs may contain. A model made for this testbed has one token for
+        each word."""
         return language.MINICODE_WORDS
 
     def _tasks(self, split: Split) -> tuple[MinicodeTask, ...]:
@@ -97,7 +97,7 @@ class OpenMinicode(Testbed):
     def _trainable(self, split: Split) -> tuple[MinicodeTask, ...]:
         if split == "test":
             raise UserError(
-                "minicode has no answers for its test split: nothing may train on it. Take train or validation."
+                "minicode has no answers for its test split: no method may train on it. Use train or validation."
             )
         return self._tasks(split)
 
@@ -110,7 +110,7 @@ def judge_minicode(text: str, tests: Sequence[Test]) -> Verdict:
     """
     if not tests:
         raise UserError(
-            "A program was to be judged without tests. Outside train, hidden tests are with the evaluation only."
+            "A program cannot be judged without tests. Outside train, only the evaluation has the hidden tests."
         )
     try:
         program = language.compile_program(text)
@@ -132,5 +132,5 @@ def _judge_test(program: Sequence[language.MinicodeStep], test: Test) -> tuple[s
 
 
 def _to_value(data: Any) -> language.MinicodeValue:
-    """Returns a test's data as a value. JSON has lists in place of the tuples that values are."""
+    """Returns a test's data as a minicode value: a list, as JSON has it, becomes a tuple."""
     return data if isinstance(data, int) else tuple(data)

@@ -1,7 +1,7 @@
 """The testbed `minicode-py`: minicode's problems, answered in Python and judged in the sandbox.
 
-Statements, tests, splits, noise and pairs are minicode's. An answer continues `def f ( x ) :` and is run as Python. A policy
-may therefore write any Python that it happens upon.
+Statements, tests, splits, noise and pairs are those of `minicode`. An answer continues `def f ( x ) :` and is run as
+Python. A policy may therefore write any Python code.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class OpenMinicodePy(OpenMinicode):
         self.notes = tuple(notes)
         self._recipe = recipe
         self.judge = judge
-        self._known: dict[int, Test] = {}  # each test stays one object, by which the judge recognises it
+        self._known: dict[int, Test] = {}  # the judge recognises a test by its identity, so each is made once
 
     def prompts(self, split: Split) -> list[Problem]:
         return [self._call_tests(problem) for problem in super().prompts(split)]
@@ -74,7 +74,7 @@ class OpenMinicodePy(OpenMinicode):
 
 
 def _make_call_test(test: Test, recipe: Recipe) -> Test:
-    """Returns a test as a call whose one argument is the list. Tuples become lists."""
+    """Returns a test as a call whose only argument is the list. Tuples become lists."""
     output = test.output if isinstance(test.output, int) else list(test.output)
     return Test([list(test.input)], output, recipe)
 
