@@ -59,7 +59,7 @@ def made(*rules: dict[str, Any]) -> list[Claim]:
         ({"claims": [claim(margin=0)]}, "margin"),
         ({"claims": [claim(margin=float("nan"))]}, "margin"),
         ({"claims": [claim(rule="better")]}, "rule"),
-        ({"claims": [claim(), claim()]}, "C6 is there twice"),
+        ({"claims": [claim(), claim()]}, "C6 occurs twice"),
         ({"paper": {"title": "T", "columns": ["a", "b"], "rows": [["x"]]}}, "1 cells for 2 columns"),
         ({"sweep": {"label": "beta", "x": [0, 1], "series": {"ppo": ["ppo"]}}}, "1 arms for 2 values"),
         ({"sweep": {"label": "beta", "x": [0, 1], "log": True, "series": {"p": ["ppo", None]}}}, "above 0"),
