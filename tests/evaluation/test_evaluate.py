@@ -326,7 +326,7 @@ def test_further_evaluators_measure_the_same_answers() -> None:
         assert problem["measures"]["reward"] == sum(problem["scores"]) / 2 == 1.0
     numbers = [int(text.split()[1]) for text in noted(made)[3][2]]
     assert result["unit"]["measures"]["brevity/words"] == pytest.approx(sum(numbers) / 8)
-    with pytest.raises(UserError, match="Odd measured short, words, and its spec declares short"):
+    with pytest.raises(UserError, match="Odd measured short, words, but its spec declares short"):
         evaluate(bench(evaluators=[OpenEvaluator(Odd(), (SHORT,))]), POLICY, Inference())
 
 

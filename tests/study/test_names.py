@@ -70,7 +70,7 @@ def test_names_that_are_used(name: str) -> None:
         ({"sampler": None}, "The sampler needs"),
         ({"evaluators": 5}, "`evaluators`"),
         ({"evaluators": [5]}, "`evaluators"),
-        ({"evaluators": [["a", "hidden-tests"], ["a", "hidden-tests"]]}, "stands there twice"),
+        ({"evaluators": [["a", "hidden-tests"], ["a", "hidden-tests"]]}, "occurs twice"),
         ({"evaluators": {"a": None}}, "The evaluator needs"),
         ({"seeds": [[[1]]]}, "`seeds`"),
         ({"looks": float("inf")}, "`looks`"),

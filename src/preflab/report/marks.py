@@ -10,7 +10,7 @@ from preflab.report.svg import COLOURS
 
 class Mark(NamedTuple):
     """A shape. `marker`: matplotlib's name of the shape. `outline`: the SVG path of the shape in a box of 12 by 12
-    pixels."""
+    units."""
 
     marker: str
     outline: str
