@@ -212,7 +212,7 @@ def test_k_at_n_filters_by_the_public_tests() -> None:
         wanted = sum(k_at_n(6, passing, right, k, n) for passing, right in counts) / 4
         assert measures[f"{k}@{n}"] == pytest.approx(wanted)
     bare = SimpleNamespace(prompts=lambda split: [replace(p, public_tests=()) for p in Bed().prompts(split)])
-    with pytest.raises(UserError, match=r"'test-0' has none.*public_first"):
+    with pytest.raises(UserError, match=r"'test-0' has no public tests.*public_first"):
         check_public(FILTERED, cast(Any, bare))
 
 

@@ -156,7 +156,10 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     [
         ([True, 0.5], "x gave True for pair 1. Return WIN, TIE or LOSS instead of True or False"),
         ([0.0, np.bool_(False)], "x gave False for pair 2. Return WIN, TIE or LOSS instead of True or False"),
-        ([1.0], r"x gave 1 outcomes for 2 pairs, each WIN \(1.0\), TIE \(0.5\) or LOSS \(0.0\)"),
+        (
+            [1.0],
+            r"x gave 1 outcomes for 2 pairs. Return one outcome for each pair, each WIN \(1.0\), TIE \(0.5\) or LOSS \(0.0\)",
+        ),
         ([1.0, 0.5, 0.0], "x gave 3 outcomes for 2 pairs"),
         (None, "x gave None, not a list with one outcome for each pair"),
         (1.0, "x gave 1.0, not a list"),

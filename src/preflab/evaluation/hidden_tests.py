@@ -27,8 +27,8 @@ class HiddenTests(EvaluatorSpec):
     def open(self, context: Context) -> Generator[HiddenTestsEvaluator]:
         if context.testbed is None or not context.testbed.tested:
             raise UserError(
-                "The evaluator hidden-tests needs a testbed with hidden tests. Choose another testbed or "
-                "another evaluator."
+                "The evaluator hidden-tests needs hidden tests, but this testbed has no hidden tests. "
+                "Choose another evaluator."
             )
         for split in SPLITS[1:]:
             if prompts := context.testbed.prompts(split):

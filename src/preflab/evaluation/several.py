@@ -106,6 +106,6 @@ def refuse_unless_higher(measure: Measure) -> None:
     choose a temperature."""
     if measure.better != "higher":
         raise UserError(
-            f"The measure {measure.name!r} is not better when higher: it cannot decide a study, nor choose a temperature. "
-            'Declare it with `better="higher"`, its negative where less is better.'
+            f"The measure {measure.name!r} is not better when higher, so it cannot decide a study or choose a temperature. "
+            'Declare it with `better="higher"`, or measure its negative if lower is better.'
         )
