@@ -34,7 +34,8 @@ from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking
 
 
 class Encoded(NamedTuple):
-    """The token ids of a prompt and of an answer to that prompt. `truncated`: the answer has no end-of-turn token."""
+    """The token ids of a prompt and of an answer to that prompt. `truncated`: True if the answer has no end-of-turn
+    token."""
 
     prompt: list[int]
     answer: list[int]
@@ -124,7 +125,8 @@ class AnswerBatch(Batch):
 
 @dataclass(frozen=True)
 class KeptTokens(Tensors):
-    """The token ids that top-k / top-p kept at each step. Of `ids[B,T,K]` the first `counts[B,T]` ids are valid."""
+    """The token ids that top-k / top-p kept at each step. At step t of row b, the first `counts[b,t]` of the K ids in
+    `ids[b,t]` are valid."""
 
     ids: Tensor
     counts: Tensor
@@ -274,7 +276,7 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
     """Makes a batch of all pairs; training selects rows from it. Raises `UserError` if there are no pairs.
 
     `encode` gives the ids of a prompt and of an answer, and cuts the answer after `limit` tokens. It encodes the prompt
-    alone, so that the same prompt ids precede both answers.
+    separately, so that the same prompt ids precede both answers.
     """
     if not rows:
         raise UserError("There are no preference pairs to train on.")

@@ -1,6 +1,6 @@
 """`UserError`, the exception for all mistakes of the user, and functions that write its messages.
 
-A `UserError` says what was wrong, where (file, line, field) and what to do. The command line prints it without a
+A `UserError` says what is wrong, where (file, line, field) and what to do. The command line prints it without a
 traceback and exits with code 2. Any other exception is a defect of preflab or a failure of the machine.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake of the user: what was wrong, where, and what to do about it."""
+    """Raised for a mistake of the user. The message says what is wrong, where, and what to do."""
 
 
 @contextmanager

@@ -19,7 +19,8 @@ LossAverage = Literal["sequence", "token", "constant"]
 
 
 class Advantages(NamedTuple):
-    """`advantages[B,T]` and `returns[B,T]` (the critic's targets). Both are 0 where the mask is False."""
+    """`advantages[B,T]` and `returns[B,T]` (the critic's targets). Advantages and returns are 0 where the mask is
+    False."""
 
     advantages: Tensor
     returns: Tensor
@@ -193,7 +194,7 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> 
     """Estimates KL(pi || ref) at each token, from tokens drawn from pi (Schulman 2020), with d = log pi - log ref:
 
     k1 = d (unbiased); k2 = d^2 / 2 (biased, low variance); k3 = exp(-d) - 1 + d (unbiased, never negative).
-    As a *reward*, only k1 gives the gradient of the objective; k2 and k3 give a biased gradient. k3 is for logging.
+    As a *reward*, only k1 gives the gradient of the objective; k2 and k3 give a biased gradient. Use k3 for logging.
 
     Args: logprobs, reference, both of the same shape. Returns: a tensor of that shape, in nats.
     """
@@ -226,7 +227,7 @@ class RunningMoments:
 
     @property
     def std(self) -> float:
-        """The standard deviation, at least 1e-4. It is 1 before the first update."""
+        """The running standard deviation, at least 1e-4. Before the first update, it is 1."""
         if not self.weight:
             return 1.0
         return max(self.square_sum / self.weight - self.mean**2, 1e-8) ** 0.5

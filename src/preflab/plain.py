@@ -148,7 +148,7 @@ def _find_fault(value: Any, settings: bool) -> str:
 
 
 def _name_place(place: Iterable[Any]) -> str:
-    """Returns the place of a value as `` `arms.dpo.beta`: ``; returns '' at the top."""
+    """Returns the position of a value as text, such as `` `arms.dpo.beta`: ``; '' for the whole file."""
     name = ".".join(str(part)[:40] for part in place)
     return f"`{name}`: " if name else ""
 

@@ -108,7 +108,7 @@ class Registry:
                 spec_class = pkgutil.resolve_name(target)
             except Exception as error:  # the import of a plugin may raise anything
                 raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
-        elif ":" in name:  # the user's own class, which may lie in the current directory
+        elif ":" in name:  # the user's own class, which may be in the current directory
             spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
@@ -155,7 +155,7 @@ class Registry:
         target = f"{cls.__module__}:{cls.__qualname__}"
         named = {point.name: point.value for point in entry_points(group=self.group)} | self.known
         kind = next((name for name, known in named.items() if known == target), None)
-        if kind is None:  # a package may re-export a class that another of its modules defines
+        if kind is None:  # a package may re-export a class that one of its modules defines
             tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
             kind = tag if tag in named and self.load(tag) is cls else target
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
@@ -165,8 +165,8 @@ Opened = TypeVar("Opened")
 
 
 def require_base(opened: object, base: type[Opened]) -> Opened:
-    """Returns the object that a spec opened. Raises `UserError` if the object does not derive from `base`, which has
-    defaults for all methods that preflab calls."""
+    """Returns `opened`, the object that a spec opened. Raises `UserError` if the object does not derive from `base`,
+    which has defaults for all methods that preflab calls."""
     if not isinstance(opened, base):
         raise UserError(f"A spec opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
     return opened

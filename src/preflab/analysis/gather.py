@@ -67,11 +67,11 @@ class FinishedRun:
 
 
 Arms = Mapping[str, Sequence[FinishedRun]]
-"""The finished runs of each arm, by seed."""
+"""For each arm, its finished runs, ordered by seed."""
 
 
 def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
-    """Returns the finished runs of each arm, by seed. An arm without a finished run is left out."""
+    """Returns the finished runs of each arm, ordered by seed. An arm without a finished run is left out."""
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
         if run.spec.measure == "test" and run.result_file.exists():
@@ -90,7 +90,8 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
 
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
-    """Returns the compute and the labels that an arm used, as means over seeds. None if the arm was trained elsewhere."""
+    """Returns the compute and the labels that an arm used, as means over seeds. Returns None if the arm was trained
+    outside the study."""
     if is_trained_elsewhere(runs[0].planned.spec):
         return None
     return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}

@@ -31,7 +31,8 @@ Floats = NDArray[np.float64]
 
 
 class Crossed(NamedTuple):
-    """The analysis of variance of tables [..., S, P]. Every field has the shape [...], except the degrees of freedom."""
+    """The analysis of variance of tables [..., S, P]. Every field has the shape [...]; the degrees of freedom are
+    numbers."""
 
     mean: Floats
     seed_part: Floats
@@ -62,7 +63,10 @@ def analyse(tables: Floats) -> Crossed:
     """
     seeds, problems = tables.shape[-2:]
     if seeds < 2 or problems < 2:
-        raise ValueError(f"a table of {seeds} seeds x {problems} problems has no variance to estimate")
+        raise ValueError(
+            f"a table of {seeds} seeds x {problems} problems is too small to estimate a variance; at "
+            "least 2 x 2 is needed"
+        )
     cells = seeds * problems
     mean = tables.mean(axis=(-2, -1))
     by_seed = tables.mean(axis=-1) - mean[..., None]

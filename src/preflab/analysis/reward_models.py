@@ -72,7 +72,8 @@ def pooled_bin(bins: Sequence[Bin], *fields: str) -> dict[str, Any]:
 
 
 def pooled_accuracy(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
-    """Returns the share of pairs ordered correctly, with Wilson's interval. None if the number of pairs is unknown."""
+    """Returns the share of pairs ordered correctly, with Wilson's interval. Returns None if the number of pairs is
+    unknown."""
     pairs = sum(row.get("pairs") or 0 for row in rows)
     if not pairs:
         return None

@@ -80,8 +80,8 @@ def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 1
 
 
 def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: float) -> Bools:
-    """Checks, for each study and each pair (a, b), whether the interval of arm a minus arm b misses the true difference:
-    [count, pairs]."""
+    """Bool [count, pairs]: True if the interval for arm a minus arm b misses the true difference, for each study and
+    each pair (a, b)."""
     truth, (first, second) = design.truth(), np.array(pairs).T
     out: list[Bools] = []
     for scores in studies(design, count, np.random.default_rng(0)):

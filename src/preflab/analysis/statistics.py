@@ -4,8 +4,8 @@ The cells of two arms' `Scores` [seeds, problems] are paired, so two arms are co
 Seeds and problems are both treated as random samples, from all possible runs and all possible problems. `intervals.py`
 computes the intervals on this assumption, and docs/statistics.md gives their measured coverage.
 
-A verdict never contradicts its interval. With a margin m, "better" means that the whole interval lies above m, and "worse"
-that the whole interval lies below -m. Every other interval means "not decided".
+A verdict always agrees with its interval. With a margin m, "better" means that the whole interval lies above m, and
+"worse" that the whole interval lies below -m. Every other interval means "not decided".
 """
 
 from __future__ import annotations

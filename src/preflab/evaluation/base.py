@@ -20,8 +20,9 @@ NOTHING_RUN = Verdict("", ())
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The grade of one completion. `score`: the completion's value of the evaluator's first measure. `values`: its values of
-    the other measures, by name. `verdict`: the judge's verdict, if the completion is a program."""
+    """The grade of one completion. `score`: the completion's value of the evaluator's first measure. `values`: the
+    completion's values of the other measures, by name. `verdict`: the judge's verdict, if the completion is a
+    program."""
 
     score: float
     verdict: Verdict = NOTHING_RUN
@@ -51,7 +52,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Returns one grade for each completion. Completion b answers prompt b."""
+        """Returns one grade for each completion. `completions[b]` answers `prompts[b]`."""
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
         """Returns every measure for each prompt, averaged over the prompt's answers. An evaluator overrides this method
@@ -78,7 +79,7 @@ class EvaluatorSpec(HoldsModels):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Evaluator]:
-        """Opens the evaluator. Raises `UserError` if the testbed lacks what the evaluator needs."""
+        """Opens the evaluator. Raises `UserError` if the testbed lacks data that the evaluator needs."""
 
 
 def _value(grade: Grade, name: str) -> float:

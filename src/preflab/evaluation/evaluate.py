@@ -73,7 +73,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Graded:
-    """The graded samples of some prompts at one temperature. Row i answers prompt i // samples."""
+    """The graded samples of some prompts at one temperature. Row i is an answer to the prompt with the index i //
+    samples."""
 
     prompts: Sequence[Prompt]
     samples: int
@@ -107,8 +108,8 @@ class Graded:
 
 
 def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "validation", "none"]) -> None:
-    """Raises `UserError` if the testbed lacks the test or validation problems that measuring needs. Called before anything
-    is trained."""
+    """Raises `UserError` if the testbed lacks the test or validation problems that measuring needs. preflab calls this
+    function before any training."""
     name, chooses = testbed.name, measure == "validation" or len(spec.temperatures) > 1
     if measure == "test" and not testbed.prompts("test"):
         raise UserError(
@@ -258,8 +259,8 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     """Returns KL(policy || start) per response, in nats, and the policy's entropy per token, both along the policy's own
     samples at temperature 1.
 
-    If the vocabulary is small, the KL of each step is a sum over the full vocabulary. Otherwise the k3 estimator is
-    used. For best-of-n, returns an upper bound of KL, and None for the entropy.
+    If the vocabulary is small, the KL of each step is a sum over the full vocabulary. For a large vocabulary, the k3
+    estimator is used. For best-of-n, returns an upper bound of KL, and None for the entropy.
     """
     start = bench.start
     if start is None:

@@ -49,8 +49,8 @@ class HeldOut:
         return self._read_answers(policy, split) | self._read_pairs(policy, split)
 
     def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """Returns the measures of `read`, and adds `length`, `truncated` and `kl`. For these three, the policy answers the
-        first `look_prompts` prompts at temperature 1."""
+        """Returns the measures of `read`, and adds `length`, `truncated` and `kl`. To measure these three, samples the
+        policy's answers to the first `look_prompts` prompts at temperature 1."""
         measures = self.read(policy, split)
         prompts = self.testbed.prompts(split)[: self.spec.look_prompts]
         if not prompts:

@@ -39,7 +39,7 @@ class PairwiseEvaluatorSpec(HoldsModels):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[PairwiseEvaluator]:
-        """Opens the evaluator. Raises `UserError` if the testbed lacks what the evaluator needs."""
+        """Opens the evaluator. Raises `UserError` if the testbed lacks data that the evaluator needs."""
 
 
 def check_outcomes(outcomes: Any, pairs: int, *, source: str) -> list[float]:

@@ -53,7 +53,7 @@ def rate_submissions(
 
 def check_public(spec: Evaluation, testbed: Testbed) -> None:
     """Raises `UserError` if the settings ask for k@n and a problem has no public tests, or if they ask for clusters and
-    the public tests are code. Called before training and sampling."""
+    the public tests are code. preflab calls this function before training and sampling."""
     if spec.submissions:
         for prompt in testbed.prompts("test"):
             tests = _public(prompt)

@@ -1,4 +1,5 @@
-"""Kahneman-Tversky optimisation: a loss on single answers, each either desirable or not. It returns unreduced terms [B]."""
+"""Kahneman-Tversky optimisation: a loss on single answers, each either desirable or not. The loss is returned as
+unreduced terms [B]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Losses on a policy's own tokens. They return unreduced terms [B,T]; the caller masks and reduces them (`ops.reduce`)."""
+"""Losses on a policy's own tokens. The functions return unreduced terms [B,T]; the caller masks and reduces the terms
+with `ops.reduce`."""
 
 from __future__ import annotations
 

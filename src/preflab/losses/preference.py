@@ -1,7 +1,8 @@
-"""Losses on preference pairs. Each takes the summed log-probabilities of both answers and returns unreduced terms [B].
+"""Losses on preference pairs. Each loss takes the summed log-probabilities of both answers and returns unreduced terms
+[B].
 
 To add a loss, write a function in this module and add its name to `PREFERENCE_LOSSES`. The DPO methods, their commands
-and studies then offer the loss. The hyper-parameters of a loss are keyword-only. Their defaults are the values of the
+and studies then offer the loss. The hyper-parameters of a loss are keyword-only. The defaults are the values of the
 paper that introduced the loss.
 """
 
@@ -153,7 +154,8 @@ def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0)
 def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta / |y_w| log pi(y_w) - beta / |y_l| log pi(y_l) - gamma ) (Meng et al. 2024, eq. 6).
 
-    The loss needs no reference. gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
+    The loss needs no reference. gamma is the target margin. The authors start with gamma / beta = .5 and tune both
+    hyper-parameters.
 
     Returns: [B].
     """
@@ -186,7 +188,7 @@ def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
 
 
 def _phi(log_ratio: Tensor) -> Tensor:
-    """z + log z at z = exp(log_ratio)."""
+    """Returns phi(z) = z + log z at z = exp(log_ratio)."""
     return log_ratio.clamp(-88.0, 20.0).exp() + log_ratio
 
 

@@ -1,4 +1,5 @@
-"""Losses on K ranked answers to a prompt. Each takes log-probabilities and scores [B,K] and returns unreduced terms [B].
+"""Losses on K ranked answers to a prompt. Each loss takes log-probabilities and scores [B,K] and returns unreduced
+terms [B].
 
 RRHF uses only the order of the scores, and PRO only their gaps. The order of the answers in a row has no effect.
 Answers with equal scores are not compared with each other. If several answers share the highest score, the SFT term is

@@ -1,4 +1,4 @@
-"""Losses of reward models. They return unreduced terms [B]."""
+"""Losses of reward models. The losses are returned as unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bradley_terry_loss(
     By default q = 1 and shift = 0: this is the paper's loss, -log sigmoid(z) (Section 1). `shift` = -m requires a margin m
     (Touvron et al. 2023, eq. 2). `shift` = phi x adds a covariate to the scores (see `length_covariate`). `probability` p is
     the probability that the label is right. `smoothing` e is the assumed share of wrong labels (Szegedy et al. 2016).
-    Together they give q = (1 - e) p + e (1 - p).
+    Both together give q = (1 - e) p + e (1 - p).
 
     Args:
         chosen, rejected, shift, probability: [B].

@@ -13,7 +13,7 @@ from preflab.report.panels import Label, Panel, panel
 from preflab.report.svg import SURFACE, arm_colour
 
 WIDTH, HEIGHT = 640, 440
-"""The size of the figure in CSS pixels. It is larger than the other figures, because the paths cross."""
+"""The size of the figure in CSS pixels. The figure is larger than others, because its lines cross."""
 
 
 def draw_frontier(results: Results) -> Markup | None:

@@ -28,8 +28,8 @@ def script(name: str) -> Markup:
 
 
 def content_policy(style: Markup, script: Markup | None = None) -> str:
-    """Returns a content security policy. It allows no remote source, no style except `style`, and no script except
-    `script`."""
+    """Returns a content security policy. The policy forbids remote sources, all styles except `style`, and all scripts
+    except `script`."""
     scripts = "" if script is None else f" script-src {_digest(script)};"
     return (
         f"default-src 'none'; style-src {_digest(style)};{scripts} img-src data:; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Renders the report as one HTML file. The file loads no other files. Texts from the data are escaped. The page is
+"""Renders the report as a single HTML file. The file loads no other files. Texts from the data are escaped. The page is
 complete even if its script does not run."""
 
 from __future__ import annotations

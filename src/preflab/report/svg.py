@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 8
-"""The number of arm colours in the style sheet (`--c0` to `--c7`)."""
+"""The number of colours for arms in the style sheet (`--c0` to `--c7`)."""
 INK, MUTED, GRID, SURFACE = "#010001", "#010002", "#010003", "#010004"
 _CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "paper"}
 _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})

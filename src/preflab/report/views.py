@@ -179,7 +179,7 @@ def holds_words(results: Results) -> str:
 
 
 def certainty_words(results: Results) -> str:
-    """Says how far the verdict can be trusted, judged by the number of seeds."""
+    """Says whether the verdict is preliminary because of few seeds."""
     seeds = text.counted(len(results.seeds), "seed")
     if not results.verdict.preliminary:
         return f"{seeds}, paired"

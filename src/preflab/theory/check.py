@@ -18,8 +18,8 @@ from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS, Theore
 _CASES = (("full", "not full"), ("connected", "not connected"), ("mixed", "partly separable", "separable"))
 _CLAIM = (
     "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of those that minimise "
-    "the DPO loss. Tested as two statements: (a) every PPO optimum has the minimal DPO loss; (b) a DPO minimiser that PPO "
-    "cannot return exists exactly where a response that no pair covers has pi_ref = 0."
+    "the DPO loss. Two statements are tested. (a) Every PPO optimum has the minimal DPO loss. (b) A DPO minimiser "
+    "that PPO cannot return exists exactly if a response that is in no pair has pi_ref = 0."
 )
 _NOTES = (
     "The theorem says that DPO's class contains every PPO optimum. It also contains policies that put mass where the "
@@ -102,7 +102,7 @@ def _decide(trials: TheoremCertificates) -> TheoryVerdict:
 
 
 def _state(trials: TheoremCertificates) -> str:
-    """States the verdict in words, with its numbers."""
+    """Writes the verdict as a sentence with numbers."""
     count, wrong = len(trials.holds), int((~trials.holds).sum())
     if wrong:
         failed = int((~trials.holds).nonzero()[0])

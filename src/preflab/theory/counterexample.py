@@ -158,7 +158,8 @@ def _draw_loss(beta: float) -> FindingFigure:
         title=f"The DPO loss over all policies, beta = {beta:g}",
         caption="The loss depends only on b/a, so it is constant on rays from the origin and does not stop a from "
         "falling. PPO stays on the edge where y3 has no mass. Dots: the reward gaps of the table.",
-        alt="Triangle of policies: DPO's minimisers are the whole lower edge, PPO's path runs along the far edge to (1, 0, 0).",
+        alt="Triangle of policies: DPO's minimisers form the lower edge, and PPO's optima lie along the far edge and "
+        "tend to (1, 0, 0).",
         svg=svg_text(figure, name="counterexample"),
     )
 

@@ -145,7 +145,7 @@ class TabularProblem(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
 
 
 def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
-    """Returns problem `index` as plain data. `read_tabular_problem` reads back the same numbers to the last bit."""
+    """Returns problem `index` as plain data. `read_tabular_problem` restores exactly the same numbers."""
     return {name: values[index].tolist() for name, values in problems._asdict().items()}
 
 

@@ -25,7 +25,8 @@ from preflab.theory.problems import Problems
 from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
-"""The reward gaps of the sequence. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) = 4e-18."""
+"""The gaps g of the sequence of rewards. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) =
+4e-18."""
 LOSS_ROUNDING = 1e-10
 """The rounding error allowed in a loss. Log-ratios reach 1e4 here, and 1e4 times 2e-16 (double precision) is 2e-12."""
 CERTIFIED = 1e-9  # a problem is solved if the interval around inf L is at most this wide
@@ -96,7 +97,8 @@ class TheoremCertificates(NamedTuple):
     def exact(self) -> Tensor:
         """Bool [T]: True if part (b) holds.
 
-        Each uncovered response must give a DPO minimiser, outside the PPO class if `predicted` and inside it otherwise.
+        Mass on an uncovered response must give a DPO minimiser that is outside the PPO class if `predicted`, and inside
+        otherwise.
         """
         uncovered, moved = ~self.covered, self.moved
         elsewhere = uncovered & ~self.predicted

@@ -9,7 +9,8 @@ from pydantic import Field, JsonValue
 from preflab.analysis.record.base import Interval, Number, Record
 
 DecodingChoice = Literal["chosen", "unit"]
-"""'chosen': the temperature that was chosen on the validation split. 'unit': temperature 1."""
+"""The sampling temperature of a measurement. 'chosen': the temperature chosen on the validation split. 'unit':
+temperature 1."""
 
 
 class Spent(Record):
@@ -23,11 +24,12 @@ class Spent(Record):
     flops: Number = None
     """FLOP used: 2N per forward or sampled token and 6N per trained token, summed over all models."""
     sampled_tokens: Number = None
-    """Tokens drawn by the sampler."""
+    """The number of tokens drawn by the sampler."""
     trained_tokens: Number = None
-    """Tokens that went through a backward pass."""
+    """The number of tokens in backward passes."""
     updates: Number = None
-    """Optimizer steps of the policy in the arm's own training, without the shared stages. None: unknown."""
+    """The number of optimizer steps of the policy in the arm's own training, without the shared stages. None:
+    unknown."""
     flops_an_answer: Number = None
     """FLOP for generating one answer in the evaluation: 2N per token of the prompt and of every sample drawn for the
     answer. Not charged to the budget."""
@@ -47,7 +49,7 @@ class CurvePoint(Record):
     tokens: Number = None
     """Trained tokens so far."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Values at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
+    """The values of the metrics at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
 
 
 class FrontierPoint(Record):
@@ -58,7 +60,7 @@ class FrontierPoint(Record):
     kl: Number
     """KL to the SFT model, in nats per response."""
     score: Number
-    """Headline metric or reward at this checkpoint."""
+    """The headline metric or the reward at this checkpoint."""
     bound: bool = False
     """True if `kl` is an upper bound (the closed form for best-of-n) instead of an estimate."""
 
@@ -69,25 +71,25 @@ class RunResult(Record):
     seed: int
     """The study's seed. Runs of different arms with the same seed are paired."""
     directory: str
-    """Run directory, relative to the study's directory."""
+    """The directory of the run, relative to the study's directory."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Test metrics at the chosen temperature."""
+    """The metrics on the test split at the chosen temperature."""
     metrics_unit: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Test metrics at temperature 1."""
+    """The metrics on the test split at temperature 1."""
     spent: Spent = Spent()
-    """Budget used."""
+    """The budget that the run used."""
     temperature: float | None = None
-    """Sampling temperature chosen on validation."""
+    """The sampling temperature that was chosen on the validation split."""
     checkpoint: int | None = None
-    """Step of the checkpoint chosen on validation."""
+    """The step of the checkpoint that was chosen on the validation split."""
     diverged: bool = False
     """True if training diverged. Diverged runs are kept in all statistics."""
     note: str = ""
     """An event in this run that readers should know, e.g. 'killed for memory at step 40'."""
     curve: tuple[CurvePoint, ...] = ()
-    """Training curve, by step."""
+    """The points of the training curve, ordered by step."""
     frontier: tuple[FrontierPoint, ...] = ()
-    """Reward-KL frontier, by step."""
+    """The points of the reward-KL plot, ordered by step."""
 
 
 class MeasuredValue(Record):
@@ -126,7 +128,7 @@ class ArmResult(Record):
     baseline: bool = False
     """True if the arm is a starting point (such as the SFT model) that cannot win the study."""
     origin: str = ""
-    """Where the policy came from if it was trained elsewhere; '' if this study trained it."""
+    """The source of a policy that was trained elsewhere; '' if this study trained the policy."""
     inference_cost: float = 1.0
     """The number of samples drawn for each answer: n for best-of-n, otherwise 1."""
     differences: tuple[SettingDifference, ...] = ()

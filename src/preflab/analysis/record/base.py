@@ -43,7 +43,7 @@ class Interval(Record):
     se: Number = None
     """Standard error of the estimate."""
     seed_sd: Number = None
-    """Standard deviation between runs."""
+    """Standard deviation between seeds (training runs)."""
     problem_sd: Number = None
     """Standard deviation between problems."""
     noise_sd: Number = None

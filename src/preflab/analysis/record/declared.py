@@ -33,9 +33,9 @@ class Claim(Record):
     margin: float = Field(gt=0)
     """The smallest value of the contrast that matters in practice, in units of the headline metric."""
     rule: ClaimRule = "superior"
-    """superior: the contrast is above 0. not-superior: the contrast is below the margin."""
+    """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""
-    """The paper's figures for this claim, measured on other models."""
+    """The paper's numbers for this claim, measured on other models."""
 
     @property
     def name(self) -> str:
@@ -140,7 +140,7 @@ class TuningTrial(Record):
     score: Number = None
     """Validation score; None if the trial diverged."""
     chosen: bool = False
-    """Whether the study uses these settings."""
+    """True if the study uses these settings."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:

@@ -1,9 +1,8 @@
 """The record of a study's measurements and decisions: the content of `results.json` and the only input of every report.
 
 The record contains final numbers (estimates with their intervals) and no raw data. Everything except `timing` depends
-only on specs and seeds, so that repeating a study gives the same bytes. A field whose value may be absent is optional:
-None means "unknown" or "does not apply" and is shown as a dash. A number that is not finite (the loss of a diverged
-run) is stored as None.
+only on specs and seeds, so that repeating a study gives the same bytes. None in a field means "unknown" or "does not
+apply"; reports show it as a dash. A number that is not finite (the loss of a diverged run) is stored as None.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ ComparisonVerdict = Literal["better", "worse", "not decided"]
 
 
 class Subject(Record):
-    """The model or the testbed of a study, described in words."""
+    """A description of the model or the testbed of a study."""
 
     name: str
     """The name of the model or testbed in the study file."""
@@ -49,7 +48,7 @@ class EvaluatorResult(Record):
     description: str = ""
     """A description of the evaluator and of its training data, if it was trained."""
     accuracy: Interval | None = None
-    """A learned evaluator's accuracy on held-out pairs."""
+    """The accuracy of a learned evaluator on held-out pairs."""
     can_rank: bool = True
     """False if the accuracy interval of a learned evaluator is not wholly above one half. The evaluator's scores then
     decide nothing."""
@@ -113,7 +112,8 @@ class PairwiseResult(Record):
     second: str
     """Name of the second arm."""
     win_rate: Interval
-    """The first arm's mean outcome over seeds and problems. A win counts 1, a tie one half, a loss 0."""
+    """The first arm's mean outcome over seeds and problems. The outcome of a win is 1, of a tie one half, and of a loss
+    0."""
     ties: Number = None
     """The share of ties."""
     p_value: Number = None
@@ -121,18 +121,18 @@ class PairwiseResult(Record):
     family: float = 1.0
     """The number of pairs for which the interval and the p-value are adjusted."""
     verdict: ComparisonVerdict = "not decided"
-    """'better' if the first arm's interval lies above one half, 'worse' if it lies below one half."""
+    """'better' or 'worse' if the interval of `win_rate` is above or below one half; otherwise 'not decided'."""
 
 
 class StudyVerdict(Record):
     """The answer to the study's question."""
 
     sentence: str
-    """The answer in one sentence, numbers included."""
+    """The verdict as one sentence with numbers."""
     winner: str | None = None
     """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """The arms that cannot be told apart from the best arm, without the best arm itself."""
+    """The arms that do not differ significantly from the best arm, without the best arm itself."""
     preliminary: bool = False
     """True if the study has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
@@ -173,7 +173,7 @@ class Answer(Record):
     outcome: str = ""
     """'passed', or the reason why the answer did not pass; '' if no program was executed."""
     passed: tuple[bool, ...] = ()
-    """For each test, in order, whether the answer passed."""
+    """For each test, in order, True if the answer passed."""
     detail: str = ""
     """The first failing test (input, expected, got), in a form for people to read."""
     truncated: bool = False
@@ -192,7 +192,7 @@ class Sample(Record):
     seed: int | None = None
     """The study's seed with which the answering models were trained."""
     answers: tuple[Answer, ...] = ()
-    """One answer per arm, in the order of the arms."""
+    """One answer for each arm, in the order of the arms."""
 
 
 class Timing(Record):
@@ -253,7 +253,7 @@ class Results(Record):
     verdict: StudyVerdict
     """The study's answer to its question."""
     tuning: TuningResult = TuningResult()
-    """How the settings were chosen."""
+    """The tuning of the settings."""
     samples: tuple[Sample, ...] = ()
     """Example answers for people to read; empty if the data may not be redistributed."""
     unrewarded: tuple[str, ...] = ()
@@ -261,11 +261,11 @@ class Results(Record):
     caveats: tuple[str, ...] = ()
     """Sentences that say what limits the study's answer."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
-    """Package, revision and platform versions."""
+    """Versions of the packages and of the platform, and the revision of preflab."""
     command: str = ""
     """The command that repeats the study."""
     unfinished: str = ""
-    """Which arms and seeds are missing, and the command that continues the study; '' if the study is finished."""
+    """The missing arms and seeds, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()
     """Seconds and memory of the runs."""
 

@@ -31,12 +31,12 @@ class MarginBin(Record):
 
 
 class RewardModelResult(Record):
-    """A reward model that the study trained, measured on pairs that it did not train on."""
+    """A reward model that the study trained, measured on pairs that were not in its training data."""
 
     name: str
     """The name of the stage that trained the model."""
     measured_on: str = ""
-    """The pairs on which the model was measured."""
+    """A description of the pairs on which the model was measured."""
     seeds: int = 1
     """The number of models: one for each seed."""
     pairs: int | None = None

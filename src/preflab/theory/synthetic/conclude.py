@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
     @property
     def verdict(self) -> TheoryVerdict:
-        """The claim holds if all its parts hold. One refuted part refutes the claim."""
+        """The claim holds if all its parts hold. The claim is refuted if one of its parts is refuted."""
         verdicts = set(self.parts.values())
         return "refuted" if "refuted" in verdicts else "holds" if verdicts == {"holds"} else "not decided"
 
