@@ -54,7 +54,7 @@ def made(*rules: dict[str, Any]) -> list[Claim]:
     ("changes", "words"),
     [
         ({"claims": [claim(contrast={"pppo": 1, "dpo": -1})]}, "names the arm 'pppo'. Did you mean 'ppo'"),
-        ({"claims": [claim(contrast={"ppo": 1, "dpo": -0.5})]}, "sum to 0.5, not to 0"),
+        ({"claims": [claim(contrast={"ppo": 1, "dpo": -0.5})]}, "sum to 0.5. The weights of a contrast must sum to 0"),
         ({"claims": [claim(contrast={"ppo": 0})]}, "fewer than two arms"),
         ({"claims": [claim(margin=0)]}, "margin"),
         ({"claims": [claim(margin=float("nan"))]}, "margin"),

@@ -144,7 +144,7 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     """Protects users' own evaluators, and directories that an older preflab measured: one message each."""
     arm(tmp_path, "a", [["x"], ["x"]])
     arm(tmp_path, "b", [["y"], ["y"]])
-    with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1: .* each WIN \(1.0\)"):
+    with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1. .* each WIN \(1.0\)"):
         match(tmp_path, {"kind": f"{__name__}:Broken"})
     (tmp_path / "b" / "answers.jsonl").unlink()
     with pytest.raises(UserError, match="b keeps no answers"):

@@ -207,7 +207,7 @@ def _weight(name: str, value: float) -> float:
 
 def _share(noise: float) -> float:
     if not 0.0 <= noise < 0.5:
-        raise UserError(f"`noise` is the share of flipped labels. Give a number in [0, .5) instead of {noise}.")
+        raise UserError(f"`noise` is the share of flipped labels. Give at least 0 and less than .5 instead of {noise}.")
     return noise
 
 

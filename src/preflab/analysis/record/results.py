@@ -313,7 +313,7 @@ def read_results(path: Path) -> Results:
     try:
         data = parse_json(path.read_bytes(), f"{path} cannot be read")
     except FileNotFoundError as error:
-        raise UserError(f"There is no {path}: no study in this folder is finished.") from error
+        raise UserError(f"There is no {path}. Finish the study in this folder first.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}. Run the study again to rebuild it.") from error
     return parse_spec(Results, data, where=str(path))
