@@ -20,7 +20,7 @@ def check_name(name: str) -> str:
     """Returns `name` if a folder can have this name. Otherwise raises `ValueError`."""
     if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", name):
         raise ValueError(
-            "a name must have 1 to 100 characters: letters A to Z, digits, `.`, `_`, `-` and `+`, and must not begin "
+            "a name must have 1 to 100 of the characters a-z, A-Z, 0-9, `.`, `_`, `-` and `+`, and must not begin "
             "with a dot"
         )
     return name

@@ -35,9 +35,9 @@ def place(name: str) -> list[dict[str, Any]]:
 def test_a_name_that_is_none_is_refused_everywhere(name: str) -> None:
     """Of the study, an arm, a stage, an evaluator, a pairing, and of a single run."""
     for data in place(name):
-        with pytest.raises(UserError, match="a name has 1 to 100"):
+        with pytest.raises(UserError, match="a name must have 1 to 100"):
             parse_spec(Study, data, where="f.yaml")
-    with pytest.raises(UserError, match=r"`name`: a name has"):
+    with pytest.raises(UserError, match=r"`name`: a name must have"):
         parse_spec(Arm, {"name": name, "testbed": "minicode"}, where="f.yaml")
 
 
