@@ -1,7 +1,7 @@
 """preflab: which alignment method wins on my model and my task, by how much, and can I trust the answer?
 
-The names in `__all__` are the stable interface. Each name loads when it is first used (PEP 562), so that `import preflab`
-costs milliseconds and imports neither torch nor transformers.
+The names in `__all__` are the stable interface. Each name is imported when it is first used (PEP 562). So `import
+preflab` takes milliseconds and does not import torch or transformers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # spelled out for type checkers, which read it; a test compares it with _HOMES
+__all__ = [  # a literal list, because type checkers read it; a test checks that it agrees with _HOMES
     "Completion",
     "Context",
     "Demonstration",
@@ -60,7 +60,7 @@ __all__ = [  # spelled out for type checkers, which read it; a test compares it 
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name from its home module when the name is first used."""
+    """Imports a public name from the module that defines it, when the name is first used."""
     module = _HOME_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'preflab' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m preflab`."""
+"""Runs the command line: `python -m preflab`."""
 
 from preflab.cli import main
 

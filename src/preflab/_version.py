@@ -1,3 +1,3 @@
-"""The one place that holds the version; the package's metadata are built from it."""
+"""The version of preflab. The package's metadata are built from this file."""
 
 __version__ = "0.1.0"

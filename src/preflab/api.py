@@ -1,5 +1,4 @@
-"""The Python interface: train and measure in this process, compare across seeds, run a study. Every function returns
-data."""
+"""The Python interface: functions that train and measure in this process, compare runs, and run a study."""
 
 from __future__ import annotations
 
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run. `result`: the content of its `result.json`, as plain data. `final`: the directory of what the run
-    trained, for another run's `init`."""
+    """A finished run. `result`: the content of its `result.json`, as plain data. `final`: the directory of the trained
+    model, which can be the `init` of another run."""
 
     directory: Path
     result: dict[str, Any]
@@ -50,13 +49,14 @@ class Trained:
 
     @property
     def score(self) -> float:
-        """The test score at the temperature that was chosen on the validation split."""
+        """The test score at the sampling temperature that was chosen on the validation split."""
         return self.result["evaluation"]["chosen"]["measures"]["score"]
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """A study that ran: its results, the page of its report, and one sentence for each run that failed."""
+    """A study after its runs: the results, the path of the HTML report (`page`), and one sentence for each run that
+    failed."""
 
     results: Results
     page: Path
@@ -74,12 +74,12 @@ def fit(
     progress: bool = False,
     **arm: Any,
 ) -> Trained:
-    """Trains with one method in this process and measures the result. If the same call is made again, it resumes an
-    unfinished run, or returns a finished run.
+    """Trains with one method in this process and measures the result. If the run in `output` is unfinished, the same
+    call resumes the run. If the run is finished, the call returns it.
 
     `settings`: the method's hyper-parameters. `arm`: further fields of a run file (`model`, `testbed`, `evaluators`,
-    ...). Without these fields the testbed is `minicode`, and its hidden tests measure the result. Raises `UserError` on
-    anything unknown.
+    ...). The default testbed is `minicode`; its hidden tests measure the result. Raises `UserError` for an unknown
+    method, field or setting.
     """
     from preflab.arm.execute import execute
 
@@ -99,17 +99,18 @@ def fit(
 
 
 def compare(first: Sequence[Trained], second: Sequence[Trained]) -> Comparison:
-    """Compares two methods: the paired difference of their test scores over problems and over the seeds that both sides
-    have.
+    """Compares two methods by the difference of their test scores, paired by problem and by seed. Only the seeds that
+    both sides have are used.
 
-    A diverged run counts as in a study: as 0, or as the worst score of any run if scores have no zero. Raises `UserError`
-    if a side has no run, if a run was not measured, if all runs diverged, or if the sides share no seed.
+    As in a study, a diverged run scores 0 on each problem, or the worst score of any run if scores can be negative.
+    Raises `UserError` if a side has no run, if a run was not measured, if all runs diverged, or if the sides share no
+    seed.
     """
     if not first or not second:
         raise UserError("compare: give at least one run on each side.")
     tables = [_problems(run) for run in (*first, *second) if not run.diverged]
     if not tables:
-        raise UserError("compare: every run diverged: there is nothing to compare. Lower the learning rates.")
+        raise UserError("compare: every run diverged, so there is nothing to compare. Lower the learning rates.")
     worst = worst_values(tables)
     names = first[0].result["name"], second[0].result["name"]
     return compare_scores(_scores(first, worst), _scores(second, worst), names=names)
@@ -125,11 +126,12 @@ def run_study(
     samples: bool = True,
     quiet: bool = False,
 ) -> StudyOutcome:
-    """Runs those runs of a study that are not done yet, and writes the study's report. Progress goes to standard error.
+    """Executes the runs of a study that are not finished yet, and writes the study's report. Progress goes to standard
+    error.
 
-    `command`: the command that the report prints to repeat the study. `tune`: the tuning stage runs even if the study
-    comes with tuned values. `fresh`: what an earlier start wrote is removed first. `samples`: the report quotes prompts
-    and answers. Raises `UserError` if the directory holds another study, or if an arm cannot run.
+    `command`: the command that the report shows for repeating the study. `tune`: run the tuning stage even if the study
+    file contains tuned values. `fresh`: first remove the files of earlier starts. `samples`: quote prompts and answers
+    in the report. Raises `UserError` if the directory holds another study, or if an arm cannot run.
     """
     with locked(directory), naming_failures(directory):
         failures = run_missing(study, directory, command=command, tune=tune, fresh=fresh, quiet=quiet)
@@ -138,16 +140,17 @@ def run_study(
 
 
 def plan_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Times the study's models and its judge on this machine, and returns which runs would run and for how long. Raises
-    `UserError` if the directory holds another study, or if the testbed lacks what is to be measured."""
+    """Times the study's models and its judge on this machine. Returns the runs that are still to do, and how long they
+    would take. Raises `UserError` if the directory holds another study, or if the testbed lacks data that the
+    measurements need."""
     from preflab.study.forecast import forecast_study
 
     return forecast_study(study, directory, fresh=fresh)
 
 
 def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Path]:
-    """Writes the report of the runs that have finished so far; returns the results and the path of the page. Raises
-    `UserError` if the directory holds no study."""
+    """Writes the report of the runs that have finished so far. Returns the results and the path of the HTML page.
+    Raises `UserError` if the directory holds no study."""
     study, command, failures = read_study(directory)
     with naming_failures(directory):
         results = study_results(study, directory, command=command, failures=failures)
@@ -155,15 +158,15 @@ def report_study(directory: Path, *, samples: bool = True) -> tuple[Results, Pat
 
 
 def _problems(run: Trained) -> dict[str, Any]:
-    """The test scores of a run, problem by problem."""
+    """Returns the test scores of a run, by problem."""
     if "chosen" not in run.result.get("evaluation", {}):
-        raise UserError(f"{run.directory} was not measured: name an evaluator.")
+        raise UserError(f"{run.directory} was not measured. Run it with an evaluator.")
     return run.result["evaluation"]["chosen"]["problems"]
 
 
 def _scores(runs: Sequence[Trained], worst: Mapping[str, float]) -> Scores:
-    """The score table of one side, over the problems that this side's runs answered. If the two sides answered different
-    problems, `compare_scores` refuses them."""
+    """Returns the score table of one side, over the problems that this side's runs answered. `compare_scores` raises an
+    error if the two sides answered different problems."""
     tables = [None if run.diverged else _problems(run) for run in runs]
     names = tuple(next((table for table in tables if table is not None), worst))
     rows = [[worst[name] if table is None else mean(table[name]["scores"]) for name in names] for table in tables]

@@ -1,21 +1,21 @@
 """The tensors that sampler, models, losses and learner exchange.
 
-One convention holds everywhere: index t means *response token t*. A batch has B sequences of P prompt tokens (left-padded)
-and T response tokens (right-padded). Sequence b has n_b response tokens without padding. Masks are computed from lengths,
+In all tensors, index t means *response token t*. A batch has B sequences of P prompt tokens (left-padded) and T
+response tokens (right-padded). Sequence b has n_b response tokens without padding. Masks are computed from lengths,
 never from `ids != pad`, and no code reads the value at a padded place.
 
-| tensor           | meaning                                                                             |
-|------------------|-------------------------------------------------------------------------------------|
-| `mask[b,t]`      | True if token t counts; the end-of-turn token counts                                |
-| `logprobs[b,t]`  | log pi(token t given all before it)                                                 |
-| `values[b,t]`    | value of the state *before* token t, t in 0..T; `values[b,n_b]` counts if truncated |
-| `rewards[b,t]`   | per-token reward *after* token t                                                    |
-| `scores[b]`      | one number per response                                                             |
-| `truncated[b]`   | True if the response reached the length limit, and so has no end-of-turn token      |
+| tensor          | meaning                                                                              |
+|-----------------|--------------------------------------------------------------------------------------|
+| `mask[b,t]`     | True if token t is a token of the response, the end-of-turn token included           |
+| `logprobs[b,t]` | log pi(token t given all before it)                                                  |
+| `values[b,t]`   | value of the state *before* token t, t in 0..T; `values[b,n_b]` matters if truncated |
+| `rewards[b,t]`  | per-token reward *after* token t                                                     |
+| `scores[b]`     | one number per response                                                              |
+| `truncated[b]`  | True if the response reached the length limit, and so has no end-of-turn token       |
 
-`TokenBatch` is a batch of prompts with one completion each. `PairBatch` holds the chosen and the rejected answers as two
-named batches, never as interleaved rows. `RankedBatch` holds K scored answers to each prompt. `Experience` is the batch that
-a rollout makes. Each of these batches can `select` some of its rows, and trims them to the longest selected row.
+`TokenBatch` is a batch of prompts with one completion each. `PairBatch` has the chosen and the rejected answers as two
+named batches, never as interleaved rows. `RankedBatch` has K scored answers to each prompt. `Experience` is the batch
+that a rollout makes. Each of these batches can `select` some of its rows, and trims them to the longest selected row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking
 
 
 class Encoded(NamedTuple):
-    """The token ids of a prompt and of an answer to that prompt. `truncated`: the answer has no end-of-turn token."""
+    """The token ids of a prompt and of an answer to that prompt. `truncated`: True if the answer has no end-of-turn
+    token."""
 
     prompt: list[int]
     answer: list[int]
@@ -42,7 +43,7 @@ class Encoded(NamedTuple):
 
 
 Encode = Callable[[Prompt, Completion, int], Encoded]
-"""A function (prompt, answer, the most tokens that the answer may have) -> the ids of prompt and answer."""
+"""A function (prompt, answer, maximum number of answer tokens) -> the token ids of prompt and answer."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,12 @@ class Batch(Tensors, ABC):
     @property
     @abstractmethod
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of each row, prompts included. The lengths decide how a batch is cut into
-        micro-batches.
-        """
+        """Int[B]: the number of tokens of each row, prompts included. `micro_batches` uses the lengths to cut a batch."""
 
     @property
     def tokens(self) -> int:
-        """The number of counted tokens in the whole batch, prompts included. A forward pass is charged for this number of
-        tokens.
+        """The number of tokens in the whole batch, with prompts and without padding. A forward pass is charged for this
+        number of tokens.
         """
         return int(self.lengths.sum())
 
@@ -85,8 +84,8 @@ class Batch(Tensors, ABC):
 
 @dataclass(frozen=True)
 class TokenBatch(Batch):
-    """Prompts with one completion each, as ids. `prompt_ids[B,P]` ends at column P, `completion_ids[B,T]` starts at column
-    0.
+    """Prompts with one completion each, as token ids. Prompts end at the last column of `prompt_ids[B,P]`. Completions
+    start at column 0 of `completion_ids[B,T]`.
     """
 
     prompt_ids: Tensor
@@ -126,7 +125,8 @@ class AnswerBatch(Batch):
 
 @dataclass(frozen=True)
 class KeptTokens(Tensors):
-    """The token ids that top-k / top-p kept at each step. Of `ids[B,T,K]` the first `counts[B,T]` ids are valid."""
+    """The token ids that top-k / top-p kept at each step. At step t of row b, the first `counts[b,t]` of the K ids in
+    `ids[b,t]` are valid."""
 
     ids: Tensor
     counts: Tensor
@@ -137,8 +137,8 @@ class KeptTokens(Tensors):
 
 @dataclass(frozen=True)
 class SampledBatch(AnswerBatch):
-    """Completions, with the ids that the sampler kept when it drew the completions. `kept` is None if sampling was
-    unrestricted.
+    """Completions, with the token ids among which the sampler drew each token. `kept` is None if the sampler drew from
+    the whole vocabulary.
     """
 
     kept: KeptTokens | None = None
@@ -156,8 +156,8 @@ class PairBatch(Batch):
 
     `reference_chosen[B]`, `reference_rejected[B]`: the summed log-probabilities under the reference, if the method needs
     them.
-    `margins[B]`, `probabilities[B]`: the margin and the probability that the label of a pair states, besides the order of
-    the answers. They are None if no label states them.
+    `margins[B]`, `probabilities[B]`: the margin and the probability that the label of each pair gives. Each is None if
+    no label gives it.
     """
 
     chosen: TokenBatch
@@ -169,7 +169,7 @@ class PairBatch(Batch):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of both sides together."""
+        """Int[B]: the number of tokens of both answers, each with its prompt."""
         return self.chosen.lengths + self.rejected.lengths
 
     def select(self, rows: Sequence[int] | Tensor) -> PairBatch:
@@ -183,8 +183,8 @@ class PairBatch(Batch):
 class RankedBatch(Batch):
     """B prompts with `counts[b]` = K_b answers each.
 
-    `candidates` holds the R = sum K_b answers, and the answers to one prompt stand side by side. `scores[R]` holds the
-    scores of the answers. A row is a prompt, so selecting rows keeps the answers to a prompt together.
+    `candidates` contains the R = sum K_b answers; the answers to one prompt are consecutive. `scores[R]` are their
+    scores. A row of this batch is a prompt, so `select` keeps all answers to a prompt together.
     """
 
     candidates: TokenBatch
@@ -193,17 +193,17 @@ class RankedBatch(Batch):
 
     @property
     def lengths(self) -> Tensor:
-        """Int[B]: the number of tokens of all answers to a prompt; the prompt counts once for each answer."""
+        """Int[B]: the number of tokens of all answers to a prompt; the prompt is counted once for each answer."""
         return self.table(self.candidates.lengths).sum(dim=1)
 
     @property
     def mask(self) -> Tensor:
-        """Bool[B,K]: True at the places of a `table` that hold an answer. K is the largest K_b."""
+        """Bool[B,K]: True at the cells of a `table` that have an answer. K is the largest K_b."""
         places = torch.arange(int(self.counts.max()), device=self.counts.device)
         return places[None, :] < self.counts[:, None]
 
     def table(self, values: Tensor) -> Tensor:
-        """Arranges numbers of the R answers, [R], as a table [B,K], with 0 where the mask is False."""
+        """Arranges one number for each answer, [R], as a table [B,K], with 0 where the mask is False."""
         mask = self.mask
         return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
 
@@ -251,7 +251,7 @@ def collate(
     """
     if not prompts or any(not all(row) for row in zip(prompts, completions, strict=True)):
         raise ValueError(
-            "A batch needs at least one row, and each row a prompt and a completion of at least one token."
+            "A batch needs at least one row. Each row needs a prompt and a completion of at least one token each."
         )
     prompt_lengths = torch.tensor([len(row) for row in prompts])
     completion_lengths = torch.tensor([len(row) for row in completions])
@@ -262,20 +262,21 @@ def collate(
 
 
 def collate_demonstrations(rows: Sequence[Demonstration], encode: Encode, *, limit: int) -> TokenBatch:
-    """Makes one batch of all demonstrations, to select rows from. `encode` and `limit` mean the same as in `collate_pairs`.
+    """Makes one batch of all demonstrations; training selects rows from it. `encode` and `limit` mean the same as in
+    `collate_pairs`.
 
     Raises `UserError` if there are no demonstrations.
     """
     if not rows:
-        raise UserError("The testbed has no demonstrations: SFT needs some.")
+        raise UserError("The testbed has no demonstrations, which SFT needs. Use a testbed that has demonstrations.")
     return collate(*_columns([encode(row.prompt, row.completion, limit) for row in rows]))
 
 
 def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> PairBatch:
-    """Makes two batches of all pairs, over the same prompts, to select rows from. Raises `UserError` if there are no pairs.
+    """Makes a batch of all pairs; training selects rows from it. Raises `UserError` if there are no pairs.
 
     `encode` gives the ids of a prompt and of an answer, and cuts the answer after `limit` tokens. It encodes the prompt
-    alone, so that the same prompt ids precede both answers.
+    separately, so that the same prompt ids precede both answers.
     """
     if not rows:
         raise UserError("There are no preference pairs to train on.")
@@ -287,7 +288,8 @@ def collate_pairs(rows: Sequence[Preference], encode: Encode, *, limit: int) -> 
 
 
 def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> RankedBatch:
-    """Makes one batch of all rankings, to select prompts from. `encode` and `limit` mean the same as in `collate_pairs`.
+    """Makes one batch of all rankings; training selects prompts from it. `encode` and `limit` mean the same as in
+    `collate_pairs`.
 
     Raises `UserError` if there are no rankings.
     """
@@ -299,7 +301,8 @@ def collate_rankings(rows: Sequence[Ranking], encode: Encode, *, limit: int) -> 
 
 
 def _label_column(values: Sequence[float | None], *, otherwise: float) -> Tensor | None:
-    """Returns the values as [B], with `otherwise` for each label without a value. Returns None if no label has a value."""
+    """Returns the values as a tensor [B] in which `otherwise` replaces each missing value. Returns None if all values
+    are missing."""
     if all(value is None for value in values):
         return None
     return torch.tensor([otherwise if value is None else value for value in values])
@@ -310,10 +313,10 @@ def _columns(rows: Sequence[Encoded]) -> tuple[list[list[int]], list[list[int]],
 
 
 def micro_batches(lengths: Tensor | Sequence[int], budget: int) -> list[list[int]]:
-    """Cuts the rows into micro-batches, longest rows first, and returns the numbers of the rows in each micro-batch.
+    """Groups the rows into micro-batches, longest rows first, and returns the row indices of each micro-batch.
 
-    In a micro-batch, the number of rows times the length of the longest row is at most `budget` tokens. A row that is longer
-    than `budget` is a micro-batch of its own.
+    In a micro-batch, the number of rows times the length of the longest row is at most `budget` tokens. A row longer
+    than `budget` forms a micro-batch alone.
     """
     sizes = [int(n) for n in lengths]
     batches: list[list[int]] = []

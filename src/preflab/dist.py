@@ -1,4 +1,4 @@
-"""The number of ranks, and sums over ranks; on one process a sum is the value itself."""
+"""The number of ranks of distributed training, and sums over the ranks (with one process: the value itself)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def world() -> int:
-    """Returns the number of ranks."""
+    """Returns the number of ranks of distributed training."""
     return torch_dist.get_world_size() if torch_dist.is_available() and torch_dist.is_initialized() else 1
 
 
 def all_sum(values: Tensor) -> Tensor:
-    """Returns the elementwise sum of `values` over all ranks, which is equal on each rank; on one process, `values`
-    itself."""
+    """Returns the elementwise sum of `values` over all ranks; every rank gets the same sum. With one process, returns
+    `values`."""
     if world() > 1:
         values = values.clone()
         torch_dist.all_reduce(values, op=torch_dist.ReduceOp.SUM)

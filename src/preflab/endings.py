@@ -1,4 +1,4 @@
-"""How a command that is cut short ends: its message on standard error, and its exit code."""
+"""Ends a command that an error or a signal stops: prints a message on standard error and gives the exit code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from preflab.errors import UserError
 from preflab.text import visible
 
 DEFECT = 70
-"""The exit code of an error that nobody expected (EX_SOFTWARE of sysexits.h)."""
+"""The exit code of a defect of preflab (EX_SOFTWARE of sysexits.h)."""
 
 
 class Stopped(SystemExit):
-    """Ctrl-C or SIGTERM stopped work that the same command can continue. `place`: where it stopped, such as "after step
-    12"."""
+    """Raised when Ctrl-C or SIGTERM stops a run that the same command can continue. `place`: where the run stopped,
+    such as "after step 12"."""
 
     def __init__(self, signum: int, place: str) -> None:
         super().__init__(128 + signum)
@@ -26,10 +26,11 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the exit code: 1 failed; 2 the user's mistake; 70 any other error, which is a defect
-    of preflab; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 141 nobody reads the output any more."""
+    """Prints what happened and returns the exit code. 1: memory or disk space ran out. 2: a mistake of the user. 70:
+    any other error, which is a defect of preflab. 130: Ctrl-C. 143: SIGTERM. 141: the reader of the output has closed
+    it."""
     if isinstance(error, Stopped):
-        return print_error(f"stopped {error.place}; the same command goes on.", code=error.exit_code)
+        return print_error(f"stopped {error.place}; repeat the same command to continue.", code=error.exit_code)
     if isinstance(error, UserError):
         return print_error(f"{error}", code=2)
     if isinstance(error, KeyboardInterrupt):
@@ -40,19 +41,21 @@ def report_error(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or "while writing"
         return print_error(
-            f"the disk is full ({place}). Make room and repeat the command; it goes on from its last checkpoint."
+            f"the disk is full ({place}). Free some space and repeat the command; it continues from the last "
+            "checkpoint."
         )
     if is_out_of_memory(error):
         return print_error(
-            "out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
-            "--precision bf16, or a smaller model. Nothing is lost: the same command goes on from the last checkpoint."
+            "out of memory. Lower the micro-batch size (--token-budget, in a study file `token_budget`), use --lora "
+            "or --precision bf16, or use a smaller model. The same command then continues from the last checkpoint."
         )
     trace = "".join(traceback.format_exception(error))
-    return print_error(f"this is a defect of preflab. Please report it with these lines.\n{trace}", code=DEFECT)
+    return print_error(f"this is a defect of preflab. Please report it with the lines below.\n{trace}", code=DEFECT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Checks whether an error means that memory ran out. torch raises a `RuntimeError` then; only its text identifies it."""
+    """Checks whether an error means that memory ran out. torch raises a `RuntimeError` for this; only the error's text
+    tells it apart from other errors."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
     text = str(error).lower()
@@ -60,13 +63,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def reader_is_gone() -> bool:
-    """Checks whether the program that reads standard output has closed it, as `| head` does."""
+    """Checks whether the program that reads this process's standard output has closed the pipe, as `| head` does."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def print_error(text: str, *, code: int = 1) -> int:
-    """Prints a message on standard error, so that nothing in it acts on the terminal; returns the exit code."""
+    """Prints a message on standard error and returns the exit code. Control characters in the message are printed as
+    visible text."""
     print(visible(f"preflab: {text}"), file=sys.stderr)
     return code

@@ -1,6 +1,6 @@
-"""The one exception for the user's mistakes.
+"""`UserError`, the exception for all mistakes of the user, and functions that write its messages.
 
-A `UserError` says what was wrong, where (file, line, field) and what to do. The command line prints it without a
+A `UserError` says what is wrong, where (file, line, field) and what to do. The command line prints it without a
 traceback and exits with code 2. Any other exception is a defect of preflab or a failure of the machine.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake of the user: what was wrong, where, and what to do about it."""
+    """Raised for a mistake of the user. The message says what is wrong, where, and what to do."""
 
 
 @contextmanager
 def said_of(file: Path | None, directory: Path) -> Generator[None]:
-    """While open, the message of a `UserError` begins with the run's file, if there is one, unless the message names that file
-    or the run's directory."""
+    """In this context, puts the name of the run's `file` (if not None) before the message of each `UserError`. A
+    message that already names the file or the run's `directory` is not changed."""
     try:
         yield
     except UserError as error:
@@ -29,7 +29,8 @@ def said_of(file: Path | None, directory: Path) -> Generator[None]:
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> None:
-    """Raises `UserError` for the first of the names that is not known: `words` before it, a hint behind it."""
+    """Raises `UserError` for the first unknown name. The message is `words`, the name, and a hint with the nearest
+    known name."""
     known = list(known)
     for name in names:
         if name not in known:
@@ -37,7 +38,8 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], words: str) -> No
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint with the known name closest to `name` (left out where none is close), then all known names."""
+    """Returns a hint for a message: the known name that is closest to `name`, if one is close, and the list of all
+    known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -1,7 +1,8 @@
 """The compute and labels that an arm has used.
 
 Compute is 2N FLOP for each forward or sampled token and 6N for each trained token. N is the number of parameters of the
-model at work; critic, reference and reward model are charged like the policy. Labels are preference labels or reward calls.
+model that computes. Critic, reference and reward model are charged like the policy. Labels are preference labels or
+reward calls.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ Unit = Literal["compute", "labels"]
 
 
 class Meter:
-    """Counts what an arm uses. A checkpoint keeps the counts, so that a resumed arm goes on counting."""
+    """Counts the compute and the labels that an arm uses. A checkpoint stores the counts, so that a resumed arm
+    continues them."""
 
     def __init__(self) -> None:
         self.counts: dict[str, float] = {
@@ -44,7 +46,7 @@ class Meter:
         self.counts["labels"] += labels
 
     def used(self, unit: Unit) -> float:
-        """Returns how many FLOP or labels were used so far."""
+        """Returns the number of FLOP (`compute`) or labels used so far."""
         return self.counts["flops" if unit == "compute" else "labels"]
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Masked arithmetic, advantages, KL estimators and running moments. This code works on tensors alone and uses no model.
+"""Masked arithmetic, advantages, KL estimators and running moments. The functions work on tensors and use no model.
 
-Shapes follow `preflab.batch`: B rows, T response tokens. In each row, a mask is True up to the last counted token and then
-False.
+Shapes follow `preflab.batch`: B rows, T response tokens. In each row, a mask is True up to the last token of the
+response, and False after that token.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ LossAverage = Literal["sequence", "token", "constant"]
 
 
 class Advantages(NamedTuple):
-    """`advantages[B,T]` and `returns[B,T]` (the critic's targets). Both are 0 where the mask is False."""
+    """`advantages[B,T]` and `returns[B,T]` (the critic's targets). Advantages and returns are 0 where the mask is
+    False."""
 
     advantages: Tensor
     returns: Tensor
 
 
 def reduce(terms: Tensor, mask: Tensor | None, count: float) -> Tensor:
-    """Returns sum(terms where the mask is True) / count. Only this function turns the terms of a loss into a number.
+    """Returns sum(terms where the mask is True) / count. No other function turns the terms of a loss into a number.
 
-    `count` is the global number of tokens or sequences, over all micro-batches and ranks. So the gradient does not depend on
-    how a batch is cut into micro-batches or spread over ranks. Raises `ValueError` if `count` is not above 0, so that no
-    empty loss mask passes silently.
+    `count` is the global number of tokens or sequences, over all micro-batches and ranks. So the gradient does not
+    depend on how a batch is cut into micro-batches or spread over ranks. Raises `ValueError` if `count` is 0 or less,
+    because this means an empty loss mask.
 
-    Args: `terms`: any shape; `mask`: Bool of the same shape. If `mask` is None, all terms count.
+    Args: `terms`: any shape; `mask`: Bool of the same shape. If `mask` is None, all terms are summed.
 
     Returns: a scalar.
     """
     if count <= 0:
-        raise ValueError("The loss mask is empty: no token or sequence counts in this batch.")
+        raise ValueError("The loss mask is empty: this batch has no token or sequence to train on.")
     kept = terms if mask is None else torch.where(mask, terms, torch.zeros_like(terms))
     return kept.sum() / count
 
@@ -51,27 +52,30 @@ def order_accuracy(margins: Tensor, *, rounding: Tensor | float = 0.0) -> Tensor
     """Returns 1 for a margin above 0, 1/2 for a tie, and 0 for a margin below 0. A margin between -`rounding` and `rounding`
     is a tie.
 
-    A model that cannot distinguish the answers has a mean of 1/2, as a coin has. Margins may have any shape; the result has
-    the same shape, in float32.
+    A model that cannot distinguish the answers has a mean of 1/2, which is chance level. Margins may have any shape;
+    the result has the same shape, in float32.
     """
     return (margins > rounding).float() + 0.5 * (margins.abs() <= rounding).float()
 
 
 def masked_moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the mean and the (population) variance of the counted values over all ranks, as two scalars in float64.
+    """Returns the mean and the (population) variance of the values at which the mask is True, over all ranks, as two
+    scalars in float64.
 
-    Raises `ValueError` if no value counts, since a NaN would stay in a running mean for good.
+    Raises `ValueError` if the mask is False everywhere: the mean would be NaN, and a running mean that has become NaN
+    stays NaN.
     """
     kept = values[mask].double()
     sums = dist.all_sum(torch.stack([torch.ones_like(kept).sum(), kept.sum(), kept.square().sum()]))
     if not sums[0] > 0:
-        raise ValueError("The mask is empty: no value counts in this batch.")
+        raise ValueError("The mask is empty: it selects no value of this batch.")
     mean = sums[1] / sums[0]
     return mean, (sums[2] / sums[0] - mean.square()).clamp(min=0.0)
 
 
 def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """Returns (values - mean) / std, with the mean and std of the counted values of all ranks (paper, Section 5).
+    """Returns (values - mean) / std, with mean and std over the values of all ranks at which the mask is True (paper,
+    Section 5).
 
     Args: values, mask [B,T]. Returns: [B,T], 0 where the mask is False.
     """
@@ -81,13 +85,13 @@ def whiten(values: Tensor, mask: Tensor, *, eps: float = 1e-8) -> Tensor:
 
 
 def last_token(mask: Tensor) -> Tensor:
-    """Bool[B,T]: True at the last counted token of each row."""
+    """Bool[B,T]: True at the last token of each row at which the mask is True."""
     following = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
     return mask & ~following
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, *, coefficient: float) -> Tensor:
-    """r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last counted token (paper, Section 1): [B,T].
+    """r[b,t] = -coefficient * kl[b,t], plus scores[b] on the last token of the response (paper, Section 1): [B,T].
 
     `scores`: [B], with 0 for a row that was truncated and not scored. `kl`: [B,T].
     """
@@ -100,8 +104,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 
     delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1},  return_t = A_t + V_t.
 
-    After the last counted token, V is `values[b,n_b]` if the response was truncated (it would have gone on), and 0 if the
-    response finished. The function changes none of its arguments.
+    After the last token of the response, V is `values[b,n_b]` if the response was truncated (it is unfinished), and 0
+    if it finished. The arguments are not modified.
 
     Args: rewards, mask [B,T]; values [B,T+1]; truncated Bool[B].
     """
@@ -120,8 +124,8 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, truncated: Tensor, *, gam
 def group_relative(scores: Tensor, group: int, *, normalise: bool, eps: float = 1e-4) -> Tensor:
     """A_i = (s_i - mean of the group) / (std of the group + eps) (GRPO, Shao et al. 2024, Section 4.1.2).
 
-    Without `normalise`, A_i is only the difference s_i - mean of the group (Dr. GRPO, Liu et al. 2025, eq. 4). The std is
-    the std of a sample, with n - 1 in the denominator.
+    Without `normalise`, A_i is only the difference s_i - mean of the group (Dr. GRPO, Liu et al. 2025, eq. 4). The std
+    is the sample standard deviation, with n - 1 in the denominator.
 
     Args:
         scores: [B]; the `group` answers to a prompt stand side by side.
@@ -149,12 +153,12 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
 
 
 def over_tokens(values: Tensor, mask: Tensor) -> Tensor:
-    """Returns values[b] at every counted token of row b, and 0 elsewhere: [B,T]."""
+    """Returns values[b] at every token of row b at which the mask is True, and 0 elsewhere: [B,T]."""
     return torch.where(mask, values[:, None], torch.zeros_like(values[:, None]))
 
 
 def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
-    """G_t = sum of r_u over u >= t, undiscounted, over counted tokens only: [B,T]."""
+    """G_t = sum of r_u over the steps u >= t at which the mask is True, without discount: [B,T]."""
     kept = torch.where(mask, rewards, torch.zeros_like(rewards))
     return torch.where(mask, kept.flip(1).cumsum(1).flip(1), torch.zeros_like(kept))
 
@@ -162,22 +166,22 @@ def returns_to_go(rewards: Tensor, mask: Tensor) -> Tensor:
 def overlong(lengths: Tensor, *, limit: int, window: int) -> Tensor:
     """Measures how far an answer reaches into the last `window` of `limit` tokens: lengths [B] -> [B].
 
-    The measure is (|y| - (limit - window)) / window, clipped to [0,1]. DAPO's soft overlong punishment is minus this number
-    (Yu et al. 2025, eq. 13).
+    The measure is (|y| - (limit - window)) / window, clipped to [0,1]. DAPO's soft overlong punishment is the negative
+    of this measure (Yu et al. 2025, eq. 13).
     """
     return ((lengths - (limit - window)).float() / window).clamp(0.0, 1.0)
 
 
 def average_weights(lengths: Tensor, average: LossAverage, *, mean_length: float, limit: int) -> Tensor:
-    """Returns the weights w_b for which the mean of w_b x term over the *tokens* of a batch is the `average`: lengths [B] ->
-    [B].
+    """Returns the weights w_b that turn a mean over the *tokens* of a batch into the chosen `average`: lengths [B] ->
+    [B]. The mean of w_b times the term, over tokens, is then this average.
 
-    The batch has N sequences of n_b tokens. M = `mean_length` = sum n_b / N is the mean length in the whole batch (all
-    micro-batches and ranks).
+    The batch has N sequences of n_b tokens. M = `mean_length` = sum n_b / N is the mean length over all micro-batches
+    and ranks.
     `token`: the sum of the terms / sum n_b, with w = 1.
     `sequence`: the mean over sequences of the mean within each sequence (GRPO), with w_b = M / n_b.
-    `constant`: the sum of the terms / (N limit), with w = M / limit, so that an answer's length changes no token's weight
-    (Dr. GRPO).
+    `constant`: the sum of the terms / (N limit), with w = M / limit, so that a token's weight does not depend on the
+    answer's length (Dr. GRPO).
     """
     if average == "token":
         return torch.ones_like(lengths, dtype=torch.float32)
@@ -190,7 +194,7 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, estimator: KlEstimator) -> 
     """Estimates KL(pi || ref) at each token, from tokens drawn from pi (Schulman 2020), with d = log pi - log ref:
 
     k1 = d (unbiased); k2 = d^2 / 2 (biased, low variance); k3 = exp(-d) - 1 + d (unbiased, never negative).
-    As a *reward*, only k1 gives the gradient of the objective; k2 and k3 give a biased gradient. k3 is for logging.
+    As a *reward*, only k1 gives the gradient of the objective; k2 and k3 give a biased gradient. Use k3 for logging.
 
     Args: logprobs, reference, both of the same shape. Returns: a tensor of that shape, in nats.
     """
@@ -208,7 +212,7 @@ def exact_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
 
 
 class RunningMoments:
-    """Exponential running mean and standard deviation, debiased as Adam's moments are (paper, Section 7 [ReaL]).
+    """Exponential running mean and standard deviation, with Adam's bias correction (paper, Section 7 [ReaL]).
 
     m <- d m + (1-d) mean, s <- d s + (1-d) mean_of_squares, w <- d w + (1-d); mean = m/w, std = sqrt(s/w - mean^2).
     """
@@ -223,13 +227,13 @@ class RunningMoments:
 
     @property
     def std(self) -> float:
-        """The standard deviation, at least 1e-4. It is 1 before the first update."""
+        """The running standard deviation, at least 1e-4. Before the first update, it is 1."""
         if not self.weight:
             return 1.0
         return max(self.square_sum / self.weight - self.mean**2, 1e-8) ** 0.5
 
     def update(self, values: Tensor, mask: Tensor) -> None:
-        """Updates the moments with the counted values of all ranks."""
+        """Updates the moments with the values of all ranks at which the mask is True."""
         mean, variance = (float(moment) for moment in masked_moments(values, mask))
         keep = self.decay
         self.mean_sum = keep * self.mean_sum + (1 - keep) * mean
@@ -237,11 +241,11 @@ class RunningMoments:
         self.weight = keep * self.weight + (1 - keep)
 
     def normalise(self, values: Tensor) -> Tensor:
-        """(values - mean) / std."""
+        """Returns (values - mean) / std."""
         return (values - self.mean) / self.std
 
     def restore(self, values: Tensor) -> Tensor:
-        """The inverse of `normalise`."""
+        """Returns values * std + mean, the inverse of `normalise`."""
         return values * self.std + self.mean
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reads plain data from the user's files: YAML, TOML and JSON, with bounds. Any fault in a file becomes one `UserError`."""
+"""Reads plain data from the user's YAML, TOML and JSON files. A file with a fault raises `UserError`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ import yaml
 from preflab.errors import UserError
 
 MOST_BYTES = 4 << 20
-"""The largest size of a file of settings."""
+"""The largest allowed size of a settings file, in bytes."""
 MOST_NESTED = 200
-"""The largest depth of lists and mappings within each other."""
+"""The largest allowed nesting depth of lists and mappings."""
 MOST_VALUES = 200_000
-"""The largest number of values in a file of settings; an alias of YAML counts as the values for which it stands."""
+"""The largest allowed number of values in a settings file. Each YAML alias is counted as all the values that it refers
+to."""
 
 
 def read_data(path: Path) -> Any:
-    """Reads the settings in a YAML, TOML or JSON file: texts, true and false, finite or infinite numbers, null, lists, and
-    mappings whose keys are texts. Raises `UserError` naming the file and the line or the key."""
+    """Reads the settings in a YAML, TOML or JSON file. Values are strings, booleans, finite or infinite numbers, null,
+    lists, and mappings with string keys. Raises `UserError`, which names the file and the line or the key."""
     where = f"{path} cannot be read"
     try:
         with path.open("rb") as file:
@@ -34,7 +35,7 @@ def read_data(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"{where}: {error}.") from error
     if len(content) > MOST_BYTES:
-        raise UserError(f"{where}: it has more than {MOST_BYTES >> 20} MB, too many for settings.")
+        raise UserError(f"{where}: it has more than {MOST_BYTES >> 20} MB, the limit for a settings file.")
     text = decode_text(content, where)
     if path.suffix == ".json":
         data = parse_json(text, where, pairs=_refuse_twice)
@@ -47,7 +48,8 @@ def read_data(path: Path) -> Any:
 
 
 def decode_text(content: bytes, where: str) -> str:
-    """Decodes UTF-8 bytes, without the mark with which some editors begin a file. Raises `UserError` naming the line."""
+    """Decodes UTF-8 bytes and removes a byte order mark. Raises `UserError`, which names the line, for bytes that are
+    not UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -56,9 +58,9 @@ def decode_text(content: bytes, where: str) -> str:
 
 
 def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
-    """Returns the data in a JSON text. Raises a `UserError` that begins with `where` for anything else: bytes that are not
-    UTF-8, a number with thousands of digits, half a surrogate pair, brackets nested more deeply than `MOST_NESTED`. `pairs`:
-    the `object_pairs_hook`."""
+    """Returns the data in a JSON text. Raises `UserError` for text that is not JSON, bytes that are not UTF-8, a number
+    with thousands of digits, an unpaired surrogate, and brackets nested more deeply than `MOST_NESTED`. `where`: the
+    beginning of the error message. `pairs`: the `object_pairs_hook` of `json.loads`."""
     if isinstance(text, bytes):
         text = decode_text(text, where)
     try:
@@ -79,7 +81,8 @@ def parse_json(text: str | bytes, where: str, *, pairs: Any = None) -> Any:
 
 
 def _describe_nesting(text: str) -> str:
-    """Names the line on which brackets pass the bound. A bracket in a text counts too: the line is where to look first."""
+    """Names the line at which the brackets exceed the allowed depth. Brackets inside strings are counted too, so the
+    line can be inexact."""
     depth = 0
     for bracket in re.finditer(r"[\[\]{}]", text):
         depth += 1 if bracket[0] in "[{" else -1
@@ -96,8 +99,9 @@ def _describe_long_number(text: str) -> str:
 
 
 def check_plain(data: Any, where: str) -> None:
-    """Raises `UserError` naming the key if the data hold what settings never hold: a date, half a surrogate pair, a number
-    beyond 64 bits, a key that is not a text, too many values, or too deep a nesting (an alias of YAML may hold itself)."""
+    """Raises `UserError`, which names the key, if the data are not valid settings. Refused are dates, unpaired
+    surrogates, numbers beyond 64 bits, keys that are not strings, too many values, and too deep nesting (a YAML alias
+    may contain itself)."""
     _walk(data, where, settings=True)
 
 
@@ -110,7 +114,7 @@ def _walk(data: Any, where: str, *, settings: bool) -> None:
         if len(place) > MOST_NESTED:
             raise UserError(f"{where}: lists and mappings are nested too deeply ({_name_place(place[:6])}...).")
         if settings and values > MOST_VALUES:
-            raise UserError(f"{where}: it stands for more than {MOST_VALUES:,} values.")
+            raise UserError(f"{where}: with its aliases expanded it has more than {MOST_VALUES:,} values.")
         if isinstance(value, dict):
             todo += [(item, (*place, key)) for key, item in reversed(value.items())]
             fault = next(filter(None, (_find_key_fault(key) for key in value)), "")
@@ -126,33 +130,38 @@ def _walk(data: Any, where: str, *, settings: bool) -> None:
 def _find_key_fault(key: Any) -> str:
     if isinstance(key, str):
         return _find_fault(key, settings=False)
-    return f"the key `{str(key)[:40]}` must be a text. Put it in quotes (YAML reads yes, no, on and off as true and false)."
+    return (
+        f"the key `{str(key)[:40]}` must be text: put it in quotes (YAML reads yes, no, on and off as true and false)."
+    )
 
 
 def _find_fault(value: Any, settings: bool) -> str:
-    """Says what is wrong with a single value; returns '' if the value is sound."""
+    """Describes what is wrong with a single value. Returns '' if the value is valid."""
     if isinstance(value, str):
         broken = any("\ud800" <= letter <= "\udfff" for letter in value)
-        return "a text holds half a surrogate pair (\\ud8xx)." if broken else ""
+        return "a string contains half a surrogate pair (\\ud8xx). Remove it." if broken else ""
     if isinstance(value, int):
-        return "a number beyond 64 bits is not a setting." if settings and abs(value) >= 2**63 else ""
+        return "a number needs more than 64 bits. Write a smaller number." if settings and abs(value) >= 2**63 else ""
     if value is None or isinstance(value, float):
         return ""
-    return f"{value} is a {type(value).__name__}, not a setting. Put it in quotes where a text is meant."
+    return f"{value} is a {type(value).__name__}, which settings cannot contain. If you mean text, put it in quotes."
 
 
 def _name_place(place: Iterable[Any]) -> str:
-    """Returns the place of a value as `` `arms.dpo.beta`: ``; returns '' at the top."""
+    """Returns the position of a value as text, such as `` `arms.dpo.beta`: ``; '' for the whole file."""
     name = ".".join(str(part)[:40] for part in place)
     return f"`{name}`: " if name else ""
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes a JSON object, and refuses a key that stands twice in it: the first of the two values would be lost silently."""
+    """Makes a JSON object. Raises `UserError` if a key occurs twice in the object, because the first value would be
+    lost silently."""
     data = dict(pairs)
     if len(data) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise UserError(f"the key `{next(key for key in keys if keys.count(key) > 1)[:40]}` stands there twice.")
+        raise UserError(
+            f"the key `{next(key for key in keys if keys.count(key) > 1)[:40]}` occurs twice. Remove one of the two."
+        )
     return data
 
 
@@ -167,7 +176,8 @@ def _parse_toml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as settings use it: no key twice, no dates or sets, bounded nesting, and a line number with each fault."""
+    """Loads the part of YAML that settings use. Refuses repeated keys, dates, sets and deep nesting, and names the line
+    of each fault."""
 
     nested = 0
 
@@ -183,7 +193,7 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         written = repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "this"
-        fault = f"{written} is a {kind}, not a setting: put it in quotes where a text is meant"
+        fault = f"{written} is a {kind}, which settings cannot contain; if you mean text, put it in quotes"
         if kind in ("null", "bool", "int", "float", "str", "seq", "map"):
             try:
                 return super().construct_object(node, deep)
@@ -193,11 +203,11 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         if not isinstance(node, yaml.MappingNode):
-            raise yaml.constructor.ConstructorError(None, None, "this is no mapping", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "this is not a mapping", node.start_mark)
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for place, key in enumerate(keys):
             if key in keys[:place]:
-                fault = f"the key {key[1][:40]!r} stands there twice"
+                fault = f"the key {key[1][:40]!r} occurs twice; remove one of the two"
                 raise yaml.constructor.ConstructorError(None, None, fault, node.value[place][0].start_mark)
         return super().construct_mapping(node, deep)
 
@@ -212,6 +222,6 @@ def _parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: {place}{fault}.") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise UserError(f"{where}: line {line} holds a character that no text file has.") from error
+        raise UserError(f"{where}: line {line} contains a character that YAML does not allow. Remove it.") from error
     except RecursionError as error:
         raise UserError(f"{where}: {_describe_nesting(text)}.") from error

@@ -1,9 +1,9 @@
-"""Specs, and the names by which they are found.
+"""Specs (settings as frozen data), and registries that find a spec class by its name.
 
-A spec is frozen data: its fields are the settings, and the defaults of its fields are vetted values. Every variant carries
-its tag `kind`. `spec.open(context)` is a context manager that gives the live object (see `Context`); a method's spec has
-`train` instead. A `Registry` maps each `kind` to `module:Class` without importing it, so that listing the names imports no
-torch. `package.module:Name` and installed entry points work wherever a `kind` does.
+The fields of a spec are settings. Every spec class has a tag `kind`. `spec.open(context)` is a context manager that
+creates the object that the spec describes (see `Context`); the spec of a method has `train` instead. A `Registry` maps
+each `kind` to `module:Class` without importing it, so that listing the names imports no torch. A `kind` may also be
+`package.module:Name` or the name of an installed entry point.
 """
 
 from __future__ import annotations
@@ -28,61 +28,62 @@ from preflab.text import brief
 
 
 class Spec(BaseModel):
-    """Frozen settings; an unknown key is refused at every depth. `belongs`: a text that says what the specs of a layer are
-    called and where they stand in a file; each layer's base class sets it."""
+    """Frozen settings. An unknown key is an error at every depth. `belongs`: a text for messages, set by the base class
+    of each layer, that says what the layer's specs are called and where a file contains them."""
 
     belongs: ClassVar[str] = ""
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class HoldsModels(Spec):
-    """The base of every spec that may name saved reward models: a reward, an evaluator, a method."""
+    """The base class of the specs that may name saved reward models: rewards, evaluators and methods."""
 
     def saved_models(self) -> tuple[str, ...]:
-        """Returns the paths of the reward models that the spec's fields name; `stage:NAME` if a study's stage makes the
-        model."""
+        """Returns the paths of the reward models that the spec's fields name. The path is `stage:NAME` if a stage of a
+        study trains the model."""
         return tuple(path for _, part in self if isinstance(part, HoldsModels) for path in part.saved_models())
 
     def check_names(self) -> None:
-        """Raises `UserError` if a user's function that the spec names does not load. Called once the user's file or options
-        are read, but not for the record of a run: a report may read it on a machine without the function."""
+        """Raises `UserError` if the spec names a function of the user that cannot be imported. Called for the user's
+        file or options only, and not for the record of a run: a report may read the record on a machine without the
+        function."""
         for _, part in self:
             if isinstance(part, HoldsModels):
                 part.check_names()
 
     def with_saved_models(self, settings_of: Callable[[str], Mapping[str, Any]]) -> Self:
         """Returns a copy of the spec in which `settings_of(path)` replaces settings of each reward model that the spec
-        names: its `path`, and the `mean` and `std` that normalise its scores. Settings that are not in the mapping stay."""
+        names: its `path`, and the `mean` and `std` that normalise its scores. Settings that the mapping does not
+        contain stay unchanged."""
         parts = {name: part.with_saved_models(settings_of) for name, part in self if isinstance(part, HoldsModels)}
         return self.model_copy(update=parts)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What `spec.open` may use.
+    """The data that `spec.open` may use.
 
-    seed: the seed of everything random that the opened object does.
-    device: where a model that the opened object loads computes, such as "cpu" or "cuda".
+    seed: the seed of all random choices of the opened object.
+    device: the device for a model that the opened object loads, such as "cpu" or "cuda".
     workdir: the directory of the run, where the opened object may write files.
     testbed: the open testbed (a `preflab.testbeds.base.Testbed`); None while the testbed itself is being opened.
-    meter: every opened object charges its work to this meter: a sampler its tokens, a reward its labels or its forward
-        passes.
-    date: the day (ISO) that the chat template may write, for a model that the opened object loads; '' for today.
+    meter: counts the work of every opened object: the tokens of a sampler, the labels or forward passes of a reward.
+    date: the date (ISO) that the chat template of a loaded model may write; '' for today.
     """
 
     seed: int = 0
     device: str = "cpu"
     workdir: Path = field(default_factory=lambda: Path("."))
-    testbed: Any = None  # the layer of testbeds lies above this one
+    testbed: Any = None  # typed `Any`, because this module must not import testbeds
     meter: Meter = field(default_factory=Meter)
     date: str = ""
 
 
 class Registry:
-    """The names of one layer: `kind -> module:Class`, written out in the layer's package `__init__`.
+    """The names of one layer, as a mapping `kind -> module:Class` in the `__init__` of the layer's package.
 
-    `noun`: what the layer's objects are called in messages. `group`: the entry points of plugins. `base`: `module:Class`,
-    the class from which every spec of the layer derives.
+    `noun`: what messages call an object of the layer. `group`: the entry-point group of plugins. `base`:
+    `module:Class`, the class from which every spec of the layer derives.
     """
 
     def __init__(self, noun: str, group: str, known: Mapping[str, str], base: str) -> None:
@@ -100,14 +101,14 @@ class Registry:
         return sorted({*self.known, *(point.name for point in entry_points(group=self.group))})
 
     def load(self, name: str) -> type[Spec]:
-        """Returns the spec class behind a name; raises `UserError` with the nearest known name if there is no such class."""
+        """Returns the spec class with this name. If there is none, raises `UserError` with the nearest known name."""
         target = self.known.get(name) or next((p.value for p in entry_points(group=self.group, name=name)), None)
         if target is not None:
             try:
                 spec_class = pkgutil.resolve_name(target)
             except Exception as error:  # the import of a plugin may raise anything
                 raise UserError(f"The {self.noun} {name!r} does not load from {target!r}: {error}") from error
-        elif ":" in name:  # the user's own class, which may lie in the current directory
+        elif ":" in name:  # the user's own class, which may be in the current directory
             spec_class = load_object(name, self.noun)
         else:
             raise UserError(f"Unknown {self.noun} {name!r}.{nearest(name, self.names())}")
@@ -115,7 +116,7 @@ class Registry:
         return spec_class
 
     def check(self, spec_class: Any, name: str) -> None:
-        """Raises `UserError` if the object behind a name is not a spec of this layer, or cannot be opened."""
+        """Raises `UserError` if `spec_class` is not a spec class of this layer, or if its specs cannot be opened."""
         if not (isinstance(spec_class, type) and issubclass(spec_class, self.base)):
             if isinstance(spec_class, type) and issubclass(spec_class, Spec) and spec_class.belongs:
                 raise UserError(f"{name!r} is {spec_class.belongs}.")
@@ -124,12 +125,12 @@ class Registry:
             raise UserError(f"The {self.noun} {name!r} must define `{min(spec_class.__abstractmethods__)}`.")
         if "open" in dict(inspect.getmembers_static(spec_class, inspect.isgeneratorfunction)):
             raise UserError(
-                f"The {self.noun} {name!r} has an `open` that is not a context manager: write `@contextmanager` (from "
+                f"The {self.noun} {name!r} has an `open` that is not a context manager. Write `@contextmanager` (from "
                 "contextlib) on the line above `def open`."
             )
 
     def parse(self, value: Any) -> Any:
-        """Returns a spec of the layer from a spec (returned as it is), from a bare name, or from a mapping with a `kind`.
+        """Returns a spec of the layer. `value`: a spec (returned unchanged), a name, or a mapping with a `kind`.
 
         Raises `UserError` for an unknown name or key and for a value out of its range.
         """
@@ -143,17 +144,18 @@ class Registry:
         kind = str(value["kind"])
         cls = self.load(kind)
         fields = {str(key): item for key, item in value.items() if key != "kind"}
-        if "kind" in cls.model_fields:  # a plugin's class is named by its path but keeps its own tag
+        if "kind" in cls.model_fields:  # A plugin's class is found by its path, but its `kind` is its own tag.
             fields["kind"] = cls.model_fields["kind"].default
         return parse_spec(cls, fields, where=f"{self.noun} {kind}")
 
     def dump(self, spec: Spec) -> dict[str, Any]:
-        """Returns the mapping that `parse` reads back, with the name under which the class is found."""
+        """Returns a spec as a mapping that `parse` can read. Its `kind` is the name by which the registry finds the
+        class."""
         cls = type(spec)
         target = f"{cls.__module__}:{cls.__qualname__}"
         named = {point.name: point.value for point in entry_points(group=self.group)} | self.known
         kind = next((name for name, known in named.items() if known == target), None)
-        if kind is None:  # a package may re-export a class that another of its modules defines
+        if kind is None:  # a package may re-export a class that one of its modules defines
             tag = cls.model_fields["kind"].default if "kind" in cls.model_fields else None
             kind = tag if tag in named and self.load(tag) is cls else target
         return {"kind": kind, **spec.model_dump(mode="json", exclude={"kind"})}
@@ -163,15 +165,15 @@ Opened = TypeVar("Opened")
 
 
 def require_base(opened: object, base: type[Opened]) -> Opened:
-    """Returns the object that a spec opened. Raises `UserError` if the object does not derive from `base`, the class that
-    has defaults for everything that preflab asks of the object."""
+    """Returns `opened`, the object that a spec opened. Raises `UserError` if the object does not derive from `base`,
+    which has defaults for all methods that preflab calls."""
     if not isinstance(opened, base):
         raise UserError(f"A spec opened a {name_class(type(opened))}, which must derive from {name_class(base)}.")
     return opened
 
 
 def name_class(cls: type) -> str:
-    """Returns `module.Class`."""
+    """Returns the name of a class as `module.Class`."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -195,12 +197,13 @@ _MOST_LINES = 10  # in one message
 
 
 def read_spec(cls: type[_Model], path: Path) -> _Model:
-    """Reads a spec from a YAML, TOML or JSON file; raises `UserError` naming file, field and the nearest known name."""
+    """Reads a spec from a YAML, TOML or JSON file. Raises `UserError`, which names the file, the field and the nearest
+    known name."""
     return parse_spec(cls, read_data(path), where=str(path))
 
 
 def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
-    """Makes a spec from plain data; raises `UserError` naming `where`, the field and the nearest known name."""
+    """Makes a spec from plain data. Raises `UserError`, which names `where`, the field and the nearest known name."""
     try:
         return cls.model_validate(data)
     except pydantic.ValidationError as error:
@@ -210,9 +213,8 @@ def parse_spec(cls: type[_Model], data: Any, *, where: str) -> _Model:
 
 
 def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
-    """Returns a validation error in words for the user, one line for each field.
-
-    A list that is too short only because some of its items are wrong is left out: the items themselves are listed.
+    """Describes a validation error for the user, one line for each field. If a list is too short only because some
+    items are invalid, the items are named and the list is not.
     """
     lines = []
     items = error.errors(include_url=False)
@@ -234,18 +236,18 @@ def explain(cls: type[BaseModel], error: pydantic.ValidationError) -> str:
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Returns the known keys at the place of an error: the keys of all models that may stand there (in a union, list or
-    mapping)."""
+    """Returns the keys that are allowed at the place of an error: the keys of all models that may occur there (in a
+    union, list or mapping)."""
     models = [cls]
     for part in path:
         inner = [model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields]
-        if inner:  # otherwise `part` is not a field but an index, a key of a mapping or the tag of a union
+        if inner:  # Otherwise `part` is an index, a key of a mapping or the tag of a union, and not a field.
             models = [model for annotation in inner for model in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Returns the models that an annotation holds, however deeply nested."""
+    """Returns the models that occur in an annotation, at any depth."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models_in(argument)]

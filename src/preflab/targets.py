@@ -1,4 +1,4 @@
-"""The user's own functions, named `module:function`, found in the current directory or among the installed packages."""
+"""Imports the user's own functions, named `module:function`, from the current directory or from installed packages."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from preflab.errors import UserError, nearest
 
 
 def find_source(target: str) -> Path | None:
-    """Finds the file of the module that `module:name` names, as `load_object` does; returns None if there is no file."""
+    """Finds the file of the module in `module:name`, where `load_object` would find it. Returns None if there is no
+    file."""
     look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
-    except Exception:  # the package above may raise anything; loading it reports the error
+    except Exception:  # the import of a parent package may raise anything; `load_object` reports the error later
         return None
     path = Path(spec.origin) if spec is not None and spec.origin is not None else None
     return path if path is not None and path.is_file() else None
 
 
 def look_here() -> str:
-    """Lets modules be found in the current directory; returns that directory."""
+    """Adds the current directory to the directories from which modules are imported, and returns the current
+    directory."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -33,8 +35,8 @@ def look_here() -> str:
 
 
 def load_object(target: str, noun: str) -> Any:
-    """Returns the object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` saying which half
-    fails."""
+    """Returns the object that `module:name` (or `package.module:Class.name`) names. Raises `UserError` if the module or
+    the name in the module does not load."""
     module_name, _, path = target.partition(":")
     if not _is_dotted(module_name) or not _is_dotted(path):
         raise UserError(
@@ -48,7 +50,7 @@ def load_object(target: str, noun: str) -> Any:
             raise UserError(f"The {noun} {target!r} does not load, at {where_raised(error)}: {error}") from error
         raise UserError(
             f"The {noun} {target!r} does not load: there is no module {module_name!r} in {here} or among the installed "
-            "packages. Start the command where the file lies, or install its package."
+            "packages. Start the command in the directory of the file, or install its package."
         ) from error
     except (Exception, SystemExit) as error:  # the module may raise anything, and may try to end the program
         raise UserError(
@@ -63,16 +65,18 @@ def load_object(target: str, noun: str) -> Any:
 
 
 def _is_dotted(name: str) -> bool:
-    """Checks whether a name is a name of Python or several such names with dots between, and not the name of a file."""
+    """Checks whether a name is a Python identifier, or several identifiers joined by dots, and not the name of a
+    file."""
     return not name.endswith(".py") and all(part.isidentifier() for part in name.split("."))
 
 
 def _advise(module_name: str) -> str:
-    """Advises a user who wrote the file of a module in the place of the module; returns '' for any other name."""
+    """Returns advice for a user who wrote the file name of a module instead of the module's name; '' for any other
+    name."""
     path = Path(module_name)
     if path.suffix != ".py" and len(path.parts) < 2:
         return ""
-    return f" Name the module and not its file: start the command in {str(path.parent)!r} and write `{path.stem}:...`."
+    return f" Name the module, not its file: start the command in {str(path.parent)!r} and write `{path.stem}:...`."
 
 
 def load_function(target: str, noun: str) -> Callable[..., Any]:
@@ -84,8 +88,8 @@ def load_function(target: str, noun: str) -> Callable[..., Any]:
 
 
 def where_raised(error: BaseException) -> str:
-    """Returns `file:line` of the innermost frame outside the import machinery: the place in which a user's module or
-    function failed."""
+    """Returns `file:line` of the innermost stack frame outside importlib: the place where the user's module or function
+    failed."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

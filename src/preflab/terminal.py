@@ -1,4 +1,5 @@
-"""What people read on a terminal: nothing that a file, a model or a name holds acts on the terminal, whatever prints it."""
+"""Output to a terminal. Control characters from files, models or names are printed as visible text and have no
+effect."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from preflab.text import visible
 
 
 class VisibleStream(io.TextIOBase):
-    """A stream in the place of `beneath` that writes control characters out as text, except the text `kept`."""
+    """A stream that passes text on to the stream `beneath` with control characters made visible. The string `kept` is
+    passed on unchanged."""
 
     def __init__(self, beneath: TextIO, kept: str = "") -> None:
         self.beneath = beneath
@@ -44,12 +46,12 @@ class VisibleStream(io.TextIOBase):
 
 
 WIDE = 10_000
-"""The number of columns for a pipe or a file that is read line by line: no line of a table is longer."""
+"""The number of columns for output to a pipe or a file. No line of a table is longer, so no line is wrapped."""
 
 
 class Terminal(Console):
-    """A console of rich: its own colours and bars act on the terminal, but nothing in the printed text does. `wide`: lines
-    are not wrapped in a pipe."""
+    """A console of rich. Its own colours and progress bars work, but control characters in the printed text have no
+    effect. `wide`: do not wrap lines if the output is not a terminal."""
 
     def __init__(self, *, stderr: bool = False, wide: bool = False, **settings: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
@@ -65,9 +67,10 @@ class Terminal(Console):
 
 @contextmanager
 def guarded() -> Generator[None]:
-    """While open, nothing that is written to standard output and standard error acts on a terminal."""
+    """In this context, control characters written to standard output and standard error are made visible and have no
+    effect."""
     before = sys.stdout, sys.stderr
-    # The progress bars of other libraries, on standard error, go back to the beginning of their line.
+    # Progress bars of other libraries write "\r" to standard error, to return to the beginning of the line.
     sys.stdout, sys.stderr = VisibleStream(sys.stdout), VisibleStream(sys.stderr, kept="\r")
     try:
         yield

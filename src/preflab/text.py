@@ -1,4 +1,4 @@
-"""Text that people read: nothing in it is hidden, and a text that must stay on one line stays there."""
+"""Prepares text for people to read: makes hidden characters visible, joins lines, and shortens values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import re
 import unicodedata
 
-_KEPT = frozenset("\n\t\u200c\u200d")  # joiners shape letters and emoji; they cannot reorder or hide text
+_KEPT = frozenset("\n\t\u200c\u200d")  # U+200C and U+200D join letters and emoji; they cannot reorder or hide text
 
 
 def visible(text: str) -> str:
-    """Returns `text` with every control, format, unassigned and private character written out, e.g. ⟨U+202E⟩.
+    """Returns `text` with every control, format, unassigned and private-use character replaced by its code, e.g.
+    ⟨U+202E⟩.
 
-    A terminal's escape sequences, bidirectional marks and zero-width characters then have no effect, and are seen.
+    So terminal escape sequences, bidirectional marks and zero-width characters are visible and have no effect.
     """
     text = text.replace("\r\n", "\n")
     if text.isprintable():
@@ -25,16 +26,17 @@ def _harmless(char: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Returns `visible` text in which each run of blanks and line ends is a single blank."""
+    """Returns `visible(text)` on one line: each sequence of spaces and line ends becomes one space."""
     return " ".join(visible(text).split())
 
 
 def brief(value: object) -> str:
-    """Returns the beginning of a value as JSON, for a message; returns only the value's type if JSON cannot express it."""
+    """Returns the first 80 characters of a value as JSON, for a message. Returns the type of the value if JSON cannot
+    represent the value."""
     try:
         text = json.dumps(value, default=repr)
-        return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # removes the password from an address
-    except (ValueError, RecursionError):  # such as a number with thousands of digits, or a list that holds itself
+        return re.sub(r"//[^/@\s]*@", "//…@", text)[:80]  # removes the user and password from a URL
+    except (ValueError, RecursionError):  # such as a number with thousands of digits, or a list that contains itself
         return f"a {type(value).__name__}"
 
 

@@ -1,9 +1,9 @@
-"""The records that testbeds, rewards, samplers and evaluators exchange. No tensors, no torch.
+"""The records that testbeds, rewards, samplers and evaluators exchange. Neither the records nor this module need torch.
 
-A `Prompt` is a dialogue that waits for an answer; a `Completion` is that answer as text. Four records combine prompts and
-answers for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a `Ranking` (K answers with
-scores) and a `Rated` answer (one answer, desirable or not). A `Problem` is a prompt whose answers can be tested: its `Test`s
-are data that only the testbed's judge understands.
+A `Prompt` is a dialogue whose next message is the answer; a `Completion` is the answer as text. Four records combine
+prompts and answers for training: a `Demonstration` (one good answer), a `Preference` (two answers, ordered), a
+`Ranking` (K answers with scores) and a `Rated` answer (one answer, desirable or not). A `Problem` is a prompt whose
+answers can be tested. Only the testbed's judge interprets the data in its `Test`s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 VERDICT = "verdict/"
-"""The prefix of the metrics of a judge's verdicts: `verdict/passed` is the share that passed."""
+"""The prefix of the metrics for a judge's verdicts: `verdict/passed` is the share of the programs that passed."""
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation", "test"]
 
@@ -38,10 +38,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of a program: `input` and expected `output` are plain data (JSON) that the judge understands. `how`: what
-    else the judge must know about the problem; None if nothing."""
+    """One test of a program: `input` and expected `output` are plain data (JSON) that the judge understands. `how`:
+    further data that the judge needs; None if it needs none."""
 
-    __test__ = False  # not a test case for pytest to collect
+    __test__ = False  # tells pytest that this class is not a test case
     input: Any
     output: Any
     how: Any = None
@@ -49,15 +49,16 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Problem(Prompt):
-    """A prompt whose answers are programs. The statement shows the public tests; the hidden tests decide."""
+    """A prompt whose answers are programs. The prompt shows the public tests; the hidden tests decide whether a program
+    is correct."""
 
     public_tests: tuple[Test, ...] = ()
     hidden_tests: tuple[Test, ...] = ()
 
 
 class DrawnIds(NamedTuple):
-    """The ids that a policy drew, including the end token, and a digest of the policy's vocabulary, without which ids mean
-    nothing."""
+    """The token ids that a policy drew, including the end token, and a digest of the vocabulary that the ids refer
+    to."""
 
     ids: tuple[int, ...]
     vocabulary: str
@@ -67,8 +68,9 @@ class DrawnIds(NamedTuple):
 class Completion:
     """An answer as text, without the end-of-turn token. `truncated`: the answer reached the length limit before its end.
 
-    `drawn`: the ids of an answer that a policy drew. A model of the same vocabulary learns from these ids and not from the
-    text, which may be encoded as other ids. Two answers with equal texts are equal, however they were drawn.
+    `drawn`: the ids of an answer that a policy drew. A model with the same vocabulary learns from these ids and not
+    from the text, because encoding the text may give other ids. Two answers are equal if their texts and `truncated`
+    are equal; `drawn` is not compared.
     """
 
     text: str
@@ -86,9 +88,10 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers, ordered. `margin`: by how much the chosen answer is better, in the labeller's units. `probability`: the
-    labeller's probability that the chosen answer is better (below 1/2: the rejected answer is likelier to be better). Each
-    is None if the data do not give it."""
+    """Two answers to one prompt, of which `chosen` is the better answer. `margin`: by how much it is better, in the
+    labeller's units. `probability`: the labeller's probability that the chosen answer is better (if below 1/2, the
+    rejected answer is more probably the better answer). Margin and probability are None if the data do not give
+    them."""
 
     prompt: Prompt
     chosen: Completion
@@ -99,7 +102,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """A single answer, desirable or not (thumbs up or down)."""
+    """A single answer with a label: desirable or undesirable (thumbs up or down)."""
 
     prompt: Prompt
     completion: Completion
@@ -108,7 +111,7 @@ class Rated:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """K answers to one prompt with their scores, in any order; higher is better."""
+    """K answers to one prompt with their scores, in any order. A higher score is better."""
 
     prompt: Prompt
     completions: tuple[Completion, ...]
@@ -121,7 +124,7 @@ class Verdict:
 
     outcome: 'passed', or the reason why the program did not pass.
     passed: whether each test passed, in the order of the tests.
-    detail: the first failing test for people to read (input, expected, got); empty if no test failed.
+    detail: the first failing test (input, expected, got), in a form for people to read; empty if no test failed.
     """
 
     outcome: str
@@ -134,14 +137,14 @@ class Verdict:
 
 
 def from_completion(answer: Completion) -> list[Any]:
-    """Returns an answer as plain data (JSON): its text, whether it is truncated, and the ids and vocabulary if a policy drew
-    it."""
+    """Returns an answer as plain data (JSON): the text, whether it is truncated, and, if a policy drew the answer, its
+    ids and the digest of the vocabulary."""
     drawn = [] if answer.drawn is None else [list(answer.drawn.ids), answer.drawn.vocabulary]
     return [answer.text, answer.truncated, *drawn]
 
 
 def to_completion(data: Sequence[Any]) -> Completion:
-    """The inverse of `from_completion`."""
+    """Makes an answer from the data that `from_completion` returned."""
     text, truncated, *drawn = data
     return Completion(text, truncated, DrawnIds(tuple(drawn[0]), drawn[1]) if drawn else None)
 
@@ -154,7 +157,7 @@ def from_preference(pair: Preference) -> dict[str, Any]:
 
 
 def to_preference(data: Mapping[str, Any]) -> Preference:
-    """The inverse of `from_preference`."""
+    """Makes a preference from the data that `from_preference` returned."""
     chosen, rejected = to_completion(data["chosen"]), to_completion(data["rejected"])
     return Preference(_to_prompt(data), chosen, rejected, data.get("margin"), data.get("probability"))
 
@@ -166,20 +169,20 @@ def from_ranking(ranking: Ranking) -> dict[str, Any]:
 
 
 def to_ranking(data: Mapping[str, Any]) -> Ranking:
-    """The inverse of `from_ranking`."""
+    """Makes a ranking from the data that `from_ranking` returned."""
     return Ranking(_to_prompt(data), tuple(map(to_completion, data["completions"])), tuple(data["scores"]))
 
 
 def best_and_worst(ranking: Ranking) -> Preference:
-    """Pairs the first answer that has the highest score with the first that has the lowest; the margin is their gap in
-    score."""
+    """Makes a preference pair of the best and the worst answer of a ranking (the first of each, if scores are tied).
+    The margin is the difference of their scores."""
     best, worst = (ranking.scores.index(score) for score in (max(ranking.scores), min(ranking.scores)))
     gap = ranking.scores[best] - ranking.scores[worst]
     return Preference(ranking.prompt, ranking.completions[best], ranking.completions[worst], margin=gap)
 
 
 def of_two(pair: Preference) -> Ranking:
-    """Returns a pair as a ranking with scores 1 and 0."""
+    """Returns a preference pair as a ranking of two answers, with scores 1 (chosen) and 0 (rejected)."""
     return Ranking(pair.prompt, (pair.chosen, pair.rejected), (1.0, 0.0))
 
 

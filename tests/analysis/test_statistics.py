@@ -190,7 +190,7 @@ def test_a_diverged_run_counts() -> None:
         (lambda: compare_all({"ppo": noisy(0.5, 1)}, [("ppo", "dpoo")]), "no arm 'dpoo'"),
         (lambda: compare_all({"a": noisy(0, 1), "b": noisy(0, 2)}, [("a", "b"), ("b", "a")]), "occurs twice"),
         (lambda: compare_scores(noisy(0, 1), noisy(0, 2), margin=-1), "margin is -1"),
-        (lambda: find_winner({}), "no arm has finished"),
+        (lambda: find_winner({}), "no arm has a finished run"),
     ],
 )
 def test_bad_input(make: object, words: str) -> None:

@@ -212,7 +212,7 @@ def test_k_at_n_filters_by_the_public_tests() -> None:
         wanted = sum(k_at_n(6, passing, right, k, n) for passing, right in counts) / 4
         assert measures[f"{k}@{n}"] == pytest.approx(wanted)
     bare = SimpleNamespace(prompts=lambda split: [replace(p, public_tests=()) for p in Bed().prompts(split)])
-    with pytest.raises(UserError, match=r"'test-0' has none.*public_first"):
+    with pytest.raises(UserError, match=r"'test-0' has no public tests.*public_first"):
         check_public(FILTERED, cast(Any, bare))
 
 
@@ -326,7 +326,7 @@ def test_further_evaluators_measure_the_same_answers() -> None:
         assert problem["measures"]["reward"] == sum(problem["scores"]) / 2 == 1.0
     numbers = [int(text.split()[1]) for text in noted(made)[3][2]]
     assert result["unit"]["measures"]["brevity/words"] == pytest.approx(sum(numbers) / 8)
-    with pytest.raises(UserError, match="Odd measured short, words, and its spec declares short"):
+    with pytest.raises(UserError, match="Odd measured short, words, but its spec declares short"):
         evaluate(bench(evaluators=[OpenEvaluator(Odd(), (SHORT,))]), POLICY, Inference())
 
 

@@ -144,7 +144,7 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
     """Protects users' own evaluators, and directories that an older preflab measured: one message each."""
     arm(tmp_path, "a", [["x"], ["x"]])
     arm(tmp_path, "b", [["y"], ["y"]])
-    with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1: .* each WIN \(1.0\)"):
+    with pytest.raises(UserError, match=r"Unsure.compare gave 0.7 for pair 1. .* each WIN \(1.0\)"):
         match(tmp_path, {"kind": f"{__name__}:Broken"})
     (tmp_path / "b" / "answers.jsonl").unlink()
     with pytest.raises(UserError, match="b keeps no answers"):
@@ -154,11 +154,14 @@ def test_a_match_names_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("outcomes", "words"),
     [
-        ([True, 0.5], "x gave True for pair 1: outcomes are WIN, TIE or LOSS, not True/False"),
-        ([0.0, np.bool_(False)], "x gave False for pair 2: outcomes are WIN, TIE or LOSS, not True/False"),
-        ([1.0], r"x gave 1 outcomes for 2 pairs, each WIN \(1.0\), TIE \(0.5\) or LOSS \(0.0\)"),
+        ([True, 0.5], "x gave True for pair 1. Return WIN, TIE or LOSS instead of True or False"),
+        ([0.0, np.bool_(False)], "x gave False for pair 2. Return WIN, TIE or LOSS instead of True or False"),
+        (
+            [1.0],
+            r"x gave 1 outcomes for 2 pairs. Return one outcome for each pair, each WIN \(1.0\), TIE \(0.5\) or LOSS \(0.0\)",
+        ),
         ([1.0, 0.5, 0.0], "x gave 3 outcomes for 2 pairs"),
-        (None, "x gave None, not a list of one outcome a pair"),
+        (None, "x gave None, not a list with one outcome for each pair"),
         (1.0, "x gave 1.0, not a list"),
         ("WL", "x gave 'WL', not a list"),
         ([1.0, None], "x gave None for pair 2"),

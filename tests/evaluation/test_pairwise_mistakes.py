@@ -104,7 +104,7 @@ def test_shapes_that_cannot_be_are_explained(pairwise: Any, words: str) -> None:
         ({"testbed": "preflab.sampling.native:Native"}, "is a sampler: it belongs under `sampler:`"),
         (
             {"pairwise": {"m": {"evaluator": f"{__name__}:Forgotten", "against": "b"}}},
-            "has an `open` that is not a context manager: write `@contextmanager`",
+            "has an `open` that is not a context manager. Write `@contextmanager`",
         ),
         ({"pairwise": {"m": {"evaluator": LONGER, "against": "b"}}, "headline": "m/win rate"}, "which is pairwise"),
     ],

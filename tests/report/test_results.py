@@ -45,7 +45,7 @@ def test_damaged_file(content: str, tmp_path: Path) -> None:
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"results\.json"):
         read_results(path)
-    with pytest.raises(UserError, match="not been finished"):
+    with pytest.raises(UserError, match="Finish the study"):
         read_results(tmp_path / "absent.json")
 
 

@@ -35,9 +35,9 @@ def place(name: str) -> list[dict[str, Any]]:
 def test_a_name_that_is_none_is_refused_everywhere(name: str) -> None:
     """Of the study, an arm, a stage, an evaluator, a pairing, and of a single run."""
     for data in place(name):
-        with pytest.raises(UserError, match="a name has 1 to 100"):
+        with pytest.raises(UserError, match="a name must have 1 to 100"):
             parse_spec(Study, data, where="f.yaml")
-    with pytest.raises(UserError, match=r"`name`: a name has"):
+    with pytest.raises(UserError, match=r"`name`: a name must have"):
         parse_spec(Arm, {"name": name, "testbed": "minicode"}, where="f.yaml")
 
 
@@ -70,7 +70,7 @@ def test_names_that_are_used(name: str) -> None:
         ({"sampler": None}, "The sampler needs"),
         ({"evaluators": 5}, "`evaluators`"),
         ({"evaluators": [5]}, "`evaluators"),
-        ({"evaluators": [["a", "hidden-tests"], ["a", "hidden-tests"]]}, "stands there twice"),
+        ({"evaluators": [["a", "hidden-tests"], ["a", "hidden-tests"]]}, "occurs twice"),
         ({"evaluators": {"a": None}}, "The evaluator needs"),
         ({"seeds": [[[1]]]}, "`seeds`"),
         ({"looks": float("inf")}, "`looks`"),

@@ -47,7 +47,9 @@ def test_asked_to_stop(forks: Forks, undisturbed: Undisturbed, tmp_path: Path, n
     assert forks.run(arm("ppo"), directory, keeping=NEVER, environment=environment) == code, log(directory)
     assert [path.name for path in (directory / "checkpoints").iterdir()] == ["step-00000002"]
     assert "Traceback" not in log(directory)
-    assert Path(f"{directory}.log").read_text() == "preflab: stopped after step 2; the same command goes on.\n"
+    assert (
+        Path(f"{directory}.log").read_text() == "preflab: stopped after step 2; repeat the same command to continue.\n"
+    )
     assert forks.run(arm("ppo"), directory, keeping=NEVER) == 0
     assert outcome(directory) == undisturbed("ppo")
     assert "goes on after step 2" in log(directory)
@@ -62,7 +64,9 @@ def test_a_stopped_a_resumed_and_a_measured_run_say_so(forks: Forks, tmp_path: P
     command = ["train", "--run", str(run_file), "--output", str(directory)]
     forks.command(command, log=tmp_path / "stopped.log", environment={"PREFLAB_TEST_STOP": "SIGINT:2"})
     assert forks.wait() == 130
-    assert "preflab: stopped after step 2; the same command goes on." in (tmp_path / "stopped.log").read_text()
+    assert (
+        "preflab: stopped after step 2; repeat the same command to continue." in (tmp_path / "stopped.log").read_text()
+    )
     forks.command(command, log=tmp_path / "resumed.log")
     assert forks.wait() == 0
     lines = (tmp_path / "resumed.log").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Makes tables of seeds x problems: what every run of a study scored on every problem. No torch."""
+"""Makes tables of seeds x problems that contain the score of every run of a study on every problem. No torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from preflab.errors import UserError
 
 @dataclass(frozen=True)
 class Board:
-    """The problems that every run of a study answered.
+    """The problems of a study, and the values that every run measured on every problem.
 
-    `levels`: each problem's level. `measures`: the names of what was measured on each problem beside the score. `score`: the
-    name of the score. `tables`: for each run that did not diverge, what the run wrote about each problem. `lower`: the
-    measures for which a lower value is better.
+    `levels`: the difficulty level of each problem. `measures`: the names of the measures, other than the score, that
+    each problem has. `score`: the name of the score. `tables`: for each run that did not diverge, the run's record of
+    each problem. `lower`: the measures for which a lower value is better.
 
-    A diverged run delivers no policy. If the values of a measure are 0 or more, a diverged run gets 0. If the values can be
-    negative (the scores of a reward model), or if lower is better, the run gets the worst value of any run on the problem.
+    A diverged run has no policy to measure, so the board gives it a value on each problem. If higher is better, the
+    value is 0 or, if a run has a negative value on the problem, the lowest value of any run. If lower is better, the
+    value is the highest value of any run on the problem.
     """
 
     levels: Mapping[str, str]
@@ -34,11 +35,11 @@ class Board:
 
     @classmethod
     def of(cls, arms: Arms, decoding: str, score: str, declared: Iterable[Measure] = ()) -> Board:
-        """Makes the board from the finished runs. `score`: the name of the mean score. `declared`: the measures as the
-        evaluators describe them. Raises `UserError` if every run of every arm diverged."""
+        """Makes the board from the finished runs. `score`: the name of the mean score. `declared`: the measures that
+        the evaluators declare. Raises `UserError` if every run of every arm diverged."""
         runs = [run for runs in arms.values() for run in runs if not run.diverged]
         if not runs:
-            raise UserError("Every run of every arm diverged: there is nothing to report. Lower the learning rates.")
+            raise UserError("Every run of every arm diverged, so there is nothing to report. Lower the learning rates.")
         tables = [run.problems(decoding) for run in runs]
         levels = {name: row["level"] for name, row in tables[0].items()}
         measures = tuple(next(iter(tables[0].values())).get("measures", ()))
@@ -46,8 +47,9 @@ class Board:
         return cls(levels, measures, score, tables, lower)
 
     def table(self, runs: Sequence[FinishedRun], decoding: str, level: str = "", measure: str = "") -> Scores:
-        """Returns an arm's values of a measure, seeds x problems: each cell is one run's value on one problem. If `level` is
-        given, only the problems of this level are in the table. If no measure is named, the measure is the mean score."""
+        """Returns an arm's values of a measure as a table of seeds x problems: each cell is the value of one run on one
+        problem. If `level` is given, the table has only the problems of this difficulty level. If `measure` is '', the
+        table contains mean scores."""
         measure = "" if measure == self.score else measure
         names = tuple(name for name, its_level in self.levels.items() if level in ("", its_level))
         diverged = tuple(run.seed for run in runs if run.diverged)
@@ -60,18 +62,20 @@ class Board:
 
 
 def problem_value(problem: Mapping[str, Any], measure: str) -> float:
-    """Returns a problem's value of a measure. The measure '' is the score: the mean over the problem's samples."""
+    """Returns a problem's value of a measure. If `measure` is '', returns the mean score of the problem's samples."""
     if not measure:
         return mean(problem["scores"])
     try:
         return problem["measures"][measure]
     except KeyError as error:
-        raise UserError(f"`headline` is {measure}, which these runs have not measured.") from error
+        raise UserError(
+            f"`headline` is {measure}, but these runs have not measured it. Choose a measure that the runs have."
+        ) from error
 
 
 def worst_values(tables: Sequence[Mapping[str, Any]], measure: str = "", *, lower: bool = False) -> dict[str, float]:
-    """Returns the value that a diverged run gets on each problem: the worst value in any of the tables. If higher is better,
-    this value is at most 0."""
+    """Returns the value that a diverged run gets on each problem: the worst value in any table. If higher is better,
+    the value is at most 0."""
     worst: dict[str, float] = {}
     for name in tables[0]:
         values = [problem_value(rows[name], measure) for rows in tables if name in rows]

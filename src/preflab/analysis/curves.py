@@ -9,13 +9,13 @@ from preflab.analysis.record import CurvePoint, FrontierPoint
 from preflab.types import VERDICT
 
 CURVES = ("reward", "kl", "loss", "accuracy")
-"""The metrics of a step that are drawn as curves."""
+"""The training metrics that the report draws as curves."""
 CURVE_POINTS = 60
 
 
 def curve(run: FinishedRun) -> Iterator[CurvePoint]:
-    """Yields the points of the training curve: all steps with a look at the validation split, and fewer than twice
-    `CURVE_POINTS` of the other steps."""
+    """Yields the points of a run's training curve: all steps with an evaluation on the validation split, and fewer than
+    2 x `CURVE_POINTS` of the other steps."""
     stride = max(1, len(run.steps) // CURVE_POINTS)
     before = {name: run.used[name] - run.result["counts"][name] for name in ("flops", "labels")}
     for index, step in enumerate(run.steps):
@@ -31,7 +31,8 @@ def curve(run: FinishedRun) -> Iterator[CurvePoint]:
 
 
 def frontier(run: FinishedRun) -> Iterator[FrontierPoint]:
-    """Yields score and KL to the start: one point for each look at which the run measured KL, and one for the end."""
+    """Yields points of score and KL to the SFT model: one for each evaluation during training that measured KL, and one
+    for the final policy."""
     for step in run.steps:
         if "validation/score" in step and "validation/kl" in step:
             yield FrontierPoint(step=step["step"], kl=step["validation/kl"], score=step["validation/score"])

@@ -1,10 +1,10 @@
 """Decides claims by comparing the interval of each claim's contrast with 0 and with the claim's margin. No torch.
 
-All claims of a study are one family: their intervals hold at once with 95%, whatever their dependence (Bonferroni). So what
-the outcomes say holds with 95% too. For a claim "superior", "confirmed" means that the contrast is above 0. "Refuted" means
-that the contrast is below the margin: there is no gain worth having, but a smaller gain is not excluded. For a claim "not
-superior", "confirmed" means that the contrast is below the margin, and "refuted" means that the contrast is above 0. The
-family counts all claims that the study declares, including the claims that could not be measured.
+All claims of a study are one family with simultaneous 95% intervals (Bonferroni, valid under any dependence). So all
+outcomes together are correct with at least 95% probability. The rule "superior" is confirmed if the contrast is above
+0. It is refuted if the contrast is below the margin, although a gain smaller than the margin may exist. The rule "not
+superior" is confirmed if the contrast is below the margin, and refuted if the contrast is above 0. The size of the
+family is the number of claims that the study declares, measured or not.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from preflab.analysis.statistics import contrast
 def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> ClaimOutcome:
     """Applies the claim's rule to an interval (low, high) of the contrast and a margin m > 0.
 
-    superior:      confirmed if low > 0;   refuted if high < m (a gain worth having is excluded) and low <= 0.
+    superior:      confirmed if low > 0;   refuted if high < m (a gain of m or more is excluded) and low <= 0.
     not-superior:  confirmed if high < m;  refuted if low > 0 and high >= m.
 
-    "Not superior" is the non-superiority test: to find no gain is not enough; a gain worth having has to be excluded.
+    "Not superior" is a non-superiority test: a non-significant gain does not confirm the claim; the interval must
+    exclude gains of m or more.
     """
     above, below = low > 0, high < margin
     supported, contradicted = (above, below) if rule == "superior" else (below, above)
@@ -34,8 +35,8 @@ def outcome_of(rule: ClaimRule, low: float, high: float, margin: float) -> Claim
 def decide_claims(
     claims: Sequence[Claim], scores: Mapping[str, Scores], *, can_rank: bool = True
 ) -> list[DecidedClaim]:
-    """Decides every claim, in order, by the scores of the arms that have finished runs. If the evaluator cannot rank
-    (`can_rank` is False), no claim is decided."""
+    """Decides every claim from the scores of the arms that have finished runs. If `can_rank` is False (the evaluator
+    may be no better than chance), every claim is left undecided."""
     return [_decide(claim, scores, len(claims), can_rank) for claim in claims]
 
 

@@ -1,4 +1,4 @@
-"""Gathers the finished runs of a study: what each run wrote, and what it used. No torch."""
+"""Reads the finished runs of a study: their results, and the compute and labels that they used. No torch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from preflab.types import VERDICT
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One finished run. `planned`: how the run was planned. `result`: its `result.json`. `used`: what the run used, together
-    with the stages that it needs."""
+    """One finished run. `planned`: the run in the study's plan. `result`: the content of its `result.json`. `used`: the
+    compute, labels and tokens that the run and the stages that it needs have used."""
 
     planned: PlannedRun
     result: Mapping[str, Any]
@@ -51,7 +51,7 @@ class FinishedRun:
 
     @property
     def never_rewarded(self) -> bool:
-        """Whether the run's samples were judged during training and no sample passed."""
+        """True if samples were judged during training and none passed."""
         judged = [step for step in self.steps if any(name.startswith(VERDICT) for name in step)]
         return bool(judged) and not any(step.get(f"{VERDICT}passed") for step in judged)
 
@@ -67,11 +67,11 @@ class FinishedRun:
 
 
 Arms = Mapping[str, Sequence[FinishedRun]]
-"""The finished runs of each arm, by seed."""
+"""For each arm, its finished runs, ordered by seed."""
 
 
 def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
-    """Returns the finished runs of each arm, by seed. An arm without a finished run is left out."""
+    """Returns the finished runs of each arm, ordered by seed. An arm without a finished run is left out."""
     arms: dict[str, list[FinishedRun]] = {}
     for run in planned:
         if run.spec.measure == "test" and run.result_file.exists():
@@ -81,7 +81,7 @@ def gather(planned: Iterable[PlannedRun]) -> dict[str, list[FinishedRun]]:
 
 
 def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]:
-    """Adds up what a run used and what its stages used: the stages that the run needs."""
+    """Returns the compute, labels and tokens that a run has used, plus those of the stages that the run needs."""
     totals = dict(result["counts"])
     for need in run.needs:
         for name, count in read_result(need)["counts"].items():
@@ -90,7 +90,8 @@ def total_counts(run: PlannedRun, result: Mapping[str, Any]) -> dict[str, float]
 
 
 def mean_used(runs: Sequence[FinishedRun]) -> dict[Unit, float] | None:
-    """Returns the compute and the labels that an arm used, as means over seeds. None if the arm was trained elsewhere."""
+    """Returns the compute and the labels that an arm used, as means over seeds. Returns None if the arm was trained
+    outside the study."""
     if is_trained_elsewhere(runs[0].planned.spec):
         return None
     return {"compute": mean([run.used["flops"] for run in runs]), "labels": mean([run.used["labels"] for run in runs])}
@@ -101,8 +102,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def versions_of(directories: Iterable[Path]) -> dict[str, str]:
-    """Returns the package versions and the revision that made the runs. If runs have different versions of a package, all
-    these versions are listed."""
+    """Returns the versions of the packages, and the revision of preflab, that the runs used. If the runs used several
+    versions of a package, lists all of them."""
     versions: dict[str, list[str]] = {}
     for directory in directories:
         manifest = read_sealed(directory / RUN_MANIFEST, {"versions": dict, "revision": str | NoneType})
@@ -112,7 +113,7 @@ def versions_of(directories: Iterable[Path]) -> dict[str, str]:
 
 
 def timing_of(run: FinishedRun) -> Timing:
-    """Returns a run's seconds, summed over all its starts, and the most memory that the run used."""
+    """Returns the run time of a run in seconds, summed over all its starts, and its peak memory."""
     rows = [row for row in read_lines(run.planned.directory / "timing.jsonl") if "wall_seconds" in row]
     seconds = sum(row["wall_seconds"] for row in rows) or None
     peak_memory = max((row["peak_memory"] for row in rows if "peak_memory" in row), default=None)

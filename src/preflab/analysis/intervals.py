@@ -1,11 +1,12 @@
-"""Computes intervals for the mean of a table of seeds x problems: pure functions on arrays, with numpy and scipy alone.
+"""Computes confidence intervals for the mean of a table of seeds x problems, with numpy and scipy.
 
 A table d[s, p] (an arm's scores, or the paired difference of two arms) is read as
 
-    d[s,p] = mean + A[s] + B[p] + E[s,p],        A: seed effects, B: problem effects, E: what is left,
+    d[s,p] = mean + A[s] + B[p] + E[s,p],        A: seed effects, B: problem effects, E: residuals.
 
-with A, B and E all random, because the claim is about training runs and problems that were *not* drawn. The variance of the
-mean has two parts, one for the seeds and one for the problems. Both come from the mean squares (MS) of the two-way table:
+A, B and E are all random, because claims are about runs and problems in general, and not only about those in the table.
+The variance of the mean has two parts, one for the seeds and one for the problems. They are computed from the mean
+squares (MS) of the two-way table:
 
     seed_part    = MS_seed / (S P)                              S-1 degrees of freedom
     problem_part = max(0, MS_problem - MS_residual) / (S P)     P-1 degrees of freedom
@@ -13,8 +14,9 @@ mean has two parts, one for the seeds and one for the problems. Both come from t
 (E[seed_part] = var A / S + var E / (S P), E[problem_part] = var B / P.) Two rules turn the two parts into a half width.
 docs/statistics.md holds the measured coverage of both rules.
 
-`sharp_half_width`  for one interval. With three or more seeds, its coverage is within two points of the nominal level.
-`safe_half_width`   for several intervals at once, or for two seeds. It never covers less than its level, for every level.
+`sharp_half_width` is for one interval. With three or more seeds, its coverage is within two points of the nominal
+level. `safe_half_width` is for several simultaneous intervals, or for two seeds. Its coverage is at least the nominal
+level, for every level.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ Floats = NDArray[np.float64]
 
 
 class Crossed(NamedTuple):
-    """The analysis of variance of tables [..., S, P]. Every field has the shape [...], except the degrees of freedom."""
+    """The analysis of variance of tables [..., S, P]. Every field has the shape [...]; the degrees of freedom are
+    numbers."""
 
     mean: Floats
     seed_part: Floats
@@ -45,21 +48,25 @@ class Crossed(NamedTuple):
 
     @property
     def df(self) -> Floats:
-        """The degrees of freedom: 1/df = share_seed/(S-1) + share_problem/(P-1), with each part's share of the variance. If
-        the variance is 0, df is S-1."""
+        """The degrees of freedom: 1/df = share_seed/(S-1) + share_problem/(P-1). `share_seed` and `share_problem` are
+        the shares of the two parts in the variance. If the variance is 0, df is S-1."""
         variance = self.variance
         share = np.divide(self.seed_part, variance, out=np.ones_like(variance), where=variance > 0)
         return 1 / (share / self.seed_df + (1 - share) / self.problem_df)
 
 
 def analyse(tables: Floats) -> Crossed:
-    """Makes the two-way analysis of variance, without replication, of `tables` [..., S, P]. S and P must be at least 2.
+    """Computes the two-way analysis of variance, without replication, of `tables` [..., S, P]. S and P must be at least
+    2.
 
     Source: Searle, Casella & McCulloch, Variance Components (1992), ch. 4, the crossed random model.
     """
     seeds, problems = tables.shape[-2:]
     if seeds < 2 or problems < 2:
-        raise ValueError(f"a table of {seeds} seeds x {problems} problems has no variance to estimate")
+        raise ValueError(
+            f"a table of {seeds} seeds x {problems} problems is too small to estimate a variance; at "
+            "least 2 x 2 is needed"
+        )
     cells = seeds * problems
     mean = tables.mean(axis=(-2, -1))
     by_seed = tables.mean(axis=-1) - mean[..., None]
@@ -68,23 +75,23 @@ def analyse(tables: Floats) -> Crossed:
     seed_squares, problem_squares = problems * np.square(by_seed).sum(-1), seeds * np.square(by_problem).sum(-1)
     ms_seed = seed_squares / (seeds - 1)
     ms_problem = problem_squares / (problems - 1)
-    # If seeds and problems explain everything, rounding may make this difference negative.
+    # If seed and problem effects explain the whole table, rounding may make this difference negative.
     residual = np.maximum(total - seed_squares - problem_squares, 0) / ((seeds - 1) * (problems - 1))
     problem_part = np.maximum(ms_problem - residual, 0) / cells
     return Crossed(mean, ms_seed / cells, problem_part, seeds - 1, problems - 1, residual)
 
 
 def half_width(table: Crossed, alpha: float, family: float = 1.0) -> Floats:
-    """Returns half the width of one interval in a family of `family` intervals. All intervals of the family hold at once
-    with probability 1 - `alpha` (Bonferroni)."""
+    """Returns half the width of one interval in a family of `family` intervals. With probability 1 - `alpha`, all
+    intervals of the family cover their true values (Bonferroni)."""
     return safe_half_width(table, alpha / family) if _safe(table, family) else sharp_half_width(table, alpha)
 
 
 def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
-    """Returns the two-sided p-value of a mean that lies `distance` away from the hypothesis, adjusted for the family.
+    """Returns the two-sided p-value, adjusted for the family, of a mean that differs from the hypothesis by `distance`.
 
-    The p-value is the smallest alpha, at most 1, for which `half_width` is not above `distance`. `table` is the analysis of
-    one table only. If `distance` is 0 or less, the p-value is 1.
+    The p-value is the smallest alpha, at most 1, for which `half_width` is not above `distance`. `table` must be the
+    analysis of a single table. If `distance` is 0 or less, the p-value is 1.
     """
     if distance <= 0:
         return 1.0
@@ -97,28 +104,28 @@ def p_value(table: Crossed, distance: float, family: float = 1.0) -> float:
 def sharp_half_width(table: Crossed, alpha: float) -> Floats:
     """Returns t(df) sqrt(seed_part + problem_part), with `Crossed.df`.
 
-    With Satterthwaite's degrees of freedom, 1/df = sum share^2/df, the interval covers too little if few seeds carry most of
-    the variance, because a seed part that came out small by chance is believed. `Crossed.df` cures this: it does not square
-    the shares.
+    Satterthwaite's degrees of freedom, 1/df = sum share^2/df, give too small a coverage if there are few seeds and most
+    of the variance comes from them. The reason is that the estimated seed part can be too small by chance. `Crossed.df`
+    corrects this: it does not square the shares.
     """
     return stats.t.isf(alpha / 2, table.df) * np.sqrt(table.variance)
 
 
 def safe_half_width(table: Crossed, alpha: float) -> Floats:
-    """Returns sqrt(t(S-1)^2 seed_part + t(P-1)^2 problem_part). The interval covers at least 1 - `alpha` for every alpha, in
-    whatever way the variance is split into the two parts. This half width is never below `sharp_half_width`, because t^2 is
-    convex in 1/df.
+    """Returns sqrt(t(S-1)^2 seed_part + t(P-1)^2 problem_part). The coverage is at least 1 - `alpha`, for every alpha
+    and for every split of the variance into the two parts. This half width is at least `sharp_half_width`, because t^2
+    is convex in 1/df.
 
-    Source: Banerjee, Sankhya 22 (1960), for a sum of independent mean squares. `problem_part` is a difference of two mean
-    squares, so the guarantee becomes exact only as the number of problems grows. From 30 problems on, no shortfall was
-    measured.
+    Source: Banerjee, Sankhya 22 (1960), for a sum of independent mean squares. `problem_part` is a difference of two
+    mean squares, so the guarantee is exact only in the limit of many problems. With 30 or more problems, no shortfall
+    was measured.
     """
     t_seed, t_problem = stats.t.isf(alpha / 2, table.seed_df), stats.t.isf(alpha / 2, table.problem_df)
     return np.sqrt(t_seed**2 * table.seed_part + t_problem**2 * table.problem_part)
 
 
 def _safe(table: Crossed, family: float) -> bool:
-    # The sharp rule covers too little far in the tails, and also if there is only one degree of freedom.
+    # The coverage of the sharp rule is too small far in the tails, and for one degree of freedom.
     return family > 1 or table.seed_df < 2
 
 
@@ -127,7 +134,7 @@ def _sharp_p_value(table: Crossed, distance: float) -> float:
 
 
 def _safe_p_value(table: Crossed, distance: float) -> float:
-    def excess(log_alpha: float) -> float:  # falls as alpha grows; equals -distance at alpha 1
+    def excess(log_alpha: float) -> float:  # decreases with alpha; equals -distance at alpha = 1
         return float(safe_half_width(table, float(np.exp(log_alpha)))) - distance
 
     smallest = float(np.log(1e-100))

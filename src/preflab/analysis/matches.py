@@ -1,4 +1,4 @@
-"""Computes win rates of pairs of arms, over seeds and problems, from the results that the matches wrote. No torch."""
+"""Computes win rates of pairs of arms over seeds and problems, from the saved pairwise outcomes. No torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import compare_scores
 
 EVEN = 0.5
-"""The win rate if both arms are equally good."""
+"""The expected win rate of two equally good arms."""
 
 
 def pairwise_result(
     name: str, results: Sequence[Mapping[str, Any]], *, measure: Measure, evaluator: EvaluatorResult, family: int
 ) -> PairwiseResult:
-    """Returns the result of one pair of arms over its seeds. The outcomes are compared with `EVEN` in the way in which the
-    scores of two arms are compared. `family`: the number of pairs that the evaluator compares; the intervals of these pairs
-    hold at once. If the evaluator cannot rank, the verdict is "not decided"."""
+    """Returns the result of one pair of arms over its seeds. Tests whether the mean outcome differs from `EVEN`, with
+    the same statistics as a comparison of two arms' scores. `family`: the number of pairs that the evaluator compares;
+    their intervals are simultaneous. If the evaluator may be no better than chance, the verdict is "not decided"."""
     problems = tuple(next((result["problems"] for result in results if result["problems"]), {"": {}}))
     rows = [
         [mean(result["problems"][problem]["outcomes"]) if result["problems"] else EVEN for problem in problems]

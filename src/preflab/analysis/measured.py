@@ -1,4 +1,5 @@
-"""Computes an arm's measures over seeds and problems, and lists the metrics of a study's table. No torch."""
+"""Computes the measures of an arm with intervals over seeds and problems, and lists the columns of the report's table.
+No torch."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ def measured_values(
     headline: str,
     declared: Mapping[str, Measure],
 ) -> Iterator[MeasuredValue]:
-    """Yields the values of an arm's measures. If each problem has a value of the measure, the measure gets an interval over
-    seeds and problems, overall and for each level. Every other measure gets its mean over seeds with a t interval. All
-    intervals are cut to the values that the measure can take."""
+    """Yields the values of an arm's measures. If a measure has a value for each problem, its intervals are over seeds
+    and problems, for all problems and for each difficulty level. Every other measure gets its mean over seeds with a t
+    interval. All intervals are clipped to the range of the measure."""
     ranges = {name: measure.range for name, measure in declared.items()}
     for decoding, board in boards.items():
         by_problem = dict.fromkeys([headline, *board.measures])
@@ -39,7 +40,7 @@ def measured_values(
 
 
 def interval_over_seeds(values: Sequence[float]) -> Interval:
-    """Returns the mean over seeds with its t interval. A single seed gives no interval."""
+    """Returns the mean over seeds with its t interval. With a single seed, there is no interval."""
     centre, seeds = mean(values), len(values)
     if seeds < 2:
         return Interval(estimate=centre, seeds=seeds)
@@ -48,8 +49,8 @@ def interval_over_seeds(values: Sequence[float]) -> Interval:
 
 
 def measures_of(headline: str, arms: Arms, declared: Mapping[str, Measure]) -> Iterator[Measure]:
-    """Yields the table's columns: first the headline, then the other measures that the evaluators declare, then what else
-    the runs measured."""
+    """Yields the columns of the report's table: the headline measure, the other measures that the evaluators declare,
+    and all other measures of the runs."""
     runs = [run for runs in arms.values() for run in runs if not run.diverged]
     measured = [name for run in runs for name in run.measures("unit") if name != "score"]
     estimators = dict.fromkeys(run.evaluation["unit"]["kl"]["estimator"] for run in runs)

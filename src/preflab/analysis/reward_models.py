@@ -1,4 +1,4 @@
-"""Sums up how well learned scorers (reward models, evaluators) order pairs that they did not train on. No torch."""
+"""Summarises how well reward models and learned evaluators order pairs that they were not trained on. No torch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Bin = Mapping[str, Any]
 
 
 def stage_results(directory: Path, stage: str, seeds: int) -> list[dict[str, Any]]:
-    """Returns the results that a stage's finished runs wrote, ordered by seed."""
+    """Returns the results of a stage's finished runs, ordered by seed."""
     places = [directory / f"seed-{seed}" / STAGES / stage for seed in range(seeds)]
     return [read_result(place, {}) for place in places if (place / RESULT).exists()]
 
 
 def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> RewardModelResult | None:
-    """Returns the result of one stage's reward models. If the testbed has pairs in its test split, the models are measured
-    on these held-out pairs, otherwise on the validation pairs, by which their checkpoints were chosen. None if nothing was
-    measured, or if the stage did not train reward models."""
+    """Returns the result of one stage's reward models. The models are measured on the pairs of the test split. If the
+    test split has no pairs, they are measured on the validation pairs, which also chose their checkpoints. Returns None
+    if nothing was measured, or if the stage did not train reward models."""
     results = [result for result in results if result.get("product") == "reward_model"]
     rows, place = [result.get("held_out") for result in results], "the test split's pairs"
     if not all(rows):
@@ -34,8 +34,8 @@ def reward_model_result(name: str, results: Sequence[Mapping[str, Any]]) -> Rewa
 
 
 def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> RewardModelResult:
-    """Pools the rows of all seeds, one row per seed, into one result. Its numbers are means over seeds, and its bins hold
-    the pairs of all seeds."""
+    """Combines the rows of all seeds, one row for each seed, into one result. Its numbers are means over seeds, and its
+    bins contain the pairs of all seeds."""
     reliability = bins_by_place(rows, "reliability", stated_place)
     by_margin = bins_by_place(rows, "by_margin", lambda place, _: place)
     return RewardModelResult(
@@ -52,15 +52,15 @@ def pooled_result(name: str, place: str, rows: Sequence[Mapping[str, Any]]) -> R
 
 
 def stated_place(place: int, row: Bin) -> int:
-    """Returns the number of the bin that a row's mean stated probability belongs to, among ten bins in [1/2, 1]. The rows
-    themselves do not show this number, because empty bins are not written."""
+    """Returns the index of the bin that contains the row's mean stated probability, among ten bins in [1/2, 1]. The
+    index is computed because empty bins have no row."""
     return min(int((row["stated"] - 0.5) * 20), 9)
 
 
 def bins_by_place(
     rows: Sequence[Mapping[str, Any]], field: str, place_of: Callable[[int, Bin], int]
 ) -> list[list[Bin]]:
-    """Groups the bins of all seeds by their place, in the order of the places."""
+    """Groups the bins of all seeds by bin index, in rising order."""
     placed = [(place_of(place, bins), bins) for row in rows for place, bins in enumerate(row.get(field) or ())]
     return [[bins for at, bins in placed if at == place] for place in sorted({at for at, _ in placed})]
 
@@ -72,18 +72,21 @@ def pooled_bin(bins: Sequence[Bin], *fields: str) -> dict[str, Any]:
 
 
 def pooled_accuracy(rows: Sequence[Mapping[str, Any]]) -> Interval | None:
-    """Returns the share of pairs ordered rightly, with Wilson's interval. None if the number of pairs is unknown."""
+    """Returns the share of pairs ordered correctly, with Wilson's interval. Returns None if the number of pairs is
+    unknown."""
     pairs = sum(row.get("pairs") or 0 for row in rows)
     if not pairs:
         return None
     share = sum(row["accuracy"] * row["pairs"] for row in rows) / pairs
-    # All seeds score the same pairs, so the pooled count would make the interval too narrow: it counts one seed's pairs.
+    # All seeds score the same pairs. Pooled counts would make the interval too narrow, so the pairs of one seed are
+    # counted.
     low, high = wilson_interval(share, pairs / len(rows))
     return Interval(estimate=share, low=low, high=high)
 
 
 def wilson_interval(share: float, count: float, z: float = 1.959964) -> tuple[float, float]:
-    """Returns Wilson's interval (95% with the default `z`) of a share of `count` trials (Wilson 1927)."""
+    """Returns Wilson's confidence interval (95% with the default `z`) for a share observed in `count` trials (Wilson
+    1927)."""
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
     return centre - half, centre + half

@@ -1,7 +1,7 @@
-"""Holds an arm's outcome as a table of seeds x problems, and computes weighted sums of these tables. No torch.
+"""Defines the score table of an arm (seeds x problems) and computes weighted sums of score tables. No torch.
 
-Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: under one seed,
-all arms start from the same SFT model and answer the same problems.
+Each cell is the mean score of one seed's answers to one problem (a pass rate, a reward). Arms are *paired*: with the
+same seed, all arms start from the same SFT model and answer the same problems.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from preflab.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One arm's outcome: `values` [S, P], with one row for each of the `seeds` and one column for each of the `problems`.
+    """One arm's scores: `values` [S, P], with one row for each of the `seeds` and one column for each of the
+    `problems`.
 
-    A diverged run is an outcome like any other. Its row holds what the run scored (0 if it scored nothing), and its seed
-    stands in `diverged`, so that the run is counted. Raises `UserError` if the table is empty, has the wrong shape, holds a
-    value that is not finite, or names a seed or a problem twice.
+    A diverged run has a row too, with the scores that it is given (such as 0), and its seed is listed in `diverged`.
+    Raises `UserError` if the table is empty, has the wrong shape, holds a value that is not finite, or names a seed or
+    a problem twice.
     """
 
     values: Floats
@@ -33,16 +34,16 @@ class Scores:
         expected = (len(self.seeds), len(self.problems))
         if self.values.shape != expected or 0 in expected:
             raise UserError(
-                f"scores: a table of shape {self.values.shape} for {expected[0]} seeds and {expected[1]} problems; "
-                "give one row per seed and one column per problem, at least one of each"
+                f"scores: a table of shape {self.values.shape} for {expected[0]} seeds and {expected[1]} problems. "
+                "Give one row for each seed and one column for each problem, at least one of each."
             )
         if len(set(self.seeds)) < expected[0] or len(set(self.problems)) < expected[1]:
-            raise UserError("scores: a seed or a problem occurs twice; average a problem's answers into one cell")
+            raise UserError("scores: a seed or a problem occurs twice. Average a problem's answers into one cell.")
         if not np.isfinite(self.values).all():
             row, column = np.argwhere(~np.isfinite(self.values))[0]
             raise UserError(
-                f"scores: seed {self.seeds[row]}, problem {self.problems[column]!r} is {self.values[row, column]}; "
-                "a diverged run is an outcome: give what it scored (0 where nothing) and name its seed in `diverged`"
+                f"scores: seed {self.seeds[row]}, problem {self.problems[column]!r} is {self.values[row, column]}. "
+                "Every value must be finite. Give a diverged run a score (such as 0) and list its seed in `diverged`."
             )
 
     def table(self, seeds: Sequence[int], problems: Sequence[str]) -> Floats:
@@ -53,7 +54,7 @@ class Scores:
 
 
 def share_seeds(*arms: Scores) -> bool:
-    """Checks whether at least one seed has a run of every arm."""
+    """Checks whether all the arms have a run with the same seed."""
     return bool(set(arms[0].seeds).intersection(*(arm.seeds for arm in arms[1:])))
 
 
@@ -69,11 +70,11 @@ def combined(arms: Sequence[Scores], weights: Sequence[float], names: Sequence[s
         if differing:
             raise UserError(
                 f"{names[0]} and {name} did not answer the same problems ({len(differing)} differ, among them "
-                f"{min(differing)!r}): evaluate both on the same test set"
+                f"{min(differing)!r}). Evaluate both on the same test set."
             )
     seeds = tuple(seed for seed in first.seeds if all(seed in arm.seeds for arm in arms[1:]))
     if not seeds:
         have = " and ".join(f"{name} (seeds {list(arm.seeds)})" for arm, name in zip(arms, names, strict=True))
-        raise UserError(f"{have} share no seed: arms are compared seed by seed; run them with the same seeds")
+        raise UserError(f"{have} share no seed, but arms are compared seed by seed. Run them with the same seeds.")
     tables = [weight * arm.table(seeds, first.problems) for arm, weight in zip(arms, weights, strict=True)]
     return seeds, np.sum(tables, axis=0)

@@ -1,12 +1,12 @@
-"""Simulates studies whose true differences are known, and counts how often the intervals of `intervals` cover them.
+"""Simulates studies with known true differences, and counts how often the computed intervals cover the differences.
 
-All arms answer the same problems. An answer is right with probability
+All arms answer the same problems. An answer is correct with probability
 
     sigmoid(level[arm] + difficulty[p] + taste[arm, p] + run[arm, s] + chance[arm, s, p])
 
-and a cell of the table is the share of right answers among `samples` answers. `run` is the seed effect: it shifts all the
-answers of one arm under one seed, as when a training run turns out well. All random terms are normal, so an arm's true mean
-is a single integral. `python -m preflab.analysis.simulate` measures the tables of docs/statistics.md.
+and a cell of the table is the share of correct answers among `samples` answers. `run` is the seed effect, which shifts
+all answers of one training run (one arm with one seed). All random terms are normal, so an arm's true mean is a
+one-dimensional integral. `python -m preflab.analysis.simulate` computes the tables of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Design:
 
     @classmethod
     def pair(cls, seeds: int, problems: int, seed_sd: float, levels: tuple[float, float] = (0.0, 0.0)) -> Design:
-        """Returns a design with two arms whose *difference* has the SD `seed_sd` between seeds."""
+        """Returns a design with two arms. The SD of their *difference* between seeds is `seed_sd`."""
         return cls(seeds, problems, seed_sd=(seed_sd / np.sqrt(2),) * 2, levels=levels)
 
     @property
@@ -66,7 +66,7 @@ def _gauss_mean(f: Callable[[Floats], Floats], mean: float, variance: float) -> 
 
 
 def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 100) -> Iterator[Floats]:
-    """Yields `count` studies as arrays [n, A, S, P] of scores in [0, 1]. To bound the memory, each array holds at most
+    """Yields `count` studies as arrays [n, A, S, P] of scores in [0, 1]. To limit the memory, each array has at most
     `chunk` studies."""
     arms, run_sd = len(design.levels), design.run_sd()[:, None, None]
     for start in range(0, count, chunk):
@@ -80,8 +80,8 @@ def studies(design: Design, count: int, rng: np.random.Generator, chunk: int = 1
 
 
 def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: float) -> Bools:
-    """Checks, for each study and each pair (a, b), whether the interval of arm a minus arm b misses the true difference:
-    [count, pairs]."""
+    """Bool [count, pairs]: True if the interval for arm a minus arm b misses the true difference, for each study and
+    each pair (a, b)."""
     truth, (first, second) = design.truth(), np.array(pairs).T
     out: list[Bools] = []
     for scores in studies(design, count, np.random.default_rng(0)):
@@ -91,20 +91,20 @@ def misses(design: Design, pairs: Sequence[tuple[int, int]], count: int, alpha: 
 
 
 def coverage(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """Returns the share of studies in which the interval of `statistics.compare_scores` for arm 0 minus arm 1 holds the true
-    difference."""
+    """Returns the share of studies in which the interval of `statistics.compare_scores` for arm 0 minus arm 1 contains
+    the true difference."""
     return 1 - float(misses(design, [(0, 1)], count, alpha).mean())
 
 
 def false_wins(design: Design, pairs: Sequence[tuple[int, int]], count: int, *, alpha: float = 0.05) -> float:
-    """Returns the share of studies in which *any* interval of the family misses: the family-wise error of
-    `statistics.compare_all`."""
+    """Returns the family-wise error of `statistics.compare_all`: the share of studies in which *any* interval misses
+    its true difference."""
     return float(misses(design, pairs, count, alpha).any(axis=1).mean())
 
 
 def wrong_winners(design: Design, count: int, *, alpha: float = 0.05) -> float:
-    """Returns the share of studies in which `statistics.find_winner` would declare a wrong winner: an arm that is not the
-    only truly best arm."""
+    """Returns the share of studies in which `statistics.find_winner` declares a wrong winner. A winner is wrong if
+    another arm is truly as good or better."""
     truth, arms = design.truth(), len(design.levels)
     alone = np.array([(truth[i] > np.delete(truth, i) + 1e-12).all() for i in range(arms)])
     wrong = 0

@@ -1,11 +1,11 @@
-"""Computes what a study may claim: how good an arm is, which of two arms is better, which arm won. No torch.
+"""Computes an arm's mean score, the comparison of two arms, and the winner of a study, with intervals. No torch.
 
 The cells of two arms' `Scores` [seeds, problems] are paired, so two arms are compared by their difference in every cell.
-Seeds and problems are both samples, drawn from all possible runs and all possible problems. `intervals` computes the
-intervals on this assumption, and docs/statistics.md gives their measured coverage.
+Seeds and problems are both treated as random samples, from all possible runs and all possible problems. `intervals.py`
+computes the intervals on this assumption, and docs/statistics.md gives their measured coverage.
 
-A verdict never contradicts its interval. With a margin m, "better" means that the whole interval lies above m, and "worse"
-that the whole interval lies below -m. Every other interval means "not decided".
+A verdict always agrees with its interval. With a margin m, "better" means that the whole interval lies above m, and
+"worse" that the whole interval lies below -m. Every other interval means "not decided".
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from preflab.analysis.scores import Scores, combined, share_seeds
 from preflab.errors import UserError, nearest
 
 ALPHA = 1 - 0.95
-"""The probability that an interval misses, or that any interval of its family misses. (In floating point, 1 - 0.95 differs
-from .05 in the last bit.)"""
+"""The probability that an interval, or any interval of a family, misses the true value. (In floating point, 1 - 0.95
+differs from 0.05 in the last bit.)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Winner:
-    """The arm with the highest mean (`leader`), and the arms that the leader does not beat (`contenders`). An arm that
-    shares no seed with the leader is a contender too."""
+    """The arm with the highest mean (`leader`), and the arms that are not significantly worse (`contenders`). An arm
+    that shares no seed with the leader is a contender too."""
 
     leader: str
     contenders: tuple[str, ...]
@@ -38,7 +38,7 @@ class Winner:
 
     @property
     def decided(self) -> bool:
-        """Whether the leader is better than every other arm."""
+        """True if the leader is better than every other arm."""
         return bool(self.comparisons) and not self.contenders
 
     @property
@@ -47,22 +47,24 @@ class Winner:
 
 
 def mean_interval(scores: Scores) -> Interval:
-    """Returns one arm's level: its mean over seeds and problems, with its interval. `compare_scores` compares two arms."""
+    """Returns one arm's mean score over seeds and problems, with its interval. To compare two arms, use
+    `compare_scores`."""
     return _interval(scores.values, _analysed(scores.values), 1.0, len(scores.diverged))
 
 
 def compare_scores(
     a: Scores, b: Scores, *, names: tuple[str, str] = ("a", "b"), margin: float = 0.0, family: float = 1.0
 ) -> Comparison:
-    """Compares two arms by `a` minus `b`, cell by cell, over all problems and the seeds that both arms have.
+    """Compares two arms by the differences `a` minus `b` in each cell, over all problems and the seeds that both arms
+    have.
 
-    `margin`: the smallest difference worth having, 0 or more. "Better" and "worse" mean a difference of more than the
-    margin, and the p-value belongs to the distance beyond the margin. `family`: the number of comparisons for which interval
-    and p-value are adjusted (see `intervals.half_width`). Raises `UserError` if the arms share no seed or answered different
-    problems.
+    `margin`: the smallest difference that matters in practice, 0 or more. "Better" and "worse" mean a difference of
+    more than the margin, and the p-value tests for a difference beyond the margin. `family`: the number of comparisons
+    for which interval and p-value are adjusted (see `intervals.half_width`). Raises `UserError` if the arms share no
+    seed or answered different problems.
     """
     if margin < 0:
-        raise UserError(f"margin is {margin}; give the smallest difference worth having, 0 or more")
+        raise UserError(f"margin is {margin}. Give a number that is 0 or more.")
     seeds, cells = combined((a, b), (1, -1), names)
     table, p = _analysed(cells), None
     verdict: ComparisonVerdict = "not decided"
@@ -78,13 +80,13 @@ def compare_scores(
 
 
 def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, family: float = 1.0) -> Interval:
-    """Returns the interval of a contrast of arms: sum_arm weight[arm] * score[arm], cell by cell, over all problems and the
-    seeds that all the arms have.
+    """Returns the interval of a contrast of arms: sum_arm weight[arm] * score[arm] in each cell, over all problems and
+    the seeds that all the arms have.
 
     A difference is {a: 1, b: -1}, a difference of differences is {a: 1, b: -1, c: -1, d: 1}, and a trend is {small: -1,
-    large: 1}. The table of sums is analysed in the way in which `compare_scores` analyses differences, and `family` means
-    what it means there. The interval's `diverged` counts the diverged runs of all arms. Raises `UserError` if an arm has no
-    scores, or if the arms share no seed or answered different problems.
+    large: 1}. The sums are analysed like the differences in `compare_scores`, and `family` has the same meaning. The
+    interval's `diverged` counts the diverged runs of all arms. Raises `UserError` if an arm has no scores, or if the
+    arms share no seed or answered different problems.
     """
     for name in weights:
         if name not in scores:
@@ -96,33 +98,35 @@ def contrast(scores: Mapping[str, Scores], weights: Mapping[str, float], *, fami
 
 
 def compare_all(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]] | None = None) -> list[Comparison]:
-    """Compares the `pairs`, which must be named before the results are known, or every pair of arms if `pairs` is None. The
-    chance that any comparison declares a false difference is at most 5%.
+    """Compares the arms in each of `pairs`, or all pairs of arms if `pairs` is None. Choose `pairs` before you know the
+    results. The probability that any comparison finds a false difference is at most 5%.
 
-    The intervals are adjusted for the number of pairs, whatever their dependence (Bonferroni). So fewer pairs give narrower
-    intervals.
+    The intervals are adjusted for the number of pairs (Bonferroni, valid under any dependence). So fewer pairs give
+    narrower intervals.
     """
     pairs = list(combinations(scores, 2)) if pairs is None else pairs
     for name in (name for pair in pairs for name in pair):
         if name not in scores:
             raise UserError(f"comparisons: no arm {name!r} in this study.{nearest(name, scores)}")
     if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
-        raise UserError("comparisons: a pair occurs twice or compares an arm with itself; name each pair once")
+        raise UserError(
+            "comparisons: a pair occurs twice or compares an arm with itself. Name each pair of different arms once."
+        )
     return [compare_scores(scores[a], scores[b], names=(a, b), family=len(pairs)) for a, b in pairs]
 
 
 def find_winner(scores: Mapping[str, Scores]) -> Winner:
-    """Compares the leader (the arm with the highest mean) with each of the other arms, adjusted for A/2 comparisons for A
-    arms: each comparison has the two-sided level 2 alpha/A.
+    """Compares the leader (the arm with the highest mean) with each of the other A - 1 arms. Each comparison has the
+    two-sided level 2 alpha/A, which is Bonferroni's level for A/2 comparisons.
 
-    A/2 comparisons are enough, although the results chose the leader, for this reason. Call the truly best arm b. A wrong
-    winner i must beat b, which is a one-sided event of probability alpha/A. There are A-1 arms i, so there are A-1 of these
-    events. If b ties with another arm, then b is a wrong winner too if it beats that arm: this is one event more. Together
-    the A events have at most the probability alpha. The same count bounds the chance that b is neither the leader nor a
-    contender. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
+    A/2 is enough, although the results chose the leader. Proof: let b be the truly best arm. A wrong winner i must beat
+    b, which is a one-sided event of probability alpha/A. There are A - 1 such events, one for each other arm i. If b is
+    truly tied with another arm, b is a wrong winner too if it beats that arm, which adds one event. Together the A
+    events have a probability of at most alpha. The same argument bounds the probability that b is neither the leader
+    nor a contender. Source: the argument of Hsu's comparisons with the best (Annals of Statistics 9, 1981).
     """
     if not scores:
-        raise UserError("no arm has finished: there is nothing to compare")
+        raise UserError("no arm has a finished run, so there is nothing to compare")
     leader = max(scores, key=lambda arm: float(scores[arm].values.mean()))
     family = max(1.0, len(scores) / 2)
     comparisons = tuple(
@@ -138,11 +142,11 @@ def find_winner(scores: Mapping[str, Scores]) -> Winner:
 def compare_with_baselines(
     scores: Mapping[str, Scores], starts: Mapping[str, Sequence[str]], baselines: Sequence[str], leader: str
 ) -> tuple[Comparison, ...]:
-    """Compares each arm with the baselines that it started from (`starts`), and the leader with every baseline. Pairs that
-    share no seed are left out.
+    """Compares each arm with the baselines that it started from (`starts`), and the leader with every baseline. Pairs
+    of arms without a common seed are left out.
 
-    The results chose the leader, so any arm could have been compared with every baseline. So the adjustment counts all pairs
-    of an arm and a baseline (Bonferroni).
+    The results chose the leader, so any arm could have been compared with every baseline. The Bonferroni adjustment
+    therefore counts all pairs of an arm and a baseline.
     """
     family = float(max(1, len(starts) * len(baselines)))
     rows = {arm: baselines if arm == leader else own for arm, own in starts.items()}
@@ -164,17 +168,16 @@ def detectable_difference(
     family: float = 1.0,
     power: float = 0.5,
 ) -> float:
-    """Returns the true difference that a study with these numbers of seeds and problems detects with probability `power`:
-    half width + t(power; df) se.
+    """Returns the true difference that a study of this size detects with probability `power`. It is the half width of
+    the interval plus t(power; df) standard errors.
 
-    At power 1/2 this difference is the expected half width: a study detects a true difference of this size about every
-    second time. A power of 80% adds .84 standard errors if df is large, and 1.06 standard errors if df is 2. df is
-    `Crossed.df`. The three standard deviations are those of the paired difference, or of any contrast (see `Interval`).
-    Source: the usual normal approximation with t quantiles, e.g. Machin et al., Sample Size Tables for Clinical Studies
-    (2009), ch. 3.
+    At power 1/2 this is the expected half width: a study detects a true difference of this size about every second
+    time. A power of 80% adds .84 standard errors if df is large, and 1.06 if df is 2. df is `Crossed.df`. The three
+    standard deviations are of the paired difference or another contrast (see `Interval`). Source: the usual normal
+    approximation with t quantiles, e.g. Machin et al., Sample Size Tables for Clinical Studies (2009), ch. 3.
     """
     if seeds < 2 or problems < 2:
-        raise UserError(f"{seeds} seeds x {problems} problems: two of each is the least that shows a spread")
+        raise UserError(f"{seeds} seeds x {problems} problems are too few. Give at least two seeds and two problems.")
     seed_part = seed_sd**2 / seeds + noise_sd**2 / (seeds * problems)
     parts = [np.asarray(x, dtype=float) for x in (0.0, seed_part, problem_sd**2 / problems, noise_sd**2)]
     table = Crossed(parts[0], parts[1], parts[2], seeds - 1, problems - 1, parts[3])

@@ -1,5 +1,4 @@
-"""Writes the study's answer in a sentence, with the comparisons behind the answer, and says whether the answer would be the
-same under the other budget. No torch."""
+"""Writes the study's verdict as a sentence, and says whether it would be the same under the other budget. No torch."""
 
 from __future__ import annotations
 
@@ -13,20 +12,20 @@ from preflab.analysis.statistics import Winner
 from preflab.meter import Unit
 
 MOST_NAMES = 5
-"""The largest number of arms that a sentence names."""
+"""The largest number of arm names in one sentence."""
 RULE = (
     "Paired differences over seeds and problems, both taken as samples. The intervals of all comparisons with the leader "
     "hold at once with 95% (family-wise); their coverage was checked by simulation."
 )
 Used = Mapping[str, Mapping[Unit, float] | None]
-"""Each arm's compute and labels; None for an arm whose compute and labels are unknown."""
+"""The compute and the labels that each arm used; None if they are unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The comparisons that the answer rests on. `winner`: the leader against each other arm. `starts`: arms against the
-    baselines that they started from, and the leader against every baseline. A baseline cannot win, but an arm wins only if
-    it beats every baseline."""
+    """The comparisons that decide the verdict. `winner`: the leader against each other arm. `starts`: arms against the
+    baselines that they started from, and the leader against every baseline. A baseline cannot win, but an arm must beat
+    every baseline to win."""
 
     winner: Winner
     starts: Sequence[Comparison] = ()
@@ -47,15 +46,15 @@ class Evidence:
 
     @property
     def unbeaten(self) -> tuple[str, ...]:
-        """The arms that keep the leader from winning: the contenders, or, if there are no contenders, the baselines that the
+        """The arms that prevent the leader from winning: the contenders or, without contenders, the baselines that the
         leader does not beat."""
         level = tuple(pair.second for pair in self.against_baselines if pair.verdict != "better")
         return self.winner.contenders or level
 
     @property
     def decided(self) -> bool:
-        """Whether the leader is better than every other arm and every baseline. False if there is no other arm and no
-        baseline."""
+        """True if the leader is better than every other arm and every baseline. False if there is no arm or baseline to
+        compare with."""
         return bool(self.pairs) and not self.unbeaten
 
     @property
@@ -74,9 +73,9 @@ def study_verdict(
     used: Used,
     samples_per_answer: int,
 ) -> StudyVerdict:
-    """Returns the verdict. It names a winner only if the leader beats every other arm at once, and every baseline. Otherwise
-    it names the arms that cannot be told apart from the leader. If the evaluator may be no better than a coin, the evaluator
-    cannot rank, and no arm wins.
+    """Returns the verdict. The verdict names a winner only if the leader is significantly better than all other arms
+    and all baselines. Otherwise it names the arms that do not differ significantly from the leader. If the evaluator
+    may be no better than chance, no arm wins.
 
     `samples_per_answer`: the number of samples that the leader draws for each answer.
     """
@@ -108,7 +107,7 @@ def study_verdict(
 
 
 def answer_words(evidence: Evidence, levels: Mapping[str, float], headline: Measure, *, at: str, under: str) -> str:
-    """Writes the sentence if the evaluator can rank. `at`: the leader's level in words."""
+    """Writes the sentence for an evaluator that is better than chance. `at`: the leader's mean score in words."""
     leader, metric, share = evidence.leader, headline.name, headline.share
     baselines = {pair.second for pair in evidence.against_baselines}
     if not evidence.pairs:
@@ -137,7 +136,7 @@ def level_words(level: float, share: bool) -> str:
 
 
 def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) -> str:
-    """Writes the sentence if the evaluator may be no better than a coin."""
+    """Writes the sentence for an evaluator that may be no better than chance."""
     accuracy = evaluator.accuracy
     assert accuracy is not None
     return (
@@ -147,8 +146,8 @@ def coin_words(evaluator: EvaluatorResult, leader: str, metric: str, at: str) ->
 
 
 def contender_words(winner: Winner) -> str:
-    """Names the arms that the leader does not beat. If there are more than `MOST_NAMES`, gives only their number (the report
-    lists the names elsewhere)."""
+    """Names the arms that the leader does not beat. If there are more than `MOST_NAMES` of them, gives only their
+    number."""
     if len(winner.contenders) <= MOST_NAMES:
         return ", ".join(winner.contenders)
     count = "any" if len(winner.contenders) == len(winner.comparisons) else len(winner.contenders)
@@ -160,9 +159,9 @@ def holds_under_other_budget(
 ) -> tuple[Literal["yes", "no", "unknown"], str]:
     """Says whether the winner would also win under the other budget, and why.
 
-    The answer is "yes" if no arm that the winner beat used less of the other budget than the winner. Otherwise the answer
-    is "unknown": the study does not show what the other arms would do with as much as the winner used. Baselines do not
-    count here: a baseline has no budget, because it is what the arms start from.
+    The answer is "yes" if every arm that the winner beat used at least as much of the other budget as the winner.
+    Otherwise the answer is "unknown", because the study did not measure those arms with as much of that budget.
+    Baselines are ignored: they have no budget, because the arms start from them.
     """
     beaten = [pair.second for pair in evidence.winner.comparisons]
     if not evidence.decided:
@@ -187,7 +186,8 @@ def holds_under_other_budget(
 
 
 def difference_words(comparison: Comparison, share: bool, *, sign: int = 1) -> str:
-    """Writes a difference with its interval. If `sign` is -1, it is the second arm minus the first."""
+    """Writes a difference with its interval. If `sign` is -1, writes the difference of the second arm minus the
+    first."""
     unit, scale = (" points", 100.0 * sign) if share else ("", 1.0 * sign)
     estimate, low, high = comparison.difference, comparison.low, comparison.high
     if low is None or high is None:

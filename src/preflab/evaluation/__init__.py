@@ -1,5 +1,5 @@
-"""Measures policies by evaluators that no method was trained on. The registries hold two kinds of evaluators by name: those
-that grade the answers of one policy, and the pairwise ones, which compare the answers of two policies."""
+"""Measures policies with evaluators that no method was trained on. `EVALUATORS` lists the evaluators that grade the
+answers of one policy. `PAIRWISE_EVALUATORS` lists the evaluators that compare the answers of two policies."""
 
 from __future__ import annotations
 

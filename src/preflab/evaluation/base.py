@@ -15,13 +15,14 @@ from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split, Verdict
 
 NOTHING_RUN = Verdict("", ())
-"""The verdict on an answer that is not a program, so that nothing was run."""
+"""The verdict on an answer that is not a program. No program was executed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The grade of one completion. `score`: the completion's value of the evaluator's first measure. `values`: its values of
-    the other measures, by name. `verdict`: the judge's verdict, if the completion is a program."""
+    """The grade of one completion. `score`: the completion's value of the evaluator's first measure. `values`: the
+    completion's values of the other measures, by name. `verdict`: the judge's verdict, if the completion is a
+    program."""
 
     score: float
     verdict: Verdict = NOTHING_RUN
@@ -39,7 +40,7 @@ class GradedPrompt(NamedTuple):
 @dataclass(frozen=True)
 class Summary:
     """What an evaluator needs to summarise graded prompts. `measures`: the measures that the evaluator's spec declares under
-    these `settings`. `seed_for`: makes a seed from names, for random choices."""
+    these `settings`. `seed_for`: a function from names to a seed for random choices."""
 
     measures: Sequence[Measure]
     settings: Evaluation
@@ -47,15 +48,15 @@ class Summary:
 
 
 class Evaluator(ABC):
-    """Grades answers."""
+    """Grades answers. The base class of evaluators."""
 
     @abstractmethod
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Returns one grade for each completion. Completion b answers prompt b."""
+        """Returns one grade for each completion. `completions[b]` answers `prompts[b]`."""
 
     def summarise(self, rows: Sequence[GradedPrompt], summary: Summary) -> list[dict[str, float]]:
-        """Returns every measure for each prompt, averaged over the prompt's answers. If a measure is not the mean of
-        the answers' values (pass@k), the evaluator overrides this method."""
+        """Returns every measure for each prompt, averaged over the prompt's answers. An evaluator overrides this method
+        if a measure is not such a mean (as pass@k)."""
         first, *others = [measure.name for measure in summary.measures]
         return [
             {
@@ -72,19 +73,19 @@ class EvaluatorSpec(HoldsModels):
     belongs: ClassVar[str] = "an evaluator: it belongs under `evaluators:`"
 
     def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
-        """Returns the measures that the evaluator computes for every prompt: at least one. They are known before the
-        evaluator is opened. Checkpoints and temperatures are chosen by the first measure, so a higher value of the first
-        measure must be better."""
+        """Returns the measures that the evaluator computes for every prompt, at least one. preflab chooses checkpoints
+        and temperatures by the first measure, so a higher value of the first measure must be better."""
         return (REWARD,)
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[Evaluator]:
-        """Opens the evaluator. Raises `UserError` if the testbed lacks what the evaluator needs."""
+        """Opens the evaluator. Raises `UserError` if the testbed lacks data that the evaluator needs."""
 
 
 def _value(grade: Grade, name: str) -> float:
     if name not in grade.values:
         raise UserError(
-            f"An evaluator declares the measure {name!r}, and a grade has no value of it: put it in `values`."
+            f"An evaluator declares the measure {name!r}, but a grade has no value for it. Put the value into the "
+            "grade's `values`."
         )
     return grade.values[name]

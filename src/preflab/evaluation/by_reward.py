@@ -1,4 +1,4 @@
-"""A pairwise evaluator: of two answers, the answer wins that gets the higher score from a held-out reward model."""
+"""A pairwise evaluator: the answer with the higher score from a held-out reward model wins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from preflab.types import Completion, Prompt, Split
 
 
 class ByReward(PairwiseEvaluatorSpec):
-    """The answer that a held-out reward model scores higher wins; where the scores differ by `margin` or less it is a tie."""
+    """The answer with the higher score from a held-out reward model wins. If the scores differ by `margin` or less, the
+    outcome is a tie."""
 
     kind: Literal["by-reward"] = "by-reward"
     model: Learned

@@ -1,9 +1,9 @@
-"""Groups programs that behave alike into clusters, and computes the chance that submitting one program of each cluster
-succeeds (Li et al. 2022, section 4.6 and appendix).
+"""Groups programs by behaviour, and computes the chance that k submissions from the largest clusters succeed.
 
-Programs that print the same output on many inputs are one cluster. One member of each of the largest clusters is submitted.
-The inputs are made by small changes from the inputs of the public tests, as the additional tests of CodeContests were made.
-If a change makes an input invalid, that does no harm: programs then merely fail alike. Hidden tests are not used.
+The method is from Li et al. 2022, section 4.6 and appendix. Programs that print the same output for many inputs form a
+cluster. One program of each of the largest clusters is submitted. The inputs are small random changes of the inputs of
+the public tests, as in the additional tests of CodeContests. An invalid input does no harm, because programs with the
+same behaviour fail in the same way. Hidden tests are not used.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _MOST_CHANGES = 3
 """The largest number of changes made to one input."""
 _WORD = re.compile(r"-?\d+|[^\W\d_]+")
 _MOST_DIGITS = 18
-"""A longer row of digits is changed as a text, not as a number."""
+"""A number with more digits is changed like a word, not like a number."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Cluster(NamedTuple):
-    """A cluster of `size` programs that behave alike. `right` of these programs are right."""
+    """A cluster of `size` programs with the same behaviour. `right`: the number of correct programs in the cluster."""
 
     size: int
     right: int
 
 
 def compute_cluster_chance(clusters: Sequence[Cluster], k: int) -> float:
-    """Returns the chance that at least one of k submissions is right.
+    """Returns the probability that at least one of k submissions is correct.
 
-    In each round, every cluster submits one more of its members, chosen at random. The largest cluster comes first, and
-    clusters of equal size come in random order. The rounds end after k submissions, or when every program is submitted. The
-    expectation over both random choices is exact: if m programs are submitted from a cluster of s programs, of which r are
-    right, then none of the m is right with chance C(s - r, m) / C(s, m).
+    In each round, every cluster submits one more of its programs, chosen at random. The largest cluster comes first,
+    and clusters of equal size come in random order. The rounds end after k submissions, or when every program is
+    submitted. The expectation over both random choices is exact. If m programs are submitted from a cluster with s
+    programs, r of them correct, then all m are wrong with probability C(s - r, m) / C(s, m).
     """
     missed, rounds, left = [1.0] * len(clusters), 0, k
     while left:
@@ -72,8 +72,8 @@ def _miss_chance(cluster: Cluster, submitted: int) -> float:
 
 
 def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> float:
-    """Returns a mean of products over all choices of `count` places. For each choice, multiplies
-    the fresh values at the chosen places by the old values at all other places."""
+    """Returns a mean of products over all choices of `count` positions. The product for a choice has the `fresh` values
+    at the chosen positions and the `old` values at all other positions."""
     sums = [1.0] + [0.0] * count
     for new, before in zip(fresh, old, strict=True):
         sums = [before * here + new * (sums[taken - 1] if taken else 0.0) for taken, here in enumerate(sums)]
@@ -83,8 +83,8 @@ def _mean_product(fresh: Sequence[float], old: Sequence[float], count: int) -> f
 def find_behaviours(
     testbed: Testbed, programs: Sequence[str], tests: Sequence[Test], count: int, seed: int
 ) -> list[tuple[str, ...]]:
-    """Returns one row for each program: what the program did on `count` inputs that are made from the inputs of the tests.
-    Programs with equal rows are one cluster.
+    """Returns one row for each program: its behaviour on `count` inputs that are made from the inputs of the tests.
+    Programs with equal rows form a cluster.
 
     `tests` must have inputs that can be changed (see `check_inputs`).
     """
@@ -95,8 +95,8 @@ def find_behaviours(
 
 
 def _describe_behaviour(verdict: Verdict) -> str:
-    """Returns what a program printed or returned. If the program broke, returns how it broke. Differences that judges ignore
-    are removed: differences in white space, and between a list and a tuple."""
+    """Returns the output of a program or, if the program failed to run, the kind of failure. Differences that judges
+    ignore (white space, list or tuple) are removed."""
     if verdict.outcome not in _RAN:
         return verdict.outcome
     got = str(verdict.detail.get("got", ""))
@@ -107,21 +107,23 @@ def _describe_behaviour(verdict: Verdict) -> str:
 
 
 def _to_lists(value: Any) -> Any:
-    """Replaces tuples by lists in a returned value. `sandbox.wire` writes a tuple as `{"t": [...]}`."""
+    """Replaces tuples by lists in a program's return value. `sandbox.wire` writes a tuple as `{"t": [...]}`."""
     if isinstance(value, dict):
         return _to_lists(value["t"]) if list(value) == ["t"] else {key: _to_lists(part) for key, part in value.items()}
     return [_to_lists(part) for part in value] if isinstance(value, list) else value
 
 
 def check_inputs(tests: Sequence[Test]) -> None:
-    """Raises `UserError` if any of the tests is code, which has no input that can be changed."""
+    """Raises `UserError` if a test is code, because such a test has no input that can be changed."""
     if any(isinstance(test.how, Recipe) and test.how.task.mode == "check" for test in tests):
-        raise UserError("`clusters` changes the inputs of public tests, and these tests are code: leave it out.")
+        raise UserError(
+            "`clusters` changes the inputs of public tests, but these tests are code without inputs. Remove `clusters`."
+        )
 
 
 def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
-    """Makes `count` tests that expect no particular output. The input of each is the input of one of `tests`, chosen at
-    random, with 1 to `_MOST_CHANGES` changes."""
+    """Makes `count` tests without an expected output. The input of each test is the input of a random one of `tests`
+    with 1 to `_MOST_CHANGES` random changes."""
     rng = random.Random(seed)
     made: list[Test] = []
     for _ in range(count):
@@ -137,8 +139,8 @@ def make_inputs(tests: Sequence[Test], count: int, seed: int) -> list[Test]:
 
 
 def change_value(value: Any, rng: random.Random) -> Any:
-    """Makes one change somewhere in plain data: moves one number by 1 or 2, turns one truth value around, or replaces one
-    letter or swaps two letters of a word."""
+    """Makes one random change in plain data: adds -2, -1, 1 or 2 to a number, negates a Boolean, or replaces one letter
+    or swaps two letters of a word."""
     match value:
         case bool():
             return not value
@@ -173,7 +175,7 @@ def _change_word(word: str, rng: random.Random) -> str:
 
 
 def group_by_behaviour(behaviours: Sequence[tuple[str, ...]], right: Sequence[bool]) -> list[Cluster]:
-    """Groups programs with equal behaviours into clusters. `right`: for each program, whether it is right."""
+    """Groups programs with equal behaviours into clusters. `right`: for each program, True if it is correct."""
     sizes = Counter(behaviours)
     rights = Counter(row for row, good in zip(behaviours, right, strict=True) if good)
     return [Cluster(size, rights[row]) for row, size in sizes.items()]

@@ -1,8 +1,9 @@
-"""Evaluates a policy: chooses its temperature on the validation split, and measures everything else on the test split.
+"""Evaluates a policy: chooses the sampling temperature on the validation split, and computes all measures on the test
+split.
 
-The temperature is part of what is compared. Each policy gets the temperature of the grid that scores best on the validation
-split, and the report shows the policy at temperature 1 too. Every policy draws the same number of samples. Each problem's
-scores are kept, so that arms can be compared problem by problem.
+Each policy gets the temperature of the grid with the best score on the validation split. The report also shows the
+policy at temperature 1. Every policy draws the same number of samples. The scores of each problem are saved, so that
+arms can be compared problem by problem.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from preflab.types import Completion, Problem, Prompt, Split
 
 EXACT_KL_VOCABULARY = 4096
 ANSWERS = "answers.jsonl"
-"""The file of a run's answers to the test split at the chosen temperature. Pairwise evaluators compare these answers with
-the answers of another run."""
+"""The file with a run's answers to the test problems at the chosen temperature. Pairwise evaluators compare these
+answers with the answers of another run."""
 KEPT_ANSWERS = 8
-"""The largest number of answers to one prompt that are kept in `ANSWERS`."""
+"""The largest number of answers to one prompt in the file `ANSWERS`."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class OpenEvaluator:
 
 @dataclass(frozen=True)
 class Bench:
-    """What evaluating needs, already opened. `sampler`: a sampler that is used for evaluating only. `seed_for`: makes a seed
-    from names. `start`: the model that KL is measured from. `say`: prints a line for a person who waits. Temperatures and
-    checkpoints are chosen by the first evaluator's scores; the other evaluators grade the answers to the test split only."""
+    """The opened objects that an evaluation needs. `sampler`: a sampler that only evaluations use. `seed_for`: a
+    function from names to a seed. `start`: the reference model for KL. `say`: a function that prints a progress line.
+    The first evaluator's scores choose temperatures and checkpoints. The other evaluators grade only the answers to the
+    test problems."""
 
     spec: Evaluation
     testbed: Testbed
@@ -71,7 +73,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Graded:
-    """The graded samples of some prompts at one temperature. Row i answers prompt i // samples."""
+    """The graded samples of some prompts at one temperature. Row i is an answer to the prompt with the index i //
+    samples."""
 
     prompts: Sequence[Prompt]
     samples: int
@@ -79,7 +82,7 @@ class Graded:
     completions: Sequence[Completion]
     grades: Sequence[Grade]
     tokens_an_answer: float
-    """The mean number of tokens that one answer takes, in its prompt and in every sample drawn for the answer."""
+    """The mean number of tokens for one answer: in its prompt and in every sample drawn for the answer."""
 
     def score(self) -> float:
         return sum(grade.score for grade in self.grades) / len(self.grades)
@@ -90,11 +93,12 @@ class Graded:
 
     @property
     def prompt_rows(self) -> list[Prompt]:
-        """The prompt of each row."""
+        """The prompt that each row answers."""
         return [prompt for prompt in self.prompts for _ in range(self.samples)]
 
     def by_prompt(self, grades: Sequence[Grade] | None = None) -> list[GradedPrompt]:
-        """Returns the answers, prompt by prompt, with these grades. If `grades` is None, uses the answers' own grades."""
+        """Returns the answers grouped by prompt, with `grades`. If `grades` is None, uses the grades of the first
+        evaluator."""
         grades = self.grades if grades is None else grades
         rows = range(0, len(grades), self.samples)
         return [
@@ -104,23 +108,23 @@ class Graded:
 
 
 def check_splits(testbed: Testbed, spec: Evaluation, measure: Literal["test", "validation", "none"]) -> None:
-    """Raises `UserError` if the testbed lacks the test or validation problems that measuring needs. Called before anything
-    is trained."""
+    """Raises `UserError` if the testbed lacks the test or validation problems that measuring needs. preflab calls this
+    function before any training."""
     name, chooses = testbed.name, measure == "validation" or len(spec.temperatures) > 1
     if measure == "test" and not testbed.prompts("test"):
         raise UserError(
-            f"{name} has no test problems, by which a policy could be measured: give it more, or a test file."
+            f"{name} has no test problems, which measuring a policy needs. Add more problems, or a test file."
         )
     if measure != "none" and chooses and not testbed.prompts("validation"):
         raise UserError(
-            f"{name} has no validation problems, by which a temperature could be chosen or an arm tuned: give one temperature, "
-            "such as `temperatures: [0.2]` of `evaluation` (`--temperatures 0.2`), and do not tune."
+            f"{name} has no validation problems, which choosing a temperature and tuning need. Give a single "
+            "temperature, such as `temperatures: [0.2]` under `evaluation` (`--temperatures 0.2`), and do not tune."
         )
 
 
 def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
-    """Takes a quick look during training: measures the policy's answers to the first validation prompts at temperature 1.
-    KL is measured too, if there is a model to measure KL from."""
+    """Evaluates a policy quickly during training, by its answers to the first validation prompts at temperature 1. Also
+    measures KL, if there is a reference model."""
     spec = bench.spec
     graded = draw(bench, policy, "validation", spec.look_prompts, spec.look_samples, 1.0, Inference())
     kl = divergence(bench, policy, graded, Inference())["estimate"]
@@ -128,9 +132,9 @@ def look(bench: Bench, policy: LanguageModel) -> dict[str, float]:
 
 
 def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test: bool = True) -> dict[str, Any]:
-    """Measures one trained policy, and returns everything that the report says about the policy, as plain data.
+    """Measures a trained policy, and returns all data about the policy that the report shows, as plain data.
 
-    If `test` is False, the test split is not used: a tuning trial may see the scores on the validation split only.
+    If `test` is False, only the validation split is used, because tuning must not use test problems.
     """
     spec = bench.spec
     grid = score_temperatures(bench, policy, inference)
@@ -157,7 +161,8 @@ def evaluate(bench: Bench, policy: LanguageModel, inference: Inference, *, test:
 
 
 def score_temperatures(bench: Bench, policy: LanguageModel, inference: Inference) -> dict[float, float]:
-    """Returns the score on the validation split at each temperature. Empty if the data have no validation split."""
+    """Returns the score on the validation split at each temperature. Returns an empty mapping if the data have no
+    validation split."""
     spec = bench.spec
     if not bench.prompts("validation", 1):
         return {}
@@ -177,9 +182,9 @@ def draw(
     *,
     aloud: bool = False,
 ) -> Graded:
-    """Draws samples for a split's prompts and grades them. A sample's seed depends on nothing but the split, the
-    temperature, the place of the prompt in the split, and the number of the sample. `aloud`: whether to print first what is
-    going to be measured, since drawing may take minutes."""
+    """Draws samples for a split's prompts and grades them. A sample's seed depends only on the split, the temperature,
+    the index of the prompt in the split, and the index of the sample. `aloud`: print a line before drawing, because
+    drawing may take minutes."""
     prompts = bench.prompts(split, limit)
     count = samples * inference.n
     if aloud:
@@ -203,8 +208,8 @@ def draw(
 def select(
     bench: Bench, prompts: Sequence[Prompt], completions: Sequence[Completion], inference: Inference
 ) -> list[int]:
-    """Returns, for each group of n rows, the row that the selector scores highest. If several rows share the highest score,
-    the first of them is returned."""
+    """Returns, for each group of n rows, the index of the row with the selector's highest score. If several rows have
+    the highest score, returns the first."""
     if inference.selector == "public-tests":
         tests = [prompt.public_tests if isinstance(prompt, Problem) else () for prompt in prompts]
         programs = [(answer.text, test) for answer, test in zip(completions, tests, strict=True)]
@@ -212,14 +217,15 @@ def select(
         scores = [float(sum(verdict.passed)) for verdict in verdicts]
     else:
         if bench.reward is None:
-            raise UserError("Best-of-n with the selector `reward` needs one: name it with --reward.")
+            raise UserError("Best-of-n with the selector `reward` needs a reward. Name a reward with --reward.")
         scores = bench.reward.score(prompts, completions)
     groups = range(0, len(scores), inference.n)
     return [max(range(start, start + inference.n), key=lambda row: (scores[row], -row)) for start in groups]
 
 
 def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
-    """Returns the measures of graded samples, each problem's own scores and measures, and the number of each outcome."""
+    """Returns the measures of graded samples, the scores and measures of each problem, and the number of samples with
+    each outcome."""
     texts = [completion.text for completion in graded.completions]
     measures = graded.measures() | {"distinct-2": distinct_n(texts, 2)}
     own: list[dict[str, float]] = [{} for _ in graded.prompts]
@@ -237,14 +243,14 @@ def summarise_answers(bench: Bench, graded: Graded) -> dict[str, Any]:
 
 
 def prompt_values(bench: Bench, each: OpenEvaluator, rows: Sequence[GradedPrompt]) -> list[dict[str, float]]:
-    """Returns each prompt's values of one evaluator's measures, by the measures' names in results. Raises `UserError` if the
-    evaluator returns other measures than its spec declares."""
+    """Returns, for each prompt, the values of one evaluator's measures by their names in results. Raises `UserError` if
+    the evaluator returns other measures than its spec declares."""
     declared = [measure.name for measure in each.measures]
     values = each.evaluator.summarise(rows, Summary(each.measures, bench.spec, bench.seed_for))
     for row in values:
         if set(row) != set(declared):
             raise UserError(
-                f"{type(each.evaluator).__name__} measured {', '.join(row)}, and its spec declares {', '.join(declared)}."
+                f"{type(each.evaluator).__name__} measured {', '.join(row)}, but its spec declares {', '.join(declared)}."
             )
     return [{each.prefix + name: row[name] for name in declared} for row in values]
 
@@ -253,8 +259,8 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     """Returns KL(policy || start) per response, in nats, and the policy's entropy per token, both along the policy's own
     samples at temperature 1.
 
-    If the vocabulary is small, KL is summed over the full vocabulary at each step. Otherwise the k3 estimator is used. For
-    best-of-n, KL is replaced by its upper bound, and the entropy is None.
+    If the vocabulary is small, the KL of each step is a sum over the full vocabulary. For a large vocabulary, the k3
+    estimator is used. For best-of-n, returns an upper bound of KL, and None for the entropy.
     """
     start = bench.start
     if start is None:
@@ -262,7 +268,8 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
     if inference.n > 1:
         bound = best_of_n_kl_bound(inference.n)
         return {"estimate": bound, "estimator": "closed-form upper bound of best-of-n", "entropy": None}
-    count = min(bench.spec.kl_samples, len(graded.completions))  # spread evenly over all problems
+    # The KL samples are spread evenly over all problems.
+    count = min(bench.spec.kl_samples, len(graded.completions))
     batch = graded.drawn.batch.select([row * len(graded.completions) // count for row in range(count)])
 
     def entropy(rows: Any) -> Any:
@@ -279,7 +286,7 @@ def divergence(bench: Bench, policy: LanguageModel, graded: Graded, inference: I
 
 
 def sums_vocabulary(policy: LanguageModel) -> bool:
-    """Checks whether a policy's vocabulary is small enough to sum KL over the full vocabulary."""
+    """Checks whether a policy's vocabulary is small enough for a KL that is summed over the full vocabulary."""
     return forward.Head(forward.unwrap(policy.model), 1.0).vocabulary <= EXACT_KL_VOCABULARY
 
 
@@ -298,7 +305,7 @@ def estimate_kl(policy: LanguageModel, start: LanguageModel, batch: TokenBatch, 
 
 
 def first_answer(row: GradedPrompt) -> dict[str, Any]:
-    """Returns a problem's first answer as plain data, for people to read."""
+    """Returns a problem's first answer as plain data, for the report."""
     prompt, answer, grade = row.prompt, row.answers[0], row.grades[0]
     return {
         "problem": prompt.id,

@@ -1,9 +1,9 @@
-"""Measures a policy on held-out answers, which the policy did not learn from. This is done if no evaluator is named.
+"""Measures a policy on held-out demonstrations and pairs of the data. preflab does this if no evaluator is named.
 
-On answers to imitate, the loss per token is measured: L = -E_t log pi(y_t | x, y_<t). On preference pairs, two things are
-measured: how often the policy orders a pair as the data do, and the margin, log(pi/ref)(y_w) - log(pi/ref)(y_l). Here ref is
-the model that KL is measured from; if there is no ref, the margin is log pi(y_w) - log pi(y_l). On the policy's own answers,
-their length and KL(pi || ref) are measured.
+On demonstrations, it measures the loss per token: L = -E_t log pi(y_t | x, y_<t). On preference pairs, it measures the
+accuracy (how often the policy orders a pair as the label does) and the margin log(pi/ref)(y_w) - log(pi/ref)(y_l). ref
+is the reference model for KL; without a reference, the margin is log pi(y_w) - log pi(y_l). On the policy's own
+answers, it measures their length and KL(pi || ref).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from preflab.types import Split
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What measuring needs, already opened. `start`: the model that KL and margins are measured from; None if there is no
-    such model. `limit`: the number of tokens after which the answers in the data are cut."""
+    """The opened objects that the measurement needs. `start`: the reference model for KL and margins; None if there is
+    none. `limit`: the number of tokens after which answers in the data are cut."""
 
     spec: Evaluation
     testbed: Testbed
@@ -43,14 +43,14 @@ class HeldOut:
     _references: dict[Split, tuple[Tensor, Tensor]] = field(default_factory=dict[Split, tuple[Tensor, Tensor]])
 
     def read(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """Measures the policy on a split's answers (`loss`) and pairs (`pair_accuracy`, in which a tie counts half, and
-        `pair_margin`, in nats). If the split has no answers or no pairs, their measures are left out. No answers are
-        drawn."""
+        """Measures the policy on a split's demonstrations (`loss`) and pairs (`pair_accuracy`, in which a tie is one
+        half, and `pair_margin`, in nats). Leaves out the measures for which the split has no data. Does not sample from
+        the policy."""
         return self._read_answers(policy, split) | self._read_pairs(policy, split)
 
     def measure(self, policy: LanguageModel, split: Split) -> dict[str, float]:
-        """Returns the measures of `read`, and adds `length`, `truncated` and `kl`. For these three, the policy answers the
-        first `look_prompts` prompts at temperature 1."""
+        """Returns the measures of `read`, and adds `length`, `truncated` and `kl`. To measure these three, samples the
+        policy's answers to the first `look_prompts` prompts at temperature 1."""
         measures = self.read(policy, split)
         prompts = self.testbed.prompts(split)[: self.spec.look_prompts]
         if not prompts:
@@ -63,7 +63,9 @@ class HeldOut:
         measures["truncated"] = truncated_share(policy.completions(batch))
         if self.start is not None:
             measures["kl"] = estimate_kl(policy, self.start, batch, self.token_budget)
-        return {name: value for name, value in measures.items() if math.isfinite(value)}  # JSON has finite numbers only
+        return {
+            name: value for name, value in measures.items() if math.isfinite(value)
+        }  # JSON cannot represent infinity or NaN
 
     def _read_answers(self, policy: LanguageModel, split: Split) -> dict[str, float]:
         rows = _rows_of(self.testbed.demonstrations, split)
@@ -80,7 +82,7 @@ class HeldOut:
         pairs = collate_pairs(rows, policy.encode, limit=self.limit)
         chosen, rejected = self._both(policy, pairs)
         if self.start is not None:
-            if split not in self._references:  # the start does not change
+            if split not in self._references:  # the reference model does not change, so its values are stored
                 self._references[split] = self._both(self.start, pairs)
             chosen, rejected = chosen - self._references[split][0], rejected - self._references[split][1]
         margin = (chosen - rejected).double()
@@ -96,7 +98,7 @@ class HeldOut:
 
 
 def _rows_of(read: Callable[[Split], Sequence[Any]], split: Split) -> Sequence[Any]:
-    """Returns a split's rows. Empty if the testbed has no rows of this kind in the split."""
+    """Returns the rows of a split. Returns () if the testbed has no rows of this kind in the split."""
     try:
         return read(split)
     except UserError:

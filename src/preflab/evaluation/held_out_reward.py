@@ -1,4 +1,4 @@
-"""The evaluator of dialogue: a reward model that was trained on data which no method has seen."""
+"""The evaluator for dialogues: a reward model that was trained on data that no method trains on."""
 
 from __future__ import annotations
 

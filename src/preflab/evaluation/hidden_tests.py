@@ -1,5 +1,5 @@
-"""The evaluator of programs: a program scores 1 if it passes every hidden test, otherwise 0. No training ever saw these
-tests and problems."""
+"""The evaluator for programs: a program scores 1 if it passes every hidden test, otherwise 0. Training uses neither
+these tests nor these problems."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class HiddenTests(EvaluatorSpec):
     @contextmanager
     def open(self, context: Context) -> Generator[HiddenTestsEvaluator]:
         if context.testbed is None or not context.testbed.tested:
-            raise UserError("The evaluator hidden-tests needs a testbed with programs; this one has no hidden tests.")
+            raise UserError(
+                "The evaluator hidden-tests needs hidden tests, but this testbed has no hidden tests. "
+                "Choose another evaluator."
+            )
         for split in SPLITS[1:]:
             if prompts := context.testbed.prompts(split):
                 require_tests(context.testbed, split, prompts)
@@ -38,7 +41,7 @@ class HiddenTestsEvaluator(Evaluator):
         self.testbed = testbed
 
     def grade(self, split: Split, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[Grade]:
-        """Grades programs by the hidden tests of the split. Raises `UserError` if a prompt has no hidden tests there."""
+        """Grades programs by the hidden tests of the split. Raises `UserError` if a prompt has no hidden tests."""
         tests = require_tests(self.testbed, split, prompts)
         programs = [(answer.text, tests[prompt.id]) for prompt, answer in zip(prompts, completions, strict=True)]
         verdicts = self.testbed.judge(programs, problems=[prompt.id for prompt in prompts])
@@ -55,7 +58,7 @@ def require_tests(testbed: Testbed, split: Split, prompts: Sequence[Prompt]) -> 
     missing = [prompt.id for prompt in prompts if not tests.get(prompt.id)]
     if missing:
         raise UserError(
-            f"Problem {missing[0]!r} of the {split} split has no hidden tests ({len(missing)} of {len(prompts)} have none): "
-            "give it some, leave it out, or choose another evaluator."
+            f"Problem {missing[0]!r} of the {split} split has no hidden tests ({len(missing)} of {len(prompts)} have "
+            "none). Add hidden tests, remove the problem, or choose another evaluator."
         )
     return tests

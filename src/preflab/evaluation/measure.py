@@ -1,5 +1,4 @@
-"""Defines measures: the name of a measured quantity and how to read it. Evaluators declare measures, and results hold them.
-No torch."""
+"""Defines `Measure`: the name of a measured quantity, and how to read it. Evaluators declare measures. No torch."""
 
 from __future__ import annotations
 
@@ -16,19 +15,19 @@ class Measure(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     name: str
-    """Key in every `metrics` mapping and in `MeasuredValue.metric`, e.g. 'pass@1', 'kl'."""
+    """The key in every `metrics` mapping and in `MeasuredValue.metric`, e.g. 'pass@1', 'kl'."""
     label: str = ""
-    """What the report calls the measure; if no label is given, the name."""
+    """The name of the measure in reports; by default, `name`."""
     unit: str = ""
     """The unit of the values, e.g. 'words'; '' if the label or the note gives the unit."""
     share: bool = False
-    """Whether the values are shares of one, which are shown in percent."""
+    """True if the values are shares between 0 and 1, which reports show in percent."""
     nonnegative: bool = False
-    """Whether the values cannot be below 0. Intervals then do not go below 0 either."""
+    """True if the values cannot be below 0. Intervals are then clipped at 0."""
     better: Literal["higher", "lower", "neither"] = "neither"
-    """Which direction is an improvement."""
+    """The direction of an improvement."""
     note: str = ""
-    """How the values are measured: the estimator, the samples per problem, and what the values must not be read as."""
+    """How the values are measured: the estimator, the samples per problem, and misinterpretations to avoid."""
 
     @model_validator(mode="before")
     @classmethod
@@ -42,7 +41,7 @@ class Measure(BaseModel):
 
     @property
     def heading(self) -> str:
-        """The label with the unit, for the head of a column."""
+        """The label with the unit, for a column heading."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
@@ -65,14 +64,13 @@ KNOWN_MEASURES: Mapping[str, Measure] = {
     )
 }
 ALWAYS_MEASURED = ("score", "length", "truncated", "distinct-2", "kl", "entropy")
-"""The names of the measures that every policy gets, whichever evaluators the study has."""
+"""The names of the measures that every policy has, with any evaluator."""
 
 
 def known_measure(name: str, *, note: str = "") -> Measure:
-    """Returns the measure of this name with its usual label and direction. The known names are 'pass@K', 'K@N', 'distinct-N'
-    and those in `KNOWN_MEASURES`.
-
-    If the name is not known, the name is the label, and no direction is an improvement. `note` replaces the usual note.
+    """Returns the measure with this name and its default label, direction and note. The known names are 'pass@K',
+    'K@N', 'distinct-N' and those in `KNOWN_MEASURES`. For an unknown name, the label is the name, and `better` is
+    'neither'. `note` replaces the default note.
     """
     if name.startswith("pass@") or SUBMITTED.fullmatch(name):
         measure = Measure(name=name, label=name, share=True, better="higher")

@@ -15,20 +15,20 @@ from preflab.spec import Context, HoldsModels
 from preflab.types import Completion, Prompt, Split
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
-"""What the first answer of a pair gets."""
+"""The outcome of the first answer of a pair."""
 WIN_RATE = Measure(name="win rate", share=True, better="higher", note="a tie counts as half a win")
 
 
 class PairwiseEvaluator(ABC):
-    """Compares answers."""
+    """Compares answers. The base class of pairwise evaluators."""
 
     @abstractmethod
     def compare(
         self, split: Split, prompts: Sequence[Prompt], first: Sequence[Completion], second: Sequence[Completion]
     ) -> list[float]:
-        """Returns what each first answer gets against the second answer to the same prompt: `WIN`, `TIE` or `LOSS`. The
-        three lists have the same length, with one entry per pair. If a prompt has several pairs of answers, the prompt is
-        repeated in `prompts`."""
+        """Returns the outcome of each first answer against the second answer to the same prompt: `WIN`, `TIE` or
+        `LOSS`. The three arguments have the same length, with one entry for each pair. If a prompt has several pairs of
+        answers, `prompts` repeats the prompt."""
 
 
 class PairwiseEvaluatorSpec(HoldsModels):
@@ -39,22 +39,27 @@ class PairwiseEvaluatorSpec(HoldsModels):
 
     @abstractmethod
     def open(self, context: Context) -> AbstractContextManager[PairwiseEvaluator]:
-        """Opens the evaluator. Raises `UserError` if the testbed lacks what the evaluator needs."""
+        """Opens the evaluator. Raises `UserError` if the testbed lacks data that the evaluator needs."""
 
 
 def check_outcomes(outcomes: Any, pairs: int, *, source: str) -> list[float]:
-    """Returns the outcomes as a list. Raises `UserError` if `source` did not give one outcome for each of the `pairs`, or if
-    a value is not an outcome. True and False are not outcomes: they cannot express a tie, so every tie would count as a
-    loss."""
+    """Returns the outcomes as a list. Raises `UserError` if `source` did not give one outcome for each of the `pairs`,
+    or if a value is not an outcome. True and False are refused, because they cannot express a tie."""
     each = f"each WIN ({WIN}), TIE ({TIE}) or LOSS ({LOSS})"
     if not isinstance(outcomes, Iterable) or isinstance(outcomes, str | bytes):
-        raise UserError(f"{source} gave {outcomes!r:.60}, not a list of one outcome a pair, {each}.")
+        raise UserError(f"{source} gave {outcomes!r:.60}, not a list with one outcome for each pair, {each}.")
     listed: list[Any] = list(outcomes)
     if len(listed) != pairs:
-        raise UserError(f"{source} gave {len(listed)} outcomes for {pairs} pairs, {each}.")
+        raise UserError(
+            f"{source} gave {len(listed)} outcomes for {pairs} pairs. Return one outcome for each pair, {each}."
+        )
     for place, outcome in enumerate(listed, 1):
         if type(outcome).__name__ in ("bool", "bool_"):  # Python's and numpy's
-            raise UserError(f"{source} gave {outcome} for pair {place}: outcomes are WIN, TIE or LOSS, not True/False.")
+            raise UserError(
+                f"{source} gave {outcome} for pair {place}. Return WIN, TIE or LOSS instead of True or False."
+            )
         if not isinstance(outcome, Real) or outcome not in (WIN, TIE, LOSS):
-            raise UserError(f"{source} gave {outcome!r:.60} for pair {place}: it gives one outcome a pair, {each}.")
+            raise UserError(
+                f"{source} gave {outcome!r:.60} for pair {place}. Return one outcome for each pair, {each}."
+            )
     return [float(outcome) for outcome in listed]

@@ -11,16 +11,16 @@ from preflab.fields import Count
 from preflab.spec import Spec
 
 CLUSTERED = ", clustered"
-"""The ending of the name of a measure k@n if the submissions are chosen by clusters."""
+"""The suffix in the name of a measure k@n whose submissions are chosen by clusters."""
 
 
 class Evaluation(Spec):
-    """The settings for measuring policies, the same for every arm.
+    """The settings for measuring policies. They are the same for every arm.
 
-    `look_*`: settings of the looks at the validation split during training. `prompts`: the number of prompts of a split
-    that are used (0: all). `submissions`: pairs (k, n) for the measure k@n, which filters n samples by the problem's public
-    tests. `clusters`: the number of inputs, made from the inputs of the public tests, on which samples must behave alike to
-    be one cluster (0: no clusters).
+    `look_*`: settings of the evaluations on the validation split during training. `prompts`: the number of prompts of a
+    split that are used (0: all). `submissions`: pairs (k, n) for the measure k@n, which filters n samples by the
+    problem's public tests. `clusters`: the number of inputs, made from the inputs of the public tests, on which the
+    behaviour of samples is compared to form clusters (0: no clusters).
     """
 
     samples: Count = 8
@@ -39,7 +39,7 @@ class Evaluation(Spec):
     @model_validator(mode="before")
     @classmethod
     def _k_follows_samples(cls, data: Any) -> Any:
-        """If `k` is not given, keeps those values of its default that are not above `samples`."""
+        """If `k` is not given, uses the default values of `k` that are at most `samples`."""
         samples = data.get("samples") if isinstance(data, Mapping) else None
         if not isinstance(samples, int) or "k" in data:
             return data
@@ -48,19 +48,26 @@ class Evaluation(Spec):
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
         if max(self.k, default=0) > self.samples:
-            raise ValueError(f"pass@{max(self.k)} needs {max(self.k)} samples a problem; `samples` is {self.samples}")
+            raise ValueError(
+                f"pass@{max(self.k)} needs {max(self.k)} samples a problem, but `samples` is {self.samples}"
+            )
         for k, n in self.submissions:
             if not k <= n <= self.samples:
-                raise ValueError(f"{k}@{n} needs k <= n <= samples; `samples` is {self.samples}")
+                raise ValueError(f"{k}@{n} needs k <= n <= samples, but `samples` is {self.samples}")
             if self.clusters and n != self.samples:
-                raise ValueError(f"`clusters` is exact for n = samples alone; {k}@{n} has {self.samples} samples")
+                raise ValueError(
+                    f"`clusters` needs n = samples, but {k}@{n} has {self.samples} samples. Change n or remove `clusters`"
+                )
         if self.clusters and not self.submissions:
-            raise ValueError("`clusters` chooses submissions: name some, such as `submissions: [[10, 1000]]`")
+            raise ValueError(
+                "`clusters` needs `submissions`, because it chooses submissions. Give some, such as "
+                "`submissions: [[10, 1000]]`"
+            )
         return self
 
     @property
     def rates(self) -> tuple[str, ...]:
-        """The names of the measures of programs. The first is pass@1, which is the mean score."""
+        """The names of the measures for programs. The first is pass@1, which is the mean score."""
         names = [f"pass@{k}" for k in dict.fromkeys((1, *self.k))]
         names += [f"{k}@{n}{way}" for k, n in self.submissions for way in ("", CLUSTERED)[: 1 + bool(self.clusters)]]
         return tuple(names)

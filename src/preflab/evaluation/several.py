@@ -23,14 +23,14 @@ def _parsed(value: Any) -> dict[str, EvaluatorSpec]:
     evaluators: dict[str, EvaluatorSpec] = {}
     for name, spec in _PAIRS.validate_python([*value.items()] if isinstance(value, Mapping) else value):
         if name in evaluators:
-            raise UserError(f"`evaluators`: the name {name!r} stands there twice.")
+            raise UserError(f"`evaluators`: the name {name!r} occurs twice. Give each evaluator a different name.")
         evaluators[name] = EVALUATORS.parse(spec)
     return evaluators
 
 
 def _dumped(evaluators: Mapping[str, Spec]) -> list[list[Any]]:
-    """Writes evaluators as pairs of name and spec. A mapping would lose their order, because files are written with sorted
-    keys."""
+    """Returns evaluators as pairs of name and spec. A mapping would lose their order, because files are written with
+    sorted keys."""
     return [[name, EVALUATORS.dump(spec)] for name, spec in evaluators.items()]
 
 
@@ -44,7 +44,7 @@ def named_evaluators(data: Any) -> Any:
     if not isinstance(data, Mapping) or "evaluator" not in data:
         return data
     if "evaluators" in data:
-        raise UserError("Give `evaluators`, or one `evaluator`, and not both.")
+        raise UserError("Both `evaluators` and `evaluator` are given. Remove one of them.")
     rest = {key: value for key, value in data.items() if key != "evaluator"}
     if data["evaluator"] is None:
         return rest | {"evaluators": {}}
@@ -53,13 +53,13 @@ def named_evaluators(data: Any) -> Any:
 
 
 def kind_name(spec: Spec) -> str:
-    """Returns the name of a spec in words: its kind, or, if it has no kind, the name of its class."""
+    """Returns a name for a spec: its kind or, if it has no kind, the name of its class."""
     return str(dict(spec).get("kind", type(spec).__name__))
 
 
 def measure_prefixes(evaluators: Iterable[str]) -> dict[str, str]:
-    """Returns each evaluator's prefix, with which the names of its measures begin in results. The first evaluator has the
-    prefix '', and every other evaluator has `NAME/`."""
+    """Returns the prefix of each evaluator, which is put before the names of its measures in results. The prefix of the
+    first evaluator is '', and of every other evaluator `NAME/`."""
     return {name: f"{name}/" if place else "" for place, name in enumerate(evaluators)}
 
 
@@ -82,15 +82,15 @@ def measures_by_evaluator(
     known: set[str] = set(ALWAYS_MEASURED)
     for name in (each.name for row in measures.values() for each in row):
         if name in known:
-            raise UserError(f"Two measures are called {name!r}: give an evaluator's measure another name.")
+            raise UserError(f"Two measures are called {name!r}. Rename the measure of one evaluator.")
         known.add(name)
     return measures
 
 
 def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation, headline: str) -> str:
-    """Returns the name of the evaluator that measures the headline. If `headline` is '', returns the name of the first
-    evaluator. Raises `UserError` if no evaluator measures the headline, or if a higher value of the headline is not
-    better."""
+    """Returns the name of the evaluator that measures the headline metric. If `headline` is '', returns the name of the
+    first evaluator. Raises `UserError` if no evaluator measures the headline metric, or if higher is not better for
+    this metric."""
     measures = measures_by_evaluator(evaluators, evaluation)
     by_name = {each.name: (name, each) for name, row in measures.items() for each in row}
     headline = headline or next(iter(by_name))
@@ -102,10 +102,10 @@ def evaluator_of(evaluators: Mapping[str, EvaluatorSpec], evaluation: Evaluation
 
 
 def refuse_unless_higher(measure: Measure) -> None:
-    """Raises `UserError` unless higher is better for this measure. Any other measure cannot decide a study or choose a
-    temperature."""
+    """Raises `UserError` unless higher is better for this measure, because only such a measure can decide a study or
+    choose a temperature."""
     if measure.better != "higher":
         raise UserError(
-            f"The measure {measure.name!r} is not better when higher: it cannot decide a study, nor choose a temperature. "
-            'Declare it with `better="higher"`, its negative where less is better.'
+            f"The measure {measure.name!r} is not better when higher, so it cannot decide a study or choose a temperature. "
+            'Declare it with `better="higher"`, or measure its negative if lower is better.'
         )

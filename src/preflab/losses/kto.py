@@ -1,4 +1,5 @@
-"""Kahneman-Tversky optimisation: a loss on single answers, each either desirable or not. It returns unreduced terms [B]."""
+"""Kahneman-Tversky optimisation: a loss on single answers, each either desirable or not. The loss is returned as
+unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -11,11 +12,10 @@ from preflab import dist
 def kto_reference_point(mismatched_ratios: Tensor) -> Tensor:
     """z0 = max( 0, mean_i log(pi/pi_ref)(y_j | x_i) ), j != i (Ethayarajh et al. 2024, Section 4.1).
 
-    z0 is a biased, cheap estimate of KL(pi || pi_ref) from answers that belong to other prompts. The mean runs over all
-    ranks, and z0 carries no gradient.
+    z0 is a biased but cheap estimate of KL(pi || pi_ref) from answers to other prompts. The mean is over all ranks, and
+    z0 has no gradient.
 
-    Args:
-        mismatched_ratios: [B], the summed log-ratio of each answer after the prompt of another answer.
+    Args: mismatched_ratios: [B], the summed log-ratio of each answer given the prompt of a different answer.
 
     Returns: a scalar, in nats, never negative.
     """

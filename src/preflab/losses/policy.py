@@ -1,4 +1,5 @@
-"""Losses on a policy's own tokens. They return unreduced terms [B,T]; the caller masks and reduces them (`ops.reduce`)."""
+"""Losses on a policy's own tokens. The functions return unreduced terms [B,T]; the caller masks and reduces the terms
+with `ops.reduce`."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ def ppo_policy_loss(
 ) -> Tensor:
     """max( -A rho, -A clamp(rho, 1-clip, 1+clip_high) ), rho = exp(log pi - log pi_old) (Schulman et al. 2017, eq. 7).
 
-    A `clip_high` above `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). None stands for `clip`.
+    A `clip_high` above `clip` lets unlikely tokens rise further (DAPO, Yu et al. 2025, eq. 10). If `clip_high` is None,
+    `clip` is used.
 
     Args:
-        logprobs, old_logprobs, advantages: [B,T]; only `logprobs` carries a gradient.
+        logprobs, old_logprobs, advantages: [B,T]; only `logprobs` has a gradient.
 
     Returns: [B,T].
     """
@@ -32,7 +34,7 @@ def ppo_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, *, clip:
     """1/2 max( (V - R)^2, (V_old + clamp(V - V_old, -clip, clip) - R)^2 ). If `clip` is None: 1/2 (V - R)^2.
 
     Args:
-        values, old_values, returns: [B,T], all in the units of the critic (normalised); only `values` carries a gradient.
+        values, old_values, returns: [B,T], all in the critic's normalised units; only `values` has a gradient.
 
     Returns: [B,T] (paper, Section 4: value-loss clipping).
     """

@@ -1,8 +1,9 @@
-"""Losses on preference pairs. Each takes the summed log-probabilities of both answers and returns unreduced terms [B].
+"""Losses on preference pairs. Each loss takes the summed log-probabilities of both answers and returns unreduced terms
+[B].
 
-A new loss needs one function here and one name in `PREFERENCE_LOSSES`; the DPO methods, their commands and the studies then
-offer it. The hyper-parameters of a loss are keyword-only. Their defaults are the values of the paper that introduced the
-loss.
+To add a loss, write a function in this module and add its name to `PREFERENCE_LOSSES`. The DPO methods, their commands
+and studies then offer the loss. The hyper-parameters of a loss are keyword-only. The defaults are the values of the
+paper that introduced the loss.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from preflab.targets import load_function
 
 
 class PairLogprobs(NamedTuple):
-    """The numbers that a preference loss may use, all [B].
+    """The inputs of preference losses, all [B].
 
-    `chosen`, `rejected`: log pi(y|x) of both answers, summed over their tokens. `reference_*`: these sums under the
-    reference, or None for a loss in `REFERENCE_FREE`. `*_lengths`: the number of tokens of each answer.
+    `chosen`, `rejected`: log pi(y|x) of both answers, summed over their tokens. `reference_*`: the same sums under the
+    reference model, or None for a loss in `REFERENCE_FREE`. `*_lengths`: the number of tokens of each answer.
     """
 
     chosen: Tensor
@@ -58,8 +59,8 @@ PreferenceLoss = Callable[[PairLogprobs], Tensor]
 def dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = -log sigmoid( beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies the margin and so sets how
-    strong the implicit KL constraint is.
+    Rafailov et al. 2023, eq. 7; paper, Section 1. beta multiplies the margin and determines the strength of the
+    implicit KL constraint.
 
     Returns: [B]; exactly ln 2 if pi = pi_ref.
     """
@@ -77,9 +78,9 @@ def ipo_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
     """L = max( 0, 1 - beta * [log(pi/pi_ref)(y_w) - log(pi/pi_ref)(y_l)] ).
 
-    This is SLiC-HF's rank calibration (Zhao et al. 2023, Section 2), but on log-ratios to a reference instead of
-    log-probabilities, as in RSO's hinge-norm (Liu et al. 2024, Section 3). DPO is a logistic regression; this loss is a
-    support vector machine.
+    This is SLiC-HF's rank calibration loss (Zhao et al. 2023, Section 2) with log-ratios to a reference instead of
+    log-probabilities, as in RSO's hinge-norm loss (Liu et al. 2024, Section 3). DPO corresponds to a logistic
+    regression, and this loss to a support vector machine.
 
     Returns: [B]; 1 if pi = pi_ref. A pair beyond the margin of 1/beta nats has no gradient.
     """
@@ -89,7 +90,8 @@ def hinge_loss(pairs: PairLogprobs, *, beta: float = 0.1) -> Tensor:
 def conservative_loss(pairs: PairLogprobs, *, beta: float = 0.1, noise: float = 0.1) -> Tensor:
     """L = -(1 - noise) log sigmoid(z) - noise log sigmoid(-z), z = beta * margin (cDPO: Mitchell 2023, eq. 3).
 
-    `noise`: the assumed share of flipped labels, in [0, .5). The minimum is at sigmoid(z) = 1 - noise, not at z = infinity.
+    `noise`: the assumed share of flipped labels, in [0, .5). The minimum is at the finite z with sigmoid(z) = 1 -
+    noise.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -100,8 +102,9 @@ def conservative_loss(pairs: PairLogprobs, *, beta: float = 0.1, noise: float = 
 def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) -> Tensor:
     """L = [ -(1 - noise) log sigmoid(z) + noise log sigmoid(-z) ] / (1 - 2 noise), z = beta * margin.
 
-    rDPO (Chowdhury et al. 2024, Section 3.1). If labels are flipped at the rate `noise`, in [0, .5), the mean of this loss
-    over the flips is the DPO loss of the true label. The loss of a single pair has no lower bound: it can be negative.
+    rDPO (Chowdhury et al. 2024, Section 3.1). If labels are flipped with probability `noise`, in [0, .5), the
+    expectation of this loss over the flips is the DPO loss of the true label. The loss of a single pair can be negative
+    and has no lower bound.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -112,7 +115,7 @@ def robust_loss(pairs: PairLogprobs, *, beta: float = 0.01, noise: float = 0.1) 
 def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> Tensor:
     """L = -log sigmoid( beta * [margin - lam * max(0, log(pi_ref/pi)(y_w))] ) (DPO-Positive: Pal et al. 2024, eq. 3).
 
-    The penalty acts only if the chosen answer is less likely under the policy than under the reference.
+    The penalty is positive only if the chosen answer is less likely under the policy than under the reference.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
@@ -123,8 +126,9 @@ def dpop_loss(pairs: PairLogprobs, *, beta: float = 0.3, lam: float = 50.0) -> T
 def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -> Tensor:
     """L = -log sigmoid( beta * margin + alpha * (|y_w| - |y_l|) ) (Park et al. 2024, length-regularised DPO).
 
-    This is DPO with a reward that is lower by alpha for each token of the answer. So the policy need not learn the part of a
-    preference that comes from length. Park et al. sweep alpha; the default of .01 is preflab's choice.
+    This is DPO with a reward that is lower by alpha for each token of the answer. So the policy does not have to learn
+    the part of a preference that length explains. Park et al. try several values of alpha; the default of .01 is
+    preflab's choice.
 
     Returns: [B]; ln 2 if pi = pi_ref and both answers are equally long.
     """
@@ -134,23 +138,24 @@ def r_dpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, alpha: float = 0.01) -
 def chi_po_loss(pairs: PairLogprobs, *, beta: float = 0.05, r_max: float = 10.0) -> Tensor:
     """L = -log sigmoid( clip( beta * [phi(rho_w) - phi(rho_l)], +-2 r_max ) ), phi(z) = z + log z, rho = pi/pi_ref.
 
-    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of KL plus chi-squared,
-    which holds the policy harder the further the policy has moved. `r_max` bounds the reward; the default of 10 is preflab's
-    choice. A pair beyond the clip has no gradient. Only inside the exponential, log rho is clamped to [-88, 20], the range
-    in which fp32 distinguishes values.
+    Chi-squared preference optimisation (Huang et al. 2024, Algorithm 1). phi is the link function of a regulariser of
+    KL plus chi-squared divergence, which pulls the policy back more strongly the further it has moved. `r_max` bounds
+    the reward; the default of 10 is preflab's choice. A clipped pair has no gradient. In the exponential, log rho is
+    clamped to [-88, 20], the range in which fp32 distinguishes values.
 
     Returns: [B]; ln 2 if pi = pi_ref.
     """
     chosen, rejected = _phi(pairs.chosen_ratio), _phi(pairs.rejected_ratio)
     if not r_max > 0.0:
-        raise UserError(f"`r_max` bounds the reward: give a number above 0, not {r_max}.")
+        raise UserError(f"`r_max` bounds the reward. Give a number above 0 instead of {r_max}.")
     return -F.logsigmoid((beta * (chosen - rejected)).clamp(-2.0 * r_max, 2.0 * r_max))
 
 
 def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta / |y_w| log pi(y_w) - beta / |y_l| log pi(y_l) - gamma ) (Meng et al. 2024, eq. 6).
 
-    The loss needs no reference. gamma is the target margin. The authors start at gamma / beta = .5 and tune both.
+    The loss needs no reference. gamma is the target margin. The authors start with gamma / beta = .5 and tune both
+    hyper-parameters.
 
     Returns: [B].
     """
@@ -161,8 +166,8 @@ def simpo_loss(pairs: PairLogprobs, *, beta: float = 2.0, gamma: float = 1.0) ->
 def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Tensor:
     """L = -log sigmoid( beta * [log pi(y_w) - log pi(y_l)] ) - nll * log pi(y_w) / |y_w| (Xu et al. 2024, Section 3).
 
-    This is DPO with a uniform reference, plus a likelihood term. In the paper that term is log pi(y_w); the paper's code,
-    and this loss, take the mean over tokens.
+    This is DPO with a uniform reference, plus a likelihood term. The likelihood term in the paper is log pi(y_w). The
+    paper's code and this loss use the mean over tokens instead.
 
     Returns: [B].
     """
@@ -173,8 +178,8 @@ def cpo_loss(pairs: PairLogprobs, *, beta: float = 0.1, nll: float = 1.0) -> Ten
 def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
     """L = -log P(y_w) - lam * log sigmoid( log[ odds(y_w) / odds(y_l) ] ) (Hong et al. 2024, eq. 6 and 7).
 
-    log P(y) = log pi(y) / |y|, odds = P / (1 - P). The loss needs no reference, and joins SFT and
-    preference learning in one stage.
+    log P(y) = log pi(y) / |y|, odds = P / (1 - P). The loss needs no reference, and combines SFT and preference
+    learning in one stage.
 
     Returns: [B].
     """
@@ -183,25 +188,26 @@ def orpo_loss(pairs: PairLogprobs, *, lam: float = 0.1) -> Tensor:
 
 
 def _phi(log_ratio: Tensor) -> Tensor:
-    """z + log z at z = exp(log_ratio)."""
+    """Returns phi(z) = z + log z at z = exp(log_ratio)."""
     return log_ratio.clamp(-88.0, 20.0).exp() + log_ratio
 
 
 def _log_odds(logprob: Tensor) -> Tensor:
-    """Returns log P - log(1 - P). It is finite even at P = 1: log P is held below 0 by the machine epsilon."""
+    """Returns log P - log(1 - P). The result is finite even for P = 1, because log P is clamped to at most minus the
+    machine epsilon."""
     held = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
     return held - torch.log(-torch.expm1(held))
 
 
 def _weight(name: str, value: float) -> float:
     if not value >= 0.0:
-        raise UserError(f"`{name}` is the weight of a term: give at least 0, not {value}.")
+        raise UserError(f"`{name}` is the weight of a term. Give a number of at least 0 instead of {value}.")
     return value
 
 
 def _share(noise: float) -> float:
     if not 0.0 <= noise < 0.5:
-        raise UserError(f"`noise` is the share of flipped labels: give at least 0 and less than .5, not {noise}.")
+        raise UserError(f"`noise` is the share of flipped labels. Give at least 0 and less than .5 instead of {noise}.")
     return noise
 
 
@@ -210,13 +216,13 @@ PREFERENCE_LOSSES: dict[str, Callable[..., Tensor]] = {
     "dpop": dpop_loss, "r-dpo": r_dpo_loss, "chi-po": chi_po_loss, "simpo": simpo_loss, "cpo": cpo_loss, "orpo": orpo_loss,
 }  # fmt: skip
 REFERENCE_FREE: frozenset[str] = frozenset({"simpo", "cpo", "orpo"})
-"""The losses that use no reference. With these losses, no reference log-probabilities are computed or charged."""
+"""The losses that need no reference. For these losses, reference log-probabilities are neither computed nor charged."""
 
 
 def describe_losses() -> list[str]:
     """Lists each loss by its name with its settings and their defaults, such as `simpo (beta 2.0, gamma 1.0)`.
 
-    The last entry is `module:function`, which stands for a loss of the user's own.
+    The last entry, `module:function`, means a loss that the user wrote.
     """
     described = []
     for name, loss in PREFERENCE_LOSSES.items():
@@ -242,7 +248,7 @@ def preference_loss(
         fields = inspect.signature(loss).parameters
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"The preference loss {name!r} does not say which settings it has: write a function."
+            f"The preference loss {name!r} has no readable signature. Write the loss as a Python function."
         ) from error
     known = [field.name for field in fields.values() if field.kind == field.KEYWORD_ONLY]
     for field in values:
@@ -258,10 +264,11 @@ def preference_loss(
         raise
     except Exception as error:  # the user's function may raise anything
         raise UserError(f"The preference loss {name!r} fails on two pairs: {type(error).__name__}: {error}.") from error
-    # Without this check, a loss that returns a mean would pass silently and give every micro-batch the same weight.
+    # Without this check, a loss that returns a mean would give every micro-batch the same weight, without an error.
     if not isinstance(terms, Tensor) or terms.shape != (2,):
         raise UserError(
-            f"The preference loss {name!r} returns {_describe(terms)} for two pairs: it must return one term for each pair."
+            f"The preference loss {name!r} returns {_describe(terms)} for two pairs. It must return one term for each "
+            "pair."
         )
     return configured
 

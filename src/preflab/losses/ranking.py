@@ -1,7 +1,9 @@
-"""Losses on K ranked answers to a prompt. Each takes log-probabilities and scores [B,K] and returns unreduced terms [B].
+"""Losses on K ranked answers to a prompt. Each loss takes log-probabilities and scores [B,K] and returns unreduced
+terms [B].
 
-RRHF uses only the order of the scores, and PRO only their gaps. The places of the answers in the row never matter. Answers
-with equal scores are not contrasted. If several answers share the highest score, the SFT term is their mean.
+RRHF uses only the order of the scores, and PRO only their gaps. The order of the answers in a row has no effect.
+Answers with equal scores are not compared with each other. If several answers share the highest score, the SFT term is
+their mean.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from torch import Tensor
 
 
 class RankedLogprobs(NamedTuple):
-    """The numbers that a ranking loss uses, all [B,K].
+    """The inputs of ranking losses, all [B,K].
 
     `sums`: log pi(y|x), summed over the tokens of each answer; `lengths`: the number of tokens of each answer; `scores`:
-    higher is better; `mask`: False at the places that hold no answer, since the prompt has fewer than K answers.
+    higher is better; `mask`: False at the cells without an answer, because the prompt has fewer than K answers.
     """
 
     sums: Tensor
@@ -45,14 +47,13 @@ class RankedLogprobs(NamedTuple):
 def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor:
     """L = sum_{r_i < r_j} max(0, p_i - p_j) - c p_best, with p_i = log pi(y_i|x) / |y_i| (Yuan et al. 2023, eq. 1-4).
 
-    `sft_coefficient` c is 1, as in the paper. Equation 3 sums the log-probabilities of the best answer. The program that
-    made the authors' results takes the mean instead. This loss takes the mean too, so that both parts are in nats per
-    token.
+    `sft_coefficient` c is 1, as in the paper. Equation 3 sums the log-probabilities of the best answer. The authors'
+    program uses the mean instead. This loss uses the mean too, so that both terms are in nats per token.
 
     Returns: [B].
     """
     p = ranked.means
-    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: by how much answer i is likelier than answer k
+    rises = (p[:, None, :] - p[:, :, None]).clamp(min=0.0)  # at [b,k,i]: p_i - p_k if it is above 0, else 0
     hinge = torch.where(ranked.gaps > 0, rises, torch.zeros_like(rises)).sum(dim=(1, 2))
     return hinge - sft_coefficient * ranked.of_best(p)
 
@@ -60,11 +61,11 @@ def rrhf_loss(ranked: RankedLogprobs, *, sft_coefficient: float = 1.0) -> Tensor
 def pro_loss(ranked: RankedLogprobs, *, scale: float = 1.0, sft_coefficient: float = 0.05) -> Tensor:
     """L = - sum_k log [ e^(p_k / T_k^k) / ( e^(p_k / T_k^k) + sum_{r_i < r_k} e^(p_i / T_k^i) ) ] - beta log pi(y_best|x).
 
-    T_k^i = 1 / (r_k - r_i), T_k^k = min_i T_k^i, p_i = log pi(y_i|x) / |y_i|, beta = c (K - 1)^2 (Song et al. 2024). K is
-    the number of answers to that prompt. `sft_coefficient` c is .05, as in the paper.
+    T_k^i = 1 / (r_k - r_i), T_k^k = min_i T_k^i, p_i = log pi(y_i|x) / |y_i|, beta = c (K - 1)^2 (Song et al. 2024). K
+    is the number of answers to the prompt. `sft_coefficient` c is .05, as in the paper.
 
     `scale` multiplies the scores. Each temperature is the inverse of a gap between scores, so the units of the reward
-    matter. An answer that is better than no other answer adds no term. If K = 2 and the gap is 1, the first part is
+    matter. An answer that is not better than any other answer adds no term. If K = 2 and the gap is 1, the first sum is
     -log sigmoid(p_1 - p_2).
 
     Returns: [B].

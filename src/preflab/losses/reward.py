@@ -1,4 +1,4 @@
-"""Losses of reward models. They return unreduced terms [B]."""
+"""Losses of reward models. The losses are returned as unreduced terms [B]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bradley_terry_loss(
     By default q = 1 and shift = 0: this is the paper's loss, -log sigmoid(z) (Section 1). `shift` = -m requires a margin m
     (Touvron et al. 2023, eq. 2). `shift` = phi x adds a covariate to the scores (see `length_covariate`). `probability` p is
     the probability that the label is right. `smoothing` e is the assumed share of wrong labels (Szegedy et al. 2016).
-    Together they give q = (1 - e) p + e (1 - p).
+    Both together give q = (1 - e) p + e (1 - p).
 
     Args:
         chosen, rejected, shift, probability: [B].
@@ -35,7 +35,7 @@ def bradley_terry_loss(
 def doubts(like: Tensor, probability: Tensor | None, smoothing: float) -> Tensor:
     """Returns 1 - q = (1 - e) (1 - p) + e p, the probability that the other order is right: [B].
 
-    If `probability` is None, p is 1. `like`: any tensor [B] of the type and on the device that the result shall have.
+    If `probability` is None, p is 1. `like`: any tensor [B] with the dtype and the device of the result.
     """
     sure = torch.ones_like(like) if probability is None else probability.to(like.dtype)
     return (1.0 - smoothing) * (1.0 - sure) + smoothing * sure
@@ -46,6 +46,6 @@ def length_covariate(chosen_lengths: Tensor, rejected_lengths: Tensor, spread: f
     data.
 
     Length-controlled AlpacaEval (Dubois et al. 2024) fits sigmoid(quality + phi x) to the preferences and reports the
-    quality at x = 0. Here the score of a reward model takes the place of the quality.
+    quality at x = 0. Here, `quality` is the score of a reward model.
     """
     return torch.tanh((chosen_lengths - rejected_lengths).float() / spread)

@@ -1,7 +1,7 @@
-"""Renders a study's results for people to read: as an HTML page, Markdown, a CSV table, and in the terminal.
+"""Renders a study's results as an HTML page, as Markdown, as a CSV table, and in the terminal.
 
-`preflab.analysis.record` defines the record of the results; the modules of this package render this record. Nothing here
-needs torch, and matplotlib is imported only when figures are drawn.
+`preflab.analysis.record` defines the record of the results that this package renders. The package does not need torch.
+It imports matplotlib only when it draws figures.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ __all__ = ["Results", "dump_results", "known_measure", "print_summary", "read_re
 def write_report(results: Results, directory: Path, *, samples: bool = True) -> Path:
     """Writes `report.html`, `report.md`, `results.json` and `results.csv`, and returns the path of `report.html`.
 
-    If `samples` is False, none of the files holds any text of a prompt or an answer (for data that may not be passed on).
-    Each file is replaced in one step, so that nobody ever reads half a file. Raises `UserError` if a file cannot be written.
+    If `samples` is False, the files contain no text of prompts or answers (for data that may not be redistributed).
+    Each file is replaced atomically, so that a reader never sees a partial file. Raises `UserError` if a file cannot be
+    written.
     """
     from preflab.report.markdown import render_markdown
     from preflab.report.page import render_html

@@ -1,4 +1,4 @@
-"""Shows programs in colour: each kind of token gets one of a few classes of the style sheet."""
+"""Highlights the syntax of programs: each kind of token gets a class of the style sheet."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FENCE = "```"
 
 
 def highlighted(answer: str, language: str) -> Markup:
-    """Returns the answer as coloured markup, with hidden characters made visible. If the answer holds code fences, it is
-    coloured as a text with programs in it. If the language is unknown, the answer is not coloured."""
+    """Returns an answer as HTML with syntax highlighting and with hidden characters made visible. If the answer
+    contains code fences, it is highlighted as Markdown. If the language is unknown, nothing is highlighted."""
     visible = text.visible(answer)
     name = "markdown" if language and FENCE in answer else language
     try:

@@ -1,4 +1,5 @@
-"""Draws the report's figures of the final measurements: a sweep, and bars for each level. Needs matplotlib."""
+"""Draws the figures of the final measurements: a sweep over a factor, and bars for each difficulty level. Needs
+matplotlib."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ CHOSEN = "test problems, temperature chosen on validation"
 
 
 def sweep(results: Results) -> Markup | None:
-    """Draws the headline metric against the factor that the study varies: one line with 95% intervals for each series. None
-    if the study varies no factor."""
+    """Draws the headline metric against the factor that the study varies: one line with 95% intervals for each series.
+    Returns None if the study varies no factor."""
     factor = results.sweep
     if factor is None:
         return None
@@ -29,7 +30,8 @@ def sweep(results: Results) -> Markup | None:
             drawn.axes.set_xscale("log")
         for order, (name, line) in enumerate(factor.series.items()):
             values = [Interval() if arm is None else views.reported_value(arms[arm], metric.name) for arm in line]
-            # Colour 0 is the baseline's grey. Lines are moved a little apart, so that intervals at one x do not overlap.
+            # Colour 0 is grey, for baselines. Lines are shifted slightly, so that intervals at the same x do not
+            # overlap.
             shift = 5.0 * (order - (len(factor.series) - 1) / 2)
             end = _draw_sweep(drawn, factor.x, values, order + 1, shift)
             labels += [] if end is None else [Label(end, name, order + 1)]
@@ -43,11 +45,11 @@ def sweep(results: Results) -> Markup | None:
 
 
 def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], order: int, shift: float) -> float | None:
-    """Draws one series, moved `shift` points to the side, and returns the last estimate of the series."""
+    """Draws one series, shifted horizontally by `shift` points, and returns the last estimate of the series."""
     moved, colour = drawn.shifted(shift), arm_colour(order)
     places = [(at, item) for at, item in zip(x, values, strict=True) if item.estimate is not None]
     for at, item in places:
-        # matplotlib does not count shifted marks towards the axes' limits, so the limits are updated here.
+        # matplotlib ignores shifted marks when it computes the axes' limits, so the limits are updated here.
         ends = [end for end in (item.low, item.estimate, item.high) if end is not None]
         drawn.axes.update_datalim([(at, end) for end in ends])
         if item.low is not None and item.high is not None:
@@ -61,7 +63,7 @@ def _draw_sweep(drawn: Panel, x: Sequence[float], values: Sequence[Interval], or
 
 
 def levels(results: Results) -> list[Markup]:
-    """Draws one chart of the headline metric for each level: one bar with its interval for each arm."""
+    """Draws one chart of the headline metric for each difficulty level. Each arm has a bar with an interval."""
     metric, arms = views.measure_of(results, results.headline), views.ranked(results)
     rows = {level: [views.measure(arm, metric.name, level=level) for arm in arms] for level in results.levels}
     rows = {level: row for level, row in rows.items() if any(item.estimate is not None for item in row)}
@@ -78,7 +80,7 @@ def levels(results: Results) -> list[Markup]:
             name=name, title=level, measured=measured, x=metric.label, alt=alt, left=0.26, right=0.97, height=height
         ) as chart:
             chart.axes.grid(visible=False, axis="y")
-            chart.axes.set_xlim(low, high + 0.18 * (high - low))  # one scale for all levels, with room for the numbers
+            chart.axes.set_xlim(low, high + 0.18 * (high - low))  # the same scale for all levels
             chart.axes.set_ylim(len(row) - 0.5, -0.5)
             chart.axis_numbers("x", share=metric.share)
             chart.axes.set_yticks(range(len(row)), [shortened(arm.name, 13) for arm in arms])

@@ -13,18 +13,18 @@ _LEFT, _RIGHT = 18, 202
 
 
 class Scale(NamedTuple):
-    """Maps data to pixels. `zero`: whether a line is drawn at 0, which means no difference."""
+    """Maps data to pixels. `zero`: True if a line is drawn at 0 (no difference)."""
 
     low: float
     high: float
     zero: bool
 
     def at(self, value: float) -> str:
-        """Returns the place of a value in pixels, as a text for SVG."""
+        """Returns the x coordinate of a value in pixels, as a string for SVG."""
         return f"{_LEFT + (value - self.low) / (self.high - self.low) * (_RIGHT - _LEFT):.1f}"
 
     def ticks(self) -> list[float]:
-        """Returns two to five round numbers within the scale."""
+        """Returns two to five round numbers within the scale, for tick labels."""
         rough = (self.high - self.low) / 4
         power = 10 ** math.floor(math.log10(rough))
         ticks: list[float] = []
@@ -43,8 +43,8 @@ def scale(
     marks: Sequence[float] = (),
     limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Scale:
-    """Returns the scale that holds all intervals and marks, and 0 if `zero` is set. If all of these are a single value, the
-    scale reaches .5 below and above this value, but not beyond `limits`."""
+    """Returns a scale that includes all intervals and marks, and 0 if `zero` is True. If all these values are equal,
+    the scale reaches from .5 below to .5 above the value, within `limits`."""
     ends = [end for item in intervals for end in (item.low, item.estimate, item.high) if end is not None]
     ends += marks
     ends += [0.0] if zero or not ends else []

@@ -1,4 +1,4 @@
-"""Draws the report's reward-KL plot: each checkpoint's score against its distance from the SFT model. Needs matplotlib."""
+"""Draws the reward-KL plot: the score of each checkpoint against its KL to the SFT model. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from preflab.report.panels import Label, Panel, panel
 from preflab.report.svg import SURFACE, arm_colour
 
 WIDTH, HEIGHT = 640, 440
-"""The size of the figure in CSS pixels. It is larger than the other figures, because the paths cross."""
+"""The size of the figure in CSS pixels. The figure is larger than others, because its lines cross."""
 
 
 def draw_frontier(results: Results) -> Markup | None:
-    """Draws score against KL for every checkpoint of every seed. A mark is hollow if its KL is an upper bound. None if no
-    run has a frontier."""
+    """Draws score against KL for every checkpoint of every seed. A mark is hollow if its KL is an upper bound. Returns
+    None if no run has measured KL."""
     if not any(run.frontier for arm in results.arms for run in arm.runs):
         return None
     metric = views.measure_of(results, "score")

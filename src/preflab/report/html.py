@@ -1,5 +1,5 @@
-"""The parts that every page shares: style sheets, a content security policy that allows nothing foreign, and templates that
-show hidden characters."""
+"""Parts shared by all HTML pages: style sheets, templates, and a content security policy that allows no remote
+content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from preflab.report import numbers, views
 
 
 def style_sheet(*names: str) -> Markup:
-    """Returns the style sheets with these names, joined in this order."""
+    """Returns the style sheets with these names as one text, in the given order."""
     templates = files("preflab.report").joinpath("templates")
     return Markup("".join(templates.joinpath(name).read_text(encoding="utf-8") for name in names))
 
@@ -28,8 +28,8 @@ def script(name: str) -> Markup:
 
 
 def content_policy(style: Markup, script: Markup | None = None) -> str:
-    """Returns a content security policy. It allows no remote source, no style except `style`, and no script except
-    `script`."""
+    """Returns a content security policy. The policy forbids remote sources, all styles except `style`, and all scripts
+    except `script`."""
     scripts = "" if script is None else f" script-src {_digest(script)};"
     return (
         f"default-src 'none'; style-src {_digest(style)};{scripts} img-src data:; base-uri 'none'; form-action 'none'"
@@ -41,10 +41,9 @@ def _digest(content: Markup) -> str:
 
 
 def environment(written: Callable[[str], str] = text.visible) -> Environment:
-    """Returns the environment of the templates in `report/templates`. The templates can use the modules `numbers` and
-    `views`. All values are escaped, and an unknown name is an error.
-
-    `written`: turns a text into what stands on the page, so that no hidden characters remain. Markup is not changed.
+    """Returns the Jinja environment of the templates in `report/templates`. The templates can use the modules `numbers`
+    and `views`. All values are escaped, and an undefined name is an error. `written`: the function that makes hidden
+    characters in a text visible. Markup is not changed.
     """
 
     def finalize(value: Any) -> Any:

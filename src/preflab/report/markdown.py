@@ -1,4 +1,4 @@
-"""Writes `report.md`: the verdict, the table, the comparisons and the caveats, short enough for an issue or a chat."""
+"""Writes `report.md`, a short report of verdict, table, comparisons and caveats, for an issue or a chat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FENCES = re.compile(r"`+")
 
 
 def render_markdown(results: Results) -> str:
-    """Returns the short report. The same results give the same text."""
+    """Returns the text of `report.md`. The same results give the same text."""
     return environment(escaped).get_template("report.md.j2").render(results=results, fenced=fenced)
 
 
@@ -25,7 +25,8 @@ def escaped(value: str) -> Markup:
 
 
 def fenced(value: str) -> Markup:
-    """Returns a text in a code block, with a fence so long that the text cannot close the block."""
+    """Returns a text in a code block. The fence is longer than any fence in the text, so that the text cannot end the
+    block."""
     visible = text.visible(value)
     fence = "`" * max([3, *(len(run) + 1 for run in _FENCES.findall(visible))])
     return Markup(f"{fence}text\n{visible}\n{fence}")

@@ -1,5 +1,5 @@
-"""Gives each arm a mark: a shape that stands beside the arm's colour, for readers who do not see colours. The mark of an arm
-is the same in figures, tables and legends."""
+"""Gives each arm a shape in addition to its colour, for readers who cannot distinguish colours. An arm has the same
+shape in figures, tables and legends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from preflab.report.svg import COLOURS
 
 
 class Mark(NamedTuple):
-    """A shape. `marker`: matplotlib's name of the shape. `outline`: the SVG path of the shape in a box of 12 by 12."""
+    """A shape. `marker`: matplotlib's name of the shape. `outline`: the SVG path of the shape in a box of 12 by 12
+    units."""
 
     marker: str
     outline: str

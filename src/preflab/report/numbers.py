@@ -1,4 +1,4 @@
-"""Writes numbers for people to read: with few digits, in percent or points, with their bounds."""
+"""Formats numbers for people to read: with few digits, in percent or percentage points, with interval bounds."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def format_p_value(value: float | None) -> str:
 
 
 def signed_zero(text: str) -> str:
-    """Removes the minus from a number that was rounded to zero. In any other number, replaces the hyphen by a true minus
-    sign."""
+    """Removes the minus from a number that was rounded to zero. In all other numbers, replaces the hyphen by a minus
+    sign (U+2212)."""
     return text.replace("-", "−") if text.strip("-0.,%") else text.lstrip("-")
 
 
@@ -53,8 +53,8 @@ def format_quantity(metric: Measure, value: float | None) -> str:
 
 
 def format_bounds(metric: Measure, interval: Interval, *, sign: bool = False) -> str:
-    """Writes the ends of an interval: '[60.1, 65.5]', for a share in percentage points. '' if there is no interval. If
-    `sign` is set, a positive end gets a plus."""
+    """Writes the bounds of an interval, such as '[60.1, 65.5]'; shares are written in percentage points. Returns '' if
+    there is no interval. If `sign` is True, a positive bound gets a plus."""
     if interval.low is None or interval.high is None:
         return ""
     ends = (format_plain(metric, interval.low, sign=sign), format_plain(metric, interval.high, sign=sign))
@@ -72,20 +72,20 @@ def format_share_interval(interval: Interval) -> str:
 
 
 def format_plain(metric: Measure, value: float, *, sign: bool = False) -> str:
-    """Writes a value without its unit. A share is written in percentage points. If `sign` is set, a positive value gets a
-    plus."""
+    """Writes a value without its unit. A share is written in percentage points. If `sign` is True, a positive value
+    gets a plus."""
     text = signed_zero(f"{100 * value:.1f}") if metric.share else format_number(value)
     return f"+{text}" if sign and value > 0 else text
 
 
 def format_tick(value: float, *, sign: bool = False) -> str:
-    """Writes a round number without trailing zeros. If `sign` is set, a positive number gets a plus."""
+    """Writes a round number without trailing zeros. If `sign` is True, a positive number gets a plus."""
     text = signed_zero(f"{value:,.6g}")
     return f"+{text}" if sign and value > 0 else text
 
 
 def format_difference(metric: Measure, value: float | None) -> str:
-    """Writes a difference of two values of a metric. For a share, it is written in points: '+8.3 points'."""
+    """Writes a difference of two values of a metric. A difference of shares is written in points: '+8.3 points'."""
     if value is None:
         return DASH
     return format_plain(metric, value, sign=True) + (" points" if metric.share else "")

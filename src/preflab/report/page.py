@@ -1,5 +1,5 @@
-"""Renders the report as one HTML file. The file loads nothing from elsewhere, texts in it cannot act as markup, and the page
-is complete even if its script does not run."""
+"""Renders the report as a single HTML file. The file loads no other files. Texts from the data are escaped. The page is
+complete even if its script does not run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preflab.report.svg import COLOURS
 
 
 def render_html(results: Results) -> str:
-    """Returns the whole page. The same results give the same bytes."""
+    """Returns the whole page as HTML. The same results give the same bytes."""
     style, behaviour = style_sheet("style.css"), script("report.js")
     headline = views.measure_of(results, results.headline)
     chosen = [views.measure(arm, results.headline) for arm in results.arms]
@@ -54,7 +54,8 @@ def render_html(results: Results) -> str:
 
 
 def verdict_sentence(results: Results) -> Markup:
-    """Returns the verdict's sentence as markup. Each arm's name of at most 24 characters is marked to stay on one line."""
+    """Returns the verdict's sentence as HTML. A browser does not break the line inside an arm's name of at most 24
+    characters."""
     sentence = escape(text.visible(results.verdict.sentence))
     short = [escape(text.visible(arm.name)) for arm in results.arms if len(arm.name) <= 24]
     names = sorted(short, key=len, reverse=True)
@@ -65,8 +66,8 @@ def verdict_sentence(results: Results) -> Markup:
 def comparison_groups(
     comparisons: Sequence[Comparison], results: Results
 ) -> list[tuple[Measure, forest.Scale, list[Comparison]]]:
-    """Groups the comparisons by metric. Each group holds the metric, the scale of the group (with a line at zero), and the
-    comparisons."""
+    """Groups the comparisons by metric. Each group has the metric, a scale for the forest plot (with a line at zero),
+    and the comparisons."""
     names = dict.fromkeys(pair.metric for pair in comparisons)
     groups = [(name, [pair for pair in comparisons if pair.metric == name]) for name in names]
     return [(views.measure_of(results, name), forest.scale(pairs, zero=True), pairs) for name, pairs in groups]

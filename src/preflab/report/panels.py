@@ -1,4 +1,4 @@
-"""Draws a chart's frame, the numbers of its axes, and names at the ends of its lines. Needs matplotlib."""
+"""Draws the frame of a chart, the numbers on its axes, and names at the ends of its lines. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from preflab.report import numbers
 from preflab.report.svg import GRID, INK, MUTED, arm_colour, part_name, themed
 
 PANEL_WIDTH, PANEL_HEIGHT = 360, 280
-"""The size of a chart in CSS pixels: as wide as a telephone. On a desktop screen three charts stand side by side."""
+"""The size of a chart in CSS pixels. A chart is as wide as a telephone's screen; a desktop screen has room for three
+charts in a row."""
 HEAD, FOOT = 46, 46
-"""`HEAD`: pixels above the axes, for the title and for what is measured. `FOOT`: pixels below the axes."""
+"""`HEAD`: the height in pixels above the axes, for the title and the line below the title. `FOOT`: the height in pixels
+below the axes."""
 SIZE = 11
 
 
 class Label(NamedTuple):
-    """A name to be written at height `y` (in data units) at the right edge, in the colour of the arm at `order`."""
+    """A label at the right edge of a chart, at height `y` in data units, in the colour of the arm with the index
+    `order`."""
 
     y: float
     name: str
@@ -32,8 +35,8 @@ class Label(NamedTuple):
 
 @dataclass
 class Panel:
-    """A chart that is being drawn. `axes`: matplotlib's axes. `svg`: the result, after the `with` block of `panel`. `notes`:
-    the texts that a reader sees when pointing at a part of the chart."""
+    """A chart that is being drawn. `axes`: matplotlib's axes. `svg`: the finished drawing, available after the `with`
+    block of `panel`. `notes`: the tooltips of the chart's parts."""
 
     axes: Any
     height: int
@@ -41,15 +44,14 @@ class Panel:
     notes: list[str] = field(default_factory=list[str])
 
     def assign(self, artist: Any, order: int, note: str = "") -> None:
-        """Makes a drawn artist a part of the arm at `order`. The page can switch the arm's parts off. `note`: the text that
-        a reader sees when pointing at the artist; '' for no text."""
+        """Marks a matplotlib artist as belonging to the arm with the index `order`, so that the page can hide the arm.
+        `note`: the tooltip of the artist; '' for none."""
         if note:
             self.notes.append(text.one_line(note))
         artist.set_gid(part_name(order, len(self.notes) - 1 if note else None))
 
     def axis_numbers(self, which: Literal["x", "y"], *, share: bool) -> None:
-        """Sets the tick labels of an axis in the report's usual form: in percent for shares, otherwise with decimal
-        prefixes."""
+        """Formats the tick labels of an axis: in percent for shares, otherwise with decimal prefixes (16k, 2.1M)."""
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         def tick(value: float, _: object) -> str:
@@ -60,7 +62,7 @@ class Panel:
         axis.set_major_formatter(FuncFormatter(tick))
 
     def ticks_at(self, values: Sequence[float]) -> None:
-        """Puts ticks of the x axis at these values alone. A tick gets its number only if there is room for the number."""
+        """Puts ticks of the x axis at exactly these values. Writes the number at a tick only if it has room."""
         from matplotlib.ticker import NullLocator
 
         places = sorted(set(values))
@@ -76,7 +78,7 @@ class Panel:
         self.axes.set_xticks(places, names)
 
     def shifted(self, points: float) -> Any:
-        """Returns matplotlib's transform of the data, moved to the right by `points` points."""
+        """Returns matplotlib's transform of data coordinates, shifted to the right by `points` points."""
         from matplotlib.transforms import ScaledTranslation
 
         return self.axes.transData + ScaledTranslation(points / 72, 0, self.axes.figure.dpi_scale_trans)
@@ -84,7 +86,8 @@ class Panel:
     def finish_lines(
         self, labels: Sequence[Label], metric: Measure, *, margin: float = 0.02, are_arms: bool = True
     ) -> None:
-        """Finishes a chart of lines: adds numbers on both axes, room around the lines, and each line's name at its end."""
+        """Finishes a line chart: adds numbers on both axes, space around the lines, and the name of each line at its
+        end."""
         self.axis_numbers("x", share=False)
         self.axis_numbers("y", share=metric.share)
         self.axes.margins(x=margin, y=0.08)
@@ -92,13 +95,13 @@ class Panel:
         self.end_labels(labels, are_arms=are_arms)
 
     def keep_within(self, metric: Measure) -> None:
-        """Cuts the y axis to the values that the metric can take, plus a little room."""
+        """Limits the y axis to the possible values of the metric, plus a small space."""
         (low, high), (lowest, highest) = self.axes.get_ylim(), metric.range
         room = 0.04 * (high - low)
         self.axes.set_ylim(max(low, lowest - room), min(high, highest + room))
 
     def end_labels(self, labels: Sequence[Label], *, are_arms: bool = False) -> None:
-        """Writes names beside the right edge. Names that would overlap are moved apart."""
+        """Writes the names of lines at the right edge. Names that would overlap are moved apart."""
         low, high = self.axes.get_ylim()
         heights = [(label.y - low) / (high - low) for label in labels]
         places = spread_apart(heights, gap=SIZE * 1.15 / (self.height - HEAD - FOOT))
@@ -113,7 +116,8 @@ class Panel:
 
 
 def spread_apart(places: Sequence[float], *, gap: float) -> list[float]:
-    """Moves `places` in [0, 1] as little as needed to be at least `gap` apart. The order of the places is kept."""
+    """Returns `places` (in [0, 1]) moved until they are at least `gap` apart. The moves are as small as possible, and
+    the order is kept."""
     order = sorted(range(len(places)), key=lambda index: (places[index], index))
     moved = list(places)
     for _ in range(50):
@@ -145,9 +149,9 @@ def panel(
     width: int = PANEL_WIDTH,
     height: int = PANEL_HEIGHT,
 ) -> Generator[Panel]:
-    """Opens a chart to draw in. `title`: the text above the axes, which names the y axis. `measured`: the line below the
-    title, which says on what data and at which temperature the values are measured. `x`: the label below the x axis.
-    `right`: the right end of the axes; names have room between this end and the edge."""
+    """Opens a chart for drawing. `title`: the text above the axes, which names the y axis. `measured`: the line below
+    the title, which names the data and the temperature of the measurement. `x`: the label of the x axis. `right`: the
+    right end of the axes; the space between it and the edge is for names."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,4 +1,5 @@
-"""Prints the report in the terminal: the verdict with its evidence, the claims, one table, and the caveats."""
+"""Prints the report in the terminal: the verdict with the comparisons behind it, the claims, one table, and the
+caveats."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from preflab.terminal import Terminal
 
 
 def print_summary(results: Results, console: Terminal) -> None:
-    """Prints the verdict and the arms. Names are printed as plain text: rich's markup and escape sequences in a name have no
+    """Prints the summary. Names are printed as plain text, so that markup of rich and escape sequences in names have no
     effect."""
     console.print(Text(text.one_line(results.verdict.sentence), style="bold"))
     weak = [evaluator.name for evaluator in results.evaluators if not evaluator.can_rank]
@@ -38,14 +39,15 @@ _STYLES = {"confirmed": "bold green", "refuted": "bold red"}
 
 
 def _pair(pair: Comparison, metric: Measure) -> Text:
-    """Returns one line of the evidence: the difference of a pair with its interval, and the outcome in words."""
+    """Returns one line for a comparison of two arms: the difference with its interval, and the outcome in words."""
     difference = numbers.format_difference(metric, pair.estimate)
     words = f"{pair.first} − {pair.second}: {difference} {numbers.format_bounds(metric, pair, sign=True)}".strip()
     return Text(f"  {text.one_line(words)}: {views.outcome_words(pair)}")
 
 
 def _claim(decided: DecidedClaim, metric: Measure) -> Text:
-    """Returns one line for a claim: its name, the outcome, the contrast with its interval, the rule, and any doubts."""
+    """Returns one line for a claim: its name, the outcome, the contrast with its interval, the rule, and the reasons
+    for doubt."""
     claim, value, doubt = decided.claim, decided.value, views.doubt_words(decided)
     difference = numbers.format_difference(metric, value.estimate)
     contrast = f"{difference} {numbers.format_bounds(metric, value, sign=True)}".strip()

@@ -1,8 +1,8 @@
-"""Turns a matplotlib figure into SVG that takes its colours and fonts from the page.
+"""Converts a matplotlib figure to SVG that uses the colours and fonts of the page.
 
-Figures are drawn in stand-in colours (such as `INK`), which become CSS classes. So one drawing serves the light page, the
-dark page and print. Style attributes become presentation attributes, so that a content security policy may forbid inline
-styles.
+Figures are drawn in placeholder colours (such as `INK`), which are then replaced by CSS classes. So the same drawing
+works on a light page, on a dark page and in print. Style attributes are replaced by presentation attributes, so that
+the content security policy can forbid inline styles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 8
-"""The number of arm colours in the style sheet (`--c0` to `--c7`)."""
+"""The number of colours for arms in the style sheet (`--c0` to `--c7`)."""
 INK, MUTED, GRID, SURFACE = "#010001", "#010002", "#010003", "#010004"
 _CLASSES = {INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "paper"}
 _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
@@ -32,27 +32,27 @@ _DROPPED = {"metadata", "style", "title"}
 
 
 def arm_colour(index: int) -> str:
-    """Returns the stand-in colour of the arm at `index`."""
+    """Returns the placeholder colour of the arm at `index`."""
     return f"#0200{index % COLOURS:02x}"
 
 
 def part_name(order: int, note: int | None = None) -> str:
-    """Returns the id for a drawn part that belongs to the arm at `order`, with the number of the part's note, if it has one.
-    `themed` reads this id."""
+    """Returns the SVG id of a part that belongs to the arm at index `order`. The id also contains the index of the
+    part's note, if there is one. `themed` reads this id."""
     return f"arm-{order}" if note is None else f"arm-{order}-{note}"
 
 
 def themed(figure: Figure, *, name: str, label: str, notes: Sequence[str] = ()) -> Markup:
-    """Returns the figure as inline SVG. `name`: makes the ids of the figure unique in the page. `label`: the text that a
-    screen reader reads aloud instead of the figure. `notes`: the notes of the figure's parts.
+    """Returns the figure as inline SVG. `name`: makes the ids of the figure unique in the page. `label`: the
+    alternative text for screen readers. `notes`: the tooltips of the figure's parts.
 
-    A part that belongs to an arm (see `part_name`) gets the attribute `data-arm`. If the part has a note, the note becomes
-    its title, which a browser shows when a reader points at the part."""
+    A part that belongs to an arm (see `part_name`) gets the attribute `data-arm`. The note of a part becomes its SVG
+    title, which browsers show as a tooltip."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text; matplotlib only measures
+        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text; matplotlib may lack glyphs
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     root = ElementTree.fromstring(buffer.getvalue())
     _clean(root)
@@ -88,7 +88,7 @@ def _rewrite(element: ElementTree.Element, name: str) -> None:
     for key, _, value in (part.strip().partition(": ") for part in style.split(";") if part.strip()):
         if key in ("fill", "stroke") and value in _CLASSES:
             classes.append(f"{key[0]}-{_CLASSES[value]}")
-        elif key == "font":  # matplotlib before 3.10 writes this shorthand
+        elif key == "font":  # matplotlib before 3.10 writes the shorthand property `font`
             attributes["font-size"] = size.group(1) if (size := _FONT.search(value)) else "11"
             attributes["font-weight"] = "700" if value.startswith(("bold", "700")) else "400"
         elif key != "font-family":
@@ -96,7 +96,7 @@ def _rewrite(element: ElementTree.Element, name: str) -> None:
     if attributes.get("transform", "").startswith("rotate(-0 "):
         del attributes["transform"]
     if "id" in attributes and element.tag == "g":
-        del attributes["id"]  # nothing refers to the id of a group
+        del attributes["id"]  # no element refers to the id of a group
     for key in attributes.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
         attributes[key] = _LONG.sub(lambda match: f"{float(match.group()):.2f}", attributes[key].strip())
     for key in attributes.keys() & {"id", "href", "clip-path"}:

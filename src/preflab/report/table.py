@@ -1,12 +1,11 @@
-"""Writes `results.csv`: every number in long form, one number per row, for a spreadsheet or a data frame.
+"""Writes `results.csv`, a table in long form with one number in each row, for a spreadsheet or a data frame.
 
-Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level ('' for all), decoding ('chosen',
-'unit' for temperature 1, '' if it does not apply), value, low, high, directory, outcome. Rows of one seed hold the metrics
-of a run and what the run spent. Rows with the seed 'all' hold the estimates with their intervals.
-
-A claim has a row of its own, with the claim's contrast as the arm, 'claim' as the method, the claim's name as the quantity,
-and an outcome. A pair of arms that a pairwise evaluator compared also has a row of its own, with the two arms as the arm,
-'pairwise' as the method, and an outcome.
+Columns: study, arm, method, seed ('all' for an estimate over seeds), quantity, level (difficulty level; '' for all),
+decoding ('chosen', 'unit' for temperature 1, '' for neither), value, low, high, directory, outcome. Rows of one seed
+contain the metrics of a run and the budget that it used. Rows with the seed 'all' contain the estimates with their
+intervals. Each claim has a row, with the contrast in the column `arm`, 'claim' in `method`, the claim's name in
+`quantity`, and an outcome. Each pair that a pairwise evaluator compared has a row, with both arms in the column `arm`,
+'pairwise' in `method`, and an outcome.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ _Cell = str | int | float | None
 
 
 def render_csv(results: Results) -> str:
-    """Returns the table as text. If a spreadsheet would run a cell's text as a formula, the text gets an apostrophe before
-    it."""
+    """Returns the table as CSV text. An apostrophe is put before a cell's text that a spreadsheet would run as a
+    formula."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)

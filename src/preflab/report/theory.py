@@ -1,4 +1,4 @@
-"""Renders the findings of the theory: a page with all findings in a directory, and a single finding in the terminal."""
+"""Renders the findings of `preflab theory`: all findings of a directory as a page, and one finding in the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {"holds": "bold green", "refuted": "bold red", "not decided": "bold ye
 
 
 def write_page(directory: Path) -> Path:
-    """Writes `theory.html` in the directory, from the findings that the directory holds, and returns the page's path.
+    """Writes `theory.html` from the findings in `directory`, into the same directory, and returns the page's path.
 
     Raises `UserError` if a finding is damaged or the page cannot be written.
     """
@@ -34,7 +34,7 @@ def write_page(directory: Path) -> Path:
 
 
 def render_page(findings: Sequence[Finding]) -> str:
-    """Returns the page, which has no script and no remote source. The same findings give the same bytes."""
+    """Returns the page as HTML without scripts and without remote content. The same findings give the same bytes."""
     style = style_sheet("style.css", "theory.css")
     functions = {"cell_words": cell_words, "numeric": numeric, "data_uri": data_uri}
     page = environment().get_template("theory.html.j2")
@@ -42,7 +42,7 @@ def render_page(findings: Sequence[Finding]) -> str:
 
 
 def data_uri(svg: str) -> str:
-    """Returns a drawing as a data URI for an <img>. A script in the drawing would not run there."""
+    """Returns a drawing as a data URI for an <img> element, in which browsers do not run scripts."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
@@ -52,13 +52,13 @@ def cell_words(cell: str | int | float) -> str:
 
 
 def numeric(table: FindingTable, column: int) -> bool:
-    """Checks whether this column has a number in any cell. If so, the column is aligned to the right."""
+    """Checks whether any cell of this column is a number. Such columns are aligned to the right."""
     return any(not isinstance(row[column], str) for row in table.rows)
 
 
 def print_finding(finding: Finding, console: Terminal) -> None:
-    """Prints a finding: the claim, the tables, the notes, and last the verdict, so that the verdict stays on the screen.
-    Texts in the finding cannot act as markup."""
+    """Prints a finding: the claim, the tables, the notes and the verdict. The verdict comes last, so that it stays
+    visible on the screen. Texts in the finding are printed without interpreting markup."""
     console.print(Text(text.one_line(finding.title), style="bold"))
     console.print(Text(text.one_line(finding.claim)))
     for table in finding.tables:

@@ -1,4 +1,4 @@
-"""Draws the report's training curves: a line for each seed, and a line for the mean over seeds. Needs matplotlib."""
+"""Draws the training curves: a line for each seed, and a line for the mean over seeds. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MEASURED = {
     "reward": "training samples, each arm's own temperature",
     "reference_kl": "training samples, each arm's own temperature",
 }
-"""For each metric of a curve: the data on which it is measured, and the temperature at which answers are drawn."""
+"""For each metric of the training curves: the data of the measurement, and the sampling temperature."""
 ON_DATA = "training batches; log-probabilities at temperature 1"
 
 
 class SeedPoint(NamedTuple):
-    """A point of a seed's curve. `share`: the share of the run's steps that are over."""
+    """A point of a seed's curve. `share`: the share of the run's steps that are finished at this point."""
 
     share: float
     x: float
@@ -36,7 +36,7 @@ class SeedPoint(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One seed's curve. `diverged`: whether the run ended because it diverged."""
+    """One seed's curve. `diverged`: True if the run stopped because it diverged."""
 
     places: Sequence[SeedPoint]
     diverged: bool
@@ -58,7 +58,8 @@ BUDGETS = (
 
 
 def curves(results: Results) -> list[Markup]:
-    """Draws every metric that has a curve against policy updates. The first metric is also drawn against both budgets."""
+    """Draws each metric that has training curves against policy updates. Draws the first metric also against labels and
+    against FLOP."""
     points = [point for arm in results.arms for run in arm.runs for point in run.curve]
     names = dict.fromkeys(name for point in points for name in point.metrics if not is_verdict(name))
     time = time_of(points)
@@ -72,8 +73,8 @@ def curves(results: Results) -> list[Markup]:
 
 
 def time_of(points: Sequence[CurvePoint]) -> Against:
-    """Returns the x axis of time: updates of the policy, as the tables count them. If a point lacks the updates, returns the
-    steps of the training loop."""
+    """Returns the x axis for training time: policy updates, as in the tables. If a point has no number of updates,
+    returns training steps instead."""
     return LOOP_STEPS if any(point.updates is None for point in points) else UPDATES
 
 
@@ -94,8 +95,8 @@ def metric_of(name: str) -> Callable[[CurvePoint], Number]:
 
 
 def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Number]) -> list[Line]:
-    """Returns the curve of each seed that has the value. For a run that diverged, the number of steps without divergence is
-    taken to be the mean number of steps of the other runs."""
+    """Returns the curve of each seed that has the metric. For a diverged run, the planned number of steps is estimated
+    by the mean number of steps of the other runs."""
     ends = [run.curve[-1].step for run in arm.runs if run.curve and not run.diverged]
     typical = fmean(ends or [run.curve[-1].step for run in arm.runs if run.curve] or [1])
     lines: list[Line] = []
@@ -108,8 +109,8 @@ def lines_of(arm: ArmResult, against: Against, value: Callable[[CurvePoint], Num
 
 
 def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line]) -> Label:
-    """Draws a thin line for each seed and a thick line for their mean, and returns the label for the end of the mean's line.
-    A single seed gets one line, without a thick mean."""
+    """Draws a thin line for each seed and a thick line for their mean. Returns the label for the end of the mean line.
+    A single seed has one line and no mean."""
     style = {"color": arm_colour(index), "linestyle": "-" if index < COLOURS else "--"}
     thin = {"linewidth": 0.9, "alpha": 0.4} if len(lines) > 1 else {"linewidth": 1.6}
     for line in lines:
@@ -127,7 +128,7 @@ def _draw_lines(drawn: Panel, index: int, arm: ArmResult, lines: Sequence[Line])
 
 
 def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, **style: str | float) -> object:
-    """Draws a line with marks along it. The last mark is at the end of the line."""
+    """Draws a line with marks along the line. The last mark is at the end of the line."""
     x, y = zip(*line, strict=True)
     every = max(1, len(line) // MARKED)
     marks = {"marker": marker, "markersize": 5.5, "markevery": ((len(line) - 1) % every, every), "markeredgewidth": 0}
@@ -135,9 +136,9 @@ def draw_marked(drawn: Panel, line: Sequence[tuple[float, float]], marker: str, 
 
 
 def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]:
-    """Returns the mean x and y over seeds, up to the point that all seeds reach. If the points of the seeds belong together,
-    the mean is taken point by point. Otherwise it is taken at equal shares of the seeds' runs, with straight lines between
-    the points. Empty if the seeds' curves have no share in common."""
+    """Returns the mean x and y over seeds, up to the last point that all seeds reach. If the points of the seeds
+    correspond to each other, averages them point by point. Otherwise averages at equal shares of the runs, with linear
+    interpolation between points. Empty if the curves do not overlap."""
     looks = min(len(line) for line in lines)
     if all(_belong_together(lines, look) for look in range(looks)):
         rows = [[line[look] for line in lines] for look in range(looks)]
@@ -152,15 +153,16 @@ def mean_line(lines: Sequence[Sequence[SeedPoint]]) -> list[tuple[float, float]]
 
 
 def _belong_together(lines: Sequence[Sequence[SeedPoint]], look: int) -> bool:
-    """Checks whether the seeds' points with the number `look` lie nearer to each other than to the seeds' next points."""
+    """Checks whether the points with the index `look` of all seeds are nearer to each other than to the next points of
+    the seeds."""
     shares = [line[look].share for line in lines]
     following = [line[look + 1].share for line in lines if len(line) > look + 1]
     return not following or max(shares) - min(shares) < min(following) - max(shares)
 
 
 def verdicts(results: Results) -> list[Markup]:
-    """Draws a chart for each arm whose samples were judged in training: the share of each verdict along training, as a mean
-    over the arm's seeds."""
+    """Draws a chart for each arm whose samples a judge tested during training. The chart shows the share of each
+    verdict over training time, as a mean over the arm's seeds."""
     drawn: list[Markup] = []
     for arm in results.arms:
         points = [point for run in arm.runs for point in run.curve]
@@ -171,8 +173,8 @@ def verdicts(results: Results) -> list[Markup]:
 
 
 def share_of(verdict: str) -> Callable[[CurvePoint], Number]:
-    """Returns a function that gives the share of a verdict at a point of a curve. The share is 0 if no sample got the
-    verdict, and None if no samples were judged at the point."""
+    """Returns a function from a point of a curve to the share of a verdict at this point. The share is 0 if no sample
+    received the verdict, and None if no sample was judged."""
     return lambda point: point.metrics.get(verdict, 0.0) if any(map(is_verdict, point.metrics)) else None
 
 

@@ -1,4 +1,4 @@
-"""Answers what every rendering asks about the results: the measure of a cell, means over seeds, words for outcomes."""
+"""Helpers that all forms of the report use: values of metrics, means over seeds, and words for outcomes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from preflab.analysis.record import ArmResult, Claim, Interval, Measure, Number,
 from preflab.report import numbers
 
 MAIN_MEASURES = 4
-"""The number of metrics in the first table. The other metrics describe behaviour and stand in a second table."""
+"""The number of metrics in the first table. The other metrics describe behaviour and are shown in a second table."""
 
 
 def measure_of(results: Results, name: str) -> Measure:
-    """Returns the metric with this name, as the results describe it. If the results do not describe it, returns the usual
-    description.
-
-    'score' is the mean score: a mean reward, or pass@1. 'validation' occurs in curves and is the mean
-    score on validation problems.
+    """Returns the description of the metric with this name from the results or, if the results have none, the default
+    description. 'score' is the mean score: a mean reward, or pass@1. 'validation', a metric of the training curves, is
+    the mean score on validation problems.
     """
     if name in ("score", "validation"):
         score = measure_of(results, results.score or ("reward" if results.headline == "reward" else "pass@1"))
@@ -32,7 +30,8 @@ def measure_of(results: Results, name: str) -> Measure:
 
 
 def main_measures(results: Results) -> tuple[Measure, ...]:
-    """Returns the metrics of the first table: the headline first, then the next metrics in the order of the results."""
+    """Returns the metrics of the first table: the headline metric, then the next metrics in the order of the
+    results."""
     return _ordered(results)[:MAIN_MEASURES]
 
 
@@ -46,7 +45,8 @@ def _ordered(results: Results) -> tuple[Measure, ...]:
 
 
 def ranked(results: Results) -> list[ArmResult]:
-    """Returns the arms ordered by the headline at the chosen temperature, the best first. Arms without a value come last."""
+    """Returns the arms ordered by the headline metric at the chosen temperature, best first. Arms without a value come
+    last."""
     metric = measure_of(results, results.headline)
 
     def place(arm: ArmResult) -> tuple[bool, float]:
@@ -57,13 +57,14 @@ def ranked(results: Results) -> list[ArmResult]:
 
 
 def evidence(results: Results) -> list[record.Comparison]:
-    """Returns the comparisons that the verdict rests on, ordered by the ranks of the first arm and of the second arm."""
+    """Returns the comparisons that support the verdict, ordered by the rank of the first arm and then of the second
+    arm."""
     places = {arm.name: place for place, arm in enumerate(ranked(results))}
     return sorted(results.verdict.evidence, key=lambda pair: (places[pair.first], places[pair.second]))
 
 
 def test_problems(results: Results) -> int:
-    """Returns the number of test problems that measured the headline; 0 if this number is not known."""
+    """Returns the number of test problems on which the headline metric was measured; 0 if this number is unknown."""
     return max((measure(arm, results.headline).problems for arm in results.arms), default=0)
 
 
@@ -74,7 +75,7 @@ def temperatures(arm: ArmResult) -> str:
 
 
 def measure(arm: ArmResult, metric: str, *, level: str = "", decoding: record.DecodingChoice = "chosen") -> Interval:
-    """Returns an arm's value of a metric. If the metric was not measured, returns an empty interval."""
+    """Returns an arm's value of a metric. If the metric was not measured, returns an interval without an estimate."""
     for item in arm.measures:
         if (item.metric, item.level, item.decoding) == (metric, level, decoding):
             return item.value
@@ -89,15 +90,15 @@ def reported_value(arm: ArmResult, metric: str) -> Interval:
 
 
 def per_seed(arm: ArmResult, get: Callable[[record.RunResult], Number]) -> float | None:
-    """Returns the mean over seeds. None if the value is unknown for any seed, because a mean over the other seeds could be
-    too good or too bad."""
+    """Returns the mean over seeds. Returns None if the value of any seed is unknown, because a mean over the other
+    seeds could be biased."""
     values = [get(run) for run in arm.runs]
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None
 
 
 def labels(arm: ArmResult) -> float | None:
-    """Returns the sum of preference labels and calls of the reward, as a mean over seeds."""
+    """Returns the number of preference labels plus reward calls, as a mean over seeds."""
     return per_seed(arm, lambda run: _total(run.spent.labels, run.spent.reward_calls))
 
 
@@ -107,7 +108,7 @@ def spent(arm: ArmResult, field: str) -> float | None:
 
 
 def _total(*parts: Number) -> float | None:
-    """Returns the sum of the known parts. None if no part is known."""
+    """Returns the sum of the parts that are not None. Returns None if all parts are None."""
     known = [part for part in parts if part is not None]
     return sum(known) if known else None
 
@@ -124,7 +125,7 @@ def peak_memory(results: Results, arm: ArmResult) -> float | None:
 
 
 def budget_words(results: Results) -> str:
-    """Writes the binding budget: 'up to 16,384 labels or reward calls per arm'."""
+    """Writes the budget that is equal for all arms: 'up to 16,384 labels or reward calls per arm'."""
     amount = results.budget.amount
     if results.budget.binding == "none":
         return "no budget: every arm ran for its own number of steps"
@@ -135,8 +136,8 @@ def budget_words(results: Results) -> str:
 
 
 def spent_words(results: Results) -> str:
-    """Writes what the arms spent of the budget: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' If an arm draws several
-    samples for each answer, their number follows."""
+    """Writes how much of the budget the arms used: 'Spent: 979G FLOP (best-of-n, sft) to 1.83T (ppo).' Then names the
+    arms that draw several samples for each answer, if there are any."""
     get, form = labels, numbers.format_number
     if results.budget.binding != "labels":
         get, form = (lambda arm: spent(arm, "flops")), numbers.format_scaled
@@ -157,7 +158,7 @@ def spent_words(results: Results) -> str:
 
 
 def adjustment_words(pairs: Sequence[record.Comparison | record.PairwiseResult]) -> str:
-    """Says how the p-values of the pairs are adjusted."""
+    """Says how the p-values of the comparisons are adjusted."""
     families = list(dict.fromkeys(pair.family for pair in pairs))
     if families in ([], [1.0]):
         return "p: two-sided, of each comparison alone: not adjusted."
@@ -173,12 +174,12 @@ def other_budget(results: Results) -> str:
 
 
 def holds_words(results: Results) -> str:
-    """Says whether the verdict stands under the other budget."""
+    """Says whether the verdict would be the same under the other budget."""
     return {"yes": "Holds", "no": "Does not hold", "unknown": "Not known"}[results.verdict.holds_under_other_budget]
 
 
 def certainty_words(results: Results) -> str:
-    """Says how far the verdict can be trusted, judged by the number of seeds."""
+    """Says whether the verdict is preliminary because of few seeds."""
     seeds = text.counted(len(results.seeds), "seed")
     if not results.verdict.preliminary:
         return f"{seeds}, paired"
@@ -187,26 +188,28 @@ def certainty_words(results: Results) -> str:
 
 
 def tied_words(results: Results) -> str:
-    """Names the arms that cannot be told apart from the best arm. If every arm can be told apart, writes 'no other arm' if
-    an arm won, and a dash if no arm won."""
+    """Names the arms that do not differ significantly from the best arm. If there are none, writes 'no other arm' if an
+    arm won, and a dash if no arm won."""
     if results.verdict.tied:
         return ", ".join(results.verdict.tied)
     return "no other arm" if results.verdict.winner is not None else numbers.DASH
 
 
 def outcome_words(pair: record.Comparison | record.PairwiseResult) -> str:
-    """Writes the outcome of a pair: 'ppo is better', or 'not decided'."""
+    """Writes the outcome of a comparison: 'ppo is better', or 'not decided'."""
     better = {"better": pair.first, "worse": pair.second}.get(pair.verdict)
     return "not decided" if better is None else f"{better} is better"
 
 
 def pairwise_words(pair: record.PairwiseResult) -> str:
-    """Writes the outcome of a pair: 'ppo is better', 'not decided', or why the evaluator cannot decide."""
+    """Writes the outcome of a pairwise evaluation: 'ppo is better', 'not decided', or why the evaluator cannot
+    decide."""
     return outcome_words(pair) if pair.evaluator.can_rank else "not decided: the evaluator cannot rank"
 
 
 def win_words(pair: record.PairwiseResult) -> str:
-    """Writes the result of a pair: 'shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not decided'."""
+    """Writes the result of a pairwise evaluation: 'shorter: dpo wins 49.5% [47.5, 51.5] against sft, 85.3% ties: not
+    decided'."""
     bounds = numbers.format_bounds(pair.measure, pair.win_rate)
     share = f"{numbers.format_quantity(pair.measure, pair.win_rate.estimate)} {bounds}".strip()
     ties = "" if pair.ties is None else f", {numbers.format_share(pair.ties)} ties"
@@ -214,18 +217,18 @@ def win_words(pair: record.PairwiseResult) -> str:
 
 
 def wins_explained(pair: record.PairwiseResult) -> str:
-    """Explains what a win is, in the words of the evaluator's description, and how outcomes are counted."""
+    """Explains what a win is, with the evaluator's own description, and how outcomes are counted."""
     counted = f"{pair.measure.label}: {pair.measure.note}." if pair.measure.note else ""
     return f"{pair.evaluator.description} {counted}".strip()
 
 
 def claim_name(claim: Claim) -> str:
-    """Writes the name of a claim: 'C6', or, if the claim is a part, 'C6, large batch'."""
+    """Writes the name of a claim: 'C6', or 'C6, large batch' if the claim has several parts."""
     return f"{claim.id}, {claim.part}" if claim.part else claim.id
 
 
 def contrast_words(claim: Claim) -> str:
-    """Writes a claim's contrast as a weighted sum, with the added arms before the subtracted: 'a − b', '2 a − b − c'."""
+    """Writes a claim's contrast as a weighted sum, positive weights first: 'a − b', '2 a − b − c'."""
     words = ""
     weights = [(arm, weight) for arm, weight in claim.contrast.items() if weight]
     for arm, weight in sorted(weights, key=lambda row: row[1] < 0):
@@ -235,14 +238,14 @@ def contrast_words(claim: Claim) -> str:
 
 
 def rule_words(claim: Claim, metric: Measure) -> str:
-    """Writes what the claim says about its contrast, with the margin: 'above 0 (margin 2 points)'."""
+    """Writes what a claim says about its contrast, with the margin: 'above 0 (margin 2 points)'."""
     margin = numbers.format_tick(100 * claim.margin if metric.share else claim.margin)
     margin += " points" if metric.share else ""
     return f"above 0 (margin {margin})" if claim.rule == "superior" else f"below the margin, {margin}"
 
 
 def doubt_words(decided: record.DecidedClaim) -> str:
-    """Lists the reasons to doubt a claim's outcome: why it was not decided, few seeds, runs that diverged."""
+    """Lists the reasons to doubt a claim's outcome: a reason why it was not decided, few seeds, and diverged runs."""
     doubts, value = [decided.reason] if decided.reason else [], decided.value
     doubts += [f"preliminary: {text.counted(value.seeds, 'seed')}"] if value.seeds and value.preliminary else []
     doubts += [f"{text.counted(value.diverged, 'run')} diverged"] if value.diverged else []
@@ -250,7 +253,7 @@ def doubt_words(decided: record.DecidedClaim) -> str:
 
 
 def family_words(results: Results) -> str:
-    """Says what the intervals of all claims promise together."""
+    """Says that the intervals of all claims are simultaneous 95% intervals."""
     if len(results.claims) == 1:
         return "One claim, written down before the study ran; its interval holds with 95%."
     return (
@@ -261,7 +264,7 @@ def family_words(results: Results) -> str:
 
 
 def value_words(value: JsonValue) -> str:
-    """Writes the value of a setting as it would stand in a study file."""
+    """Writes the value of a setting in the syntax of a study file."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,15 +1,15 @@
-"""The infimum of the Bradley-Terry loss, with a certificate. The infimum may be attained or only approached.
+"""Computes the infimum of the Bradley-Terry loss with a certified error bound.
 
-Responses are the nodes of a graph, with an edge i -> j if i was ever preferred to j. Inside a strongly connected part a
-finite reward attains the minimum (Ford 1957). In a pair between two parts, the same response was preferred every time. The
-loss of such a one-way pair tends to 0 as its reward gap grows. All these gaps can grow together, since the graph orders the
-parts. So
+The responses to a prompt are the nodes of a graph with an edge i -> j if i was ever preferred to j. Inside a strongly
+connected component, a finite reward attains the minimum (Ford 1957). In a pair between two components, the same
+response was preferred every time. The loss of such a one-way pair tends to 0 as the reward gap of the pair grows. All
+these gaps can grow together, because the graph orders the components. So
 
-    inf L = sum over strongly connected parts of min L(part).
+    inf L = sum over strongly connected components of min L(component).
 
-The reward r + g level approaches the infimum for g -> infinity. Here `level` is the number of responses to which a response
-leads. If the winner of a one-way pair leads by g, the loss of the pair is log(1 + exp(-g)). Only one-way pairs keep the loss
-above inf L.
+The loss of the reward r + g level tends to inf L for g -> infinity, where `level` is the number of responses that can
+be reached from a response. If the reward gap of a one-way pair is g, the loss of the pair is log(1 + exp(-g)). If there
+are one-way pairs, no finite reward attains inf L.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from preflab.theory.tabular import reward_objective
 
 
 class Graph(NamedTuple):
-    """The graphs of comparisons of T x P prompts, made from `wins`."""
+    """The comparison graphs of T x P prompts, computed from `wins`."""
 
-    covered: Tensor  # Bool [T,P,K]: True if some pair holds the response
-    part: Tensor  # Bool [T,P,K,K]: True if i and j lead to each other (they are strongly connected, or equal)
-    component: Tensor  # Long [T,P,K]: the smallest index of a response that comparisons link to i, in either direction
-    level: Tensor  # [T,P,K]: to how many responses i leads; larger for the winner of a one-way pair
+    covered: Tensor  # Bool [T,P,K]: True if the response is in a pair
+    part: Tensor  # Bool [T,P,K,K]: True if i and j are in the same strongly connected component
+    component: Tensor  # Long [T,P,K]: the smallest index in i's weakly connected component
+    level: Tensor  # [T,P,K]: the number of responses reachable from i, i included; larger for a one-way winner
 
 
 def graph_of(wins: Tensor) -> Graph:
-    """Makes the graph of wins [T,P,K,K]."""
+    """Computes the comparison graphs of wins [T,P,K,K]."""
     beats = wins > 0
     leads = _closure(beats)
     linked = _closure(beats | beats.mT)
@@ -51,29 +51,31 @@ def _closure(edges: Tensor) -> Tensor:
 
 
 class Infimum(NamedTuple):
-    """inf L lies in [lower, lower + gap].
+    """Bounds of inf L: it is at least `lower` and at most `lower` + `gap`.
 
-    `limit` is the share of the pairs that are one-way. The loss of these pairs vanishes only in the limit.
+    `limit` is the share of one-way pairs. Their loss is 0 only in the limit of infinite reward gaps.
     """
 
-    lower: Tensor  # [T]: no reward has a smaller loss
-    gap: Tensor  # [T]: bounds (the loss of `rewards` without the one-way pairs) - inf L from above
-    limit: Tensor  # [T]: the share of pairs between parts; 0 if the minimum is attained
+    lower: Tensor  # [T]: a lower bound of the loss of every reward
+    gap: Tensor  # [T]: an upper bound of inf L - lower
+    limit: Tensor  # [T]: the share of one-way pairs; 0 if the minimum is attained
 
 
 def minimise(wins: Tensor, graph: Graph, *, steps: int = 100) -> Tensor:
-    """Returns rewards [T,P,K] that minimise the loss inside every strongly connected part, and have mean 0 in each part.
+    """Returns rewards [T,P,K] that minimise the loss inside every strongly connected component, with mean 0 in each
+    component.
 
-    This is Newton's method. It multiplies the full step by log(1 + d)/d, where d is the spread of the full step. The
-    logistic loss is self-concordant in the generalised sense. Therefore the shortened step decreases the loss from any
-    start, and becomes the full step at the end (Bach 2010; Sun and Tran-Dinh 2019). The method stops after `steps` steps at
-    the latest; `certify` says how close the rewards are to the minimum.
+    This is Newton's method with damped steps: each full step is multiplied by log(1 + d)/d, where d is the spread of
+    the full step. The logistic loss is self-concordant in the generalised sense. Therefore the damped step decreases
+    the loss from any start, and approaches the full step near the minimum (Bach 2010; Sun and Tran-Dinh 2019). The
+    method takes at most `steps` steps; `certify` bounds the distance to the minimum.
 
     Args: wins [T,P,K,K]; graph: the graph of `wins`.
     """
     inside = wins * graph.part
     part = graph.part.to(wins.dtype)
-    # Adding a constant to a whole part does not change the loss. The anchor makes the loss strictly convex.
+    # Adding a constant to all rewards of a component does not change the loss. The anchor makes the loss strictly
+    # convex.
     anchor = part / part.sum(-1, keepdim=True)
     rewards = torch.zeros_like(graph.level)
     for _ in range(steps):
@@ -94,9 +96,9 @@ def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
     """Computes a certified lower bound of inf L. The bound is valid for any rewards, and tighter for better rewards.
 
     L is convex, so L(r*) >= L(r) + grad L(r) (r* - r) >= L(r) - 1/2 ||grad L(r)||_1 (spread(r*) + spread(r)) inside the
-    parts. In a pair of weight w, in which i was preferred to j, w (r*_j - r*_i) <= w softplus(r*_j - r*_i) <= L(r*) <= L(r).
-    A path of at most K - 1 such pairs leads from any response of a part to any other response of the part. Therefore
-    spread(r*) <= (K - 1) L(r) / min w.
+    components, where r* is the minimiser. In a pair of weight w, in which i was preferred to j, w (r*_j - r*_i) <= w
+    softplus(r*_j - r*_i) <= L(r*) <= L(r). A path of at most K - 1 such pairs leads from any response of a component to
+    any other response of the component. Therefore spread(r*) <= (K - 1) L(r) / min w.
 
     Args: rewards [T,P,K]; wins [T,P,K,K]; graph: the graph of `wins`. Returns: an `Infimum` of tensors [T].
     """
@@ -113,10 +115,10 @@ def certify(rewards: Tensor, wins: Tensor, graph: Graph) -> Infimum:
 
 
 def approach(rewards: Tensor, graph: Graph, gap: float) -> Tensor:
-    """Returns r + (gap + spread(r)) level. In this reward the winner of every one-way pair leads by at least `gap`.
+    """Returns the reward r + (gap + spread(r)) level, in which the gap of every one-way pair is at least `gap`.
 
-    Each part moves as a whole. So the loss of the new reward is at most the loss of `rewards` inside the parts, plus `limit`
-    log(1 + exp(-gap)).
+    All responses of a component get the same constant. So the loss of the new reward is at most the loss of `rewards`
+    inside the components, plus `limit` log(1 + exp(-gap)).
 
     Args: rewards [T,P,K]; graph: the graph of the `wins` for which `rewards` were computed. Returns: [T,P,K].
     """

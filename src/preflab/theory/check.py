@@ -1,7 +1,4 @@
-"""Tests Theorem 4.1 on random tabular problems, or on one problem from a file.
-
-The finding reports the trials and states the limits of the theorem.
-"""
+"""Tests Theorem 4.1 on random tabular problems, or on one problem from a file, and reports the limits of the theorem."""
 
 from __future__ import annotations
 
@@ -21,23 +18,24 @@ from preflab.theory.theorem import CERTIFIED, LOSS_ROUNDING, REWARD_GAPS, Theore
 _CASES = (("full", "not full"), ("connected", "not connected"), ("mixed", "partly separable", "separable"))
 _CLAIM = (
     "Theorem 4.1: the policies that reward-model training and PPO can return are a proper subset of those that minimise "
-    "the DPO loss. Tested as two statements: (a) every PPO optimum has the minimal DPO loss; (b) a DPO minimiser that PPO "
-    "cannot return exists exactly where a response that no pair covers has pi_ref = 0."
+    "the DPO loss. Two statements are tested. (a) Every PPO optimum has the minimal DPO loss. (b) A DPO minimiser "
+    "that PPO cannot return exists exactly if a response that is in no pair has pi_ref = 0."
 )
 _NOTES = (
-    "What the theorem says: nothing is lost by DPO's class, since every PPO optimum is in it. What it adds are policies "
-    "with mass where the reference has none.",
-    "What it does not say: where pi_ref has full support, pi -> beta log(pi/pi_ref) is a bijection between positive policies "
-    "and rewards up to a constant per prompt, so the two classes coincide, uncovered responses included. A language model's "
-    "softmax has full support, so for it the theorem separates nothing.",
-    "What separates the methods in practice is therefore not the classes but what optimisation picks within them "
-    "(Section 4.2; `preflab theory synthetic`).",
-    "Both classes are taken with their limits. With separable preferences the Bradley-Terry minimum is not attained: an "
-    "optimum is the limit of a sequence as the reward gap grows, and the certificate is the bound along it.",
-    "The optimum is unique only where the comparisons connect all responses that the reference can write. Elsewhere the data "
-    "leave a constant free for each group of linked responses, in the reward as in the policy: both classes are families.",
-    "A response that is compared must have pi_ref > 0; otherwise the DPO loss is log(0/0). Policies and rewards are tables: "
-    "what a network can represent, and what an algorithm reaches, is another question.",
+    "The theorem says that DPO's class contains every PPO optimum. It also contains policies that put mass where the "
+    "reference has no mass.",
+    "If pi_ref has full support, pi -> beta log(pi/pi_ref) is a bijection between positive policies and rewards up to "
+    "a constant for each prompt. So the two classes are then equal, uncovered responses included. A language model's "
+    "softmax has full support, so the theorem does not separate the methods for language models.",
+    "In practice the methods therefore differ in which policy of the class the optimisation finds (Section 4.2; "
+    "`preflab theory synthetic`).",
+    "Both classes include their limits. With separable preferences the Bradley-Terry minimum is not attained: an "
+    "optimum is the limit of a sequence with growing reward gaps, and the certificate is a bound for every element of "
+    "the sequence.",
+    "The optimum is unique only if the comparisons connect all responses with pi_ref > 0. Otherwise the data do not "
+    "determine one constant for each group of linked responses, so both classes contain many policies.",
+    "A response that is compared must have pi_ref > 0; otherwise the DPO loss is log(0/0). Policies and rewards are "
+    "tables here. The test says nothing about what a network can represent or what an algorithm finds.",
 )
 
 
@@ -50,7 +48,7 @@ def check_theorem(count: int, seed: int, shape: ProblemShape) -> Finding:
 
 
 def replay_problem(file: Path) -> Finding:
-    """Verifies the one problem in a file. Raises `UserError` if the file does not hold a valid problem."""
+    """Verifies the problem in a file. Raises `UserError` if the file does not contain a valid problem."""
     return _make_finding(*verify_all([read_tabular_problem(file)]), f"--replay {file}")
 
 
@@ -70,14 +68,15 @@ def verify_all(chunks: Iterable[Problems]) -> tuple[TheoremCertificates, dict[st
 
 
 def _join(parts: Sequence[Any]) -> Any:
-    """Joins the certificates of all chunks: each tensor of a chunk is appended to the same tensor of the chunk before."""
+    """Concatenates the certificates of all chunks, tensor by tensor."""
     if isinstance(parts[0], Tensor):
         return torch.cat([*parts])
     return type(parts[0])(*map(_join, zip(*parts, strict=True)))
 
 
 def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, options: str) -> Finding:
-    """Makes a finding of the trials. A contradiction refutes the claim; an unsolved problem leaves the claim undecided."""
+    """Makes a finding from the trials. A counter-example refutes the claim; a trial without a certificate leaves it
+    undecided."""
     return Finding(
         name="check",
         title="Theorem 4.1 on random problems",
@@ -93,7 +92,7 @@ def _make_finding(trials: TheoremCertificates, failing: dict[str, Any] | None, o
 
 
 def _decide(trials: TheoremCertificates) -> TheoryVerdict:
-    """Decides the claim. A trial whose interval around inf L is too wide decides nothing.
+    """Decides the claim. A trial with too wide an interval around inf L decides nothing.
 
     Any other trial that fails is a counter-example.
     """
@@ -103,15 +102,15 @@ def _decide(trials: TheoremCertificates) -> TheoryVerdict:
 
 
 def _state(trials: TheoremCertificates) -> str:
-    """States the verdict in words, with its numbers."""
+    """Writes the verdict as a sentence with numbers."""
     count, wrong = len(trials.holds), int((~trials.holds).sum())
     if wrong:
         failed = int((~trials.holds).nonzero()[0])
         checks = {"solved": trials.solved, "attained": trials.attained, "exact": trials.exact}
         parts = [name for name, passed in checks.items() if not bool(passed[failed])]
         return (
-            f"{wrong:,} of {count:,} trials failed, the first is trial {failed} (not {', not '.join(parts)}). "
-            "It is printed as JSON for --replay."
+            f"{wrong:,} of {count:,} trials failed. The first is trial {failed} (not {', not '.join(parts)}). "
+            "This trial is printed as JSON for --replay."
         )
     problems = "one problem" if count == 1 else f"{count:,} random problems"
     strict = int(trials.moved.outside.any(-1).any(-1).sum())
@@ -119,12 +118,12 @@ def _state(trials: TheoremCertificates) -> str:
     return (
         f"On {problems} every PPO optimum has the minimal DPO loss, certified to {float(trials.infimum.gap.max()):.1e}. "
         f"PPO cannot return some DPO minimiser in {strict:,} of them, which are those where an uncovered response has "
-        f"pi_ref = 0. In the other {full:,}, with full support, the classes coincide."
+        f"pi_ref = 0. In the other {full:,}, where pi_ref has full support, the classes are equal."
     )
 
 
 def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
-    """Makes a table with one row for each case, so that a reader sees that all cases were drawn."""
+    """Makes a table with one row for each case, which shows that all cases were drawn."""
     rows: list[tuple[str | int | float, ...]] = []
     for numbers in product(*(range(len(names)) for names in _CASES)):
         case = (trials.cases == torch.tensor(numbers)).all(-1)
@@ -140,13 +139,14 @@ def _tabulate_cases(trials: TheoremCertificates) -> FindingTable:
             *("minimiser outside PPO's class", "widest interval of inf L", "failed"),
         ),
         rows=tuple(rows),
-        note="Comparisons are connected where the compared responses of every prompt are linked by pairs. Preferences are "
-        "separable where some reward explains all of them, mixed where a finite reward attains the minimum.",
+        note="Comparisons are connected if pairs link all compared responses of every prompt. Preferences are "
+        "separable if a reward explains all of them, and mixed if a finite reward attains the minimum.",
     )
 
 
 def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
-    """Makes the table of part (b), response by response. Mass is moved onto every uncovered response of every trial."""
+    """Makes the table for part (b) of the claim, in which mass is moved onto every uncovered response of every
+    trial."""
 
     def count(name: str, here: Tensor) -> tuple[str | int | float, ...]:
         moved = trials.moved
@@ -162,15 +162,15 @@ def _tabulate_responses(trials: TheoremCertificates) -> FindingTable:
             *("outside PPO's class", "inside", "largest KL from pi_ref"),
         ),
         rows=(count("pi_ref = 0", zero), count("pi_ref > 0", uncovered & ~zero)),
-        note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has that policy as its "
-        "optimum. Inside: beta log(pi/pi_ref) is an optimal reward, and its optimum is the policy again.",
+        note="Between 5% and 95% of a minimiser's mass in the prompt is moved. Outside: no reward has the new policy "
+        "as its optimum. Inside: beta log(pi/pi_ref) is an optimal reward, and the new policy is its optimum.",
     )
 
 
 def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
-    """Makes the table of part (a), along the sequence of reward gaps.
+    """Makes the table for part (a) of the claim, with one row for each reward gap.
 
-    The largest excess over the certified lower bound stands beside the excess that theory allows.
+    A row shows the largest excess over the certified lower bound and the excess that the theorem allows.
     """
     limit = trials.infimum.limit > 0
     rows: list[tuple[str | int | float, ...]] = []
@@ -185,7 +185,7 @@ def _tabulate_bound(trials: TheoremCertificates) -> FindingTable:
             *("log(1 + exp(-g))", "largest excess over what is allowed"),
         ),
         rows=tuple(rows),
-        note=f"Allowed: the interval's width (at most {CERTIFIED:g}, else the trial counts as failed) plus log(1 + exp(-g)) "
-        f"times the share of one-way pairs; {LOSS_ROUNDING:g} is granted to rounding. An attained minimum does not depend "
-        "on g.",
+        note=f"Allowed: the width of the interval (at most {CERTIFIED:g}, otherwise the trial fails) plus log(1 + "
+        f"exp(-g)) times the share of one-way pairs, plus {LOSS_ROUNDING:g} for rounding. An attained minimum "
+        "does not depend on g.",
     )

@@ -1,4 +1,4 @@
-"""The two figures of Theorem 4.1: the bound along the sequence, and which minimisers a reward can give."""
+"""The two figures of Theorem 4.1: the bound for growing reward gaps, and the minimisers that are optima of a reward."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from preflab.theory.drawing import BLACK, BLUE, GREY, ORANGE, axes_for, svg_text
 from preflab.theory.finding import FindingFigure
 from preflab.theory.theorem import REWARD_GAPS, TheoremCertificates
 
-_FLOOR = 1e-17  # where a difference of zero is drawn on a logarithmic axis
-_POINTS = 500  # the most responses that are drawn: enough to see the shape
+_FLOOR = 1e-17  # the y value at which a difference of zero is drawn on the logarithmic axis
+_POINTS = 500  # the largest number of drawn responses
 
 
 def draw_bound(trials: TheoremCertificates) -> FindingFigure:
-    """Draws the largest excess at each reward gap, and the bound. Attained minima and limits have separate points."""
+    """Draws the largest excess of the DPO loss at each reward gap, and the bound. Attained minima and limits have
+    separate points."""
     figure, axes = axes_for("DPO loss of the PPO optimum\nminus the lower bound of inf L")
     xs = [0.0, *REWARD_GAPS]
     axes.plot(xs, [math.log1p(math.exp(-x)) for x in xs], color=BLACK, linewidth=1.2, label="bound log(1 + exp(−g))")
@@ -30,14 +31,14 @@ def draw_bound(trials: TheoremCertificates) -> FindingFigure:
     return FindingFigure(
         file="check-bound.svg",
         title="(a) PPO's optima reach the minimal DPO loss",
-        caption="The largest difference over all trials, against the bound. It ends where double precision does.",
+        caption="The largest difference over all trials, and the bound. Differences below 1e-17 are drawn at 1e-17.",
         alt="Largest excess of the DPO loss against the reward gap, below the bound log(1 + exp(-g)).",
         svg=svg_text(figure, name="check-bound"),
     )
 
 
 def draw_reach(trials: TheoremCertificates) -> FindingFigure:
-    """Draws KL(minimiser || pi_ref) against the pi_ref of the response onto which mass was moved."""
+    """Draws KL(minimiser || pi_ref) against pi_ref of the response that mass was moved onto."""
     figure, axes = axes_for("KL(policy || pi_ref) in that prompt, nats")
     moved = trials.moved
     x, y = trials.reference[moved.inside][:_POINTS], moved.kl[moved.inside][:_POINTS]
@@ -58,8 +59,9 @@ def draw_reach(trials: TheoremCertificates) -> FindingFigure:
     return FindingFigure(
         file="check-reach.svg",
         title="(b) DPO minimisers with mass on an uncovered response",
-        caption=f"Every point is a DPO minimiser; at most {_POINTS} of those inside are drawn. At pi_ref = 0 all lie outside "
-        "PPO's class, at infinite KL. At pi_ref > 0 all lie inside, however small it is: only the reward that is needed grows.",
+        caption=f"Every point is a DPO minimiser; at most {_POINTS} of those inside are drawn. At pi_ref = 0 all are "
+        "outside PPO's class, at infinite KL. At any pi_ref > 0 all are inside; a smaller pi_ref only needs a "
+        "larger reward.",
         alt="KL against pi_ref: finite for every positive pi_ref, infinite at zero.",
         svg=svg_text(figure, name="check-reach"),
     )

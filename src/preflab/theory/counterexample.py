@@ -1,4 +1,4 @@
-"""Table 1 of the paper as a finding: the table, the set of minimisers, the sequence, all certificates, and the figure."""
+"""Makes a finding of the paper's Table 1: the table, DPO's minimisers, the PPO optima, certificates and a figure."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from preflab.theory.drawing import BLACK, BLUE, GREEN, ORANGE, WHITE, axes_for, 
 from preflab.theory.finding import Finding, FindingFigure, FindingTable
 from preflab.theory.problems import check_beta
 
-_TOP, _BANDS = 1.4, 28  # the shades are _BANDS bands of loss up to _TOP; the last band also holds every loss above _TOP
+_TOP, _BANDS = 1.4, 28  # the figure has _BANDS shades for losses up to _TOP; larger losses have the last shade
 _BAND = _TOP / _BANDS
 
 _CLAIM = (
     "Theorem 4.1 (b), Table 1: with pi_ref = (0.5, 0.5, 0) and y1 preferred to y2, the DPO loss has a minimiser that puts "
-    "mass on y3, which pi_ref never writes and no pair speaks of. PPO on the learned reward cannot return it."
+    "mass on y3, which has pi_ref = 0 and is in no pair. PPO on the learned reward cannot return this minimiser."
 )
 _NOTES = (
-    "With a = pi(y1) and b = pi(y2), L_DPO = log(1 + (b/a)^beta). It is 0 exactly where b = 0 < a, so its minimisers are a "
-    "whole edge of the triangle. At a = b = 0 it is log(0/0): undefined.",
-    "The Bradley-Terry loss log(1 + exp(-g)) falls for ever: y1 always won, so no finite reward is a minimum. The PPO "
-    "optimum is the limit (1, 0, 0), and its certificate is the bound along the sequence.",
-    "The example needs pi_ref(y3) = 0. With any pi_ref(y3) > 0 the same DPO minimiser is a limit of PPO optima too: the "
-    "reward of y3, of which no pair speaks, has only to be chosen for it.",
+    "With a = pi(y1) and b = pi(y2), L_DPO = log(1 + (b/a)^beta). L_DPO is 0 exactly if b = 0 < a, so the minimisers "
+    "form an edge of the triangle. At a = b = 0, L_DPO is undefined (0/0).",
+    "The Bradley-Terry loss log(1 + exp(-g)) decreases for all g, because y1 always won. So no finite reward is a "
+    "minimum. The PPO optimum is the limit (1, 0, 0), and its certificate is a bound for every element of the "
+    "sequence.",
+    "The example needs pi_ref(y3) = 0. With any pi_ref(y3) > 0 the same DPO minimiser is also a limit of PPO optima, "
+    "for a suitable reward of y3, because no pair determines this reward.",
 )
 
 
@@ -57,12 +58,12 @@ def compute_counterexample(beta: float) -> Finding:
 
 
 def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
-    """States the verdict in words."""
+    """Writes the verdict as a sentence."""
     if broken:
         return f"{len(broken)} of {len(certificates)} certificates do not hold: {'; '.join(broken)}."
     return (
-        f"All {len(certificates)} certificates hold: (0.1, 0, 0.9) has DPO loss 0, its minimum, at infinite KL from pi_ref; "
-        "the PPO optimum is the limit (1, 0, 0), and no reward puts mass on y3."
+        f"All {len(certificates)} certificates hold: (0.1, 0, 0.9) has the minimal DPO loss 0, at infinite KL from "
+        "pi_ref. The PPO optimum is the limit (1, 0, 0), and no reward puts mass on y3."
     )
 
 
@@ -84,7 +85,7 @@ def _tabulate_paper(beta: float) -> FindingTable:
 
 
 def _tabulate_minimisers(beta: float) -> FindingTable:
-    """Makes a table of policies inside and outside the set of minimisers."""
+    """Makes a table of policies inside and outside the set of DPO minimisers."""
     policies: list[table1.Policy] = [
         *((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), table1.PAPER_MINIMISER, (0.001, 0.0, 0.999)),
         *((0.999, 0.001, 0.0), (0.1, 0.001, 0.899), table1.PAPER_REFERENCE),
@@ -99,13 +100,13 @@ def _tabulate_minimisers(beta: float) -> FindingTable:
         title="Which policies minimise the DPO loss",
         columns=("policy", "L_DPO", "lower bound", "largest gradient", "KL from pi_ref", "minimiser"),
         rows=tuple(rows),
-        note="Lower bound: log(1 + b^beta), since a <= 1; positive where b > 0. Gradient: in the logits; that of y3's logit is "
-        "always 0.",
+        note="Lower bound: log(1 + b^beta), since a <= 1; positive if b > 0. Gradient: with respect to the logits; "
+        "always 0 for the logit of y3.",
     )
 
 
 def _tabulate_sequence(beta: float) -> FindingTable:
-    """Makes the table of the PPO optima of growing reward gaps.
+    """Makes a table of the PPO optima for growing reward gaps.
 
     The mass on y3 is the largest mass over all rewards of y3 in `UNSEEN`.
     """
@@ -150,22 +151,22 @@ def _draw_loss(beta: float) -> FindingFigure:
     ):
         axes.annotate(text, place, color=colour, fontsize=9.5, fontweight="bold", annotation_clip=False, zorder=9)
     axes.set(xlim=(0, 1.15), ylim=(0, 1), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
-    axes.set_xlabel("a = pi(y1), chosen; the rest, 1 − a − b, is on y3")
+    axes.set_xlabel("a = pi(y1), chosen; pi(y3) = 1 − a − b")
     axes.grid(visible=False)
     return FindingFigure(
         file="counterexample.svg",
         title=f"The DPO loss over all policies, beta = {beta:g}",
-        caption="The loss depends on b/a alone, so it is constant on rays from the origin and nothing holds a up. PPO stays on "
-        "the edge where y3 has no mass. Dots: the reward gaps of the table.",
-        alt="Triangle of policies: DPO's minimisers are the whole lower edge, PPO's path runs along the far edge to (1, 0, 0).",
+        caption="The loss depends only on b/a, so it is constant on rays from the origin and does not stop a from "
+        "falling. PPO stays on the edge where y3 has no mass. Dots: the reward gaps of the table.",
+        alt="Triangle of policies: DPO's minimisers form the lower edge, and PPO's optima lie along the far edge and "
+        "tend to (1, 0, 0).",
         svg=svg_text(figure, name="counterexample"),
     )
 
 
 def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
-    """Shades L_DPO over the triangle.
-
-    The loss equals l on the ray from the origin to (1 - s, s), with s = sigma(log(e^l - 1)/beta).
+    """Shades the triangle by L_DPO. The loss is l on the ray from the origin to (a, b) = (1 - s, s), with s =
+    sigma(log(e^l - 1)/beta).
     """
     colours, scale = LinearSegmentedColormap.from_list("loss", [WHITE, "#8a8d93"]), Normalize(0.0, _TOP)
     logits = [math.log(math.expm1(step * _BAND)) / beta for step in range(1, _BANDS)]
@@ -178,12 +179,11 @@ def _shade_loss(figure: Figure, axes: Any, beta: float) -> None:
 
 
 def write_figure(figure: FindingFigure, path: Path) -> None:
-    """Writes the figure to a file of its own.
-
-    Raises `UserError` if the name of the file does not end in .svg or if the file cannot be written.
+    """Writes the figure to a separate file. Raises `UserError` if the file's name does not end in .svg or if the file
+    cannot be written.
     """
     if path.suffix != ".svg":
-        raise UserError(f"--figure {path}: figures are written as SVG; end the name in .svg.")
+        raise UserError(f"--figure {path}: figures are written as SVG. End the file's name in .svg.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(figure.svg, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Draws the figures of the theory as SVG text. Equal numbers give equal bytes. The text is set in the reader's own fonts."""
+"""Draws the figures of `preflab theory` as SVG text. Equal numbers give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ _TAG, _LONG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}"), re.com
 
 
 def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
-    """Returns a figure with one frame, and the axes of that frame. The frame has no upper and no right side.
-
-    `label` names the y axis.
+    """Returns a matplotlib figure and its axes. The frame has only a lower and a left side. `label`: the name of the y
+    axis.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
@@ -35,13 +34,13 @@ def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Fi
 def svg_text(figure: Figure, *, name: str) -> str:
     """Returns a matplotlib figure as SVG text.
 
-    `name` seeds the ids in the SVG, so that the text depends on the drawing alone.
+    `name` is the salt of the ids in the SVG, so that the same drawing gives the same text.
     """
     buffer = io.StringIO()
     figure.patch.set_facecolor(WHITE)
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # Long decimals (nobody sees a hundredth of a point) and lists of ten fonts at every text fill half of the file.
+    # Rounds long decimals and shortens lists of fonts, which would fill half of the file.
     text = _TAG.sub(lambda tag: _short(tag.group()), buffer.getvalue())
     return "\n".join(line.strip() for line in text.splitlines()) + "\n"
 

@@ -1,7 +1,7 @@
-"""The finding of a theory command, as plain data: the claim, the command that tested it, tables, figures, and the verdict.
+"""The finding of a theory command as plain data: the claim, the command, tables, figures and the verdict.
 
-`preflab theory NAME --output DIR` writes DIR/NAME.json, and writes the figures into the same folder. The page is made from
-these files alone. A drawing is SVG text; `drawing.svg_text` makes this text from a matplotlib figure.
+`preflab theory NAME --output DIR` writes DIR/NAME.json and its figures into the folder DIR. The page `theory.html` is
+made only from these files. A drawing is SVG text; `drawing.svg_text` makes this text from a matplotlib figure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FINDINGS = ("counterexample", "check", "synthetic")  # in the order of the page
 
 
 def _written(value: Any) -> Any:
-    """Turns a number that is not finite into text, such as `inf`, since JSON cannot hold infinity."""
+    """Turns a number that is not finite into text, such as `inf`, because JSON cannot represent infinity."""
     return str(float(value)) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -29,7 +29,8 @@ FindingCell = Annotated[str | int | float, BeforeValidator(_written)]
 
 
 class FindingTable(BaseModel, extra="forbid", frozen=True):
-    """Rows of text and numbers; `inf` is kept as text. The first column names the row."""
+    """A table of texts and numbers, with infinity as the text `inf`. The first column contains the names of the
+    rows."""
 
     title: str
     columns: tuple[str, ...]
@@ -48,9 +49,8 @@ class FindingFigure(BaseModel, extra="forbid", frozen=True):
 
 
 class Finding(BaseModel, extra="forbid", frozen=True):
-    """One claim that was tested.
-
-    `sentence` is the verdict in words. `failure` is a failing case for `--replay`, or None if no case failed.
+    """The result of the test of one claim. `sentence`: the verdict in words. `failure`: a failing case for `--replay`;
+    None if no case failed.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -66,11 +66,11 @@ class Finding(BaseModel, extra="forbid", frozen=True):
 
 
 def make_folder(directory: Path) -> None:
-    """Makes the folder if it does not exist yet. Raises `UserError` if the folder cannot be made."""
+    """Creates the folder if it does not exist yet. Raises `UserError` if the folder cannot be created."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"The folder {directory} cannot be made: {error.strerror or error}.") from error
+        raise UserError(f"The folder {directory} cannot be created: {error.strerror or error}.") from error
 
 
 def write_finding(finding: Finding, directory: Path) -> Path:
@@ -91,10 +91,7 @@ def write_finding(finding: Finding, directory: Path) -> Path:
 
 
 def read_finding(path: Path) -> Finding:
-    """Reads the finding that `write_finding` wrote.
-
-    Raises `UserError` if the file or one of its figures is missing or damaged.
-    """
+    """Reads a finding that `write_finding` wrote. Raises `UserError` if the file or a figure is missing or damaged."""
     finding = parse_spec(Finding, read_data(path), where=str(path))
     return finding.model_copy(update={"figures": tuple(_with_svg(figure, path) for figure in finding.figures)})
 
@@ -107,5 +104,5 @@ def _with_svg(figure: FindingFigure, path: Path) -> FindingFigure:
 
 
 def read_findings(directory: Path) -> list[Finding]:
-    """Reads the findings in `directory`, in the order of the page."""
+    """Reads all findings in `directory`, in the order in which the page shows them."""
     return [read_finding(path) for name in FINDINGS if (path := directory / f"{name}.json").is_file()]

@@ -1,7 +1,7 @@
-"""Draws random tabular problems that cover every case of Theorem 4.1, and writes and reads one problem as plain data.
+"""Draws random tabular problems for every case of Theorem 4.1, and writes and reads a problem as plain data.
 
-A problem is a reference, preferences between some responses of each prompt, and beta. The reference is positive on every
-compared response: if the reference were 0 there, the DPO loss would be log(0/0).
+A problem consists of a reference policy, preferences between some responses of each prompt, and beta. The reference is
+positive for every compared response, because otherwise the DPO loss would be undefined (0/0).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from preflab.errors import UserError
 from preflab.plain import read_data
 from preflab.spec import parse_spec
 
-_CHUNK = 1000  # the number of problems drawn at once: fixed, so that problem i of a seed does not depend on `trials`
-MOST_TRIALS = 1_000_000  # these take about ten minutes
+_CHUNK = 1000  # problems drawn at once; fixed, so that problem i of a seed does not depend on `trials`
+MOST_TRIALS = 1_000_000  # this number of trials takes about ten minutes
 BETA_RANGE = (
     0.001,
     1000.0,
-)  # outside this range the rounding of large rewards or log-ratios exceeds the certificates' tolerances
-_MOST_WINS = 1e6  # the largest count in a file, for the same reason; `free` and `share` are bounded in a file too
+)  # outside this range, rounding errors of large rewards or log-ratios exceed the certificates' tolerances
+_MOST_WINS = 1e6  # the largest count in a file; larger counts have too large rounding errors
 
 
 def require(*conditions: tuple[bool, str]) -> None:
@@ -37,7 +37,7 @@ def require(*conditions: tuple[bool, str]) -> None:
 def check_beta(beta: float) -> None:
     """Raises `UserError` for a beta out of range."""
     low, high = BETA_RANGE
-    require((low <= beta <= high, f"--beta {beta:g}: give {low:g} to {high:g}; double precision ends there."))
+    require((low <= beta <= high, f"--beta {beta:g}: give {low:g} to {high:g}, for which double precision suffices."))
 
 
 class Problems(NamedTuple):
@@ -46,8 +46,8 @@ class Problems(NamedTuple):
     reference: Tensor  # pi_ref [T,P,K], rows sum to 1
     wins: Tensor  # [T,P,K,K]: how often i was preferred to j
     beta: Tensor  # [T]
-    free: Tensor  # [T,P,K]: the free constant of each group of linked responses, at its first response
-    share: Tensor  # [T]: the mass that is moved onto an uncovered response
+    free: Tensor  # [T,P,K]: the undetermined constant of each group of linked responses, at the group's first response
+    share: Tensor  # [T]: the share of mass that is moved onto an uncovered response
 
 
 class ProblemShape(NamedTuple):
@@ -65,13 +65,13 @@ class ProblemShape(NamedTuple):
 def draw_problems(trials: int, seed: int, shape: ProblemShape) -> Iterator[Problems]:
     """Yields `trials` problems in chunks. Raises `UserError` if a number is out of its range.
 
-    Each of these is true of some problems and false of others: the reference has full support, the compared responses form
-    a single group, some pairs are won both ways.
+    Three properties vary between problems: whether the reference has full support, whether the compared responses form
+    a single group, and whether some pairs have wins in both directions.
     """
     require(
         (1 <= trials <= MOST_TRIALS, f"--trials {trials}: give a whole number, 1 to {MOST_TRIALS:,}."),
         (0 <= seed < 2**63, f"--seed {seed}: give a whole number from 0 to 2^63 - 1."),
-        (1 <= shape.prompts <= 8, f"--prompts {shape.prompts}: give 1 to 8; more prompts are more trials."),
+        (1 <= shape.prompts <= 8, f"--prompts {shape.prompts}: give 1 to 8. To test more prompts, raise --trials."),
         (2 <= shape.responses <= 12, f"--responses {shape.responses}: give 2 to 12."),
         (0 <= shape.coverage <= 1, f"--coverage {shape.coverage:g}: give a share from 0 to 1."),
     )
@@ -97,15 +97,15 @@ def _draw_chunk(generator: torch.Generator, shape: ProblemShape) -> Problems:
 
 
 def _draw_wins(generator: torch.Generator, size: tuple[int, int, int], coverage: float) -> Tensor:
-    """Draws wins [T,P,K,K]. A response that was preferred has a count from 1 to 9.
+    """Draws wins [T,P,K,K]: a count from 1 to 9 for the preferred response of each drawn pair, and 0 elsewhere.
 
-    A chain in random order links the responses of a group; further pairs are drawn at random.
+    A chain of pairs in random order links the responses of a group. Further pairs are drawn at random.
     """
     trials, _, responses = size
     offered = _uniform(generator, *size) < coverage
     apart = _uniform(generator, trials, 1, 1) < 0.5
     group = (_uniform(generator, *size) < 0.5) & apart
-    offered[:, 0, :2], group[:, 0, :2] = True, False  # a problem has at least one pair
+    offered[:, 0, :2], group[:, 0, :2] = True, False  # so that every problem has at least one pair
     eligible = offered[..., :, None] & offered[..., None, :] & (group[..., :, None] == group[..., None, :])
     eligible &= ~torch.eye(responses, dtype=torch.bool)
     place = torch.where(offered, _uniform(generator, *size), torch.nan)
@@ -145,14 +145,14 @@ class TabularProblem(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
 
 
 def problem_as_json(problems: Problems, index: int) -> dict[str, Any]:
-    """Returns problem `index` as plain data. `read_tabular_problem` reads back the same numbers to the last bit."""
+    """Returns problem `index` as plain data. `read_tabular_problem` restores exactly the same numbers."""
     return {name: values[index].tolist() for name, values in problems._asdict().items()}
 
 
 def read_tabular_problem(path: Path) -> Problems:
     """Reads one problem (T = 1) from a file.
 
-    If the problem does not fit, raises a `UserError` that names the file and the fault.
+    Raises `UserError`, which names the file and the fault, if the problem is not valid.
     """
     fields = parse_spec(TabularProblem, read_data(path), where=str(path)).model_dump()
     problem = Problems(*(_as_tensor(fields[name], f"{path}: `{name}`")[None] for name in Problems._fields))
@@ -169,16 +169,16 @@ def _as_tensor(values: Any, where: str) -> Tensor:
 
 
 def _find_fault(problem: Problems) -> str:
-    """Says what is wrong with a problem from a file. Returns '' if the problem is sound."""
+    """Describes the fault of a problem from a file. Returns '' if the problem is valid."""
     shape = problem.reference.shape
     if len(shape) != 3 or problem.wins.shape != (*shape, shape[-1]) or problem.free.shape != shape:
-        return "`reference` and `free` need a row for each prompt, `wins` a square of its responses."
+        return "`reference` and `free` need one row for each prompt, and `wins` one square matrix for each prompt."
     if bool(((problem.reference.sum(-1) - 1.0).abs() > 1e-9).any()):
         return "a row of `reference` does not sum to 1."
     if bool(((problem.wins > 0) & (problem.wins < 1 / _MOST_WINS)).any()):
-        return f"`wins` holds a count between 0 and {1 / _MOST_WINS:g}: a count is 0 or at least that."
+        return f"`wins` contains a count between 0 and {1 / _MOST_WINS:g}. A count must be 0 or at least this number."
     if bool((problem.wins.diagonal(dim1=-2, dim2=-1) > 0).any()) or not bool((problem.wins > 0).any()):
-        return "`wins` needs a pair of different responses, and no pair of a response with itself."
+        return "`wins` needs at least one pair of different responses, and must not compare a response with itself."
     if bool((((problem.wins + problem.wins.mT).sum(-1) > 0) & (problem.reference == 0)).any()):
-        return "a response that is compared has reference 0, where the DPO loss is undefined."
+        return "a compared response has `reference` 0, where the DPO loss is undefined. Give it a number above 0."
     return ""

@@ -1,12 +1,10 @@
-"""The counter-example of Theorem 4.1 (paper, Table 1): three responses, one pair, and a reference that cannot write y3.
+"""The counter-example of Theorem 4.1 (paper, Table 1): three responses, one pair, and a reference with pi_ref(y3) = 0.
 
-pi_ref = (1/2, 1/2, 0); y1 was preferred to y2. With a = pi(y1), b = pi(y2) and the rest on y3,
-
-    L_DPO = log(1 + (b/a)^beta) >= 0, and = 0 exactly if b = 0 < a; y3 may have any mass.
-
-The reward is learned from one pair, so L_R = log(1 + exp(-g)) with g = r(y1) - r(y2). The infimum 0 of L_R is not attained.
-The PPO optimum is therefore a limit: for g -> infinity, pi_g = (sigma(g/beta), sigma(-g/beta), 0) tends to (1, 0, 0). This
-limit does not depend on r(y3).
+pi_ref = (1/2, 1/2, 0), and y1 was preferred to y2. Let a = pi(y1), b = pi(y2) and pi(y3) = 1 - a - b. Then L_DPO =
+log(1 + (b/a)^beta) >= 0. L_DPO is 0 exactly if b = 0 < a, with any mass on y3. The reward is learned from one pair, so
+L_R = log(1 + exp(-g)) with g = r(y1) - r(y2). No reward attains the infimum 0 of L_R. The PPO optimum is therefore a
+limit: for g -> infinity, pi_g = (sigma(g/beta), sigma(-g/beta), 0) tends to (1, 0, 0). This limit does not depend on
+r(y3).
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ Policy = tuple[float, float, float]
 PAPER_REFERENCE: Policy = (0.5, 0.5, 0.0)
 PAPER_MINIMISER: Policy = (0.1, 0.0, 0.9)
 PPO_LIMIT: Policy = (1.0, 0.0, 0.0)
-SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # the reward gaps of the sequence
-UNSEEN = (-1000.0, 0.0, 1000.0)  # rewards of y3 to try: the data say nothing about y3
-_GRID = 50  # steps of the grid over the policies
+SEQUENCE_GAPS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # the reward gaps of the sequence of PPO optima
+UNSEEN = (-1000.0, 0.0, 1000.0)  # rewards of y3 to try, because the data do not determine the reward of y3
+_GRID = 50  # number of steps of the grid of policies, along each axis
 _ROUNDING = 1e-12
 
 
 class Certificate(NamedTuple):
-    """One certificate: a computed value, the bound that the value must keep, and whether the value keeps this bound."""
+    """One certificate: a computed value, the bound that the value must satisfy, and whether it satisfies the bound."""
 
     name: str
     value: float
@@ -41,18 +39,18 @@ class Certificate(NamedTuple):
 
 
 class PolicyAtGap(NamedTuple):
-    """One policy of the sequence, at reward gap `gap`."""
+    """The PPO optimum for the reward gap `gap`."""
 
     gap: float
     policy: Policy
     reward_loss: float
-    slope: float  # d L_R / d g = -sigma(-g): never 0, so no finite gap is a minimum
+    slope: float  # dL_R/dg = -sigma(-g), which is never 0; so no finite gap is a minimum
     dpo_loss: float
     kl: float  # KL(pi || pi_ref)
 
 
 def log_policies(policies: Sequence[Policy]) -> Tensor:
-    """log pi [N,1,3]."""
+    """Returns log pi of N policies: [N,1,3]."""
     return torch.tensor(policies, dtype=torch.float64).log()[:, None, :]
 
 
@@ -104,9 +102,9 @@ def objectives(policies: Sequence[Policy], gap: float, beta: float) -> list[floa
 def certify_table1(
     beta: float, minimiser: Policy = PAPER_MINIMISER, steps: Sequence[PolicyAtGap] | None = None
 ) -> list[Certificate]:
-    """Returns certificates of all that Table 1 claims about `minimiser` and about the sequence `steps`.
+    """Returns certificates for everything that Table 1 claims about `minimiser` and about the sequence `steps`.
 
-    If `steps` is None, the PPO optima are certified.
+    If `steps` is None, the sequence is that of the PPO optima.
     """
     steps = compute_sequence(beta) if steps is None else steps
     return _certify_minimiser(beta, minimiser) + _certify_sequence(beta, steps) + _certify_difference(minimiser, steps)
@@ -149,9 +147,8 @@ def _certify_sequence(beta: float, steps: Sequence[PolicyAtGap]) -> list[Certifi
 
 
 def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list[Certificate]:
-    """Certifies that no policy of the sequence has mass on y3, and so no limit of the sequence has.
-
-    Also certifies that `minimiser` has mass on y3, at infinite KL.
+    """Certifies that no policy of the sequence has mass on y3, so that its limit has none. Also certifies that
+    `minimiser` has mass on y3, at infinite KL.
     """
     mass = max(step.policy[2] for step in steps)
     (kl,) = divergences([minimiser])
@@ -163,7 +160,7 @@ def _certify_difference(minimiser: Policy, steps: Sequence[PolicyAtGap]) -> list
 
 
 def _pair(count: int) -> Tensor:
-    """Returns wins [count,1,3,3], in which y1 was preferred to y2 once."""
+    """Returns wins [count,1,3,3] for `count` problems in which y1 was preferred to y2 once."""
     wins = torch.zeros(count, 1, 3, 3, dtype=torch.float64)
     wins[:, 0, 0, 1] = 1.0
     return wins

@@ -1,4 +1,4 @@
-"""Policies as tables of log-probabilities: the optimum of a reward, the reward of a policy, both losses, and the KL.
+"""Computes with tabular policies: the optimum of a reward, the reward of a policy, both losses, and the KL.
 
 Shapes: T problems, P prompts, K responses. A policy and the reference are log-probabilities [T,P,K]; minus infinity stands
 for probability zero. A reward is [T,P,K] and beta is [T]. `wins[t,p,i,j]` says how often response i was preferred to
@@ -23,10 +23,10 @@ def optimum(rewards: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 
 
 def implied_reward(policy: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
-    """f(pi) = beta log(pi/pi_ref), the reward whose optimum is pi (paper, Section 4.1).
+    """f(pi) = beta log(pi/pi_ref), a reward that has pi as its optimum (paper, Section 4.1).
 
-    Where pi and pi_ref are both 0, f is 0, since any reward fits there. Where pi > 0 = pi_ref, f is infinite, since no
-    reward gives that policy.
+    Where pi and pi_ref are both 0, f is set to 0, because pi does not depend on this reward. Where pi > 0 and pi_ref =
+    0, f is infinite, because no reward has this policy as its optimum.
 
     Args: policy, reference [T,P,K]; beta [T]. Returns: [T,P,K].
     """
@@ -39,7 +39,7 @@ def dpo_objective(policy: Tensor, reference: Tensor, wins: Tensor, beta: Tensor)
 
     Args: policy, reference [T,P,K]; wins [T,P,K,K]; beta [T]. Returns: [T].
     """
-    scale = beta[:, None, None]  # `dpo_loss` takes one beta, but here each problem has its own beta
+    scale = beta[:, None, None]  # `dpo_loss` takes a single beta, but each problem has a different beta
     policy, reference = scale * policy, scale * reference
     sides = [side for values in (policy, reference) for side in (values[..., :, None], values[..., None, :])]
     pairs = PairLogprobs(*sides, chosen_lengths=torch.ones(()), rejected_lengths=torch.ones(()))
@@ -52,14 +52,14 @@ def reward_objective(rewards: Tensor, wins: Tensor) -> Tensor:
 
 
 def _mean(terms: Tensor, wins: Tensor) -> Tensor:
-    # The term of two responses that no pair compares may be undefined (0/0). It is left out, since zero times nan is nan.
+    # The term of two responses that are not compared may be nan (0/0). It is left out, because 0 times nan is nan.
     return torch.where(wins > 0, terms * wins, 0.0).sum((1, 2, 3)) / wins.sum((1, 2, 3))
 
 
 def tabular_kl(policy: Tensor, other: Tensor) -> Tensor:
     """KL(pi || other) = sum_y pi log(pi/other), for two policies [T,P,K]: [T,P].
 
-    The KL is infinite if some response has pi > 0 = other.
+    The KL is infinite if a response has pi > 0 and other = 0.
     """
     terms = torch.where(torch.isneginf(policy), 0.0, policy.exp() * (policy - other))
     return terms.sum(-1)
@@ -71,8 +71,8 @@ def move_mass(policy: Tensor, share: Tensor, onto: Tensor) -> Tensor:
     Args:
         policy: [T,P,K].
         share: [T], in (0,1).
-        onto: Bool [T,P,K], True at the response that gains mass: at most one in each prompt. If a prompt has none, its
-        policy stays.
+        onto: Bool [T,P,K], True at the response that gains mass: at most one in each prompt. The policy of a prompt
+        without such a response does not change.
 
     Returns: [T,P,K].
     """

@@ -1,15 +1,15 @@
-"""Theorem 4.1 on tabular problems: what must be true of each problem, and the certificate that shows it.
+"""Verifies Theorem 4.1 on tabular problems, with certificates for its two parts.
 
-The class of PPO optima and the class of DPO minimisers both include their limits, since a one-way preference, such as the
-preference of Table 1, has no finite optimum. `bradley_terry.certify` gives lower <= inf L <= lower + gap. The two parts are:
+The class of PPO optima and the class of DPO minimisers both include their limits, because one-way preferences (as in
+Table 1) have no finite optimum. `bradley_terry.certify` gives lower <= inf L <= lower + gap. The two parts are:
 
 (a) Every PPO optimum has the minimal DPO loss. The optimum of a reward r has L_DPO = L_R(r). The loss does not change if any
     constant is added to r in each group of linked responses, or if uncovered responses get any other reward. Along the
     sequence of rewards with gaps g, the loss is at most inf L + limit log(1 + exp(-g)).
 (b) A DPO minimiser outside the PPO class exists exactly if some uncovered response has pi_ref = 0. Moving mass onto an
-    uncovered response does not change the DPO loss. If that response has pi_ref = 0, no reward gives the new policy, since
-    every optimum is 0 at that response. If it has pi_ref > 0, the reward beta log(pi/pi_ref) gives the new policy: this
-    reward is optimal, and its optimum is the new policy again.
+    uncovered response does not change the DPO loss. If that response has pi_ref = 0, no reward has the new policy as
+    its optimum, because every optimum is 0 at that response. If it has pi_ref > 0, the reward beta log(pi/pi_ref) is
+    optimal and has the new policy as its optimum.
 """
 
 from __future__ import annotations
@@ -25,35 +25,36 @@ from preflab.theory.problems import Problems
 from preflab.theory.tabular import dpo_objective, implied_reward, move_mass, optimum, reward_objective, tabular_kl
 
 REWARD_GAPS = (1.0, 5.0, 10.0, 20.0, 40.0)
-"""The reward gaps of the sequence. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) = 4e-18."""
+"""The gaps g of the sequence of rewards. At the last gap, the loss of a one-way pair is at most log(1 + exp(-40)) =
+4e-18."""
 LOSS_ROUNDING = 1e-10
 """The rounding error allowed in a loss. Log-ratios reach 1e4 here, and 1e4 times 2e-16 (double precision) is 2e-12."""
-CERTIFIED = 1e-9  # a problem counts as solved if the interval around inf L is at most this wide
-SAME = 1e-9  # two probabilities count as the same if they differ by at most this
+CERTIFIED = 1e-9  # a problem is solved if the interval around inf L is at most this wide
+SAME = 1e-9  # probabilities that differ by at most this number are treated as equal
 
 
 class MovedMass(NamedTuple):
-    """What is true of the policy after mass is moved onto a response: [T,P,K] each.
+    """Properties of the policy after mass is moved onto one response, for each response: [T,P,K].
 
-    Mass is moved onto uncovered responses only: at covered responses the flags are False and `kl` is nan.
+    Mass is moved only onto uncovered responses. At covered responses, the flags are False and `kl` is nan.
     """
 
     minimal: Tensor  # the policy has the minimal DPO loss
-    outside: Tensor  # the policy has mass where pi_ref = 0, so no reward gives this policy
+    outside: Tensor  # the policy has mass where pi_ref = 0, so it is the optimum of no reward
     inside: Tensor  # the reward beta log(pi/pi_ref) is optimal, and its optimum is the policy
-    kl: Tensor  # KL(pi || pi_ref) in the prompt of the response
+    kl: Tensor  # KL(pi || pi_ref) for the prompt of the response
 
 
 class TheoremCertificates(NamedTuple):
     """The computed certificates of T problems."""
 
     reference: Tensor  # [T,P,K]: pi_ref
-    covered: Tensor  # Bool [T,P,K]: True if some pair holds the response
-    parted: Tensor  # Bool [T]: True if in some prompt the compared responses are not all linked
+    covered: Tensor  # Bool [T,P,K]: True if the response is in a pair
+    parted: Tensor  # Bool [T]: True if pairs do not link all compared responses of a prompt
     infimum: Infimum
     excess: Tensor  # [T, len(REWARD_GAPS)]: L_DPO of the PPO optimum minus the certified lower bound
-    slack: Tensor  # [T, len(REWARD_GAPS)]: the excess minus `allowed`; above LOSS_ROUNDING the theorem is contradicted
-    returned: Tensor  # Bool [T]: True if the DPO minimiser of `make_minimiser` is the optimum of an optimal reward
+    slack: Tensor  # [T, len(REWARD_GAPS)]: `excess` - `allowed`; a value above LOSS_ROUNDING contradicts the theorem
+    returned: Tensor  # Bool [T]: True if the DPO minimiser from `make_minimiser` is the optimum of an optimal reward
     moved: MovedMass
 
     @property
@@ -67,11 +68,11 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def cases(self) -> Tensor:
-        """Long [T,3]: three numbers that say to which case each problem belongs.
+        """Long [T,3]: the case of each problem, as three numbers.
 
         First: 0 if pi_ref > 0 everywhere, else 1. Second: 0 if the compared responses of every prompt are linked, else 1.
-        Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if there is no cycle
-        at all, and 1 in between.
+        Third: 0 if every group of linked responses is strongly connected (the minimum is attained), 2 if the graph has
+        no cycle, otherwise 1.
         """
         limit = self.infimum.limit
         separable = (limit > 0).long() + (limit == 1).long()
@@ -79,7 +80,7 @@ class TheoremCertificates(NamedTuple):
 
     @property
     def allowed(self) -> Tensor:
-        """[T, len(REWARD_GAPS)]: the excess that theory allows."""
+        """[T, len(REWARD_GAPS)]: the excess that the theorem allows."""
         return self.excess - self.slack
 
     @property
@@ -96,7 +97,8 @@ class TheoremCertificates(NamedTuple):
     def exact(self) -> Tensor:
         """Bool [T]: True if part (b) holds.
 
-        Each uncovered response must give a DPO minimiser, outside the PPO class if `predicted` and inside it otherwise.
+        Mass on an uncovered response must give a DPO minimiser that is outside the PPO class if `predicted`, and inside
+        otherwise.
         """
         uncovered, moved = ~self.covered, self.moved
         elsewhere = uncovered & ~self.predicted
@@ -134,7 +136,7 @@ def verify_theorem(problems: Problems) -> TheoremCertificates:
 
 
 def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
-    """Returns the most by which a loss may exceed the lower bound, [T].
+    """Returns the largest amount by which a loss may exceed the lower bound, [T].
 
     This is the width of the interval around inf L, plus limit log(1 + exp(-gap)).
     """
@@ -142,10 +144,10 @@ def allowed_excess(infimum: Infimum, gap: float) -> Tensor:
 
 
 def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
-    """Makes a DPO minimiser that does not come from one reward: each group of linked responses gets its own shape and mass.
+    """Makes a DPO minimiser in which the mass of each group of linked responses is chosen separately.
 
     Within a group, pi is proportional to pi_ref exp(r/beta); the DPO loss depends on this shape. The masses of the groups
-    are softmax(free); the DPO loss does not depend on these masses. An uncovered response is a group of its own, and has
+    are softmax(free); the DPO loss does not depend on these masses. An uncovered response forms a group alone, and has
     mass if its pi_ref is above 0.
 
     Args: rewards [T,P,K]. Returns: log pi [T,P,K].
@@ -160,7 +162,7 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T]: True if L_DPO equals inf L up to the excess that is allowed at the last of `REWARD_GAPS`.
+    """Bool [T]: True if L_DPO equals inf L up to the excess that is allowed at the largest of `REWARD_GAPS`.
 
     Args: policy [T,P,K].
     """
@@ -172,9 +174,9 @@ def _is_lowest(loss: Tensor, infimum: Infimum) -> Tensor:
 
 
 def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T,P]: True if pi is the optimum, in this prompt, of an optimal reward.
+    """Bool [T,P]: True if pi is, for this prompt, the optimum of an optimal reward.
 
-    That reward is f(pi) = beta log(pi/pi_ref). In this prompt it must be finite, and it must have the minimal reward loss.
+    The reward is f(pi) = beta log(pi/pi_ref). It must be finite for this prompt, and must have the minimal reward loss.
     """
     reference = problems.reference.log()
     rewards = implied_reward(policy, reference, problems.beta)
@@ -186,7 +188,7 @@ def is_ppo_optimum(policy: Tensor, problems: Problems, infimum: Infimum) -> Tens
 
 
 def move_everywhere(policy: Tensor, problems: Problems, graph: Graph, infimum: Infimum) -> MovedMass:
-    """Moves mass onto each uncovered response in turn, and tests to which class each new policy belongs.
+    """Moves mass onto each uncovered response in turn, and tests whether each new policy is in each class.
 
     All T problems are changed at once, in one prompt at a time; the other prompts of a problem keep their policy.
 

@@ -1,6 +1,7 @@
-"""The records of what a study measured and decided. `results.json` holds these records, and every report reads them."""
+"""The records of a study's measurements and decisions. `results.json` contains them, and every report reads them."""
 
-# ruff: noqa: I001 - `name as name` exports a name from the package; ruff's sorting would give each a statement of its own
+# ruff: noqa: I001 - `name as name` exports a name from the package; ruff would sort each export into a separate
+# statement
 
 from __future__ import annotations
 

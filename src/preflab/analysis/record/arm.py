@@ -9,128 +9,131 @@ from pydantic import Field, JsonValue
 from preflab.analysis.record.base import Interval, Number, Record
 
 DecodingChoice = Literal["chosen", "unit"]
-"""'chosen': the temperature that was chosen on the validation split. 'unit': temperature 1."""
+"""The sampling temperature of a measurement. 'chosen': the temperature chosen on the validation split. 'unit':
+temperature 1."""
 
 
 class Spent(Record):
-    """What one arm used under one seed, including the stages that it shares. None: unknown, because it was trained
-    elsewhere."""
+    """The budget that one arm used under one seed, including the stages that it shares. None: unknown, because the arm
+    was trained elsewhere."""
 
     labels: Number = None
     """The number of preference labels used, from data or from a reward."""
     reward_calls: Number = None
-    """The number of calls of the reward."""
+    """The number of calls of the reward function or reward model."""
     flops: Number = None
     """FLOP used: 2N per forward or sampled token and 6N per trained token, summed over all models."""
     sampled_tokens: Number = None
-    """Tokens drawn by the sampler."""
+    """The number of tokens drawn by the sampler."""
     trained_tokens: Number = None
-    """Tokens that went through a backward pass."""
+    """The number of tokens in backward passes."""
     updates: Number = None
-    """Optimizer steps of the policy in the arm's own training, without the shared stages. None: unknown."""
+    """The number of optimizer steps of the policy in the arm's own training, without the shared stages. None:
+    unknown."""
     flops_an_answer: Number = None
-    """FLOP of measuring one answer, charged to no budget: 2N per token of the prompt and of every sample drawn for it."""
+    """FLOP for generating one answer in the evaluation: 2N per token of the prompt and of every sample drawn for the
+    answer. Not charged to the budget."""
 
 
 class CurvePoint(Record):
     """One point of a training curve."""
 
     step: int
-    """Step of the arm's own training loop. One step of PPO holds several optimizer steps."""
+    """Step of the arm's own training loop. One step of PPO contains several optimizer steps."""
     updates: Number = None
-    """Optimizer steps of the policy so far."""
+    """Number of optimizer steps of the policy so far."""
     labels: Number = None
-    """Labels or reward calls used so far."""
+    """Number of labels or reward calls used so far."""
     flops: Number = None
     """FLOP used so far, including the shared stages."""
     tokens: Number = None
     """Trained tokens so far."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Values at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
+    """The values of the metrics at this step by name, e.g. 'validation', 'reward', 'kl', 'loss'."""
 
 
 class FrontierPoint(Record):
-    """How far one checkpoint is from the SFT model, and the checkpoint's score."""
+    """The KL between one checkpoint and the SFT model, and the checkpoint's score."""
 
     step: int
     """Checkpoint step."""
     kl: Number
     """KL to the SFT model, in nats per response."""
     score: Number
-    """Headline metric or reward at this checkpoint."""
+    """The headline metric or the reward at this checkpoint."""
     bound: bool = False
-    """Whether `kl` is an upper bound (the closed form for best-of-n), not an estimate."""
+    """True if `kl` is an upper bound (the closed form for best-of-n) instead of an estimate."""
 
 
 class RunResult(Record):
-    """One run: one arm under one seed. Every number of the arm comes from its runs."""
+    """One run: one arm under one seed. Every number of an arm is computed from its runs."""
 
     seed: int
     """The study's seed. Runs of different arms with the same seed are paired."""
     directory: str
-    """Run directory, relative to the study's directory."""
+    """The directory of the run, relative to the study's directory."""
     metrics: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Test metrics at the chosen temperature."""
+    """The metrics on the test split at the chosen temperature."""
     metrics_unit: dict[str, Number] = Field(default_factory=dict[str, Number])
-    """Test metrics at temperature 1."""
+    """The metrics on the test split at temperature 1."""
     spent: Spent = Spent()
-    """Budget used."""
+    """The budget that the run used."""
     temperature: float | None = None
-    """Sampling temperature chosen on validation."""
+    """The sampling temperature that was chosen on the validation split."""
     checkpoint: int | None = None
-    """Step of the checkpoint chosen on validation."""
+    """The step of the checkpoint that was chosen on the validation split."""
     diverged: bool = False
-    """Whether training diverged. A diverged run is an outcome: it is counted, not dropped."""
+    """True if training diverged. Diverged runs are kept in all statistics."""
     note: str = ""
-    """What happened to this run that a reader should know, e.g. 'killed for memory at step 40'."""
+    """An event in this run that readers should know, e.g. 'killed for memory at step 40'."""
     curve: tuple[CurvePoint, ...] = ()
-    """Training curve, by step."""
+    """The points of the training curve, ordered by step."""
     frontier: tuple[FrontierPoint, ...] = ()
-    """Reward-KL frontier, by step."""
+    """The points of the reward-KL plot, ordered by step."""
 
 
 class MeasuredValue(Record):
-    """One metric of one arm over all seeds and problems."""
+    """The value of one metric for one arm, over all seeds and problems."""
 
     metric: str
     """Name of a `Measure`."""
     value: Interval
-    """Estimate with interval."""
+    """The estimate with its interval."""
     level: str = ""
-    """Difficulty level, '' for all problems."""
+    """Difficulty level of the problems; '' for all problems."""
     decoding: DecodingChoice = "chosen"
-    """'chosen': at the temperature chosen on validation. 'unit': at temperature 1."""
+    """'chosen': at the temperature chosen on the validation split. 'unit': at temperature 1."""
 
 
 class SettingDifference(Record):
-    """A setting that differs from the method's default."""
+    """A setting whose value differs from the method's default."""
 
     field: str
-    """Dotted name in the spec."""
+    """The dotted name of the setting in the spec."""
     default: JsonValue = None
     """The method's default; None if there is no default."""
     value: JsonValue
-    """The study's value."""
+    """The value in the study."""
 
 
 class ArmResult(Record):
-    """One arm: a contestant of the study."""
+    """One arm of a study: a method with its settings, run under every seed."""
 
     name: str
-    """Unique within the study."""
+    """The arm's name, unique within the study."""
     method: str
     """The method's kind, e.g. 'ppo'; 'policy' if the arm was trained elsewhere."""
     description: str = ""
-    """One sentence for the reader."""
+    """One sentence that describes the arm to readers."""
     baseline: bool = False
-    """Whether the arm is a starting point (the SFT model itself) and not a contestant."""
+    """True if the arm is a starting point (such as the SFT model) that cannot win the study."""
     origin: str = ""
-    """Where the policy came from if it was trained elsewhere; '' if this study trained it."""
+    """The source of a policy that was trained elsewhere; '' if this study trained the policy."""
     inference_cost: float = 1.0
-    """Samples drawn for each answer: n for best-of-n."""
+    """The number of samples drawn for each answer: n for best-of-n, otherwise 1."""
     differences: tuple[SettingDifference, ...] = ()
     """The settings of the spec that differ from the defaults."""
     measures: tuple[MeasuredValue, ...] = ()
-    """Metrics with intervals: overall and per level, at both decodings."""
+    """Metrics with intervals, overall and for each difficulty level, at the chosen temperature and at temperature 1."""
     runs: tuple[RunResult, ...] = ()
     """The arm's runs, one per seed."""

@@ -1,4 +1,4 @@
-"""The parts from which every record of a study's results is built: numbers and intervals."""
+"""The types from which the records of a study's results are built: numbers and intervals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Record(BaseModel):
 
 
 ENOUGH_SEEDS = 5
-"""A result with fewer seeds than this is called preliminary."""
+"""A result with fewer seeds than this number is called preliminary."""
 
 
 class Interval(Record):
@@ -35,33 +35,34 @@ class Interval(Record):
     estimate: Number = None
     """The point estimate; None if it could not be computed."""
     low: Number = None
-    """Lower end; None if there is no interval (a single seed)."""
+    """Lower end of the interval; None if there is no interval (a single seed)."""
     high: Number = None
-    """Upper end; None if there is no interval."""
+    """Upper end of the interval; None if there is no interval."""
     df: Number = None
     """Degrees of freedom of the t quantile; None if there is no t quantile."""
     se: Number = None
     """Standard error of the estimate."""
     seed_sd: Number = None
-    """Standard deviation between runs."""
+    """Standard deviation between seeds (training runs)."""
     problem_sd: Number = None
     """Standard deviation between problems."""
     noise_sd: Number = None
-    """Standard deviation of what seed and problem do not explain in a cell (one seed, one problem)."""
+    """Residual standard deviation of a cell (one seed, one problem), after the effects of seed and problem are
+    removed."""
     confidence: float = 0.95
-    """The probability with which the interval holds. In a family, all intervals hold at once with this probability."""
+    """The confidence level of the interval. For a family of intervals, the simultaneous confidence level."""
     seeds: int = 0
-    """The number of seeds that the estimate rests on; 0 if it does not rest on seeds."""
+    """The number of seeds behind the estimate; 0 if the estimate is not over seeds."""
     problems: int = 0
-    """The number of problems that the estimate rests on; 0 if it does not rest on problems."""
+    """The number of problems behind the estimate; 0 if the estimate is not over problems."""
     diverged: int = 0
-    """The number of runs behind the estimate that diverged. They are outcomes: counted, not dropped."""
+    """The number of diverged runs that are part of the estimate. Diverged runs are kept in all statistics."""
     reason: str = ""
-    """Why there is no interval."""
+    """The reason why there is no interval."""
 
     def within(self, lowest: float, highest: float) -> Self:
-        """Cuts the interval to the values that its quantity can take, `lowest` to `highest`. If the estimate itself lies
-        outside these values, the interval stays unchanged."""
+        """Clips the interval to the possible values of its quantity, `lowest` to `highest`. If the estimate itself lies
+        outside this range, the interval is not changed."""
         if self.estimate is None or not lowest <= self.estimate <= highest or self.low is None or self.high is None:
             return self
         return self.model_copy(update={"low": max(self.low, lowest), "high": min(self.high, highest)})

@@ -1,4 +1,4 @@
-"""The records of claims, the paper's figures and a sweep, which a study declares before it runs, and of a tuning trial."""
+"""Records that a study declares before it runs (claims, results of the paper, a sweep), and of tuning trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ClaimOutcome = Literal["confirmed", "refuted", "not decided", "not measured"]
 
 
 class Claim(Record):
-    """One hypothesis, written down before the study runs: a contrast of arms, a margin and a rule.
+    """One hypothesis, declared before the study runs: a contrast of arms, a margin and a rule.
 
     The contrast {a: 1, b: -1} is a difference, {a: 1, b: -1, c: -1, d: 1} is a difference of differences, and {small: -1,
     middle: 0, large: 1} is a trend.
@@ -25,17 +25,17 @@ class Claim(Record):
     id: str
     """The claim's number, e.g. 'C6'."""
     part: str = ""
-    """The name of the part, if the claim is one part of a conjunction; '' if it is the whole claim."""
+    """The name of this part, if the claim has several parts that must all be true; '' if the claim has one part."""
     text: str
-    """What is claimed, in words."""
+    """The claim in words."""
     contrast: dict[str, float]
     """The weight of each arm. The weights sum to 0."""
     margin: float = Field(gt=0)
-    """The smallest value of the contrast that is worth having, in units of the headline metric."""
+    """The smallest value of the contrast that matters in practice, in units of the headline metric."""
     rule: ClaimRule = "superior"
-    """superior: the contrast is above 0. not-superior: the contrast is below the margin."""
+    """The claim's statement. 'superior': the contrast is above 0. 'not-superior': the contrast is below the margin."""
     paper: str = ""
-    """The paper's figures for this claim, measured on other models."""
+    """The paper's numbers for this claim, measured on other models."""
 
     @property
     def name(self) -> str:
@@ -44,10 +44,14 @@ class Claim(Record):
     @model_validator(mode="after")
     def _is_a_contrast(self) -> Self:
         if sum(weight != 0 for weight in self.contrast.values()) < 2:
-            raise UserError(f"`claims`: {self.name} weighs fewer than two arms: there is nothing to contrast.")
+            raise UserError(
+                f"`claims`: {self.name} gives a weight to fewer than two arms. A contrast needs at least two arms."
+            )
         total = sum(self.contrast.values())
         if abs(total) > 1e-9:
-            raise UserError(f"`claims`: the weights of {self.name} sum to {total:g}, not to 0: it is not a contrast.")
+            raise UserError(
+                f"`claims`: the weights of {self.name} sum to {total:g}. The weights of a contrast must sum to 0."
+            )
         return self
 
 
@@ -55,35 +59,37 @@ class DecidedClaim(Record):
     """A claim and its outcome in this study."""
 
     claim: Claim
-    """What was claimed."""
+    """The claim that was tested."""
     outcome: ClaimOutcome
-    """What the interval says by the claim's rule. 'not measured' if no seed has finished runs of all the claim's arms."""
+    """The outcome of the claim's rule for the interval. 'not measured' if no seed has finished runs of all the claim's
+    arms."""
     value: Interval = Interval()
-    """The contrast with its interval. The intervals of all claims hold at once."""
+    """The contrast with its interval. The intervals of all claims are simultaneous."""
     reason: str = ""
-    """Why the claim was not decided or not measured, if the interval is not the reason."""
+    """The reason why the claim was not decided or not measured; '' if the interval is the reason."""
 
 
 class PaperTable(Record):
-    """Figures from the paper, measured on other models and data. They are to be read beside the study's figures, not to be
-    compared with them number by number."""
+    """Results from the paper, measured on other models and data. The numbers give context and are not directly
+    comparable with the study's numbers."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
     title: str
-    """Which table of the paper it is."""
+    """The table's number or title in the paper."""
     columns: tuple[str, ...] = Field(min_length=1)
-    """Heads of the columns. The first column holds the names of the rows."""
+    """The column headings. The first column contains the names of the rows."""
     rows: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    """Cells as the paper prints them; '' for an empty cell."""
+    """The cells as printed in the paper; '' for an empty cell."""
     note: str = ""
-    """What to know when reading the table."""
+    """A note for readers of the table."""
 
     @model_validator(mode="after")
     def _rows_are_complete(self) -> Self:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise UserError(
-                    f"`paper.rows`: {list(row)} has {len(row)} cells for {len(self.columns)} columns; write '' for none."
+                    f"`paper.rows`: {list(row)} has {len(row)} cells for {len(self.columns)} columns. Write '' for an "
+                    "empty cell."
                 )
         return self
 
@@ -95,25 +101,27 @@ class Sweep(Record):
     label: str
     """The factor's name."""
     x: tuple[float, ...] = Field(min_length=2)
-    """The values of the factor."""
+    """The values of the factor, in the order of the x axis."""
     log: bool = False
-    """Whether the factor is drawn on a logarithmic axis."""
+    """True if the factor has a logarithmic axis."""
     series: dict[str, tuple[str | None, ...]] = Field(min_length=1)
-    """For each line, one arm per value of the factor; null for a value that has no arm."""
+    """The lines of the figure by name. Each line has one arm for each value of the factor, or null for a value without
+    an arm."""
 
     @model_validator(mode="after")
     def _lines_are_complete(self) -> Self:
         for name, arms in self.series.items():
             if len(arms) != len(self.x):
                 raise UserError(
-                    f"`sweep.series.{name}` has {len(arms)} arms for {len(self.x)} values of x; write null for none."
+                    f"`sweep.series.{name}` has {len(arms)} arms for {len(self.x)} values of `x`. Write null for a "
+                    "value without an arm."
                 )
         if self.log and min(self.x) <= 0:
-            raise UserError(f"`sweep.x` holds {min(self.x):g}: a logarithmic axis needs values above 0.")
+            raise UserError(f"`sweep.x` holds {min(self.x):g}. A logarithmic axis needs values above 0.")
         return self
 
     def among(self, arms: Iterable[str]) -> Sweep | None:
-        """Returns the sweep over these arms alone; None if the sweep holds none of these arms."""
+        """Returns a copy of the sweep with only these arms; None if the sweep has none of these arms."""
         known = set(arms)
         series = {name: tuple(arm if arm in known else None for arm in line) for name, line in self.series.items()}
         kept = {name: line for name, line in series.items() if any(line)}
@@ -121,7 +129,7 @@ class Sweep(Record):
 
 
 class TuningTrial(Record):
-    """One setting that was tried in the tuning stage."""
+    """One combination of settings that the tuning stage tried."""
 
     arm: str
     """Name of the arm."""
@@ -132,16 +140,16 @@ class TuningTrial(Record):
     score: Number = None
     """Validation score; None if the trial diverged."""
     chosen: bool = False
-    """Whether the study uses these settings."""
+    """True if the study uses these settings."""
 
 
 def check_arms(claims: Iterable[Claim], sweep: Sweep | None, arms: Iterable[str]) -> None:
-    """Raises `UserError` if a claim or the sweep names an arm that the study does not have (the error gives the nearest
-    right name), or if two claims have the same name."""
+    """Raises `UserError` if a claim or the sweep names an unknown arm (the message gives the nearest known name), or if
+    two claims have the same name."""
     known, names = set(arms), set[str]()
     for claim in claims:
         if claim.name in names:
-            raise UserError(f"`claims`: {claim.name} is there twice; give its parts different names.")
+            raise UserError(f"`claims`: {claim.name} occurs twice. Give its parts different names.")
         names.add(claim.name)
         refuse_unknown(claim.contrast, known, f"`claims`: {claim.name} names the arm")
     for name, line in sweep.series.items() if sweep else ():

@@ -1,9 +1,8 @@
-"""The record of what a study measured and decided: the content of `results.json` and the only input of every report.
+"""The record of a study's measurements and decisions: the content of `results.json` and the only input of every report.
 
-The record holds finished numbers (estimates with their intervals), never raw data that a report would have to analyse.
-Everything in the record except `timing` is a function of specs and seeds, so that the same study gives the same bytes. A
-field whose value may be absent is optional: None means "unknown" or "does not apply" and is shown as a dash. A number that
-is not finite (the loss of a diverged run) is stored as None.
+The record contains final numbers (estimates with their intervals) and no raw data. Everything except `timing` depends
+only on specs and seeds, so that repeating a study gives the same bytes. None in a field means "unknown" or "does not
+apply"; reports show it as a dash. A number that is not finite (the loss of a diverged run) is stored as None.
 """
 
 from __future__ import annotations
@@ -28,16 +27,17 @@ ComparisonVerdict = Literal["better", "worse", "not decided"]
 
 
 class Subject(Record):
-    """The model or the testbed of a study, described in words."""
+    """A description of the model or the testbed of a study."""
 
     name: str
-    """The name in the study file."""
+    """The name of the model or testbed in the study file."""
     description: str = ""
     """One or two sentences for a reader who does not know the model or the testbed."""
     notices: tuple[str, ...] = ()
-    """What a reader must know before believing a number, e.g. 'already preference-tuned, dequantised from 4 bit'."""
+    """Properties that limit how far the study's numbers can be trusted, e.g. 'already preference-tuned, dequantised
+    from 4 bit'."""
     language: str = ""
-    """The programming language of the testbed's answers, by its name in Pygments; '' if the answers are text."""
+    """The programming language of the testbed's answers, as Pygments names it; '' if the answers are text."""
 
 
 class EvaluatorResult(Record):
@@ -46,27 +46,29 @@ class EvaluatorResult(Record):
     name: str
     """The evaluator's name in the study file."""
     description: str = ""
-    """What the evaluator is and, if it was trained, on which data."""
+    """A description of the evaluator and of its training data, if it was trained."""
     accuracy: Interval | None = None
-    """A learned evaluator's accuracy on held-out pairs."""
+    """The accuracy of a learned evaluator on held-out pairs."""
     can_rank: bool = True
-    """False if the evaluator's accuracy interval is not wholly above one half. Then its scores may not decide anything."""
+    """False if the accuracy interval of a learned evaluator is not wholly above one half. The evaluator's scores then
+    decide nothing."""
 
 
 class SharedBudget(Record):
-    """The binding budget of the study, equal for all arms."""
+    """The budget of the study, which is equal for all arms."""
 
     binding: Literal["labels", "compute", "none"]
-    """Which budget was equalised: labels or reward calls, or compute (FLOP). none: each arm ran its own number of steps."""
+    """The budget that is equal for all arms: 'labels' (labels or reward calls) or 'compute' (FLOP). 'none': each arm
+    ran its own number of steps."""
     amount: Number = None
-    """How much an arm may use: a number of labels, or of FLOP."""
+    """The amount that an arm may use: a number of labels or of FLOP."""
     note: str = ""
-    """What is charged and what is shared."""
+    """Which costs are charged to an arm, and which costs are shared."""
 
 
 class Comparison(Interval):
-    """The difference `first` minus `second`, paired by seed and problem, with its interval. The intervals of all comparisons
-    of a family hold at once."""
+    """The difference `first` minus `second`, paired by seed and problem, with its interval. The intervals of all
+    comparisons of a family are simultaneous."""
 
     first: str
     """Name of the first arm."""
@@ -75,15 +77,16 @@ class Comparison(Interval):
     metric: str = ""
     """Name of a `Measure`."""
     p_value: Number = None
-    """The p-value, adjusted for the number of comparisons."""
+    """The p-value of the difference, adjusted for the number of comparisons."""
     verdict: ComparisonVerdict = "not decided"
-    """The first arm is better or worse than the second by more than `margin`, or the interval does not decide which."""
+    """'better' or 'worse' if the first arm is better or worse than the second by more than `margin`; otherwise 'not
+    decided'."""
     margin: float = 0.0
-    """A difference worth having, 0 or more."""
+    """The smallest difference that matters in practice, 0 or more."""
     family: float = 1.0
-    """The number of comparisons for which interval and p-value are adjusted."""
+    """The number of comparisons for which the interval and the p-value are adjusted."""
     named: bool = True
-    """Whether the comparison was named before the study ran. If not, every pair of arms was compared."""
+    """True if the comparison was declared before the study ran. If False, every pair of arms was compared."""
 
     @property
     def decided(self) -> bool:
@@ -101,143 +104,148 @@ class PairwiseResult(Record):
     name: str
     """The evaluator's name in the study file."""
     evaluator: EvaluatorResult
-    """The evaluator."""
+    """The description of the evaluator."""
     measure: Measure
-    """The measure that describes the mean outcome: its name and how to read it."""
+    """The name of the mean outcome, and how to read it."""
     first: str
     """Name of the first arm."""
     second: str
     """Name of the second arm."""
     win_rate: Interval
-    """The first arm's mean outcome over seeds and problems. A win counts 1, a tie one half, a loss 0."""
+    """The first arm's mean outcome over seeds and problems. The outcome of a win is 1, of a tie one half, and of a loss
+    0."""
     ties: Number = None
     """The share of ties."""
     p_value: Number = None
     """The p-value of the difference from one half, adjusted for the number of the evaluator's pairs."""
     family: float = 1.0
-    """The number of pairs for which interval and p-value are adjusted."""
+    """The number of pairs for which the interval and the p-value are adjusted."""
     verdict: ComparisonVerdict = "not decided"
-    """'better' if the first arm's interval lies above one half, 'worse' if it lies below one half."""
+    """'better' or 'worse' if the interval of `win_rate` is above or below one half; otherwise 'not decided'."""
 
 
 class StudyVerdict(Record):
     """The answer to the study's question."""
 
     sentence: str
-    """The answer in one sentence, numbers included."""
+    """The verdict as one sentence with numbers."""
     winner: str | None = None
     """The winning arm; None if no arm won."""
     tied: tuple[str, ...] = ()
-    """The arms that cannot be told apart from the best arm, without the best arm itself."""
+    """The arms that do not differ significantly from the best arm, without the best arm itself."""
     preliminary: bool = False
-    """Whether the verdict rests on fewer than five seeds."""
+    """True if the study has fewer than five seeds."""
     holds_under_other_budget: Literal["yes", "no", "unknown"] = "unknown"
-    """Whether the verdict would stay the same if the other budget had been equalised."""
+    """Whether the verdict would be the same if the other budget had been equal for all arms."""
     other_budget: str = ""
-    """Why the verdict would or would not stay the same, in one or two sentences."""
+    """The reason for `holds_under_other_budget`, in one or two sentences."""
     method: str = ""
-    """How the verdict was decided: the test, the level, the correction for many comparisons."""
+    """How the verdict was decided: the statistical test, the confidence level and the correction for multiple
+    comparisons."""
     evidence: tuple[Comparison, ...] = ()
-    """Comparisons behind the sentence: the leader against each other arm, arms against the baselines they started from."""
+    """The comparisons that support the verdict: the leader against each other arm, and arms against the baselines that
+    they started from."""
 
 
 class TuningResult(Record):
-    """The tuning stage."""
+    """The trials and the choices of the tuning stage."""
 
     note: str = ""
-    """How the tuning was done, or where the shipped values come from."""
+    """How the settings were tuned, or where the given values come from."""
     metric: str = ""
-    """Which metric `TuningTrial.score` holds."""
+    """The name of the metric in `TuningTrial.score`."""
     trials: tuple[TuningTrial, ...] = ()
-    """All trials, including the rejected trials."""
+    """All trials, including those that were not chosen."""
     at_edge: tuple[str, ...] = ()
-    """One sentence for each chosen value that is the smallest or the largest value tried: a better value may lie beyond."""
+    """One sentence for each chosen value that is the smallest or largest tried. A better value may exist outside the
+    tried range."""
 
 
 class Answer(Record):
-    """What one arm answered."""
+    """One arm's answer to a prompt."""
 
     arm: str
     """Name of the arm."""
     text: str
-    """The completion."""
+    """The text of the answer."""
     score: Number = None
     """The evaluator's score."""
     outcome: str = ""
-    """'passed', or why the answer did not pass; '' if nothing was run."""
+    """'passed', or the reason why the answer did not pass; '' if no program was executed."""
     passed: tuple[bool, ...] = ()
-    """For each test, in order, whether the answer passed."""
+    """For each test, in order, True if the answer passed."""
     detail: str = ""
-    """The first failing test, for people to read: input, expected, got."""
+    """The first failing test (input, expected, got), in a form for people to read."""
     truncated: bool = False
-    """Whether the answer hit the length limit."""
+    """True if the answer reached the length limit."""
 
 
 class Sample(Record):
-    """One prompt and each arm's answer to the prompt. All answers have the same seed and the same place in the draw."""
+    """One prompt and each arm's answer to it. All answers have the same seed and the same sample number."""
 
     problem: str
     """Id of the prompt."""
     prompt: str
-    """The prompt, for people to read."""
+    """The text of the prompt, in a form for people to read."""
     level: str = ""
     """The difficulty level of the prompt."""
     seed: int | None = None
-    """The study's seed: the models of this seed answered."""
+    """The study's seed with which the answering models were trained."""
     answers: tuple[Answer, ...] = ()
-    """One answer per arm, in the order of the arms."""
+    """One answer for each arm, in the order of the arms."""
 
 
 class Timing(Record):
-    """What one run cost on the machine that ran it. Identical studies differ in their timing alone."""
+    """The time and memory of one run. Results of identical studies differ only in their timing."""
 
     arm: str
     """Name of the arm."""
     seed: int
     """The study's seed."""
     wall_seconds: Number = None
-    """Seconds of the run itself, summed over all its starts."""
+    """Wall-clock seconds of the run without its stages, summed over all its starts."""
     peak_memory: Number = None
-    """The most memory that the run used, in bytes."""
+    """The peak memory of the run, in bytes."""
 
 
 class Results(Record):
-    """What a study measured and decided."""
+    """The measurements and decisions of a study."""
 
     schema_version: Literal[2] = 2
-    """The version of this schema. It goes up when a field changes its meaning."""
+    """The version of this schema. It increases when the meaning of a field changes."""
     study: str
     """The study's name."""
     question: str
     """The question that the study asks."""
     model: Subject
-    """The model that all arms start from."""
+    """The model with which all arms start."""
     testbed: Subject
-    """The task."""
+    """The testbed (the task)."""
     evaluators: tuple[EvaluatorResult, ...] = ()
     """The evaluators that measured the arms. No arm was trained on an evaluator."""
     budget: SharedBudget
-    """What was equal for all arms."""
+    """The budget that was equal for all arms."""
     seeds: tuple[int, ...]
-    """The seeds of the report. None of these seeds was used for tuning."""
+    """The seeds of the runs in the report. Tuning used other seeds."""
     metrics: tuple[Measure, ...]
     """All metrics, in the order of the table's columns."""
     headline: str
-    """Name of the metric that decides the study."""
+    """The name of the metric that decides the study."""
     score: str = ""
-    """Name of the metric that curves and frontier show: the first metric of the evaluator that measures the headline."""
+    """The name of the metric in the training curves and the reward-KL plot: the first metric of the evaluator that
+    measures the headline."""
     levels: tuple[str, ...] = ()
-    """Difficulty levels, easiest first."""
+    """The difficulty levels, easiest first."""
     arms: tuple[ArmResult, ...]
-    """The arms, in the order of the tables. An arm's place in this order gives its colour."""
+    """The arms, in the order of the tables. An arm's position in this order determines its colour."""
     comparisons: tuple[Comparison, ...] = ()
     """Paired differences, the most important first."""
     pairwise: tuple[PairwiseResult, ...] = ()
     """The pairs of arms whose answers a pairwise evaluator compared."""
     claims: tuple[DecidedClaim, ...] = ()
-    """The hypotheses named before the study ran, in the order of the study file. All claims are one family."""
+    """The claims declared before the study ran, in the order of the study file. All claims are one family."""
     paper: PaperTable | None = None
-    """The paper's figures, measured on other models."""
+    """Results from the paper, measured on other models."""
     sweep: Sweep | None = None
     """The factor that the study varies; None if it varies no factor."""
     reward_models: tuple[RewardModelResult, ...] = ()
@@ -245,19 +253,19 @@ class Results(Record):
     verdict: StudyVerdict
     """The study's answer to its question."""
     tuning: TuningResult = TuningResult()
-    """How the settings were chosen."""
+    """The tuning of the settings."""
     samples: tuple[Sample, ...] = ()
-    """Answers for people to read; empty if the data may not be passed on."""
+    """Example answers for people to read; empty if the data may not be redistributed."""
     unrewarded: tuple[str, ...] = ()
-    """One sentence for each arm that never saw a reward during training."""
+    """One sentence for each arm that never received a reward during training."""
     caveats: tuple[str, ...] = ()
-    """What limits the answer, in the reader's words."""
+    """Sentences that say what limits the study's answer."""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
-    """Package, revision and platform versions."""
+    """Versions of the packages and of the platform, and the revision of preflab."""
     command: str = ""
     """The command that repeats the study."""
     unfinished: str = ""
-    """Which arms and seeds are missing, and the command that continues the study; '' if the study is finished."""
+    """The missing arms and seeds, and the command that continues the study; '' if the study is finished."""
     timing: tuple[Timing, ...] = ()
     """Seconds and memory of the runs."""
 
@@ -279,7 +287,8 @@ class Results(Record):
         return self
 
     def without_samples(self) -> Results:
-        """Returns a copy of the results without any text of a prompt or an answer, for data that may not be passed on."""
+        """Returns a copy of the results without the texts of prompts and answers, for data that may not be
+        redistributed."""
         return self.model_copy(update={"samples": ()})
 
 
@@ -299,12 +308,12 @@ def _all_known(noun: str, names: Iterable[str], known: set[str]) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Reads the results from a `results.json`. If the file is missing or wrong, raises `UserError`, which names the file and
-    the wrong field."""
+    """Reads the results from a `results.json`. Raises `UserError`, which names the file and the faulty field, if the
+    file is missing or invalid."""
     try:
         data = parse_json(path.read_bytes(), f"{path} cannot be read")
     except FileNotFoundError as error:
-        raise UserError(f"There is no {path}: the study has not been finished there.") from error
+        raise UserError(f"There is no {path}. Finish the study in this folder first.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}. Run the study again to rebuild it.") from error
     return parse_spec(Results, data, where=str(path))

@@ -1,4 +1,4 @@
-"""The record of how far a reward model can be trusted, measured on pairs that the model did not train on."""
+"""Records of a reward model's accuracy and calibration, measured on pairs that the model was not trained on."""
 
 from __future__ import annotations
 
@@ -6,48 +6,50 @@ from preflab.analysis.record.base import Interval, Number, Record
 
 
 class ReliabilityBin(Record):
-    """The pairs on which the model is about equally confident."""
+    """A bin of the reliability diagram: pairs for which the model states similar probabilities."""
 
     stated: Number
-    """Mean probability, sigmoid(|margin|), that the model states for the order that it prefers."""
+    """Mean of the probability sigmoid(|margin|) that the model gives to its preferred order."""
     right: Number
-    """Share of the pairs that have the order that the model prefers."""
+    """Share of the pairs whose label agrees with the order that the model prefers."""
     count: int
     """The number of pairs, over all seeds."""
 
 
 class MarginBin(Record):
-    """The pairs whose margins are about equal. A margin is the absolute difference of the two scores, in nats of the stated
-    log-odds."""
+    """A group of pairs with similar margins. A margin is the absolute difference of the two scores: the log-odds, in
+    nats."""
 
     low: Number
     """Smallest margin, as a mean over seeds."""
     high: Number
     """Largest margin, as a mean over seeds."""
     accuracy: Number
-    """Share of the pairs that the model orders rightly."""
+    """Share of the pairs that the model orders correctly."""
     count: int
     """The number of pairs, over all seeds."""
 
 
 class RewardModelResult(Record):
-    """A reward model that the study trained, measured on pairs that it did not train on."""
+    """A reward model that the study trained, measured on pairs that were not in its training data."""
 
     name: str
     """The name of the stage that trained the model."""
     measured_on: str = ""
-    """The pairs on which the model was measured."""
+    """A description of the pairs on which the model was measured."""
     seeds: int = 1
     """The number of models: one for each seed."""
     pairs: int | None = None
-    """The number of pairs that each model ordered; None: unknown."""
+    """The number of pairs that each model scored; None: unknown."""
     accuracy: Interval
-    """Share of the pairs ordered rightly, as a mean over seeds. Wilson's interval counts the pairs of one seed."""
+    """Share of the pairs that the model orders correctly, as a mean over seeds. Wilson's interval uses the number of
+    pairs of one seed."""
     loss: Number = None
-    """Mean -log sigmoid(margin): the log-loss in nats. A coin has .693."""
+    """Mean -log sigmoid(margin): the log-loss in nats. Random guessing has .693."""
     calibration_error: Number = None
-    """Expected gap, over ten bins, between the stated probability and the share of pairs ordered rightly."""
+    """Expected calibration error over ten bins: the mean gap between the stated probability and the share of correctly
+    ordered pairs."""
     reliability: tuple[ReliabilityBin, ...] = ()
-    """The bins of the reliability diagram. The pairs of all seeds are pooled, and empty bins are left out."""
+    """The bins of the reliability diagram, with the pairs of all seeds pooled. Empty bins are left out."""
     by_margin: tuple[MarginBin, ...] = ()
     """Accuracy by margin, small margins first."""

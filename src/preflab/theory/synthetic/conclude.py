@@ -1,4 +1,4 @@
-"""Turns the numbers into the verdict on the claim, the tables, and the sentence that states the verdict."""
+"""Computes the verdict on the claim from the measures, and writes the tables and the verdict's sentence."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from preflab.theory.synthetic.measures import Measured, Numbers, SeedInterval, s
 from preflab.theory.synthetic.sweep import COMPARED, SWEEP_BETAS, SWEEP_COVERAGES, SweepPoint, Variation
 
 SYNTHETIC_CLAIM = "With partial coverage DPO moves mass to uncovered responses; PPO with the same data does not."
-LEAK_MARGIN = 0.01  # the total mass that a method must move to uncovered responses before the move counts
-RISE_MARGIN = 0.10  # the least rise of a single uncovered response that counts; the paper shows a rise of 0.12
+LEAK_MARGIN = 0.01  # a method leaks if it moves more than this total mass to uncovered responses
+RISE_MARGIN = 0.10  # a method leaks if one uncovered response rises by more than this; the paper shows 0.12
 
 
 class Reading(NamedTuple):
-    """The claim, judged by one measure. The claim holds if DPO exceeds the margin and PPO stays below the margin.
+    """The verdict on the claim by one measure. The claim holds if DPO is above the margin and PPO is below the margin.
 
     `intervals`: the interval of the measure for each method in `COMPARED`.
     """
@@ -27,18 +27,19 @@ class Reading(NamedTuple):
 
     @property
     def parts(self) -> dict[str, TheoryVerdict]:
-        """The verdict on what the claim says of each method: DPO leaks, and the other methods do not leak."""
+        """The verdict on the claim's part about each method: DPO leaks, and the other methods do not leak."""
         return {name: _verdict_on_part(each, self.margin, leaks=name == "DPO") for name, each in self.intervals.items()}
 
     @property
     def verdict(self) -> TheoryVerdict:
-        """The claim holds if all its parts hold. One refuted part refutes the claim."""
+        """The claim holds if all its parts hold. The claim is refuted if one of its parts is refuted."""
         verdicts = set(self.parts.values())
         return "refuted" if "refuted" in verdicts else "holds" if verdicts == {"holds"} else "not decided"
 
 
 def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> TheoryVerdict:
-    """Judges the part of the claim about one method: that the method leaks (`leaks`), or that it does not leak.
+    """Decides the part of the claim about one method. The part says that the method leaks (`leaks` is True) or does not
+    leak.
 
     The part is decided if the whole interval lies on one side of the margin.
     """
@@ -50,12 +51,12 @@ def _verdict_on_part(interval: SeedInterval, margin: float, *, leaks: bool) -> T
 
 
 def read_claim(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers]) -> tuple[Reading, Reading]:
-    """Judges the claim by two measures.
+    """Decides the claim by each of two measures.
 
-    The first is the mass of all uncovered responses. The second is the rise of the single uncovered response that rose most
-    (as in Figure 1).
+    The first measure is the mass of all uncovered responses. The second measure is the largest rise of a single
+    uncovered response (as in Figure 1).
 
-    Args: `leaks` and `rises` map the name of each method to one number for each seed, [S].
+    Args: `leaks` and `rises` map the name of each method to its measure for each seed, [S].
     """
     return _both_readings(*({name: seed_interval(by[name]) for name in COMPARED} for by in (leaks, rises)))
 
@@ -66,7 +67,7 @@ def _both_readings(leaks: dict[str, SeedInterval], rises: dict[str, SeedInterval
 
 
 def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[SweepPoint]) -> str:
-    """States the verdict in words, with its numbers."""
+    """Writes the verdict as sentences with numbers."""
     sentences: list[str] = []
     words = {"holds": "leaks", "refuted": "does not leak", "not decided": "is not decided"}
     for reading in readings:
@@ -79,14 +80,14 @@ def state_verdict(readings: Sequence[Reading], seeds: int, points: Sequence[Swee
     places = _read_sweep(points)
     by_mass, by_response = ([place[index].verdict for place in places].count("holds") for index in range(2))
     sentences.append(
-        f"Of the sweep's {len(places)} places (coverage, beta, training length) {counts} by the mass; DPO leaks "
+        f"Of the sweep's {len(places)} settings (coverage, beta, training length) {counts} by the mass; DPO leaks "
         f"and PPO does not at {by_mass} by the mass, at {by_response} by the single response."
     )
     return " ".join(sentences)
 
 
 def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
-    """Judges the claim at every place of the sweep: at every coverage, beta and number of steps."""
+    """Decides the claim at every setting of the sweep: every coverage, beta and number of steps."""
     leaks: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
     rises: dict[tuple[float, float, int], dict[str, SeedInterval]] = {}
     for point in points:
@@ -97,9 +98,8 @@ def _read_sweep(points: Sequence[SweepPoint]) -> list[tuple[Reading, Reading]]:
 
 
 def _leaking(points: Sequence[SweepPoint], method: str) -> list[SweepPoint]:
-    """Returns the points at which a method leaks.
-
-    There the whole interval of the change of uncovered mass lies above the margin.
+    """Returns the points at which a method leaks: the whole interval of the change of uncovered mass is above the
+    margin.
     """
     return [point for point in points if point.method == method and point.leak.low > LEAK_MARGIN]
 
@@ -146,15 +146,14 @@ def tabulate_readings(readings: Sequence[Reading]) -> FindingTable:
         title="The claim part by part",
         columns=("read by", "margin", *names, "claim"),
         rows=tuple(rows),
-        note="A part is decided where the 95% interval lies on one side of the margin; all must hold, one can refute. The "
-        "first reading decides the claim.",
+        note="A part is decided if the 95% interval is on one side of the margin. The claim holds if all parts hold, "
+        "and is refuted if one part is refuted. The first measure decides the claim.",
     )
 
 
 def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
-    """Makes a table of the change of uncovered mass at the end of training, for each coverage and beta.
-
-    The table also says at which training lengths a method leaked.
+    """Makes a table of the change of uncovered mass at the end of training, for each coverage and beta. The table also
+    lists the training lengths at which a method leaked.
     """
     last = max(point.steps for point in points)
     at = {(point.coverage, point.beta, point.method): point for point in points if point.steps == last}
@@ -167,7 +166,8 @@ def tabulate_sweep(points: Sequence[SweepPoint]) -> FindingTable:
         title=f"Change of the uncovered mass after {last} steps",
         columns=("covered", *COMPARED),
         rows=tuple(rows),
-        note=f"With the training lengths at which the method leaked: its interval lay above {LEAK_MARGIN:g}.",
+        note=f"The table names the training lengths at which the method leaked, that is, its interval was above "
+        f"{LEAK_MARGIN:g}.",
     )
 
 
@@ -176,7 +176,7 @@ def _when(points: Sequence[SweepPoint]) -> str:
 
 
 def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
-    """Makes a table of the change of uncovered mass under other choices for what the paper leaves open."""
+    """Makes a table of the change of uncovered mass under variations of choices that the paper does not specify."""
     rows: list[tuple[str, ...]] = []
     for variation in variations:
         changes = (f"{_interval_text(point.leak)}; one {point.rise.mean:+.2f}" for point in variation.points)
@@ -185,6 +185,6 @@ def tabulate_variations(variations: Sequence[Variation]) -> FindingTable:
         title="The same under other networks and another pi_ref",
         columns=("variation", "uncovered mass of pi_ref", *COMPARED),
         rows=tuple(rows),
-        note="Change of the uncovered mass, then the mean largest rise of one uncovered response. A table shares no "
-        "parameter between prompts: nothing that is learned at one can raise a response at another.",
+        note="Change of the uncovered mass, then the mean of the largest rise of one uncovered response. In a table, "
+        "prompts share no parameters, so learning at one prompt cannot raise a response at another prompt.",
     )

@@ -14,15 +14,16 @@ from preflab.theory.synthetic.networks import Networks, Objective, fit_all, make
 from preflab.theory.synthetic.objectives import Known, exact_optimum
 from preflab.theory.synthetic.scenario import Scenario, draw_scenario
 
-EXACT = "PPO, exact"  # the closed-form optimum of the learned reward
+EXACT = "PPO, exact"  # the name of the closed-form optimum of the learned reward
 SFT_STEPS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """The choices of one run.
+    """The settings of one experiment.
 
-    `layers`: the number of hidden layers of every network; `sft`: whether pi_ref is first trained on the chosen responses.
+    `layers`: the number of hidden layers of every network. `sft`: if True, pi_ref is first trained on the chosen
+    responses.
     """
 
     seeds: int = 32
@@ -34,9 +35,9 @@ class Setting:
 
 
 class Prepared(NamedTuple):
-    """The data, the networks and the rewards from which all methods start.
+    """The data, the networks and the learned rewards with which all methods start.
 
-    `rewards`: the reward [S,X,Y] that was learned up to each checkpoint. A checkpoint is a number of steps.
+    `rewards`: the learned reward [S,X,Y] at each checkpoint. A checkpoint is a number of steps.
     """
 
     scenario: Scenario
@@ -65,7 +66,7 @@ def train(
 ) -> dict[str, dict[int, Tensor]]:
     """Trains every method, and returns log pi [S,X,Y] of every method at each checkpoint. A checkpoint is a number of steps.
 
-    At a checkpoint, `EXACT` is the optimum of the reward that was learned in that number of steps.
+    At a checkpoint, `EXACT` is the optimum of the reward model's reward after the same number of steps.
     """
     start, known = prepared.policies, prepared.known
     exact = {step: exact_optimum(known.reference, prepared.rewards[step], beta=beta) for step in checkpoints}

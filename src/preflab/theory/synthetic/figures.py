@@ -1,4 +1,4 @@
-"""Drawings of the scenario: the heat maps of Figure 1, the leak of every method, and the sweep as small multiples."""
+"""Draws the figures of the scenario: the heat maps of Figure 1, the leak of every method, and the sweep."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ _REWARDS = LinearSegmentedColormap.from_list("rewards", [ORANGE, "#f0d9bb", WHIT
 
 
 def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, policies: Mapping[str, Numbers]) -> str:
-    """Draws one seed's coverage, learned reward and policies as SVG. Each has the shape [X,Y].
-
-    A coloured corner marks an uncovered response.
+    """Draws heat maps of one seed's coverage, learned reward and policies, each [X,Y], as SVG. A coloured corner marks
+    an uncovered response.
     """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.7))
@@ -55,9 +54,8 @@ def draw_heat_maps(covered: Numbers, appearances: Numbers, reward: Numbers, poli
 def _draw_cells(
     axes: Any, covered: Numbers, title: str, numbers: Numbers, shade: Numbers, colours: Any, form: str
 ) -> None:
-    """Draws one heat map of [X,Y] cells.
-
-    `shade`, in [0, 1], colours the cells. `numbers` are written into the cells in the format `form`; zeros are not written.
+    """Draws one heat map of [X,Y] cells. `shade`: the values in [0, 1] that give the colours. `numbers`: the values
+    that are written into the cells in the format `form`; zeros are not written.
     """
     axes.pcolormesh(shade, cmap=colours, vmin=0, vmax=1, edgecolors=PALE, linewidth=0.6)
     for (x, y), value in np.ndenumerate(numbers):
@@ -79,9 +77,8 @@ def _draw_cells(
 
 
 def draw_forest(leaks: Mapping[str, Numbers], rises: Mapping[str, Numbers], margins: tuple[float, float]) -> str:
-    """Draws the change of the uncovered mass and the largest single rise of every method, as SVG.
-
-    Both measures have a mean and an interval over seeds.
+    """Draws the change of the uncovered mass and the largest single rise of every method, with means and intervals over
+    seeds, as SVG.
     """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 3.6))
@@ -109,9 +106,8 @@ def _draw_seeds(axes: Any, values: Mapping[str, Numbers], margin: float, title: 
 
 
 def draw_panels(points: Sequence[SweepPoint], measure: SweepMeasure, margin: float, label: str, *, name: str) -> str:
-    """Draws one interval of each point against training length, with a panel for each coverage and beta, as SVG.
-
-    `measure` chooses the interval of a point.
+    """Draws an interval of each point against training length, with a panel for each coverage and beta, as SVG.
+    `measure` is a function from a point to the interval.
     """
     with rc_context(_STYLE):
         drawing = Drawing(figsize=(9.6, 6.6))

@@ -1,4 +1,4 @@
-"""The measures of a policy, seed by seed, and intervals over seeds."""
+"""Computes the measures of a policy for each seed, and intervals over seeds."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class SeedInterval(NamedTuple):
 
 
 def seed_interval(values: Numbers) -> SeedInterval:
-    """Computes the mean over seeds and its interval. Args: values [S], one number for each seed; S is at least 2."""
+    """Computes the mean over seeds and its 95% t interval. Args: values [S], one number for each seed; S is at least
+    2."""
     mean, width = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
     width *= float(stats.t.isf((1 - CONFIDENCE) / 2, len(values) - 1))
     return SeedInterval(mean, mean - width, mean + width)
 
 
 class Measured(NamedTuple):
-    """The measures of every policy, by the name of the policy: one number for each seed [S].
-
-    `mass` and `best` hold pi_ref too.
+    """The measures of every policy, by the policy's name: one number for each seed [S]. `mass` and `best` include
+    pi_ref.
     """
 
     mass: dict[str, Numbers]
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
 
 
 def uncovered_mass(logprobs: Tensor, covered: Tensor) -> Numbers:
-    """mean_x sum_{y uncovered} pi(y|x): [S]."""
+    """The uncovered mass, mean_x sum_{y uncovered} pi(y|x): [S]."""
     return logprobs.exp().masked_fill(covered, 0.0).sum(-1).mean(-1).double().numpy()
 
 
@@ -52,11 +52,11 @@ def leak(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
 
 
 def largest_rise(logprobs: Tensor, reference: Tensor, covered: Tensor) -> Numbers:
-    """max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]; 0 if every response is covered."""
+    """The largest rise, max over uncovered (x, y) of pi(y|x) - pi_ref(y|x): [S]. 0 if every response is covered."""
     rises = (logprobs.exp() - reference.exp()).masked_fill(covered, -torch.inf).amax(dim=(-2, -1))
     return torch.where(rises.isinf(), 0.0, rises).double().numpy()
 
 
 def best_mass(logprobs: Tensor) -> Numbers:
-    """mean_x pi(best response|x): [S]. The best responses lie on the diagonal."""
+    """mean_x pi(best response|x): [S]. The best responses are on the diagonal."""
     return logprobs.exp().diagonal(dim1=-2, dim2=-1).mean(-1).double().numpy()

@@ -1,4 +1,4 @@
-"""Policies and reward models: MLPs that map a one-hot prompt to one number for each response, for all seeds at once.
+"""Policies and reward models as MLPs from a one-hot prompt to one number for each response, for all seeds at once.
 
 Parameters are stacked over seeds (`torch.func.stack_module_state`) and every computation is a `vmap` over the axis of seeds.
 Adam works element by element, so S stacked networks learn exactly what S separate networks would learn.
@@ -17,23 +17,24 @@ from torch.func import functional_call, stack_module_state, vmap
 from preflab.theory.synthetic.scenario import PROMPTS, RESPONSES
 
 HIDDEN = 64
-SHARPNESS = 3.0  # scale of a fresh policy's last layer: pi_ref varies by about 4 points around 1/8, as in Figure 1
+SHARPNESS = 3.0  # scale of an untrained policy's last layer, so that pi_ref is 1/8 +- about 4 points, as in Figure 1
 LEARNING_RATE = 1e-3
-ROLLOUT_STEPS = 4  # optimizer steps on one rollout (the paper has four mini-batches); then pi_old becomes pi
+ROLLOUT_STEPS = 4  # after this number of optimizer steps pi_old is set to pi (the paper has four mini-batches)
 
 Parameters = dict[str, Tensor]
 Objective = Callable[[Tensor, Tensor, Any], Tensor]
-"""A function (table [X,Y] of the network, table at the last rollout, `known` of the seed) -> the loss of one seed."""
+"""A function (the network's table [X,Y], its table at the last rollout, the seed's `known`) -> the loss of one seed."""
 
 
 class Networks(NamedTuple):
-    """S networks of one shape. Their values are in `parameters`, stacked [S,...]. The values inside `shape` are not used."""
+    """S networks with the same architecture, given by the module `shape`. Their weights are in `parameters`, stacked
+    [S,...]. The weights of `shape` are not used."""
 
     shape: nn.Module
     parameters: Parameters
 
     def table(self) -> Tensor:
-        """log pi(y|x) of policies, or r(x,y) of reward models: [S,X,Y]."""
+        """The output of all networks: log pi(y|x) of policies, or r(x,y) of reward models: [S,X,Y]."""
         return vmap(lambda values: functional_call(self.shape, values, (torch.eye(PROMPTS),)))(self.parameters)
 
 
@@ -45,21 +46,21 @@ class Fitted(NamedTuple):
 
 
 def make_policies(*, seeds: int, seed: int, layers: int = 1) -> Networks:
-    """Makes random policies. The table of a policy is log pi(y|x)."""
+    """Makes random policies, whose output is log pi(y|x)."""
     return _stack([_seeded(index, 2 * seed, layers, nn.LogSoftmax(-1), SHARPNESS) for index in range(seeds)])
 
 
 def make_rewards(*, seeds: int, seed: int, layers: int = 1) -> Networks:
-    """Makes reward models with a zero head. So before training every response has reward 0, and the optimum is pi_ref."""
+    """Makes reward models with a zero head. So every reward is 0 before training, and the optimum is pi_ref."""
     return _stack([_seeded(index, 2 * seed + 1, layers, nn.Identity(), 0.0) for index in range(seeds)])
 
 
 def fit_all(
     networks: Networks, objective: Objective, known: Any, *, steps: int, checkpoints: Collection[int]
 ) -> Fitted:
-    """Runs Adam on the full batch for `steps` steps.
+    """Trains with Adam on the full batch for `steps` steps.
 
-    The tensors of `known` are [S,...]; `objective` gets the part of one seed at a time.
+    The tensors of `known` are [S,...]. `objective` gets the slice of one seed.
     """
     parameters = {name: value.detach().clone().requires_grad_() for name, value in networks.parameters.items()}
     learners = Networks(networks.shape, parameters)
@@ -74,7 +75,7 @@ def fit_all(
         if step > 0 and step in checkpoints:
             tables[step] = table.detach()
         optimizer.zero_grad()
-        losses(table, old, known).sum().backward()  # seeds share no parameter, so the sum does not mix their gradients
+        losses(table, old, known).sum().backward()  # seeds share no parameters, so the sum does not mix their gradients
         optimizer.step()
     if steps in checkpoints:
         tables[steps] = learners.table().detach()
@@ -86,7 +87,7 @@ def _seeded(index: int, stream: int, layers: int, last: nn.Module, head_scale: f
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1_000_003 * stream + index)
         body = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.ReLU())]
-        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # without a hidden layer: prompts share nothing
+        head = nn.Linear(sizes[-1], RESPONSES, bias=layers > 0)  # without a hidden layer, prompts share no parameters
     with torch.no_grad():
         head.weight.mul_(head_scale)
         if layers:

@@ -1,8 +1,8 @@
-"""The objective that each method minimises on the table of one seed.
+"""The objectives that the methods minimise, for one seed.
 
 All methods start from pi_ref, and use the losses of `preflab.losses`. With eight responses, every expectation over the
-policy is a sum that is computed exactly. So the on-policy methods act as if they had infinitely many rollouts. These methods
-keep the parts of their algorithms (old and new policy, clip, normalised advantages). They need no critic, since V(x) =
+policy is an exact sum. So the on-policy methods behave as with infinitely many rollouts. The other parts of their
+algorithms (old and new policy, clipping, normalised advantages) are unchanged. They need no critic, because V(x) =
 E_{y~pi_old}[reward] is known.
 """
 
@@ -29,7 +29,7 @@ _EPS = 1e-8
 
 
 class Known(NamedTuple):
-    """The pairs of a seed, the reference and the reward.
+    """The pairs, the reference and the reward of a seed.
 
     `reference[X,Y]` is log pi_ref. `reward[X,Y]` is the learned reward, or 0 if no reward has been learned yet.
     """
@@ -53,7 +53,7 @@ def sft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
 def preference_objective(
     table: Tensor, old: Tensor, known: Known, *, loss: Callable[..., Tensor], beta: float
 ) -> Tensor:
-    """Returns the mean over pairs of a loss from `losses.preference`. Every response counts as one token long."""
+    """Returns the mean over pairs of a loss from `losses.preference`. Every response has the length of one token."""
     return loss(_pairs(table, known), beta=beta).mean()
 
 
@@ -65,8 +65,7 @@ def dpo_with_kl_objective(table: Tensor, old: Tensor, known: Known, *, beta: flo
 def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
     """The clipped surrogate of PPO, with the reward r - beta (log pi_old - log pi_ref).
 
-    The advantages are normalised over all prompts. `ops.whiten` gives every token the same weight; here each response has
-    the weight pi_old(y|x).
+    The advantages are normalised over all prompts. Unlike in `ops.whiten`, each response has the weight pi_old(y|x).
     """
     centred = _centred(known.reward - beta * ops.kl_estimate(old, known.reference, "k1"), old)
     advantages = centred / (_expected(centred.square(), old).mean().sqrt() + _EPS)
@@ -74,7 +73,7 @@ def ppo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> T
 
 
 def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> Tensor:
-    """The clipped surrogate with rewards standardised prompt by prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
+    """The clipped surrogate with rewards standardised for each prompt, plus beta k3(pi, pi_ref) on pi_old's responses.
 
     Shao et al. 2024, eq. 3-4, with an infinite group. Used as a loss, k3 pulls pi towards pi_ref by the *forward* KL.
     """
@@ -85,7 +84,7 @@ def grpo_objective(table: Tensor, old: Tensor, known: Known, *, beta: float) -> 
 
 
 def raft_objective(table: Tensor, old: Tensor, known: Known) -> Tensor:
-    """SFT on the best of `BEST_OF` responses that pi_old draws, without any KL term (Dong et al. 2023).
+    """SFT on the best of `BEST_OF` responses drawn from pi_old, without a KL term (Dong et al. 2023).
 
     The best response is the response with the highest learned reward.
     """
@@ -110,7 +109,7 @@ def exact_optimum(reference: Tensor, reward: Tensor, *, beta: float) -> Tensor:
 
 
 def trained_methods(beta: float) -> dict[str, Objective]:
-    """Returns the objective of every trained method, by the name of the method in tables and figures."""
+    """Returns the objective of every trained method, by the method's name in tables and figures."""
     return {
         "PPO": partial(ppo_objective, beta=beta),
         "DPO": partial(preference_objective, loss=dpo_loss, beta=beta),

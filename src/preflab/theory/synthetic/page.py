@@ -1,4 +1,4 @@
-"""Runs the synthetic scenario in one setting and makes a finding of the results."""
+"""Runs the synthetic scenario in one setting and makes a finding from the results."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def _check_setting(setting: Setting, beta: float) -> None:
     """Raises `UserError` if a number is out of its range."""
     least, most = 2 / RESPONSES, (RESPONSES - 1) / RESPONSES
     partly = least <= setting.coverage <= 1 and covered_responses(setting.coverage) < RESPONSES
-    shares = f"a share from {least:g} (one pair a prompt) to {most:g}; the claim is about responses that no pair holds."
+    shares = f"a share from {least:g} (one pair) to {most:g}, because the claim is about responses in no pair."
     require(
-        (setting.seeds >= 2, f"--seeds {setting.seeds}: an interval over seeds needs two or more."),
+        (setting.seeds >= 2, f"--seeds {setting.seeds}: give 2 or more, for an interval over seeds."),
         (0 <= setting.seed < 2**32, f"--seed {setting.seed}: give a whole number from 0 to 2^32 - 1."),
         (BETA_RANGE[0] <= beta <= BETA_RANGE[1], f"--beta {beta:g}: give {BETA_RANGE[0]:g} to {BETA_RANGE[1]:g}."),
         (partly, f"--coverage {setting.coverage:g}: give {shares}"),
@@ -60,7 +60,7 @@ def _check_setting(setting: Setting, beta: float) -> None:
 
 
 def _train_all(setting: Setting, beta: float) -> tuple[Prepared, dict[str, Tensor]]:
-    """Returns what the methods start from, and the log pi [S,X,Y] of every method after all steps."""
+    """Returns the prepared start of all methods, and log pi [S,X,Y] of every method after all steps."""
     prepared = prepare(setting, [setting.steps])
     methods = trained_methods(beta)
     trained = train(prepared, methods, beta=beta, steps=setting.steps, checkpoints=[setting.steps])
@@ -79,9 +79,8 @@ def _measure(prepared: Prepared, policies: dict[str, Tensor]) -> Measured:
 
 
 def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingFigure:
-    """Draws the heat maps of the first seed, which was not selected by its results.
-
-    Rewards are centred prompt by prompt, since the level of a reward has no meaning.
+    """Draws the heat maps of the first seed. Rewards are centred for each prompt, because a constant added to the
+    rewards of a prompt has no effect.
     """
     scenario, reward = prepared.scenario, prepared.known.reward[0]
     prompt, better, worse = (each[0].numpy() for each in scenario.pairs)
@@ -95,8 +94,9 @@ def _draw_heat_maps(prepared: Prepared, policies: dict[str, Tensor]) -> FindingF
     return FindingFigure(
         file="synthetic-heat-maps.svg",
         title="Figure 1, computed",
-        caption="The first seed. Rows are prompts, columns responses; the best response is the diagonal. A corner marks "
-        "an uncovered response, which no pair holds. Rewards are centred prompt by prompt; zeros are left out.",
+        caption="The first seed. Rows are prompts and columns are responses; the best responses are on the diagonal. "
+        "A coloured corner marks an uncovered response (in no pair). Rewards are centred for each prompt; "
+        "zeros are left out.",
         alt="Six 8 by 8 heat maps: coverage, learned reward, pi_ref, PPO, the exact PPO optimum, DPO.",
         svg=svg,
     )
@@ -106,8 +106,8 @@ def _draw_forest(measured: Measured) -> FindingFigure:
     return FindingFigure(
         file="synthetic-leak.svg",
         title="Mass on uncovered responses, by method",
-        caption="Change against pi_ref in percentage points: small dots are seeds, the large one their mean, the bar its "
-        "95% interval. The grey band is the margin below which a change does not count.",
+        caption="Change against pi_ref in percentage points. Small dots are seeds, the large dot is their mean, and "
+        "the bar is its 95% interval. The grey band shows changes below the margin.",
         alt="Intervals of the change of uncovered mass and of the largest single rise, for each method.",
         svg=figures.draw_forest(measured.leaks, measured.rises, (conclude.LEAK_MARGIN, conclude.RISE_MARGIN)),
     )
@@ -115,8 +115,8 @@ def _draw_forest(measured: Measured) -> FindingFigure:
 
 def _draw_sweep(points: list[SweepPoint]) -> list[FindingFigure]:
     about = (
-        "Percentage points against pi_ref; bands are 95% intervals over seeds. PPO, exact belongs to the reward model "
-        "of that many steps; PPO is trained that long on the finished one."
+        "Percentage points against pi_ref; bands are 95% intervals over seeds. The exact PPO optimum is that of the "
+        "reward model after this number of steps. PPO trains for this number of steps on the final reward model."
     )
     alt = "against training length for DPO, PPO and the exact PPO optimum; a panel for each coverage and beta."
     mass, rise = "Change of the uncovered mass", "Largest rise of one uncovered response"
@@ -130,17 +130,18 @@ def _draw_sweep(points: list[SweepPoint]) -> list[FindingFigure]:
 
 
 def _notes(setting: Setting) -> tuple[str, ...]:
-    """States the choices that the paper leaves open, and what the methods leave out."""
+    """Lists the choices that the paper does not specify, and the simplifications of the methods."""
     covered = covered_responses(setting.coverage)
     return (
-        f"{covered} of {RESPONSES} responses of each prompt are covered, the best one among them; {PAIRS_PER_PROMPT} "
-        "pairs a prompt, without label noise: the better response is always chosen.",
-        f"Policy and reward model: one hidden layer of {HIDDEN} ReLU units; pi_ref is a random policy, varying by about "
-        "4 points around 1/8 as the paper's does. Reward models start at 0, so that their optimum starts at pi_ref.",
+        f"{covered} of {RESPONSES} responses of each prompt are covered, including the best response. "
+        f"The {PAIRS_PER_PROMPT} pairs of a prompt have no label noise: the better response is always chosen.",
+        f"Policy and reward model: one hidden layer of {HIDDEN} ReLU units. pi_ref is a random policy that varies by "
+        "about 4 points around 1/8, as in the paper. Reward models start at 0, so that their optimum starts at pi_ref.",
         f"Every network: Adam, learning rate {LEARNING_RATE:g}, full batch, {setting.steps} steps. PPO, GRPO and RAFT "
-        f"renew pi_old every {ROLLOUT_STEPS} steps and take expectations over it exactly, as with infinitely many "
-        f"rollouts, and need no critic. RAFT learns from the best of {BEST_OF} and has no KL term.",
-        "GRPO's k3 penalty, as a loss on samples, pulls towards pi_ref by the forward KL, as in its paper.",
+        f"renew pi_old every {ROLLOUT_STEPS} steps. They compute expectations over pi_old exactly, as with infinitely "
+        f"many rollouts, and need no critic. RAFT learns from the best of {BEST_OF} responses and has no KL term.",
+        "GRPO's k3 penalty is a loss on samples, which pulls pi towards pi_ref by the forward KL, as in the GRPO "
+        "paper.",
         f"The variation with SFT first trains pi_ref for {SFT_STEPS} steps on the chosen responses.",
-        "Each interval has its own 95%; they are not adjusted for multiple comparisons.",
+        "Each interval is a 95% interval alone. The intervals are not adjusted for multiple comparisons.",
     )

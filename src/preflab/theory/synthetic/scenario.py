@@ -1,8 +1,8 @@
-"""The data of the synthetic scenario: the compared pairs, and the responses that no pair holds.
+"""Draws the data of the synthetic scenario: the compared pairs, and the responses that are in no pair.
 
 There are X = 8 prompts with Y = 8 responses each. The best response of prompt x is response x; the other responses are
-ranked at random. Each prompt has k *covered* responses, and the best response is one of them. Both responses of every pair
-are covered, and the better one is preferred. The first axis of every tensor runs over the S seeds.
+ranked at random. Each prompt has k *covered* responses, and the best response is one of them. Both responses of every
+pair are covered, and the better response is preferred. The first axis of every tensor runs over the S seeds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ PAIRS_PER_PROMPT = 8
 
 
 class ComparedPairs(NamedTuple):
-    """The prompt, the preferred response and the other response of each pair, as indices.
-
-    Each tensor is [S,P], or [P] for one seed.
+    """The prompt, the preferred response and the rejected response of each pair, as indices. Each tensor is [S,P], or
+    [P] for one seed.
     """
 
     prompt: Tensor
@@ -29,21 +28,22 @@ class ComparedPairs(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """`covered[S,X,Y]`: Bool, True if some pair holds the response."""
+    """`covered[S,X,Y]`: Bool, True if the response is in a pair."""
 
     covered: Tensor
     pairs: ComparedPairs
 
 
 def covered_responses(coverage: float) -> int:
-    """Returns k, the number of covered responses of a prompt. k is at least 2, since a pair needs two responses."""
+    """Returns k, the number of covered responses of a prompt. k is at least 2, because a pair needs two responses."""
     return max(2, round(coverage * RESPONSES))
 
 
 def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
     """Draws one problem for each seed.
 
-    The ranking of a seed is the same at every coverage. A higher coverage keeps all covered responses of a lower coverage.
+    The ranking of a seed is the same at every coverage. Responses that are covered at a lower coverage are also covered
+    at a higher coverage.
     """
     drawn = [_draw_seed(covered_responses(coverage), np.random.default_rng([seed, index])) for index in range(seeds)]
     covered, *pairs = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
@@ -51,17 +51,17 @@ def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
 
 
 def _draw_seed(k: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draws the covered responses of one seed, and the prompt, better and worse response of its pairs.
+    """Draws one seed's covered responses, and the prompt, better and worse response of its pairs.
 
-    In each prompt, the first k - 1 pairs hold every covered response, and the first pair holds the best response. The other
-    pairs are uniform.
+    In each prompt, the first k - 1 pairs contain every covered response, and the first pair contains the best response.
+    The other pairs are drawn uniformly.
     """
     covered = np.zeros((PROMPTS, RESPONSES), dtype=bool)
     pairs = np.zeros((PROMPTS, PAIRS_PER_PROMPT, 2), dtype=np.int64)
     rank, order = np.zeros((2, PROMPTS, RESPONSES), dtype=np.int64)
     for x in range(PROMPTS):
         others = np.delete(np.arange(RESPONSES), x)
-        rank[x, random.permutation(others)] = np.arange(1, RESPONSES)  # the best response keeps rank 0
+        rank[x, random.permutation(others)] = np.arange(1, RESPONSES)  # the best response has rank 0
         order[x] = [x, *random.permutation(others)]
     for x in range(PROMPTS):
         kept = order[x, :k]

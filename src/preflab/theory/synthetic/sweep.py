@@ -1,6 +1,6 @@
-"""Measures where DPO leaks and where PPO leaks, at every coverage, beta and training length.
+"""Measures how much DPO and PPO leak (move mass to uncovered responses) at every coverage, beta and training length.
 
-It also measures the leaks under other choices for what the paper leaves open.
+Also measures the leaks under variations of choices that the paper does not specify.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from preflab.theory.synthetic.objectives import trained_methods
 SWEEP_COVERAGES = (0.25, 0.5, 0.75)
 SWEEP_BETAS = (0.1, 0.3, 1.0, 3.0)
 LENGTHS = 8
-COMPARED = ("DPO", "PPO", EXACT)  # the methods of the claim, which the sweep trains
+COMPARED = ("DPO", "PPO", EXACT)  # the methods that the claim and the sweep compare
 
 
 class SweepPoint(NamedTuple):
     """One method at one coverage, beta and training length.
 
-    `leak`: the change of the uncovered mass; `rise`: the rise of the uncovered response that rose most.
+    `leak`: the change of the uncovered mass. `rise`: the largest rise of a single uncovered response.
     """
 
     coverage: float
@@ -35,9 +35,9 @@ class SweepPoint(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """Another choice for something that the paper leaves open.
+    """A variation of a choice that the paper does not specify.
 
-    `reference_mass`: the uncovered mass of pi_ref; `points`: one point for each method.
+    `reference_mass`: the uncovered mass of pi_ref. `points`: one point for each method.
     """
 
     label: str
@@ -51,9 +51,8 @@ def training_lengths(steps: int) -> list[int]:
 
 
 def run_sweep(setting: Setting) -> list[SweepPoint]:
-    """Returns a point for every coverage, beta, training length and method.
-
-    The reward models of a coverage are trained once and used for all betas.
+    """Returns a point for every coverage, beta, training length and method. Reward models are trained once for each
+    coverage and used for all betas.
     """
     checkpoints = training_lengths(setting.steps)
     points: list[SweepPoint] = []
