@@ -171,7 +171,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((path, "--fields", "prompt"), "--fields takes HERE=THERE"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
         ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),
-        ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix takes one source"),
+        ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix needs a single source"),
         ((path, "--fix", tmp_path / "no" / "c.jsonl"), "cannot be written"),
     ):
         code, _, err = run("data", "check", *words, capsys=capsys)
