@@ -190,14 +190,14 @@ def test_a_finished_run_says_that_its_model_changed(
     assert forks.run(arm("sft"), directory) == 0
     damage(directory / "final/model.safetensors")
     assert forks.run(arm("sft"), directory) == 0
-    assert "final/model.safetensors gone or not as the finished run wrote it" in log(directory)
+    assert "missing or were changed: final/model.safetensors. The result is kept" in log(directory)
     assert (directory / "result.json").read_bytes() == undisturbed("sft")["result.json"]
     later = arm("dpo", init=str(directory / "final"))
     assert forks.run(later, tmp_path / "dpo") == 2
     assert "final/model.safetensors is not as the run wrote it" in log(tmp_path / "dpo")
     shutil.rmtree(directory / "final")
     assert forks.run(arm("sft"), directory) == 0
-    assert f"{directory}: final gone or not as the finished run wrote it" in log(directory)
+    assert f"{directory}: files of this finished run are missing or were changed: final" in log(directory)
 
 
 def test_a_stage_whose_product_is_damaged_runs_again(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
