@@ -108,7 +108,7 @@ def test_damaged_round_is_drawn_again_from_the_checkpoint_before_it(
     assert forks.run(arm("dpo-iter"), directory, fault=f"update.after:{step}") == -signal.SIGKILL
     damage(directory / "journal/round-0001.json")
     assert forks.run(arm("dpo-iter"), directory) == 0, log(directory)
-    assert "goes on after step 2" in (directory / "run.log").read_text()
+    assert "resumes after step 2" in (directory / "run.log").read_text()
     assert outcome(directory) == undisturbed("dpo-iter")
 
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_form(
     path.unlink()
     path.mkdir() if content is None else path.write_text(content)
     assert forks.run(arm("sft"), directory) == 0, log(directory)
-    assert "goes on after step 1" in log(directory) + (directory / "run.log").read_text()
+    assert "resumes after step 1" in log(directory) + (directory / "run.log").read_text()
     assert outcome(directory) == undisturbed("sft")
 
 
@@ -194,7 +194,7 @@ def test_a_finished_run_says_that_its_model_changed(
     assert (directory / "result.json").read_bytes() == undisturbed("sft")["result.json"]
     later = arm("dpo", init=str(directory / "final"))
     assert forks.run(later, tmp_path / "dpo") == 2
-    assert "final/model.safetensors is not as the run wrote it" in log(tmp_path / "dpo")
+    assert "final/model.safetensors is missing or was changed after the run" in log(tmp_path / "dpo")
     shutil.rmtree(directory / "final")
     assert forks.run(arm("sft"), directory) == 0
     assert f"{directory}: files of this finished run are missing or were changed: final" in log(directory)
@@ -260,8 +260,8 @@ def test_a_finished_run_notices_edited_code(tmp_path: Path) -> None:
     code.write_text(code.read_text().replace("len(text)", "-len(text)"))
     assert train() == (
         2,
-        "preflab: run holds a run of other code: my_rewards:score has changed since it began. "
-        "Choose another --output, or start this one with --fresh.\n",
+        "preflab: The code of my_rewards:score has changed since the run in run began. "
+        "Choose another --output, or start again with --fresh.\n",
     )
 
 

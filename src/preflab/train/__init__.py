@@ -1,1 +1,1 @@
-"""What the loop of every method builds on: the run directory, the checkpoints, the budget and the learner."""
+"""Provides what the training loops of all methods share: the run directory, the checkpoints, the budget and the learner."""
