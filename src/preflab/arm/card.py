@@ -36,8 +36,8 @@ def write_card(arm: Arm, result: Mapping[str, Any], directory: Path) -> None:
 
 
 def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
-    """Returns the card as Markdown. The card begins with metadata for the hub; then it describes how to load the model,
-    its data, its method with the settings, and its measured results."""
+    """Returns the card as Markdown. The card begins with metadata for the hub. The text describes the model, how to
+    load it, its data, its method and its measured results."""
     scores = dict(_measured(result))
     is_reward_model = result["product"] == "reward_model"
     start = _without_place(arm.init) if arm.init is not None else _base(arm)
@@ -100,8 +100,8 @@ def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], floa
 
 
 def _without_place(name: str) -> str:
-    """Returns the last two parts of `name` if it is an absolute path, so that the card does not show the user's folders.
-    Returns any other name unchanged."""
+    """Returns the last two parts of `name` if it is an absolute path, so that the card does not show the user's
+    folders. Returns any other name unchanged."""
     return "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
 
 

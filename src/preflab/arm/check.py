@@ -33,8 +33,8 @@ class ArmChecker:
         self._checked: set[str] = set()
 
     def check(self, arm: Arm) -> None:
-        """Checks one arm. Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if it lacks
-        something that the arm needs."""
+        """Checks one arm. Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if it
+        lacks something that the arm needs."""
         try:
             self._check(arm)
         except UserError as error:

@@ -26,8 +26,8 @@ Answers = Preference | Ranking | Rated
 
 
 Fit = Callable[[list[Answers], Path, Callable[[Prompt], str]], list[Answers]]
-"""A function that drops or cuts the rows of a file that are too long. Its arguments are the rows, the path of the file,
-and a function that returns the file and line of a prompt."""
+"""A function that drops or cuts the rows of a file that are too long. The function takes the rows, the path of the
+file, and another function that returns the file and line of a prompt."""
 
 
 def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -> list[Answers]:
@@ -35,8 +35,8 @@ def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -
 
 
 def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Preference]]:
-    """Returns a function that reads the training pairs when it is called. From a ranking, the function makes a pair of the
-    best and the worst answer."""
+    """Returns a function that reads the training pairs when it is called. From a ranking, the function makes a pair of
+    the best and the worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -57,8 +57,8 @@ def rankings_of(
 
 
 def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]] | None:
-    """Returns a function that reads the training answers that have a label each; returns None if the testbed has no such
-    answers."""
+    """Returns a function that reads the training answers that have a label each; returns None if the testbed has no
+    such answers."""
     if arm.preferences is None:
         return partial(testbed.rated, "train") if testbed.rated("train") else None
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)

@@ -151,8 +151,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
 
 
 def check_data(parts: OpenArm) -> None:
-    """Reads all rows that the run will use, and reports the rows that it learns from. Raises `UserError` if nothing can be
-    learned from these rows, or if rows are too long for the model and the arm's `too_long` is `stop`."""
+    """Reads all rows that the run will use, and reports the rows that it learns from. Raises `UserError` if nothing can
+    be learned from these rows, or if rows are too long for the model and the arm's `too_long` is `stop`."""
     arm, testbed = parts.arm, parts.testbed
     counts = check_training_rows(arm, parts.stages, testbed, testbed.fit_file)
     if counts is not None:
@@ -194,8 +194,8 @@ def validation_of(parts: OpenArm) -> Validate | None:
     """Returns the function that evaluates a policy on the validation split during training.
 
     If the arm has evaluators, they score the policy's answers, and the score chooses the checkpoint. If the arm has no
-    evaluators, the policy is measured on held-out answers, and the last checkpoint is used. Returns None if there are no
-    validation prompts, or if the run does not measure a policy.
+    evaluators, the policy is measured on held-out answers, and the last checkpoint is used. Returns None if there are
+    no validation prompts, or if the run does not measure a policy.
     """
     bench, held_out = parts.bench, parts.held_out
     if bench is not None and parts.arm.method.product == "policy" and bench.prompts("validation", 1):
@@ -208,9 +208,9 @@ def validation_of(parts: OpenArm) -> Validate | None:
 def save_product(
     run: Run, product: Product, kind: str, provenance: Sequence[Any], trust_remote_code: bool
 ) -> list[str]:
-    """Saves the output of a run under `final/`, together with the provenance of its training data. A policy is saved with
-    its adapters merged, and a reward model unchanged. Pairs and rankings are saved in `KIND.jsonl`. Returns notices for
-    the report; a notice says that the saved weights differ from the trained weights."""
+    """Saves the output of a run under `final/`, together with the provenance of its training data. A policy is saved
+    with its adapters merged, and a reward model unchanged. Pairs and rankings are saved in `KIND.jsonl`. Returns
+    notices for the report; a notice says that the saved weights differ from the trained weights."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
         if isinstance(product, LanguageModel):
@@ -236,8 +236,8 @@ def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, toke
 
 
 def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_budget: int) -> dict[str, Any] | None:
-    """Measures how well a reward model orders a split's pairs, and its calibration in bins. Returns None if the testbed has
-    no pairs in this split."""
+    """Measures how well a reward model orders a split's pairs, and its calibration in bins. Returns None if the testbed
+    has no pairs in this split."""
     try:
         rows = testbed.preferences(split)
     except UserError:

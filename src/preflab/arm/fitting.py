@@ -1,6 +1,6 @@
 """Handles rows that are longer than the model's context.
 
-These rows are counted before any training. Then the run stops, drops the rows or cuts them, as `too_long` says.
+The run counts such rows before any training. Depending on `too_long`, it then stops, drops these rows or cuts them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
 
 SURELY_FITS = 512
-"""The largest number of tokens that a chat template is assumed to add. A token has at least one byte. A row therefore fits
-without a count of its tokens if its bytes and this number together do not exceed the context."""
+"""The largest number of tokens that a chat template is assumed to add. A token has at least one byte. A row therefore
+fits without a count of its tokens if its bytes and this number together do not exceed the context."""
 Row = TypeVar("Row", bound=AnyRecord)
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits rows into the context of a model. `rule`: whether rows that are too long stop the run, are dropped or are cut.
-    `limit`: the number of tokens after which the method cuts every answer of the data."""
+    """Fits rows into the context of a model. `rule`: whether rows that are too long stop the run, are dropped or are
+    cut. `limit`: the number of tokens after which the method cuts every answer of the data."""
 
     lm: LanguageModel
     rule: TooLong
@@ -37,8 +37,8 @@ class Fitting:
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int = 0
     ) -> tuple[list[Row], str]:
         """Drops or cuts the rows that do not fit. Returns the resulting rows, and a note if some rows did not fit.
-        `where`: a phrase that names the rows in messages. `room`: the number of tokens that must stay free for the answer
-        to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`."""
+        `where`: a phrase that names the rows in messages. `room`: the number of tokens that must stay free for the
+        answer to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:
@@ -113,9 +113,9 @@ class Fitting:
 
 
 class FittedTestbed(Testbed):
-    """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each split
-    whose prompts the policy answers. `notes`: one note for each group of rows that did not all fit, among the rows that
-    were read so far."""
+    """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
+    split whose prompts the policy answers. `notes`: one note for each group of rows that did not all fit, among the
+    rows that were read so far."""
 
     def __init__(
         self, inner: Testbed, fitting: Fitting, rooms: Mapping[Split, int], locate: Callable[[Prompt], str]

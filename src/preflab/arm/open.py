@@ -1,4 +1,4 @@
-"""Opens the parts that an arm's specs describe: testbed, models, reward, sampler, and the parts that measure a policy."""
+"""Opens the parts that an arm's specs describe: testbed, models, reward, sampler and evaluators."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm with all opened parts that its training and its measurement use. `bench`: measures a policy with evaluators.
-    `held_out`: measures a policy without evaluators, on held-out answers."""
+    """An arm with all opened parts that its training and its measurement use. `bench`: measures a policy with
+    evaluators. `held_out`: measures a policy without evaluators, on held-out answers."""
 
     arm: Arm
     run: Run
@@ -63,7 +63,8 @@ class OpenArm:
         return self.start.with_model(model)
 
     def critic_start(self) -> LanguageModel | None:
-        """Returns the reward model of the arm's reward if the method's critic starts from its weights; otherwise None."""
+        """Returns the reward model of the arm's reward if the method's critic starts from its weights; otherwise
+        None."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
         paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
@@ -94,8 +95,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
 
 
 def is_read(arm: Arm) -> bool:
-    """Returns True if the arm's policy is measured on held-out answers only. This is so if the policy is measured and the
-    arm has no evaluator."""
+    """Returns True if the arm's policy is measured on held-out answers only, because the arm has no evaluator."""
     makes_policy = arm.method is None or arm.method.product == "policy"
     return makes_policy and arm.measure != "none" and not arm.evaluators
 
@@ -126,8 +126,8 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
-    """Opens the parts that are needed to measure a policy with evaluators. If the arm selects the best of n answers by its
-    reward, opens the reward a second time for this selection."""
+    """Opens the parts that are needed to measure a policy with evaluators. If the arm selects the best of n answers by
+    its reward, opens the reward a second time for this selection."""
     assert context.testbed is not None
     check_public(arm.evaluation, context.testbed)
     selects = arm.inference.selector == "reward" and arm.inference.n > 1
@@ -162,8 +162,8 @@ def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) 
 
 
 def pick_device(name: str) -> str:
-    """Returns the device to use; for `auto`, this is the GPU if there is a GPU, otherwise the CPU. Raises `UserError` if
-    the device cannot be used on this machine."""
+    """Returns the device to use; for `auto`, this is the GPU if there is a GPU, otherwise the CPU. Raises `UserError`
+    if the device cannot be used on this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if gpus else "cpu"
@@ -180,14 +180,15 @@ def pick_device(name: str) -> str:
 
 
 def stages_of(directory: Path) -> Path:
-    """Returns the directory of the stages whose output a run may use. For an arm, this is `stages/` beside the arm's own
-    directory. For a stage, this is the parent of the stage's directory."""
+    """Returns the directory of the stages whose output a run may use. For an arm, this is `stages/` beside the arm's
+    own directory. For a stage, this is the parent of the stage's directory."""
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 
 
 def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
-    """Returns a copy of the spec in which each reward model `stage:NAME` has its directory, and the mean and the standard
-    deviation of its scores on held-out pairs. Other reward models stay unchanged."""
+    """Returns a copy of the spec in which each reward model `stage:NAME` is replaced by its directory. The copy also
+    has the mean and the standard deviation of this model's scores on held-out pairs. Other reward models stay
+    unchanged."""
 
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):

@@ -29,8 +29,8 @@ def manifest_of(spec: Spec) -> dict[str, Any]:
 
 
 def code_of(data: JsonValue) -> dict[str, str]:
-    """Returns the SHA-256 of the files with the user's own code that a spec names. These are the files that define each
-    `module:function`, and the files that each `command` names."""
+    """Returns the SHA-256 of each file with the user's own code: the file that defines a `module:function` of the spec,
+    and the files that a `command` of the spec names."""
     files: dict[str, str] = {}
     if isinstance(data, list):
         for item in data:

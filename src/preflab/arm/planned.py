@@ -12,9 +12,9 @@ from preflab.train.directory import RESULT
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run of a study: a stage, an arm or a match. `spec`: the content of the run file. `needs`: the directories of the
-    runs whose output this run uses, directly or indirectly. `waits`: the directories of the stages that train the models
-    of this run's evaluators."""
+    """A run of a study: a stage, an arm or a match. `spec`: the content of the run file. `needs`: the directories of
+    the runs whose output this run uses, directly or indirectly. `waits`: the directories of the stages that train the
+    models of this run's evaluators."""
 
     spec: Arm | Match
     directory: Path
@@ -56,7 +56,7 @@ class PlannedMatch(Planned):
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun(Planned):
-    """A planned stage or arm. Its budget's `charged` is set later, when the cost of the arm's stages is known.
+    """A planned stage or arm. The field `charged` of its budget is set later, when the cost of its stages is known.
 
     The cost of the runs in `needs` is charged to the arm. The cost of the runs in `waits` is not charged.
     """

@@ -56,9 +56,9 @@ def execute_match(match: Match, directory: Path) -> dict[str, Any]:
 
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Removes an earlier match from the directory if its settings or its code were different, so that the match runs again.
-    This needs no training. If the directory contains anything else than a match, nothing is removed, and a later check
-    raises `UserError`."""
+    """Removes an earlier match from the directory if its settings or its code were different, so that the match runs
+    again. If the directory contains anything else than a match, nothing is removed, and a later check raises
+    `UserError`."""
     known = read_manifest(directory)
     if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:
         return
@@ -68,7 +68,8 @@ def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
     """Compares the arms' answers and returns the content of `result.json`, with the outcomes for each prompt from the
-    first arm's point of view. An arm that diverged loses to the other arm. If both arms diverged, the outcome is a tie."""
+    first arm's point of view. An arm that diverged loses to the other arm. If both arms diverged, the outcome is a
+    tie."""
     seed_directory = directory.parents[2]
     stages = seed_directory / STAGES
     context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)

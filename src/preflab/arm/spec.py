@@ -28,12 +28,12 @@ STAGES = "stages"
 
 
 class Job(Spec):
-    """The settings of one stage or arm of a study: its method, starting model, data and reward. In every path, `stage:NAME`
-    means the output of the study's stage NAME under the same seed.
+    """The settings of one stage or arm of a study: its method, starting model, data and reward. In every path,
+    `stage:NAME` means the output of the study's stage NAME under the same seed.
 
     `init`: the policy to start from, which is also the reference for the KL; by default the study's base model.
-    `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data. `policy`: a
-    policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that trains an
+    `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data. `policy`:
+    a policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that trains an
     evaluator. `model`: replaces the study's base model, for a stage that samples answers from another model.
     """
 
@@ -46,8 +46,8 @@ class Job(Spec):
     model: ModelSpec | None = None
 
     def check_names(self, where: str) -> None:
-        """Raises `UserError` if the method or the reward names a function that cannot be imported. The message begins with
-        `where`."""
+        """Raises `UserError` if the method or the reward names a function that cannot be imported. The message begins
+        with `where`."""
         for part in filter(None, (self.method, self.reward)):
             try:
                 part.check_names()
@@ -68,8 +68,8 @@ class RunSettings(Spec):
     """The settings that all runs of a study share: how answers are sampled and measured, and how the machine is used.
 
     `looks`: the number of evaluations on the validation split during training. `token_budget`: the most tokens of a
-    micro-batch. `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its first
-    step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end.
+    micro-batch. `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its
+    first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
@@ -138,8 +138,8 @@ def is_trained_elsewhere(job: Job) -> bool:
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """Returns the paths of all inputs of a job: its starting policy, its data, the policy to measure, and the saved reward
-    models of its reward and its method."""
+    """Returns the paths of all inputs of a job: its starting policy, data, policy to measure and saved reward
+    models."""
     paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
     return [path for path in paths if path is not None]
 

@@ -1,11 +1,11 @@
 """Runs the `preflab` command: each file of this package holds one subcommand, or helpers that subcommands share.
 
-The file of a subcommand parses its options, calls the library and prints the results. It imports the library only when
-the subcommand runs, so that `--help` answers at once.
+The file of a subcommand parses its options, calls the library and prints the results. A subcommand imports the library
+only when it runs, so that `--help` answers at once.
 
-Exit codes: 0 success, 1 failure, 2 a mistake of the user, 70 a bug in preflab, 130 stopped by Ctrl-C, 143 stopped by
-SIGTERM, 141 the program that read the output has ended. A training run writes a checkpoint before it exits with 130 or
-143.
+The exit code is 0 after success, 1 after a failure, 2 after a mistake of the user, and 70 after a bug in preflab. The
+exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the program that reads the output has ended. A training run
+writes a checkpoint before it exits with 130 or 143.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from preflab.testbeds.base import TestbedSpec
 
 
 def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
-    """Returns the arm that the run file of `--run` describes. Without `--run`, makes the arm from the options of `train`
-    and of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
+    """Returns the arm that the run file of `--run` describes. Without `--run`, makes the arm from the options of
+    `train` and of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
     if options.run is not None:
         if options.method is not None or method_options:
             raise UserError("The file of --run names the method and its settings. Give no METHOD and no options of it.")
@@ -48,7 +48,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
 
 def _take_samples(options: argparse.Namespace) -> list[str]:
     """If the method has an option `--samples`, removes `--samples` from the evaluation options and returns it as
-    command-line words for the method. Otherwise returns an empty list."""
+    command-line words for the method. Returns [] if the method has no such option or the user does not give it."""
     if options.samples is None or "--samples" not in list_options(METHODS.load(options.method)):
         return []
     words = ["--samples", str(options.samples)]

@@ -13,8 +13,8 @@ from preflab.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class CliCommand:
-    """A subcommand of `preflab`. `name`: the one or two words that the user types after `preflab`, such as `theory check`.
-    `run`: the function that runs the command and returns the exit code, where None means 0.
+    """A subcommand of `preflab`. `name`: the one or two words that the user types after `preflab`, such as `theory
+    check`. `run`: the function that runs the command and returns the exit code, where None means 0.
 
     `run` gets the whole command line in `options.words`. If `takes_more` is True, `run` also gets all options that the
     parser does not know, including `--help`, in `options.more`. If `takes_more` is False, an unknown option raises
@@ -65,8 +65,8 @@ class CliParser(argparse.ArgumentParser):
         raise UserError(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """Raises `UserError` if the command does not know an option that begins with two dashes. The message suggests the
-        known option with the most similar name."""
+        """Raises `UserError` if the command does not know an option that begins with two dashes. The message suggests
+        the known option with the most similar name."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for argument in arguments:
             name = argument.partition("=")[0]

@@ -74,8 +74,9 @@ def _report_useless(checks: list[SourceCheck]) -> int:
 
 
 def _list_places(name: str, split: str) -> list[str]:
-    """Returns the names of what to read from a source. This is `NAME` for a source without splits. For a source with
-    splits, this is `NAME#SPLIT` for each split, or only for the split that the user chose."""
+    """Returns the names of the parts of a source to read. A source without splits has the single part `NAME`. A source
+    with splits has a part `NAME#SPLIT` for each split; if the user chose a split, only the part of this split is
+    returned."""
     from preflab.data.files import choose_split, list_splits, part_split
     from preflab.testbeds import TESTBEDS
 

@@ -69,8 +69,8 @@ def _join_counts(counts: Mapping[str, int]) -> str:
 
 
 def _draw_lengths(name: str, unit: str, lengths: Lengths | None) -> list[str]:
-    """Returns a line with the median, the 90% quantile and the maximum of the lengths, then one bar for each bin of their
-    histogram."""
+    """Returns a line with the median, the 90% quantile and the maximum of the lengths, then one bar for each bin of
+    their histogram."""
     if lengths is None:
         return []
     most = max(lengths.histogram.values())
@@ -89,8 +89,8 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
-    """Returns lines of text that show a row as a training method gets it. If `model` is given, the texts are decoded from
-    its tokens, so that its special tokens are visible."""
+    """Returns lines of text that show a row as a training method gets it. If `model` is given, the texts are decoded
+    from its tokens, so that its special tokens are visible."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )

@@ -39,8 +39,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def ask(option: str, question: str) -> str:
-    """Asks the user a question and returns the answer. Raises `UserError` if the answer is empty, or if standard input is
-    not a terminal."""
+    """Asks the user a question and returns the answer. Raises `UserError` if the answer is empty, or if standard input
+    is not a terminal."""
     from rich.prompt import Prompt
 
     answer = Prompt.ask(question) if sys.stdin.isatty() else ""

@@ -1,4 +1,4 @@
-"""Turns a method's hyper-parameters into options of the command line, such as `--beta .1 --optim.learning-rate 1e-4`."""
+"""Turns a method's hyper-parameters into command-line options, such as `--beta .1 --optim.learning-rate 1e-4`."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
 
 
 class MethodOption(NamedTuple):
-    """An option of a method. `takes`: the placeholder for the option's value, such as `N`. `text`: a description with the
-    option's choices and default."""
+    """An option of a method. `takes`: the placeholder for the option's value, such as `N`. `text`: a description with
+    the option's choices and default."""
 
     name: str
     takes: str
@@ -65,13 +65,13 @@ class MethodOption(NamedTuple):
 
 def describe_options(cls: type[BaseModel]) -> list[MethodOption]:
     """Returns a method's options in the order of its fields. The options of a nested spec take the place of that spec.
-    Their defaults are those that the method sets, which may differ from the defaults in the class of the nested spec."""
+    The default of such an option is the method's, which may differ from the default in the class of the nested spec."""
     return list(_describe_fields(cls, "--", None))
 
 
 def format_method_help(name: str) -> str:
-    """Returns the help text of a method's options: what each option does, its choices and its default. Raises `UserError`
-    for an unknown method."""
+    """Returns the help text of a method's options: what each option does, its choices and its default. Raises
+    `UserError` for an unknown method."""
     options = describe_options(METHODS.load(name))
     lines = [f"options of {name}:"]
     for option in options:

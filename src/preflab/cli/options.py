@@ -71,8 +71,8 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns the settings for judging programs that the options name, and the function that shows a progress bar. Raises
-    `UserError` if `--workers` is negative."""
+    """Returns the settings for judging programs that the options name, and the function that shows a progress bar.
+    Raises `UserError` if `--workers` is negative."""
     from preflab.cli.progress import track_verdicts
 
     if options.workers < 0:

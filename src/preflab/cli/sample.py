@@ -62,8 +62,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def chat(answer: Callable[[Prompt, int], str]) -> None:
-    """Chats with the user on the terminal until the user enters an empty line or the input ends. `answer`: a function that
-    takes the prompt and its number of turns, and returns the model's reply."""
+    """Chats with the user on the terminal until the user enters an empty line or the input ends. `answer`: a function
+    that takes the prompt and its number of turns, and returns the model's reply."""
     turns: list[Turn] = []
     while line := read_line():
         turns.append(Turn("user", line))

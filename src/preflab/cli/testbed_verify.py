@@ -34,8 +34,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Verifies the testbed and returns the exit code: 1 if a right program fails for no known reason, or if a verdict
-    differs without the sandbox, otherwise 0."""
+    """Verifies the testbed and returns the exit code. The exit code is 1 if a right program fails for no known reason,
+    or if a verdict differs without the sandbox, otherwise 0."""
     from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
     from preflab.text import visible

@@ -17,9 +17,9 @@ from preflab.study.spec import Study
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
     """Checks that all runs of a study that are not done yet can run.
 
-    Raises `UserError` if the directory holds another study. Also raises `UserError`, which names the stage or arm, if its
-    data, evaluator, reward, judge or starting model cannot be opened, or lacks something that the stage or arm needs. Only
-    the runs of the first seed are checked, since the runs of the other seeds open the same parts.
+    Raises `UserError` if the directory holds another study. Also raises `UserError` if the data, the evaluator, the
+    reward, the judge or the starting model of a stage or arm cannot be opened, or lacks something that the run needs.
+    Only the runs of the first seed are checked, since the runs of the other seeds open the same parts.
     """
     if not fresh:
         refuse_other_study(study, directory)

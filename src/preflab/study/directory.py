@@ -22,8 +22,8 @@ STARTED_FILES = ("lock", "run.log", "run.json")
 
 
 class StudyRecord(NamedTuple):
-    """A study as its manifest records it. `command`: the command that runs the study. `failures`: a sentence for each run
-    that failed."""
+    """A study as its manifest records it. `command`: the command that runs the study. `failures`: a sentence for each
+    run that failed."""
 
     study: Study
     command: str
@@ -31,9 +31,9 @@ class StudyRecord(NamedTuple):
 
 
 class StudyManifest(BaseModel):
-    """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file, which is lost in `study`
-    because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned, relative to the
-    study's directory."""
+    """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file, which is lost in
+    `study` because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned,
+    relative to the study's directory."""
 
     format: int
     study: dict[str, JsonValue]
@@ -45,9 +45,9 @@ class StudyManifest(BaseModel):
 
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
-    """Writes or updates the manifest, which marks a directory and the directories of the runs as belonging to the study.
-    Raises `UserError` if the directory holds another study, a run, or files of another program that a report would
-    overwrite."""
+    """Writes or updates the manifest, which marks a directory and the directories of the runs as belonging to the
+    study. Raises `UserError` if the directory holds another study, a run, or files of another program that a report
+    would overwrite."""
     refuse_other_study(study, directory)
     if (directory / STUDY_MANIFEST).exists():
         manifest = read_manifest_file(directory)
@@ -103,14 +103,14 @@ def read_study(directory: Path) -> StudyRecord:
 
 
 def in_order(parts: Any, names: Sequence[str]) -> Any:
-    """Returns the parts of a study in the order of `names`, which is the order of the study file, since a manifest is sorted
-    by name. Returns `parts` unchanged if it is not a dictionary."""
+    """Returns the parts of a study in the order of `names`, because a manifest is sorted and loses the order of the
+    study file. Returns `parts` unchanged if it is not a dictionary."""
     return {name: parts[name] for name in names if name in parts} | parts if isinstance(parts, dict) else parts
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:
-    """Raises `UserError` if the directory holds a run, or a study of another name. The arms, seeds and settings of the study
-    may have changed, since each run checks its own spec."""
+    """Raises `UserError` if the directory holds a run, or a study of another name. The arms, seeds and settings of the
+    study may have changed, since each run checks its own spec."""
     if (directory / RUN_MANIFEST).exists():
         raise UserError(f"{directory} holds a run, and a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():
@@ -137,9 +137,9 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 
 
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
-    """Removes only the study's runs, its report and its manifest. `planned`: the directories of the runs that the study will
-    run. They are removed together with the runs that the manifest lists, since the manifest of an older preflab lists none.
-    Raises `UserError` if one of these directories holds a run but the study has no manifest."""
+    """Removes only the study's runs, its report and its manifest. The removed runs are those that the manifest lists
+    and those in `planned`. `planned`: the directories of the runs that the study will start, since an older manifest
+    lists no runs. Raises `UserError` if one of these directories holds a run but the study has no manifest."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():
@@ -159,8 +159,8 @@ def remove_study(directory: Path, planned: Iterable[Path]) -> None:
 
 
 def remove_run(directory: Path, home: Path) -> None:
-    """Removes a run, and the files that the study added to the run's directory. Then removes this directory and its parents
-    below `home` if they are empty."""
+    """Removes a run, and the files that the study added to the run's directory. Then removes this directory and its
+    parents below `home` if they are empty."""
     if (directory / RUN_MANIFEST).exists() or (directory / STARTED_FILES[-1]).exists():
         clear(directory)
         for name in STARTED_FILES:

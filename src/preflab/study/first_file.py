@@ -33,16 +33,16 @@ class FirstStudy:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Facts about the user's data. `judged`: whether tests, pairs or neither can judge an answer. `size`: the numbers of
-    training rows."""
+    """Facts about the user's data. `judged`: whether tests, pairs or neither can judge an answer. `size`: the numbers
+    of training rows."""
 
     judged: Judged
     size: DataSize
 
 
 def write_first_file(wanted: FirstStudy) -> str:
-    """Returns the text of the study file. Raises `UserError` if the data cannot be read. Also raises `UserError` if the data
-    have neither pairs nor tests and the user names no evaluator, so that answers cannot be judged."""
+    """Returns the text of the study file. Raises `UserError` if the data cannot be read. Also raises `UserError` if the
+    data have neither pairs nor tests and the user names no evaluator, so that answers cannot be judged."""
     facts = inspect_data(wanted)
     if facts.judged == "neither" and not wanted.evaluator:
         raise UserError(
@@ -138,8 +138,8 @@ def _start(facts: DataFacts) -> dict[str, object]:
 
 
 def _arms(facts: DataFacts) -> dict[str, object]:
-    """Returns the arms. With demonstrations: SFT as the baseline, and further SFT. With pairs: DPO. With tests or pairs:
-    PPO, whose reward is the tests, or a reward model trained on the pairs."""
+    """Returns the arms. With demonstrations: SFT as the baseline, and further SFT. With pairs: DPO. With tests or
+    pairs: PPO, whose reward is the tests, or a reward model trained on the pairs."""
     arms: dict[str, object] = {}
     if facts.size.pairs:
         arms["dpo"] = {**_start(facts), "method": {"kind": "dpo"}}

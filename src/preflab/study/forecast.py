@@ -17,8 +17,8 @@ from preflab.study.spec import Study
 
 @dataclass(frozen=True)
 class ForecastRow:
-    """The forecast of a stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these runs are done.
-    `seconds`: the expected duration of each run."""
+    """The forecast of a stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these runs are
+    done. `seconds`: the expected duration of each run."""
 
     part: Literal["stage", "arm", "match"]
     name: str
@@ -30,9 +30,9 @@ class ForecastRow:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine. `seconds`:
-    the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning stage.
-    `tuning_seconds`: the expected time on the clock for the trials that still have to run."""
+    """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
+    `seconds`: the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning
+    stage. `tuning_seconds`: the expected time on the clock for the trials that still have to run."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -46,9 +46,9 @@ class Forecast:
 
 
 def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Times the study's models and its judge on this machine, and multiplies the cost of each run by these times. Raises
-    `UserError` if a part of the study cannot be opened or lacks something that a run needs. Also raises `UserError` if
-    `fresh` is False and the directory holds another study."""
+    """Times the study's models and its judge on this machine, and multiplies the cost of each run by these times.
+    Raises `UserError` if a part of the study cannot be opened or lacks something that a run needs. Also raises
+    `UserError` if `fresh` is False and the directory holds another study."""
     if not fresh:
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))

@@ -1,10 +1,12 @@
 """Starts each arm in a separate process, which is a fork of the study's process.
 
-The study's process has already imported the modules that arms need. So a fork saves the seconds that the import of torch
-takes, and it shares the memory of these modules. The process of an arm sets its number of threads and writes to its own log.
+The study's process has already imported the modules that arms need. A fork therefore saves the seconds of importing
+torch, and shares the memory of these modules. The process of an arm sets its number of threads and writes to its own
+log.
 
-A fork does not copy OpenMP's threads, and would wait for these threads for ever. The study's process therefore starts no
-OpenMP threads. If it has such threads, for example in a notebook that used torch, the arm starts in a new interpreter.
+A fork does not copy OpenMP's threads, and would wait for these threads for ever. The study's process therefore starts
+no OpenMP threads. If it has such threads, for example in a notebook that used torch, the arm starts in a new
+interpreter.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from preflab.arm.process import PARENT, run_arm
 from preflab.train.files import write_json
 
 ArmProcess = Callable[[Path, Path], int]
-"""The function that an arm's process runs. It takes the run file and the directory, and returns the exit code."""
+"""The function that an arm's process runs, which takes the run file and the directory and returns the exit code."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> ForkProcess:
-    """Writes `spec` to the run file of a planned run and starts the run's process. The output of the process is appended to
-    `run.log` in the run's directory. `arm_process`: a function that the process calls instead of executing the arm."""
+    """Writes `spec` to the run file of a planned run and starts the run's process. The output of the process is
+    appended to `run.log` in the run's directory. `arm_process`: a function that the process calls instead of executing
+    the arm."""
     arm_process = arm_process or (run_arm if can_fork() else start_afresh)
     planned.directory.mkdir(parents=True, exist_ok=True)
     run_file = planned.directory / "run.json"
@@ -51,14 +54,15 @@ def start_afresh(run_file: Path, directory: Path) -> int:
 
 
 def can_fork() -> bool:
-    """Returns True if Python started all threads of this process, so that it has no OpenMP threads and can be forked."""
+    """Returns True if Python started all threads of this process, so that it has no OpenMP threads and can be
+    forked."""
     threads = Path("/proc/self/task")
     return threads.is_dir() and len(list(threads.iterdir())) <= threading.active_count()
 
 
 def keep_single_threaded() -> None:
-    """Prevents OpenMP from starting threads in this process. Must be called before torch is imported. Each arm's process
-    sets its own number of threads."""
+    """Prevents OpenMP from starting threads in this process. Must be called before torch is imported. Each arm's
+    process sets its own number of threads."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
@@ -69,8 +73,8 @@ def import_shared_modules() -> None:
 
 
 def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str], log: int) -> None:
-    """Runs in the child process: removes the parent's signal handlers, redirects the output to the run's log, runs the arm,
-    and exits."""
+    """Runs in the child process: removes the parent's signal handlers, redirects the output to the run's log, runs the
+    arm, and exits."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     os.environ.update(env)

@@ -24,10 +24,10 @@ class _Sizes(Spec):
 def load_study(name: str, size: str | None = None) -> Study:
     """Loads a preset by its name, or a study file (YAML, TOML, JSON), in one of its sizes.
 
-    A file can define sizes with `sizes: {NAME: {...}}`. In the size NAME, these settings replace the file's settings at any
-    depth. The name of the study then ends with `-NAME`, so that two sizes never share a directory. The size `smoke` is the
-    file without replacements. Raises `UserError` for an unknown name, and suggests the most similar name. Also raises
-    `UserError` if a function of the user cannot be imported.
+    A file can define sizes with `sizes: {NAME: {...}}`. In the size NAME, these settings replace the file's settings at
+    any depth. The name of the study then ends with `-NAME`, so that two sizes never share a directory. The size `smoke`
+    is the file without replacements. Raises `UserError` for an unknown name, and suggests the most similar name. Also
+    raises `UserError` if a function of the user cannot be imported.
     """
     data = study_data(name)
     sizes = _take_sizes(data, name)
@@ -59,8 +59,8 @@ def _take_sizes(data: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def study_data(name: str) -> Any:
-    """Reads the data in the file of a preset, or in a user's file. Raises `UserError` for an unknown name, and suggests the
-    most similar name."""
+    """Reads the data in the file of a preset, or in a user's file. Raises `UserError` for an unknown name, and suggests
+    the most similar name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
         if name not in preset_names():
@@ -72,8 +72,8 @@ def study_data(name: str) -> Any:
 
 
 def merge_settings(data: Any, patch: Any) -> Any:
-    """Returns a copy of `data` in which the values of `patch` replace the old values. Nested mappings are merged in the same
-    way."""
+    """Returns a copy of `data` in which the values of `patch` replace the old values. Nested mappings are merged in the
+    same way."""
     if not (isinstance(data, dict) and isinstance(patch, dict)):
         return patch
     return {**data, **{key: merge_settings(data.get(key), value) for key, value in patch.items()}}

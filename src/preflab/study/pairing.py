@@ -1,4 +1,4 @@
-"""Selects the pairs of arms that a pairwise evaluator compares, and checks this part of a study file. Needs no torch."""
+"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a study file. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 
 class Pairing(Spec):
-    """A pairwise evaluator, and the pairs of arms whose answers to the same prompts it compares. These are either the arms
-    in `pairs`, or every other arm against the arm `against`."""
+    """A pairwise evaluator, and the pairs of arms whose answers to the same prompts it compares. The evaluator compares
+    either the arms in `pairs`, or every other arm with the arm `against`."""
 
     evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()
@@ -47,8 +47,8 @@ class Pairing(Spec):
 
 
 def _check_shape(value: Any) -> Any:
-    """Returns the value of `pairwise` in a study file unchanged. Raises `UserError`, with an example, if the value does not
-    map names to pairings."""
+    """Returns the value of `pairwise` in a study file unchanged. Raises `UserError`, with an example, if the value does
+    not map names to pairings."""
     if not isinstance(value, Mapping):
         raise UserError(f"`pairwise` must map names to pairwise evaluators, such as {EXAMPLE}.")
     for name, pairing in value.items():

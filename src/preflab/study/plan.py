@@ -43,8 +43,8 @@ def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
 
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
-    """Yields every run of the tuning stage as (arm, settings, run). For each tuning seed, the runs of its stages come first;
-    their arm is ''."""
+    """Yields every run of the tuning stage as (arm, settings, run). For each tuning seed, the runs of the stages come
+    before the trials, and have the arm ''."""
     assert study.tuning is not None
     for seed in study.tuning.seeds:
         home = directory / "tuning" / f"seed-{seed}"
@@ -95,8 +95,8 @@ def plan_run(
 
 
 def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
-    """Returns the settings of at most `count` points in the grid of a space. If the grid has more points, they are evenly
-    spaced in it."""
+    """Returns the settings of at most `count` points in the grid of a space. If the grid has more points, they are
+    evenly spaced in it."""
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]
@@ -104,8 +104,8 @@ def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[
 
 
 def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
-    """Returns a copy of the job in which `settings` replace fields of the method. The name of a nested field has a dot, such
-    as `optim.beta1`. Raises `UserError` for a field that the method does not have."""
+    """Returns a copy of the job in which `settings` replace fields of the method. The name of a nested field has a dot,
+    such as `optim.beta1`. Raises `UserError` for a field that the method does not have."""
     data = job.method.model_dump()
     for field, value in settings.items():
         *parents, leaf = field.split(".")

@@ -1,7 +1,8 @@
 """Computes the smallest difference between arms that a study can detect with a given number of seeds.
 
-`python -m preflab.study.power DIRECTORY` reads the standard deviations of the paired differences in a finished study. It
-prints the differences that 3, 5 and 10 seeds would detect. This helps to write claims before the runs that test them.
+`python -m preflab.study.power DIRECTORY` reads the standard deviations of the paired differences in a finished study.
+The command prints the differences that 3, 5 and 10 seeds would detect. These numbers help to write claims before the
+runs that test the claims.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def contrasts(study: Study) -> list[dict[str, float]]:
 
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
-    """Yields the text and the interval of each contrast. The fields `seed_sd`, `problem_sd` and `noise_sd` of the interval are
-    its standard deviations."""
+    """Yields the text and the interval of each contrast. The fields `seed_sd`, `problem_sd` and `noise_sd` of the
+    interval are its standard deviations."""
     for row in weights:
         if all(arm in scores for arm in row):
             words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())
@@ -43,8 +44,8 @@ def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]
 
 
 def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEED_COUNTS) -> str:
-    """Returns a Markdown table with a row for each contrast. The row has the contrast's standard deviations and, for each
-    number of seeds, the differences that 50% and 80% of studies would detect."""
+    """Returns a Markdown table with a row for each contrast. The row has the contrast's standard deviations and, for
+    each number of seeds, the differences that 50% and 80% of studies would detect."""
     heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
     lines = [heads, [":--", *("--:" for _ in heads[1:])]]
     for words, item in rows:

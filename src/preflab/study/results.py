@@ -135,8 +135,8 @@ def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]
 
 
 def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[record.Comparison]:
-    """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none. Leaves out a pair of arms without
-    runs of the same seed."""
+    """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none. Leaves out a pair of arms
+    without runs of the same seed."""
     named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
     pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]
     for comparison in compare_all(scores, pairs):
@@ -178,10 +178,11 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
 
 
 def spent_by(study: Study, run: FinishedRun) -> record.Spent:
-    """Returns what a run and the stages that it needs have used. For a policy that was trained elsewhere, this is unknown.
+    """Returns what a run and the stages that it needs have used. For a policy that was trained elsewhere, this is
+    unknown.
 
-    If the reward of a stage or arm is not a learned model, the labels of this job are counted as calls of the reward. All
-    other labels are labels of the data. The updates are those of the run alone, from its last record.
+    If the reward of a stage or arm is not a learned model, the labels of this job are counted as calls of the reward.
+    All other labels are labels of the data. The updates are those of the run alone, from its last record.
     """
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
@@ -237,8 +238,8 @@ def sample_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
 
 
 def failure_words(detail: Mapping[str, Any]) -> str:
-    """Describes the first test that failed, with one line for each part of `detail`. A part with several lines becomes an
-    indented block. Long parts are cut."""
+    """Describes the first test that failed, with one line for each part of `detail`. A part with several lines becomes
+    an indented block. Long parts are cut."""
     parts: list[str] = []
     for key, value in detail.items():
         words = str(value).strip("\n")
@@ -267,8 +268,8 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
 
 
 def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
-    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over the
-    pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
+    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
+    the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
     plain = record.EvaluatorResult(name=name, description=first_paragraph(spec))
     stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
@@ -298,8 +299,8 @@ def tuning_result(study: Study) -> record.TuningResult:
 
 
 def unrewarded(arms: Arms) -> Iterator[str]:
-    """Yields a sentence for each arm with a run in which no sample passed its tests during training. Such a run had no
-    reward to learn from."""
+    """Yields a sentence for each arm with a run in which no sample passed its tests during training, so that the run
+    had no reward to learn from."""
     for name, runs in arms.items():
         count = sum(run.never_rewarded for run in runs)
         if count:
@@ -333,7 +334,8 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
 
 
 def unfinished_words(study: Study, arms: Arms, command: str) -> str:
-    """Returns a sentence that names the missing arms and seeds and says how to continue; '' if the study is finished."""
+    """Returns a sentence that names the missing arms and seeds and says how to continue; '' if the study is
+    finished."""
     missing: list[str] = []
     count = 0
     for name in study.arms:

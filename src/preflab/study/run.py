@@ -19,8 +19,8 @@ from preflab.study.watch import Watch
 def run_missing(
     study: Study, directory: Path, *, command: str = "", tune: bool = False, fresh: bool = False, quiet: bool = False
 ) -> tuple[str, ...]:
-    """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have locked
-    the directory. `command`: the command line that the report shows for a repetition of the study."""
+    """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have
+    locked the directory. `command`: the command line that the report shows for a repetition of the study."""
     from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
     check_study(study, directory, fresh=fresh)
@@ -35,8 +35,8 @@ def run_missing(
 
 
 def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quiet: bool) -> tuple[str, ...]:
-    """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a sentence for
-    each run that failed."""
+    """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a
+    sentence for each run that failed."""
     if study.tuning is not None and (tune or not study.tuning.shipped):
         trials = list(planned_trials(study, directory))
         run_watched([run for _, _, run in trials], study, quiet=quiet)

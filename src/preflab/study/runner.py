@@ -1,7 +1,8 @@
-"""Runs a study's planned runs in processes, in parallel as far as cores and memory allow, each after the runs that it needs.
+"""Runs a study's planned runs in processes, as many at a time as cores and memory allow, in the order of their needs.
 
-A run is done if it has a `result.json` that was made from the same spec. A run that is done does not run again, so that a
-study can be resumed after an interruption, and arms and seeds can be added. If an arm fails, the other runs continue.
+A run is done if it has a `result.json` that was made from the same spec. A run that is done does not run again. A study
+can therefore be resumed after an interruption, and arms and seeds can be added. If an arm fails, the other runs
+continue.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ Failures = dict[Path, str]
 def run_all(
     planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
-    """Runs all planned runs that are not done. Raises `UserError` if a run ends with a mistake of the user, and `Stopped`
-    after SIGTERM or Ctrl-C. `arm_process`: a function that each process calls instead of executing the run."""
+    """Runs all planned runs that are not done. Raises `UserError` if a run ends with a mistake of the user, and
+    `Stopped` after SIGTERM or Ctrl-C. `arm_process`: a function that each process calls instead of executing the
+    run."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
     for run in planned:
@@ -65,9 +67,9 @@ def run_all(
 
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
-    """Returns the runs that have to run, in order: all runs that are not done, and each finished stage whose output is
-    missing or changed, if one of these runs needs the output. A finished run without saved weights otherwise counts as
-    done, since users may keep results without weights."""
+    """Returns the runs that have to run, in order. A run has to run if it is not done. A finished stage has to run
+    again if its output is missing or changed and another run in the list needs this output. Any other finished run
+    counts as done even without its weights, since users may keep results without weights."""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
     for run in reversed(planned):  # backwards, since the runs that need a stage come after it
@@ -80,8 +82,8 @@ def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
 def is_done(run: Planned) -> bool:
     """Returns True if the run's result exists and was made from this spec and with the same code of the user.
 
-    The budget's `charged` is not compared, since it follows from the stages. A spec that an older preflab wrote is read by
-    the rules of this version. Raises `UserError` if the manifest or the result is damaged.
+    The budget's `charged` is not compared, since it follows from the stages. A spec that an older preflab wrote is read
+    by the rules of this version. Raises `UserError` if the manifest or the result is damaged.
     """
     manifest = read_manifest(run.directory)
     if not run.result_file.exists() or manifest is None:
@@ -99,7 +101,8 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """Returns the content of the run file, in which the cost of the stages that the run needs is charged to its budget."""
+    """Returns the content of the run file, in which the cost of the stages that the run needs is charged to its
+    budget."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
@@ -110,8 +113,8 @@ def charged_spec(run: Planned) -> dict[str, Any]:
 def runs_to_start(
     waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
 ) -> Iterator[Planned]:
-    """Yields the runs to start now. All runs that they need have finished, and enough cores and memory are free. If no run is
-    running, one run may start without enough free cores and memory."""
+    """Yields the runs to start now. All runs that they need have finished, and enough cores and memory are free. If no
+    run is running, one run may start without enough free cores and memory."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
@@ -133,7 +136,8 @@ def usable_cores() -> int:
 
 
 def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch) -> None:
-    """Records whether a process succeeded or failed. Raises `UserError` if the process ended with a mistake of the user."""
+    """Records whether a process succeeded or failed. Raises `UserError` if the process ended with a mistake of the
+    user."""
     code = process.exitcode or 0  # never None: the process has ended
     if code == 0 and not (run.is_stage and read_result(run.directory)["diverged"]):
         watch.done(run)
@@ -161,8 +165,8 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list to which each SIGTERM or Ctrl-C is added. After the block, sends SIGTERM to every running process, so that
-    it writes a checkpoint, and waits until all processes have ended."""
+    """Yields a list to which each SIGTERM or Ctrl-C is added. After the block, sends SIGTERM to every running process,
+    so that it writes a checkpoint, and waits until all processes have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

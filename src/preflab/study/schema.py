@@ -1,4 +1,4 @@
-"""Makes the JSON Schema of a study file: the schema of pydantic, with the schemas of all known methods, testbeds and so on."""
+"""Makes the JSON Schema of a study file, with the schemas of all known methods, testbeds, rewards and evaluators."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def study_schema() -> str:
 
 
 def any_variant(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Returns the schema of a field whose value is one of the specs in the registry, and adds the schemas of these specs to
-    `definitions`. The value may also be the name of a spec, which means the spec with its defaults."""
+    """Returns the schema of a field whose value is one of the specs in the registry, and adds the schemas of these
+    specs to `definitions`. The value may also be the name of a spec, which means the spec with its defaults."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
     for name in registry.names():
         schema = registry.load(name).model_json_schema()

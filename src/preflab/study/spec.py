@@ -1,8 +1,8 @@
 """Defines a study file: the arms to compare, their data and evaluators, and their budget. Needs no torch.
 
-A study's `stages` (SFT, pairs, reward model) run once per seed, and all `arms` of that seed share their output, so that the
-scores of the arms are paired. Each seed has its own random draws: initialisation, data order, noise, pairs, rollouts and
-evaluation.
+A study's `stages` (SFT, pairs, reward model) run once per seed. All `arms` of a seed share the output of its stages, so
+that the scores of the arms are paired. Each seed has its own random draws: initialisation, data order, noise, pairs,
+rollouts and evaluation.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ from preflab.train.settings import Budget
 
 
 class Contestant(Job):
-    """An arm of a study. `baseline`: True if the arm is a starting policy, which the report shows but which cannot win."""
+    """An arm of a study. `baseline`: True if the arm is a starting policy, which the report shows but which cannot
+    win."""
 
     description: str = ""
     baseline: bool = False
 
 
 class Tuning(Spec):
-    """Settings of the tuning stage, which tries up to `trials` settings for every arm in `spaces`. `spaces`: for each arm, the
-    dotted names of fields and the values to try. The best setting is chosen on the validation split, with `seeds` that the
-    report does not use. `shipped`: records of earlier trials; the arms already have the settings that these trials chose."""
+    """Settings of the tuning stage, which tries up to `trials` settings for every arm in `spaces`. `spaces`: for each
+    arm, the dotted names of fields and the values to try. The best setting is chosen on the validation split, with
+    `seeds` that the report does not use. `shipped`: records of earlier trials; the arms already have the settings that
+    these trials chose."""
 
     trials: int = Field(default=6, ge=1)
     seeds: tuple[int, ...] = (1000,)
@@ -47,14 +49,14 @@ class Tuning(Spec):
 
 
 class Study(RunSettings):
-    """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single evaluator.
-    `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a further
-    evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
+    """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single
+    evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
+    further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
 
-    `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the report
-    decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper that the report
-    shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the cost of an arm's
-    stages is charged to the arm.
+    `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the
+    report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper
+    that the report shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the
+    cost of an arm's stages is charged to the arm.
     """
 
     schema_version: Literal[1] = 1
@@ -106,8 +108,8 @@ class Study(RunSettings):
         return self
 
     def _refuse_circle(self, path: tuple[str, ...]) -> None:
-        """Raises `UserError` if the stages need each other in a circle. `path`: names of stages, in which each stage needs the
-        next; the search continues from the last stage."""
+        """Raises `UserError` if the stages need each other in a circle. `path`: names of stages, in which each stage
+        needs the next; the search continues from the last stage."""
         for name in stages_needed(self.stages[path[-1]]):
             if name in path:
                 raise UserError(f"`stages.{name}` needs itself: {' needs '.join((*path[path.index(name) :], name))}.")
@@ -120,7 +122,7 @@ class Study(RunSettings):
 
     @property
     def main_evaluator(self) -> str:
-        """The name of the evaluator that measures `headline`. Its score chooses temperatures and checkpoints."""
+        """The name of the evaluator that measures `headline`, and whose score chooses temperatures and checkpoints."""
         return evaluator_of(self.evaluators, self.evaluation, self.headline)
 
     @property
@@ -129,8 +131,8 @@ class Study(RunSettings):
         return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
-        """Returns a copy of the study with changed settings of its testbed, and of the testbed of every stage and arm that has
-        its own testbed. Raises `UserError` if a testbed has no setting of that name."""
+        """Returns a copy of the study with changed settings of its testbed. The testbeds of stages and arms are changed
+        in the same way. Raises `UserError` if a testbed has no setting of that name."""
 
         def changed(testbed: Any) -> Any:
             absent = next((name for name in changes if testbed and name not in type(testbed).model_fields), None)
@@ -144,13 +146,14 @@ class Study(RunSettings):
         return self.model_copy(update={"testbed": changed(self.testbed), "stages": stages, "arms": arms})
 
     def with_model(self, name: str) -> Study:
-        """Returns a copy of the study with another base model. `name`: a model that preflab knows, a directory, or a name on
-        the hub."""
+        """Returns a copy of the study with another base model. `name`: a model that preflab knows, a directory, or a
+        name on the hub."""
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
-        """Returns a copy of the study with only these arms and this number of seeds. Leaves out every comparison and claim
-        that names another arm. Raises `UserError` for an arm that the study does not have, or for fewer than one seed."""
+        """Returns a copy of the study with only these arms and this number of seeds. Leaves out every comparison and
+        claim that names another arm. Raises `UserError` for an arm that the study does not have, or for fewer than one
+        seed."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
         refuse_unknown(arms or (), self.arms, f"The study {self.name!r} has no arm")
@@ -173,8 +176,8 @@ class Study(RunSettings):
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
-    """Returns the stages that a job needs, directly or through other stages, each once. A stage comes after the stages that
-    it needs."""
+    """Returns the stages that a job needs, directly or through other stages, each once. A stage comes after the stages
+    that it needs."""
     stages: list[str] = []
     for name in stages_needed(job):
         stages += [*all_stages_needed(study, study.stages[name]), name]

@@ -34,8 +34,8 @@ TIMED_ROWS = 64
 TIMED_TOKENS = 4096
 """The most tokens of a timed batch. A micro-batch of the paper's size may not fit into this machine's memory."""
 TIMED_SAMPLES = 4
-"""The number of answers to each prompt in a timing of sampling. Rollouts, pairs and measurements also sample several answers
-to a prompt, and run the forward pass over the prompt only once."""
+"""The number of answers to each prompt in a timing of sampling. Rollouts, pairs and measurements also sample several
+answers to a prompt, and run the forward pass over the prompt only once."""
 UPDATE_ROWS = 32
 """The number of rows in a timed update, as in a mini-batch of medium size."""
 TIMED_CALLS = 5
@@ -48,10 +48,10 @@ ANSWER_TOKENS = 16
 
 @dataclass(frozen=True)
 class Speed:
-    """The time that one model needs for one row, which is a prompt and an answer of the data's mean lengths. `sampling`,
-    `training` and `forward`: the seconds to sample the answer, to train on the row, and for a forward pass over the row.
-    `forward_flops`: the FLOP of this forward pass, counted as 2N per token for N parameters. `loading`: the seconds to load
-    the model."""
+    """The time that one model needs for one row, which is a prompt and an answer of the data's mean lengths.
+    `sampling`, `training` and `forward`: the seconds to sample the answer, to train on the row, and for a forward pass
+    over the row. `forward_flops`: the FLOP of this forward pass, counted as 2N per token for N parameters. `loading`:
+    the seconds to load the model."""
 
     sampling: float
     training: float
@@ -71,8 +71,8 @@ class Examples:
 
     @classmethod
     def of(cls, testbed: Testbed, *, with_answers: bool) -> Examples:
-        """Takes examples from a testbed, evenly spread over its training records. If `with_answers` is True, these are the
-        prompts and answers of the testbed's demonstrations; otherwise they are prompts without answers."""
+        """Takes examples from a testbed, evenly spread over its training records. If `with_answers` is True, these are
+        the prompts and answers of the testbed's demonstrations; otherwise they are prompts without answers."""
         if not with_answers:
             prompts = list(testbed.prompts("train"))
             prompts = prompts[spread(len(prompts))]
@@ -83,8 +83,8 @@ class Examples:
 
 
 def spread(count: int) -> slice:
-    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The rows are evenly spread, since the records may be
-    sorted by length."""
+    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The rows are evenly spread, since the records
+    may be sorted by length."""
     step = max(1, count // TIMED_ROWS)
     return slice(0, step * TIMED_ROWS, step)
 
@@ -114,8 +114,8 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
 
 
 def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageModel:
-    """Loads the model on the study's device, with the study's precision and the model's adapters. The vocabulary of a tiny
-    model is made from the testbed's words."""
+    """Loads the model on the study's device, with the study's precision and the model's adapters. The vocabulary of a
+    tiny model is made from the testbed's words."""
     shape = model.tiny.model_copy(update={"words": examples.words})
     plain = model.model_copy(update={"lora": None, "tiny": shape})
     lm = load_model(plain, seed=0, device=pick_device(study.device))
@@ -127,8 +127,8 @@ def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageM
 
 
 def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
-    """Returns prompts and answers as token ids. Each text is cut to at most half of `TIMED_TOKENS`, and to at most half of the
-    model's context. Returns only as many rows as fit into `TIMED_TOKENS`."""
+    """Returns prompts and answers as token ids. Each text is cut to at most half of `TIMED_TOKENS`, and to at most half
+    of the model's context. Returns only as many rows as fit into `TIMED_TOKENS`."""
     most = min(TIMED_TOKENS, lm.context) // 2
     prompts = [lm.encode_prompt(prompt)[-most:] for prompt in examples.prompts]
     answers = [
@@ -157,8 +157,8 @@ def read_once(lm: LanguageModel, batch: TokenBatch) -> None:
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Calls `work` a few times. Returns the median of the seconds, and the result of the last call. The first call is not
-    counted unless it is the only call, since it also imports modules and allocates memory."""
+    """Calls `work` a few times. Returns the median of the seconds, and the result of the last call. The first call is
+    not counted unless it is the only call, since it also imports modules and allocates memory."""
     seconds: list[float] = []
     while True:
         started = time.perf_counter()

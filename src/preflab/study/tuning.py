@@ -1,4 +1,4 @@
-"""Chooses the settings of the tuned arms: each arm has equally many trials, and the best validation score decides."""
+"""Chooses the settings of the tuned arms by their validation scores, with the same limit of trials for every arm."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from preflab.train.finished import read_result
 
 
 def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
-    """Returns a record of each trial. For each arm, the settings with the highest mean validation score over the tuning seeds
-    are best; their trials are marked as chosen."""
+    """Returns a record of each trial. In each arm, the trials with the best settings are marked as chosen. The best
+    settings have the highest mean validation score over the tuning seeds."""
     assert study.tuning is not None
     records: list[TuningTrial] = []
     for name in study.tuning.spaces:
@@ -32,8 +32,8 @@ def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], Pl
 
 
 def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
-    """Returns a copy of the study in which the tuned arms have the settings of the chosen trials. The copy also records all
-    trials, in `tuning.shipped`."""
+    """Returns a copy of the study in which the tuned arms have the settings of the chosen trials. The copy also records
+    all trials, in `tuning.shipped`."""
     assert study.tuning is not None
     chosen = {trial.arm: trial.settings for trial in trials if trial.chosen}
     arms = {

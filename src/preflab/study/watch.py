@@ -1,4 +1,4 @@
-"""Shows the progress of a study: a live table on a terminal, or one line for each event if the output is not a terminal."""
+"""Shows the progress of a study: a live table on a terminal, otherwise one line for each event."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Watch:
         self.console.print(f"FAILED  {task.label}: {reason}", markup=False, highlight=False)
 
     def refresh(self, running: Sequence[Planned], waiting: int) -> None:
-        """Redraws the table, at most once a second. If the log level is DEBUG, also prints the newest step of each running
-        arm."""
+        """Redraws the table, at most once a second. If the log level is DEBUG, also prints the newest step of each
+        running arm."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
@@ -73,7 +73,8 @@ class Watch:
 
     def _draw(self, running: Sequence[Planned], waiting: int) -> None:
         if self.live is None:
-            self.live = Live(console=self.console, transient=True, auto_refresh=False)  # a thread would prevent forks
+            # A refresh thread would be unsafe, because this process forks for each arm.
+            self.live = Live(console=self.console, transient=True, auto_refresh=False)
             self.live.start()
         table = Table.grid(padding=(0, 2))
         for task in running:
@@ -98,7 +99,8 @@ def progress(directory: Path) -> float:
 
 
 def newest(directory: Path) -> dict[str, Any]:
-    """Returns the last record of a run's metrics; {} if there is no record yet, or if the last record is half-written."""
+    """Returns the last record of a run's metrics; {} if there is no record yet, or if the last record is
+    half-written."""
     path = directory / "metrics.jsonl"
     if not path.exists():
         return {}

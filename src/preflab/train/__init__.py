@@ -1,1 +1,1 @@
-"""Provides what the training loops of all methods share: the run directory, the checkpoints, the budget and the learner."""
+"""Provides what the training of all methods shares: the run directory, checkpoints, budget, loop and learner."""

@@ -1,8 +1,8 @@
 """Writes and reads checkpoints without pickle: each has a safetensors file, a JSON file and a file of checksums.
 
-A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. The checkpoint is written under a temporary
-name, synced to the disk and then renamed. If the newest checkpoint is damaged, a warning names it, and an older checkpoint
-is used.
+A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. The checkpoint is written under a
+temporary name, synced to the disk and then renamed. If the newest checkpoint is damaged, a warning names it, and an
+older checkpoint is used.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Check = Callable[[Mapping[str, Any]], None]
 
 
 def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
-    """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and removes
-    all other checkpoints.
+    """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and
+    removes all other checkpoints.
 
     Checkpoints of later steps are removed because they are damaged: the run would otherwise have resumed from them.
     Half-written checkpoints are also removed.
@@ -57,9 +57,9 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 
 def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | None:
-    """Reads the newest checkpoint whose checksums are correct and that passes the first of `checks`. If no checkpoint passes
-    this check, tries all checkpoints with the next check. Returns None if there is no checkpoint. Raises `UserError` if no
-    checkpoint passes any check."""
+    """Reads the newest checkpoint whose checksums are correct and that passes the first of `checks`. If no checkpoint
+    passes this check, tries all checkpoints with the next check. Returns None if there is no checkpoint. Raises
+    `UserError` if no checkpoint passes any check."""
     paths = list_checkpoints(directory)
     reasons: list[str] = []
     for check in checks or (lambda tree: None,):
@@ -77,8 +77,8 @@ def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, or if the tree belongs to another
-    step than the name of the checkpoint says."""
+    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, or if the tree belongs to
+    another step than the name of the checkpoint says."""
     checksums = read_json(path / "checksums.json")
     for name in (TENSORS, VALUES):
         if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):
@@ -91,8 +91,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_bytes(tree: Mapping[str, Any]) -> int:
-    """Returns the size in bytes of a checkpoint of this state. The size always includes the two moments of Adam, which exist
-    only after the first update."""
+    """Returns the size in bytes of a checkpoint of this state. The size always includes the two moments of Adam, which
+    exist only after the first update."""
     tensors, _ = flatten(tree)
     plain = {name: tensor.nbytes for name, tensor in tensors.items() if "/adam/" not in name}
     return sum(count * (3 if "/weights/" in name else 1) for name, count in plain.items())

@@ -25,9 +25,9 @@ RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
-    """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up to
-    `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken after
-    this time."""
+    """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up
+    to `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken
+    after this time."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = (directory / "lock").open("w")
@@ -49,10 +49,11 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
 
 
 def clear(directory: Path) -> None:
-    """Removes only the files that a run wrote. Removes nothing if the directory has no manifest of a run. Raises `UserError`
-    if the manifest is damaged.
+    """Removes only the files that a run wrote. Removes nothing if the directory has no manifest of a run. Raises
+    `UserError` if the manifest is damaged.
 
-    The manifest is removed last. If a crash interrupts the removal, the manifest still shows that a run wrote the files.
+    The manifest is removed last. If a crash interrupts the removal, the manifest still shows that a run wrote the
+    files.
     """
     if read_manifest(directory) is None:
         return
@@ -61,8 +62,8 @@ def clear(directory: Path) -> None:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Returns the manifest of the run in a directory. Returns None if there is no `manifest.json`, or if another program
-    wrote this file. Raises `UserError` if the manifest is damaged."""
+    """Returns the manifest of the run in a directory. Returns None if there is no `manifest.json`, or if another
+    program wrote this file. Raises `UserError` if the manifest is damaged."""
     path = directory / RUN_MANIFEST
     if not path.exists():
         return None
@@ -75,8 +76,8 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def withdrawn_when_refused(directory: Path) -> Generator[None]:
-    """Removes a run's manifest again if the block raises `UserError` before the run has saved any work. The user can then
-    use the same directory for the corrected command."""
+    """Removes a run's manifest again if the block raises `UserError` before the run has saved any work. The user can
+    then use the same directory for the corrected command."""
     try:
         yield
     except UserError:
@@ -93,11 +94,11 @@ def has_begun(directory: Path) -> bool:
 
 
 def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes the manifest into a new directory, or checks that the manifest in the directory describes the same run. Returns
-    the manifest in the directory. If the run resumes, this manifest has the date on which the run began.
+    """Writes the manifest into a new directory, or checks that the manifest in the directory describes the same run.
+    Returns the manifest in the directory. If the run resumes, this manifest has the date on which the run began.
 
-    Raises `UserError` if the manifest in the directory differs; the message names the differences. Also raises `UserError`
-    if the directory belongs to a study, or contains files of another program that a run would overwrite.
+    Raises `UserError` if the manifest in the directory differs; the message names the differences. Also raises
+    `UserError` if the directory belongs to a study, or contains files of another program that a run would overwrite.
     """
     if (directory / STUDY_MANIFEST).exists():
         raise UserError(f"{directory} holds a study, and a run needs a separate directory. Choose another --output.")

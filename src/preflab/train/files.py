@@ -64,7 +64,8 @@ def new_directory(path: Path) -> Generator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Removes the file `path`, or the directory `path` with all its contents. Does nothing if the path does not exist."""
+    """Removes the file `path`, or the directory `path` with all its contents. Does nothing if the path does not
+    exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -87,8 +88,8 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def naming_failures(directory: Path) -> Generator[None]:
-    """Turns an `OSError` about a path in this directory into a `UserError`. If the disk is full, the `OSError` is raised
-    unchanged, since this is not a mistake of the user."""
+    """Turns an `OSError` about a path in this directory into a `UserError`. If the disk is full, the `OSError` is
+    raised unchanged, since this is not a mistake of the user."""
     try:
         yield
     except OSError as error:
@@ -132,8 +133,8 @@ class FileStart(TypedDict):
 
 
 class Lines:
-    """A JSON-lines file to which a run appends records. At each checkpoint the run takes a mark of the file's end. When the
-    run resumes, the file is cut back to the mark."""
+    """A JSON-lines file to which a run appends records. At each checkpoint the run takes a mark of the file's end. When
+    the run resumes, the file is cut back to the mark."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

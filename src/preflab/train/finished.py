@@ -1,4 +1,4 @@
-"""Reads the files of a finished run, and checks that they have not changed since the run wrote them. Imports no torch."""
+"""Reads the files of a finished run, and checks that the files were not changed later. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def read_result(directory: Path, form: Form = RESULT_FORM) -> dict[str, Any]:
 
 
 def checksums(directory: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file that a run has written, by path. `result.json` stores these checksums as `files`."""
+    """Returns the SHA-256 of each file that a run has written, by path. `result.json` stores these checksums as
+    `files`."""
     paths = [directory / name for name in RECORDS]
     paths += sorted((directory / FINAL).rglob("*"))
     return {str(path.relative_to(directory)): sha256(path) for path in paths if path.is_file()}
 
 
 def altered_files(directory: Path, result: Mapping[str, Any], within: str = "") -> list[str]:
-    """Returns the files of a finished run that are missing or have changed since the run wrote them. Checks only paths that
-    begin with `within`."""
+    """Returns the files of a finished run that are missing or have changed since the run wrote them. Checks only paths
+    that begin with `within`."""
     kept: Mapping[str, str] = result.get("files", {})
     return [
         name
@@ -43,7 +44,8 @@ def altered_files(directory: Path, result: Mapping[str, Any], within: str = "") 
 
 
 def check_written(directory: Path, result: Mapping[str, Any], within: str) -> None:
-    """Raises `UserError` if a file of a finished run is missing or has changed. Checks only paths that begin with `within`."""
+    """Raises `UserError` if a file of a finished run is missing or has changed. Checks only paths that begin with
+    `within`."""
     altered = altered_files(directory, result, within)
     if altered:
         raise UserError(
@@ -59,9 +61,9 @@ def has_product(directory: Path) -> bool:
 
 
 def check_product(path: Path) -> None:
-    """Raises `UserError` if `path` is the directory `final/` of a finished run, or a path directly in it, and a file in
-    `final/` is missing or has changed since the run wrote it. Does not check a path outside the directory of a run, such
-    as a copy of a model."""
+    """Checks the files in `final/` of a finished run if `path` is this directory or a path directly in it. Raises
+    `UserError` if a file is missing or has changed since the run wrote it. Does not check a path outside the directory
+    of a run, such as a copy of a model."""
     for place in (path, path.parent):
         run = place.parent
         if place.name == FINAL and (run / RUN_MANIFEST).exists() and (run / RESULT).exists():

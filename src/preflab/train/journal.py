@@ -1,4 +1,4 @@
-"""Saves values that no seed can reproduce before a run uses them, such as scores from an endpoint and sampled answers."""
+"""Saves values that no seed can reproduce, such as scores from an endpoint, before a run uses the values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ ENTRY: Form = {"value": object, "used": dict, "samples": list, "verdicts": dict,
 
 
 class Journal:
-    """The directory `journal/` of a run, with one entry for each key. An entry is a JSON file with a seal, its checksum.
+    """The directory `journal/` of a run, with one entry for each key. An entry is a JSON file with a seal, its
+    checksum.
 
-    In the field `after`, each entry has the seal of the entry before it. A resumed run reads an entry only if this seal is
-    the seal of the last entry that the run used. If an entry is damaged or missing, the run computes it again. If the new
-    entry differs from the old entry, the run also computes all later entries again. A checkpoint contains the seals of all
-    entries that the run has used so far, and these entries must not change.
+    In the field `after`, each entry has the seal of the entry before it. A resumed run reads an entry only if this seal
+    is the seal of the last entry that the run used. If an entry is damaged or missing, the run computes it again. If
+    the new entry differs from the old entry, the run also computes all later entries again. A checkpoint contains the
+    seals of all entries that the run has used so far, and these entries must not change.
     """
 
     def __init__(self, directory: Path, meter: Meter, record: RunRecord) -> None:
@@ -35,8 +36,8 @@ class Journal:
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
         """Returns the JSON value of the entry `key`. If there is no such entry, first computes the value and writes the
-        entry. The entry also records what the computation added to the meter, to the step's samples and to the verdicts,
-        and a resumed run adds the same. Raises `UserError` if an entry that the run has used is damaged."""
+        entry. The entry also records the changes of the meter, the step's samples and the verdicts by the computation,
+        and a resumed run repeats these changes. Raises `UserError` if an entry that the run has used is damaged."""
         path, before = self.path(key), self.last
         counts, samples, verdicts = self.meter.state_dict(), len(self.record.samples), self.record.verdicts.copy()
         if not self._can_read(key):
@@ -70,8 +71,8 @@ class Journal:
         self.seals, self.last = dict(state.get("seals", {})), state["last"]  # a checkpoint loses empty dictionaries
 
     def _can_read(self, key: str) -> bool:
-        """Returns True if the run has used this entry, or if it follows the last entry that the run has used. Otherwise
-        removes the entry if it exists. Raises `UserError` if an entry that the run has used is damaged."""
+        """Returns True if the run has used this entry, or if it follows the last entry that the run has used. Removes
+        an entry for which neither is true. Raises `UserError` if an entry that the run has used is damaged."""
         path = self.path(key)
         if key in self.seals:
             self.check({"seals": {key: self.seals[key]}})

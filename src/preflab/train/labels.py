@@ -1,8 +1,8 @@
 """Counts the labels that a run uses, and limits them to the budget if the budget's unit is labels.
 
-A label is the order of a pair in the data, or one score from a reward. The scores of a learned reward model are free, since
-the model itself was trained on labels. A reward charges the meter for its scores; this module charges it for the labels of
-the data.
+A label is the order of a pair in the data, or one score from a reward. The scores of a learned reward model are free,
+since the model itself was trained on labels. A reward charges the meter for its scores; this module charges it for the
+labels of the data.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _Row = TypeVar("_Row")
 
 
 class Labels:
-    """The labels of a run and its budget of labels. `price`: the number of labels for one prompt, which is the number of
-    its answers that `reward` scores. A method returns None, which means no limit, if the run has no budget of labels or if
-    the scores of the reward are free."""
+    """The labels of a run and its budget of labels. `price`: the number of labels for one prompt, which is the number
+    of its answers that `reward` scores. A method returns None, which means no limit, if the run has no budget of labels
+    or if the scores of the reward are free."""
 
     def __init__(self, budget: Budget | None, meter: Meter) -> None:
         self.budget = budget
@@ -36,8 +36,8 @@ class Labels:
         return max(0, int(self.budget.own - self.meter.used("labels")))
 
     def buy(self, rows: Sequence[_Row], price: Callable[[_Row], int] = lambda row: 1) -> list[_Row]:
-        """Returns as many of the first rows as the budget pays for, where `price(row)` is the number of labels of a row.
-        Charges the labels of these rows to the meter."""
+        """Returns as many of the first rows as the budget pays for, where `price(row)` is the number of labels of a
+        row. Charges the labels of these rows to the meter."""
         costs, left = list(accumulate(price(row) for row in rows)), self.left()
         count = len(costs) if left is None else sum(cost <= left for cost in costs)
         self.meter.labelled(costs[count - 1] if count else 0)
@@ -49,8 +49,8 @@ class Labels:
         return None if left is None else left // price
 
     def require(self, *, reward: Reward, price: int) -> int | None:
-        """Returns the number of prompts that the budget pays for; None if there is no limit. Raises `UserError` if the budget
-        does not pay for one prompt."""
+        """Returns the number of prompts that the budget pays for; None if there is no limit. Raises `UserError` if the
+        budget does not pay for one prompt."""
         prompts = self.affordable(reward=reward, price=price)
         if prompts == 0:
             raise UserError(
@@ -64,15 +64,15 @@ class Labels:
         return count if prompts is None else max(1, min(count, prompts))
 
     def cap_rounds(self, rounds: int, *, prompts: int, reward: Reward, price: int) -> int:
-        """Returns the number of rounds with `prompts` prompts each: `rounds`, or fewer if the budget does not pay for all.
-        The last round may have fewer prompts. Raises `UserError` if the budget does not pay for one prompt."""
+        """Returns the number of rounds with `prompts` prompts each: `rounds`, or fewer if the budget does not pay for
+        all. The last round may have fewer prompts. Raises `UserError` if the budget does not pay for one prompt."""
         affordable = self.require(reward=reward, price=price)
         return rounds if affordable is None else min(rounds, -(-affordable // prompts))
 
     def share_of(self, steps: int, *, reward: Reward, price: int) -> Callable[[int], float]:
-        """Returns a function that takes the step and returns the share of the run that is done. This is the larger of two
-        shares: the share of the steps that are done, and the share of the affordable prompts that are used. The run thus
-        ends before it exceeds the budget. Raises `UserError` if the budget does not pay for one prompt."""
+        """Returns a function that takes the step and returns the share of the run that is done. The result is the share
+        of the steps or the share of the affordable prompts, whichever is larger, so that the run ends before it exceeds
+        the budget. Raises `UserError` if the budget does not pay for one prompt."""
         whole = self.require(reward=reward, price=price)
 
         def share(step: int) -> float:

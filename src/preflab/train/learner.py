@@ -1,8 +1,9 @@
 """Updates a model from a batch and a loss, with an optimizer and a learning-rate schedule.
 
-The rows of the batch are sorted by length and divided into micro-batches by a token budget. The terms of every micro-batch
-are divided by the *global* count, so that this division does not change the update. The weights are always fp32; with bf16,
-the arithmetic uses autocast (see `models.forward.precision`). Dropout is off, since the model stays in evaluation mode.
+The rows of the batch are sorted by length and divided into micro-batches by a token budget. The terms of every
+micro-batch are divided by the *global* count, so that this division does not change the update. The weights are always
+fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off, since the model stays in
+evaluation mode.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from preflab.spec import Spec
 
 
 class Optim(Spec):
-    """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the library
-    that the paper uses."""
+    """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
+    library that the paper uses."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)
@@ -47,10 +48,10 @@ class Optim(Spec):
 
 
 class Terms(NamedTuple):
-    """A loss before its reduction to one number. `terms` and `mask` both have the shape [B,T], or `terms` has the shape [B]
-    and `mask` is None, where B is the number of rows and T the number of tokens.
+    """A loss before its reduction to one number, for a batch of B rows with T tokens. `terms` and `mask` both have the
+    shape [B,T], or `terms` has the shape [B] and `mask` is None.
 
-    `stats`: further values to log. They have the shape of `terms` and are averaged in the same way. The loss itself is
+    `stats`: further values to log, which have the shape of `terms` and are averaged in the same way. The loss itself is
     always logged.
     """
 
@@ -88,10 +89,11 @@ class Learner:
     ) -> dict[str, float]:
         """Makes one update from `batch`. Returns the averaged loss and stats, the gradient norm and the learning rate.
 
-        `count`: the number of tokens under the mask, or of sequences, in the batch of this rank. The sum of the terms is
-        divided by the sum of `count` over all ranks. `guard`: a function of the averaged stats, which is called before the
-        update. If it returns True, the update is skipped and counted, and the optimizer and the schedule do not change.
-        Raises `FloatingPointError` if the loss or the gradient is not finite and `guard` does not skip the update.
+        `count`: the number of tokens under the mask, or of sequences, in the batch of this rank. The sum of the terms
+        is divided by the sum of `count` over all ranks. `guard`: a function of the averaged stats, which is called
+        before the update. If it returns True, the update is skipped and counted, and the optimizer and the schedule do
+        not change. Raises `FloatingPointError` if the loss or the gradient is not finite and `guard` does not skip the
+        update.
         """
         count = dist.all_count(count)
         sums: dict[str, Tensor] = {}
@@ -131,8 +133,8 @@ class Learner:
         return {"gradient_norm": norm, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state as a tree for a checkpoint: the weights, both moments of Adam, the numbers of updates and skipped
-        updates, and the position in the schedule."""
+        """Returns the weights, both moments of Adam, the counts of updates and the position in the schedule, as a tree
+        for a checkpoint."""
         moments = self.optimizer.state
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         adam = {name: dict(moments[part]) for name, part in self.parameters.items() if part in moments}

@@ -15,8 +15,8 @@ RUN_LOG = "run.log"
 
 @contextmanager
 def logged(directory: Path) -> Generator[None]:
-    """Inside the block, log messages go to `run.log`. Warnings also go to the terminal, unless the program has set up its own
-    log handlers.
+    """Inside the block, log messages go to `run.log`. Warnings also go to the terminal, unless the program has set up
+    its own log handlers.
 
     In a study, the standard error of an arm's process is `run.log`. No handler for the file is then added, so that each
     message is written only once.

@@ -1,7 +1,7 @@
 """Runs the training loop in a directory, so that a run can be killed at any moment and resumed exactly.
 
-A checkpoint contains only weights, optimizers and counters. It needs no random state, since the seed of every random draw
-follows from the name of the draw (`run.seeds`). A value that no seed can reproduce is saved before its use (`run.journal`).
+A checkpoint contains weights, optimizers and counters, but no random state, since the seed of every random draw follows
+from the name of the draw (`run.seeds`). A value that no seed can reproduce is saved before its use (`run.journal`).
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Run:
     ) -> Iterator[int]:
         """Yields the step numbers, from the current step of the run until the run's budget is used.
 
-        Without a compute budget, the run ends after `total` steps. If `total` is a function of the step, it returns the share
+        Without a compute budget, the run ends after `total` steps. If `total` is a function, `total(step)` is the share
         of the run that is done, and the run ends when this share reaches 1.
 
-        After each step, the loop writes the metrics of the step. It also evaluates the policy with `validate` and writes a
-        checkpoint when these are due. At the end, the policy gets the weights with the best validation score. If no score
-        was measured, it keeps the last weights.
+        After each step, the loop writes the metrics of the step. The loop also evaluates the policy with `validate` and
+        writes a checkpoint when these are due. At the end, the policy gets the weights with the best validation score,
+        or keeps the last weights if no score was measured.
         """
         share = total if callable(total) else lambda step: step / total
         state = {"journal": self.journal, **state, "meter": self.meter, "selection": self.selection}
@@ -137,9 +137,9 @@ class Run:
         return int(tree["step"])
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
-        """Returns the largest number of bytes that the run will need on the disk at a time. This is the sum of the kept
-        checkpoints and one new checkpoint, all with the best weights, of the old and the new file of the best weights, and
-        of the final model."""
+        """Returns the largest number of bytes that the run will need on the disk at a time. The sum has the kept
+        checkpoints and a new checkpoint, each with the best weights. The sum also has the old and the new file of the
+        best weights, and the final model."""
         held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
@@ -147,8 +147,8 @@ class Run:
 
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
-        """Inside the block, a stop signal ends the run after the checkpoint of the current step. Outside the block, a stop
-        signal ends the run at once, since a resumed run repeats all work after the last step."""
+        """Inside the block, a stop signal ends the run after the checkpoint of the current step. Outside the block, a
+        stop signal ends the run at once, since a resumed run repeats all work after the last step."""
         self.stepping = True
         try:
             yield
@@ -217,10 +217,10 @@ def open_run(
 ) -> Generator[Run]:
     """Opens a directory for one run and locks it.
 
-    If the directory has no manifest of a run, the run begins there and does not change the files of other programs. If the
-    directory has the manifest of this run, the run resumes. If the directory has the manifest of another run, raises
-    `UserError`. If the run raises `UserError` before it has saved any work, its manifest is removed. SIGTERM and Ctrl-C end
-    the run after the current step, with a checkpoint.
+    If the directory has no manifest of a run, the run begins there and does not change the files of other programs. If
+    the directory has the manifest of this run, the run resumes. If the directory has the manifest of another run,
+    raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is removed. SIGTERM and
+    Ctrl-C end the run after the current step, with a checkpoint.
     """
     with locked(directory), naming_failures(directory):
         if fresh:
@@ -243,8 +243,8 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """Inside the block, SIGTERM or SIGINT makes the run stop after its current step. If the same signal arrives a second
-    time, it ends the process at once.
+    """Inside the block, SIGTERM or SIGINT makes the run stop after its current step. If the same signal arrives a
+    second time, it ends the process at once.
 
     Python can set signal handlers only in its main thread. In another thread, this function changes nothing.
     """

@@ -1,4 +1,4 @@
-"""Records each step of a run: its metrics, a few sampled answers, the outcomes of tests on its answers, and its time."""
+"""Records each step of a run: its metrics, a few sampled answers, the outcomes of tests, and its duration."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ SAMPLES_KEPT = 4  # for each call of `show`
 
 
 class RunRecord:
-    """Writes the files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, updates the trackers, and shows the progress.
+    """Writes the files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, updates the trackers, and shows the
+    progress.
 
-    `values`, `samples` and `verdicts` belong to the current step. A repeated run writes exactly the same `metrics.jsonl` and
-    `samples.jsonl`. The values that differ between repeated runs, such as seconds and process ids, are in `timing.jsonl`.
+    `values`, `samples` and `verdicts` belong to the current step. A repeated run writes exactly the same
+    `metrics.jsonl` and `samples.jsonl`. The values that differ between repeated runs, such as seconds and process ids,
+    are in `timing.jsonl`.
     """
 
     def __init__(self, directory: Path, keeping: Keeping, label: str) -> None:
@@ -42,8 +44,8 @@ class RunRecord:
         self.verdicts: Counter[str] = Counter()
 
     def log(self, values: Mapping[str, float], prefix: str = "") -> None:
-        """Adds values to the step's metrics. All values must be deterministic. A value that is not finite, such as a ratio
-        that overflowed in a skipped update, is left out, since JSON cannot represent it."""
+        """Adds values to the step's metrics. All values must be deterministic. A value that is not finite, such as a
+        ratio that overflowed in a skipped update, is left out, since JSON cannot represent it."""
         named = {prefix + name: float(value) for name, value in values.items()}
         self.values.update({name: value for name, value in named.items() if math.isfinite(value)})
 
@@ -54,8 +56,8 @@ class RunRecord:
             self.samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
 
     def write_step(self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float]) -> None:
-        """Writes the metrics and samples of the step, and shows the progress. `counts`: the meter's counts, together with the
-        number of updates so far."""
+        """Writes the metrics and samples of the step, and shows the progress. `counts`: the meter's counts, together
+        with the number of updates so far."""
         total = self.verdicts.total()
         verdicts = {f"{VERDICT}{name}": count / total for name, count in sorted(self.verdicts.items())}
         self._files["metrics"].write({"step": step, "progress": progress, **self.values, **verdicts, **counts})
@@ -94,8 +96,8 @@ class RunRecord:
         self.publish()
 
     def publish(self) -> None:
-        """Sends the new metrics to the trackers. Called only after a checkpoint or at the end, since a resumed run may remove
-        metrics that were written after its last checkpoint."""
+        """Sends the new metrics to the trackers. Called only after a checkpoint or at the end, since a resumed run may
+        remove metrics that were written after its last checkpoint."""
         self._trackers.follow()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Writes and reads JSON records with a checksum, their seal, which shows whether a record was changed.
 
-The seal is the SHA-256 of the file's name and of all other fields of the record. A record that an older preflab wrote has
-no seal. Imports no torch.
+The seal is the SHA-256 of the file's name and of all other fields of the record. A record that an older preflab wrote
+has no seal. Imports no torch.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def write_sealed(path: Path, data: Mapping[str, Any]) -> str:
 
 
 def read_sealed(path: Path, form: Form, *, advice: str = "Restore it, or start again with --fresh.") -> dict[str, Any]:
-    """Reads a record and returns it without its seal. Raises `UserError` if the record is missing or damaged, or lacks a
-    field of `form`. The message ends with `advice`."""
+    """Reads a record and returns it without its seal. Raises `UserError` if the record is missing or damaged, or lacks
+    a field of `form`. The message ends with `advice`."""
     try:
         data = read_json(path)
     except UserError as error:
@@ -49,6 +49,6 @@ def read_sealed(path: Path, form: Form, *, advice: str = "Restore it, or start a
 
 
 def make_seal(name: str, data: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a file's name and of its record. A record that is copied to a file with another name therefore
-    does not match its seal."""
+    """Returns the SHA-256 of a file's name and of its record. A record that is copied to a file with another name
+    therefore does not match its seal."""
     return hashlib.sha256(f"{name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Derives the seed of every random draw from the run's seed and the name of the draw, by a hash.
 
-No state of a random generator is kept between draws. So a crash loses no state, and a draw does not depend on earlier
-draws.
+No state of a random generator is kept between draws. A draw therefore does not depend on earlier draws, and a crash
+loses no random state.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Seeds:
         return order
 
     def draw(self, rows: Sequence[_Row], count: int, name: str) -> list[_Row]:
-        """Draws `count` of the rows at random, always the same rows in one run; if `count` is 0, returns all rows in random
-        order. Raises `UserError` if there are fewer than `count` rows, because arms that should learn from equal numbers of
-        rows would otherwise learn from different numbers."""
+        """Draws `count` of the rows at random, always the same rows in one run; if `count` is 0, returns all rows in
+        random order. Raises `UserError` if there are fewer than `count` rows, because arms that should learn from equal
+        numbers of rows would otherwise learn from different numbers."""
         if count > len(rows):
             raise UserError(
                 f"The run needs {count:,} {name}, but there are only {len(rows):,}. Use fewer, or 0 for all."
@@ -50,8 +50,8 @@ class Seeds:
         return [rows[i] for i in order[: count or len(rows)]]
 
     def take_batch(self, step: int, size: int, batch_size: int) -> list[int]:
-        """Returns the indices of the rows for `step` in an endless series of shuffled passes over `size` rows. The last batch
-        of a pass may have fewer than `batch_size` rows."""
+        """Returns the indices of the rows for `step` in an endless series of shuffled passes over `size` rows. The last
+        batch of a pass may have fewer than `batch_size` rows."""
         per_pass = max(1, math.ceil(size / batch_size))
         order = self.permute(size, "pass", step // per_pass)
         place = step % per_pass

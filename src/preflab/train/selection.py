@@ -25,8 +25,8 @@ class Selection:
         self.done = self._looks(progress)
 
     def note(self, progress: float, step: int, score: float) -> bool:
-        """Records the score of an evaluation, and returns True if it is the best score so far. Raises `FloatingPointError` if
-        the score is not finite."""
+        """Records the score of an evaluation, and returns True if it is the best score so far. Raises
+        `FloatingPointError` if the score is not finite."""
         if not math.isfinite(score):
             raise FloatingPointError(f"The validation score is {score}.")
         self.pass_look(progress)

@@ -13,8 +13,8 @@ from preflab.spec import Spec
 
 
 class Budget(Spec):
-    """The budget that limits an arm. `unit`: `compute` (counted in FLOP) or `labels`. `amount`: how much of the unit the arm
-    may use. `charged`: the part of `amount` that the stages used whose output the arm needs."""
+    """The budget that limits an arm. `unit`: `compute` (counted in FLOP) or `labels`. `amount`: how much of the unit
+    the arm may use. `charged`: the part of `amount` that the arm's stages have already used."""
 
     unit: Unit = "compute"
     amount: float = Field(gt=0, allow_inf_nan=False)
@@ -45,7 +45,8 @@ class Budget(Spec):
 
 
 class Keeping(Spec):
-    """The settings for a run's checkpoints, its progress display and its tracking. They do not change a result.
+    """The settings for a run's checkpoints, its progress display and its tracking. None of these settings changes a
+    result.
 
     `wandb`: the W&B project in which the run is tracked. By default, this is the project that the environment variable
     `PREFLAB_WANDB` names, which also applies to the arms of a study.

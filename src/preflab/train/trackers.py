@@ -1,7 +1,7 @@
 """Sends the metrics of a run to TensorBoard, and to Weights & Biases if a project is named.
 
-Both trackers get copies of the records in `metrics.jsonl`. A process that resumes a run writes the event file of TensorBoard
-again from the beginning.
+TensorBoard and Weights & Biases get copies of the records in `metrics.jsonl`. A process that resumes a run writes the
+event file of TensorBoard again from the beginning.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Trackers:
 
 
 class TensorBoard:
-    """Writes an event file that TensorBoard reads, with one framed protocol buffer for each event. TensorBoard's own writer
-    makes the same files, but uses a thread."""
+    """Writes an event file that TensorBoard reads, with one framed protocol buffer for each event. TensorBoard's own
+    writer makes the same files, but uses a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,7 +68,8 @@ class TensorBoard:
             self.writer.close()
 
     def _event(self, **fields: Any) -> None:
-        """Writes an event. TensorBoard is imported only when the first event is written, since the import takes time."""
+        """Writes an event. TensorBoard is imported only when the first event is written, since the import takes
+        time."""
         from tensorboard.compat.proto import event_pb2
 
         if self.writer is None:
@@ -83,8 +84,8 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """Sends metrics to a run of a W&B project. The id of the W&B run is saved in the run directory, so that a resumed run
-    continues the same W&B run."""
+    """Sends metrics to a run of a W&B project. The id of the W&B run is saved in the run directory, so that a resumed
+    run continues the same W&B run."""
 
     def __init__(self, directory: Path, *, project: str, label: str) -> None:
         try:
