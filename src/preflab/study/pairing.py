@@ -1,4 +1,4 @@
-"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a study file. Imports no torch."""
+"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file. Imports no torch."""
 
 from __future__ import annotations
 

@@ -184,9 +184,7 @@ class Run:
                 parameter.copy_(weights[name])
 
     def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
-        updates = (
-            {"updates": learner.updates} if isinstance(learner, Learner) else {}
-        )  # a step makes any number of updates
+        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step makes 0 or more updates
         counts = self.meter.state_dict() | updates
         self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
