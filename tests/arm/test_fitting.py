@@ -117,7 +117,7 @@ def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) ->
     rows = [question(number) for number in range(40)]
     rows[17] = question(17, 60)
     directory = tmp_path / "run"
-    with pytest.raises(UserError, match=r"do not fit .* The first: .*mine\.jsonl:18, which takes \d+ tokens"):
+    with pytest.raises(UserError, match=r"do not fit .* The first is .*mine\.jsonl:18, which takes \d+ tokens"):
         execute(run_file(tmp_path, rows), directory, keeping=Keeping(progress=False))
     assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
     result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))

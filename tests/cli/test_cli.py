@@ -38,7 +38,7 @@ from .running import run
         (["train"], "Name a method"),
         (["train", "dpo", "--betta", "1"], "no option '--betta'. Did you mean '--beta'"),
         (["train", "dpo", "--optim.lerning-rate=1"], "Did you mean '--optim.learning-rate'"),
-        (["train", "dpo", "--epochs", "x"], "'--epochs x' does not fit"),
+        (["train", "dpo", "--epochs", "x"], "the options '--epochs x' are invalid"),
         (["train", "sft", "--epochs", "0"], "`epochs`"),
         (["train", "sft", "--batch-size", "0"], "`batch_size`"),
         (["train", "sft", "--examples", "-1"], "`examples`"),

@@ -217,7 +217,7 @@ def test_what_was_copied_out_of_a_run_may_be_changed(tmp_path: Path) -> None:
     write_sealed(run / "manifest.json", MANIFEST)
     write_sealed(run / "result.json", {"diverged": None, "counts": {}, "files": {"final/config.json": "0" * 64}})
     for path in (run / "final", run / "final/config.json"):
-        with pytest.raises(UserError, match=r"copy .*final elsewhere"):
+        with pytest.raises(UserError, match=r"copy .*final to another directory"):
             check_product(path)
     shutil.copytree(run / "final", tmp_path / "final")
     check_product(tmp_path / "final")
