@@ -89,7 +89,7 @@ def test_what_was_pushed_is_downloaded_and_opened(tmp_path: Path) -> None:
     sent, own = (AutoModelForCausalLM.from_pretrained(folder) for folder in (tmp_path / place, run / "final"))
     ids = torch.arange(6)[None]
     assert torch.equal(sent(ids).logits, own(ids).logits)
-    assert "It was not measured." in (run / "final" / "README.md").read_text()
+    assert "This model was not measured." in (run / "final" / "README.md").read_text()
     assert json.loads((run / "result.json").read_text())["method"] == "sft"
 
 

@@ -63,7 +63,7 @@ def test_rows_are_dropped_and_cut(lm: LanguageModel) -> None:
     rows = [pair(3), pair(100), pair(4)]
     kept, note = Fitting(lm, "drop", 100).fit(rows, "the pairs", str)
     assert kept == [rows[0], rows[2]]
-    assert note == "1 of 3 rows of the pairs do not fit the model's context of 40 tokens; they were left out."
+    assert note == "1 of 3 rows of the pairs do not fit the model's context of 40 tokens; these rows were left out."
     kept, note = Fitting(lm, "cut", 100).fit(rows, "the pairs", str)
     assert [kept[0], kept[2]] == [rows[0], rows[2]] and "were shortened" in note
     assert tokens(lm, kept[1]) == CONTEXT
@@ -117,7 +117,7 @@ def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) ->
     rows = [question(number) for number in range(40)]
     rows[17] = question(17, 60)
     directory = tmp_path / "run"
-    with pytest.raises(UserError, match=r"do not fit .* The first: .*mine\.jsonl:18, which takes \d+ tokens"):
+    with pytest.raises(UserError, match=r"do not fit .* The first is .*mine\.jsonl:18, which takes \d+ tokens"):
         execute(run_file(tmp_path, rows), directory, keeping=Keeping(progress=False))
     assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
     result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))

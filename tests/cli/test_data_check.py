@@ -171,10 +171,10 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("minicode",), "`preflab data show minicode`"),
         ((path, "--rows", "0"), "--rows must be 1 or more"),
         ((path, "--split", "train"), "is a file and has no splits"),
-        ((path, "--fields", "prompt"), "--fields takes HERE=THERE"),
+        ((path, "--fields", "prompt"), "--fields takes pairs HERE=THERE"),
         ((path, "--fields", "promt=x"), "Did you mean 'prompt'"),
         ((path, "--fields", "prompt=nowhere"), "'nowhere', which no record has"),
-        ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix takes one source"),
+        ((tmp_path, "--fix", tmp_path / "c.jsonl"), "--fix needs a single source"),
         ((path, "--fix", tmp_path / "no" / "c.jsonl"), "cannot be written"),
     ):
         code, _, err = run("data", "check", *words, capsys=capsys)

@@ -58,7 +58,7 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     there = tmp_path / "there.yaml"
     there.write_text("mine")
     cases = [
-        (["--data", answers, "--model", "tiny", "--output", tmp_path / "a.yaml"], "neither pairs nor tests"),
+        (["--data", answers, "--model", "tiny", "--output", tmp_path / "a.yaml"], "no pairs and no tests"),
         (["--data", answers, "--model", "tiny", "--output", there], "exists already"),
         (["--model", "tiny", "--output", tmp_path / "b.yaml"], "needs --data"),
     ]

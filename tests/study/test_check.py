@@ -49,7 +49,7 @@ def test_a_whole_study_passes(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"reward": {"kind": "function", "target": "missing:score"}, "method": "ppo"}, "missing"),
-        ({"method": "ppo"}, "name a reward"),
+        ({"method": "ppo"}, "Name a reward"),
         ({"reward": {"kind": "learned", "path": "nowhere"}, "method": "ppo"}, "nowhere"),
         ({"init": "nowhere"}, "nowhere"),
         ({"policy": "nowhere", "method": None}, "nowhere"),

@@ -81,7 +81,7 @@ def test_fresh_in_a_directory_without_a_study(tmp_path: Path) -> None:
     remove_study(tmp_path, [tmp_path / "seed-0/a"])
     make_run(tmp_path / "seed-0/a")
     before = files(tmp_path)
-    with pytest.raises(UserError, match=r"no study\.json, which says what --fresh may delete"):
+    with pytest.raises(UserError, match=r"no study\.json, so that --fresh cannot know"):
         remove_study(tmp_path, [tmp_path / "seed-0/a"])
     assert files(tmp_path) == before
     with pytest.raises(UserError, match=r"report\.html was not written by a study"):

@@ -107,7 +107,7 @@ def test_damaged_round_is_drawn_again_from_the_checkpoint_before_it(
     assert forks.run(arm("dpo-iter"), directory, fault=f"update.after:{step}") == -signal.SIGKILL
     damage(directory / "journal/round-0001.json")
     assert forks.run(arm("dpo-iter"), directory) == 0, log(directory)
-    assert "goes on after step 2" in (directory / "run.log").read_text()
+    assert "resumes after step 2" in (directory / "run.log").read_text()
     assert outcome(directory) == undisturbed("dpo-iter")
 
 
@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_form(
     path.unlink()
     path.mkdir() if content is None else path.write_text(content)
     assert forks.run(arm("sft"), directory) == 0, log(directory)
-    assert "goes on after step 1" in log(directory) + (directory / "run.log").read_text()
+    assert "resumes after step 1" in log(directory) + (directory / "run.log").read_text()
     assert outcome(directory) == undisturbed("sft")
 
 
@@ -189,14 +189,14 @@ def test_a_finished_run_says_that_its_model_changed(
     assert forks.run(arm("sft"), directory) == 0
     damage(directory / "final/model.safetensors")
     assert forks.run(arm("sft"), directory) == 0
-    assert "final/model.safetensors gone or not as the finished run wrote it" in log(directory)
+    assert "missing or were changed: final/model.safetensors. The result is kept" in log(directory)
     assert (directory / "result.json").read_bytes() == undisturbed("sft")["result.json"]
     later = arm("dpo", init=str(directory / "final"))
     assert forks.run(later, tmp_path / "dpo") == 2
-    assert "final/model.safetensors is not as the run wrote it" in log(tmp_path / "dpo")
+    assert "final/model.safetensors is missing or was changed after the run" in log(tmp_path / "dpo")
     shutil.rmtree(directory / "final")
     assert forks.run(arm("sft"), directory) == 0
-    assert f"{directory}: final gone or not as the finished run wrote it" in log(directory)
+    assert f"{directory}: files of this finished run are missing or were changed: final" in log(directory)
 
 
 def test_a_stage_whose_product_is_damaged_runs_again(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_what_was_copied_out_of_a_run_may_be_changed(tmp_path: Path) -> None:
     write_sealed(run / "manifest.json", MANIFEST)
     write_sealed(run / "result.json", {"diverged": None, "counts": {}, "files": {"final/config.json": "0" * 64}})
     for path in (run / "final", run / "final/config.json"):
-        with pytest.raises(UserError, match=r"copy .*final elsewhere"):
+        with pytest.raises(UserError, match=r"copy .*final to another directory"):
             check_product(path)
     shutil.copytree(run / "final", tmp_path / "final")
     check_product(tmp_path / "final")
@@ -256,8 +256,8 @@ def test_a_finished_run_notices_edited_code(forks: Forks, tmp_path: Path) -> Non
     code.write_text(code.read_text().replace("len(text)", "-len(text)"))
     assert train("second") == (
         2,
-        "preflab: run holds a run of other code: my_rewards:score has changed since it began. "
-        "Choose another --output, or start this one with --fresh.\n",
+        "preflab: The code of my_rewards:score has changed since the run in run began. "
+        "Choose another --output, or start again with --fresh.\n",
     )
 
 

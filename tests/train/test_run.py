@@ -52,7 +52,7 @@ def test_asked_to_stop(forks: Forks, undisturbed: Undisturbed, tmp_path: Path, n
     )
     assert forks.run(arm("ppo"), directory, keeping=NEVER) == 0
     assert outcome(directory) == undisturbed("ppo")
-    assert "goes on after step 2" in log(directory)
+    assert "resumes after step 2" in log(directory)
 
 
 def test_a_stopped_a_resumed_and_a_measured_run_say_so(forks: Forks, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_stopped_a_resumed_and_a_measured_run_say_so(forks: Forks, tmp_path: P
     forks.command(command, log=tmp_path / "resumed.log")
     assert forks.wait() == 0
     lines = (tmp_path / "resumed.log").read_text().splitlines()
-    assert "small: goes on after step 2" in lines
+    assert "small: resumes after step 2" in lines
     measured = [line for line in lines if "measures" in line]
     assert measured[:2] == [
         f"small: measures 5 answers to the validation prompts at temperature {temperature}" for temperature in (0.6, 1)
@@ -135,7 +135,9 @@ def test_second_writer_is_refused(
     with locked(directory), pytest.raises(SystemExit) as stopped:
         cli.main(["train", "sft", "--output", str(directory), "-q"])
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == f"preflab: Another process is writing {directory}. Wait for it, or stop it.\n"
+    assert (
+        capsys.readouterr().err == f"preflab: Another process writes in {directory}. Wait until it ends, or stop it.\n"
+    )
 
 
 def test_differences_are_named_by_path() -> None:
@@ -221,7 +223,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_used(
     flip(directory / "checkpoints/step-00000002/tensors.safetensors")
     assert forks.run(arm("ppo"), directory) == 0
     assert "checkpoint step-00000002 is damaged" in log(directory)
-    assert "goes on after step 1" in log(directory)
+    assert "resumes after step 1" in log(directory)
     assert outcome(directory) == undisturbed("ppo")
 
 

@@ -51,7 +51,7 @@ def test_a_record_under_anothers_name_is_damaged(tmp_path: Path) -> None:
     """Protects from swapped files: each is whole, and lies in the other's place."""
     write_sealed(tmp_path / "a.json", DATA)
     (tmp_path / "a.json").rename(tmp_path / "b.json")
-    with pytest.raises(UserError, match=r"b\.json is damaged: its seal does not hold"):
+    with pytest.raises(UserError, match=r"b\.json is damaged: its content does not match its seal"):
         read_sealed(tmp_path / "b.json", {})
 
 

@@ -28,5 +28,5 @@ def test_progress_spans_what_the_stages_left(tmp_path: Path) -> None:
 
 def test_stages_that_use_it_up_are_told() -> None:
     """Nothing left to train with is the user's mistake, said before the first step."""
-    with pytest.raises(UserError, match="nothing is left to train it"):
+    with pytest.raises(UserError, match="nothing is left to train the arm"):
         _ = Budget(amount=50, charged=60).own

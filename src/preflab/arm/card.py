@@ -1,5 +1,7 @@
-"""The model card of a saved model: the README.md that the hub shows. The card says what the model is. If the run is
-repeated, the card comes out the same."""
+"""Writes the model card of a saved model, which is the README.md that the Hugging Face hub shows.
+
+The card depends only on the arm and its result, so a repeated run writes the same card.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ def write_card(arm: Arm, result: Mapping[str, Any], directory: Path) -> None:
 
 
 def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
-    """The card in Markdown, under the metadata that the hub reads: base model, data, method, settings, measured results,
-    and how to load the model."""
+    """Returns the card as Markdown. The card begins with metadata for the hub. The text describes the model, how to
+    load it, its data, its method and its measured results."""
     scores = dict(_measured(result))
     is_reward_model = result["product"] == "reward_model"
     start = _without_place(arm.init) if arm.init is not None else _base(arm)
@@ -53,7 +55,7 @@ def make_card(arm: Arm, result: Mapping[str, Any]) -> str:
         "## Method and settings",
         _as_yaml(METHODS.dump(arm.method) | ({} if arm.reward is None else {"reward": kind_name(arm.reward)})),
         "## Results",
-        _as_table(scores) if scores else "It was not measured.",
+        _as_table(scores) if scores else "This model was not measured.",
     ]
     return (
         f"---\n{_metadata(arm, result, scores).to_yaml()}\n---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
@@ -85,7 +87,7 @@ def _base(arm: Arm) -> str:
 
 
 def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], float]]:
-    """Yields the numbers of a result, each under its split and the name of its measure."""
+    """Yields each number of a result as ((split, name of the measure), value)."""
     chosen = result.get("evaluation", {}).get("chosen")
     if chosen is not None:
         kl = result["evaluation"]["unit"]["kl"]["estimate"]
@@ -98,7 +100,8 @@ def _measured(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], floa
 
 
 def _without_place(name: str) -> str:
-    """If `name` is a path on the user's machine, its last two parts; a name on the hub stays as it is."""
+    """Returns the last two parts of `name` if it is an absolute path, so that the card does not show the user's
+    folders. Returns any other name unchanged."""
     return "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
 
 

@@ -1,4 +1,4 @@
-"""Checks that everything an arm will use is there: opens each part and closes it again, before anything is trained."""
+"""Checks before any training that everything an arm will use is there: opens each part and closes it again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from preflab.testbeds.base import Testbed, require_testbed
 
 
 class ArmChecker:
-    """Checks arms one after another. A part that several arms share is opened once. What a stage will make does not exist
-    yet, and is not checked. `workdir`: the directory where an opened part may write."""
+    """Checks arms one after another. A part that several arms share is opened only once. The output of a stage is not
+    checked, since it may not exist yet. `workdir`: the directory where an opened part may write."""
 
     def __init__(self, stages: Path, workdir: Path, stack: ExitStack) -> None:
         self.stages = stages
@@ -33,8 +33,8 @@ class ArmChecker:
         self._checked: set[str] = set()
 
     def check(self, arm: Arm) -> None:
-        """Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if a part lacks what the arm
-        needs from it."""
+        """Checks one arm. Raises `UserError`, which names the arm, if a part of the arm cannot be opened, or if it
+        lacks something that the arm needs."""
         try:
             self._check(arm)
         except UserError as error:
@@ -65,7 +65,7 @@ class ArmChecker:
         return self._testbeds[key]
 
     def _open(self, part: EvaluatorSpec | RewardSpec | None, arm: Arm, testbed: Testbed) -> None:
-        """Opens and closes a reward or an evaluator, unless a stage makes one of its reward models."""
+        """Opens and closes a reward or an evaluator, unless it uses a reward model that a stage trains."""
         if part is None or any(path.startswith(STAGE) for path in part.saved_models()):
             return
         if self._is_new(f"{type(part)} {part.model_dump_json()}", arm):
@@ -73,8 +73,8 @@ class ArmChecker:
                 pass
 
     def _is_new(self, what: str, arm: Arm) -> bool:
-        """Returns True if `what` was not checked before on the same testbed (rows: also for the same method and the same
-        data)."""
+        """Returns True if `what` was not checked before with the same testbed. If `what` is "rows", the method and the
+        file of preferences must be the same too."""
         rows = arm.model_dump_json(include={"testbed", "method", "preferences"}) if what == "rows" else ""
         key = f"{what} {arm.testbed.model_dump_json()} {rows}"
         known = key in self._checked

@@ -1,5 +1,7 @@
-"""What a run's method learns from (answers of the testbed, answers that a stage made, or a file of the user), and the
-provenance of these data."""
+"""Reads the training data of a run and their provenance.
+
+The data come from the testbed, from an earlier stage of the study, or from a file of the user.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ Answers = Preference | Ranking | Rated
 
 
 Fit = Callable[[list[Answers], Path, Callable[[Prompt], str]], list[Answers]]
-"""What is done to the rows of a file. The function gets the rows, the file's path, and a function that says in which line
-a prompt stands."""
+"""A function that drops or cuts the rows of a file that are too long. The function takes the rows, the path of the
+file, and another function that returns the file and line of a prompt."""
 
 
 def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -> list[Answers]:
@@ -33,8 +35,8 @@ def keep_all(rows: list[Answers], path: Path, locate: Callable[[Prompt], str]) -
 
 
 def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Preference]]:
-    """Returns a function that reads the training pairs when a method asks for them. A ranking gives the pair of its best
-    and its worst answer."""
+    """Returns a function that reads the training pairs when it is called. From a ranking, the function makes a pair of
+    the best and the worst answer."""
     if arm.preferences is None:
         return partial(testbed.preferences, "train")
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -46,8 +48,8 @@ def preferences_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
 def rankings_of(
     arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all
 ) -> Callable[[], Sequence[Ranking]] | None:
-    """Returns a function that reads the training rankings when a method asks for them; returns None if the testbed has
-    only pairs."""
+    """Returns a function that reads the training rankings when it is called; returns None if the testbed has no
+    rankings."""
     if arm.preferences is None:
         return partial(testbed.rankings, "train") if testbed.rankings("train") else None
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -55,7 +57,8 @@ def rankings_of(
 
 
 def rated_of(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Callable[[], Sequence[Rated]] | None:
-    """Returns a function that reads the single answers to train on; returns None if the testbed has no single answers."""
+    """Returns a function that reads the training answers that have a label each; returns None if the testbed has no
+    such answers."""
     if arm.preferences is None:
         return partial(testbed.rated, "train") if testbed.rated("train") else None
     records = partial(_read_fitted, stage_path(arm.preferences, stages), fit)
@@ -67,8 +70,8 @@ def _read_fitted(path: Path, fit: Fit) -> list[Answers]:
 
 
 def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> Sequence[AnyRecord]:
-    """The rows that the arm's method learns from, whatever their kind; empty if the method reads none of the data. Raises
-    `UserError` if the data have no rows of the kind that the method needs."""
+    """Returns the rows that the arm's method learns from, of whichever kind the method needs; () if the method uses no
+    data. Raises `UserError` if the data have no rows of this kind."""
     source = "none" if arm.method is None else arm.method.learns_from
     if source == "none":
         return ()
@@ -84,12 +87,12 @@ def training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all)
 
 
 def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = keep_all) -> RowCounts | None:
-    """Counts the rows that the arm's method learns from; returns None if the method reads none of the data. Raises
-    `UserError` if the rows can teach nothing, or if the method needs a reward and the arm names none."""
+    """Counts the rows that the arm's method learns from; returns None if the method uses no data. Raises `UserError` if
+    nothing can be learned from the rows, or if the method needs a reward and the arm has no reward."""
     if arm.method is None:
         return None
     if arm.method.scores_samples and arm.reward is None:
-        raise UserError(f"The method {arm.method.kind} scores its own samples: name a reward with --reward.")
+        raise UserError(f"The method {arm.method.kind} needs a reward for its samples. Name a reward with --reward.")
     if arm.method.learns_from == "none":
         return None
     where = f"the train split of {testbed.name}" if arm.preferences is None else arm.preferences
@@ -97,7 +100,7 @@ def check_training_rows(arm: Arm, stages: Path, testbed: Testbed, fit: Fit = kee
 
 
 def locate_in(path: Path) -> Callable[[Prompt], str]:
-    """Returns a function that says in which line of the user's file a prompt stands."""
+    """Returns a function that finds the line of a prompt in the user's file, for error messages."""
 
     def locate(prompt: Prompt) -> str:
         for read in FileReading().read_all(read_source(str(path))):
@@ -109,9 +112,9 @@ def locate_in(path: Path) -> Callable[[Prompt], str]:
 
 
 def read_answers(path: Path) -> list[Answers]:
-    """Reads the pairs, rankings and single answers of a file, or of the directory that a stage saved. Leaves out rankings
-    whose answers all have the same score. A file that the user wrote may have any of the shapes in `data.shapes`. Raises
-    `UserError`, which names the line."""
+    """Reads the pairs, rankings and labelled answers in a file, or in the directory that a stage saved. Leaves out
+    rankings whose answers all have the same score. The records may have any shape in `data.shapes`. Raises `UserError`,
+    which names the line, if a record cannot be read."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     rows = [row for file in files for row in _read_file(file)]
     return [row for row in rows if not isinstance(row, Ranking) or len(set(row.scores)) > 1]
@@ -126,8 +129,8 @@ def _read_file(path: Path) -> Iterator[Answers]:
 
 
 def to_answers(row: DialogueRow, where: str) -> Answers:
-    """The answers of a row. Raises `UserError`, which names the line, if the row is neither a pair, nor a ranking, nor a
-    labelled answer."""
+    """Converts a row into a pair, a ranking or a labelled answer. Raises `UserError`, which names the line, if the row
+    cannot be converted."""
     answer = row.answer or row.rejected
     if row.ranked:
         answers, scores = zip(*row.ranked, strict=True)
@@ -135,13 +138,13 @@ def to_answers(row: DialogueRow, where: str) -> Answers:
     if row.rated and answer is not None:
         return Rated(row.prompt, answer, row.answer is not None)
     if row.answer is None or row.rejected is None:
-        raise UserError(f"{where}: neither a pair (`chosen`, `rejected`), nor a ranking, nor an answer with a `label`.")
+        raise UserError(f"{where}: not a pair (`chosen`, `rejected`), not a ranking, and not an answer with a `label`.")
     return Preference(row.prompt, row.answer, row.rejected, row.margin, row.probability)
 
 
 def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
-    """The provenance of everything that the arm's policy was trained on or will be trained on. It includes what the
-    starting model was trained on."""
+    """Returns provenance records of all data that the arm trains its policy on, and of the data that the starting model
+    was trained on."""
     own = testbed.provenance() if arm.method is not None else None
     records = [] if own is None else [own]
     base = [arm.model.name] if Path(arm.model.name).is_dir() else []
@@ -153,24 +156,24 @@ def provenance_of(arm: Arm, testbed: Testbed, stages: Path) -> list[dict[str, An
 
 
 def read_provenance(path: Path) -> list[dict[str, Any]]:
-    """Reads what a saved product was trained on. Raises `UserError` if the file is damaged."""
+    """Reads the provenance of the data that a saved model was trained on. Raises `UserError` if the file is damaged."""
     records = read_json(path)
     if not (isinstance(records, list) and all(isinstance(record, dict) for record in records)):
-        raise UserError(f"{path} is damaged: it is not a list of records. Train that model again.")
+        raise UserError(f"{path} is damaged: it is not a list of records. Train the model in this directory again.")
     return records
 
 
 def refuse_shared_data(arm: Arm, provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` if a learned evaluator was trained on data that also trained the policy, the policy's start or
-    its reward model."""
+    """Raises `UserError` if a learned evaluator was trained on the same data as the policy, the policy's starting model
+    or its reward model."""
     refuse_trained_on_same(evaluator_models(arm), provenance, stages)
 
 
 def refuse_trained_on_same(models: Iterable[str], provenance: Sequence[dict[str, Any]], stages: Path) -> None:
-    """Raises `UserError` if one of an evaluator's models was trained on data that this provenance lists."""
+    """Raises `UserError` if one of these models of an evaluator was trained on data that `provenance` lists."""
     for path in models:
         file = stage_path(path, stages) / TRAINED_ON
         if not file.exists():
-            raise UserError(f"{file.parent} does not say what it was trained on: train the evaluator with preflab.")
+            raise UserError(f"{file.parent} does not say what it was trained on. Train the evaluator with preflab.")
         for record in read_provenance(file):
             refuse_overlap(record, provenance)

@@ -50,7 +50,8 @@ Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
-    """Trains and measures an arm in `directory`, or continues an earlier start; returns the content of `result.json`."""
+    """Trains and measures an arm in `directory`, or resumes an interrupted run there. Returns the content of
+    `result.json`."""
     started = time.monotonic()
     torch.set_num_threads(arm.threads)
     with open_run(
@@ -73,30 +74,29 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
             seconds = round(time.monotonic() - started, 3)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             run.record.write_timing({"wall_seconds": seconds, "peak_memory": peak})
-        for name in ("checkpoints", "best"):  # the optimizer's state is removed when an arm ends
+        for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
             shutil.rmtree(directory / name, ignore_errors=True)
     return result
 
 
 def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
-    """The result of an earlier start, or None if there is no such result.
+    """Returns the result of a finished run in the directory, or None if there is no result.
 
-    Also None for a stage whose product is gone or altered, since a stage runs for its product. For every other run, a
-    warning names the files that are gone or altered, and the result stands without them (results may be kept without
-    weights).
+    Also returns None for a stage whose saved output is missing or changed, because other runs need that output. For any
+    other run, missing or changed files only cause a warning: users may keep results without the weights.
     """
     if not (directory / RESULT).exists():
         return None
     result = read_result(directory)
     if result["diverged"] is None and arm.measure == "none" and not has_product(directory):
-        logger.warning("%s is gone or not as it was written: the run is made again", directory / FINAL)
+        logger.warning("%s is missing or was changed: the run is repeated", directory / FINAL)
         return None
     altered = altered_files(directory, result)
     if result["diverged"] is None and arm.method is not None and not (directory / FINAL).is_dir():
         altered = [FINAL, *(name for name in altered if not name.startswith(FINAL))]
     if altered:
         logger.warning(
-            "%s: %s gone or not as the finished run wrote it; its result stands. --fresh runs it again",
+            "%s: files of this finished run are missing or were changed: %s. The result is kept; --fresh repeats the run",
             directory,
             ", ".join(altered),
         )
@@ -104,7 +104,7 @@ def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:
 
 
 def train_and_measure(parts: OpenArm) -> dict[str, Any]:
-    """Trains and measures; returns the content of `result.json`. A run that diverges has a result too, without an
+    """Trains and measures an arm; returns the content of `result.json`. The result of a run that diverges has no
     evaluation."""
     arm, run, method = parts.arm, parts.run, parts.arm.method
     check_data(parts)
@@ -142,7 +142,7 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
         lines = [json.dumps(row) + "\n" for row in result["evaluation"].pop("answers", ())]
         (run.directory / ANSWERS).write_text("".join(lines), encoding="utf-8")
     if parts.held_out is not None and isinstance(product, LanguageModel):
-        run.record.say("measures held-out answers: no evaluator is named")
+        run.record.say("has no evaluator: the policy is measured by the likelihood of held-out answers")
         result["validation"] = parts.held_out.measure(product, "validation")
         result["held_out"] = parts.held_out.measure(product, "test")
     if method is not None and isinstance(product, LanguageModel):
@@ -151,8 +151,8 @@ def train_and_measure(parts: OpenArm) -> dict[str, Any]:
 
 
 def check_data(parts: OpenArm) -> None:
-    """Reads all rows that the run will use, and reports which rows the run learns from. Raises `UserError` if these rows
-    can teach nothing, or if rows do not fit the model and the arm's rule is to stop."""
+    """Reads all rows that the run will use, and reports the rows that it learns from. Raises `UserError` if nothing can
+    be learned from these rows, or if rows are too long for the model and the arm's `too_long` is `stop`."""
     arm, testbed = parts.arm, parts.testbed
     counts = check_training_rows(arm, parts.stages, testbed, testbed.fit_file)
     if counts is not None:
@@ -171,7 +171,7 @@ def check_data(parts: OpenArm) -> None:
 
 
 def method_parts(parts: OpenArm) -> Parts:
-    """The parts that the arm's method works with."""
+    """Returns the opened parts that the arm's method needs for training."""
     arm = parts.arm
     return Parts(
         run=parts.run,
@@ -191,11 +191,11 @@ def method_parts(parts: OpenArm) -> Parts:
 
 
 def validation_of(parts: OpenArm) -> Validate | None:
-    """Returns the function that looks at the validation split while a policy is trained.
+    """Returns the function that evaluates a policy on the validation split during training.
 
-    With evaluators, they score the policy's answers, and their score chooses the checkpoint. Without evaluators, the
-    policy is measured on held-out answers, which does not choose the checkpoint. Returns None if there is nothing to look
-    at.
+    If the arm has evaluators, they score the policy's answers, and the score chooses the checkpoint. If the arm has no
+    evaluators, the policy is measured on held-out answers, and the last checkpoint is used. Returns None if there are
+    no validation prompts, or if the run does not measure a policy.
     """
     bench, held_out = parts.bench, parts.held_out
     if bench is not None and parts.arm.method.product == "policy" and bench.prompts("validation", 1):
@@ -208,9 +208,9 @@ def validation_of(parts: OpenArm) -> Validate | None:
 def save_product(
     run: Run, product: Product, kind: str, provenance: Sequence[Any], trust_remote_code: bool
 ) -> list[str]:
-    """Saves under `final/` what was trained, and what it was trained on. A policy is saved with its adapters merged, a
-    reward model as it is, and pairs or rankings (`kind`) as lines. Returns the notices for the report: each says that the
-    saved weights are not what was trained."""
+    """Saves the output of a run under `final/`, together with the provenance of its training data. A policy is saved
+    with its adapters merged, and a reward model unchanged. Pairs and rankings are saved in `KIND.jsonl`. Returns
+    notices for the report; a notice says that the saved weights differ from the trained weights."""
     notices: list[str] = []
     with new_directory(run.directory / FINAL) as aside:
         if isinstance(product, LanguageModel):
@@ -229,14 +229,14 @@ def save_product(
 
 
 def measure_reward_model(run: Run, scorer: LanguageModel, testbed: Testbed, token_budget: int) -> dict[str, Any]:
-    """Measures how well a reward model orders the pairs of the validation split and of the test split, with its
-    calibration in bins. The validation part includes the look that chose the checkpoint."""
+    """Measures how well a reward model orders the pairs of the validation split and of the test split, and its
+    calibration in bins. `validation` also has the measurements of the evaluation that chose the checkpoint."""
     validation = order_pairs(scorer, testbed, "validation", token_budget) or {}
     return {"validation": validation | best_look(run), "held_out": order_pairs(scorer, testbed, "test", token_budget)}
 
 
 def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_budget: int) -> dict[str, Any] | None:
-    """Measures how well a reward model orders a split's pairs, with its calibration in bins; returns None if the testbed
+    """Measures how well a reward model orders a split's pairs, and its calibration in bins. Returns None if the testbed
     has no pairs in this split."""
     try:
         rows = testbed.preferences(split)
@@ -248,13 +248,13 @@ def order_pairs(scorer: LanguageModel, testbed: Testbed, split: Split, token_bud
 
 
 def best_look(run: Run) -> dict[str, float]:
-    """The measurements of the look at the validation split that chose the kept checkpoint."""
+    """Returns the measurements of the evaluation during training that chose the kept checkpoint."""
     rows = read_lines(run.directory / "metrics.jsonl")
     best = next(row for row in rows if row["step"] == run.selection.best_step)
     return {name.removeprefix("validation/"): value for name, value in best.items() if name.startswith("validation/")}
 
 
 def last_record(directory: Path) -> dict[str, float]:
-    """The record of a run's last step, including the look at the validation split."""
+    """Returns the metrics of a run's last step, including those of an evaluation on the validation split."""
     rows = read_lines(directory / "metrics.jsonl")
     return rows[-1] if rows else {}

@@ -1,5 +1,7 @@
-"""Handles rows that are longer than the model's context. They are counted before anything is trained; then the run stops,
-or the rows are dropped or cut."""
+"""Handles rows that are longer than the model's context.
+
+The run counts such rows before any training. Depending on `too_long`, it then stops, drops these rows or cuts them.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,15 @@ from preflab.text import counted
 from preflab.types import Completion, Demonstration, Preference, Prompt, Ranking, Rated, Split, Test
 
 SURELY_FITS = 512
-"""The tokens that a chat template may add. A token is at least one byte, so the bytes of a short text already show that
-it fits."""
+"""The largest number of tokens that a chat template is assumed to add. A token has at least one byte. A row therefore
+fits without a count of its tokens if its bytes and this number together do not exceed the context."""
 Row = TypeVar("Row", bound=AnyRecord)
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """Fits rows into the context of a model by a rule. `limit`: at this number of tokens the method cuts an answer of the
-    data, so further tokens do not count."""
+    """Fits rows into the context of a model. `rule`: whether rows that are too long stop the run, are dropped or are
+    cut. `limit`: the number of tokens after which the method cuts every answer of the data."""
 
     lm: LanguageModel
     rule: TooLong
@@ -34,9 +36,9 @@ class Fitting:
     def fit(
         self, rows: Sequence[Row], where: str, locate: Callable[[Prompt], str], room: int = 0
     ) -> tuple[list[Row], str]:
-        """Drops or cuts the rows that do not fit, by the rule. Returns the resulting rows, and a note if some rows did
-        not fit. `where`: what the rows are, in words. `room`: the tokens that must stay free for an answer if a row is a
-        prompt alone. Raises `UserError` if a row does not fit and the rule is to stop."""
+        """Drops or cuts the rows that do not fit. Returns the resulting rows, and a note if some rows did not fit.
+        `where`: a phrase that names the rows in messages. `room`: the number of tokens that must stay free for the
+        answer to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:
@@ -53,10 +55,10 @@ class Fitting:
         if self.rule == "stop":
             place, tokens = locate(_prompt_of(too_long[0])), self._tokens(too_long[0], room)
             raise UserError(
-                f"{fault}. The first: {place}, which takes {tokens} tokens with its answer. Leave them out with "
-                "`too_long: drop` (`--too-long drop`), shorten them with `cut`, or take a model with a longer context."
+                f"{fault}. The first is {place}, which takes {tokens} tokens with its answer. Drop these rows with "
+                "`too_long: drop` (`--too-long drop`), shorten them with `cut`, or use a model with a longer context."
             )
-        return kept, f"{fault}; they were {'left out' if self.rule == 'drop' else 'shortened'}."
+        return kept, f"{fault}; these rows were {'left out' if self.rule == 'drop' else 'shortened'}."
 
     def _fits(self, row: AnyRecord, room: int) -> bool:
         prompt, answers = _prompt_of(row), _answers_of(row)
@@ -65,7 +67,7 @@ class Fitting:
         return letters <= self.lm.context or self._tokens(row, room) <= self.lm.context
 
     def _tokens(self, row: AnyRecord, room: int) -> int:
-        """The number of tokens of the prompt together with its longest answer."""
+        """Returns the number of tokens of the row's prompt and its longest answer together."""
         return len(self.lm.encode_prompt(_prompt_of(row))) + self._needed(row, room)
 
     def _needed(self, row: AnyRecord, room: int) -> int:
@@ -73,16 +75,16 @@ class Fitting:
         return max((min(max(length, 1), self.limit) for length in lengths), default=room)
 
     def _cut(self, row: Row, room: int) -> Row:
-        """Cuts the beginning of the prompt, so that the answer has up to half of the context, and then cuts the end of
-        the answer."""
+        """Cuts the beginning of the prompt until up to half of the context is free for the answer. Then cuts the end of
+        each answer that is still too long."""
         space = self.lm.context - min(self._needed(row, room), max(room, self.lm.context // 2))
         prompt = self._cut_prompt(_prompt_of(row), space)
         space = self.lm.context - len(self.lm.encode_prompt(prompt))
         return _with_texts(row, prompt, [self._cut_answer(answer, space) for answer in _answers_of(row)])
 
     def _cut_prompt(self, prompt: Prompt, space: int) -> Prompt:
-        """Drops the oldest turns of the prompt. If that is not enough, cuts the beginning of the last question. A system
-        turn stays."""
+        """Drops the oldest turns of the prompt, but not a system turn. If this is not enough, cuts the beginning of the
+        last user turn."""
         system = prompt.turns[:1] if prompt.turns[0].role == "system" else ()
         starts = [place for place, turn in enumerate(prompt.turns) if turn.role == "user"]
         for start in starts:
@@ -96,7 +98,7 @@ class Fitting:
 
         letters = _least(len(last[0].content), lambda n: len(self.lm.encode_prompt(without(n))) <= space)
         if letters is None:
-            raise UserError(f"Prompt {prompt.id!r} does not fit the model's context, even without its last question.")
+            raise UserError(f"Prompt {prompt.id!r} does not fit the model's context, even if its last question is cut.")
         return without(letters)
 
     def _cut_answer(self, answer: Completion, space: int) -> Completion:
@@ -111,9 +113,9 @@ class Fitting:
 
 
 class FittedTestbed(Testbed):
-    """A testbed whose rows fit the model. `rooms`: for each split, the tokens that an answer to a prompt needs; the
-    prompts of splits that are not listed are not answered. `notes` say which rows did not fit, among the rows that were
-    read so far."""
+    """A testbed whose rows fit the model. `rooms`: the number of tokens that an answer to a prompt needs, for each
+    split whose prompts the policy answers. `notes`: one note for each group of rows that did not all fit, among the
+    rows that were read so far."""
 
     def __init__(
         self, inner: Testbed, fitting: Fitting, rooms: Mapping[Split, int], locate: Callable[[Prompt], str]
@@ -150,7 +152,7 @@ class FittedTestbed(Testbed):
         return self.inner.provenance()
 
     def fit_file(self, rows: Sequence[Row], path: Path, locate: Callable[[Prompt], str]) -> list[Row]:
-        """Drops or cuts the rows of a user's file that do not fit the model, by the rule; returns the resulting rows."""
+        """Drops or cuts the rows of a user's file that do not fit the model. Returns the resulting rows."""
         kept, note = self.fitting.fit(rows, str(path), locate)
         self.notes += (note,) if note and note not in self.notes else ()
         return kept
@@ -180,7 +182,7 @@ def _answers_of(row: AnyRecord) -> tuple[Completion, ...]:
 
 
 def _with_texts(row: AnyRecord, prompt: Prompt, answers: Sequence[Completion]) -> Any:
-    """A copy of the row with another prompt and other answers."""
+    """Returns a copy of the row with this prompt and these answers."""
     match row:
         case Demonstration() | Rated():
             return replace(row, prompt=prompt, completion=answers[0])
@@ -193,8 +195,8 @@ def _with_texts(row: AnyRecord, prompt: Prompt, answers: Sequence[Completion]) -
 
 
 def _least(most: int, holds: Callable[[int], bool]) -> int | None:
-    """The least n in 0..most for which `holds(n)` is true; None if `holds(most)` is false. If `holds` is true for a
-    number, it must be true for all larger numbers."""
+    """Returns the least n in 0..most for which `holds(n)` is true; None if `holds(most)` is false. `holds` must be
+    monotone: if it is true for a number, it is true for all larger numbers."""
     low, high = 0, most
     if not holds(most):
         return None

@@ -1,5 +1,7 @@
-"""A match compares the answers of two finished arms of one seed by a pairwise evaluator. In a study, a match is a run of
-its own."""
+"""Defines the run file of a match, in which a pairwise evaluator compares the answers of two finished arms of one seed.
+
+In a study, each match is a separate run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from preflab.spec import Spec, variant
 from preflab.testbeds import TESTBEDS
 
 PAIRWISE = "pairwise"
-"""The folder of a seed's matches. Each match has the directory `pairwise/NAME/FIRST-vs-SECOND`."""
+"""The name of the folder for the matches of a seed. The directory of a match is `pairwise/NAME/FIRST-vs-SECOND`."""
 
 
 class Match(Spec):

@@ -1,4 +1,4 @@
-"""Opens the parts that an arm's specs describe: testbed, models, reward, sampler, and the bench that measures."""
+"""Opens the parts that an arm's specs describe: testbed, models, reward, sampler and evaluators."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from preflab.train.loop import Run
 from preflab.types import Split
 
 LONGEST_ANSWER = 1024
-"""The tokens of a held-out answer that count at most, if no method sets another limit."""
+"""The number of tokens after which a held-out answer is cut, if the method sets no other limit."""
 AnySpec = TypeVar("AnySpec", bound=HoldsModels)
 
 
 @dataclass(frozen=True)
 class OpenArm:
-    """An arm, with all parts open that its method and its measuring use. `bench`: for measuring with evaluators.
-    `held_out`: for measuring without evaluators."""
+    """An arm with all opened parts that its training and its measurement use. `bench`: measures a policy with
+    evaluators. `held_out`: measures a policy without evaluators, on held-out answers."""
 
     arm: Arm
     run: Run
@@ -56,14 +56,15 @@ class OpenArm:
         return stages_of(self.run.directory)
 
     def policy_to_train(self) -> LanguageModel:
-        """A copy of the starting policy, with fresh adapters if the model's spec asks for adapters."""
+        """Returns a copy of the starting policy, with new adapters if the model's spec has `lora`."""
         model = copy.deepcopy(self.start.model)
         if self.arm.model.lora is not None:
             model = lora.attach(model, self.arm.model.lora, seed=self.run.seeds.derive("lora"))
         return self.start.with_model(model)
 
     def critic_start(self) -> LanguageModel | None:
-        """The reward model of a learned reward, if the method's critic starts from its weights; else None."""
+        """Returns the reward model of the arm's reward if the method's critic starts from its weights; otherwise
+        None."""
         if self.arm.method is None or not self.arm.method.critic_from_reward:
             return None
         paths = [stage_path(path, self.stages) for path in saved_models(self.arm.reward)]
@@ -73,8 +74,8 @@ class OpenArm:
 
 
 def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
-    """Opens an arm's parts; `stack` closes them. Raises `UserError` if a part cannot be opened, or if the product of
-    another run was altered after that run wrote it."""
+    """Opens an arm's parts; `stack` closes them. Raises `UserError` if a part cannot be opened, or if the arm uses the
+    output of another run and this output was changed."""
     for path in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
         check_product(stage_path(path, stages_of(run.directory)))
     context = Context(
@@ -86,7 +87,7 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
     fitted = fit_testbed(arm, testbed, start)
     context = replace(context, testbed=fitted)
     reward = None if arm.reward is None else open_reward(arm.reward, run, context, stack)
-    uncharged = replace(context, meter=Meter())  # measuring costs the arm nothing
+    uncharged = replace(context, meter=Meter())  # measuring is not charged to the arm
     bench = open_bench(arm, run, uncharged, start, stack) if arm.evaluators else None
     held_out = open_held_out(arm, run, uncharged, start, stack) if is_read(arm) else None
     sampler = require_base(stack.enter_context(arm.sampler.open(context)), Sampler)
@@ -94,14 +95,13 @@ def open_arm(arm: Arm, run: Run, stack: ExitStack) -> OpenArm:
 
 
 def is_read(arm: Arm) -> bool:
-    """Returns True if a policy is measured by held-out answers alone: it is to be measured, and the arm names no
-    evaluator."""
+    """Returns True if the arm's policy is measured on held-out answers only, because the arm has no evaluator."""
     makes_policy = arm.method is None or arm.method.product == "policy"
     return makes_policy and arm.measure != "none" and not arm.evaluators
 
 
 def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> HeldOut:
-    """Opens the parts that measuring without an evaluator needs."""
+    """Opens the parts that are needed to measure a policy without an evaluator."""
     assert context.testbed is not None
     return HeldOut(
         spec=arm.evaluation,
@@ -115,7 +115,7 @@ def open_held_out(arm: Arm, run: Run, context: Context, start: LanguageModel, st
 
 
 def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestbed:
-    """The testbed with rows that fit the model; the arm's `too_long` says what happens to longer rows."""
+    """Returns the testbed with rows that fit the model. The arm's `too_long` says what happens to longer rows."""
     limit = LONGEST_ANSWER if arm.method is None else arm.method.answer_tokens or LONGEST_ANSWER
     rooms: dict[Split, int] = (
         {"train": arm.method.drawn_tokens} if arm.method is not None and arm.method.scores_samples else {}
@@ -126,8 +126,8 @@ def fit_testbed(arm: Arm, testbed: Testbed, start: LanguageModel) -> FittedTestb
 
 
 def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack: ExitStack) -> Bench:
-    """Opens the parts that measuring with evaluators needs. If the arm draws the best of n answers by its reward, opens
-    the reward once more, to select among the n."""
+    """Opens the parts that are needed to measure a policy with evaluators. If the arm selects the best of n answers by
+    its reward, opens the reward a second time for this selection."""
     assert context.testbed is not None
     check_public(arm.evaluation, context.testbed)
     selects = arm.inference.selector == "reward" and arm.inference.n > 1
@@ -147,7 +147,7 @@ def open_bench(arm: Arm, run: Run, context: Context, start: LanguageModel, stack
 
 
 def open_evaluators(arm: Arm, stages: Path, context: Context, stack: ExitStack) -> list[OpenEvaluator]:
-    """The arm's evaluators, the main one first."""
+    """Opens the arm's evaluators and returns them, with the main evaluator first."""
     prefixes = measure_prefixes(arm.evaluators)
     evaluators: list[OpenEvaluator] = []
     for name, spec in arm.evaluators_in_turn.items():
@@ -162,32 +162,33 @@ def open_reward(spec: RewardSpec, run: Run, context: Context, stack: ExitStack) 
 
 
 def pick_device(name: str) -> str:
-    """The device to use: `auto` means the GPU if there is one, else the CPU. Raises `UserError` if the device cannot be
-    used here."""
+    """Returns the device to use; for `auto`, this is the GPU if there is a GPU, otherwise the CPU. Raises `UserError`
+    if the device cannot be used on this machine."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if gpus else "cpu"
     kind, _, number = name.partition(":")
     refusal = f"The device {name!r} cannot be used here"
     if kind not in ("cpu", "cuda") or (number and not (number.isascii() and number.isdecimal())):
-        raise UserError(f"{refusal}: name auto, cpu, cuda, or one of several GPUs, such as cuda:1.")
+        raise UserError(f"{refusal}: it is unknown. Name auto, cpu, cuda, or one of several GPUs, such as cuda:1.")
     if kind == "cuda" and not gpus:
         reason = "torch was installed without CUDA" if torch.version.cuda is None else "torch finds no GPU"
         raise UserError(f"{refusal}: {reason}. Name auto or cpu.")
     if int(number or 0) >= (gpus if kind == "cuda" else 1):
-        raise UserError(f"{refusal}: there is no number {number}, the first is 0. Name auto, cpu or cuda.")
+        raise UserError(f"{refusal}: there is no device number {number}; the first is 0. Name auto, cpu or cuda.")
     return name
 
 
 def stages_of(directory: Path) -> Path:
-    """The directory of the stages that a run may name: for an arm, `stages/` beside its own directory; for a stage, the
-    parent of its directory."""
+    """Returns the directory of the stages whose output a run may use. For an arm, this is `stages/` beside the arm's
+    own directory. For a stage, this is the parent of the stage's directory."""
     return directory.parent if directory.parent.name == STAGES else directory.parent / STAGES
 
 
 def with_stage_models(spec: AnySpec, stages: Path) -> AnySpec:
-    """A copy of the spec in which each reward model that a stage made has its directory, and the mean and the spread of
-    its scores on held-out pairs. Other reward models stay as they are."""
+    """Returns a copy of the spec in which each reward model `stage:NAME` is replaced by its directory. The copy also
+    has the mean and the standard deviation of this model's scores on held-out pairs. Other reward models stay
+    unchanged."""
 
     def settings(path: str) -> dict[str, Any]:
         if not path.startswith(STAGE):
@@ -209,7 +210,7 @@ def load_policy(arm: Arm, run: Run, path: str | None, context: Context, testbed:
 
 
 def prepared(lm: LanguageModel, arm: Arm, context: Context) -> LanguageModel:
-    """Moves the model to the arm's device and sets the arm's precision."""
+    """Moves the model to the arm's device, sets the arm's precision, and returns the model."""
     lm.model.to(context.device)
     if arm.precision == "bf16":
         forward.use_bf16(lm.model)

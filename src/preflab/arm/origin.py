@@ -1,5 +1,4 @@
-"""Describes what a run is made from, for the run's manifest: the spec, the versions, the git revision, the user's own
-code."""
+"""Makes the manifest of a run, which records the spec, the versions, the git revision and the user's own code."""
 
 from __future__ import annotations
 
@@ -19,19 +18,19 @@ from preflab.targets import find_source
 from preflab.train.files import sha256
 
 TARGET = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
-"""A string of a spec that names a function or a class, such as `my_rewards:brevity`."""
+"""Matches a string in a spec that names a function or a class, such as `my_rewards:brevity`."""
 PACKAGES = ("preflab", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 def manifest_of(spec: Spec) -> dict[str, Any]:
-    """The manifest of a run with this spec."""
+    """Returns the manifest of a run with this spec."""
     data = spec.model_dump(mode="json")
     return {"spec": data, "versions": versions(), "revision": revision(), "code": code_of(data)}
 
 
 def code_of(data: JsonValue) -> dict[str, str]:
-    """Fingerprints of the user's own code that a spec names: the SHA-256 of the file that defines each `module:function`,
-    and of each file that a `command` names."""
+    """Returns the SHA-256 of each file with the user's own code: the file that defines a `module:function` of the spec,
+    and the files that a `command` of the spec names."""
     files: dict[str, str] = {}
     if isinstance(data, list):
         for item in data:
@@ -46,16 +45,16 @@ def code_of(data: JsonValue) -> dict[str, str]:
 
 
 def files_of_command(command: str) -> dict[str, str]:
-    """The SHA-256 of each word of a command that is the path of a file."""
+    """Returns the SHA-256 of each file whose path is a word of the command."""
     try:
         words = shlex.split(command)
-    except ValueError:  # the reward refuses such a command itself
+    except ValueError:  # the reward raises its own error for a command that cannot be split
         return {}
     return {word: sha256(Path(word)) for word in words if Path(word).is_file()}
 
 
 def versions() -> dict[str, str]:
-    """The version of Python, and of each package that a result depends on."""
+    """Returns the version of Python and the versions of the packages that can change a result."""
     by_package = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -66,7 +65,8 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> str | None:
-    """The git commit of preflab's source, with `+changes` if tracked files differ from it; None outside a checkout."""
+    """Returns the git commit of preflab's source code, followed by `+changes` if tracked files differ from this commit.
+    Returns None if the source code is not in a git checkout."""
     source = Path(__file__).parent
 
     def git(*words: str) -> str | None:

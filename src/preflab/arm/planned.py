@@ -1,4 +1,4 @@
-"""One run of a study: what it does, its directory, and the runs that it needs."""
+"""Describes one run of a study: its run file, its directory, and the runs that must finish before it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from preflab.train.directory import RESULT
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A run of a study: an arm or a match. `spec`: the content of the run file. `needs`: the directories of the runs that
-    this run builds on, directly or not. `waits`: the directories of the stages that its evaluators need."""
+    """A run of a study: a stage, an arm or a match. `spec`: the content of the run file. `needs`: the directories of
+    the runs whose output this run uses, directly or indirectly. `waits`: the directories of the stages that train the
+    models of this run's evaluators."""
 
     spec: Arm | Match
     directory: Path
@@ -34,7 +35,7 @@ class Planned:
 
     @property
     def products(self) -> set[Path]:
-        """The directories of the stages whose products this run opens."""
+        """The directories of the stages whose saved output this run reads."""
         return set(self.waits)
 
     @property
@@ -48,17 +49,16 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedMatch(Planned):
-    """A match and its directory."""
+    """A planned match between two arms."""
 
     spec: Match
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun(Planned):
-    """An arm and its directory. The budget's `charged` is not set yet, since it is known only once the arm's stages are
-    done.
+    """A planned stage or arm. The field `charged` of its budget is set later, when the cost of its stages is known.
 
-    The cost of the runs in `needs` is charged to the arm; the cost of the runs in `waits` is not.
+    The cost of the runs in `needs` is charged to the arm. The cost of the runs in `waits` is not charged.
     """
 
     spec: Arm

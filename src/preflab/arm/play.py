@@ -1,4 +1,4 @@
-"""Plays a match: reads the answers that two finished arms wrote, compares them, and writes `result.json`."""
+"""Runs a match: reads the answers that two finished arms wrote, compares these answers, and writes `result.json`."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from preflab.types import Completion
 
 PLAYED: Form = {"diverged": NoneType, "problems": dict}
 Answered = Mapping[str, Sequence[Completion]]
-"""The answers to each prompt, by the prompt's id."""
+"""Maps the id of each prompt to the answers to this prompt."""
 
 
 def execute_match(match: Match, directory: Path) -> dict[str, Any]:
-    """Compares the arms' answers, unless an earlier start did; returns the content of `result.json`."""
+    """Runs a match unless its result already exists. Returns the content of `result.json`."""
     torch.set_num_threads(match.threads)
     with locked(directory), naming_failures(directory):
         manifest = {"format": RUN_FORMAT, **manifest_of(match)}
@@ -56,8 +56,9 @@ def execute_match(match: Match, directory: Path) -> dict[str, Any]:
 
 
 def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """If the directory holds this match with other settings or other code, removes that match. It is then played anew,
-    which needs no training. If the directory holds anything else, leaves it, so that it is refused later."""
+    """Removes an earlier match from the directory if its settings or its code were different, so that the match runs
+    again. If the directory contains anything else than a match, nothing is removed, and a later check raises
+    `UserError`."""
     known = read_manifest(directory)
     if known is None or known["spec"].get("kind") != manifest["spec"]["kind"]:
         return
@@ -66,8 +67,9 @@ def clear_other_match(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
-    """Plays the match; returns the content of `result.json`: for each prompt, the outcome of each answer, from the side
-    of the first arm. An arm that diverged loses; if both diverged, they tie."""
+    """Compares the arms' answers and returns the content of `result.json`, with the outcomes for each prompt from the
+    first arm's point of view. An arm that diverged loses to the other arm. If both arms diverged, the outcome is a
+    tie."""
     seed_directory = directory.parents[2]
     stages = seed_directory / STAGES
     context = Context(seed=match.seed, device=pick_device(match.device), workdir=directory)
@@ -95,23 +97,24 @@ def play(match: Match, directory: Path, stack: ExitStack) -> dict[str, Any]:
 
 
 def provenance_of_run(directory: Path, testbed: Testbed, stages: Path) -> list[dict[str, Any]]:
-    """The provenance of what a finished arm was trained on."""
+    """Returns provenance records of the data that a finished arm was trained on."""
     manifest = read_manifest(directory)
     if manifest is None:
-        raise UserError(f"{directory} holds no run: its {RUN_MANIFEST} is gone. Remove it and run the study again.")
+        raise UserError(f"{directory} has no {RUN_MANIFEST}. Remove this directory and run the study again.")
     arm = parse_spec(Arm, manifest["spec"], where=str(directory / RUN_MANIFEST))
     own = directory / FINAL / TRAINED_ON
     return [*provenance_of(arm, testbed, stages), *(read_provenance(own) if own.exists() else ())]
 
 
 def read_answered(directory: Path) -> Answered | None:
-    """The answers of a finished arm, by prompt; None if the arm diverged. Raises `UserError` if the arm kept no answers."""
+    """Reads the answers of a finished arm, by prompt; returns None if the arm diverged. Raises `UserError` if the arm's
+    answers were not saved."""
     result = read_result(directory, {"diverged": str | NoneType})
     if result["diverged"] is not None:
         return None
     if not (directory / ANSWERS).exists():
         raise UserError(
-            f"{directory} keeps no answers: an older preflab measured it. Remove it and run the study again."
+            f"{directory} keeps no answers: an older preflab measured this arm. Remove it and run the study again."
         )
     check_written(directory, result, ANSWERS)
     answers: dict[str, list[Completion]] = {}
@@ -123,12 +126,11 @@ def read_answered(directory: Path) -> Answered | None:
 def compare_answers(
     evaluator: PairwiseEvaluator, testbed: Testbed, first: Answered, second: Answered
 ) -> dict[str, list[float]]:
-    """Returns the outcomes of each prompt: the first answer of one arm against the first answer of the other, and so on.
-    Raises `UserError` if the arms did not answer the same prompts, or if the evaluator returns something that is not an
-    outcome."""
+    """Compares the i-th answers of both arms to each prompt, for every i, and returns the outcomes by prompt. Raises
+    `UserError` if the arms did not answer the same prompts, or if the evaluator returns an invalid outcome."""
     prompts = {prompt.id: prompt for prompt in testbed.prompts("test")}
     if set(first) != set(second) or not set(first) <= set(prompts):
-        raise UserError("The two arms did not answer the same prompts: measure both on the same test split.")
+        raise UserError("The two arms did not answer the same prompts. Measure both arms on the same test split.")
     names = [name for name in prompts if name in first]
     pairs = [(name, *both) for name in names for both in zip(first[name], second[name], strict=False)]
     compared = evaluator.compare(

@@ -1,6 +1,6 @@
-"""Runs one arm as a process of its own, which dies with its parent. The exit code says how the process ended.
+"""Runs one arm in a separate process, which the kernel kills if the study's process dies.
 
-A study that cannot fork starts `python -m preflab.arm.process RUN_FILE DIRECTORY`.
+A study that cannot fork its own process starts `python -m preflab.arm.process RUN_FILE DIRECTORY`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from preflab.endings import Stopped, report_error
 
 PARENT = "PREFLAB_PARENT"
-"""The environment variable that holds the process id of the study that started this process."""
+"""The name of the environment variable with the process id of the study that started this process."""
 
 
 def run_arm(run_file: Path, directory: Path) -> int:
-    """Executes the arm or the match that a run file describes. Returns the exit code: 0 done, 1 failed, 2 a mistake of
-    the user, 70 a defect of preflab."""
+    """Executes the arm or the match that a run file describes. Returns the exit code: 0 success, 1 failure, 2 a mistake
+    of the user, 70 a bug in preflab."""
     from preflab.arm.execute import execute
     from preflab.arm.match import Match
     from preflab.arm.play import execute_match
@@ -43,12 +43,12 @@ def run_arm(run_file: Path, directory: Path) -> int:
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when the study that started it dies. Does nothing if no study started this
     process."""
-    parent = os.environ.pop(PARENT, None)  # removed: what this process starts is not an arm of the study
+    parent = os.environ.pop(PARENT, None)  # removed, since processes that this one starts are not arms
     if parent is None or not sys.platform.startswith("linux"):
         return
     set_death_signal = 1  # PR_SET_PDEATHSIG
     ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != int(parent):  # the study died before the request was made
+    if os.getppid() != int(parent):  # the study died before `prctl` was called
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""An arm is a run file: everything that one training run needs, as data. `execute` runs it in a process of its own."""
+"""Defines an arm, which is the content of a run file: all settings of one training run."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from preflab.testbeds import TESTBEDS
 from preflab.train.settings import Budget
 
 STAGE = "stage:"
-"""The beginning of a path that names a stage's product."""
+"""The prefix of a path such as `stage:sft`, which means the saved output of the stage `sft`."""
 STAGES = "stages"
-"""The folder of a seed's stages."""
+"""The name of the folder for the stages of a seed."""
 
 
 class Job(Spec):
-    """What one stage or arm of a study trains, and what it starts from. Wherever a path may stand, `stage:NAME` means
-    what the study's stage NAME made under the same seed.
+    """The settings of one stage or arm of a study: its method, starting model, data and reward. In every path,
+    `stage:NAME` means the output of the study's stage NAME under the same seed.
 
-    `init`: the policy to start from, and to measure KL from; by default the study's base model. `preferences`: a
-    JSON-lines file of pairs or rankings; by default the testbed's own. `policy`: a policy that was trained elsewhere,
-    which is only measured. `testbed`: data other than the study's, for a stage that trains an evaluator. `model`: a base
-    model other than the study's, for a stage whose answers come from another model.
+    `init`: the policy to start from, which is also the reference for the KL; by default the study's base model.
+    `preferences`: a JSON-lines file with pairs, rankings or labelled answers; by default the testbed's data. `policy`:
+    a policy that is only measured, not trained. `testbed`: replaces the study's testbed, for a stage that trains an
+    evaluator. `model`: replaces the study's base model, for a stage that samples answers from another model.
     """
 
     method: Annotated[Any, *optional_variant(METHODS)] = None
@@ -46,7 +46,8 @@ class Job(Spec):
     model: ModelSpec | None = None
 
     def check_names(self, where: str) -> None:
-        """Raises `UserError`, which begins with `where`, if the method or the reward names a function that does not load."""
+        """Raises `UserError` if the method or the reward names a function that cannot be imported. The message begins
+        with `where`."""
         for part in filter(None, (self.method, self.reward)):
             try:
                 part.check_names()
@@ -55,20 +56,20 @@ class Job(Spec):
 
     @property
     def inference(self) -> Inference:
-        """How this job draws an answer: one sample, unless its method draws more."""
+        """How the trained policy draws an answer: as one sample, unless the method selects from several samples."""
         return Inference() if self.method is None else self.method.inference()
 
 
 TooLong = Literal["stop", "drop", "cut"]
-"""What happens to rows that do not fit the model's context."""
+"""What happens to rows that do not fit the model's context: the run stops, or the rows are dropped or cut."""
 
 
 class RunSettings(Spec):
-    """What every run of a study has in common: how answers are sampled and measured, and how the machine is used.
+    """The settings that all runs of a study share: how answers are sampled and measured, and how the machine is used.
 
-    `looks`: how often a run looks at the validation split while it trains. `token_budget`: the tokens of a micro-batch.
-    `too_long`: what happens if rows do not fit the model's context: the run stops before its first step, drops these
-    rows, or cuts the prompt's start and the answer's end.
+    `looks`: the number of evaluations on the validation split during training. `token_budget`: the most tokens of a
+    micro-batch. `too_long`: what the run does if rows do not fit the model's context. With `stop` it stops before its
+    first step. With `drop` it drops these rows. With `cut` it cuts the prompt's start and the answer's end.
     """
 
     sampler: Annotated[Any, *variant(SAMPLERS)] = "native"
@@ -82,9 +83,10 @@ class RunSettings(Spec):
 
 
 class Arm(Job, RunSettings):
-    """One run: a job with everything around it. `measure`: whether the run is measured on the test split, on the
-    validation split (a tuning trial), or not at all (a stage). `main_evaluator`: the evaluator whose score chooses the
-    temperature and the checkpoint; '' means the first evaluator."""
+    """All settings of one run: a job, the settings that all runs share, its evaluators, its budget and its seed.
+    `measure`: the split on which the policy is measured: the test split, the validation split (for a tuning trial), or
+    none (for a stage). `main_evaluator`: the evaluator whose score chooses the temperature and the checkpoint; '' means
+    the first evaluator."""
 
     schema_version: Literal[1] = 1
     name: Name
@@ -102,8 +104,8 @@ class Arm(Job, RunSettings):
     def _model_is_named(self) -> Self:
         if "name" not in self.model.model_fields_set and needs_base_model(self):
             raise UserError(
-                f"`{self.name}` has no model to start from: name a base model (`model`, `--model DIR|NAME`), or a trained "
-                "policy (`init`, `--init DIR`). Only an embedded testbed has a model of its own, `tiny`, made from the seed."
+                f"`{self.name}` has no model to start from. Name a base model (`model`, `--model DIR|NAME`) or a trained "
+                "policy (`init`, `--init DIR`). Only an embedded testbed has a default model, `tiny`."
             )
         return self
 
@@ -124,38 +126,39 @@ class Arm(Job, RunSettings):
 
 
 def needs_base_model(arm: Arm) -> bool:
-    """Returns True if an arm trains a base model on the user's data. An embedded testbed has a model of its own."""
+    """Returns True if an arm trains a base model on the user's data, so that the user must name the model. An embedded
+    testbed has a default model."""
     starts = arm.method is not None and arm.method.starts_from_policy and arm.init is None
     return starts and "data" in type(arm.testbed).model_fields
 
 
 def is_trained_elsewhere(job: Job) -> bool:
-    """Returns True if a job measures a policy that no stage of the study trained."""
+    """Returns True if a job measures a policy that was not trained by a stage of the study."""
     return job.policy is not None and not job.policy.startswith(STAGE)
 
 
 def made_elsewhere(job: Job) -> list[str]:
-    """The paths of everything that a job uses and does not make: its start, its data, its policy, and the reward models
-    of its reward and its method."""
+    """Returns the paths of all inputs of a job: its starting policy, data, policy to measure and saved reward
+    models."""
     paths = (job.init, job.preferences, job.policy, *saved_models(job.reward), *saved_models(job.method))
     return [path for path in paths if path is not None]
 
 
 def stages_needed(job: Job) -> list[str]:
-    """The names of the stages that a job's paths name."""
+    """Returns the names of the stages whose output a job uses."""
     return [path.removeprefix(STAGE) for path in made_elsewhere(job) if path.startswith(STAGE)]
 
 
 def saved_models(spec: HoldsModels | None) -> tuple[str, ...]:
-    """The paths of the saved reward models that a reward, an evaluator or a method names."""
+    """Returns the paths of the saved reward models that a reward, an evaluator or a method uses."""
     return () if spec is None else spec.saved_models()
 
 
 def evaluator_models(arm: Arm) -> list[str]:
-    """The paths of the saved models that an arm's evaluators use."""
+    """Returns the paths of the saved reward models that an arm's evaluators use."""
     return [path for evaluator in arm.evaluators.values() for path in saved_models(evaluator)]
 
 
 def stage_path(path: str, stages: Path) -> Path:
-    """Turns `stage:NAME` into the path of what the stage NAME made; returns any other path as it is."""
+    """Returns the directory with the output of the stage NAME if `path` is `stage:NAME`; otherwise returns `path`."""
     return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else Path(path)

@@ -1,9 +1,11 @@
-"""The `preflab` command. Each subcommand has a file of its own, which parses the options, calls the layers below and
-prints.
+"""Runs the `preflab` command: each file of this package holds one subcommand, or helpers that subcommands share.
 
-A subcommand imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 a
-mistake of the user, 70 a defect of preflab, 130 stopped by Ctrl-C, 143 stopped by SIGTERM (in both cases a checkpoint is
-written first), 141 nobody reads the output.
+The file of a subcommand parses its options, calls the library and prints the results. A subcommand imports the library
+only when it runs, so that `--help` answers at once.
+
+The exit code is 0 after success, 1 after a failure, 2 after a mistake of the user, and 70 after a bug in preflab. The
+exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the program that reads the output has ended. A training run
+writes a checkpoint before it exits with 130 or 143.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ COMMANDS: dict[str, CliCommand] = {
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
     )
 }
-"""The commands by name, in the order of the help."""
+"""Maps each command's name to the command, in the order in which the help lists the commands."""
 OLDER_SPELLINGS = {"data": DATA_SHOW_COMMAND}
-"""Names of commands in older versions: `preflab data show TESTBED` was once `preflab data TESTBED`."""
+"""Maps older names of commands to today's commands: `preflab data TESTBED` still runs `preflab data show TESTBED`."""
 HELP = ("-h", "--help")
 OVERVIEW = """\
 usage: preflab COMMAND [OPTIONS]
@@ -59,14 +61,14 @@ commands:
 `preflab COMMAND --help` lists the options of a command; `preflab --version` prints the version.
 
 examples:
-  preflab study quickstart                  the embedded study: which method wins, with intervals
-  preflab init --data my.jsonl --model DIR  a study file for your own data and model
-  preflab study my-study.yaml --plan        the stages of a study, and the expected hours
+  preflab study quickstart                  run the embedded study: which method wins, with intervals
+  preflab init --data my.jsonl --model DIR  write a study file for your own data and model
+  preflab study my-study.yaml --plan        list the stages of a study, and the expected hours
   preflab train ppo --model tiny --testbed minicode --reward tests --output runs/ppo
-  preflab train dpo --help                  a method's hyper-parameters and their defaults
+  preflab train dpo --help                  list a method's hyper-parameters and their defaults
   preflab evaluate runs/ppo/final --testbed minicode --output runs/ppo-measured
-  preflab report runs/quickstart            the report again, from what the runs wrote
-  preflab theory check                      Theorem 4.1 on random problems, with certificates"""
+  preflab report runs/quickstart            write the report again, from the results of the runs
+  preflab theory check                      check Theorem 4.1 on random problems, with certificates"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Runs a command line; returns the exit code. Raises `UserError` for a mistake of the user."""
+    """Runs a command line and returns its exit code. Raises `UserError` for a mistake of the user."""
     first = arguments[0] if arguments else HELP[0]
     if first in HELP:
         print(OVERVIEW.format(commands=list_commands(COMMANDS.values())))
@@ -96,8 +98,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def find_command(words: Sequence[str]) -> tuple[CliCommand, Sequence[str]]:
-    """Returns the command that the first one or two words name, and the words after them. Raises `UserError` if they name
-    no command."""
+    """Returns the command that the first one or two words name, and the words after its name. Raises `UserError` if no
+    command has this name."""
     for length in (2, 1):
         name = " ".join(words[:length])
         if name in COMMANDS:
@@ -106,13 +108,13 @@ def find_command(words: Sequence[str]) -> tuple[CliCommand, Sequence[str]]:
         return OLDER_SPELLINGS[words[0]], words[1:]
     group = [command.name for command in find_group(words[0])]
     if len(words) == 1 and group:
-        raise UserError(f"`preflab {words[0]}` needs one more word. Name one of: {', '.join(group)}.")
+        raise UserError(f"`preflab {words[0]}` is a group of commands. Name one of its commands: {', '.join(group)}.")
     name = " ".join(words[:2]) if group else words[0]
     raise UserError(f"Unknown command {name!r}.{nearest(name, COMMANDS)}")
 
 
 def find_group(word: str) -> list[CliCommand]:
-    """The commands whose name is two words, of which the first is `word`."""
+    """Returns the commands whose names have two words and begin with `word`."""
     return [command for command in COMMANDS.values() if command.name.startswith(f"{word} ")]
 
 

@@ -18,16 +18,16 @@ from preflab.testbeds.base import TestbedSpec
 
 
 def arm_from_options(options: argparse.Namespace, method_options: Sequence[str]) -> Arm:
-    """The arm that a run file describes, or the arm that the options of `train` and of the method describe (`--beta .1
-    --optim.learning-rate 1e-4`)."""
+    """Returns the arm that the run file of `--run` describes. Without `--run`, makes the arm from the options of
+    `train` and of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
     if options.run is not None:
         if options.method is not None or method_options:
-            raise UserError("--run FILE holds everything; give it alone, with --output.")
+            raise UserError("The file of --run names the method and its settings. Give no METHOD and no options of it.")
         arm = read_spec(Arm, options.run)
         arm.check_names(f"{options.run}")
         return arm
     if options.method is None:
-        raise UserError(f"Name a method: {', '.join(METHODS.names())}. Or a run file with --run.")
+        raise UserError(f"Name a method: {', '.join(METHODS.names())}. Or give a run file with --run.")
     words = [*method_options, *_take_samples(options)]
     data = shared_settings(options) | {
         "name": options.method.split(":")[-1],
@@ -47,8 +47,8 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
 
 
 def _take_samples(options: argparse.Namespace) -> list[str]:
-    """If the method has an option `--samples` of its own, takes `--samples` out of the measuring options and returns it
-    as words for the method."""
+    """If the method has an option `--samples`, removes `--samples` from the evaluation options and returns it as
+    command-line words for the method. Returns [] if the method has no such option or the user does not give it."""
     if options.samples is None or "--samples" not in list_options(METHODS.load(options.method)):
         return []
     words = ["--samples", str(options.samples)]
@@ -57,15 +57,17 @@ def _take_samples(options: argparse.Namespace) -> list[str]:
 
 
 def evaluation_arm(options: argparse.Namespace) -> Arm:
-    """An arm that measures a policy and trains nothing."""
+    """Returns an arm that measures a policy without training it."""
     if not Path(options.policy).is_dir():
-        raise UserError(f"There is no directory {options.policy}: give a saved policy (a run's `final`).")
+        raise UserError(
+            f"There is no directory {options.policy}. Name a saved policy, such as the folder `final` of a run."
+        )
     data = shared_settings(options) | {"name": "evaluate", "policy": options.policy, "init": options.start}
     return parse_spec(Arm, data, where="evaluate")
 
 
 def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The fields of an arm that `train` and `evaluate` both set."""
+    """Returns the fields of an arm that both `train` and `evaluate` set."""
     testbed = testbed_from_options(options)
     measuring = {"max_new_tokens": options.max_new_tokens, "samples": options.samples, "k": options.k}
     measuring["temperatures"] = options.temperatures
@@ -84,8 +86,8 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose_evaluator(evaluator: str | None, testbed: TestbedSpec) -> Any:
-    """The evaluator that the user names (a directory means the reward model in it). If the user names no evaluator, the
-    testbed's own evaluator: hidden tests for programs."""
+    """Returns the evaluator that the user names, where a directory means the reward model in it. If the user names no
+    evaluator, returns the testbed's default evaluator, which for programs is hidden tests."""
     if evaluator is None:
         return testbed.evaluator
     return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator

@@ -1,4 +1,4 @@
-"""What a command is, and the parser of its options."""
+"""Defines the class of a command, and the parser of its options."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from preflab.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class CliCommand:
-    """A subcommand of `preflab`. `name`: the one or two words that are typed after `preflab`, such as `theory check`.
-    `run` returns the exit code; None means 0.
+    """A subcommand of `preflab`. `name`: the one or two words that the user types after `preflab`, such as `theory
+    check`. `run`: the function that runs the command and returns the exit code, where None means 0.
 
-    `run` gets the whole command line in `options.words`. If `takes_more` is True, options that the parser does not know,
-    including `--help`, are passed to `run` in `options.more`. If `takes_more` is False, unknown options are mistakes of
-    the user.
+    `run` gets the whole command line in `options.words`. If `takes_more` is True, `run` also gets all options that the
+    parser does not know, including `--help`, in `options.more`. If `takes_more` is False, an unknown option raises
+    `UserError`.
     """
 
     name: str
@@ -48,13 +48,14 @@ class CliCommand:
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:
-    """Raises `UserError` if an option is given twice, because its first value would be lost without a word. (The value of
-    an option cannot begin with two dashes, unless it follows `=`.)"""
+    """Raises `UserError` if the user gives an option twice, because the first value would be ignored without a warning.
+    Every word that begins with two dashes is read as an option: the value of an option can begin with two dashes only
+    after `=`."""
     before_end = [*takewhile(lambda word: word != "--", arguments)]
     names = [word.partition("=")[0].replace("_", "-") for word in before_end if word.startswith("--")]
     repeated = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if repeated is not None:
-        raise UserError(f"The option {repeated} stands there twice. Give it once, with all its values behind it.")
+        raise UserError(f"The option {repeated} is given twice. Give it once, followed by all its values.")
 
 
 class CliParser(argparse.ArgumentParser):
@@ -64,7 +65,8 @@ class CliParser(argparse.ArgumentParser):
         raise UserError(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """Raises `UserError`, which suggests the nearest right name, for a long option that the command does not have."""
+        """Raises `UserError` if the command does not know an option that begins with two dashes. The message suggests
+        the known option with the most similar name."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for argument in arguments:
             name = argument.partition("=")[0]

@@ -1,4 +1,4 @@
-"""`preflab data check`: shows how your own data are read, what they hold, and what is wrong with them."""
+"""`preflab data check`: shows how preflab reads your data, what the data contain, and which records are faulty."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "sources", metavar="FILE|NAME", nargs="+", help="a file (JSON lines, JSON, CSV, Parquet), a folder, a hub name"
     )
     parser.add_argument("--split", metavar="NAME", default="", help="the split of a folder or hub name (default: all)")
-    parser.add_argument("--rows", metavar="N", type=int, help="read the first N records (default: all)")
+    parser.add_argument("--rows", metavar="N", type=int, help="read only the first N records (default: all)")
     parser.add_argument(
-        "--fields", metavar="HERE=THERE", nargs="+", default=[], help="your names of fields, e.g. prompt=question"
+        "--fields", metavar="HERE=THERE", nargs="+", default=[], help="your names for the fields, e.g. prompt=question"
     )
-    parser.add_argument("--model", metavar="NAME|DIR", help="measure in the tokens of this model, and show them")
-    parser.add_argument("--fix", metavar="OUT", type=Path, help="write the records without a fault to this new file")
+    parser.add_argument("--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show its tokens")
+    parser.add_argument("--fix", metavar="OUT", type=Path, help="write all records without a fault to this new file")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns the exit code: 2 if a source has no usable record, else 0."""
+    """Checks the sources and returns the exit code: 2 if a source has no record without a fault, otherwise 0."""
     from preflab.cli.data_text import print_checks, print_dropped
     from preflab.data.files import read_source
     from preflab.data.fix import write_clean
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
     fields = _parse_fields(options.fields)
     sources = [place for name in options.sources for place in _list_places(name, options.split)]
     if options.fix is not None and len(sources) > 1:
-        raise UserError("--fix takes one source. Name one of them with `--split`: " + ", ".join(sources) + ".")
+        raise UserError("--fix needs a single source. Name one of these, or one `--split`: " + ", ".join(sources) + ".")
     model = None if options.model is None else _load_model(options.model)
     measure = CHARACTERS if model is None else _measure_in_tokens(model)
     checks = [check_source(name, read_source(name, rows=options.rows), _read(fields), measure) for name in sources]
@@ -69,19 +69,20 @@ def _report_useless(checks: list[SourceCheck]) -> int:
     useless = [check for check in checks if not check.flawless]
     for check in useless:
         reason = check.first_broken or ", ".join(check.faults) or "it holds no record"
-        print(visible(f"{check.source}: no record is of use: {reason}"), file=sys.stderr)
+        print(visible(f"{check.source}: no record is usable without a fault: {reason}"), file=sys.stderr)
     return 2 if useless else 0
 
 
 def _list_places(name: str, split: str) -> list[str]:
-    """Lists the places to read in a source: `NAME` if the source is not split, else `NAME#SPLIT` for each split, or only
-    for the split that the user wants."""
+    """Returns the names of the parts of a source to read. A source without splits has the single part `NAME`. A source
+    with splits has a part `NAME#SPLIT` for each split; if the user chose a split, only the part of this split is
+    returned."""
     from preflab.data.files import choose_split, list_splits, part_split
     from preflab.testbeds import TESTBEDS
 
     name, split = part_split(name, split)
     if not Path(name).exists() and name in TESTBEDS.names():
-        raise UserError(f"{name} is a testbed: `preflab data show {name}` prints what it holds.")
+        raise UserError(f"{name} is a testbed, not a data file. `preflab data show {name}` prints its contents.")
     splits = list_splits(name)
     if split or len(splits) == 1:
         splits = [choose_split(name, splits, split)]
@@ -95,7 +96,7 @@ def _parse_fields(pairs: list[str]) -> dict[str, str | None]:
     for pair in pairs:
         here, mark, there = pair.partition("=")
         if not mark:
-            raise UserError(f"--fields takes HERE=THERE, such as prompt=question, and not {pair!r}.")
+            raise UserError(f"--fields takes pairs HERE=THERE, such as prompt=question, not {pair!r}.")
         fields[here] = there or None
     check_names(fields)
     return fields
@@ -127,5 +128,5 @@ def _measure_in_tokens(model: LanguageModel) -> Any:
 
 
 DATA_CHECK_COMMAND = CliCommand(
-    "data check", "check your own data: how they are read, what they hold, what is wrong", _add_options, _run
+    "data check", "show how your own data are read, and which records are faulty", _add_options, _run
 )

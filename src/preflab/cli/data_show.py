@@ -1,4 +1,4 @@
-"""`preflab data show`: shows what a testbed holds in each split, with prompts to read."""
+"""`preflab data show`: prints how many records a testbed has in each split, and a few of its prompts."""
 
 from __future__ import annotations
 
@@ -51,4 +51,6 @@ def _run(options: argparse.Namespace) -> None:
                 console.print(Text(f"{turn.role}: {visible(turn.content)}"))
 
 
-DATA_SHOW_COMMAND = CliCommand("data show", "print what a testbed holds, with prompts to read", _add_options, _run)
+DATA_SHOW_COMMAND = CliCommand(
+    "data show", "print a testbed's numbers of records and a few prompts", _add_options, _run
+)

@@ -1,4 +1,4 @@
-"""Prints the findings of `preflab data check` for people to read."""
+"""Prints the results of `preflab data check` as text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def print_checks(
 
 
 def describe_check(check: SourceCheck, model: LanguageModel | None) -> list[str]:
-    """The lines that describe a check."""
+    """Returns lines of text that describe the check of one source."""
     lines = [
         f"{check.source}: {counted(check.records, 'record')}, {check.usable:,} usable, {check.flawless:,} without a fault"
     ]
@@ -61,7 +61,7 @@ def print_dropped(out: Path, written: int, dropped: Sequence[Dropped]) -> None:
     for row in dropped[:_DROPPED_SHOWN]:
         print(visible(f"  {row.where}: {row.reason.removeprefix(row.where).lstrip(': ')}"))
     if len(dropped) > _DROPPED_SHOWN:
-        print(f"  and {len(dropped) - _DROPPED_SHOWN:,} more (all with --json)")
+        print(f"  and {len(dropped) - _DROPPED_SHOWN:,} more (--json lists all)")
 
 
 def _join_counts(counts: Mapping[str, int]) -> str:
@@ -69,7 +69,8 @@ def _join_counts(counts: Mapping[str, int]) -> str:
 
 
 def _draw_lengths(name: str, unit: str, lengths: Lengths | None) -> list[str]:
-    """One line of figures, then one bar for each bin of the histogram."""
+    """Returns a line with the median, the 90% quantile and the maximum of the lengths, then one bar for each bin of
+    their histogram."""
     if lengths is None:
         return []
     most = max(lengths.histogram.values())
@@ -88,8 +89,8 @@ def _show_fields(record: Mapping[str, object]) -> list[str]:
 
 
 def _show_row(row: DialogueRow, model: LanguageModel | None) -> list[str]:
-    """The lines of a row as a method gets it. With a model, the texts are decoded from the model's own tokens, including
-    its special tokens."""
+    """Returns lines of text that show a row as a training method gets it. If `model` is given, the texts are decoded
+    from its tokens, so that its special tokens are visible."""
     good, bad = (
         ("good answer", "bad answer") if row.rated else ("chosen", "rejected") if row.rejected else ("answer", "")
     )

@@ -1,4 +1,4 @@
-"""`preflab evaluate`: measures a policy on unseen prompts."""
+"""`preflab evaluate`: measures a policy on prompts that it was not trained on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from preflab.cli.options import add_arm_options, add_json_option, print_json
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("policy", metavar="DIR", help="a trained policy: preflab's, TRL's, any transformers directory")
-    parser.add_argument("--start", metavar="DIR", help="the model that KL is measured from (the SFT model)")
+    parser.add_argument(
+        "policy", metavar="DIR", help="the directory of a trained policy, saved by preflab, TRL or transformers"
+    )
+    parser.add_argument("--start", metavar="DIR", help="the reference model for the KL, usually the SFT model")
     parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
     parser.add_argument("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)

@@ -1,5 +1,7 @@
-"""`preflab init`: writes a first study file, with comments, for your data and your model. It asks for the data and the
-model if no option names them."""
+"""`preflab init`: writes a first study file, with comments, for your data and your model.
+
+The command asks for the data and the model if no option names them.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="FILE|NAME", help="your data: a file, a folder, a hub name")
     add("--model", metavar="NAME|DIR", help="the model to train: smollm2, a directory or a hub name")
-    add("--evaluator", metavar="DIR", default="", help="a reward model that judges (default: what the data allow)")
-    add("--name", metavar="NAME", help="the name of the study (default: that of the file)")
-    add("--output", metavar="FILE", type=Path, default=Path("study.yaml"), help="the file (default: study.yaml)")
+    add("--evaluator", metavar="DIR", default="", help="a reward model that scores answers (default: from the data)")
+    add("--name", metavar="NAME", help="the name of the study (default: the file's name)")
+    add("--output", metavar="FILE", type=Path, default=Path("study.yaml"), help="the study file (default: study.yaml)")
 
 
 def _run(options: argparse.Namespace) -> None:
     from preflab.study.first_file import FirstStudy, write_first_file
 
     if options.output.exists():
-        raise UserError(f"{options.output} exists already: name another file with --output.")
+        raise UserError(f"{options.output} exists already. Name another file with --output.")
     data = options.data or ask("--data", "Your data (a file, a folder, or a name on the hub)")
     model = options.model or ask("--model", "The model to train (a directory, a name on the hub, smollm2)")
     text = write_first_file(FirstStudy(options.name or options.output.stem, data, model, options.evaluator))
@@ -37,12 +39,13 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def ask(option: str, question: str) -> str:
-    """Asks the user and returns the answer. Raises `UserError` if nobody is at a terminal, or if the answer is empty."""
+    """Asks the user a question and returns the answer. Raises `UserError` if the answer is empty, or if standard input
+    is not a terminal."""
     from rich.prompt import Prompt
 
     answer = Prompt.ask(question) if sys.stdin.isatty() else ""
     if not answer.strip():
-        raise UserError(f"preflab init needs {option}.")
+        raise UserError(f"`preflab init` needs a value for {option}.")
     return answer.strip()
 
 

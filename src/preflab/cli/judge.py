@@ -1,5 +1,4 @@
-"""`preflab judge`: judges programs from one file and writes their verdicts to another, one line each, as soon as each is
-known."""
+"""`preflab judge`: runs the tests of problems on the programs in a file, and writes each verdict to another file."""
 
 from __future__ import annotations
 
@@ -13,13 +12,15 @@ from preflab.cli.options import add_json_option, add_sandbox_options, judging_se
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--problems", metavar="FILE", type=Path, required=True, help="problems with tests (JSON lines)")
     parser.add_argument("--programs", metavar="FILE", type=Path, required=True, help="programs to judge (JSON lines)")
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="the verdicts, one line a program")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="the file for the verdicts (JSON lines)"
+    )
     add_sandbox_options(parser)
     add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns the exit code: 1 if a program could not be judged, else 0."""
+    """Judges the programs and returns the exit code: 1 if a program could not be judged, otherwise 0."""
     from preflab.testbeds.code.judge_file import judge_file
 
     counts = judge_file(options.problems, options.programs, options.out, **judging_settings(options))

@@ -1,4 +1,4 @@
-"""A method's hyper-parameters as options of the command line, such as `--beta .1 --optim.learning-rate 1e-4`."""
+"""Turns a method's hyper-parameters into command-line options, such as `--beta .1 --optim.learning-rate 1e-4`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ HELP_COLUMN, HELP_WIDTH = 38, 118
 
 
 def method_from_options(name: str, arguments: Sequence[str]) -> Any:
-    """The method's spec with the hyper-parameters of the command line. Raises `UserError` for an unknown hyper-parameter,
-    with the nearest right name, and for a value that does not fit."""
+    """Returns the method's spec with the hyper-parameters that the command line sets. Raises `UserError` if a value is
+    invalid, or if a hyper-parameter is unknown; the message then suggests the most similar name."""
     cls = METHODS.load(name)
     try:
-        with redirect_stderr(io.StringIO()):  # silences tyro's own message, a box of many lines
+        with redirect_stderr(io.StringIO()):  # hides tyro's own error message, which has many lines
             method, unknown = tyro.cli(cls, args=arguments, prog=f"preflab train {name}", return_unknown_args=True)
     except SystemExit as stopped:
         if stopped.code in (0, None):
             raise
         invalid = _find_cause(stopped)
-        reason = explain(cls, invalid) if invalid is not None else f"{shlex.join(arguments)!r} does not fit."
+        reason = explain(cls, invalid) if invalid is not None else f"the options {shlex.join(arguments)!r} are invalid."
         raise UserError(f"{name}: {reason} See `preflab train {name} --help`.") from stopped
     if unknown:
         option = unknown[0].split("=")[0]
@@ -42,7 +42,8 @@ def method_from_options(name: str, arguments: Sequence[str]) -> Any:
 
 
 def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
-    """The names of a method's options as they are typed. An option of a nested spec has a dot: `--optim.learning-rate`."""
+    """Returns the names of a method's options as the user types them. The name of an option in a nested spec has a dot,
+    such as `--optim.learning-rate`."""
     options: list[str] = []
     for field, info in cls.model_fields.items():
         name, inner = prefix + field.replace("_", "-"), info.annotation
@@ -54,8 +55,8 @@ def list_options(cls: type[BaseModel], prefix: str = "--") -> list[str]:
 
 
 class MethodOption(NamedTuple):
-    """An option of a method. `takes`: what is typed after the option's name. `text`: what the option does, its choices
-    and its default."""
+    """An option of a method. `takes`: the placeholder for the option's value, such as `N`. `text`: a description with
+    the option's choices and default."""
 
     name: str
     takes: str
@@ -63,14 +64,14 @@ class MethodOption(NamedTuple):
 
 
 def describe_options(cls: type[BaseModel]) -> list[MethodOption]:
-    """A method's options in the order of its fields; the options of a nested spec stand in the place of that spec. Each
-    default is the method's own, which may differ from the default in the nested spec's class."""
+    """Returns a method's options in the order of its fields. The options of a nested spec take the place of that spec.
+    The default of such an option is the method's, which may differ from the default in the class of the nested spec."""
     return list(_describe_fields(cls, "--", None))
 
 
 def format_method_help(name: str) -> str:
-    """The help text of a method's options: what each does, its choices and its true default. Raises `UserError` for an
-    unknown method."""
+    """Returns the help text of a method's options: what each option does, its choices and its default. Raises
+    `UserError` for an unknown method."""
     options = describe_options(METHODS.load(name))
     lines = [f"options of {name}:"]
     for option in options:
@@ -81,8 +82,8 @@ def format_method_help(name: str) -> str:
 
 
 def _describe_fields(cls: type[BaseModel], prefix: str, defaults: BaseModel | None) -> Iterator[MethodOption]:
-    """Yields the options of a spec's fields. `defaults`: for a nested spec, the spec that the method has by default; None
-    for the method itself."""
+    """Yields the options for the fields of the spec class `cls`. `defaults`: the method's default value of this nested
+    spec; None if `cls` is the method itself."""
     for field, info in cls.model_fields.items():
         name = prefix + field.replace("_", "-")
         default = info.get_default(call_default_factory=True) if defaults is None else dict(defaults)[field]
@@ -107,14 +108,14 @@ def _default_text(info: FieldInfo, default: Any) -> str:
 
 
 def _literals(annotation: Any) -> list[str]:
-    """The words that an annotation allows; empty if the annotation does not list words."""
+    """Returns the words that a type annotation allows; an empty list if the annotation contains no `Literal`."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     return [word for part in get_args(annotation) for word in _literals(part)]
 
 
 def _metavar(annotation: Any) -> str:
-    """The placeholder for an option's value, chosen by its type; empty for a switch, which takes no value."""
+    """Returns the placeholder for an option's value, by the type of the value; '' for a switch, which has no value."""
     if get_origin(annotation) in (tuple, dict):
         return "..."
     if annotation is bool:
@@ -124,7 +125,7 @@ def _metavar(annotation: Any) -> str:
 
 
 def _find_cause(error: BaseException) -> ValidationError | None:
-    """The validation error that made tyro exit; None if something else made tyro exit."""
+    """Returns the validation error that made tyro exit; None if tyro exited for another reason."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ValidationError):
         cause = cause.__cause__ or cause.__context__

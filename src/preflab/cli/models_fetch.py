@@ -1,4 +1,4 @@
-"""`preflab models fetch`: downloads a real language model into the cache."""
+"""`preflab models fetch`: downloads the language model SmolLM2 into the cache."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.name != "smollm2":
         raise UserError(
-            f"preflab fetches only smollm2 by name. {options.name!r} is loaded where it is used: give it to --model."
+            f"`preflab models fetch` downloads only smollm2. Name {options.name!r} with --model: it is downloaded when used."
         )
     place = str(smollm2.fetch())
     print_json({"name": options.name, "directory": place}) if options.json else print(place)
 
 
-MODELS_FETCH_COMMAND = CliCommand("models fetch", "fetch a model into the cache", _add_options, _run)
+MODELS_FETCH_COMMAND = CliCommand("models fetch", "download a model into the cache", _add_options, _run)

@@ -1,4 +1,4 @@
-"""`preflab models list`: lists what `--model` takes."""
+"""`preflab models list`: lists the models that `--model` accepts."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def _run(options: argparse.Namespace) -> None:
     print_json(MODELS) if options.json else print("\n".join(f"{name:<9} {text}" for name, text in MODELS.items()))
 
 
-MODELS_LIST_COMMAND = CliCommand("models list", "list the models that --model takes", add_json_option, _run)
+MODELS_LIST_COMMAND = CliCommand("models list", "list the models that --model accepts", add_json_option, _run)

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Defines the options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
     add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
-    add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
+    add("--token-budget", metavar="N", type=int, default=8192, help="most tokens of a micro-batch (default: 8192)")
     add(
         "--too-long",
         choices=("stop", "drop", "cut"),
         default="stop",
-        help="what happens to rows that are longer than the "
-        "model's context: stop before the first step, drop or cut them (default: stop)",
+        help="what to do about rows that are longer than the model's context: stop before the first step, drop these "
+        "rows, or cut them (default: stop)",
     )
     add("--threads", metavar="N", type=int, default=1, help="threads of the processor (default: 1)")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     add = parser.add_argument_group("measuring").add_argument
     add("--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class")
-    add("--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)")
-    add("--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own")
-    add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1, and 5 of 5 samples)")
-    add("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
+    add("--max-new-tokens", metavar="N", type=int, help="longest answer in tokens (default: 256)")
+    add("--samples", metavar="N", type=int, help="answers to each problem (default: 8), or the method's own option")
+    add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1, and 5 from 5 samples on)")
+    add("--temperatures", metavar="T", type=float, nargs="+", help="temperatures to try (default: .2 .6 1)")
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say where the data of a testbed lie, and which of the data are read."""
+    """Adds the options that name a testbed's data and choose the part of the data to read."""
     add = parser.add_argument
-    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
-    add("--split", metavar="NAME", help="jsonl: the split of data that have several")
-    add("--rows", metavar="N", type=int, help="jsonl: read the first N records")
-    add("--part", choices=("policy", "evaluator"), help="jsonl, hh_rlhf: the part that training draws from")
+    add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
+    add("--split", metavar="NAME", help="jsonl: the split to read, if the data have several")
+    add("--rows", metavar="N", type=int, help="jsonl: read only the first N records")
+    add("--part", choices=("policy", "evaluator"), help="jsonl, hh_rlhf: the part of the data to train on")
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """The testbed that the options name, with its data. Raises `UserError` for an option that does not apply to this
-    testbed."""
+    """Returns the testbed that the options name, with the data that they choose. Raises `UserError` for an option that
+    this testbed does not have."""
     from preflab.testbeds import TESTBEDS
 
     given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
@@ -65,18 +65,18 @@ def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--workers", metavar="N", type=int, default=0, help="programs at once (default: one a core)")
-    add("--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no walls (default: bubblewrap)")
-    add("--packages", metavar="NAME", nargs="+", default=(), help="what programs may import, beside numpy (default)")
+    add("--workers", metavar="N", type=int, default=0, help="programs to judge at a time (default: one per core)")
+    add("--backend", metavar="NAME", default="bubblewrap", help="bubblewrap, or bare: no sandbox (default: bubblewrap)")
+    add("--packages", metavar="NAME", nargs="+", default=(), help="further packages that programs may import")
 
 
 def judging_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings for judging programs that the options name, and a bar that shows the progress. Raises `UserError` if
-    `--workers` is negative."""
+    """Returns the settings for judging programs that the options name, and the function that shows a progress bar.
+    Raises `UserError` if `--workers` is negative."""
     from preflab.cli.progress import track_verdicts
 
     if options.workers < 0:
-        raise UserError(f"--workers {options.workers}: give 1 or more, or 0 for one a core.")
+        raise UserError(f"--workers must be 1 or more, or 0 for one per core, not {options.workers}.")
     settings = {"workers": options.workers, "backend": options.backend, "packages": options.packages}
     return {**settings, "track": track_verdicts}
 
@@ -92,14 +92,14 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Prints plain data as JSON. Nothing else goes to standard output."""
+    """Prints plain data as JSON. A command with `--json` prints nothing else to standard output."""
     print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def log_to_terminal() -> None:
     """Sends all messages of the logger `preflab` to standard error."""
     logger = logging.getLogger("preflab")
-    if not logger.handlers:  # a forked arm has the handlers of its study
+    if not logger.handlers:  # the forked process of an arm inherits the study's handlers
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)

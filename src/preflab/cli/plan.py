@@ -1,4 +1,4 @@
-"""Formats what `preflab study --plan` prints."""
+"""Formats the output of `preflab study --plan`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from preflab.text import counted
 
 
 def format_plan(study: Study, forecast: Forecast) -> str:
-    """The stages, arms and matches of a study, and how long they should take on this machine."""
+    """Returns a text that lists the stages, arms and matches of a study, with the time that each should take on this
+    machine."""
     lines = [": ".join(filter(None, (study.name, study.question))), ""]
     width = max(12, *(len(row.name) for row in forecast.rows))
     lines += [

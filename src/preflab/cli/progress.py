@@ -1,4 +1,4 @@
-"""A progress bar on standard error, if standard error is a terminal."""
+"""Shows a progress bar on standard error, if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from preflab.testbeds.code.judge_file import JudgedPrograms
 
 
 def track_verdicts(verdicts: JudgedPrograms, label: str, total: int) -> JudgedPrograms:
-    """Passes the verdicts on unchanged, while a bar named `label` counts them."""
+    """Returns the same verdicts, and shows a progress bar with the text `label` while they are read."""
     hidden = total == 0 or not sys.stderr.isatty()
     return track(verdicts, label, total, console=Terminal(stderr=True), disable=hidden)

@@ -1,4 +1,4 @@
-"""`preflab report`: writes the report of a study again, from what the study's runs wrote."""
+"""`preflab report`: writes the report of a study again, from the results of the study's runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from preflab.cli.options import add_json_option, print_json
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="the directory of a study")
-    parser.add_argument("--no-samples", action="store_true", help="leave texts out, for data that may not be passed on")
+    parser.add_argument(
+        "--no-samples", action="store_true", help="leave out prompts and answers, if the data are private"
+    )
     add_json_option(parser)
 
 

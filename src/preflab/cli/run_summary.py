@@ -1,4 +1,4 @@
-"""Formats what `train` and `evaluate` print about a finished run."""
+"""Formats the summary that `train` and `evaluate` print about a finished run."""
 
 from __future__ import annotations
 

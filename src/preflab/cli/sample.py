@@ -1,4 +1,4 @@
-"""`preflab sample`: draws k answers to a prompt, or holds a chat."""
+"""`preflab sample`: samples k answers to a prompt, or chats with the user."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--prompt", metavar="TEXT", help="a prompt (without one: a chat)")
     add("-k", metavar="N", type=int, default=1, help="number of answers to the prompt (default: 1)")
     add("--temperature", metavar="T", type=float, default=1.0, help="0 is greedy (default: 1)")
-    add("--top-p", metavar="P", type=float, default=1.0, help="mass of the tokens kept (default: 1)")
-    add("--max-new-tokens", metavar="N", type=int, default=256, help="tokens of the longest answer (default: 256)")
+    add("--top-p", metavar="P", type=float, default=1.0, help="total probability of the tokens kept (default: 1)")
+    add("--max-new-tokens", metavar="N", type=int, default=256, help="longest answer in tokens (default: 256)")
     add("--seed", metavar="N", type=int, default=0, help="the seed of the draws (default: 0)")
     add_json_option(parser)
 
@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace) -> None:
     from preflab.terminal import Terminal
 
     if options.json and options.prompt is None:
-        raise UserError("--json prints the answers to one --prompt: give it.")
+        raise UserError("--json prints the answers to one prompt. Give the prompt with --prompt.")
     if options.k < 1:
         raise UserError(f"-k must be at least 1, not {options.k}.")
     if options.seed < 0:
@@ -62,8 +62,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def chat(answer: Callable[[Prompt, int], str]) -> None:
-    """Holds a dialogue on the terminal, which ends at an empty line or at the end of input. `answer` takes the prompt and
-    the number of turns in the prompt."""
+    """Chats with the user on the terminal until the user enters an empty line or the input ends. `answer`: a function
+    that takes the prompt and its number of turns, and returns the model's reply."""
     turns: list[Turn] = []
     while line := read_line():
         turns.append(Turn("user", line))
@@ -73,7 +73,7 @@ def chat(answer: Callable[[Prompt, int], str]) -> None:
 
 
 def read_line() -> str:
-    """Reads a line that the user types; '' at the end of input."""
+    """Returns the line that the user types; '' at the end of the input."""
     try:
         return input("you: ").strip()
     except EOFError:
@@ -81,11 +81,11 @@ def read_line() -> str:
 
 
 def print_text(text: str) -> None:
-    """Prints a text in such a way that no control character in it acts on the terminal."""
+    """Prints a text. Control characters are replaced by visible characters, so that they do not act on the terminal."""
     from preflab.terminal import Terminal
     from preflab.text import visible
 
     Terminal().print(visible(text), markup=False, highlight=False)
 
 
-SAMPLE_COMMAND = CliCommand("sample", "chat with a model, or draw k answers", _add_options, _run)
+SAMPLE_COMMAND = CliCommand("sample", "chat with a model, or sample k answers to a prompt", _add_options, _run)

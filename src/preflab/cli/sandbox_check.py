@@ -1,4 +1,4 @@
-"""`preflab sandbox check`: says what the sandbox walls of this machine are made of, then attacks each of them."""
+"""`preflab sandbox check`: describes the protections of the sandbox on this machine, then attacks each of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from preflab.cli.options import add_json_option, print_json
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns the exit code: 1 if an attack got through, else 0."""
+    """Attacks the sandbox and returns the exit code: 1 if an attack succeeds, otherwise 0."""
     from preflab.sandbox.bubblewrap import Bubblewrap
     from preflab.sandbox.check import attack_walls, describe_walls
     from preflab.terminal import Terminal

@@ -1,4 +1,4 @@
-"""`preflab study`: plans or runs a study, and names the report that it wrote."""
+"""`preflab study`: plans a study, or runs it and prints the path of its report."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from preflab.cli.options import add_json_option, add_verbosity_options, log_to_t
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
-    add("--output", metavar="DIR", type=Path, help="where the study runs (default: runs/NAME)")
+    add("--output", metavar="DIR", type=Path, help="the directory of the study (default: runs/NAME)")
     add("--size", metavar="NAME", help="a size that the study offers (default: paper on a GPU, else smoke)")
     add("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
-    add("--arms", metavar="ARM", nargs="+", help="only these arms")
-    add("--data", metavar="PATH|NAME", help="where the testbed's data lie: a path or a hub name")
-    add("--public-first", metavar="N", type=int, help="makes the first N tests public where no test is public")
-    add("--model", metavar="NAME|DIR", help="another base model")
+    add("--arms", metavar="ARM", nargs="+", help="run only these arms")
+    add("--data", metavar="PATH|NAME", help="the testbed's data: a path or a hub name")
+    add("--public-first", metavar="N", type=int, help="make N tests public in problems without a public test")
+    add("--model", metavar="NAME|DIR", help="use another base model")
     add("--plan", action="store_true", help="print the stages and the expected hours, and run nothing")
-    add("--tune", action="store_true", help="run the tuning stage even where tuned values are shipped")
+    add("--tune", action="store_true", help="run the tuning stage even if the study has tuned values")
     add("--fresh", action="store_true", help="delete the study's earlier runs and start again")
-    add("--no-samples", dest="samples", action="store_false", help="leave texts out of the report")
+    add("--no-samples", dest="samples", action="store_false", help="leave prompts and answers out of the report")
     add_json_option(parser)
     add_verbosity_options(parser, quiet="print only the verdict and failures", verbose="print each arm's steps too")
 
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def choose_size(name: str) -> str:
-    """`paper` if the study has a size of that name and torch sees a GPU, else `smoke`."""
+    """Returns `paper` if the study has a size of that name and torch finds a GPU, otherwise `smoke`."""
     from preflab.arm.open import pick_device
     from preflab.study.load import PAPER, SMOKE, offers_size
 

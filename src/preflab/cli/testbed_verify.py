@@ -1,5 +1,7 @@
-"""`preflab testbed verify`: judges the data's own programs by the data's own tests. With `--compare`, judges the right
-programs once more, without the sandbox walls."""
+"""`preflab testbed verify`: runs a testbed's own tests on the testbed's own programs, right and wrong ones.
+
+With `--compare`, the command judges the right programs again without the sandbox, and compares the verdicts.
+"""
 
 from __future__ import annotations
 
@@ -23,29 +25,29 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("testbed", metavar="NAME", help="apps, code_contests, humaneval, leetcode, mbpp, ...")
     add_data_options(parser)
-    add("--programs", metavar="N", type=int, default=1, help="programs a problem (default: 1)")
-    add("--compare", action="store_true", help="judge right programs again without walls, and compare")
-    add("--reasons", metavar="FILE", type=Path, help="why programs do not pass, by problem (a JSON object)")
-    add("--out", metavar="FILE", type=Path, help="a file for figures and ids (JSON), no text of the data")
+    add("--programs", metavar="N", type=int, default=1, help="programs of each problem to judge (default: 1)")
+    add("--compare", action="store_true", help="judge right programs again without the sandbox, and compare")
+    add("--reasons", metavar="FILE", type=Path, help="known reasons why right programs fail, by problem (JSON)")
+    add("--out", metavar="FILE", type=Path, help="a file for counts and ids (JSON), without texts of the data")
     add_sandbox_options(parser)
     add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Returns the exit code: 1 if a right program fails without a known reason, or if a verdict changes without the
-    walls; else 0."""
+    """Verifies the testbed and returns the exit code. The exit code is 1 if a right program fails for no known reason,
+    or if a verdict differs without the sandbox, otherwise 0."""
     from preflab.testbeds.code.testbed import Code
     from preflab.testbeds.code.verify import read_reasons, verify_testbed
     from preflab.text import visible
 
     testbed = testbed_from_options(options)
     if not isinstance(testbed, Code):
-        raise UserError(f"The testbed {options.testbed} has no programs of its own to verify.")
+        raise UserError(f"The testbed {options.testbed} has no programs to verify.")
     if options.programs < 1:
-        raise UserError(f"--programs {options.programs}: give 1 or more, or nothing is verified.")
+        raise UserError(f"--programs must be 1 or more, not {options.programs}.")
     if options.out is not None:
         if options.out.is_dir():
-            raise UserError(f"--out {options.out} is a folder: name a file.")
+            raise UserError(f"--out {options.out} is a folder. Name a file.")
         try:
             options.out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -12,14 +12,12 @@ from preflab.cli.theory_finding import add_output_option, make_output, show_find
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--trials", metavar="N", type=int, default=10000, help="random problems (default: 10000)")
-    add(
-        "--seed", metavar="N", type=int, default=0, help="the seed; problem i of a seed is always the same (default: 0)"
-    )
-    add("--prompts", metavar="N", type=int, default=3, help="prompts a problem, 1 to 8 (default: 3)")
-    add("--responses", metavar="N", type=int, default=6, help="responses a prompt, 2 to 12 (default: 6)")
+    add("--seed", metavar="N", type=int, default=0, help="the seed, which fixes all problems (default: 0)")
+    add("--prompts", metavar="N", type=int, default=3, help="prompts in a problem, 1 to 8 (default: 3)")
+    add("--responses", metavar="N", type=int, default=6, help="responses to a prompt, 2 to 12 (default: 6)")
     add("--coverage", metavar="SHARE", type=float, default=0.7, help="share of responses in pairs (default: 0.7)")
     add("--beta", metavar="B", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)")
-    add("--replay", metavar="FILE", type=Path, help="only this problem, as a failing trial prints it")
+    add("--replay", metavar="FILE", type=Path, help="check only the problem that a failing trial printed")
     add_output_option(parser)
 
 

@@ -1,4 +1,4 @@
-"""`preflab theory counterexample`: computes Table 1 of the paper."""
+"""`preflab theory counterexample`: computes the counterexample in Table 1 of the paper."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What the theory commands do with a finding: they print it, write it to a file and renew the page. A refuted theorem is
-not an error of the program."""
+"""Prints the finding of a theory command, writes it to a file, and updates the HTML page of all findings.
+
+A finding that refutes a theorem is not an error of the program.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def add_output_option(parser: argparse.ArgumentParser) -> None:
 
 
 def make_output(directory: Path | None) -> None:
-    """Makes the directory before the work begins. Raises `UserError` if the directory cannot be made."""
+    """Makes the output directory before the computation begins. Raises `UserError` if the directory cannot be made."""
     from preflab.theory.finding import make_folder
 
     if directory is not None:
@@ -30,8 +32,8 @@ def make_output(directory: Path | None) -> None:
 
 
 def show_finding(finding: Finding, directory: Path | None, *, as_json: bool = False) -> int:
-    """Prints and writes the finding. Returns the exit code: 1 if a certificate failed, else 0. Unless `as_json`, the
-    failing case is the last line that is printed."""
+    """Prints the finding, and writes it if there is a directory. Returns the exit code: 1 if a certificate failed,
+    otherwise 0. If `as_json` is False, the last printed line is the problem on which a certificate failed."""
     from preflab.report.theory import print_finding, write_page
     from preflab.terminal import Terminal
     from preflab.theory.finding import write_finding

@@ -1,4 +1,7 @@
-"""`preflab train`: runs one method once. An option that `train` itself does not have is a hyper-parameter of the method."""
+"""`preflab train`: trains one model with one method.
+
+An option that `train` does not know is read as a hyper-parameter of the method.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from preflab.cli.options import add_arm_options, add_json_option, add_verbosity_
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("method", metavar="METHOD", nargs="?", help="sft, rm, dpo, ... or package.module:Method")
-    add("-h", "--help", action="store_true", help="this help; with METHOD its hyper-parameters too")
+    add("-h", "--help", action="store_true", help="print this help, and the hyper-parameters of METHOD")
     add("--run", metavar="FILE", type=Path, help="a run file, instead of METHOD and the options below")
     add("--output", metavar="DIR", type=Path, help="the run directory (default: runs/METHOD)")
     add("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)
     add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")
-    add("--init", metavar="DIR", help="the policy to start from")
-    add("--preferences", metavar="FILE", help="pairs (JSON lines), instead of the testbed's own")
+    add("--init", metavar="DIR", help="the directory of the policy to start from")
+    add("--preferences", metavar="FILE", help="pairs (JSON lines) to use instead of the testbed's")
     add("--lora", metavar="RANK", type=int, help="train low-rank adapters of this rank")
-    add("--push", metavar="USER/NAME", help="send what was trained to this repository of the Hugging Face hub")
-    add("--no-evaluate", action="store_true", help="train only")
+    add("--push", metavar="USER/NAME", help="upload the trained model to this Hugging Face repository")
+    add("--no-evaluate", action="store_true", help="train without measuring the policy")
     add_json_option(parser)
-    add_verbosity_options(parser, quiet="show no progress", verbose="one line a step, on the terminal and in run.log")
+    add_verbosity_options(parser, quiet="show no progress", verbose="print one line per step, also into run.log")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -58,8 +61,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def print_help(method: str | None) -> None:
-    """Prints the options that all methods share, and the hyper-parameters of the method. If `method` is None, the names
-    of all methods take the place of the hyper-parameters."""
+    """Prints the options that all methods share, and the hyper-parameters of `method`. If `method` is None, prints the
+    names of all methods instead of hyper-parameters."""
     from preflab.cli.method_options import format_method_help
     from preflab.methods import METHODS
 

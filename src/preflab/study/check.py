@@ -1,4 +1,4 @@
-"""Says what is missing before anything is trained: opens the parts of all runs of a study once."""
+"""Checks before any training that a study can run: opens each part of the study's runs once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from preflab.study.spec import Study
 
 
 def check_study(study: Study, directory: Path, *, fresh: bool = False) -> None:
-    """Checks that every run of a study can run, unless the run is done already.
+    """Checks that all runs of a study that are not done yet can run.
 
-    Raises `UserError` if the directory holds another study. Raises `UserError`, which names the stage or arm, if its
-    data, its evaluator, its reward, its judge or its start cannot be opened, or lacks what the stage or arm needs. Only
-    the runs of the first seed are checked: the runs of the other seeds open the same parts.
+    Raises `UserError` if the directory holds another study. Also raises `UserError` if the data, the evaluator, the
+    reward, the judge or the starting model of a stage or arm cannot be opened, or lacks something that the run needs.
+    Only the runs of the first seed are checked, since the runs of the other seeds open the same parts.
     """
     if not fresh:
         refuse_other_study(study, directory)

@@ -1,4 +1,4 @@
-"""The directory of a study: who may write in it, and the manifest from which the study's report can be written again."""
+"""Reserves a directory for one study, and keeps the manifest from which the study's report can be written again."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from preflab.train.sealed import read_sealed, write_sealed
 
 REPORT_FILES = ("report.html", "report.md", "results.json", "results.csv")
 STARTED_FILES = ("lock", "run.log", "run.json")
-"""The files that a study adds to the directory of a run that it starts."""
+"""The files that a study adds to the directory of each run that it starts."""
 
 
 class StudyRecord(NamedTuple):
-    """The content of the manifest in a study's directory."""
+    """A study as its manifest records it. `command`: the command that runs the study. `failures`: a sentence for each
+    run that failed."""
 
     study: Study
     command: str
@@ -30,9 +31,9 @@ class StudyRecord(NamedTuple):
 
 
 class StudyManifest(BaseModel):
-    """The form of a study's manifest. `arms` and `pairwise`: names in the order of the study file, since the manifest
-    itself is sorted by name. `runs`: the directories of all runs that the study has planned, relative to the study's
-    directory."""
+    """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file, which is lost in
+    `study` because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned,
+    relative to the study's directory."""
 
     format: int
     study: dict[str, JsonValue]
@@ -44,8 +45,9 @@ class StudyManifest(BaseModel):
 
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
-    """Marks a directory, and the directories of the runs, as belonging to the study. Raises `UserError` if the directory
-    holds another study, a run, or files that no study wrote and that a report would overwrite."""
+    """Writes or updates the manifest, which marks a directory and the directories of the runs as belonging to the
+    study. Raises `UserError` if the directory holds another study, a run, or files of another program that a report
+    would overwrite."""
     refuse_other_study(study, directory)
     if (directory / STUDY_MANIFEST).exists():
         manifest = read_manifest_file(directory)
@@ -61,7 +63,8 @@ def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
 
 
 def write_study(study: Study, directory: Path, command: str, failures: Sequence[str] = ()) -> None:
-    """Writes into a directory that the study has claimed what a report needs beside the runs."""
+    """Writes the study, its command and its failures into the manifest, since a report needs them. The study must have
+    claimed the directory before."""
     changes = {"command": command, "failures": tuple(failures), "runs": read_manifest_file(directory).runs}
     write_manifest(directory, describe_study(study).model_copy(update=changes))
 
@@ -76,7 +79,7 @@ def write_manifest(directory: Path, manifest: StudyManifest) -> None:
 
 
 def read_manifest_file(directory: Path) -> StudyManifest:
-    """Reads a study's manifest. Raises `UserError` if the file is damaged, or if it is not the manifest of a study."""
+    """Reads a study's manifest. Raises `UserError` if the file is damaged, or if it is not a study's manifest."""
     path = directory / STUDY_MANIFEST
     advice = f"Restore it, choose another --output, or remove {directory} yourself."
     data = read_sealed(path, {}, advice=advice)
@@ -86,7 +89,7 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 
 def read_study(directory: Path) -> StudyRecord:
-    """Reads the study of a directory. Raises `UserError` if the directory holds no study."""
+    """Reads the study in a directory. Raises `UserError` if the directory does not belong to a study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
@@ -100,26 +103,28 @@ def read_study(directory: Path) -> StudyRecord:
 
 
 def in_order(parts: Any, names: Sequence[str]) -> Any:
-    """Puts parts of a study back into the order of the study file, since a manifest is sorted by name. If `parts` is
-    damaged, it stays as it is."""
+    """Returns the parts of a study in the order of `names`, because a manifest is sorted and loses the order of the
+    study file. Returns `parts` unchanged if it is not a dictionary."""
     return {name: parts[name] for name in names if name in parts} | parts if isinstance(parts, dict) else parts
 
 
 def refuse_other_study(study: Study, directory: Path) -> None:
-    """Raises `UserError` if the directory holds another study, or a run. The study may have other arms, seeds and
-    settings than before: each run checks its own spec."""
+    """Raises `UserError` if the directory holds a run, or a study of another name. The arms, seeds and settings of the
+    study may have changed, since each run checks its own spec."""
     if (directory / RUN_MANIFEST).exists():
-        raise UserError(f"{directory} holds a run, and a study needs a directory of its own. Choose another --output.")
+        raise UserError(f"{directory} holds a run, and a study needs a separate directory. Choose another --output.")
     if not (directory / STUDY_MANIFEST).exists():
         return
     name = read_manifest_file(directory).study.get("name")
     if name != study.name:
-        raise UserError(f"{directory} holds another study, {name!r}. Choose another --output, or --fresh.")
+        raise UserError(
+            f"{directory} holds another study, {name!r}. Choose another --output, or replace it with --fresh."
+        )
 
 
 @contextmanager
 def withdrawn_unless_begun(directory: Path) -> Generator[None]:
-    """Removes a study's manifest again if the block raises `UserError` before any run of the study has begun."""
+    """Removes a study's manifest again if the block raises `UserError` and no run of the study has begun."""
     try:
         yield
     except UserError:
@@ -132,17 +137,17 @@ def withdrawn_unless_begun(directory: Path) -> Generator[None]:
 
 
 def remove_study(directory: Path, planned: Iterable[Path]) -> None:
-    """Removes the study's runs, its report and its manifest, and nothing else. The runs are those that the manifest lists
-    and those in `planned`: the directories where the study will run, which the manifest of an older preflab does not
-    list. Raises `UserError` if such a directory holds a run and the study has no manifest."""
+    """Removes only the study's runs, its report and its manifest. The removed runs are those that the manifest lists
+    and those in `planned`. `planned`: the directories of the runs that the study will start, since an older manifest
+    lists no runs. Raises `UserError` if one of these directories holds a run but the study has no manifest."""
     home = directory.resolve()
     places = set(planned)
     if (directory / STUDY_MANIFEST).exists():
         places |= {directory / name for name in read_manifest_file(directory).runs}
     elif any((place / RUN_MANIFEST).exists() for place in places):
         raise UserError(
-            f"{directory} holds runs but no {STUDY_MANIFEST}, which says what --fresh may delete. Choose another --output, or "
-            "remove them yourself."
+            f"{directory} holds runs but no {STUDY_MANIFEST}, so that --fresh cannot know which files it may delete. Choose "
+            "another --output, or remove the runs yourself."
         )
     else:
         return
@@ -154,8 +159,8 @@ def remove_study(directory: Path, planned: Iterable[Path]) -> None:
 
 
 def remove_run(directory: Path, home: Path) -> None:
-    """Removes a run, and the files that the study added to the run's directory. Then removes the directories that are
-    empty now, up to `home`."""
+    """Removes a run, and the files that the study added to the run's directory. Then removes this directory and its
+    parents below `home` if they are empty."""
     if (directory / RUN_MANIFEST).exists() or (directory / STARTED_FILES[-1]).exists():
         clear(directory)
         for name in STARTED_FILES:

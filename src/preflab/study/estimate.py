@@ -1,5 +1,4 @@
-"""Estimates how long a study's runs should take here: the cost that each method and measurement states, times measured
-speeds."""
+"""Estimates how long a study's runs take on this machine, from the costs of the methods and measured speeds."""
 
 from __future__ import annotations
 
@@ -23,24 +22,24 @@ from preflab.testbeds.base import SPLITS, count_rows, require_testbed
 from preflab.types import Split
 
 FORK_SECONDS = 0.5
-"""The seconds until a forked arm begins its work, plus the seconds from its result to its end."""
+"""The seconds between the start of an arm's process and its work, plus those between its result and its exit."""
 SHARING = 1.3
-"""By what factor work takes longer if other runs share the machine: the mean of the factors for sampling (1.50), training
-(1.24) and forward passes (1.18), which benchmarks/sharing.py measured on two cores."""
+"""The factor by which work takes longer if other runs share the machine. On two cores, benchmarks/sharing.py measured
+the factors 1.50 for sampling, 1.24 for training and 1.18 for forward passes, whose mean is about 1.3."""
 DISTINCT = 0.6
-"""The share of measured answers that are judged, since equal answers to a problem are judged only once. Measured with the
-policies of `quickstart` at temperatures .2 to 1: .28 to .79 at six samples a problem, .62 to .91 at two samples."""
+"""The share of sampled answers that are judged, since equal answers to a problem are judged only once. In `quickstart`
+at temperatures .2 to 1, this share was .28 to .79 with six samples of each problem, and .62 to .91 with two samples."""
 KL_READS = 3
-"""The forward passes over a sample that KL and entropy take: one by the policy, one by the start, and one for the
-entropy."""
+"""The number of forward passes that measure the KL and the entropy of a sample. The policy and the starting model need
+one pass each for the KL, and the policy needs one pass for the entropy."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What measuring a study on this machine gave. `speeds`: the speed of each model. `prompts`: the number of prompts in
-    each split. `size`: the size of the testbed's own data. `opening`: the seconds that a run takes to open its data.
-    `judging`: the seconds that judging one program takes. `sharing`: by what factor work takes longer because runs share
-    the machine."""
+    """Estimates the seconds of a study's runs from timings on this machine. `speeds`: the speed of each model.
+    `prompts`: the number of prompts in each split. `size`: the size of the testbed's training data. `opening`: the
+    seconds that a run takes to open its data. `judging`: the seconds that judging one program takes. `sharing`: the
+    factor by which work takes longer because runs share the machine."""
 
     study: Study
     speeds: Mapping[ModelSpec, Speed]
@@ -52,8 +51,8 @@ class Estimate:
 
     @classmethod
     def measured(cls, study: Study, arms: Sequence[Arm], at_once: int) -> Estimate:
-        """Times the study's models, data and judge. `at_once`: how many runs share the machine. Raises `UserError` if the
-        testbed lacks what an arm's evaluation asks for."""
+        """Times the study's models, data and judge on this machine. `at_once`: the number of runs that share the
+        machine. Raises `UserError` if an arm's evaluation needs public tests that the testbed does not have."""
         started = time.perf_counter()
         with study.testbed.open(Context()) as opened:
             testbed = require_testbed(opened)
@@ -70,7 +69,8 @@ class Estimate:
         return cls(study, speeds, prompts, size, opening, judging, SHARING if at_once > 1 else 1.0)
 
     def seconds(self, run: PlannedRun) -> float:
-        """The seconds of one run: opening, training, the looks during training, and measuring."""
+        """Returns the seconds of one run, for opening, training, the evaluations during training, and the
+        measurement."""
         speed = self.speeds[run.spec.model]
         cost = self.cost(run)
         training = self.training_seconds(run.spec, cost, speed)
@@ -78,8 +78,8 @@ class Estimate:
         return FORK_SECONDS + self.opening + speed.loading + self.sharing * (training + measuring)
 
     def match_seconds(self, match: Match) -> float:
-        """The seconds of a match: opening, and, if a saved model compares the answers, reading both answers of every
-        pair. How long any other evaluator takes is not known, and not counted."""
+        """Returns the seconds of a match. If a saved model compares the answers, its forward passes over both answers
+        of each pair are counted. The time of any other evaluator is unknown and is not counted."""
         seconds = FORK_SECONDS + self.opening
         if not saved_models(match.evaluator):
             return seconds
@@ -89,8 +89,8 @@ class Estimate:
         return seconds + speed.loading + self.sharing * reads * speed.forward
 
     def cost(self, run: PlannedRun) -> Cost:
-        """The cost of a run's method under the study's budget. The cost of the run's stages is charged to the budget
-        first."""
+        """Returns the cost of a run's method under the study's budget, after the cost of the run's stages is subtracted
+        from the budget."""
         arm = run.spec
         if arm.method is None:
             return Cost()
@@ -104,20 +104,20 @@ class Estimate:
         return cost.times(max(0.0, arm.budget.amount - charged) / flops) if flops else cost
 
     def stage_flops(self, name: str) -> float:
-        """The FLOP that a stage is expected to use."""
+        """Returns the expected FLOP of a stage."""
         arm = plan_run(self.study, name, self.study.stages[name], 0, Path(), measure="none").spec
         return 0.0 if arm.method is None else self.flops(arm, arm.method.cost(self.data_size(arm)))
 
     def flops(self, arm: Arm, cost: Cost) -> float:
-        """The FLOP of training: 2N for each token that is read or drawn, 6N for each token that is trained. If the reward
-        is a learned model, the tokens that it scores count as read."""
+        """Returns the FLOP of training a model with N parameters. A forward pass and sampling cost 2N for each token,
+        and an update costs 6N. If the reward is a learned model, its forward passes are included."""
         scored = cost.scored if saved_models(arm.reward) else 0.0
         read = cost.drawn + cost.forward + scored + 3 * (cost.trained + cost.critic_trained)
         return read * self.speeds[arm.model].forward_flops
 
     def data_size(self, arm: Arm) -> DataSize:
-        """The size of the data that a method trains on: the testbed's own, what a stage makes (at most one pair or
-        ranking a prompt), or the lines of a file."""
+        """Returns the size of the data that a method trains on, from the testbed, a stage or a file. A stage is assumed
+        to make one pair or ranking for each prompt, which is an upper limit."""
         source, size = arm.preferences, self.size
         if source is None:
             return size
@@ -134,7 +134,7 @@ class Estimate:
         return cost.drawn * speed.sampling + cost.scored * scoring + training + cost.forward * speed.forward
 
     def look_seconds(self, arm: Arm, cost: Cost, speed: Speed) -> float:
-        """The seconds of the looks at the validation split while a policy is trained."""
+        """Returns the seconds of the evaluations on the validation split during training."""
         if not arm.evaluators or not cost.trained:
             return 0.0
         spec = arm.evaluation
@@ -143,8 +143,8 @@ class Estimate:
         return answers * (speed.sampling + self.grading(arm, speed)[0]) + reads * speed.forward
 
     def measuring_seconds(self, arm: Arm, speed: Speed) -> float:
-        """The number of seconds that measuring takes. It decodes the validation split once at each temperature of the grid,
-        and the test split twice if the test split is measured."""
+        """Returns the seconds of measuring a trained policy. The policy answers the validation split once at each
+        temperature of the grid, and the test split twice if the test split is measured."""
         spec = arm.evaluation
         if arm.measure == "none" or not arm.evaluators:
             return 0.0
@@ -160,16 +160,16 @@ class Estimate:
         return drawn * speed.sampling + answers * main + tested * sum(others) + judging + reads * speed.forward
 
     def grading(self, arm: Arm, speed: Speed) -> list[float]:
-        """The seconds that each evaluator takes to grade one answer, with the main evaluator first. A learned evaluator
-        reads the answer; the judge runs it."""
+        """Returns the seconds that each evaluator takes to grade one answer, with the main evaluator first. A learned
+        evaluator needs a forward pass; any other evaluator is assumed to run the answer as a program."""
         judging = DISTINCT * self.judging
         evaluators = arm.evaluators_in_turn.values()
         return [speed.forward if saved_models(evaluator) else judging for evaluator in evaluators]
 
 
 def count_lines(path: Path) -> int:
-    """The number of records in a file, or in the files of a directory; 0 if the file cannot be read (the run itself
-    reports that)."""
+    """Returns the number of records in a file, or in the files of a directory. Returns 0 if a file cannot be read,
+    since the run itself reports this error."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     try:
         return sum(1 for file in files for line in file.open("rb") if line.strip())

@@ -1,5 +1,7 @@
-"""Writes a study file for the user's data and model, with a comment on every part that users change. The arms and the
-evaluator follow from what the data hold: pairs, answers to imitate, or problems with tests."""
+"""Writes a first study file for the user's data and model, with a comment on every part that users change.
+
+The kind of the data decides the arms and the evaluator: pairs, demonstrations, or problems with tests.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ Judged = Literal["tests", "pairs", "neither"]
 
 @dataclass(frozen=True)
 class FirstStudy:
-    """The user's wishes. `evaluator`: the directory of a reward model that was trained elsewhere; '' if there is no such
-    model."""
+    """The user's choices for a first study file. `evaluator`: the directory of a reward model that was trained on other
+    data; '' if the user has no such model."""
 
     name: str
     data: str
@@ -31,20 +33,21 @@ class FirstStudy:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the data hold. `judged`: by what the answers can be judged. `size`: how many training rows there are."""
+    """Facts about the user's data. `judged`: whether tests, pairs or neither can judge an answer. `size`: the numbers
+    of training rows."""
 
     judged: Judged
     size: DataSize
 
 
 def write_first_file(wanted: FirstStudy) -> str:
-    """The text of the study file. Raises `UserError` if the data cannot be read, or if neither the data nor the user says
-    how an answer is judged."""
+    """Returns the text of the study file. Raises `UserError` if the data cannot be read. Also raises `UserError` if the
+    data have neither pairs nor tests and the user names no evaluator, so that answers cannot be judged."""
     facts = inspect_data(wanted)
     if facts.judged == "neither" and not wanted.evaluator:
         raise UserError(
-            f"{wanted.data} holds neither pairs nor tests, so that nothing says which answer is better. Name a reward model "
-            "that was trained elsewhere (--evaluator DIR), or give data with pairs or tests."
+            f"{wanted.data} has no pairs and no tests that could judge an answer. Name a reward model that was trained on "
+            "other data (--evaluator DIR), or give data with pairs or tests."
         )
     counts = ", ".join(
         counted(count, noun)
@@ -56,30 +59,30 @@ def write_first_file(wanted: FirstStudy) -> str:
         if count
     )
     parts = [
-        f"# Which method makes most of {wanted.data}? Written by `preflab init`: change what you like, then look at the plan,\n"
-        f"# which trains nothing: preflab study FILE --plan",
-        _lines(schema_version=1, name=wanted.name, question=f"Which method makes most of this model on {wanted.data}?"),
+        f"# Which method works best on {wanted.data}? `preflab init` wrote this file. Change it as you like. Then print the\n"
+        f"# plan of the study, which trains nothing: preflab study FILE --plan",
+        _lines(schema_version=1, name=wanted.name, question=f"Which method improves this model most on {wanted.data}?"),
         "# The model that every arm starts from. {name: …, lora: {rank: 16}} trains adapters, which takes less memory.",
         _lines(model=wanted.model),
-        f"# The data: {counts} to train on; a tenth each is kept for validation and test.",
+        f"# The data: {counts} to train on. One tenth is kept for validation and one tenth for the test.",
         _lines(testbed=_testbed(facts, wanted, "policy")),
         *_evaluator(facts, wanted),
-        "# How arms are measured. Fewer than five seeds give a verdict that is called preliminary.",
+        "# How the arms are measured. With fewer than five seeds, the report calls its verdict preliminary.",
         _lines(seeds=5, evaluation={"samples": 4, "max_new_tokens": 128}),
-        "# One budget for all arms makes them comparable; without one each trains its epochs. In FLOP:\n"
+        "# A budget in FLOP gives all arms the same compute. Without a budget, each arm trains for its epochs:\n"
         "# budget: {unit: compute, amount: 1.0e15}\n"
-        "# Stages run once a seed, and all arms share them.",
+        "# Stages run once for each seed, and all arms of the seed share their output.",
         _lines(stages=_stages(facts, wanted)),
         "# The arms that are compared; `preflab train METHOD --help` lists the settings of a method.",
         _lines(arms=_arms(facts)),
-        "# The comparisons that were named beforehand count most.",
+        "# The pairs of arms that the report compares. Name them before you see results.",
         _lines(comparisons=[["dpo" if facts.size.pairs else "ppo", "more-sft"]]),
     ]
     return "\n".join(parts)
 
 
 def inspect_data(wanted: FirstStudy) -> DataFacts:
-    """Opens the data and counts what they hold. If the data have tests, the tests judge in the sandbox."""
+    """Opens the data and counts their rows. If the data have tests, opens them with the sandbox as the judge."""
     try:
         with Jsonl(data=wanted.data).open(Context()) as opened:
             return _count(require_testbed(opened))
@@ -98,7 +101,8 @@ def _count(testbed: Testbed) -> DataFacts:
 
 
 def _testbed(facts: DataFacts, wanted: FirstStudy, part: str) -> dict[str, object]:
-    """The testbed's fields. If pairs judge, the policies get one part of the data and the evaluator gets another."""
+    """Returns the fields of the testbed. If an evaluator is trained on the pairs, the policies and the evaluator get
+    different parts of the data; `part` names the part."""
     judge = {"judge": "sandbox"} if facts.judged == "tests" else {}
     parted = {"part": part} if facts.judged == "pairs" and not wanted.evaluator else {}
     return {"kind": "jsonl", "data": wanted.data, **judge, **parted}
@@ -107,11 +111,14 @@ def _testbed(facts: DataFacts, wanted: FirstStudy, part: str) -> dict[str, objec
 def _evaluator(facts: DataFacts, wanted: FirstStudy) -> list[str]:
     if wanted.evaluator:
         model = {"kind": "reward-model", "model": {"path": wanted.evaluator}}
-        return ["# The judge of all arms: a reward model that no arm learns from.", _lines(evaluator=model)]
+        return ["# The evaluator of all arms: a reward model that no arm is trained on.", _lines(evaluator=model)]
     if facts.judged == "tests":
-        return ["# The judge of all arms: tests that no arm saw.", _lines(evaluator="hidden-tests")]
+        return [
+            "# The evaluator of all arms: hidden tests, which no arm is trained on.",
+            _lines(evaluator="hidden-tests"),
+        ]
     model = {"kind": "reward-model", "model": {"path": "stage:evaluator"}}
-    words = "# The judge of all arms: a reward model trained on 30% of the pairs (`part: evaluator`), which no arm learns from."
+    words = "# The evaluator of all arms: a reward model. Its 30% of the pairs (`part: evaluator`) are used by no arm."
     return [words, _lines(evaluator=model)]
 
 
@@ -131,8 +138,8 @@ def _start(facts: DataFacts) -> dict[str, object]:
 
 
 def _arms(facts: DataFacts) -> dict[str, object]:
-    """The arms: SFT as the baseline, and SFT that is trained further; DPO if there are pairs; PPO on the tests, or on a
-    reward model that is trained on the pairs."""
+    """Returns the arms. With demonstrations: SFT as the baseline, and further SFT. With pairs: DPO. With tests or
+    pairs: PPO, whose reward is the tests, or a reward model trained on the pairs."""
     arms: dict[str, object] = {}
     if facts.size.pairs:
         arms["dpo"] = {**_start(facts), "method": {"kind": "dpo"}}
@@ -149,7 +156,7 @@ def _arms(facts: DataFacts) -> dict[str, object]:
 
 
 def _lines(**fields: object) -> str:
-    """The fields as YAML, with each innermost mapping on one line."""
+    """Returns the fields as YAML, with each innermost mapping on one line."""
     style = {name: None if isinstance(value, dict | list) else False for name, value in fields.items()}
     return "".join(
         yaml.safe_dump({name: value}, sort_keys=False, default_flow_style=style[name], width=120, allow_unicode=True)

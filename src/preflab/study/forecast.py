@@ -1,4 +1,4 @@
-"""What a study would run on this machine, and for how long. `preflab study --plan` shows it."""
+"""Forecasts the runs of a study on this machine and their duration, for `preflab study --plan`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from preflab.study.spec import Study
 
 @dataclass(frozen=True)
 class ForecastRow:
-    """A stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these are done. `seconds`: how long
-    each run should take."""
+    """The forecast of a stage, an arm or a match. `runs`: the number of its runs. `done`: how many of these runs are
+    done. `seconds`: the expected duration of each run."""
 
     part: Literal["stage", "arm", "match"]
     name: str
@@ -31,8 +31,8 @@ class ForecastRow:
 @dataclass(frozen=True)
 class Forecast:
     """The forecast of a study. `rows`: its stages, arms and matches. `at_once`: how many runs share the machine.
-    `seconds`: how long the runs that are not done yet should take together, by the clock. `trials`: the number of trials
-    of the tuning stage. `tuning_seconds`: how long the trials that have to run should take together."""
+    `seconds`: the expected time on the clock until all runs are done. `trials`: the number of trials of the tuning
+    stage. `tuning_seconds`: the expected time on the clock for the trials that still have to run."""
 
     rows: tuple[ForecastRow, ...]
     at_once: int
@@ -46,9 +46,9 @@ class Forecast:
 
 
 def forecast_study(study: Study, directory: Path, *, fresh: bool = False) -> Forecast:
-    """Times the study's models and its judge on this machine, and multiplies by the cost that each run states. Raises
-    `UserError` if a part of the study is missing or lacks what is needed. Unless `fresh`, also raises it if the directory
-    holds another study."""
+    """Times the study's models and its judge on this machine, and multiplies the cost of each run by these times.
+    Raises `UserError` if a part of the study cannot be opened or lacks something that a run needs. Also raises
+    `UserError` if `fresh` is False and the directory holds another study."""
     if not fresh:
         refuse_other_study(study, directory)
     planned = list(planned_runs(study, directory))

@@ -1,10 +1,12 @@
-"""Starts an arm in a process of its own: a fork of the study's process, in which the modules that arms need are imported
-already. The arm's number of threads is set, and its output goes to its run's log.
+"""Starts each arm in a separate process, which is a fork of the study's process.
 
-A fork saves the seconds that importing torch takes, and it shares the study's memory until one of the two writes to it.
-But a fork does not copy OpenMP's threads: an arm that computes with several threads would wait for them for ever. An arm
-with one thread never waits for them. Nor can a fork use CUDA if the study's process used it (in a notebook). Such arms
-start in a fresh interpreter.
+The study's process has already imported the modules that arms need. A fork therefore saves the seconds of importing
+torch, and shares the memory of these modules. The process of an arm sets its number of threads and writes to its own
+log.
+
+A fork does not copy OpenMP's threads: an arm with several threads would wait for these threads for ever. An arm with
+one thread never uses them. A fork cannot use CUDA either if the study's process used CUDA, for example in a notebook.
+Where a fork could not compute, the arm starts in a new interpreter.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ from preflab.arm.process import PARENT, run_arm
 from preflab.train.files import write_json
 
 ArmProcess = Callable[[Path, Path], int]
-"""What an arm's process runs: a function that takes the run file and the directory, and returns the exit code."""
+"""The function that an arm's process runs, which takes the run file and the directory and returns the exit code."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | None = None) -> ForkProcess:
-    """Starts the process of a planned run and writes `spec` to its run file. The output of the process is appended to
-    `run.log` in the run's directory. `arm_process`: what the process does instead of executing the arm."""
+    """Writes `spec` to the run file of a planned run and starts the run's process. The output of the process is
+    appended to `run.log` in the run's directory. `arm_process`: a function that the process calls instead of executing
+    the arm."""
     arm_process = arm_process or (run_arm if can_fork(planned.spec.threads) else start_afresh)
     planned.directory.mkdir(parents=True, exist_ok=True)
     run_file = planned.directory / "run.json"
@@ -46,13 +49,14 @@ def launch(planned: Planned, spec: dict[str, Any], arm_process: ArmProcess | Non
 
 
 def start_afresh(run_file: Path, directory: Path) -> int:
-    """Replaces this process by a new interpreter, which executes the arm."""
+    """Replaces this process by a new Python interpreter, which executes the arm."""
     os.execv(sys.executable, [sys.executable, "-m", "preflab.arm.process", str(run_file), str(directory)])
 
 
 def can_fork(threads: int) -> bool:
-    """Returns True if a fork of this process can compute with so many threads: with one thread always, with several if
-    Python started all threads of this process. After CUDA was used, no fork can use it again."""
+    """Returns True if a fork of this process can compute with this number of threads. With one thread it always can;
+    with several it can if Python started all threads of this process, so that OpenMP has started none. After this process
+    has used CUDA, a fork cannot compute."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
         return False
     tasks = Path("/proc/self/task")
@@ -60,20 +64,20 @@ def can_fork(threads: int) -> bool:
 
 
 def keep_single_threaded() -> None:
-    """Keeps OpenMP from starting threads in this process. Must be called before torch is imported. Each arm sets its own
-    number of threads."""
+    """Prevents OpenMP from starting threads in this process. Must be called before torch is imported. Each arm's
+    process sets its own number of threads."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 def import_shared_modules() -> None:
-    """Imports the modules that every arm needs, once, before the first fork."""
+    """Imports the modules that every arm needs, so that the processes forked later do not have to import them."""
     for name in ("preflab.arm.execute", "transformers.models.llama.modeling_llama"):
         importlib.import_module(name)
 
 
 def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[str, str], log: int) -> None:
-    """Runs in the child process: drops the parent's signal handlers, sends the output to the run's own log, runs the arm,
-    and exits."""
+    """Runs in the child process: removes the parent's signal handlers, redirects the output to the run's log, runs the
+    arm, and exits."""
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, signal.SIG_DFL)
     os.environ.update(env)
@@ -83,7 +87,7 @@ def _become(arm_process: ArmProcess, run_file: Path, directory: Path, env: dict[
 
 
 def last_log_lines(directory: Path, lines: int = 12) -> str:
-    """The last lines of a run's log, for an error message."""
+    """Returns the last lines of a run's log, for an error message."""
     log = directory / "run.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     return "\n".join(text.strip().splitlines()[-lines:])

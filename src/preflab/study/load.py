@@ -1,4 +1,4 @@
-"""Loads a study, either a preset that comes with preflab or the user's own file, in the size that the user asks for."""
+"""Loads a study in one of its sizes, either from a preset that comes with preflab or from the user's file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preflab.study.plan import grid_points, with_settings
 from preflab.study.spec import Study, Tuning
 
 SMOKE, PAPER = "smoke", "paper"
-"""Sizes of a study: the study file as it stands, and the size of the paper."""
+"""Names of sizes: `smoke` is the study file without changes, `paper` is the size that the paper uses."""
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -23,17 +23,17 @@ class _Sizes(Spec):
 
 
 def load_study(name: str, size: str | None = None) -> Study:
-    """Loads a preset by its name, or a study file (YAML, TOML, JSON), in one of the `sizes` that it offers.
+    """Loads a preset by its name, or a study file (YAML, TOML, JSON), in one of its sizes.
 
-    A file may hold `sizes: {NAME: {...}}`. If the size NAME is asked for, these settings replace the file's own settings,
-    at any depth, and the study is called `STUDY-NAME`, so that two sizes never share a directory. The size `smoke` is the
-    file without replacements. Raises `UserError` for an unknown name, with the nearest right name, or if a function of
-    the user does not load.
+    A file can define sizes with `sizes: {NAME: {...}}`. In the size NAME, these settings replace the file's settings at
+    any depth. The name of the study then ends with `-NAME`, so that two sizes never share a directory. The size `smoke`
+    is the file without replacements. Raises `UserError` for an unknown name, and suggests the most similar name. Also
+    raises `UserError` if a function of the user cannot be imported.
     """
     data = study_data(name)
     sizes = _take_sizes(data, name)
     if SMOKE in sizes:
-        raise UserError(f"{name}: `sizes` may not hold {SMOKE!r}, which is what the file itself says.")
+        raise UserError(f"{name}: rename the size {SMOKE!r} in `sizes`. This name means the file without replacements.")
     if size not in (None, SMOKE):
         if size not in sizes:
             raise UserError(f"{name}: there is no size {size!r}.{nearest(size, [*sizes, SMOKE])}")
@@ -62,15 +62,15 @@ def offers_size(name: str, size: str) -> bool:
 
 
 def _take_sizes(data: Any, where: str) -> dict[str, dict[str, Any]]:
-    """Takes the `sizes` out of a study file's data and returns them. Raises `UserError` if they do not map names to
+    """Removes `sizes` from a study file's data and returns them. Raises `UserError` if `sizes` does not map names to
     settings."""
     sizes = data.pop("sizes", None) if isinstance(data, dict) else None
     return parse_spec(_Sizes, {"sizes": sizes or {}}, where=where).sizes
 
 
 def study_data(name: str) -> Any:
-    """The data in the file of a preset, or in a user's file. Raises `UserError` for an unknown name, with the nearest
-    right name."""
+    """Reads the data in the file of a preset, or in a user's file. Raises `UserError` for an unknown name, and suggests
+    the most similar name."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml", ".toml", ".json"):
         if name not in preset_names():
@@ -82,8 +82,8 @@ def study_data(name: str) -> Any:
 
 
 def merge_settings(data: Any, patch: Any) -> Any:
-    """A copy of `data` in which the values of `patch` replace the old values; mappings inside mappings are merged
-    likewise."""
+    """Returns a copy of `data` in which the values of `patch` replace the old values. Nested mappings are merged in the
+    same way."""
     if not (isinstance(data, dict) and isinstance(patch, dict)):
         return patch
     return {**data, **{key: merge_settings(data.get(key), value) for key, value in patch.items()}}
@@ -94,6 +94,6 @@ def preset_names() -> list[str]:
 
 
 def preset_summary(name: str) -> str:
-    """The comment at the head of a preset, which says what the preset is for, on one line."""
+    """Returns the first comment in the file of a preset, on one line. The comment says what the preset is for."""
     lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     return " ".join(line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines))

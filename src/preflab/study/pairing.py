@@ -1,4 +1,4 @@
-"""Says which arms of a study a pairwise evaluator compares, and checks how a study file states it. Needs no torch."""
+"""Selects the pairs of arms that a pairwise evaluator compares, and checks `pairwise` in a file. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ EXAMPLE = "`pairwise: {shorter: {evaluator: {kind: 'my_duel:Shorter', margin: 2}
 
 
 class Pairing(Spec):
-    """The arms whose answers to the same prompts a pairwise evaluator compares: either the `pairs`, or every other arm
-    with the arm `against`."""
+    """A pairwise evaluator, and the pairs of arms whose answers to the same prompts it compares. The evaluator compares
+    either the arms in `pairs`, or every other arm with the arm `against`."""
 
     evaluator: Annotated[Any, *variant(PAIRWISE_EVALUATORS)]
     pairs: tuple[tuple[str, str], ...] = ()
     against: str | None = None
 
     def pairs_among(self, arms: Iterable[str]) -> list[tuple[str, str]]:
-        """The pairs in which both arms are among `arms`."""
+        """Returns the pairs in which both arms are in `arms`."""
         known = list(arms)
         named = self.pairs if self.against is None else [(arm, self.against) for arm in known if arm != self.against]
         return [pair for pair in named if pair[0] in known and pair[1] in known]
 
     def among(self, arms: Iterable[str]) -> Pairing | None:
-        """This pairing, limited to the pairs in which both arms are among `arms`; None if no pair remains."""
+        """Returns a copy of this pairing with only the pairs whose two arms are in `arms`; None if no pair remains."""
         pairs = tuple(self.pairs_among(arms))
         return self.model_copy(update={"pairs": () if self.against else pairs}) if pairs else None
 
     def check(self, place: str, arms: Iterable[str]) -> None:
-        """Raises `UserError` if this pairing names no pair, a pair twice, or an arm that the study does not have."""
+        """Raises `UserError` if this pairing has no pair, the same pair twice, or an arm that the study does not have.
+        `place`: the key of the pairing in the study file."""
         if (self.against is None) == (not self.pairs):
-            raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or `against`, an arm: one of the two.")
+            raise UserError(f"`{place}` needs `pairs`, such as [[dpo, sft]], or an arm as `against`, but not both.")
         named = [*chain.from_iterable(self.pairs), *([] if self.against is None else [self.against])]
         refuse_unknown(named, arms, f"`{place}` names the arm")
         if len({frozenset(pair) for pair in self.pairs}) < len(self.pairs) or any(a == b for a, b in self.pairs):
-            raise UserError(f"`{place}.pairs` has a pair twice, or an arm against itself.")
+            raise UserError(f"`{place}.pairs` has a pair twice, or a pair of an arm with itself. Remove this pair.")
 
 
 def _check_shape(value: Any) -> Any:
-    """Returns what a file has under `pairwise`, unchanged. Raises `UserError`, which gives an example, if it has a wrong
-    shape."""
+    """Returns the value of `pairwise` in a study file unchanged. Raises `UserError`, with an example, if the value does
+    not map names to pairings."""
     if not isinstance(value, Mapping):
-        raise UserError(f"`pairwise` holds pairwise evaluators by name, such as {EXAMPLE}.")
+        raise UserError(f"`pairwise` must map names to pairwise evaluators, such as {EXAMPLE}.")
     for name, pairing in value.items():
         if not isinstance(name, str):
-            raise UserError(f"`pairwise` has the name {name!r}, which is not a text: write it in quotes.")
+            raise UserError(f"`pairwise` has the name {name!r}, which is not a text. Write the name in quotes.")
         if not isinstance(pairing, Pairing):
             _check_pairing(f"pairwise.{name}", pairing)
     return value
@@ -60,7 +61,7 @@ def _check_shape(value: Any) -> Any:
 
 def _check_pairing(place: str, pairing: Any) -> None:
     if not isinstance(pairing, Mapping):
-        raise UserError(f"`{place}` holds an `evaluator`, and `pairs` or `against`, such as {EXAMPLE}.")
+        raise UserError(f"`{place}` must have an `evaluator`, and `pairs` or `against`, such as {EXAMPLE}.")
     fields = Pairing.model_fields
     for key in pairing:
         if key not in fields:
@@ -69,12 +70,12 @@ def _check_pairing(place: str, pairing: Any) -> None:
                 f"unknown key `{place}.{key}`: an evaluator's settings belong inside `evaluator:`, such as {EXAMPLE}.{hint}"
             )
     if pairing.get("evaluator") is None:
-        raise UserError(f"`{place}` has no `evaluator`: name one, such as {EXAMPLE}.")
+        raise UserError(f"`{place}` has no `evaluator`. Add an evaluator, such as {EXAMPLE}.")
     pairs, against = pairing.get("pairs", ()), pairing.get("against")
     if not (isinstance(pairs, list | tuple) and all(map(_is_pair, pairs))):
-        raise UserError(f"`{place}.pairs` is a list of pairs of arms, such as [[dpo, sft], [ppo, sft]].")
+        raise UserError(f"`{place}.pairs` must be a list of pairs of arms, such as [[dpo, sft], [ppo, sft]].")
     if not isinstance(against, str | None):
-        raise UserError(f"`{place}.against` is the name of one arm, such as `against: sft`.")
+        raise UserError(f"`{place}.against` must be the name of one arm, such as `against: sft`.")
 
 
 def _is_pair(pair: Any) -> bool:
@@ -82,4 +83,4 @@ def _is_pair(pair: Any) -> bool:
 
 
 Pairings = Annotated[dict[Name, Pairing], BeforeValidator(_check_shape)]
-"""The type of a field that holds pairings by name, in order."""
+"""The type of a field that maps names to pairings, in the order of the study file."""

@@ -1,4 +1,4 @@
-"""Plans the runs of a study: stages and arms under each seed, and the trials of the tuning stage."""
+"""Plans the runs of a study: its stages, arms and matches under each seed, and the trials of the tuning stage."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from preflab.spec import parse_spec
 from preflab.study.spec import Contestant, Study, all_stages_needed, measuring_stages
 
 JOB_FIELDS = ("method", "policy", "init", "preferences", "reward")
-"""The fields that a run takes from its own job, not from the study."""
+"""The fields of a run that come from its stage or arm in the study file, not from the settings of the study."""
 
 
 def planned_runs(study: Study, directory: Path) -> Iterator[PlannedRun]:
-    """Yields every run of the study except the tuning stage, seed by seed. Each run comes after the runs that it needs."""
+    """Yields the runs of the study's stages and arms, seed by seed. Each run comes after the runs that it needs."""
     for seed in range(study.seeds):
         home = directory / f"seed-{seed}"
         yield from stage_runs(study, study.arms.values(), seed, home)
@@ -43,8 +43,8 @@ def planned_matches(study: Study, directory: Path) -> Iterator[PlannedMatch]:
 
 
 def planned_trials(study: Study, directory: Path) -> Iterator[tuple[str, dict[str, Any], PlannedRun]]:
-    """Yields every run of the tuning stage as (arm, settings, run). The stages of each tuning seed come before its
-    trials, as arm ''."""
+    """Yields every run of the tuning stage as (arm, settings, run). For each tuning seed, the runs of the stages come
+    before the trials, and have the arm ''."""
     assert study.tuning is not None
     for seed in study.tuning.seeds:
         home = directory / "tuning" / f"seed-{seed}"
@@ -68,7 +68,7 @@ def stage_runs(study: Study, arms: Iterable[Contestant], seed: int, home: Path) 
 def plan_run(
     study: Study, name: str, job: Job, seed: int, home: Path, *, measure: Literal["test", "validation", "none"]
 ) -> PlannedRun:
-    """The planned run of one job under one seed."""
+    """Returns the planned run of one stage or arm under one seed."""
     is_arm = measure != "none"
     makes_policy = job.method is not None and job.method.product == "policy"
     measured_by = measuring_stages(study, study.evaluators.values())
@@ -95,8 +95,8 @@ def plan_run(
 
 
 def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[dict[str, JsonValue]]:
-    """At most `count` settings from a space: the whole grid if it has no more points, else `count` evenly spaced points
-    of the grid."""
+    """Returns the settings of at most `count` points in the grid of a space. If the grid has more points, they are
+    evenly spaced in it."""
     grid: list[dict[str, JsonValue]] = [{}]
     for field, values in space.items():
         grid = [{**point, field: value} for point in grid for value in values]
@@ -104,8 +104,8 @@ def grid_points(space: Mapping[str, tuple[JsonValue, ...]], count: int) -> list[
 
 
 def with_settings(job: Job, settings: Mapping[str, JsonValue], *, where: str) -> Any:
-    """A copy of the job in which these fields of the method are replaced; a dot leads into a nested field. Raises
-    `UserError` for a field that the method does not have."""
+    """Returns a copy of the job in which `settings` replace fields of the method. The name of a nested field has a dot,
+    such as `optim.beta1`. Raises `UserError` for a field that the method does not have."""
     data = job.method.model_dump()
     for field, value in settings.items():
         *parents, leaf = field.split(".")

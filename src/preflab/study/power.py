@@ -1,6 +1,9 @@
-"""Computes how small a difference a study can find. `python -m preflab.study.power DIRECTORY` reads the spreads of the
-paired differences in a study that ran, and prints the differences that 3, 5 and 10 seeds would find. This helps to write
-claims before the runs that test them."""
+"""Computes the smallest difference between arms that a study can detect with a given number of seeds.
+
+`python -m preflab.study.power DIRECTORY` reads the standard deviations of the paired differences in a finished study.
+The command prints the differences that 3, 5 and 10 seeds would detect. These numbers help to write claims before the
+runs that test the claims.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,15 @@ POWERS = (0.5, 0.8)
 
 
 def contrasts(study: Study) -> list[dict[str, float]]:
-    """The study's comparisons as weights, then the contrasts of its claims. A contrast that is already among the
-    comparisons is not repeated."""
+    """Returns the study's comparisons, and then the contrasts of its claims, each as the weights of its arms. A claim's
+    contrast is left out if it is equal to a comparison."""
     weights = [{first: 1.0, second: -1.0} for first, second in study.comparisons]
     return [*weights, *(claim.contrast for claim in study.claims if claim.contrast not in weights)]
 
 
 def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]) -> Iterator[tuple[str, Interval]]:
-    """Yields each contrast, in words, with its interval. The spreads are the interval's `seed_sd`, `problem_sd` and
-    `noise_sd`."""
+    """Yields the text and the interval of each contrast. The fields `seed_sd`, `problem_sd` and `noise_sd` of the
+    interval are its standard deviations."""
     for row in weights:
         if all(arm in scores for arm in row):
             words = " ".join(f"{weight:+g} {arm}" for arm, weight in row.items())
@@ -41,14 +44,14 @@ def spreads(scores: Mapping[str, Scores], weights: Iterable[Mapping[str, float]]
 
 
 def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Sequence[int] = SEED_COUNTS) -> str:
-    """A Markdown table. For each contrast: its spreads, and the difference that 50% / 80% of studies find, at each number
-    of seeds."""
+    """Returns a Markdown table with a row for each contrast. The row has the contrast's standard deviations and, for
+    each number of seeds, the differences that 50% and 80% of studies would detect."""
     heads = ["contrast", "seeds", "seed SD", "problem SD", "noise SD", *(f"{count} seeds" for count in seeds)]
     lines = [heads, [":--", *("--:" for _ in heads[1:])]]
     for words, item in rows:
         spread = item.model_dump(include={"seed_sd", "problem_sd", "noise_sd"})
         if None in spread.values():
-            continue  # a single seed gives no spread between seeds
+            continue  # with a single seed, the deviation between seeds is unknown
         find = partial(detectable_difference, **spread, problems=item.problems, family=family)
         cells = [" / ".join(f"{find(seeds=count, power=power):.3f}" for power in POWERS) for count in seeds]
         lines.append([words, str(item.seeds), *(f"{value:.3f}" for value in spread.values()), *cells])
@@ -56,10 +59,10 @@ def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Seq
 
 
 def print_power(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line of this module. Raises `UserError` if the directory holds no study."""
+    """Runs the command line of this module. Raises `UserError` if the directory does not belong to a study."""
     parser = argparse.ArgumentParser(prog="python -m preflab.study.power", description=__doc__)
-    parser.add_argument("directory", type=Path, help="of a study that ran")
-    parser.add_argument("--family", type=int, default=1, help="how many claims are made at once")
+    parser.add_argument("directory", type=Path, help="the directory of a finished study")
+    parser.add_argument("--family", type=int, default=1, help="the number of claims that are tested together")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEED_COUNTS)
     options = parser.parse_args(arguments)
     study = read_study(options.directory).study
@@ -67,7 +70,7 @@ def print_power(arguments: Sequence[str] | None = None) -> None:
     board = Board.of(arms, "chosen", study.score)
     scores = {name: board.table(runs, "chosen") for name, runs in arms.items()}
     print(
-        f"Difference found every second time / in 80% of studies, {options.family} at once, {len(board.levels)} problems"
+        f"Difference detected in 50% / 80% of studies, with {options.family} tested together, {len(board.levels)} problems"
     )
     print(power_table(list(spreads(scores, contrasts(study))), family=options.family, seeds=options.seeds))
 

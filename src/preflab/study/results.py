@@ -1,4 +1,4 @@
-"""Makes the `Results` of a study: analyses what the study's runs wrote, and adds what the study declared."""
+"""Makes the `Results` of a study: analyses the results of its runs, and adds the declarations of its study file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BUDGET_NOTES: Mapping[Unit, str] = {
 
 
 def study_results(study: Study, directory: Path, *, command: str, failures: Sequence[str] = ()) -> record.Results:
-    """Everything that the report says. Raises `UserError` if no arm has finished."""
+    """Returns all results that the report shows. Raises `UserError` if no arm has finished."""
     arms = gather(planned_runs(study, directory))
     if not arms:
         why = "".join(f" {failure}" for failure in failures[:1])
@@ -92,7 +92,8 @@ def study_results(study: Study, directory: Path, *, command: str, failures: Sequ
 
 
 def boards_of(study: Study, arms: Arms, declared: Mapping[str, record.Measure]) -> dict[DecodingChoice, Board]:
-    """The tables of scores, for the chosen temperature and for temperature 1; empty if every run of every arm diverged."""
+    """Returns the tables of scores for the chosen temperature and for temperature 1; {} if every run of every arm
+    diverged."""
     if all(run.diverged for runs in arms.values() for run in runs):
         return {}
     return {name: Board.of(arms, name, study.score, declared.values()) for name in DECODINGS}
@@ -106,7 +107,7 @@ def verdict_of(
     headline: record.Measure,
     evaluator: record.EvaluatorResult,
 ) -> record.StudyVerdict:
-    """The answer to the study's question, with the comparisons on which the answer rests."""
+    """Returns the verdict on the study's question, with the comparisons that support it."""
     if not scores:
         advice = "Lower the learning rates, and see the reasons under Runs."
         return record.StudyVerdict(sentence=f"No result: every run of every arm diverged. {advice}")
@@ -126,15 +127,16 @@ def verdict_of(
 
 
 def starts_of(study: Study, arm: str, baselines: Sequence[str]) -> Sequence[str]:
-    """The baselines that are the policy from which the arm starts; all baselines if none of them is that policy."""
+    """Returns the baselines that measure the policy from which the arm starts; all baselines if there is no such
+    baseline."""
     start = study.arms[arm].init
     own = [name for name in baselines if study.arms[name].method is None and study.arms[name].policy == start]
     return own or baselines
 
 
 def compare_arms(study: Study, scores: Mapping[str, Scores], headline: str) -> Iterator[record.Comparison]:
-    """Compares the pairs of arms that the study names. If it names no pair, compares every pair that has runs of the same
-    seed."""
+    """Compares the pairs of arms in the study's `comparisons`, or all pairs if it has none. Leaves out a pair of arms
+    without runs of the same seed."""
     named = [pair for pair in study.comparisons if pair[0] in scores and pair[1] in scores]
     pairs = [pair for pair in named or combinations(scores, 2) if share_seeds(*(scores[name] for name in pair))]
     for comparison in compare_all(scores, pairs):
@@ -176,10 +178,11 @@ def run_result(study: Study, run: FinishedRun, directory: Path) -> record.RunRes
 
 
 def spent_by(study: Study, run: FinishedRun) -> record.Spent:
-    """What a run used, together with the stages that it needs. Unknown for a policy that was trained elsewhere.
+    """Returns what a run and the stages that it needs have used. For a policy that was trained elsewhere, this is
+    unknown.
 
-    If a stage or arm got labels from a reward that is not a learned model, these labels count as calls of that reward.
-    All other labels come from the data. The updates are those of the run alone, as its last record counts them.
+    If the reward of a stage or arm is not a learned model, the labels of this job are counted as calls of the reward.
+    All other labels are labels of the data. The updates are those of the run alone, from its last record.
     """
     job = study.arms[run.planned.name]
     tokens = None if run.diverged else run.evaluation["inference"].get("tokens_an_answer")
@@ -199,8 +202,8 @@ def spent_by(study: Study, run: FinishedRun) -> record.Spent:
 
 
 def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator[record.SettingDifference]:
-    """Yields each setting in which a method's spec differs from the defaults, under its field name, with a dot for nested
-    fields."""
+    """Yields each setting in which a method's spec differs from the defaults, with the name of its field. The name of a
+    nested field has a dot."""
     before = dict(default)
     for field, new in spec:
         old = before[field]
@@ -212,7 +215,7 @@ def setting_differences(spec: Spec, default: Spec, prefix: str = "") -> Iterator
 
 
 def samples(arms: Arms) -> Iterator[record.Sample]:
-    """Yields the first prompts that were measured under the first seed, each with the answers of all arms side by side."""
+    """Yields the first prompts of the test under the first seed, each with the answers of all arms."""
     firsts = {name: runs[0] for name, runs in arms.items() if not runs[0].diverged}
     if not firsts:
         return
@@ -221,7 +224,7 @@ def samples(arms: Arms) -> Iterator[record.Sample]:
         answers = {name: run.evaluation["samples"][index] for name, run in firsts.items()}
         yield record.Sample(
             problem=sample["problem"],
-            # An arm may add examples to a prompt: the shortest prompt has none.
+            # An arm may add examples to a prompt. The shortest prompt has no such examples.
             prompt=min((answer["prompt"] for answer in answers.values()), key=len),
             level=sample["level"],
             seed=first.seed,
@@ -235,8 +238,8 @@ def sample_answer(arm: str, answer: Mapping[str, Any]) -> record.Answer:
 
 
 def failure_words(detail: Mapping[str, Any]) -> str:
-    """Describes the first failing test: one line for each part, or a block if the part has several lines. Long parts are
-    cut."""
+    """Describes the first test that failed, with one line for each part of `detail`. A part with several lines becomes
+    an indented block. Long parts are cut."""
     parts: list[str] = []
     for key, value in detail.items():
         words = str(value).strip("\n")
@@ -251,7 +254,7 @@ def model_subject(study: Study, result: Mapping[str, Any]) -> record.Subject:
 
 
 def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseResult]:
-    """Yields every pair of arms that a pairwise evaluator has compared under at least one seed."""
+    """Yields the result for every pair of arms that a pairwise evaluator has compared under at least one seed."""
     for name, pairing in study.pairwise.items():
         evaluator = evaluator_result(study, name, pairing.evaluator, directory)
         pairs = pairing.pairs_among(study.arms)
@@ -265,8 +268,8 @@ def pairwise_results(study: Study, directory: Path) -> Iterator[record.PairwiseR
 
 
 def evaluator_result(study: Study, name: str, spec: HoldsModels, directory: Path) -> record.EvaluatorResult:
-    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs (Wilson interval over the
-    pairs of all seeds), and whether this interval lies above one half."""
+    """Describes an evaluator. For a learned evaluator, adds its accuracy on held-out pairs, with a Wilson interval over
+    the pairs of all seeds. `can_rank` then says whether this interval lies above one half."""
     plain = record.EvaluatorResult(name=name, description=first_paragraph(spec))
     stages = model_stages(spec)
     rows = [result["held_out"] for stage in stages[:1] for result in stage_results(directory, stage, study.seeds)]
@@ -296,8 +299,8 @@ def tuning_result(study: Study) -> record.TuningResult:
 
 
 def unrewarded(arms: Arms) -> Iterator[str]:
-    """Yields a sentence for each arm that has a run in which no sample passed its tests during training: such a run had
-    no reward to learn from."""
+    """Yields a sentence for each arm with a run in which no sample passed its tests during training, so that the run
+    had no reward to learn from."""
     for name, runs in arms.items():
         count = sum(run.never_rewarded for run in runs)
         if count:
@@ -306,7 +309,7 @@ def unrewarded(arms: Arms) -> Iterator[str]:
 
 
 def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
-    """Yields the reasons for doubting the answer that follow from the numbers themselves."""
+    """Yields reasons to doubt the study's verdict that follow from its results and settings, such as too few seeds."""
     if saved_models(study.evaluators[study.main_evaluator]):
         yield "Checkpoints and temperatures are chosen by the evaluator too, on the validation split, for every arm alike."
     count = len({run.seed for runs in arms.values() for run in runs})
@@ -331,7 +334,8 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
 
 
 def unfinished_words(study: Study, arms: Arms, command: str) -> str:
-    """Says which arms and seeds are missing and how to go on; '' if the study is finished."""
+    """Returns a sentence that names the missing arms and seeds and says how to continue; '' if the study is
+    finished."""
     missing: list[str] = []
     count = 0
     for name in study.arms:
@@ -349,5 +353,5 @@ def unfinished_words(study: Study, arms: Arms, command: str) -> str:
 
 
 def first_paragraph(spec: Spec) -> str:
-    """The first paragraph of the docstring of a spec's class, on one line."""
+    """Returns the first paragraph of the docstring of a spec's class, on one line."""
     return " ".join((type(spec).__doc__ or "").split("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""Runs a study from its first run to its last: the tuning stage if the user asks for it, then stages, arms and matches."""
+"""Runs a complete study: the tuning stage if the study needs it, then the stages, arms and matches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from preflab.study.watch import Watch
 def run_missing(
     study: Study, directory: Path, *, command: str = "", tune: bool = False, fresh: bool = False, quiet: bool = False
 ) -> tuple[str, ...]:
-    """Runs everything that is not done yet, in a directory that the caller has locked. Returns a sentence for each run
-    that failed. `command`: the command that the report prints to repeat the study."""
-    from preflab.study.check import check_study  # imported late: it opens models, and reading a report needs no torch
+    """Runs all runs of a study that are not done yet. Returns a sentence for each run that failed. The caller must have
+    locked the directory. `command`: the command line that the report shows for a repetition of the study."""
+    from preflab.study.check import check_study  # imports torch, which is not needed to read a report
 
     check_study(study, directory, fresh=fresh)
     trials = list(planned_trials(study, directory)) if study.tuning is not None else []
@@ -35,12 +35,13 @@ def run_missing(
 
 
 def run_claimed(study: Study, directory: Path, command: str, *, tune: bool, quiet: bool) -> tuple[str, ...]:
-    """Does the work of `run_missing` in a directory that the study has claimed."""
+    """Runs the tuning stage, the other runs and the matches in a directory that the study has claimed. Returns a
+    sentence for each run that failed."""
     if study.tuning is not None and (tune or not study.tuning.shipped):
         trials = list(planned_trials(study, directory))
         run_watched([run for _, _, run in trials], study, quiet=quiet)
         study = with_chosen_settings(study, choose_settings(study, trials))
-    write_study(study, directory, command)  # before the arms run, so that an interrupted study has a report
+    write_study(study, directory, command)  # now, so that an interrupted study has a report too
     planned = [*planned_runs(study, directory), *planned_matches(study, directory)]
     failures = tuple(run_watched(planned, study, quiet=quiet).values())
     write_study(study, directory, command, failures)

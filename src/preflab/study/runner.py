@@ -1,8 +1,8 @@
-"""Runs a study's planned runs as processes: as many at a time as cores and memory allow, each after the runs that it
-needs.
+"""Runs a study's planned runs in processes, as many at a time as cores and memory allow, in the order of their needs.
 
-A run is done if it has a `result.json` made from the same spec. A run that is done does not run again, so that a study
-can be continued after any interruption, and can grow. If an arm fails, the other runs go on.
+A run is done if it has a `result.json` that was made from the same spec. A run that is done does not run again. A study
+can therefore be resumed after an interruption, and arms and seeds can be added. If an arm fails, the other runs
+continue.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from preflab.train.finished import has_product, read_result
 
 POLL_SECONDS = 0.1
 LONGEST_CAUSE = 300
-"""The most characters of a failed run's last log line that the sentence about the failure repeats."""
+"""The most characters of a failed run's last log line that are quoted in the sentence about the failure."""
 Failures = dict[Path, str]
-"""One sentence for each run that failed, by the run's directory."""
+"""Maps the directory of each failed run to a sentence about its failure."""
 
 
 def run_all(
     planned: Sequence[Planned], *, memory_gb: float, watch: Watch, arm_process: ArmProcess | None = None
 ) -> Failures:
-    """Runs all planned runs that are not done. Raises `UserError` if a run ends with a mistake of the user, and `Stopped`
-    on SIGTERM or Ctrl-C. `arm_process`: what an arm's process does instead of training."""
+    """Runs all planned runs that are not done. Raises `UserError` if a run ends with a mistake of the user, and
+    `Stopped` after SIGTERM or Ctrl-C. `arm_process`: a function that each process calls instead of executing the
+    run."""
     failures: Failures = {}
     waiting = runs_to_do(planned)
     for run in planned:
@@ -66,12 +67,12 @@ def run_all(
 
 
 def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
-    """The runs that have to run, in order: all runs that are not done, and also a finished stage if its product is gone
-    or damaged and a run that has to run needs the product. (Results may be kept without weights. Such runs count as
-    done.)"""
+    """Returns the runs that have to run, in order. A run has to run if it is not done. A finished stage has to run
+    again if its output is missing or changed and another run in the list needs this output. Any other finished run
+    counts as done even without its weights, since users may keep results without weights."""
     to_do: list[Planned] = []
     products_needed: set[Path] = set()
-    for run in reversed(planned):  # backwards: the runs that need a stage come after it
+    for run in reversed(planned):  # backwards, since the runs that need a stage come after it
         if not is_done(run) or (run.directory in products_needed and not has_product(run.directory)):
             to_do.append(run)
             products_needed |= run.products
@@ -79,10 +80,10 @@ def runs_to_do(planned: Sequence[Planned]) -> list[Planned]:
 
 
 def is_done(run: Planned) -> bool:
-    """Returns True if the run's result exists and was made from this spec and from the same code of the user.
+    """Returns True if the run's result exists and was made from this spec and with the same code of the user.
 
-    The cost that the stages charge is not compared, since it follows from the stages. If an older preflab wrote the spec,
-    the spec is read as today's preflab reads it. Raises `UserError` if the manifest or the result is damaged.
+    The budget's `charged` is not compared, since it follows from the stages. A spec that an older preflab wrote is read
+    by the rules of this version. Raises `UserError` if the manifest or the result is damaged.
     """
     manifest = read_manifest(run.directory)
     if not run.result_file.exists() or manifest is None:
@@ -100,7 +101,8 @@ def is_done(run: Planned) -> bool:
 
 
 def charged_spec(run: Planned) -> dict[str, Any]:
-    """The content of the run file: the arm, with the cost of the stages that it needs charged to its budget."""
+    """Returns the content of the run file, in which the cost of the stages that the run needs is charged to its
+    budget."""
     spec = run.spec.model_dump(mode="json")
     if spec.get("budget") is not None:
         count = "flops" if spec["budget"]["unit"] == "compute" else "labels"
@@ -111,8 +113,8 @@ def charged_spec(run: Planned) -> dict[str, Any]:
 def runs_to_start(
     waiting: Sequence[Planned], running: dict[ForkProcess, Planned], memory_gb: float
 ) -> Iterator[Planned]:
-    """Yields the runs to start now: everything that they need is finished, and cores and memory are free for them. If
-    nothing is running, one run may start even without enough free cores and memory."""
+    """Yields the runs to start now. All runs that they need have finished, and enough cores and memory are free. If no
+    run is running, one run may start without enough free cores and memory."""
     pending = {run.directory for run in (*waiting, *running.values())}
     free_cores = usable_cores() - sum(run.spec.threads for run in running.values())
     free_memory = psutil.virtual_memory().available / 2**30
@@ -127,14 +129,15 @@ def runs_to_start(
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     if sys.platform.startswith("linux"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # this system has no affinities
+    return os.cpu_count() or 1  # this system has no CPU affinities
 
 
 def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch) -> None:
-    """Records how a process ended. Raises `UserError` if it ended with a mistake of the user."""
+    """Records whether a process succeeded or failed. Raises `UserError` if the process ended with a mistake of the
+    user."""
     code = process.exitcode or 0  # never None: the process has ended
     if code == 0 and not (run.is_stage and read_result(run.directory)["diverged"]):
         watch.done(run)
@@ -149,7 +152,7 @@ def finish(process: ForkProcess, run: Planned, failures: Failures, watch: Watch)
 
 
 def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned]:
-    """The waiting runs that can still run. If a run needs another run that failed, it is recorded as failed too."""
+    """Returns the waiting runs that can still run. A run that needs a failed run is recorded as failed too."""
     kept: list[Planned] = []
     for run in waiting:
         broken = next((need for need in (*run.needs, *run.waits) if need in failures), None)
@@ -162,8 +165,8 @@ def drop_orphans(waiting: Sequence[Planned], failures: Failures) -> list[Planned
 
 @contextmanager
 def interruptible(running: dict[ForkProcess, Planned]) -> Generator[list[int]]:
-    """Yields a list to which each SIGTERM or Ctrl-C is added. At the end, asks every process to write its checkpoint and
-    to end, and waits until all have ended."""
+    """Yields a list to which each SIGTERM or Ctrl-C is added. After the block, sends SIGTERM to every running process,
+    so that it writes a checkpoint, and waits until all processes have ended."""
     stop_signals: list[int] = []
 
     def note(signum: int, frame: object) -> None:

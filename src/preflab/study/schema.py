@@ -1,5 +1,4 @@
-"""The JSON Schema of a study file: the schema that pydantic makes, plus a schema of every known variant for each tagged
-field."""
+"""Makes the JSON Schema of a study file, with the schemas of all known methods, testbeds, rewards and evaluators."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ FIELDS = {"method": METHODS, "testbed": TESTBEDS, "reward": REWARDS, "sampler": 
 
 
 def study_schema() -> str:
-    """The schema as JSON text. With it, an editor can complete and check study files."""
+    """Returns the schema as JSON text. An editor can use the schema to complete and check study files."""
     schema = Study.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     for part in (schema, *list(definitions.values())):
@@ -33,8 +32,8 @@ def study_schema() -> str:
 
 
 def any_variant(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a field that may hold any variant in the registry; adds the schemas of the variants to `definitions`.
-    A bare name stands for the variant with its defaults."""
+    """Returns the schema of a field whose value is one of the specs in the registry, and adds the schemas of these
+    specs to `definitions`. The value may also be the name of a spec, which means the spec with its defaults."""
     references: list[dict[str, Any]] = [{"type": "null"}, {"type": "string"}]
     for name in registry.names():
         schema = registry.load(name).model_json_schema()

@@ -1,7 +1,8 @@
-"""A study as data: what is compared, on what, and under which budget. Needs no torch.
+"""Defines a study file: the arms to compare, their data and evaluators, and their budget. Needs no torch.
 
-A study's `stages` (SFT, pairs, reward model) run once per seed, and all `arms` of that seed share them, so that the arms
-are paired. Each seed draws everything anew: initialisation, data order, noise, pairs, rollouts and evaluation.
+A study's `stages` (SFT, pairs, reward model) run once per seed. All `arms` of a seed share the output of its stages, so
+that the scores of the arms are paired. Each seed has its own random draws: initialisation, data order, noise, pairs,
+rollouts and evaluation.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from preflab.train.settings import Budget
 
 
 class Contestant(Job):
-    """An arm of a study. `baseline`: the arm is a starting point, which the report shows but which cannot win."""
+    """An arm of a study. `baseline`: True if the arm is a starting policy, which the report shows but which cannot
+    win."""
 
     description: str = ""
     baseline: bool = False
 
 
 class Tuning(Spec):
-    """Tries up to `trials` settings for every arm of `spaces` (dotted field -> values). The best setting is chosen on the
-    validation split, with `seeds` that the report does not use. `shipped`: trials that ran earlier; the arms already have
-    the settings that these trials chose."""
+    """Settings of the tuning stage, which tries up to `trials` settings for every arm in `spaces`. `spaces`: for each
+    arm, the dotted names of fields and the values to try. The best setting is chosen on the validation split, with
+    `seeds` that the report does not use. `shipped`: records of earlier trials; the arms already have the settings that
+    these trials chose."""
 
     trials: int = Field(default=6, ge=1)
     seeds: tuple[int, ...] = (1000,)
@@ -46,13 +49,14 @@ class Tuning(Spec):
 
 
 class Study(RunSettings):
-    """A study file. `evaluators` measure every arm; `evaluator` is the short form for a single evaluator. `headline`: the
-    measure that decides, such as "pass@5", or "NAME/MEASURE" for a measure of a further evaluator; by default the first
-    measure. `pairwise` evaluators compare the answers of two arms.
+    """The content of a study file. `evaluators`: measure every arm; a file may write `evaluator` for a single
+    evaluator. `headline`: the measure that decides the verdict, such as "pass@5", or "NAME/MEASURE" for a measure of a
+    further evaluator; by default the first measure. `pairwise`: evaluators that compare the answers of two arms.
 
-    `comparisons`: the pairs of arms that were named beforehand; without them every arm is compared with every other.
-    `claims`: each is decided by itself, and all claims together are one family of tests. `paper` and `sweep` are drawn in
-    the report. `budget`: limits every arm; what an arm's stages use is charged to the arm.
+    `comparisons`: the pairs of arms that the report compares; by default all pairs. `claims`: statements that the
+    report decides one by one, with one correction for multiple tests over all claims. `paper`: a table of the paper
+    that the report shows. `sweep`: a factor that the arms vary, which the report plots. `budget`: limits every arm; the
+    cost of an arm's stages is charged to the arm.
     """
 
     schema_version: Literal[1] = 1
@@ -80,10 +84,10 @@ class Study(RunSettings):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if not self.evaluators:
-            raise UserError("`evaluators` is empty: a study measures its arms by one at least.")
+            raise UserError("`evaluators` is empty. A study needs at least one evaluator.")
         for name in (STAGES, PAIRWISE):
             if name in self.arms:
-                raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another one.")
+                raise UserError(f"`arms.{name}`: a study has a folder of that name. Give the arm another name.")
         for evaluator in self.evaluators.values():
             refuse_unknown(model_stages(evaluator), self.stages, "`evaluators` names the stage")
         for name, job in (*self.stages.items(), *self.arms.items()):
@@ -98,13 +102,14 @@ class Study(RunSettings):
         check_arms(self.claims, self.sweep, self.arms)
         if self.headline.partition("/")[0] in self.pairwise.keys() - self.evaluators.keys():
             raise UserError(
-                f"`headline` is {self.headline!r}, which is pairwise: name a measure of `evaluators`, as no win rate decides."
+                f"`headline` is {self.headline!r}, which is pairwise. Name a measure of `evaluators` instead of a win rate."
             )
         evaluator_of(self.evaluators, self.evaluation, self.headline)
         return self
 
     def _refuse_circle(self, path: tuple[str, ...]) -> None:
-        """Raises `UserError` if the last stage of a path needs a stage that stands earlier in the path, directly or not."""
+        """Raises `UserError` if the stages need each other in a circle. `path`: names of stages, in which each stage
+        needs the next; the search continues from the last stage."""
         for name in stages_needed(self.stages[path[-1]]):
             if name in path:
                 raise UserError(f"`stages.{name}` needs itself: {' needs '.join((*path[path.index(name) :], name))}.")
@@ -112,12 +117,12 @@ class Study(RunSettings):
 
     @property
     def measures(self) -> dict[str, tuple[Measure, ...]]:
-        """What each evaluator measures, under the names that the results use."""
+        """The measures of each evaluator, under the names that the results use."""
         return measures_by_evaluator(self.evaluators, self.evaluation)
 
     @property
     def main_evaluator(self) -> str:
-        """The name of the evaluator that measures the headline. Its score chooses temperatures and checkpoints."""
+        """The name of the evaluator that measures `headline`, and whose score chooses temperatures and checkpoints."""
         return evaluator_of(self.evaluators, self.evaluation, self.headline)
 
     @property
@@ -126,8 +131,8 @@ class Study(RunSettings):
         return self.measures[self.main_evaluator][0].name
 
     def with_testbed(self, **changes: Any) -> Study:
-        """A copy of the study with these testbed settings changed, including in every stage and arm that has its own
-        testbed. Raises `UserError` if a testbed has no setting of that name."""
+        """Returns a copy of the study with changed settings of its testbed. The testbeds of stages and arms are changed
+        in the same way. Raises `UserError` if a testbed has no setting of that name."""
 
         def changed(testbed: Any) -> Any:
             absent = next((name for name in changes if testbed and name not in type(testbed).model_fields), None)
@@ -141,13 +146,13 @@ class Study(RunSettings):
         return self.model_copy(update={"testbed": changed(self.testbed), "stages": stages, "arms": arms})
 
     def with_model(self, name: str) -> Study:
-        """A copy of the study with another base model. `name`: a model that preflab knows, a directory, or a name on the
-        hub."""
+        """Returns a copy of the study with another base model. `name`: a model that preflab knows, a directory, or a
+        name on the hub."""
         return self.model_copy(update={"model": self.model.model_copy(update={"name": name})})
 
     def narrowed(self, arms: Sequence[str] | None = None, seeds: int | None = None) -> Study:
-        """A copy of the study with only these arms and this number of seeds. A comparison or a claim is left out if it
-        names an arm that is left out. Raises `UserError` for an arm that the study does not have, or for fewer than one
+        """Returns a copy of the study with only these arms and this number of seeds. Leaves out every comparison and
+        claim that names another arm. Raises `UserError` for an arm that the study does not have, or for fewer than one
         seed."""
         if seeds is not None and seeds < 1:
             raise UserError(f"A study needs at least one seed, not {seeds}.")
@@ -171,7 +176,8 @@ class Study(RunSettings):
 
 
 def all_stages_needed(study: Study, job: Job) -> list[str]:
-    """The stages that a job needs, directly or not, each once. A stage comes after the stages that it needs."""
+    """Returns the stages that a job needs, directly or through other stages, each once. A stage comes after the stages
+    that it needs."""
     stages: list[str] = []
     for name in stages_needed(job):
         stages += [*all_stages_needed(study, study.stages[name]), name]
@@ -179,11 +185,11 @@ def all_stages_needed(study: Study, job: Job) -> list[str]:
 
 
 def model_stages(evaluator: HoldsModels) -> list[str]:
-    """The stages that train an evaluator's models; empty if no stage does."""
+    """Returns the stages that train an evaluator's models; [] if the models do not come from stages."""
     return [path.removeprefix(STAGE) for path in saved_models(evaluator) if path.startswith(STAGE)]
 
 
 def measuring_stages(study: Study, evaluators: Iterable[HoldsModels]) -> list[str]:
-    """The stages that these evaluators need, directly or not, each once."""
+    """Returns the stages that these evaluators need, directly or through other stages, each once."""
     own = [stage for evaluator in evaluators for stage in model_stages(evaluator)]
     return list(dict.fromkeys(stage for name in own for stage in (*all_stages_needed(study, study.stages[name]), name)))

@@ -1,4 +1,4 @@
-"""Measures how fast this machine is at a study's work, by short timings of the study's models, data and judge."""
+"""Measures the speed of this machine for a study, by short timings of the study's models, data and judge."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from preflab.types import Completion, Problem, Prompt
 Result = TypeVar("Result")
 
 TIMED_ROWS = 64
-"""The most rows of a timed batch, and the most programs of a timed judgement."""
+"""The most rows of a timed batch, and the most programs that are judged in a timing."""
 TIMED_TOKENS = 4096
 """The most tokens of a timed batch. A micro-batch of the paper's size may not fit into this machine's memory."""
 TIMED_SAMPLES = 4
-"""The number of answers that are sampled to each prompt. Rollouts, pairs and measurements draw several answers to a
-prompt too, and read the prompt once for all of them."""
+"""The number of answers to each prompt in a timing of sampling. Rollouts, pairs and measurements also sample several
+answers to a prompt, and run the forward pass over the prompt only once."""
 UPDATE_ROWS = 32
-"""The rows of a timed update: a mini-batch of middle size."""
+"""The number of rows in a timed update, as in a mini-batch of medium size."""
 TIMED_CALLS = 5
-"""The most calls of a timed piece of work after its first call."""
+"""The most timed calls of a function, not counting its first call."""
 LONG_SECONDS = 5.0
-"""After this number of seconds, no further call is made."""
+"""If the calls of a timed function have taken longer than this number of seconds, the timing ends."""
 ANSWER_TOKENS = 16
-"""The tokens of an answer if the data have no answers."""
+"""The number of tokens of an answer in a timing if the data have no answers."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one model is at one row (a prompt and an answer of the data's mean lengths). `sampling`, `training` and
-    `forward`: the seconds to sample the answer, to train on the row, and to read the row in a forward pass.
-    `forward_flops`: the FLOP of this forward pass as the meter counts them, 2N a token. `loading`: the seconds to load
-    the model."""
+    """The time that one model needs for one row, which is a prompt and an answer of the data's mean lengths.
+    `sampling`, `training` and `forward`: the seconds to sample the answer, to train on the row, and for a forward pass
+    over the row. `forward_flops`: the FLOP of this forward pass, counted as 2N per token for N parameters. `loading`:
+    the seconds to load the model."""
 
     sampling: float
     training: float
@@ -62,8 +62,8 @@ class Speed:
 
 @dataclass(frozen=True)
 class Examples:
-    """Prompts on which a model is timed, each with one answer. `words`: the testbed's words, for a model with a word
-    vocabulary."""
+    """Prompts on which a model is timed, each with one answer or None. `words`: the testbed's words, for a model whose
+    vocabulary consists of words."""
 
     prompts: Sequence[Prompt]
     answers: Sequence[Completion | None]
@@ -71,8 +71,8 @@ class Examples:
 
     @classmethod
     def of(cls, testbed: Testbed, *, with_answers: bool) -> Examples:
-        """Examples from a testbed, spread over its training records. `with_answers`: take the prompts and answers of the
-        testbed's demonstrations, else prompts without answers."""
+        """Takes examples from a testbed, evenly spread over its training records. If `with_answers` is True, these are
+        the prompts and answers of the testbed's demonstrations; otherwise they are prompts without answers."""
         if not with_answers:
             prompts = list(testbed.prompts("train"))
             prompts = prompts[spread(len(prompts))]
@@ -83,14 +83,15 @@ class Examples:
 
 
 def spread(count: int) -> slice:
-    """Selects at most `TIMED_ROWS` rows, evenly spread, since the records may be sorted by length."""
+    """Returns a slice that selects at most `TIMED_ROWS` of `count` rows. The rows are evenly spread, since the records
+    may be sorted by length."""
     step = max(1, count // TIMED_ROWS)
     return slice(0, step * TIMED_ROWS, step)
 
 
 def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
-    """Times a model on the examples, in the way a run of the study would use it: same device, precision, threads and
-    adapters."""
+    """Times a model on the examples. The device, the precision, the number of threads and the adapters are those of the
+    study's runs."""
     torch.set_num_threads(study.threads)
     loading, lm = timed(partial(load_as_run, model, examples, study))
     prompts, answers = encode_examples(lm, examples)
@@ -113,8 +114,8 @@ def measure_speed(model: ModelSpec, examples: Examples, study: Study) -> Speed:
 
 
 def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageModel:
-    """Loads the model on the study's device, with the study's precision and the model's adapters. A tiny model also gets
-    the testbed's words."""
+    """Loads the model on the study's device, with the study's precision and the model's adapters. The vocabulary of a
+    tiny model is made from the testbed's words."""
     shape = model.tiny.model_copy(update={"words": examples.words})
     plain = model.model_copy(update={"lora": None, "tiny": shape})
     lm = load_model(plain, seed=0, device=pick_device(study.device))
@@ -126,8 +127,8 @@ def load_as_run(model: ModelSpec, examples: Examples, study: Study) -> LanguageM
 
 
 def encode_examples(lm: LanguageModel, examples: Examples) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts and answers as token ids. Each is cut to half of the tokens that are timed, or of the tokens that the model
-    can read, whichever is less. Returns only as many rows as fit."""
+    """Returns prompts and answers as token ids. Each text is cut to at most half of `TIMED_TOKENS`, and to at most half
+    of the model's context. Returns only as many rows as fit into `TIMED_TOKENS`."""
     most = min(TIMED_TOKENS, lm.context) // 2
     prompts = [lm.encode_prompt(prompt)[-most:] for prompt in examples.prompts]
     answers = [
@@ -150,12 +151,14 @@ def read_once(lm: LanguageModel, batch: TokenBatch) -> None:
     def terms(rows: TokenBatch) -> torch.Tensor:
         return ops.sequence_sum(forward.token_logprobs(lm.model, rows).logprobs, rows.mask)
 
-    forward.by_micro_batch(lm.model, terms, batch, TIMED_TOKENS).sum().item()  # `item` waits until the device is done
+    forward.by_micro_batch(
+        lm.model, terms, batch, TIMED_TOKENS
+    ).sum().item()  # `item` waits until the device has finished
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Calls the work a few times. Returns the median of the seconds, and the result of the last call. The first call,
-    which imports and allocates, is not counted unless it is the only call."""
+    """Calls `work` a few times. Returns the median of the seconds, and the result of the last call. The first call is
+    not counted unless it is the only call, since it also imports modules and allocates memory."""
     seconds: list[float] = []
     while True:
         started = time.perf_counter()
@@ -166,7 +169,7 @@ def timed(work: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def judging_seconds(testbed: Testbed, examples: Examples) -> float:
-    """The seconds that judging takes per program while all workers are busy; 0 if answers are not programs."""
+    """Returns the seconds that judging takes per program while all workers are busy; 0 if answers are not programs."""
     if not testbed.tested:
         return 0.0
     texts = [answer.text if answer else "pass" for answer in examples.answers]

@@ -1,5 +1,4 @@
-"""The tuning stage: every tuned arm may have the same number of trials, and the best setting on the validation split is
-taken."""
+"""Chooses the settings of the tuned arms by their validation scores, with the same limit of trials for every arm."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ from preflab.train.finished import read_result
 
 
 def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], PlannedRun]]) -> list[TuningTrial]:
-    """Returns a record of each trial. For each arm, marks the trials of the settings with the highest validation score,
-    averaged over the tuning seeds."""
+    """Returns a record of each trial. In each arm, the trials with the best settings are marked as chosen. The best
+    settings have the highest mean validation score over the tuning seeds."""
     assert study.tuning is not None
     records: list[TuningTrial] = []
     for name in study.tuning.spaces:
@@ -33,7 +32,8 @@ def choose_settings(study: Study, trials: Sequence[tuple[str, dict[str, Any], Pl
 
 
 def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
-    """A copy of the study in which the tuned arms have the settings of the chosen trials. The copy also holds the trials."""
+    """Returns a copy of the study in which the tuned arms have the settings of the chosen trials. The copy also records
+    all trials, in `tuning.shipped`."""
     assert study.tuning is not None
     chosen = {trial.arm: trial.settings for trial in trials if trial.chosen}
     arms = {
@@ -45,13 +45,13 @@ def with_chosen_settings(study: Study, trials: Sequence[TuningTrial]) -> Study:
 
 
 def trial_score(run: PlannedRun) -> float | None:
-    """A trial's validation score at its best temperature; None if the trial diverged or failed."""
+    """Returns a trial's validation score at its best temperature; None if the trial diverged or failed."""
     result = read_result(run.directory) if run.result_file.exists() else None
     return None if result is None or result["diverged"] else max(result["evaluation"]["validation"].values())
 
 
 class Edge(NamedTuple):
-    """A chosen number that is the smallest or the largest value in its space. `words`: a phrase that says so."""
+    """A chosen value that is the smallest or the largest value that was tried. `words`: a phrase that says this."""
 
     arm: str
     field: str
@@ -59,7 +59,7 @@ class Edge(NamedTuple):
 
 
 def values_at_edge(tuning: Tuning) -> Iterator[Edge]:
-    """Yields the chosen numbers that lie at the edge of the values that were tried."""
+    """Yields each chosen number that is the smallest or the largest number that was tried."""
     for arm, space in tuning.spaces.items():
         settings = next((trial.settings for trial in tuning.shipped if trial.arm == arm and trial.chosen), {})
         for field, values in space.items():

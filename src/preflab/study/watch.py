@@ -1,4 +1,4 @@
-"""What a study shows while it runs: a live table on a terminal; elsewhere one line for each event."""
+"""Shows the progress of a study: a live table on a terminal, otherwise one line for each event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFRESH_SECONDS = 1.0
 
 
 class Watch:
-    """Counts the runs that are done and shows the runs that are running. `quiet`: show failures only."""
+    """Counts the finished runs of a study and shows the running runs. `quiet`: show only failures."""
 
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self.total = total
@@ -47,8 +47,8 @@ class Watch:
         self.console.print(f"FAILED  {task.label}: {reason}", markup=False, highlight=False)
 
     def refresh(self, running: Sequence[Planned], waiting: int) -> None:
-        """At most once a second, redraws the table. If the program is verbose, also prints the newest steps of the
-        running arms."""
+        """Redraws the table, at most once a second. If the log level is DEBUG, also prints the newest step of each
+        running arm."""
         if self.quiet or time.monotonic() - self.refreshed < _REFRESH_SECONDS:
             return
         self.refreshed = time.monotonic()
@@ -73,7 +73,8 @@ class Watch:
 
     def _draw(self, running: Sequence[Planned], waiting: int) -> None:
         if self.live is None:
-            self.live = Live(console=self.console, transient=True, auto_refresh=False)  # no thread, since arms fork
+            # A refresh thread would be unsafe, because this process forks for each arm.
+            self.live = Live(console=self.console, transient=True, auto_refresh=False)
             self.live.start()
         table = Table.grid(padding=(0, 2))
         for task in running:
@@ -93,12 +94,13 @@ class Watch:
 
 
 def progress(directory: Path) -> float:
-    """The share of the run's budget that the run has used."""
+    """Returns the share of a run that is done."""
     return min(float(newest(directory).get("progress", 0.0)), 1.0)
 
 
 def newest(directory: Path) -> dict[str, Any]:
-    """The last record of a run's metrics; empty if there is no record yet, or if the last record is only half written."""
+    """Returns the last record of a run's metrics; {} if there is no record yet, or if the last record is
+    half-written."""
     path = directory / "metrics.jsonl"
     if not path.exists():
         return {}
@@ -113,7 +115,7 @@ def newest(directory: Path) -> dict[str, Any]:
 
 
 def last_score(directory: Path) -> str:
-    """The score at the chosen temperature, as the end of a line; '' if the run was not measured."""
+    """Returns a run's score at the chosen temperature as text for the end of a line; '' if the run was not measured."""
     try:
         result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
         return f": {result['evaluation']['chosen']['measures']['score']:.3f}"

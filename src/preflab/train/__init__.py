@@ -1,1 +1,1 @@
-"""What the loop of every method builds on: the run directory, the checkpoints, the budget and the learner."""
+"""Provides what the training of all methods shares: the run directory, checkpoints, budget, loop and learner."""

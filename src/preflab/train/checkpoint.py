@@ -1,7 +1,8 @@
-"""Checkpoints without pickle: each has one safetensors file, one JSON file and a file of checksums.
+"""Writes and reads checkpoints without pickle: each has a safetensors file, a JSON file and a file of checksums.
 
-A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. It is written under a temporary name, fsynced
-and renamed. If a checkpoint is damaged, the log names it, and the checkpoint before it is used.
+A checkpoint is a tree of dictionaries whose leaves are tensors or JSON values. The checkpoint is written under a
+temporary name, synced to the disk and then renamed. If the newest checkpoint is damaged, a warning names it, and an
+older checkpoint is used.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from preflab.train.log import logger
 
 TENSORS, VALUES = "tensors.safetensors", "values.json"
 Check = Callable[[Mapping[str, Any]], None]
-"""Raises `UserError` if a run cannot go on from a checkpoint's tree."""
+"""A function that raises `UserError` if a run cannot resume from the tree of a checkpoint."""
 
 
 def write_checkpoint(directory: Path, step: int, tree: Mapping[str, Any], *, keep: int) -> None:
-    """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and removes
-    the others.
+    """Writes a checkpoint such as `directory/step-00000042`. Keeps the newest `keep` checkpoints up to this step and
+    removes all other checkpoints.
 
-    A checkpoint of a later step is removed too: it must be damaged, since otherwise the run would have gone on from it. A
-    half-written checkpoint is also removed.
+    Checkpoints of later steps are removed because they are damaged: the run would otherwise have resumed from them.
+    Half-written checkpoints are also removed.
     """
     target = directory / checkpoint_name(step)
     with new_directory(target) as aside:
@@ -51,14 +52,14 @@ def checkpoint_name(step: int) -> str:
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """The checkpoints in a directory, oldest first."""
+    """Returns the paths of the checkpoints in a directory, oldest first."""
     return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.suffix != ".tmp")
 
 
 def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | None:
-    """The newest checkpoint that has right checksums and passes the first check. If no checkpoint passes the first check,
-    the next check is used instead. Returns None if there is no checkpoint. Raises `UserError` if no checkpoint passes any
-    check."""
+    """Reads the newest checkpoint whose checksums are correct and that passes the first of `checks`. If no checkpoint
+    passes this check, tries all checkpoints with the next check. Returns None if there is no checkpoint. Raises
+    `UserError` if no checkpoint passes any check."""
     paths = list_checkpoints(directory)
     reasons: list[str] = []
     for check in checks or (lambda tree: None,):
@@ -69,35 +70,36 @@ def read_newest_checkpoint(directory: Path, *checks: Check) -> dict[str, Any] | 
                 return tree
             except UserError as error:
                 reasons.append(f"{error}")
-                logger.warning("checkpoint %s is damaged (%s); the one before it is used", path.name, error)
+                logger.warning("checkpoint %s is damaged (%s); an older checkpoint is tried", path.name, error)
     if paths:
         raise UserError(f"{reasons[0]} No checkpoint under {directory} is intact. Start again with --fresh.")
     return None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's tree. Raises `UserError` if a checksum does not hold, or if the tree belongs to another step."""
+    """Reads a checkpoint and returns its tree. Raises `UserError` if a checksum is wrong, or if the tree belongs to
+    another step than the name of the checkpoint says."""
     checksums = read_json(path / "checksums.json")
     for name in (TENSORS, VALUES):
         if not (path / name).is_file() or not isinstance(checksums, dict) or checksums.get(name) != sha256(path / name):
-            raise UserError(f"The checksum of {path / name} does not hold.")
+            raise UserError(f"The checksum of {path / name} is wrong or missing.")
     tree = unflatten(load_file(path / TENSORS), read_json(path / VALUES))
     step = tree.get("step")
     if not isinstance(step, int) or path.name != checkpoint_name(step):
-        raise UserError(f"{path} holds the checkpoint of step {step}.")
+        raise UserError(f"{path} holds the checkpoint of step {step}, which does not match its name.")
     return tree
 
 
 def checkpoint_bytes(tree: Mapping[str, Any]) -> int:
-    """The size in bytes of a checkpoint of this state. It includes the two moments that Adam holds from its first update
-    on."""
+    """Returns the size in bytes of a checkpoint of this state. The size always includes the two moments of Adam, which
+    exist only after the first update."""
     tensors, _ = flatten(tree)
     plain = {name: tensor.nbytes for name, tensor in tensors.items() if "/adam/" not in name}
     return sum(count * (3 if "/weights/" in name else 1) for name, count in plain.items())
 
 
 def flatten(tree: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a tree and its JSON values, each by its path `a/b/c`."""
+    """Returns the tensors and the JSON values of a tree, as two dictionaries whose keys are paths such as `a/b/c`."""
     leaves = dict(_leaves(tree))
     tensors = {path: item for path, item in leaves.items() if isinstance(item, Tensor)}
     return tensors, {path: item for path, item in leaves.items() if path not in tensors}
@@ -112,7 +114,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def unflatten(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`, except that empty dictionaries are lost."""
+    """Returns the tree from which `flatten` made these dictionaries, but without the tree's empty dictionaries."""
     tree: dict[str, Any] = {}
     for path, item in {**tensors, **values}.items():
         *parents, leaf = path.split("/")

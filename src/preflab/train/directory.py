@@ -1,4 +1,4 @@
-"""Gives a directory to one run, named by its manifest, and to one writer at a time. Imports no torch."""
+"""Reserves a directory for one run, which the manifest describes, and for one process at a time. Imports no torch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ RUN_DIRECTORIES = ("checkpoints", "best", "final", "journal", "tensorboard")
 
 @contextmanager
 def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
-    """Makes a directory and locks it, so that this process is its only writer. Waits up to `patience` seconds for another
-    writer to end. Raises `UserError` if the directory cannot be made or written, or if another process holds the lock for
-    longer."""
+    """Makes a directory and locks it, so that no other process writes in it. If another process has the lock, waits up
+    to `patience` seconds. Raises `UserError` if the directory cannot be made or written, or if the lock is still taken
+    after this time."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = (directory / "lock").open("w")
@@ -41,16 +41,19 @@ def locked(directory: Path, patience: float = 5.0) -> Generator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise UserError(f"Another process is writing {directory}. Wait for it, or stop it.") from error
+                    raise UserError(
+                        f"Another process writes in {directory}. Wait until it ends, or stop it."
+                    ) from error
                 time.sleep(0.1)
         yield
 
 
 def clear(directory: Path) -> None:
-    """Removes what a run wrote and nothing else. If the directory has no manifest of a run, removes nothing. Raises
+    """Removes only the files that a run wrote. Removes nothing if the directory has no manifest of a run. Raises
     `UserError` if the manifest is damaged.
 
-    The manifest is removed last: if a crash leaves some files, the manifest still marks them as those of a run.
+    The manifest is removed last. If a crash interrupts the removal, the manifest still shows that a run wrote the
+    files.
     """
     if read_manifest(directory) is None:
         return
@@ -59,8 +62,8 @@ def clear(directory: Path) -> None:
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """The manifest of the run that a directory holds. Returns None if the directory has no `manifest.json`, or one that
-    another program wrote. Raises `UserError` if the manifest is damaged."""
+    """Returns the manifest of the run in a directory. Returns None if there is no `manifest.json`, or if another
+    program wrote this file. Raises `UserError` if the manifest is damaged."""
     path = directory / RUN_MANIFEST
     if not path.exists():
         return None
@@ -73,8 +76,8 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def withdrawn_when_refused(directory: Path) -> Generator[None]:
-    """Removes a run's manifest again if the block raises `UserError` before the run has done anything, so that the user's
-    corrected command can use the directory."""
+    """Removes a run's manifest again if the block raises `UserError` before the run has saved any work. The user can
+    then use the same directory for the corrected command."""
     try:
         yield
     except UserError:
@@ -84,21 +87,21 @@ def withdrawn_when_refused(directory: Path) -> Generator[None]:
 
 
 def has_begun(directory: Path) -> bool:
-    """Whether a run has written anything that it could go on from."""
+    """Returns True if a run has saved work in the directory, such as metrics, checkpoints or a result."""
     folders = [path for name in RUN_DIRECTORIES for path in (directory / name).rglob("*")]
     work = [directory / RESULT, directory / "metrics.jsonl", *folders]
     return any(path.is_file() and path.stat().st_size for path in work)
 
 
 def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes the manifest, or checks that the directory's manifest is that of this run. Raises `UserError`, which names what
-    differs, if the two manifests differ. Returns the manifest in the directory; if the run resumes, this manifest has the
-    date on which the run began.
+    """Writes the manifest into a new directory, or checks that the manifest in the directory describes the same run.
+    Returns the manifest in the directory. If the run resumes, this manifest has the date on which the run began.
 
-    Also raises `UserError` if the directory holds a study, or files of another program that a run would overwrite.
+    Raises `UserError` if the manifest in the directory differs; the message names the differences. Also raises
+    `UserError` if the directory belongs to a study, or contains files of another program that a run would overwrite.
     """
     if (directory / STUDY_MANIFEST).exists():
-        raise UserError(f"{directory} holds a study, and a run needs a directory of its own. Choose another --output.")
+        raise UserError(f"{directory} holds a study, and a run needs a separate directory. Choose another --output.")
     known = read_manifest(directory)
     if known is None:
         names = (RUN_MANIFEST, *RUN_FILES, *RUN_DIRECTORIES)
@@ -114,31 +117,33 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         changed = differing_paths(mine, theirs)
         raise UserError(
             f"{directory} holds another run (it differs in {', '.join(changed) or 'its format'}). "
-            "Choose another --output, or start this one with --fresh."
+            "Choose another --output, or replace the other run with --fresh."
         )
     edited = edited_files(known, manifest)
     if edited:
         raise UserError(
-            f"{directory} holds a run of other code: {', '.join(edited)} has changed since it began. "
-            "Choose another --output, or start this one with --fresh."
+            f"The code of {', '.join(edited)} has changed since the run in {directory} began. "
+            "Choose another --output, or start again with --fresh."
         )
     if known.get("versions") != manifest.get("versions"):
         changed = differing_paths(known.get("versions"), manifest.get("versions"))
         logger.warning(
-            "%s was begun with other versions of %s: not repeatable bit by bit", directory, ", ".join(changed)
+            "%s began with other versions of %s: a repeated run may differ in single bits",
+            directory,
+            ", ".join(changed),
         )
     return known
 
 
 def edited_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """The user's functions and classes whose files differ between two manifests. If an older preflab wrote one of the
-    manifests, the list is empty."""
+    """Returns the names of the user's functions and classes whose files differ between two manifests. Returns [] if a
+    manifest of an older preflab has no record of these files."""
     before, after = first.get("code"), second.get("code")
     return [] if before is None or after is None else differing_paths(before, after)
 
 
 def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
-    """The dotted names at which two pieces of plain data differ."""
+    """Returns the dotted names, such as `method.optim.beta1`, at which two nested dictionaries differ."""
     if not (isinstance(first, dict) and isinstance(second, dict)):
         return [] if first == second else [prefix.rstrip(".")]
     names = sorted({*first, *second})
@@ -146,14 +151,14 @@ def differing_paths(first: Any, second: Any, prefix: str = "") -> list[str]:
 
 
 def need_space(directory: Path, size: int) -> None:
-    """Raises `UserError` if the disk has no room for a run of `size` bytes, which include the bytes that the run already
-    holds."""
+    """Raises `UserError` if the disk has too little space for a run of `size` bytes. The files that the run has already
+    written are part of `size`, and need no further space."""
     held = sum(
         file.stat().st_size for name in RUN_DIRECTORIES for file in (directory / name).rglob("*") if file.is_file()
     )
     free = shutil.disk_usage(directory).free
     if size - held > free:
         raise UserError(
-            f"{directory}: the run needs about {(size - held) / 2**30:.2f} GiB for its checkpoints and its model, and "
-            f"{free / 2**30:.2f} GiB are free. Make room, or choose another --output."
+            f"The run in {directory} needs about {(size - held) / 2**30:.2f} GiB for its checkpoints and its model, but "
+            f"only {free / 2**30:.2f} GiB are free. Make room, or choose another --output."
         )

@@ -1,6 +1,7 @@
-"""Named points at which a test kills the process, to prove that nothing is lost there.
+"""Defines named points at which a test can kill the process, to prove that a crash there loses nothing.
 
-`PREFLAB_FAULT=name` or `name:N` sends SIGKILL to the process when it passes the point for the N-th time (1 by default).
+With `PREFLAB_FAULT=NAME` or `NAME:N` in the environment, the process kills itself when it passes the point NAME for the
+N-th time. The default of N is 1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ _passed: dict[str, int] = {}
 
 
 def pass_point(name: str) -> None:
-    """Kills the process here if the environment asks for it."""
+    """Kills the process with SIGKILL if `PREFLAB_FAULT` names this point."""
     target, _, count = os.environ.get("PREFLAB_FAULT", "").partition(":")
     if target == name:
         _passed[name] = _passed.get(name, 0) + 1

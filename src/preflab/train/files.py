@@ -1,7 +1,7 @@
 """Writes files so that a crash at any moment leaves either the old file or the new file, never a half-written file.
 
-A directory is replaced by two renames. Between the two, neither the old nor the new directory is in place; a half-written
-directory is never in place.
+A directory is replaced by two renames. A crash between the two renames leaves neither the old nor the new directory in
+place, but never a half-written directory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def new_directory(path: Path) -> Generator[Path]:
-    """Yields a new directory to fill. When the block ends, the new directory as a whole takes the place of `path`."""
+    """Yields a new temporary directory. When the block ends, this directory replaces the directory `path`."""
     aside = path.with_name(path.name + ".tmp")
     remove(aside)
     aside.mkdir(parents=True)
@@ -64,7 +64,8 @@ def new_directory(path: Path) -> Generator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Removes what lies at `path`: a file, or a directory with all that it holds."""
+    """Removes the file `path`, or the directory `path` with all its contents. Does nothing if the path does not
+    exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -72,7 +73,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Syncs a file or a directory to the disk. After a directory is synced, the renames in it are durable."""
+    """Syncs a file or a directory to the disk. A sync of a directory makes earlier renames in it survive a crash."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -87,8 +88,8 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def naming_failures(directory: Path) -> Generator[None]:
-    """Turns an `OSError` of the file system about a path in this directory into a `UserError`. The error of a full disk is
-    raised unchanged, since a full disk is not a mistake of the user."""
+    """Turns an `OSError` about a path in this directory into a `UserError`. If the disk is full, the `OSError` is
+    raised unchanged, since this is not a mistake of the user."""
     try:
         yield
     except OSError as error:
@@ -96,14 +97,14 @@ def naming_failures(directory: Path) -> Generator[None]:
         if error.errno == errno.ENOSPC or place is None or not place.absolute().is_relative_to(directory.absolute()):
             raise
         raise UserError(
-            f"{place} cannot be used: {error.strerror}. Put that right, or choose another --output."
+            f"{place} cannot be used: {error.strerror}. Correct this, or choose another --output."
         ) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; an empty list if there is no file. A half-written last line is left out.
+    """Returns the records of a JSON-lines file, without a half-written last line. Returns [] if there is no file.
 
-    Raises `UserError`, which names the line, if any other line is not a record.
+    Raises `UserError`, which names the line, if another line is not a JSON object.
     """
     if not path.exists():
         return []
@@ -119,26 +120,26 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                     break
                 raise UserError(f"{path}, line {number}, is damaged: {error}") from error
             if not isinstance(record, dict):
-                raise UserError(f"{path}, line {number}, is damaged: it is not a record.")
+                raise UserError(f"{path}, line {number}, is damaged: it is not a JSON object.")
             records.append(record)
     return records
 
 
 class FileStart(TypedDict):
-    """The beginning of a file: the number of its bytes, and their checksum."""
+    """A mark in a file: `bytes` is the number of bytes before the mark, `sha256` is the checksum of these bytes."""
 
     bytes: int
     sha256: str
 
 
 class Lines:
-    """A JSON-lines file to which records are appended. A mark remembers what the file held at a checkpoint; when a run
-    resumes, the file is cut back to the mark."""
+    """A JSON-lines file to which a run appends records. At each checkpoint the run takes a mark of the file's end. When
+    the run resumes, the file is cut back to the mark."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.file = path.open("ab")
-        self.digest = hashlib.sha256()  # of the bytes that `cut` kept and of all lines written since
+        self.digest = hashlib.sha256()  # of the whole file; valid after `cut`
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
@@ -147,30 +148,30 @@ class Lines:
         self.digest.update(line)
 
     def mark(self) -> FileStart:
-        """Syncs the file to the disk and returns a mark of all that the file holds now."""
+        """Syncs the file to the disk and returns a mark of its current end."""
         os.fsync(self.file.fileno())
         return {"bytes": self.file.tell(), "sha256": self.digest.hexdigest()}
 
     def holds(self, mark: FileStart) -> bool:
-        """Whether the file still begins as it did when the mark was made."""
+        """Returns True if the bytes before the mark have not changed since the mark was made."""
         return self._digest_start(mark["bytes"]).hexdigest() == mark["sha256"]
 
     def cut(self, size: int) -> None:
-        """Keeps only the first `size` bytes."""
+        """Removes everything after the first `size` bytes of the file."""
         self.file.truncate(size)
         self.file.seek(size)
         self.digest = self._digest_start(size)
 
     def cut_half_line(self) -> None:
-        """Removes a last line that a crash left half-written."""
+        """Removes the last line if a crash left it half-written."""
         self.cut(self.path.read_bytes().rfind(b"\n") + 1)
 
     def close(self) -> None:
         self.file.close()
 
     def _digest_start(self, size: int):
-        """The hash object of the first `size` bytes, or of the whole file if it is shorter. More bytes can be added to
-        it."""
+        """Returns a hash object that has read the first `size` bytes of the file, or the whole file if the file is
+        shorter."""
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while size > 0 and (block := file.read(min(size, 1 << 20))):

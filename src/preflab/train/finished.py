@@ -1,4 +1,4 @@
-"""Reads what a finished run wrote, and checks that it is still as the run wrote it. Imports no torch."""
+"""Reads the files of a finished run, and checks that the files were not changed later. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from preflab.train.files import sha256
 from preflab.train.sealed import Form, read_sealed
 
 FINAL = "final"
-"""The directory that holds what a run trained."""
+"""The directory in which a run saves its output: a model, or the pairs or rankings that it made."""
 RECORDS = ("metrics.jsonl", "samples.jsonl", "answers.jsonl")
-"""The files that a run writes beside its result and that are read later. The result holds the checksum of each file."""
+"""The files beside `result.json` that later steps read. The result contains the checksum of each of these files."""
 RESULT_FORM: Form = {"diverged": str | NoneType, "counts": dict}
 
 
 def read_result(directory: Path, form: Form = RESULT_FORM) -> dict[str, Any]:
-    """What a run's `result.json` holds. Raises `UserError` if this file is missing or damaged."""
+    """Returns the content of a run's `result.json`. Raises `UserError` if this file is missing or damaged."""
     return read_sealed(directory / RESULT, form)
 
 
 def checksums(directory: Path) -> dict[str, str]:
-    """The SHA-256 of each file that a run has written, by path. `result.json` holds these checksums as `files`."""
+    """Returns the SHA-256 of each file that a run has written, by path. `result.json` stores these checksums as
+    `files`."""
     paths = [directory / name for name in RECORDS]
     paths += sorted((directory / FINAL).rglob("*"))
     return {str(path.relative_to(directory)): sha256(path) for path in paths if path.is_file()}
 
 
 def altered_files(directory: Path, result: Mapping[str, Any], within: str = "") -> list[str]:
-    """The files of a finished run that are gone or no longer as the run wrote them. Checks only paths that begin with
-    `within`."""
+    """Returns the files of a finished run that are missing or have changed since the run wrote them. Checks only paths
+    that begin with `within`."""
     kept: Mapping[str, str] = result.get("files", {})
     return [
         name
@@ -43,29 +44,32 @@ def altered_files(directory: Path, result: Mapping[str, Any], within: str = "") 
 
 
 def check_written(directory: Path, result: Mapping[str, Any], within: str) -> None:
-    """Raises `UserError` if `altered_files` finds a file of a finished run that is gone or no longer as the run wrote it."""
+    """Raises `UserError` if a file of a finished run is missing or has changed. Checks only paths that begin with
+    `within`."""
     altered = altered_files(directory, result, within)
     if altered:
         raise UserError(
-            f"{directory / altered[0]} is not as the finished run wrote it. Restore it, or remove {directory} and run it again."
+            f"{directory / altered[0]} is missing or was changed after the run. Restore this file, or remove {directory} and "
+            "repeat the run."
         )
 
 
 def has_product(directory: Path) -> bool:
-    """Whether what a run trained is there and, if the run has a result, still as the run wrote it."""
+    """Returns True if the saved output of a run exists. If the run has a result, the output must also be unchanged."""
     is_there = (directory / FINAL).is_dir()
     return is_there and not ((directory / RESULT).exists() and altered_files(directory, read_result(directory), FINAL))
 
 
 def check_product(path: Path) -> None:
-    """Raises `UserError` if `path` is the `final/` directory of a finished run, or lies in this directory, and a file of the
-    directory is no longer as the run wrote it. A path outside a run, such as that of a copy, is not checked."""
+    """Checks the files in `final/` of a finished run if `path` is this directory or a path directly in it. Raises
+    `UserError` if a file is missing or has changed since the run wrote it. Does not check a path outside the directory
+    of a run, such as a copy of a model."""
     for place in (path, path.parent):
         run = place.parent
         if place.name == FINAL and (run / RUN_MANIFEST).exists() and (run / RESULT).exists():
             altered = altered_files(run, read_result(run), FINAL)
             if altered:
                 raise UserError(
-                    f"{run / altered[0]} is not as the run wrote it. Train it again (--fresh), or, where you changed it on "
-                    f"purpose, copy {place} elsewhere and use the copy."
+                    f"{run / altered[0]} is missing or was changed after the run. Repeat the run with --fresh. If you changed "
+                    f"the file on purpose, copy {place} to another directory and use the copy."
                 )

@@ -1,4 +1,4 @@
-"""Writes down what no seed can repeat, before it is used: an endpoint's answer, or a draw from an earlier policy."""
+"""Saves values that no seed can reproduce, such as scores from an endpoint, before a run uses the values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ ENTRY: Form = {"value": object, "used": dict, "samples": list, "verdicts": dict,
 
 
 class Journal:
-    """The directory `journal/` of a run, with one sealed file for each key.
+    """The directory `journal/` of a run, with one entry for each key. An entry is a JSON file with a seal, its
+    checksum.
 
-    Each entry holds, as `after`, the seal of the entry before it, so that the run reads only entries that follow from its
-    own past. If an entry is damaged or gone, the run makes it again. If the new entry differs from the old one, the run
-    makes the later entries again too. A checkpoint holds the seals of all entries that the run has used so far, and these
-    entries must not change.
+    In the field `after`, each entry has the seal of the entry before it. A resumed run reads an entry only if this seal
+    is the seal of the last entry that the run used. If an entry is damaged or missing, the run computes it again. If
+    the new entry differs from the old entry, the run also computes all later entries again. A checkpoint contains the
+    seals of all entries that the run has used so far, and these entries must not change.
     """
 
     def __init__(self, directory: Path, meter: Meter, record: RunRecord) -> None:
@@ -34,9 +35,9 @@ class Journal:
         self.last = ""
 
     def replay(self, key: str, compute: Callable[[], Any]) -> Any:
-        """Returns the JSON value of the entry `key`; if there is no such entry, computes the value and writes the entry
-        first. The entry also holds what the computation added to the meter, to the step's samples and to the verdicts; a
-        resumed run reads all of these. Raises `UserError` if an entry that the run has used is damaged."""
+        """Returns the JSON value of the entry `key`. If there is no such entry, first computes the value and writes the
+        entry. The entry also records the changes of the meter, the step's samples and the verdicts by the computation,
+        and a resumed run repeats these changes. Raises `UserError` if an entry that the run has used is damaged."""
         path, before = self.path(key), self.last
         counts, samples, verdicts = self.meter.state_dict(), len(self.record.samples), self.record.verdicts.copy()
         if not self._can_read(key):
@@ -57,11 +58,11 @@ class Journal:
         return self.directory / f"{key}.json"
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Raises `UserError` if an entry is no longer as it was when the state was made."""
+        """Raises `UserError` if an entry has changed since `state` was made by `state_dict`."""
         for key, seal in state.get("seals", {}).items():
             path = self.path(key)
             if make_seal(path.name, read_sealed(path, ENTRY)) != seal:
-                raise UserError(f"{path} is damaged: it is not the entry that the run used.")
+                raise UserError(f"{path} is damaged: it differs from the entry that the run used.")
 
     def state_dict(self) -> dict[str, Any]:
         return {"seals": dict(self.seals), "last": self.last}
@@ -70,8 +71,8 @@ class Journal:
         self.seals, self.last = dict(state.get("seals", {})), state["last"]  # a checkpoint loses empty dictionaries
 
     def _can_read(self, key: str) -> bool:
-        """Whether the entry exists and follows the last entry that the run has used. If not, an existing entry is removed.
-        Raises `UserError` if an entry that the run has used is damaged."""
+        """Returns True if the run has used this entry, or if it follows the last entry that the run has used. Removes
+        an entry for which neither is true. Raises `UserError` if an entry that the run has used is damaged."""
         path = self.path(key)
         if key in self.seals:
             self.check({"seals": {key: self.seals[key]}})
@@ -81,9 +82,9 @@ class Journal:
         try:
             if read_sealed(path, ENTRY)["after"] == self.last:
                 return True
-            reason = f"{path} follows an entry that is gone."
+            reason = f"{path} follows an entry that no longer exists."
         except UserError as error:
             reason = f"{error}"
-        logger.warning("%s It is made again.", reason)
+        logger.warning("%s This entry is computed again.", reason)
         remove(path)
         return False

@@ -1,8 +1,9 @@
-"""A model with its optimizer and its schedule. It takes a batch and a loss, and makes one update.
+"""Updates a model from a batch and a loss, with an optimizer and a learning-rate schedule.
 
-The rows of the batch are sorted by length and cut into micro-batches by a token budget. The terms of every micro-batch are
-divided by the *global* count, so that the cut does not change the update. Weights stay fp32; in bf16 the arithmetic is
-autocast (see `models.forward.precision`). Dropout is off: the model stays in evaluation mode.
+The rows of the batch are sorted by length and divided into micro-batches by a token budget. The terms of every
+micro-batch are divided by the *global* count, so that this division does not change the update. The weights are always
+fp32; with bf16, the arithmetic uses autocast (see `models.forward.precision`). Dropout is off, since the model stays in
+evaluation mode.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from preflab.spec import Spec
 
 
 class Optim(Spec):
-    """AdamW with a warm-up and a schedule over the run's budget. The defaults are those of the paper's library [ReaL]."""
+    """Settings of AdamW, with a warm-up and a schedule over the run's budget. The defaults are those of ReaL, the
+    library that the paper uses."""
 
     model_config = ConfigDict(allow_inf_nan=False)
     learning_rate: float = Field(default=1e-5, ge=0)
@@ -36,7 +38,7 @@ class Optim(Spec):
     clip_norm: float = Field(default=1.0, ge=0)
 
     def factor(self, progress: float) -> float:
-        """The factor of the learning rate when `progress`, a share of the run in [0,1], is done."""
+        """Returns the factor on the learning rate. `progress`: the share of the run that is done, in [0,1]."""
         if progress < self.warmup:
             return max(progress / self.warmup, 0.01)
         if self.schedule == "constant":
@@ -46,11 +48,11 @@ class Optim(Spec):
 
 
 class Terms(NamedTuple):
-    """A loss before it is reduced. `terms` and `mask` both have the shape [B,T], or `terms` has the shape [B] and `mask` is
-    None.
+    """A loss before its reduction to one number, for a batch of B rows with T tokens. `terms` and `mask` both have the
+    shape [B,T], or `terms` has the shape [B] and `mask` is None.
 
-    `stats`: values to log, which have the shape of `terms` and are averaged as the terms are. The loss itself is always
-    logged.
+    `stats`: further values to log, which have the shape of `terms` and are averaged in the same way. The loss itself is
+    always logged.
     """
 
     terms: Tensor
@@ -59,11 +61,11 @@ class Terms(NamedTuple):
 
 
 Guard = Callable[[Mapping[str, float]], bool]
-"""Says, from the averaged stats of an update, whether the update must be skipped."""
+"""A function that takes the averaged stats of an update and returns True if the update must be skipped."""
 
 
 class Learner:
-    """AdamW on the trainable parameters of a model."""
+    """Trains the trainable parameters of a model with AdamW."""
 
     def __init__(self, model: nn.Module, optim: Optim, *, token_budget: int, meter: Meter) -> None:
         self.model = model.eval()
@@ -77,7 +79,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(  # `_update` sets the learning rate
             self.parameters.values(), betas=betas, eps=optim.eps, weight_decay=optim.weight_decay, fused=True
         )
-        self.position = 0.0  # of the schedule: the progress minus that of skipped updates
+        self.position = 0.0  # in the schedule: `progress` without the progress of skipped updates
         self.progress = 0.0
         self.skipped = 0
         self.updates = 0
@@ -87,11 +89,11 @@ class Learner:
     ) -> dict[str, float]:
         """Makes one update from `batch`. Returns the averaged loss and stats, the gradient norm and the learning rate.
 
-        `count`: the number by which the sum of the terms is divided: how many counted tokens, or how many sequences, the
-        batch has. This method sums `count` over ranks. `guard` sees the averaged stats before the update. If `guard` returns
-        True, the update is skipped: neither the optimizer nor the schedule moves, and the skip is counted. Raises
-        `FloatingPointError` if the loss or the gradient is not finite and the update is not skipped; the guard is meant to
-        skip updates with ratios that overflow.
+        `count`: the number of tokens under the mask, or of sequences, in the batch of this rank. The sum of the terms
+        is divided by the sum of `count` over all ranks. `guard`: a function of the averaged stats, which is called
+        before the update. If it returns True, the update is skipped and counted, and the optimizer and the schedule do
+        not change. Raises `FloatingPointError` if the loss or the gradient is not finite and `guard` does not skip the
+        update.
         """
         count = dist.all_count(count)
         sums: dict[str, Tensor] = {}
@@ -115,13 +117,13 @@ class Learner:
         return stats | self._update()
 
     def wait(self, progress: float) -> None:
-        """Lets a part of the run pass without an update. The schedule does not move."""
+        """Sets the progress of the run without an update. The position in the schedule does not change."""
         self.progress = progress
 
     def _update(self) -> dict[str, float]:
         norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.optim.clip_norm or math.inf))
         if not math.isfinite(norm):
-            raise FloatingPointError(f"The gradient's norm is {norm}.")
+            raise FloatingPointError(f"The norm of the gradient is {norm}.")
         rate = self.optim.learning_rate * self.optim.factor(self.position)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -131,7 +133,8 @@ class Learner:
         return {"gradient_norm": norm, "learning_rate": rate}
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights, both moments, the update counts and the position of the schedule, as a tree for `checkpoint`."""
+        """Returns the weights, both moments of Adam, the counts of updates and the position in the schedule, as a tree
+        for a checkpoint."""
         moments = self.optimizer.state
         weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         adam = {name: dict(moments[part]) for name, part in self.parameters.items() if part in moments}

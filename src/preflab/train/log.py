@@ -1,4 +1,4 @@
-"""The log file of a run. It holds the messages of the logger `preflab` while the run is open."""
+"""Writes the messages of the logger `preflab` to the log file of a run while the run is open."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ RUN_LOG = "run.log"
 
 @contextmanager
 def logged(directory: Path) -> Generator[None]:
-    """Inside the block, messages go to `run.log`. Warnings also go to the terminal, unless the program has log handlers of
-    its own.
+    """Inside the block, log messages go to `run.log`. Warnings also go to the terminal, unless the program has set up
+    its own log handlers.
 
-    A study's arm has `run.log` as its standard error. Each message is then written only once, not twice.
+    In a study, the standard error of an arm's process is `run.log`. No handler for the file is then added, so that each
+    message is written only once.
     """
     path = directory / RUN_LOG
     terminal = logging.StreamHandler(sys.stderr)
@@ -30,7 +31,7 @@ def logged(directory: Path) -> Generator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
     level = logger.level
-    logger.setLevel(min(level or logging.INFO, logging.INFO))  # DEBUG if the program asks for it
+    logger.setLevel(min(level or logging.INFO, logging.INFO))  # keeps DEBUG if the program has set it
     try:
         yield
     finally:
@@ -41,7 +42,7 @@ def logged(directory: Path) -> Generator[None]:
 
 
 def is_stderr(path: Path) -> bool:
-    """Whether standard error writes to this file."""
+    """Returns True if the standard error of this process is this file."""
     try:
         return path.exists() and os.path.samestat(os.fstat(2), path.stat())
     except OSError:  # there is no standard error

@@ -1,7 +1,7 @@
-"""A run: one directory, one writer, and one loop that can be killed at any moment and resumed exactly where it was.
+"""Runs the training loop in a directory, so that a run can be killed at any moment and resumed exactly.
 
-A checkpoint holds only weights, optimizers and counters. It needs no random state, since every random draw has a name
-(`run.seeds`). What no seed can repeat is written down before it is used (`run.journal`).
+A checkpoint contains weights, optimizers and counters, but no random state, since the seed of every random draw follows
+from the name of the draw (`run.seeds`). A value that no seed can reproduce is saved before its use (`run.journal`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Stateful(Protocol):
 
 
 class Run:
-    """A run with its open directory. `open_run` makes it."""
+    """A run with an open directory. Use `open_run` to make a run."""
 
     def __init__(
         self,
@@ -82,12 +82,12 @@ class Run:
     ) -> Iterator[int]:
         """Yields the step numbers, from the current step of the run until the run's budget is used.
 
-        Without a compute budget the run ends after `total` steps. If `total` is a function, the run ends when `total(step)`,
-        the share of the run that is done, reaches 1.
+        Without a compute budget, the run ends after `total` steps. If `total` is a function, `total(step)` is the share
+        of the run that is done, and the run ends when this share reaches 1.
 
-        After each step, the record of the step is written; if they are due, the policy is validated and a checkpoint is
-        made. At the end the policy holds the weights with the best validation score, or the last weights if there is no
-        score.
+        After each step, the loop writes the metrics of the step. The loop also evaluates the policy with `validate` and
+        writes a checkpoint when these are due. At the end, the policy gets the weights with the best validation score,
+        or keeps the last weights if no score was measured.
         """
         share = total if callable(total) else lambda step: step / total
         state = {"journal": self.journal, **state, "meter": self.meter, "selection": self.selection}
@@ -116,12 +116,12 @@ class Run:
         def check_needed(tree: Mapping[str, Any]) -> None:
             absent = [name for name in (*state, "record") if name not in tree]
             if absent:
-                raise UserError(f"It holds no {', '.join(absent)}: an older preflab wrote it.")
+                raise UserError(f"The checkpoint has no {', '.join(absent)}: an older preflab wrote it.")
             self.record.check(tree["record"])
 
         def check_all(tree: Mapping[str, Any]) -> None:
             check_needed(tree)
-            self.journal.check(tree["journal"])  # not in `check_needed`: a damaged entry may never be read again
+            self.journal.check(tree["journal"])  # not in `check_needed`: the run may not need a damaged entry
 
         tree = checkpoint.read_newest_checkpoint(self.directory / "checkpoints", check_all, check_needed)
         if tree is None:
@@ -132,13 +132,14 @@ class Run:
         for name, part in state.items():
             part.load_state_dict(tree[name])
         self.record.cut(tree["record"])
-        logger.info("%s goes on after step %d", self.directory, tree["step"])
-        self.record.say(f"goes on after step {tree['step']}")
+        logger.info("%s resumes after step %d", self.directory, tree["step"])
+        self.record.say(f"resumes after step {tree['step']}")
         return int(tree["step"])
 
     def _disk_need(self, state: Mapping[str, Stateful], policy: LanguageModel) -> int:
-        """The largest number of bytes that the run will hold. These are one checkpoint more than are kept, each with the
-        best weights; the file of the best weights and the file that replaces it; and the final model."""
+        """Returns the largest number of bytes that the run will need on the disk at a time. The sum has the kept
+        checkpoints and a new checkpoint, each with the best weights. The sum also has the old and the new file of the
+        best weights, and the final model."""
         held = checkpoint.checkpoint_bytes({name: part.state_dict() for name, part in state.items()})
         best = sum(part.nbytes for part in trainable(policy.model).values())
         final = sum(part.nbytes for part in policy.model.parameters())
@@ -146,8 +147,8 @@ class Run:
 
     @contextmanager
     def _stopping_between_steps(self) -> Generator[None]:
-        """Inside the block, a request to stop waits for the checkpoint of the current step. Outside the block, a request to
-        stop ends the run at once, since a resumed run does again what comes after training."""
+        """Inside the block, a stop signal ends the run after the checkpoint of the current step. Outside the block, a
+        stop signal ends the run at once, since a resumed run repeats all work after the last step."""
         self.stepping = True
         try:
             yield
@@ -167,7 +168,7 @@ class Run:
         faults.pass_point("validation")
         measures = validate(policy)
         self.record.log(measures, "validation/")
-        if "score" not in measures:  # no score chooses a checkpoint: the last weights are kept
+        if "score" not in measures:  # without a score, the last weights are kept
             self.selection.pass_look(self.progress)
         elif self.selection.note(self.progress, step, measures["score"]):
             self._write_best({name: part.detach().contiguous() for name, part in trainable(policy.model).items()})
@@ -183,12 +184,12 @@ class Run:
                 parameter.copy_(weights[name])
 
     def _write(self, step: int, seconds: float, learner: Stateful | None) -> None:
-        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step may hold many, or none
+        updates = {"updates": learner.updates} if isinstance(learner, Learner) else {}  # a step makes 0 or more updates
         counts = self.meter.state_dict() | updates
         self.record.write_step(step, progress=self.progress, seconds=seconds, counts=counts)
 
     def _keep(self, step: int, state: Mapping[str, Stateful]) -> None:
-        """Writes the state after `step` steps if a checkpoint is due or if a stop was asked for."""
+        """Writes a checkpoint of the state after `step` steps if it is due or if the run received a stop signal."""
         if self.stop_signal is None and time.monotonic() - self._checkpointed < self.keeping.checkpoint_seconds:
             return
         parts = {name: part.state_dict() for name, part in state.items()}
@@ -212,12 +213,12 @@ def open_run(
     fresh: bool = False,
     label: str = "",
 ) -> Generator[Run]:
-    """Opens a directory for one run and one writer.
+    """Opens a directory for one run and locks it.
 
-    If the directory has no manifest of a run, the run begins there and leaves other programs' files alone. If the directory
-    has the manifest of this run, the run resumes. If the directory has the manifest of another run, raises `UserError`. A
-    run that is refused before it has done anything leaves no manifest. SIGTERM and Ctrl-C end the run at the next step with
-    a checkpoint.
+    If the directory has no manifest of a run, the run begins there and does not change the files of other programs. If
+    the directory has the manifest of this run, the run resumes. If the directory has the manifest of another run,
+    raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is removed. SIGTERM and
+    Ctrl-C end the run after the current step, with a checkpoint.
     """
     with locked(directory), naming_failures(directory):
         if fresh:
@@ -240,10 +241,10 @@ def open_run(
 
 @contextmanager
 def stopping(run: Run) -> Generator[None]:
-    """Inside the block, SIGTERM or SIGINT asks the run to stop at its next step. The same signal a second time ends it at
-    once.
+    """Inside the block, SIGTERM or SIGINT makes the run stop after its current step. If the same signal arrives a
+    second time, it ends the process at once.
 
-    Python handles signals only in its main thread. In any other thread, signals are handled as before.
+    Python can set signal handlers only in its main thread. In another thread, this function changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, and a plain line every ten seconds elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, or a line every ten seconds if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LINE_SECONDS = 10.0
 
 
 def format_metrics(record: Mapping[str, float]) -> str:
-    """The metrics of a step that people watch, in one line."""
+    """Returns one line with the most important metrics of a step."""
     return "  ".join(f"{name.split('/')[-1]} {record[name]:.3g}" for name in PROGRESS_METRICS if name in record)
 
 
 class Progress:
-    """Shows loss, reward, KL, tokens per second and the time left."""
+    """Shows the loss, the reward, the KL and the tokens per second of a run, and the remaining time on a terminal."""
 
     def __init__(self, label: str, *, enabled: bool) -> None:
         self.label = label
@@ -33,7 +33,7 @@ class Progress:
 
     def show(self, step: int, progress: float, record: Mapping[str, float], counts: Mapping[str, float]) -> None:
         tokens = counts["trained_tokens"] + counts["sampled_tokens"]
-        if self.first is None:  # a resumed run starts with tokens that an earlier process handled
+        if self.first is None:  # the counts of a resumed run include tokens of earlier processes
             self.first = (time.monotonic(), tokens)
         rate = (tokens - self.first[1]) / max(time.monotonic() - self.first[0], 1e-9)
         text = f"step {step}  {format_metrics(record)}  {rate:,.0f} tokens/s"
@@ -47,12 +47,12 @@ class Progress:
             self.say(f"{min(progress, 1.0):4.0%}  {text}")
 
     def say(self, text: str) -> None:
-        """Prints a line, above the bar if there is one."""
+        """Prints a line, above the progress bar if there is a bar."""
         if self.enabled:
             self.console.print(f"{self.label}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Removes the bar. The next printed line says how the run ended."""
+        """Removes the progress bar from the terminal."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -1,4 +1,4 @@
-"""Records each step of a run: its metrics, some answers for people to read, the verdicts on its answers, and its time."""
+"""Records each step of a run: its metrics, a few sampled answers, the outcomes of tests, and its duration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from preflab.train.settings import Keeping
 from preflab.train.trackers import Trackers
 from preflab.types import VERDICT, Completion, Prompt
 
-SAMPLES_KEPT = 4  # from each scoring of answers
+SAMPLES_KEPT = 4  # for each call of `show`
 
 
 class RunRecord:
-    """The files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, the trackers, and the progress on the terminal.
+    """Writes the files `metrics.jsonl`, `samples.jsonl` and `timing.jsonl`, updates the trackers, and shows the
+    progress.
 
-    `values`, `samples` and `verdicts` belong to the current step. If a run is repeated, `metrics.jsonl` and `samples.jsonl`
-    come out the same bit by bit; `timing.jsonl` holds what does not repeat (seconds, process ids).
+    `values`, `samples` and `verdicts` belong to the current step. A repeated run writes exactly the same
+    `metrics.jsonl` and `samples.jsonl`. The values that differ between repeated runs, such as seconds and process ids,
+    are in `timing.jsonl`.
     """
 
     def __init__(self, directory: Path, keeping: Keeping, label: str) -> None:
@@ -36,25 +38,26 @@ class RunRecord:
         self.begin_step()
 
     def begin_step(self) -> None:
-        """Empties the step's record."""
+        """Empties the values, samples and verdicts of the step."""
         self.values: dict[str, float] = {}
         self.samples: list[dict[str, Any]] = []
         self.verdicts: Counter[str] = Counter()
 
     def log(self, values: Mapping[str, float], prefix: str = "") -> None:
-        """Adds values to the step's metrics. All values must be deterministic. A value that is not finite (such as a ratio
-        that overflowed in a skipped mini-batch) is left out, since JSON has no number for it."""
+        """Adds values to the step's metrics. All values must be deterministic. A value that is not finite, such as a
+        ratio that overflowed in a skipped update, is left out, since JSON cannot represent it."""
         named = {prefix + name: float(value) for name, value in values.items()}
         self.values.update({name: value for name, value in named.items() if math.isfinite(value)})
 
     def show(self, prompts: Sequence[Prompt], completions: Sequence[Completion], scores: Sequence[float]) -> None:
-        """Puts the first few of the policy's answers into the step's samples."""
+        """Adds the first `SAMPLES_KEPT` of these answers of the policy to the step's samples."""
         for prompt, answer, score in list(zip(prompts, completions, scores, strict=True))[:SAMPLES_KEPT]:
             text, truncated = answer.text, answer.truncated
             self.samples.append({"prompt": prompt.id, "text": text, "truncated": truncated, "score": score})
 
     def write_step(self, step: int, *, progress: float, seconds: float, counts: Mapping[str, float]) -> None:
-        """Writes the step's record and prints it. `counts`: the meter's counts, plus the number of updates so far."""
+        """Writes the metrics and samples of the step, and shows the progress. `counts`: the meter's counts, together
+        with the number of updates so far."""
         total = self.verdicts.total()
         verdicts = {f"{VERDICT}{name}": count / total for name, count in sorted(self.verdicts.items())}
         self._files["metrics"].write({"step": step, "progress": progress, **self.values, **verdicts, **counts})
@@ -65,40 +68,40 @@ class RunRecord:
         self._view.show(step, progress, self.values, counts)
 
     def write_timing(self, facts: Mapping[str, float]) -> None:
-        """Writes a line of `timing.jsonl`, with the id of this process."""
+        """Writes a line to `timing.jsonl`, with the id of this process."""
         self._timing.write({**facts, "pid": os.getpid()})
 
     def marks(self) -> dict[str, FileStart]:
-        """Syncs the files that must repeat to the disk and returns a mark of each."""
+        """Syncs `metrics.jsonl` and `samples.jsonl` to the disk, and returns a mark of the current end of each file."""
         return {name: lines.mark() for name, lines in self._files.items()}
 
     def check(self, marks: Mapping[str, FileStart]) -> None:
-        """Raises `UserError` if a file no longer holds what it held when the marks were made."""
+        """Raises `UserError` if the part of a file before its mark has changed since the mark was made."""
         for name, lines in self._files.items():
             if not lines.holds(marks[name]):
                 raise UserError(f"{lines.path} is damaged.")
 
     def cut(self, marks: Mapping[str, FileStart]) -> None:
-        """Removes what was written since the marks were made. A file without a mark is emptied."""
+        """Removes everything after the mark from each file. Empties a file that has no mark."""
         for name, lines in self._files.items():
             lines.cut(marks[name]["bytes"] if name in marks else 0)
 
     def say(self, text: str) -> None:
-        """Prints a line for whoever watches the run."""
+        """Prints a line on the terminal."""
         self._view.say(text)
 
     def end_steps(self) -> None:
-        """Removes the progress bar when the last step is done, and publishes the new records."""
+        """Removes the progress bar after the last step, and sends the new metrics to the trackers."""
         self._view.close()
         self.publish()
 
     def publish(self) -> None:
-        """Hands the new records to the trackers. Called at checkpoints, since records before a checkpoint are never
-        removed."""
+        """Sends the new metrics to the trackers. Called only after a checkpoint or at the end, since a resumed run may
+        remove metrics that were written after its last checkpoint."""
         self._trackers.follow()
 
     def close(self) -> None:
-        """Closes the files and the display."""
+        """Closes the files, the trackers and the progress bar."""
         self._view.close()
         self._trackers.close()
         for lines in (*self._files.values(), self._timing):

@@ -1,5 +1,8 @@
-"""JSON records with a seal, which shows whether a record is still as it was written. The seal is the SHA-256 of the file's
-name and of all other fields of the record. A record that an older preflab wrote has no seal. Imports no torch."""
+"""Writes and reads JSON records with a checksum, their seal, which shows whether a record was changed.
+
+The seal is the SHA-256 of the file's name and of all other fields of the record. A record that an older preflab wrote
+has no seal. Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +18,37 @@ from preflab.train.files import read_json, write_json
 
 SEAL = "seal"
 Form = Mapping[str, type | UnionType]
-"""The fields that a record must have, and their types."""
+"""Maps the names of the fields that a record must have to their types."""
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> str:
-    """Replaces a record in one step and returns the new record's seal."""
-    plain = json.loads(json.dumps(data, allow_nan=False))  # the keys as they will be read
+    """Replaces the file of a record by one rename, and returns the seal of the new record."""
+    plain = json.loads(json.dumps(data, allow_nan=False))  # keys become strings, as they will be read
     seal = make_seal(path.name, plain)
     write_json(path, {**plain, SEAL: seal})
     return seal
 
 
 def read_sealed(path: Path, form: Form, *, advice: str = "Restore it, or start again with --fresh.") -> dict[str, Any]:
-    """Reads a record and returns it without its seal. Raises `UserError`, which ends with `advice`, if the record is missing
-    or damaged, or does not have the fields of `form`."""
+    """Reads a record and returns it without its seal. Raises `UserError` if the record is missing or damaged, or lacks
+    a field of `form`. The message ends with `advice`."""
     try:
         data = read_json(path)
     except UserError as error:
         raise UserError(f"{f'{error}'.rstrip('.')}. {advice}") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path} is damaged: it is not a record. {advice}")
+        raise UserError(f"{path} is damaged: it is not a JSON object. {advice}")
     record: dict[str, Any] = data
     seal = record.pop(SEAL, None)
     if seal is not None and seal != make_seal(path.name, record):
-        raise UserError(f"{path} is damaged: its seal does not hold. {advice}")
+        raise UserError(f"{path} is damaged: its content does not match its seal. {advice}")
     wrong = [name for name, kind in form.items() if name not in record or not isinstance(record[name], kind)]
     if wrong:
-        raise UserError(f"{path} is damaged: {', '.join(wrong)} missing or of another form. {advice}")
+        raise UserError(f"{path} is damaged: fields are missing or have a wrong type: {', '.join(wrong)}. {advice}")
     return record
 
 
 def make_seal(name: str, data: Mapping[str, Any]) -> str:
-    """The SHA-256 of a file's name and of its record. The seal of a record therefore does not hold in a file of another
-    name."""
+    """Returns the SHA-256 of a file's name and of its record. A record that is copied to a file with another name
+    therefore does not match its seal."""
     return hashlib.sha256(f"{name}\n{json.dumps(data, sort_keys=True)}".encode()).hexdigest()

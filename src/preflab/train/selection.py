@@ -1,4 +1,4 @@
-"""Selects the checkpoint that is a run's result."""
+"""Selects the checkpoint whose weights are the result of a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 class Selection:
-    """The one rule that selects the checkpoint of every method. At equal shares of the run, the policy is validated
-    `evaluations` times; the weights with the best score are selected. One validation is called a look."""
+    """Selects the checkpoint with the best validation score, by the same rule for every method. The policy is evaluated
+    `evaluations` times during training, at equal distances in the run's progress."""
 
     def __init__(self, evaluations: int) -> None:
         self.evaluations = evaluations
@@ -21,12 +21,12 @@ class Selection:
         return self._looks(progress) > self.done
 
     def pass_look(self, progress: float) -> None:
-        """Counts a look without noting a score."""
+        """Counts an evaluation that has no score."""
         self.done = self._looks(progress)
 
     def note(self, progress: float, step: int, score: float) -> bool:
-        """Notes the score of a look. Returns True if the score is the best so far. Raises `FloatingPointError` if it is not
-        finite."""
+        """Records the score of an evaluation, and returns True if it is the best score so far. Raises
+        `FloatingPointError` if the score is not finite."""
         if not math.isfinite(score):
             raise FloatingPointError(f"The validation score is {score}.")
         self.pass_look(progress)

@@ -1,4 +1,4 @@
-"""The settings of a run that do not belong to its method: the budget of the run, and how the run is kept."""
+"""Defines the settings of a run that do not depend on its method: its budget, and how its files are kept."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from preflab.spec import Spec
 
 
 class Budget(Spec):
-    """The budget that limits an arm. `amount`: how much of `unit`, FLOP (compute) or labels, may be used. `charged`: the
-    part of `amount` that earlier stages, on which the arm builds, have already used."""
+    """The budget that limits an arm. `unit`: `compute` (counted in FLOP) or `labels`. `amount`: how much of the unit
+    the arm may use. `charged`: the part of `amount` that the arm's stages have already used."""
 
     unit: Unit = "compute"
     amount: float = Field(gt=0, allow_inf_nan=False)
@@ -28,7 +28,8 @@ class Budget(Spec):
 
     @property
     def own(self) -> float:
-        """The part of the budget that is left for the arm itself. The arm's schedule and validations span this part alone.
+        """The part of the budget that is left for the arm after its stages. The arm's learning-rate schedule and its
+        evaluations during training are spread over this part.
 
         Raises `UserError` if nothing is left.
         """
@@ -38,16 +39,17 @@ class Budget(Spec):
 
     def _short(self) -> str:
         return (
-            f"The stages that this arm stands on use {self.charged:.3g} of its budget of {self.amount:.3g} "
-            f"({self.unit}): nothing is left to train it. Raise the budget."
+            f"The stages that this arm needs use {self.charged:.3g} of its budget of {self.amount:.3g} "
+            f"({self.unit}): nothing is left to train the arm. Raise the budget."
         )
 
 
 class Keeping(Spec):
-    """The settings for how a run is kept. None of these settings changes a result.
+    """The settings for a run's checkpoints, its progress display and its tracking. None of these settings changes a
+    result.
 
-    `wandb`: the W&B project to track the run in. By default this is the project that the environment variable
-    `PREFLAB_WANDB` names; the arms of a study see this variable too.
+    `wandb`: the W&B project in which the run is tracked. By default, this is the project that the environment variable
+    `PREFLAB_WANDB` names, which also applies to the arms of a study.
     """
 
     checkpoint_seconds: float = 60.0

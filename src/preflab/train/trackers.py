@@ -1,6 +1,8 @@
-"""Trackers let people follow a run: TensorBoard reads its event file, and Weights & Biases is used if a project is named.
-Both get copies of the records in `metrics.jsonl`. A process that resumes a run writes the event file again from the
-beginning."""
+"""Sends the metrics of a run to TensorBoard, and to Weights & Biases if a project is named.
+
+TensorBoard and Weights & Biases get copies of the records in `metrics.jsonl`. A process that resumes a run writes the
+event file of TensorBoard again from the beginning.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ EVENT_FILE = "tensorboard/events.out.tfevents.0000000000.preflab"  # TensorBoard
 
 
 class Trackers:
-    """Hands every tracker the metrics that are new since the last time."""
+    """Sends new metrics to every tracker."""
 
     def __init__(self, directory: Path, *, wandb: str | None, label: str) -> None:
         self.metrics = directory / "metrics.jsonl"
@@ -28,8 +30,8 @@ class Trackers:
             self.trackers.append(WeightsAndBiases(directory, project=wandb, label=label))
 
     def follow(self) -> None:
-        """Hands the new records to every tracker. Called at checkpoints, since records before a checkpoint are never
-        removed."""
+        """Sends the metrics since the last call to every tracker. Called only after a checkpoint or at the end, since a
+        resumed run may remove metrics that were written after its last checkpoint."""
         with self.metrics.open("rb") as file:
             file.seek(self.position)
             for line in file:
@@ -46,8 +48,8 @@ class Trackers:
 
 
 class TensorBoard:
-    """An event file with one framed protocol buffer for each event. TensorBoard's own writer makes files of this form too,
-    but in a thread."""
+    """Writes an event file that TensorBoard reads, with one framed protocol buffer for each event. TensorBoard's own
+    writer makes the same files, but uses a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,8 +68,8 @@ class TensorBoard:
             self.writer.close()
 
     def _event(self, **fields: Any) -> None:
-        """Writes an event. TensorBoard is imported only for the first event, since most of a run does not need
-        TensorBoard."""
+        """Writes an event. TensorBoard is imported only when the first event is written, since the import takes
+        time."""
         from tensorboard.compat.proto import event_pb2
 
         if self.writer is None:
@@ -82,8 +84,8 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of a W&B project. The run directory keeps the id of this W&B run, so that a resumed process goes on with the
-    same W&B run."""
+    """Sends metrics to a run of a W&B project. The id of the W&B run is saved in the run directory, so that a resumed
+    run continues the same W&B run."""
 
     def __init__(self, directory: Path, *, project: str, label: str) -> None:
         try:
@@ -102,7 +104,7 @@ class WeightsAndBiases:
         self.run.log(dict(values), step=step)
 
     def flush(self) -> None:
-        """Nothing to do: W&B sends by itself."""
+        """Does nothing, since W&B sends the metrics in the background."""
 
     def close(self) -> None:
         self.run.finish()

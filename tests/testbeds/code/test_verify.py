@@ -114,8 +114,8 @@ def test_verify_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     data = write(tmp_path / "data.jsonl", HUMANEVAL)
     for words, said in (
-        (["--programs", "0"], "give 1 or more, or nothing is verified"),
-        (["--workers", "-3"], "give 1 or more"),
+        (["--programs", "0"], "--programs must be 1 or more, not 0"),
+        (["--workers", "-3"], "--workers must be 1 or more"),
         (["--reasons", str(tmp_path / "none.json")], "cannot be read"),
         (["--reasons", str(tmp_path / "list.json")], "must hold one JSON object"),
         (["--out", str(tmp_path)], "is a folder"),
