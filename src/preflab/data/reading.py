@@ -44,8 +44,8 @@ class ReadRecord(NamedTuple):
 class FileReading:
     """Reads one file, and counts what it reads. `shapes`: how many records have each shape. `unread`: for each field
     that is not read, how many records have it. `useless`: for each reason, how many records were left out. `tested`:
-    whether a judge will run the tests. If it is false, the tests in records of programming data sets and of verl are
-    dropped."""
+    whether a judge will run the tests. If it is false, the tests are dropped from
+    records of programming data sets and from records in verl's format."""
 
     def __init__(
         self, fields: FieldNames | None = None, read_problem: ReadProblem | None = None, *, tested: bool = False
@@ -196,7 +196,7 @@ def look_up(record: DataRecord, path: str) -> Any:
 
 
 def check_names(fields: FieldNames) -> FieldNames:
-    """Returns `fields`. Raises `UserError` if it has a name that no shape reads."""
+    """Returns `fields`. Raises `UserError` if one of its keys is a field that no shape reads."""
     known = {name for shape in SHAPES for name in shape.fields}
     for name in fields:
         if name not in known:

@@ -66,7 +66,7 @@ class SourceCheck(BaseModel):
     records: how many records there are.
     usable: how many records make a row.
     flawless: how many records have a row without a fault.
-    kinds: how many prompts, demonstrations, pairs and so on the records give to methods.
+    kinds: for each kind of example (prompt, demonstration, pair, ...), how many of them the records give.
     turns: for each number of turns, how many prompts have it.
     prompt_lengths, answer_lengths: the distributions of the lengths of prompts and answers, in `unit`.
     truncated: the share of rows that are longer than the model's context.

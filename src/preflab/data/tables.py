@@ -34,7 +34,8 @@ _LIST_COLUMNS = frozenset(_LIST_NAMES.split())
 
 
 def read_json_file(file: BufferedReader, path: Path) -> Iterator[ReadLine]:
-    """Reads a JSON file: a list of records, an object that is one record or holds one list of records, or JSON lines."""
+    """Reads a JSON file. It may be a list of records, a single record, an object that holds one list of records, or JSON
+    lines."""
     first = file.readline(_CHUNK)
     while first and not first.removeprefix(b"\xef\xbb\xbf").strip():
         first = file.readline(_CHUNK)

@@ -100,7 +100,7 @@ class InPlaceCache(Cache):
     """The keys and values of all layers of a model. `place`: where the next forward pass writes.
 
     The same cache can be used for batch after batch without new memory. The keys and values of an earlier batch are
-    masked, and are finite. After an error they may not be finite, and the cache must not be used again.
+    masked, and are finite. After an error the values are possibly not finite: do not use the cache again.
     """
 
     def __init__(self, layers: int) -> None:

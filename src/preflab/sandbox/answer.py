@@ -131,9 +131,8 @@ def _is_program(source: str) -> bool:
 
 
 def _cut_to_python(opening: str, text: str) -> str:
-    """Returns the opening plus as many lines of the text as give valid Python together with the opening. If no number
-    of lines does, returns the opening plus the whole text. If there is no opening, skips lines of prose before the
-    program."""
+    """Adds the first lines of the text to the opening, and returns the longest result that is valid Python. If no result
+    is valid, returns the opening plus the whole text. If there is no opening, skips lines of prose before the program."""
     if not opening and text[:1].isspace():
         whole = textwrap.dedent(text)
         text = whole if parses(whole) else text.lstrip()

@@ -59,8 +59,8 @@ def write_first_file(wanted: FirstStudy) -> str:
         if count
     )
     parts = [
-        f"# Which method works best on {wanted.data}? `preflab init` wrote this file. Change it as you like. Then print the\n"
-        f"# plan of the study, which trains nothing: preflab study FILE --plan",
+        f"# Which method works best on {wanted.data}? `preflab init` wrote this file. Change it as you like.\n"
+        f"# This command prints the plan of the study and trains nothing: preflab study FILE --plan",
         _lines(schema_version=1, name=wanted.name, question=f"Which method improves this model most on {wanted.data}?"),
         "# The model that every arm starts from. {name: …, lora: {rank: 16}} trains adapters, which takes less memory.",
         _lines(model=wanted.model),

@@ -326,8 +326,8 @@ def automatic_caveats(study: Study, arms: Arms) -> Iterator[str]:
         count = sum(run.diverged for run in runs)
         if count:
             yield (
-                f"{name}: {count} of {len(runs)} runs diverged; they count as nothing solved, or as the worst score of any "
-                "run where scores have no zero."
+                f"{name}: {count} of {len(runs)} runs diverged. Each counts as solving nothing; if the scores have no "
+                "zero, each gets the worst score of any run."
             )
         if len(runs) < study.seeds:
             yield f"{name}: {len(runs)} of {study.seeds} seeds are there; comparisons use the seeds that both arms have."

@@ -63,7 +63,7 @@ def _state(certificates: list[table1.Certificate], broken: list[str]) -> str:
         return f"{len(broken)} of {len(certificates)} certificates do not hold: {'; '.join(broken)}."
     return (
         f"All {len(certificates)} certificates hold: (0.1, 0, 0.9) has the minimal DPO loss 0, at infinite KL from "
-        "pi_ref. The PPO optimum is the limit (1, 0, 0), and no reward puts mass on y3."
+        "pi_ref. The PPO optimum is the limit (1, 0, 0), and under no reward does an optimum put mass on y3."
     )
 
 
@@ -147,7 +147,7 @@ def _draw_loss(beta: float) -> FindingFigure:
         ("PPO: g grows", (0.79, 0.27), BLUE),
         ("PPO's limit", (0.99, 0.05), BLUE),
         ("a DPO optimum of the paper: 0.9 on y3", (0.12, 0.085), GREEN),
-        ("DPO minimisers: all of b = 0 < a", (0.24, 0.025), ORANGE),
+        ("DPO minimisers: b = 0 and a > 0", (0.24, 0.025), ORANGE),
     ):
         axes.annotate(text, place, color=colour, fontsize=9.5, fontweight="bold", annotation_clip=False, zorder=9)
     axes.set(xlim=(0, 1.15), ylim=(0, 1), xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])

@@ -162,7 +162,7 @@ def make_minimiser(rewards: Tensor, problems: Problems, graph: Graph) -> Tensor:
 
 
 def is_minimal(policy: Tensor, problems: Problems, infimum: Infimum) -> Tensor:
-    """Bool [T]: True if L_DPO equals inf L up to the excess that is allowed at the largest of `REWARD_GAPS`.
+    """Bool [T]: True if, at the largest of `REWARD_GAPS`, L_DPO exceeds inf L by no more than the tolerance.
 
     Args: policy [T,P,K].
     """

@@ -42,7 +42,7 @@ def covered_responses(coverage: float) -> int:
 def draw_scenario(coverage: float, *, seeds: int, seed: int) -> Scenario:
     """Draws one problem for each seed.
 
-    The ranking of a seed is the same at every coverage. Responses that are covered at a lower coverage are also covered
+    For a given seed, the ranking is the same at every coverage. Responses that are covered at a lower coverage are also covered
     at a higher coverage.
     """
     drawn = [_draw_seed(covered_responses(coverage), np.random.default_rng([seed, index])) for index in range(seeds)]
