@@ -181,7 +181,8 @@ def holds_under_other_budget(
         return "yes", f"{evidence.leader} used no more {other} than any arm that it beat ({own:,.3g})."
     others = ", ".join(f"{arm} {amount:,.3g}" for arm, amount in less.items())
     return "unknown", (
-        f"{evidence.leader} used more {other} ({own:,.3g}) than {others}. How well they would score with the same amount was not measured."
+        f"{evidence.leader} used more {other} ({own:,.3g}) than {others}. "
+        "How well they would score with the same amount was not measured."
     )
 
 
