@@ -121,7 +121,7 @@ def test_a_run_stops_before_its_first_step_with_file_and_line(tmp_path: Path) ->
         execute(run_file(tmp_path, rows), directory, keeping=Keeping(progress=False))
     assert not (directory / "manifest.json").exists() and not (directory / "metrics.jsonl").exists()
     result = execute(run_file(tmp_path, rows, too_long="drop"), directory, keeping=Keeping(progress=False))
-    assert [note for note in result["data_notes"] if note.endswith("they were left out.")]
+    assert [note for note in result["data_notes"] if note.endswith("these rows were left out.")]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     cases = [
         (["--data", answers, "--model", "tiny", "--output", tmp_path / "a.yaml"], "no pairs and no tests"),
         (["--data", answers, "--model", "tiny", "--output", there], "exists already"),
-        (["--model", "tiny", "--output", tmp_path / "b.yaml"], "needs --data"),
+        (["--model", "tiny", "--output", tmp_path / "b.yaml"], "needs a value for --data"),
     ]
     for words, said in cases:
         code, _, err = run("init", *words, capsys=capsys)
