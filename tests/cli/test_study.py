@@ -137,3 +137,18 @@ def test_a_plan_in_words() -> None:
     lines = format_plan(load_study("smoke").model_copy(update={"tuning": None}), forecast).splitlines()
     assert lines[2].split() == ["stage", "sft", "sft", "4", "seeds,", "1", "done,", "about", "1.5", "min", "each"]
     assert lines[-1] == "  4 runs, 2 at a time: about 0.04 hours on this machine."
+
+
+@pytest.mark.parametrize("words", [(), ("--plan",)])
+def test_a_study_that_cannot_run_names_its_file(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with an arm shows only when the study is planned: the message begins with the study's file."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(f'{{"prompt": "{n}", "completion": "b"}}\n' for n in range(40)))
+    file = tmp_path / "mine.json"
+    testbed = {"kind": "jsonl", "data": str(data)}
+    file.write_text(json.dumps({"name": "mine", "testbed": testbed, "arms": {"sft": {"method": "sft"}}}))
+    code, _, err = run("study", file, "--output", tmp_path / "out", *words, capsys=capsys)
+    assert code == 2
+    assert err.startswith(f"preflab: {file}: `sft` has no model to start from.")

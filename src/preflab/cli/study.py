@@ -36,6 +36,7 @@ def _run(options: argparse.Namespace) -> int:
     keep_single_threaded()
     from preflab.api import plan_study, run_study
     from preflab.cli.plan import format_plan
+    from preflab.errors import said_of
     from preflab.report import print_summary
     from preflab.study.load import load_study
     from preflab.terminal import Terminal
@@ -50,13 +51,14 @@ def _run(options: argparse.Namespace) -> int:
         study = study.with_model(options.model)
     study = study.narrowed(options.arms, options.seeds)
     directory = options.output or Path("runs") / study.name
-    if options.plan:
-        forecast = plan_study(study, directory, fresh=options.fresh)
-        print_json(dataclasses.asdict(forecast)) if options.json else print(format_plan(study, forecast))
-        return 0
-    command = shlex.join(word for word in options.words if word != "--fresh")
-    settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
-    outcome = run_study(study, directory, command=command, **settings)
+    with said_of(Path(options.study), directory):
+        if options.plan:
+            forecast = plan_study(study, directory, fresh=options.fresh)
+            print_json(dataclasses.asdict(forecast)) if options.json else print(format_plan(study, forecast))
+            return 0
+        command = shlex.join(word for word in options.words if word != "--fresh")
+        settings = {"tune": options.tune, "fresh": options.fresh, "samples": options.samples, "quiet": options.quiet}
+        outcome = run_study(study, directory, command=command, **settings)
     if options.json:
         print_json(outcome.results.model_dump(mode="json"))
     else:
