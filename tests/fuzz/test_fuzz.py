@@ -18,17 +18,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from preflab.endings import DEFECT, report_error
 from preflab.terminal import guarded
 
 from .subjects import SUBJECTS
 
+torch.set_num_threads(1)  # a fork would wait for OpenMP's other threads for ever
 INPUTS = {"run": 2000, "study": 2000, "theory": 1000, "jsonl": 2000, "reward": 1000, "judge": 1000, "results": 1000}
 SECONDS = 60
 """After which an input hangs: ten times what the slowest needs."""
-PLACE = re.compile(r"`[^`]*`|:\d+\b|\blines? \d+|column \d+|--\w+|'[^']+'")
-"""A key, a line, an option or a name."""
+PLACE = re.compile(r"`[^`]*`|:\d+\b|\blines? \d+|column \d+|--\w+|'[^']+'|https?://\S")
+"""A key, a line, an option, a name or an address."""
 
 
 class End(NamedTuple):

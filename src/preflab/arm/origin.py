@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shlex
@@ -50,7 +51,7 @@ def files_of_command(command: str) -> dict[str, str]:
         words = shlex.split(command)
     except ValueError:  # the reward raises its own error for a command that cannot be split
         return {}
-    return {word: sha256(Path(word)) for word in words if Path(word).is_file()}
+    return {word: sha256(Path(word)) for word in words if os.path.isfile(word)}
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from preflab.evaluation.several import Evaluators, measures_by_evaluator, named_
 from preflab.fields import Name
 from preflab.methods import METHODS
 from preflab.models.spec import ModelSpec
+from preflab.paths import user_path
 from preflab.rewards import REWARDS
 from preflab.sampling import SAMPLERS
 from preflab.sampling.inference import Inference
@@ -161,4 +162,4 @@ def evaluator_models(arm: Arm) -> list[str]:
 
 def stage_path(path: str, stages: Path) -> Path:
     """Returns the directory with the output of the stage NAME if `path` is `stage:NAME`; otherwise returns `path`."""
-    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else Path(path)
+    return stages / path.removeprefix(STAGE) / "final" if path.startswith(STAGE) else user_path(path)

@@ -18,6 +18,7 @@ from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records, lo
 from preflab.data.lines import READ_ERRORS, ReadLine, open_plain, parse_lines
 from preflab.data.tables import read_csv, read_json_file, read_parquet
 from preflab.errors import UserError, nearest
+from preflab.paths import user_path
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _SHARD = re.compile(r"(-\d+-of-\d+)?(-[0-9a-f]{16})?$")
@@ -35,7 +36,7 @@ def read_source(name: str, *, split: str = "", rows: int | None = None) -> Itera
     is no source or no split of the given name.
     """
     name, split = part_split(name, split)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir() or (not path.exists() and _is_hub_name(name)):
         splits = list_splits(name)
         lines = _read_split(name, choose_split(name, splits, split))
@@ -49,12 +50,12 @@ def part_split(name: str, split: str = "") -> tuple[str, str]:
     """Splits `NAME#SPLIT` into the name of the source and the split. If the name states no split, the split is the argument
     `split`."""
     place, mark, own = name.rpartition("#")
-    return (place, own) if mark and not Path(name).expanduser().exists() else (name, split)
+    return (place, own) if mark and not user_path(name).exists() else (name, split)
 
 
 def list_splits(name: str) -> list[str]:
     """Lists the splits of a folder or of a data set on the hub. For a file, which has no splits, the list is [""]."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         if (path / "dataset_dict.json").is_file():
             return sorted(child.name for child in path.iterdir() if (child / "dataset_info.json").is_file())
@@ -101,7 +102,7 @@ def read_file(path: Path) -> Iterator[ReadLine]:
 
 
 def _read_split(name: str, split: str) -> Iterator[ReadLine]:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not path.is_dir():
         yield from ((where, dict(record)) for where, record in load_hub_records(name, None, split))
     elif (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():

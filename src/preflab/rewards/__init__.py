@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from preflab.errors import UserError, nearest
+from preflab.paths import user_path
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
 
@@ -29,7 +28,7 @@ def parse_reward(text: str) -> Spec:
         return REWARDS.parse({"kind": "http", "url": text})
     if text.startswith("command:"):
         return REWARDS.parse({"kind": "command", "command": text.removeprefix("command:").strip()})
-    if Path(text).expanduser().is_dir():
+    if user_path(text).is_dir():
         return REWARDS.parse({"kind": "learned", "path": text})
     if ":" not in text:
         raise UserError(

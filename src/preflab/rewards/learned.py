@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -16,6 +15,7 @@ from preflab.meter import Meter
 from preflab.models import forward
 from preflab.models.heads import load_reward_model
 from preflab.models.lm import LanguageModel
+from preflab.paths import user_path
 from preflab.rewards.base import Reward, RewardSpec, check_scores
 from preflab.spec import Context
 from preflab.types import Completion, Prompt
@@ -44,7 +44,7 @@ class Learned(RewardSpec):
     @contextmanager
     def open(self, context: Context) -> Generator[LearnedReward]:
         """Loads the model onto the context's device. Raises `UserError` if the model is not a reward model."""
-        lm = load_reward_model(Path(self.path).expanduser(), date=context.date)
+        lm = load_reward_model(user_path(self.path), date=context.date)
         yield LearnedReward(self, replace(lm, model=lm.model.to(context.device).eval()), context.meter)
 
 

@@ -22,6 +22,7 @@ from preflab.data.hub import check_on_hub, load_hub_records
 from preflab.data.lines import read_records, read_text_field
 from preflab.data.row import DialogueRow, UselessRecordError, make_prompt_id
 from preflab.errors import UserError
+from preflab.paths import user_path
 from preflab.spec import Context
 from preflab.testbeds.base import SPLITS, TestbedSpec
 from preflab.testbeds.dialogues import Dialogues
@@ -96,7 +97,7 @@ class HH(TestbedSpec):
     def read_raw_records(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yields the raw records, each with its place. Reads them from the folder `data`, or from the hub if there is
         no folder of that name."""
-        folder = Path(self.data).expanduser()
+        folder = user_path(self.data)
         if folder.is_dir():
             yield from _read_folder(folder, self.subsets)
         elif re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.data):

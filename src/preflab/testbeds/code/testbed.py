@@ -17,6 +17,7 @@ from preflab.data.hub import check_on_hub, list_hub_splits, load_hub_records
 from preflab.data.lines import check_text, require_records
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+from preflab.paths import user_path
 from preflab.sandbox.answer import Recipe
 from preflab.sandbox.verdict import ProgramTask
 from preflab.spec import Context
@@ -106,7 +107,7 @@ class Code(Sandboxed):
     def read_exercises(self) -> Iterator[Exercise]:
         """Yields the problems, after applying the settings `evidence`, `public_first` and `max_tests`. A problem whose
         split the data do not state is in train."""
-        evidence = read_evidence(Path(self.evidence).expanduser()) if self.evidence else {}
+        evidence = read_evidence(user_path(self.evidence)) if self.evidence else {}
         for split, where, record in self.read_raw_records():
             exercise = apply_evidence(self.mark_exercise(record, where), evidence).with_public(self.public_first)
             yield replace(exercise, split=exercise.split or split or "train", hidden=exercise.hidden[: self.max_tests])
@@ -114,7 +115,7 @@ class Code(Sandboxed):
     def read_raw_records(self) -> Iterator[RawRecord]:
         """Yields the raw records of the file, the folder or the data set on the hub. Raises `UserError` if `data` is
         none of these."""
-        path = Path(self.data).expanduser()
+        path = user_path(self.data)
         if path.is_file():
             yield from read_split_file(path)
         elif path.is_dir():

@@ -1,0 +1,25 @@
+"""Makes a path of what a user wrote."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from preflab.errors import UserError
+from preflab.text import brief
+
+
+def user_path(text: str) -> Path:
+    """Returns the path that `text` names; `~` at its beginning is the user's home directory. The path may be absent.
+    Raises `UserError` if the system cannot look it up: the name is too long or contains a NUL character, or a directory
+    above it cannot be entered."""
+    path = Path(os.path.expanduser(text))  # unlike `Path.expanduser`, it keeps the name of a home that does not exist
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise UserError(f"The path {brief(text)} cannot be used: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"The path {brief(text)} cannot be used: {error}.") from error
+    return path

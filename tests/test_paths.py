@@ -1,0 +1,31 @@
+"""What a user wrote as a path: `~`, and texts that no path can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from preflab.errors import UserError
+from preflab.paths import user_path
+from preflab.rewards import parse_reward
+
+
+def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may be absent, also below a file; the home of a user whom nobody knows stays a name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").touch()
+    assert user_path("~/file") == tmp_path / "file"
+    for absent in ("nowhere", str(tmp_path / "file" / "below"), "~no-such-user/x"):
+        assert user_path(absent) == Path(absent)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("x" * 5000, "File name too long"), ("a\0b", "null byte"), ("\ud800", "surrogate")]
+)
+def test_texts_that_no_path_can_be(text: str, reason: str) -> None:
+    """One line, and not a traceback or a line of 5,000 characters; rewards are named by such texts too."""
+    for read in (user_path, parse_reward):
+        with pytest.raises(UserError, match=reason) as refusal:
+            read(text)
+        assert len(str(refusal.value)) < 250
