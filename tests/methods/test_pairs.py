@@ -177,6 +177,6 @@ def test_demonstrations_are_no_samples_of_the_policy(tmp_path: Path) -> None:
     with opened(tmp_path, untrained(), reward=reward) as parts:
         for _ in parts.run.steps(1, {}, policy=parts.policy, validate=None):
             score_answers(parts, prompt, [Completion("demonstrated")], key="fills", own=False)
-            score_answers(parts, prompt, [Completion("written")], key="draws")
+            score_answers(parts, prompt, [Completion("written")], key="draws", own=True)
     [sample] = map(json.loads, (tmp_path / "samples.jsonl").read_text().splitlines())
     assert sample["text"] == "written"

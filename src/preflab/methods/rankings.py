@@ -63,8 +63,10 @@ def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, l
     """For each prompt that the testbed has an answer to, this answer with its score, by prompt id."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
+    if not answered:
+        return {}
     completions = [answers[prompt.id] for prompt in answered]
-    scores = score_answers(parts, answered, completions, key="demonstrations") if completions else []
+    scores = score_answers(parts, answered, completions, key="demonstrations", own=False)
     return {prompt.id: [(answer, score)] for prompt, answer, score in zip(answered, completions, scores, strict=True)}
 
 
