@@ -13,6 +13,10 @@ from preflab.text import visible
 
 DEFECT = 70
 """The exit code of an error that nobody expected (EX_SOFTWARE of sysexits.h)."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+DISK_FAULTS = (*FULL_DISK, errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+"""The numbers of the errors that the place of a file causes (a full, broken, read-only or absent disk, a limit), whatever
+is read or written there."""
 
 
 class Stopped(SystemExit):
@@ -26,8 +30,9 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the exit code: 1 failed; 2 the user's mistake; 70 any other error, which is a defect
-    of preflab; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 141 nobody reads the output any more."""
+    """Prints what happened and returns the exit code: 1 failed; 2 the user's mistake, or a disk that is full or fails; 70
+    any other error, which is a defect of preflab; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 141 nobody reads the
+    output any more."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; the same command goes on.", code=error.exit_code)
     if isinstance(error, UserError):
@@ -35,13 +40,11 @@ def report_error(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return print_error("stopped.", code=130)
     if isinstance(error, BrokenPipeError) and reader_is_gone():
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 141
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        place = error.filename or "while writing"
-        return print_error(
-            f"the disk is full ({place}). Make room and repeat the command; it goes on from its last checkpoint."
-        )
+    if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+        drop_unwritable_output()
+        return print_error(explain_disk_fault(error), code=2)
     if is_out_of_memory(error):
         return print_error(
             "out of memory. Lower the micro-batch (--token-budget, in a study file `token_budget`), use --lora or "
@@ -49,6 +52,15 @@ def report_error(error: BaseException) -> int:
         )
     trace = "".join(traceback.format_exception(error))
     return print_error(f"this is a defect of preflab. Please report it with these lines.\n{trace}", code=DEFECT)
+
+
+def explain_disk_fault(error: OSError) -> str:
+    """Says what is wrong with a disk, where, and what to do about it."""
+    place = error.filename or "while writing"
+    again = "repeat the command; a run goes on from its last checkpoint."
+    if error.errno in FULL_DISK:
+        return f"the disk is full ({place}). Make room and {again}"
+    return f"{error.strerror} ({place}). Put that right and {again}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -64,6 +76,20 @@ def reader_is_gone() -> bool:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_unwritable_output() -> None:
+    """If standard output cannot take what is still to be written on it, drops that. Python would try once more when it
+    ends, and would end with an exit code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """Lets what is still written on standard output vanish."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(text: str, *, code: int = 1) -> int:

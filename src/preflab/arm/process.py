@@ -19,7 +19,7 @@ PARENT = "PREFLAB_PARENT"
 
 def run_arm(run_file: Path, directory: Path) -> int:
     """Executes the arm or the match that a run file describes. Returns the exit code: 0 done, 1 failed, 2 a mistake of
-    the user, 70 a defect of preflab."""
+    the user or a disk that is full or fails, 70 a defect of preflab."""
     from preflab.arm.execute import execute
     from preflab.arm.match import Match
     from preflab.arm.play import execute_match

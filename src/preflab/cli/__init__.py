@@ -2,8 +2,8 @@
 prints.
 
 A subcommand imports what it needs when it runs, so that `--help` answers at once. Exit codes: 0 done, 1 failed, 2 a
-mistake of the user, 70 a defect of preflab, 130 stopped by Ctrl-C, 143 stopped by SIGTERM (in both cases a checkpoint is
-written first), 141 nobody reads the output.
+mistake of the user or a disk that is full or fails, 70 a defect of preflab, 130 stopped by Ctrl-C, 143 stopped by SIGTERM
+(in both cases a checkpoint is written first), 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()  # while a failure can still be reported
         except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)
