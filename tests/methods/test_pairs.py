@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,21 @@ def test_the_stage(tmp_path: Path) -> None:
         Pairs(draw=PairDraw(samples=2, decoding=SHORT)).train(parts)
     with opened(tmp_path, policy) as parts, pytest.raises(UserError, match="--reward"):
         Pairs().train(parts)
+
+
+def test_prompts_that_the_testbed_lacks(tmp_path: Path) -> None:
+    """Protects the answer to a wrong level, or to data without prompts to train on: which testbed, and what there is."""
+    toy, levelled = Toy(), Toy()
+    toy.prompts = lambda split: []
+    levelled.prompts = lambda split: [replace(prompt, level="easy") for prompt in Toy().prompts(split)]
+    for testbed, complaint in [
+        (Toy(), "The testbed toy has no training prompts of the levels hard. Its prompts have no levels: leave out"),
+        (levelled, "The testbed toy has no training prompts of the levels hard. Its levels: easy."),
+        (toy, "The testbed toy has no prompts in its train split, .* Choose another method, or data that have them."),
+    ]:
+        run = opened(tmp_path, untrained(), testbed=testbed, reward=Scored(len))
+        with run as parts, pytest.raises(UserError, match=complaint):
+            Pairs(levels=("hard",)).train(parts)
 
 
 def test_demonstrations_are_no_samples_of_the_policy(tmp_path: Path) -> None:

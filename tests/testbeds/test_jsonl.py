@@ -161,12 +161,20 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     """Tests without judge, judge without tests, one id for two prompts, an empty split, shares that leave nothing."""
     tested = write(tmp_path / "t", [{"prompt": f"{i}", "tests": [{"input": 1, "output": 1}]} for i in range(50)])
     plain = write(tmp_path / "p", ROWS)
+    lonely = write(tmp_path / "l", [{"prompt": "alone", "completion": "yes"}])
+    nothing = write(tmp_path / "n", [])
     twice = write(tmp_path / "i", [{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}])
     for fields, complaint in [
         ({"data": tested}, "there are tests, but no `judge`"),
         ({"data": plain, "judge": "math:floor"}, "has nothing to run"),
         ({"data": twice}, "i:2: the prompt '1' stands further up with other text"),
-        ({"data": plain, "test": plain}, "The validation split is empty|The train split is empty"),
+        ({"data": plain, "test": plain}, "/p: the validation split is empty: the prompts of all its .* stand in"),
+        (
+            {"data": lonely},
+            r"/l: the test split is empty: it gets no record\. .* its share \(`test: 0\.1`\), or name a file",
+        ),
+        ({"data": plain, "test": plain, "validation": lonely}, "/p: the train split is empty: the prompts of all its"),
+        ({"data": plain, "test": nothing}, "/n is empty"),
         ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),
         ({"data": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),
         ({"data": plain, "validation": 0.5, "test": "0.5"}, "leave some for training"),

@@ -36,7 +36,7 @@ class Fitting:
     ) -> tuple[list[Row], str]:
         """Drops or cuts the rows that do not fit, by the rule. Returns the resulting rows, and a note if some rows did
         not fit. `where`: what the rows are, in words. `room`: the tokens that must stay free for an answer if a row is a
-        prompt alone. Raises `UserError` if a row does not fit and the rule is to stop."""
+        prompt alone. Raises `UserError` if a row does not fit and the rule is to stop, or if the rule drops every row."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:
@@ -55,6 +55,11 @@ class Fitting:
             raise UserError(
                 f"{fault}. The first: {place}, which takes {tokens} tokens with its answer. Leave them out with "
                 "`too_long: drop` (`--too-long drop`), shorten them with `cut`, or take a model with a longer context."
+            )
+        if not kept:
+            raise UserError(
+                f"{fault}, so that no row is left. Shorten them with `too_long: cut` (`--too-long cut`), or take a model "
+                "with a longer context."
             )
         return kept, f"{fault}; they were {'left out' if self.rule == 'drop' else 'shortened'}."
 

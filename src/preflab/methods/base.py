@@ -60,7 +60,7 @@ class Parts:
         """The training prompts. Raises `UserError` if the testbed has none."""
         prompts = list(self.testbed.prompts("train"))
         if not prompts:
-            raise UserError("The testbed has no prompts to train on.")
+            raise self.testbed.lacks("prompts", "train")
         return prompts
 
     def rankings(self) -> Sequence[Ranking]:

@@ -53,11 +53,7 @@ class Pairs(Method):
 
     def train(self, parts: Parts) -> Sequence[Preference]:
         run = parts.run
-        prompts = [
-            prompt for prompt in parts.testbed.prompts("train") if not self.levels or prompt.level in self.levels
-        ]
-        if not prompts:
-            raise UserError(f"The testbed has no training prompts of the levels {', '.join(self.levels)}.")
+        prompts = self.choose_prompts(parts)
         order = run.seeds.permute(len(prompts), "prompts")
         affordable = run.labels.require(reward=parts.needed_reward(), price=self.draw.samples)
         chosen = [prompts[i] for i in order[: self.prompts or len(order)]][:affordable]
@@ -69,6 +65,18 @@ class Pairs(Method):
             replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
             for row, pair in enumerate(pairs)
         ]
+
+    def choose_prompts(self, parts: Parts) -> list[Prompt]:
+        """The training prompts of the levels. Raises `UserError` if there are none."""
+        prompts = parts.prompts()
+        chosen = [prompt for prompt in prompts if not self.levels or prompt.level in self.levels]
+        if not chosen:
+            known = sorted({prompt.level for prompt in prompts} - {""})
+            raise UserError(
+                f"The testbed {parts.testbed.name} has no training prompts of the levels {', '.join(self.levels)}. "
+                + (f"Its levels: {', '.join(known)}." if known else "Its prompts have no levels: leave out `levels`.")
+            )
+        return chosen
 
     def cost(self, size: DataSize) -> Cost:
         """Every sample is drawn and scored. If `draw.right` is set, demonstrations may be scored too; they are not counted

@@ -32,9 +32,7 @@ class Rankings(Method):
     def train(self, parts: Parts) -> Sequence[Ranking]:
         run = parts.run
         # 1. The prompts, as many as a labels budget pays for.
-        prompts = list(parts.testbed.prompts("train"))
-        if not prompts:
-            raise UserError("The testbed has no prompts to sample answers to.")
+        prompts = parts.prompts()
         order = run.seeds.permute(len(prompts), "prompts")[: self.prompts or len(prompts)]
         price = self.samples + self.demonstration
         affordable = run.labels.require(reward=parts.needed_reward(), price=price)
