@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from preflab.errors import UserError
 from preflab.train.directory import claim, clear, has_begun, locked
 from preflab.train.files import naming_failures
 from preflab.train.finished import check_product
+from preflab.train.replacing import settle
 from preflab.train.sealed import write_sealed
 
 from .conftest import NEVER, Forks, Undisturbed, arm, outcome
@@ -238,6 +240,61 @@ def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undi
     assert "holds another run (it differs in seed)" in log(directory)
     assert forks.run(arm("sft"), directory) == 0
     assert outcome(directory) == undisturbed("sft")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "complaint"),
+    [
+        (arm("sft", init="nowhere"), "nowhere"),
+        (arm("rm") | {"method": {"kind": "rm", "margin": 1}}, "No preference pair states a margin"),
+        (arm("sft", init="sft/final"), "lies in the run that --fresh deletes"),
+    ],
+)
+def test_a_mistake_beside_fresh_costs_nothing(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, mistake: dict[str, Any], complaint: str
+) -> None:
+    """A finished run outlives a `--fresh` whose command is refused: for a part that is not there, by the method itself, or
+    since it needs the very run that it deletes."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory) == 0
+    if "init" in mistake:
+        mistake = mistake | {"init": str(tmp_path / mistake["init"])}
+    assert forks.run(mistake, directory, fresh=True) == 2
+    assert complaint in log(directory)
+    assert outcome(directory) == undisturbed("sft")
+    assert not (directory / "replaced").exists()
+    assert forks.run(arm("sft"), directory) == 0
+
+
+def test_fresh_is_killed(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """Before the new run's first step is written the old run comes back; after it the old run is gone and the new one
+    goes on."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory) == 0
+    assert forks.run(arm("sft", seed=9), directory, fresh=True, fault="update.after") == -signal.SIGKILL
+    assert (directory / "replaced/result.json").exists()
+    assert forks.run(arm("sft"), directory) == 0
+    assert outcome(directory) == undisturbed("sft")
+    assert forks.run(arm("sft", seed=9), directory, fresh=True, fault="metrics.written") == -signal.SIGKILL
+    assert forks.run(arm("sft", seed=9), directory) == 0
+    assert json.loads((directory / "result.json").read_text())["seed"] == 9
+    assert not list(directory.glob("replaced*"))
+
+
+@pytest.mark.parametrize("moved", range(4))
+def test_a_run_that_is_half_set_aside_comes_back(tmp_path: Path, moved: int) -> None:
+    """Killed between any two renames, on the way aside or back: the next start finds the whole run."""
+    names = ("final", "metrics.jsonl", "result.json", "manifest.json")  # in the order in which they go aside
+    (tmp_path / "final").mkdir()
+    for name in ("final/weights", *names[1:-1]):
+        (tmp_path / name).write_text(name)
+    write_sealed(tmp_path / "manifest.json", {"format": 1, "spec": {}})
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "replaced").mkdir()
+    for name in names[:moved]:
+        (tmp_path / name).rename(tmp_path / "replaced" / name)
+    settle(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
 
 
 def test_a_finished_run_notices_edited_code(tmp_path: Path) -> None:
