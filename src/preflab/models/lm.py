@@ -108,10 +108,10 @@ class LanguageModel:
 
     def save(self, directory: Path) -> None:
         """Writes safetensors weights with the adapters merged, the tokenizer and the chat template. Plain transformers opens
-        the directory. A policy's adapters are also written, in peft's format, to the folder `adapter` of the directory."""
+        the directory. The adapters are also written, in peft's format, to the folder `adapter` of the directory."""
         lora.save_plain(self.model, directory)
         self._save_words(directory)
-        if lora.is_adapted(self.model) and self.model.get_output_embeddings() is not None:
+        if lora.is_adapted(self.model):
             lora.save_adapters(self.model, directory / lora.ADAPTER)
             self._save_words(directory / lora.ADAPTER)
 

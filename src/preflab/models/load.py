@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from preflab.errors import UserError
 from preflab.models.check import check_causal, check_loaded, check_reads_left_to_right, check_safetensors, check_sizes
@@ -66,8 +66,9 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     """
     from preflab.models import tokens
 
-    if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
-        return load_adapters(path, trust_remote_code=trust_remote_code, date=date)
+    if holds_adapters_alone(path):
+        base = load_adapters_base(path, trust_remote_code=trust_remote_code, date=date)
+        return merge_adapters(path, base, side="left", trust_remote_code=trust_remote_code, date=date)
     check_causal(path, read_config(path, trust_remote_code=trust_remote_code))
     model = read_model(path, "AutoModelForCausalLM", trust_remote_code=trust_remote_code)
     check_reads_left_to_right(path, model)
@@ -78,29 +79,49 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     return lm
 
 
-def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> LanguageModel:
-    """Loads the base model that saved adapters name, with the adapters merged, and with the adapters' own tokenizer if they
-    have one.
+def holds_adapters_alone(path: Path) -> bool:
+    """Checks whether a directory holds adapters that peft has saved, and no whole model."""
+    return (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file()
 
-    Raises `UserError` if the adapters name no base model, or name a base model that cannot be loaded.
+
+def load_adapters_base(
+    path: Path, *, scoring: bool = False, trust_remote_code: bool = False, date: str = ""
+) -> LanguageModel:
+    """Loads the base model that saved adapters name. `scoring`: whether they must be the adapters of a reward model; otherwise
+    they must be those of a policy.
+
+    Raises `UserError` if the adapters are of the other kind, or if they name no base model or one that cannot be loaded.
     """
-    from preflab.models import lora, tokens
+    from preflab.models import lora
 
-    config = read_data(path / ADAPTER_CONFIG)
-    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    data = read_data(path / ADAPTER_CONFIG)
+    config: dict[str, Any] = data if isinstance(data, dict) else {}
+    name = config.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise UserError(
             f"{path} holds adapters alone, and {ADAPTER_CONFIG} names no base model. Write its directory or hub name "
             "under `base_model_name_or_path`, or merge them into it (peft: merge_and_unload)."
         )
+    if (config.get("task_type") == lora.SCORING) != scoring:
+        kinds = ("policy", "reward model")
+        raise UserError(f"{path} holds the adapters of a {kinds[not scoring]}: name those of a {kinds[scoring]}.")
     check_safetensors(path)
     spec = ModelSpec(name=name, revision=config.get("revision"), trust_remote_code=trust_remote_code)
-    lm = load_model(spec, seed=0, date=date)
+    return load_model(spec, seed=0, date=date)
+
+
+def merge_adapters(
+    path: Path, lm: LanguageModel, *, side: Literal["left", "right"], trust_remote_code: bool = False, date: str = ""
+) -> LanguageModel:
+    """Merges saved adapters into their base model, and takes the adapters' own tokenizer if they have one. `side`: where the
+    tokenizer pads. Raises `UserError` if the adapters do not fit the model."""
+    from preflab.models import lora, tokens
+
     model = lora.merge_saved(lm.model, path)
     model.name_or_path = str(path.absolute())
     if (path / "tokenizer_config.json").is_file():
         lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
-        tokens.pad_on(lm.tokenizer, "left")
+        tokens.pad_on(lm.tokenizer, side)
     return lm.with_model(model)
 
 

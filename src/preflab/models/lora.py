@@ -2,7 +2,7 @@
 
 Fresh adapters change nothing (B = 0). So until its first update a policy under LoRA equals the model from which it was made,
 and a reference taken then is that model. This model is the SFT model if the adapters of SFT were merged before; saving
-merges them. preflab saves plain weights, and a policy's adapters beside them.
+merges them. preflab saves plain weights, and the adapters beside them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,18 @@ MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 """Families whose fused kernels read the weights of `out_proj` themselves, so that peft refuses an adapter on this layer."""
 
 
+SCORING = "SEQ_CLS"
+"""peft's name for the task of a reward model, which scores whole sequences."""
+
+
 def is_adapted(model: Any) -> bool:
     """Checks whether peft wraps the model."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
+def is_reward_model(model: Any) -> bool:
+    """Checks whether the model, with adapters or without, is a classifier with a scalar head `score`."""
+    return hasattr(model, "score")
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
@@ -51,7 +60,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, which may be a fraction
         target_modules=list(settings.targets) or "all-linear",
-        exclude_modules=[*idle, *(["score"] if hasattr(model, "score") else [])] or None,
+        exclude_modules=[*idle, *(["score"] if is_reward_model(model) else [])] or None,
         lora_dropout=0.0,
     )
     try:
@@ -62,7 +71,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
             adapted: Any = get_peft_model(model, config)
     except ValueError as error:
         raise UserError(f"LoRA with targets {list(settings.targets)} does not fit this model: {error}") from error
-    if hasattr(model, "score"):
+    if is_reward_model(model):
         model.score.requires_grad_(True)
     return adapted.eval()
 
@@ -139,13 +148,16 @@ def save_plain(model: Any, directory: Path) -> None:
 
 
 def save_adapters(model: Any, directory: Path) -> None:
-    """Writes a policy's adapters in the form that `PeftModel.from_pretrained` reads, with the name of their base model."""
+    """Writes a model's adapters in the form that `PeftModel.from_pretrained` reads, with the name of their base model. A
+    reward model's scalar head, which no base model has, is written with them."""
     from peft import get_peft_model_state_dict
 
     directory.mkdir()
-    config = replace(model.peft_config[model.active_adapter], task_type="CAUSAL_LM", inference_mode=True)
-    config.save_pretrained(directory)
+    head = model.get_base_model().score.state_dict() if is_reward_model(model) else {}
+    kind = {"task_type": SCORING, "modules_to_save": ["score"]} if head else {"task_type": "CAUSAL_LM"}
+    replace(model.peft_config[model.active_adapter], inference_mode=True, **kind).save_pretrained(directory)
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    state |= {f"base_model.model.score.{name}": tensor for name, tensor in head.items()}
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(weights, directory / "adapter_model.safetensors", metadata={"format": "pt"})
 

@@ -26,8 +26,8 @@ def save_verified(lm: LanguageModel, directory: Path, *, trust_remote_code: bool
     """Saves a policy or a reward model. Returns '' if the saved model opens and computes what the trained model computes,
     else a sentence that says what is wrong.
 
-    If the merged weights of a policy under LoRA differ and its adapters do not, only the adapters stay in the directory;
-    `load_directory` opens them with their base model.
+    If the merged weights of a model under LoRA differ and its adapters do not, only the adapters stay in the directory;
+    `load_directory` and `load_reward_model` open them with their base model.
     """
     lm.save(directory)
     difference = find_difference(lm, directory, trust_remote_code=trust_remote_code)
