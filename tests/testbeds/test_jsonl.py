@@ -11,6 +11,7 @@ import pytest
 from preflab.data.reading import parse_record
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+from preflab.methods import METHODS
 from preflab.spec import Context, read_spec
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
@@ -75,7 +76,9 @@ def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> No
         ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing; without it"),
         ({"chosen": ASK + says("a"), "rejected": says("b")}, r"must be the same dialogue up to a last turn"),
         ({"prompt": "a", "completion": ASK + says("b")}, r"`completion` must be one turn of the assistant"),
-        ({"prompt": "a", "level": 3}, r"`level` must be text"),
+        ({"prompt": "a", "level": [3]}, r"`level` must be text"),
+        ({"prompt": "a", "level": True}, r"`level` must be text"),
+        ({"prompt": "a", "level": float("inf")}, r"`level` must be a finite number"),
         ({"prompt": "a", "tests": [{"in": 1}]}, r"`tests`\[0\] must be"),
         ({"prompt": "a", "tests": 4}, r"`tests`\[0\] must be"),
         ([1], r"f\.jsonl:1 is a JSON list"),
@@ -155,6 +158,16 @@ def test_tests_are_judged_by_the_users_function(tmp_path: Path, monkeypatch: pyt
             testbed.judge([("no number", [Test(1, 2)])])
         with pytest.raises(UserError, match="was given no tests"):
             testbed.judge([("1", ())])
+
+
+def test_a_level_may_be_a_number(tmp_path: Path) -> None:
+    """Protects data whose levels are 1, 2, 3: as text they are the names of levels, and `levels: [2]` picks them."""
+    levels = [1, 2, 2.0, "2", 2.5, "hard", None]
+    rows = [{"prompt": f"{n}", "level": levels[n % 7], "completion": "x"} for n in range(70)]
+    with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "d", rows)}).open(Context()) as testbed:
+        found = {int(prompt.turns[0].content) % 7: prompt.level for prompt in testbed.prompts("train")}
+    assert found == {0: "1", 1: "2", 2: "2", 3: "2", 4: "2.5", 5: "hard", 6: ""}
+    assert METHODS.parse({"kind": "pairs", "levels": [2, "hard"]}).levels == ("2", "hard")
 
 
 def test_contradictions_are_refused(tmp_path: Path) -> None:

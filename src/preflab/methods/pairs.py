@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -47,7 +47,7 @@ class Pairs(Method):
     product = "preferences"
     scores_samples = True
     prompts: CountOrAll = 0
-    levels: tuple[str, ...] = ()
+    levels: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] = ()
     flips: float = Field(default=0.0, ge=0, le=1)
     draw: PairDraw = PairDraw()
 
