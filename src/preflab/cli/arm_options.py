@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from preflab.arm.spec import Arm
-from preflab.cli.method_options import list_options, method_from_options
 from preflab.cli.options import testbed_from_options
+from preflab.cli.spec_options import list_options, method_from_options, part_from_options
 from preflab.errors import UserError
+from preflab.evaluation import EVALUATORS
 from preflab.methods import METHODS
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec, read_spec
@@ -21,7 +22,7 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     """The arm that a run file describes, or the arm that the options of `train` and of the method describe (`--beta .1
     --optim.learning-rate 1e-4`)."""
     if options.run is not None:
-        if options.method is not None or method_options:
+        if options.method is not None or method_options or any(options.settings.values()):
             raise UserError("--run FILE holds everything; give it alone, with --output.")
         arm = read_spec(Arm, options.run)
         arm.check_names(f"{options.run}")
@@ -72,7 +73,7 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **({} if options.model is None else {"model": {"name": options.model}}),
         "testbed": testbed,
-        "evaluator": choose_evaluator(options.evaluator, testbed),
+        "evaluator": choose_evaluator(options, testbed),
         "evaluation": {name: value for name, value in measuring.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
@@ -83,9 +84,15 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def choose_evaluator(evaluator: str | None, testbed: TestbedSpec) -> Any:
-    """The evaluator that the user names (a directory means the reward model in it). If the user names no evaluator, the
-    testbed's own evaluator: hidden tests for programs."""
-    if evaluator is None:
-        return testbed.evaluator
-    return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator
+def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
+    """The evaluator that the options name (a directory means the reward model in it), with its settings. If they name none,
+    the testbed's own evaluator: hidden tests for programs. Raises `UserError` for settings of an evaluator that is not
+    named."""
+    name, settings = options.evaluator, options.settings.get("evaluator", [])
+    if settings and name is None:
+        raise UserError(f"{settings[0]} is a setting of an evaluator: name it with --evaluator.")
+    if name is not None and Path(name).is_dir():
+        name, settings = "reward-model", [f"--evaluator.model.path={name}", *settings]
+    if settings:
+        return part_from_options(EVALUATORS, name, settings)
+    return testbed.evaluator if name is None else name

@@ -6,19 +6,27 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_arm_options, add_json_option, print_json
+from preflab.cli.options import PARTS, add_arm_options, add_json_option, describe_parts, print_json
+from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("policy", metavar="DIR", help="a trained policy: preflab's, TRL's, any transformers directory")
-    parser.add_argument("--start", metavar="DIR", help="the model that KL is measured from (the SFT model)")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
-    parser.add_argument("--fresh", action="store_true", help="delete the earlier run and start again")
+    add = parser.add_argument
+    add("policy", metavar="DIR", nargs="?", help="a trained policy: preflab's, TRL's, any transformers directory")
+    add("-h", "--help", action="store_true", help="this help, with the settings of the testbed and the evaluator")
+    add("--start", metavar="DIR", help="the model that KL is measured from (the SFT model)")
+    add("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
+    add("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)
     add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.help:
+        print(f"{EVALUATE_COMMAND.parser().format_help()}\n{describe_parts(options)}")
+        return
+    if options.policy is None:
+        raise UserError("Name the directory of a policy before the options: preflab evaluate DIR.")
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import evaluation_arm
     from preflab.cli.run_summary import summarize_run
@@ -31,4 +39,6 @@ def _run(options: argparse.Namespace) -> None:
         print(summarize_run(result, directory))
 
 
-EVALUATE_COMMAND = CliCommand("evaluate", "measure a policy on unseen prompts", _add_options, _run)
+EVALUATE_COMMAND = CliCommand(
+    "evaluate", "measure a policy on unseen prompts", _add_options, _run, own_help=True, parts=PARTS
+)

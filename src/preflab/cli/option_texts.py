@@ -1,5 +1,5 @@
-"""What each hyper-parameter of the methods does, in one line each. A name means the same in all methods, so one table is
-enough."""
+"""What each hyper-parameter of the methods and each setting of the testbeds and evaluators does, in one line each. A name
+means the same in all methods, and in all testbeds and evaluators, so one table of each is enough."""
 
 from __future__ import annotations
 
@@ -92,4 +92,48 @@ OPTION_TEXTS: Mapping[str, str] = {
     "schedule": "the learning rate's course over the run",
     "warmup": "share of the run in which the rate rises",
     "clip_norm": "longest gradient; 0: any",
+}
+
+SETTING_TEXTS: Mapping[str, str] = {
+    # the data
+    "data": "where the data lie: a file, a folder or a hub name",
+    "split": "the split of data that have several",
+    "rows": "records that are read of each source; none: all",
+    "fields": "your names of fields: NAME FIELD ...",
+    "subsets": "subsets that are read",
+    "seed": "the seed of the problems",
+    # the splits
+    "train": "problems to train on",
+    "validation": "validation data: a share, a file where there may be one, or a number of problems",
+    "test": "test data: a share, a file where there may be one, or a number of problems",
+    "part": "the part that training and validation draw from",
+    "fractions": "shares of policy, evaluator and test",
+    "evaluator_share": "share of first user turns that is kept for an evaluator",
+    # what is made of them
+    "wrong_share": "share of demonstrations that are wrong",
+    "vague_share": "share of steps that get a vague phrase, where there is one",
+    "inverted_share": "share of statements that name their steps inside out",
+    "max_prompt_chars": "pairs with a longer prompt are dropped; none: none is",
+    "max_answer_chars": "pairs with a longer answer are dropped; none: none is",
+    "public_first": "first tests that are made public where none is",
+    "several": "what happens to problems with several right answers",
+    "evidence": "a file that names problems with several right answers",
+    "max_tests": "tests of a problem at most; none: all",
+    "slack": "factor of the time limit that a problem states",
+    "shots": "solved examples in front of each statement",
+    "completion": "the statement is the beginning of the function",
+    # the judge
+    "judge": "what tests answers: sandbox, or module:function",
+    "compare": "how the sandbox compares output",
+    "time_limit_s": "seconds of a test",
+    "memory_limit_mb": "megabytes of a test",
+    "workers": "programs that are judged at once; 0: one a core",
+    "backend": "the sandbox: bubblewrap, or bare (no walls)",
+    "packages": "what programs may import, beside NumPy and sortedcontainers",
+    "every": "tests go on after the first that fails",
+    # a reward model that measures
+    "path": "a saved reward model",
+    "mean": "subtracted from its scores",
+    "std": "its scores are divided by it, after that",
+    "tokens": "tokens of a forward pass at most",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
@@ -13,11 +14,21 @@ if TYPE_CHECKING:
     from preflab.testbeds.base import TestbedSpec
 
 
+PARTS = ("testbed", "evaluator")
+"""The options of `train` and `evaluate` that name a part with settings of its own."""
+
+
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `train` and `evaluate` share."""
     add = parser.add_argument
     add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
-    add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
+    add(
+        "--testbed",
+        metavar="NAME",
+        default="minicode",
+        help="minicode, hh_rlhf, jsonl, ... "
+        "`--testbed.SETTING VALUE` sets one of its settings, and `--testbed NAME --help` lists them",
+    )
     add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--token-budget", metavar="N", type=int, default=8192, help="tokens of a micro-batch (default: 8192)")
@@ -32,11 +43,29 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     add = parser.add_argument_group("measuring").add_argument
-    add("--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class")
+    add(
+        "--evaluator",
+        metavar="NAME|DIR",
+        help="hidden-tests, a reward model's directory, or module:Class. "
+        "`--evaluator.SETTING VALUE` sets one of its settings, and `--evaluator NAME --help` lists them",
+    )
     add("--max-new-tokens", metavar="N", type=int, help="tokens of the longest answer (default: 256)")
     add("--samples", metavar="N", type=int, help="answers a problem (default: 8), or the method's own")
     add("--k", metavar="K", type=int, nargs="+", help="the k of pass@k (default: 1, and 5 of 5 samples)")
     add("--temperatures", metavar="T", type=float, nargs="+", help="choices (default: .2 .6 1)")
+
+
+def describe_parts(options: argparse.Namespace) -> str:
+    """The help text of the settings of the testbed and the evaluator that the options name."""
+    from preflab.cli.spec_options import format_part_help
+    from preflab.evaluation import EVALUATORS
+    from preflab.testbeds import TESTBEDS
+
+    texts = [format_part_help(TESTBEDS, options.testbed)]
+    if options.evaluator is not None:
+        kind = "reward-model" if Path(options.evaluator).is_dir() else options.evaluator
+        texts.append(format_part_help(EVALUATORS, kind))
+    return "\n\n".join(texts)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +78,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """The testbed that the options name, with its data. Raises `UserError` for an option that does not apply to this
-    testbed."""
+    """The testbed that the options name, with its data and its settings. Raises `UserError` for an option that does not
+    apply to this testbed."""
+    from preflab.cli.spec_options import part_from_options
     from preflab.testbeds import TESTBEDS
 
     given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
@@ -60,7 +90,14 @@ def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
         if name not in fields:
             reason = f"has no `{name}`" if "data" in fields else "brings its own data"
             raise UserError(f"The testbed {options.testbed} {reason}: --{name} does not apply.")
-    return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
+    words = options.settings.get("testbed", [])
+    if not words:
+        return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
+    names = {word.partition("=")[0] for word in words}
+    for name in settings:
+        if f"--testbed.{name}" in names:
+            raise UserError(f"--{name} and --testbed.{name} are one setting: give it once.")
+    return part_from_options(TESTBEDS, options.testbed, [*(f"--testbed.{k}={v}" for k, v in settings.items()), *words])
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
