@@ -11,6 +11,7 @@ from pydantic import BaseModel, JsonValue
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec
+from preflab.study.own_evaluators import OwnEvaluators, record_own_evaluators, with_recorded_evaluators
 from preflab.study.spec import Study
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear
 from preflab.train.files import remove
@@ -32,7 +33,7 @@ class StudyRecord(NamedTuple):
 class StudyManifest(BaseModel):
     """The form of a study's manifest. `arms` and `pairwise`: names in the order of the study file, since the manifest
     itself is sorted by name. `runs`: the directories of all runs that the study has planned, relative to the study's
-    directory."""
+    directory. `own`: what a report asks of evaluators of the user's own."""
 
     format: int
     study: dict[str, JsonValue]
@@ -41,6 +42,7 @@ class StudyManifest(BaseModel):
     arms: tuple[str, ...] = ()
     pairwise: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    own: OwnEvaluators = OwnEvaluators()
 
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
@@ -68,7 +70,8 @@ def write_study(study: Study, directory: Path, command: str, failures: Sequence[
 
 def describe_study(study: Study) -> StudyManifest:
     plain = study.model_dump(mode="json")
-    return StudyManifest(format=RUN_FORMAT, study=plain, arms=tuple(study.arms), pairwise=tuple(study.pairwise))
+    names = {"arms": tuple(study.arms), "pairwise": tuple(study.pairwise)}
+    return StudyManifest(format=RUN_FORMAT, study=plain, own=record_own_evaluators(study), **names)
 
 
 def write_manifest(directory: Path, manifest: StudyManifest) -> None:
@@ -86,7 +89,8 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 
 def read_study(directory: Path) -> StudyRecord:
-    """Reads the study of a directory. Raises `UserError` if the directory holds no study."""
+    """Reads the study of a directory for its report: evaluators of the user's own are stand-ins, which can be asked what they
+    measure. Raises `UserError` if the directory holds no study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
@@ -95,7 +99,8 @@ def read_study(directory: Path) -> StudyRecord:
         "arms": in_order(manifest.study.get("arms"), manifest.arms),
         "pairwise": in_order(manifest.study.get("pairwise", {}), manifest.pairwise),
     }
-    study = parse_spec(Study, manifest.study | ordered, where=str(path))
+    data = with_recorded_evaluators(manifest.study | ordered, manifest.own)
+    study = parse_spec(Study, data, where=str(path))
     return StudyRecord(study, manifest.command, manifest.failures)
 
 
