@@ -89,10 +89,10 @@ def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
     the testbed's own evaluator: hidden tests for programs. Raises `UserError` for settings of an evaluator that is not
     named."""
     name, settings = options.evaluator, options.settings.get("evaluator", [])
-    if settings and name is None:
-        raise UserError(f"{settings[0]} is a setting of an evaluator: name it with --evaluator.")
-    if name is not None and Path(name).is_dir():
-        name, settings = "reward-model", [f"--evaluator.model.path={name}", *settings]
-    if settings:
-        return part_from_options(EVALUATORS, name, settings)
-    return testbed.evaluator if name is None else name
+    if name is None:
+        if settings:
+            raise UserError(f"{settings[0]} is a setting of an evaluator: name it with --evaluator.")
+        return testbed.evaluator
+    if Path(name).is_dir():
+        return part_from_options(EVALUATORS, "reward-model", [f"--evaluator.model.path={name}", *settings])
+    return part_from_options(EVALUATORS, name, settings) if settings else name

@@ -75,10 +75,11 @@ def list_needed(cls: type[BaseModel], prefix: str) -> list[str]:
     """The names of the options that have no default."""
     needed: list[str] = []
     for field, info in cls.model_fields.items():
-        if info.is_required():
-            name, inner = prefix + field.replace("_", "-"), info.annotation
-            nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-            needed += list_needed(inner, f"{name}.") if nested else [name]
+        name, inner = prefix + field.replace("_", "-"), info.annotation
+        if info.is_required() and isinstance(inner, type) and issubclass(inner, BaseModel):
+            needed += list_needed(inner, f"{name}.")
+        elif info.is_required():
+            needed.append(name)
     return needed
 
 

@@ -70,8 +70,8 @@ def write_study(study: Study, directory: Path, command: str, failures: Sequence[
 
 def describe_study(study: Study) -> StudyManifest:
     plain = study.model_dump(mode="json")
-    names = {"arms": tuple(study.arms), "pairwise": tuple(study.pairwise)}
-    return StudyManifest(format=RUN_FORMAT, study=plain, own=record_own_evaluators(study), **names)
+    arms, pairwise, own = tuple(study.arms), tuple(study.pairwise), record_own_evaluators(study)
+    return StudyManifest(format=RUN_FORMAT, study=plain, arms=arms, pairwise=pairwise, own=own)
 
 
 def write_manifest(directory: Path, manifest: StudyManifest) -> None:
