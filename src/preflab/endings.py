@@ -30,9 +30,9 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the exit code. 1: memory ran out. 2: a mistake of the user, or a fault of a disk.
-    70: any other error, which is a defect of preflab. 130: Ctrl-C. 143: SIGTERM. 141: the reader of the output has
-    closed it."""
+    """Prints what happened and returns the exit code. 1: memory ran out. 2: a mistake of the user, or a fault of a
+    disk. 70: any other error, which is a defect of preflab. 130: Ctrl-C. 143: SIGTERM. 141: the reader of the output
+    has closed it."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; repeat the same command to continue.", code=error.exit_code)
     if isinstance(error, UserError):
@@ -80,8 +80,8 @@ def reader_is_gone() -> bool:
 
 
 def drop_unwritable_output() -> None:
-    """Drops the buffered output if it cannot be written to standard output. Otherwise Python would try to write it again
-    when it ends, and would then set another exit code."""
+    """Drops the buffered output if it cannot be written to standard output. Otherwise Python would try to write it
+    again when it ends, and would then set another exit code."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -14,8 +14,8 @@ _LONG = re.compile(r"\d+\.\d{3,}")
 
 
 def write_svg(figure: Figure, *, name: str) -> str:
-    """Returns the figure as SVG text. `name` is the salt of the ids in the SVG, so that the same drawing gives the same text.
-    The fonts of the reader's program draw the words; matplotlib uses its own fonts only to measure them."""
+    """Returns the figure as SVG text. `name` is the salt of the ids in the SVG, so that the same drawing gives the same
+    text. The fonts of the reader's program draw the words; matplotlib uses its own fonts only to measure them."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()

@@ -150,8 +150,8 @@ def test_who_stops_reading_gets_no_traceback() -> None:
 
 @pytest.mark.parametrize("words", ["--version", "studies", "train --help", "data show minicode --json"])
 def test_output_that_cannot_be_written_is_one_line(words: str) -> None:
-    """`preflab ... > FILE` on a full disk gives one line. Without care, Python finds the error only when it ends, and then
-    prints two lines and exits with 120."""
+    """`preflab ... > FILE` on a full disk gives one line. Without care, Python finds the error only when it ends, and
+    then prints two lines and exits with 120."""
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full, which Linux has")

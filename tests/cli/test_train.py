@@ -104,8 +104,8 @@ def started(monkeypatch: pytest.MonkeyPatch, *words: str) -> Arm:
 
 @pytest.mark.parametrize("command", ["train sft", "evaluate ."])
 def test_settings_of_testbed_and_evaluator(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings on the command line may be numbers, several values or settings of nested specs. Options of the command may
-    stand between them."""
+    """Settings on the command line may be numbers, several values or settings of nested specs. Options of the command
+    may stand between them."""
     words = ["--evaluator", f"{__name__}:Brevity", "--evaluator.words", "3", "--json", "--evaluator.strict"]
     arm = started(
         monkeypatch, *command.split(), *words, "--testbed.train=7", "--testbed.wrong-share", ".5", "--seed", "4"
@@ -142,7 +142,8 @@ def test_settings_of_testbed_and_evaluator(command: str, monkeypatch: pytest.Mon
 )
 @pytest.mark.parametrize("command", ["train sft", "evaluate ."])
 def test_wrong_settings(command: str, words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A setting is refused if it is unknown, missing or given twice, or if its value is of the wrong type or out of range."""
+    """A setting is refused if it is unknown, missing or given twice, or if its value is of the wrong type or out of
+    range."""
     code, out, err = run(*command.split(), *words.split(), capsys=capsys)
     assert code == 2 and not out and said in err
 
@@ -154,7 +155,8 @@ def test_settings_beside_a_run_file_are_refused(capsys: pytest.CaptureFixture[st
 
 
 def test_help_lists_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every setting of the testbeds and evaluators that come with preflab has a text, and `--help` lists the settings."""
+    """Every setting of the testbeds and evaluators that come with preflab has a text, and `--help` lists the
+    settings."""
     for registry in (TESTBEDS, EVALUATORS):
         for name in registry.known:
             for option in describe_options(registry.load(name), texts=SETTING_TEXTS):

@@ -111,9 +111,9 @@ def blocks(repository: Path, language: str, heading: str) -> list[str]:
 def test_the_documented_evaluator_works(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Protects whoever pastes the documentation: its evaluator measures a study beside the hidden tests and decides it, and
-    measures one policy from the command line; each prompt's number of words is a number above 0. The study's report is the
-    same where the evaluator's file is gone."""
+    """Protects whoever pastes the documentation: its evaluator measures a study beside the hidden tests and decides it,
+    and measures one policy from the command line; each prompt's number of words is a number above 0. The study's report
+    is the same where the evaluator's file is gone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (code,) = blocks(repository, "python", "An evaluator")

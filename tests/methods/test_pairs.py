@@ -173,7 +173,8 @@ def test_the_stage(tmp_path: Path) -> None:
 
 
 def test_prompts_that_the_testbed_lacks(tmp_path: Path) -> None:
-    """If the testbed has no prompts of the levels, or no prompts at all, the message names the testbed and its levels."""
+    """If the testbed has no prompts of the levels, or no prompts at all, the message names the testbed and its
+    levels."""
     toy, levelled = Toy(), Toy()
     toy.prompts = lambda split: []
     levelled.prompts = lambda split: [replace(prompt, level="easy") for prompt in Toy().prompts(split)]

@@ -126,8 +126,8 @@ def plain_scores(model: Any, lm: LanguageModel) -> Tensor:
 
 
 def test_adapters_of_a_reward_model_in_plain_peft(family: Path, tmp_path: Path) -> None:
-    """peft loads the saved adapters and the head onto the base model that they name, and computes the scores of the merged
-    model."""
+    """peft loads the saved adapters and the head onto the base model that they name, and computes the scores of the
+    merged model."""
     scorer = trained_adapters(family)
     assert save_verified(scorer, tmp_path) == ""
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
@@ -154,7 +154,9 @@ def test_adapters_stand_in_for_a_merged_reward_model(
         make_reward_model(load_directory(saved["qwen2"]), seed=9).model.save_pretrained(directory)
 
     monkeypatch.setattr(lora, "save_plain", save_untrained)
-    assert save_verified(scorer, tmp_path).startswith("Merged weights would not be what was trained (scores differ by")
+    assert save_verified(scorer, tmp_path).startswith(
+        "Merged weights would differ from the trained model (scores differ by"
+    )
     assert not (tmp_path / "config.json").exists()
     torch.testing.assert_close(scores(load_reward_model(tmp_path)), scores(scorer), atol=1e-4, rtol=1e-4)
 

@@ -134,8 +134,8 @@ def test_the_list_grows_with_the_study(tmp_path: Path) -> None:
 
 
 def test_a_report_needs_no_module_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The manifest records what the user's evaluators measure, their docstrings and the models that they use. If an older
-    manifest has no such record, the message names the missing module."""
+    """The manifest records what the user's evaluators measure, their docstrings and the models that they use. If an
+    older manifest has no such record, the message names the missing module."""
     (tmp_path / "gone.py").write_text(EVALUATORS)
     monkeypatch.syspath_prepend(str(tmp_path))
     own = {"mine": {"kind": "gone:Mine", "words": 4}, "hidden-tests": "hidden-tests"}

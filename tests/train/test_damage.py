@@ -393,8 +393,8 @@ def test_a_read_only_directory_is_one_line_for_a_user(tmp_path: Path) -> None:
 
 
 def test_failures_of_the_file_system_are_named(tmp_path: Path) -> None:
-    """Protects from tracebacks in a run's own directory; a full or broken disk keeps its own message, and other places are
-    no business of the run's."""
+    """Protects from tracebacks in a run's own directory; a full or broken disk keeps its own message, and other places
+    are no business of the run's."""
     with pytest.raises(UserError, match=r"x/y cannot be used: Not a directory"), naming_failures(tmp_path):
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(tmp_path / "x/y"))
     with pytest.raises(OSError, match="full"), naming_failures(tmp_path):

@@ -314,15 +314,15 @@ def test_disk_full(forks: Forks, undisturbed: Undisturbed, small_disk: Path) -> 
 
 
 def test_a_disk_that_fails(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """From PPO's third step on, every `fsync` fails, as on a broken disk. This error names no file, so one line names the
-    run's directory. The same command then continues from the checkpoint of the second step."""
+    """From PPO's third step on, every `fsync` fails, as on a broken disk. This error names no file, so one line names
+    the run's directory. The same command then continues from the checkpoint of the second step."""
     directory = tmp_path / "ppo"
     assert forks.run(arm("ppo"), directory, environment={"PREFLAB_TEST_BREAK": "3"}) == 2, log(directory)
     told = f"preflab: Input/output error ({directory}). Correct this and repeat the command; a run continues from its"
     assert Path(f"{directory}.log").read_text() == f"{told} last checkpoint.\n"
     assert forks.run(arm("ppo"), directory) == 0, log(directory)
     assert outcome(directory) == undisturbed("ppo")
-    assert "goes on after step 2" in log(directory)
+    assert "resumes after step 2" in log(directory)
 
 
 def test_out_of_memory_has_advice(

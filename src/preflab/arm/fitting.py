@@ -61,8 +61,8 @@ class Fitting:
             )
         if not kept:
             raise UserError(
-                f"{fault}. No row is left. Shorten the rows with `too_long: cut` (`--too-long cut`), or use a model with "
-                "a longer context."
+                f"{fault}. No row is left. Shorten the rows with `too_long: cut` (`--too-long cut`), or use a model "
+                "with a longer context."
             )
         return kept, f"{fault}; these rows were {'left out' if self.rule == 'drop' else 'shortened'}."
 

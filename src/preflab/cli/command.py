@@ -58,8 +58,8 @@ class CliCommand:
 
 
 def take_settings(arguments: Sequence[str], parts: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Divides the words of a command line. Returns the command's own words, and the words of the settings of each part. The
-    words of a setting are `--PART.NAME` and all words that follow it, up to the next option."""
+    """Divides the words of a command line. Returns the command's own words, and the words of the settings of each part.
+    The words of a setting are `--PART.NAME` and all words that follow it, up to the next option."""
     own: list[str] = []
     settings: dict[str, list[str]] = {part: [] for part in parts}
     words = own

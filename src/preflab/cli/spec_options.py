@@ -1,7 +1,7 @@
 """Turns the settings of a spec into command-line options.
 
-These are a method's hyper-parameters, such as `--beta .1 --optim.learning-rate 1e-4`, and the settings of a testbed or an
-evaluator, such as `--testbed.validation .2`.
+These are a method's hyper-parameters, such as `--beta .1 --optim.learning-rate 1e-4`, and the settings of a testbed or
+an evaluator, such as `--testbed.validation .2`.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def _format_help(title: str, options: Sequence[SpecOption]) -> str:
 def _describe_fields(
     cls: type[BaseModel], prefix: str, texts: Mapping[str, str], defaults: BaseModel | None = None
 ) -> Iterator[SpecOption]:
-    """Yields the options for the fields of the spec class `cls`. `texts`: the description of each field. `defaults`: the
-    outer spec's default value of this nested spec; None if `cls` is not nested, or if there is no such default."""
+    """Yields the options for the fields of the spec class `cls`. `texts`: the description of each field. `defaults`:
+    the outer spec's default value of this nested spec; None if `cls` is not nested, or if there is no such default."""
     for field, info in cls.model_fields.items():
         name = prefix + field.replace("_", "-")
         default = info.get_default(call_default_factory=True) if defaults is None else dict(defaults)[field]

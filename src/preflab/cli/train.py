@@ -84,9 +84,8 @@ def print_help(options: argparse.Namespace) -> None:
         return
     own = format_method_help(method)
     common = parser.format_help().partition("\noptions:")[2]
-    print(
-        f"usage: preflab train {method} [OPTIONS]\n\n{own}\n\noptions of every method:{common}\n{describe_parts(options)}"
-    )
+    usage = f"usage: preflab train {method} [OPTIONS]"
+    print(f"{usage}\n\n{own}\n\noptions of every method:{common}\n{describe_parts(options)}")
 
 
 TRAIN_COMMAND = CliCommand(

@@ -122,8 +122,8 @@ def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
 
 
 def read_level(record: DataRecord, where: str) -> str:
-    """Returns the level of a record as text; '' if the record has no level. The numbers 2 and 2.0 are the level "2". Raises
-    `UserError` if the level is neither text nor a finite number."""
+    """Returns the level of a record as text; '' if the record has no level. The numbers 2 and 2.0 are the level "2".
+    Raises `UserError` if the level is neither text nor a finite number."""
     level = record.get("level", "")
     if isinstance(level, bool) or not isinstance(level, int | float):
         return check_text(level, where)

@@ -35,8 +35,8 @@ _PairLoss = TypeVar("_PairLoss", bound=PairLoss)
 
 
 def require_pair_loss(spec: _PairLoss) -> _PairLoss:
-    """Checks the preference loss of a method and returns the method. Raises `UserError` if the loss or one of its settings
-    does not exist. A loss that the user wrote (`module:function`) is checked in `check_names` instead."""
+    """Checks the preference loss of a method and returns the method. Raises `UserError` if the loss or one of its
+    settings does not exist. A loss that the user wrote (`module:function`) is checked in `check_names` instead."""
     if "beta" in spec.loss_settings:
         raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
     if ":" not in spec.loss:

@@ -66,8 +66,8 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model. If the directory holds only the adapters of a reward model, loads their base model and
-    merges the adapters into it. A reward model trained by preflab computes its score at the end-of-turn token; any
+    """Loads a saved reward model. If the directory holds only the adapters of a reward model, loads their base model
+    and merges the adapters into it. A reward model trained by preflab computes its score at the end-of-turn token; any
     other sequence classifier with one label does so at the last token of the whole rendered dialogue. `date`: see
     `load.load_directory`.
 

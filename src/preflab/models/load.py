@@ -117,8 +117,9 @@ def load_adapters_base(
 def merge_adapters(
     path: Path, lm: LanguageModel, *, side: Literal["left", "right"], trust_remote_code: bool = False, date: str = ""
 ) -> LanguageModel:
-    """Merges saved adapters into their base model. If a tokenizer was saved with the adapters, it is used instead of the
-    base model's. `side`: the side on which the tokenizer pads. Raises `UserError` if the adapters do not fit the model."""
+    """Merges saved adapters into their base model. If a tokenizer was saved with the adapters, it is used instead of
+    the base model's. `side`: the side on which the tokenizer pads. Raises `UserError` if the adapters do not fit the
+    model."""
     from preflab.models import lora, tokens
 
     model = lora.merge_saved(lm.model, path)

@@ -1,7 +1,7 @@
 """Records in a study's manifest what a report needs to know about the evaluators that the user wrote.
 
-A report can therefore be written without the user's modules. It uses stand-ins for these evaluators: specs that say what
-an evaluator measures but cannot measure.
+A report can therefore be written without the user's modules. It uses stand-ins for these evaluators: specs that say
+what an evaluator measures but cannot measure.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from preflab.study.spec import Study
 
 
 class EvaluatorRecord(BaseModel):
-    """What a report needs to know about an evaluator. `words`: the docstring of its class. `measures`: what it measures; for
-    a pairwise evaluator, the measure of its mean outcome. `models`: the paths of its reward models."""
+    """What a report needs to know about an evaluator. `words`: the docstring of its class. `measures`: what it
+    measures; for a pairwise evaluator, the measure of its mean outcome. `models`: the paths of its reward models."""
 
     words: str
     measures: tuple[Measure, ...]
@@ -64,8 +64,8 @@ def _record(spec: HoldsModels, measures: tuple[Measure, ...]) -> EvaluatorRecord
 
 
 def with_recorded_evaluators(data: Mapping[str, Any], own: OwnEvaluators) -> dict[str, Any]:
-    """Returns the data of a study with a stand-in in place of each evaluator that has a record. Data that do not have the
-    form of a study are returned unchanged, and the parser of the study then reports them."""
+    """Returns the data of a study with a stand-in in place of each evaluator that has a record. Data that do not have
+    the form of a study are returned unchanged, and the parser of the study then reports them."""
     changed = dict(data)
     pairs, pairings = data.get("evaluators"), data.get("pairwise")
     if isinstance(pairs, list):

@@ -156,8 +156,8 @@ class Jsonl(Sandboxed):
         return rows, list(dict.fromkeys(notes))
 
     def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-        """Removes duplicate prompts across splits: a prompt that occurs in two splits is kept only in the later one. Raises
-        `UserError` if a split is then empty."""
+        """Removes duplicate prompts across splits: a prompt that occurs in two splits is kept only in the later one.
+        Raises `UserError` if a split is then empty."""
         ids: dict[str, tuple[Turn, ...]] = {}
         notes: list[str] = []
         kept: dict[Split, list[DialogueRow]] = {}
@@ -177,14 +177,15 @@ class Jsonl(Sandboxed):
         return kept, notes
 
     def _explain_empty(self, split: Split, dropped: int) -> str:
-        """Returns the message about an empty split: the file that should fill it, and what to do. `dropped`: the number of
-        records of the split that were dropped."""
+        """Returns the message about an empty split: the file that should fill it, and what to do. `dropped`: the number
+        of records of the split that were dropped."""
         source = self.data if split == "train" else {"validation": self.validation, "test": self.test}[split]
         share = source if isinstance(source, float) else None
         reason = f"a later split has the prompts of all its {dropped} records" if dropped else "it gets no records"
         advice = "Add records" if share is None else f"Add records, increase its share (`{split}: {share:g}`)"
         another = "name another file" if share is None else f"name a file for this split (`{split}: FILE`)"
-        return f"{self.data if share is not None else source}: the {split} split is empty: {reason}. {advice}, or {another}."
+        file = source if share is None else self.data
+        return f"{file}: the {split} split is empty: {reason}. {advice}, or {another}."
 
     def _is_in_part(self, prompt: Prompt) -> bool:
         """Checks whether the setting `part` lets training and validation use the prompt."""

@@ -1,8 +1,8 @@
 """Replaces the run in a directory with a new run (`--fresh`).
 
-The old run is moved aside. It is deleted when the new run has begun, that is, when the new run has saved its first work.
-If the new run fails before this, for example because of a mistake in the command, the old run is restored. This module
-does not import torch.
+The old run is moved aside. It is deleted when the new run has begun, that is, when the new run has saved its first
+work. If the new run fails before this, for example because of a mistake in the command, the old run is restored. This
+module does not import torch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ REPLACED = "replaced"
 @contextmanager
 def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
     """Surrounds the start of a run in the directory. If `fresh` is True, first moves the run that the directory holds
-    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError` if the
-    manifest of the old run is damaged."""
+    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError` if
+    the manifest of the old run is damaged."""
     settle(directory)
     if fresh:
         set_aside(directory)
@@ -34,8 +34,8 @@ def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
 
 
 def set_aside(directory: Path) -> None:
-    """Moves the files of a run into the folder `replaced`. The manifest is moved last: if it is not in the folder, `settle`
-    restores all files."""
+    """Moves the files of a run into the folder `replaced`. The manifest is moved last: if it is not in the folder,
+    `settle` restores all files."""
     if read_manifest(directory) is None:
         return
     aside = directory / REPLACED
@@ -46,9 +46,9 @@ def set_aside(directory: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """Deletes a run that was moved aside if the new run has begun, and otherwise restores it. The run may have been moved by
-    a command that was killed. The manifest is restored first, so that while it is in the folder, all other files of the
-    old run are there too."""
+    """Deletes a run that was moved aside if the new run has begun, and otherwise restores it. The run may have been
+    moved by a command that was killed. The manifest is restored first, so that while it is in the folder, all other
+    files of the old run are there too."""
     drop_replaced(directory)
     aside = directory / REPLACED
     if not aside.exists():
@@ -62,8 +62,8 @@ def settle(directory: Path) -> None:
 
 
 def drop_replaced(directory: Path) -> None:
-    """Deletes a run that was moved aside if the new run has begun. The folder is renamed first, so that a run that is only
-    partly deleted is never restored."""
+    """Deletes a run that was moved aside if the new run has begun. The folder is renamed first, so that a run that is
+    only partly deleted is never restored."""
     aside, doomed = directory / REPLACED, directory / f"{REPLACED}.tmp"
     if (aside / RUN_MANIFEST).exists() and has_begun(directory):
         os.replace(aside, doomed)
