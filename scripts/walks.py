@@ -58,7 +58,7 @@ WALKS = (
         "pair",
         "from a line of a preference file to its gradient (testbed jsonl, method dpo)",
         before=Counts(stops=46, files=16, lines=1920, hops=32, climbs=17),
-        limits=Counts(stops=63, files=26, lines=2980, hops=44, climbs=19),
+        limits=Counts(stops=63, files=26, lines=3000, hops=44, climbs=19),
         visits="""
             arm/execute.py: execute
             arm/open.py: open_arm
@@ -76,7 +76,7 @@ WALKS = (
             data/prompts.py: make_prompt
             data/row.py: make_prompt_id
             testbeds/provenance.py: make_turn_key, place_split
-            testbeds/jsonl.py: _part_splits
+            testbeds/jsonl.py: Jsonl._part_splits
             testbeds/dialogues.py: Dialogues.__init__
             arm/execute.py: train_and_measure, method_parts
             arm/data.py: preferences_of
@@ -177,7 +177,7 @@ WALKS = (
         "arm",
         "from a run file to its result.json (an arm's process, as a study starts it; testbed minicode, method dpo)",
         before=Counts(stops=76, files=24, lines=2413, hops=55, climbs=32),
-        limits=Counts(stops=75, files=27, lines=2670, hops=58, climbs=32),
+        limits=Counts(stops=75, files=27, lines=2710, hops=58, climbs=32),
         visits="""
             arm/process.py: run_arm
             plain.py: read_data

@@ -13,6 +13,10 @@ from preflab.text import visible
 
 DEFECT = 70
 """The exit code of a defect of preflab (EX_SOFTWARE of sysexits.h)."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+DISK_FAULTS = (*FULL_DISK, errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+"""The numbers of the errors that a disk or a limit of the system causes: the disk is full, broken, read-only or absent,
+a file is too large, or too many files are open. Neither preflab nor the data cause these errors."""
 
 
 class Stopped(SystemExit):
@@ -26,9 +30,9 @@ class Stopped(SystemExit):
 
 
 def report_error(error: BaseException) -> int:
-    """Prints what happened and returns the exit code. 1: memory or disk space ran out. 2: a mistake of the user. 70:
-    any other error, which is a defect of preflab. 130: Ctrl-C. 143: SIGTERM. 141: the reader of the output has closed
-    it."""
+    """Prints what happened and returns the exit code. 1: memory ran out. 2: a mistake of the user, or a fault of a
+    disk. 70: any other error, which is a defect of preflab. 130: Ctrl-C. 143: SIGTERM. 141: the reader of the output
+    has closed it."""
     if isinstance(error, Stopped):
         return print_error(f"stopped {error.place}; repeat the same command to continue.", code=error.exit_code)
     if isinstance(error, UserError):
@@ -36,14 +40,11 @@ def report_error(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return print_error("stopped.", code=130)
     if isinstance(error, BrokenPipeError) and reader_is_gone():
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 141
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        place = error.filename or "while writing"
-        return print_error(
-            f"the disk is full ({place}). Free some space and repeat the command; it continues from the last "
-            "checkpoint."
-        )
+    if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+        drop_unwritable_output()
+        return print_error(explain_disk_fault(error), code=2)
     if is_out_of_memory(error):
         return print_error(
             "out of memory. Lower the micro-batch size (--token-budget, in a study file `token_budget`), use --lora "
@@ -51,6 +52,15 @@ def report_error(error: BaseException) -> int:
         )
     trace = "".join(traceback.format_exception(error))
     return print_error(f"this is a defect of preflab. Please report it with the lines below.\n{trace}", code=DEFECT)
+
+
+def explain_disk_fault(error: OSError) -> str:
+    """Returns the message about a fault of a disk: what is wrong, in which place, and what to do."""
+    place = error.filename or "while writing"
+    again = "repeat the command; a run continues from its last checkpoint."
+    if error.errno in FULL_DISK:
+        return f"the disk is full ({place}). Free some space and {again}"
+    return f"{error.strerror} ({place}). Correct this and {again}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -67,6 +77,20 @@ def reader_is_gone() -> bool:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_unwritable_output() -> None:
+    """Drops the buffered output if it cannot be written to standard output. Otherwise Python would try to write it
+    again when it ends, and would then set another exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """Discards the buffered output, and everything that is written to standard output from now on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(text: str, *, code: int = 1) -> int:

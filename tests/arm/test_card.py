@@ -18,6 +18,8 @@ from preflab.arm.card import make_card
 from preflab.arm.spec import Arm
 from preflab.cli import main
 from preflab.spec import parse_spec
+from preflab.train.finished import checksums
+from preflab.train.sealed import write_sealed
 
 RESULT = {
     "product": "policy",
@@ -50,8 +52,8 @@ def test_a_card_says_what_the_model_is() -> None:
 
 
 def test_what_was_pushed_is_downloaded_and_opened(tmp_path: Path) -> None:
-    """`train --push` in a process of its own, for the address of the hub is read at its start. Plain transformers opens what
-    comes back, with the run's weights; the second time the finished run is sent, and not trained again."""
+    """`train --push` in a process of its own, for the address of the hub is read at its start. Plain transformers opens
+    what comes back, with the run's weights. `push` sends the same files of the finished run."""
     run = tmp_path / "run"
     words = [
         "train",
@@ -67,7 +69,9 @@ def test_what_was_pushed_is_downloaded_and_opened(tmp_path: Path) -> None:
         "cpu",
     ]
     words += ["--output", str(run), "--push", "me/tiny-sft", "-q"]
-    load = "from huggingface_hub import snapshot_download as get; print(get('me/tiny-sft', cache_dir='cache'))"
+    load = (
+        "import sys; from huggingface_hub import snapshot_download as get; print(get(sys.argv[1], cache_dir='cache'))"
+    )
     with running_hub() as (address, hub):
         away = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_test", "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
         environment = {**os.environ, **away, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
@@ -80,17 +84,58 @@ def test_what_was_pushed_is_downloaded_and_opened(tmp_path: Path) -> None:
             return done.stdout
 
         assert f"sent to {address}/me/tiny-sft" in call("-m", "preflab", *words)
-        place = Path(call("-c", load).strip().splitlines()[-1])
+        place = Path(call("-c", load, "me/tiny-sft").strip().splitlines()[-1])
+        pushed = json.loads(call("-m", "preflab", "push", str(run), "me/again", "--json"))
+        assert pushed == {"directory": str(run / "final"), "pushed_to": f"{address}/me/again"}
+        again = Path(call("-c", load, "me/again").strip().splitlines()[-1])
         assert hub.created["me/tiny-sft"].get("private", hub.created["me/tiny-sft"].get("visibility")) in (
             True,
             "private",
         )
     assert ModelCard.load(tmp_path / place / "README.md").data.tags == ["preflab", "sft"]
+    assert read_files(tmp_path / again) == read_files(tmp_path / place)
     sent, own = (AutoModelForCausalLM.from_pretrained(folder) for folder in (tmp_path / place, run / "final"))
     ids = torch.arange(6)[None]
     assert torch.equal(sent(ids).logits, own(ids).logits)
     assert "This model was not measured." in (run / "final" / "README.md").read_text()
     assert json.loads((run / "result.json").read_text())["method"] == "sft"
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def make_run(directory: Path, *files: str, **result: object) -> Path:
+    """Makes a run directory with a manifest, with these files in `final/`, and with a result if one is given."""
+    (directory / "final").mkdir(parents=True)
+    write_sealed(directory / "manifest.json", {"format": 1, "spec": {}})
+    for name in files:
+        (directory / "final" / name).write_text("{}")
+    if result:
+        write_sealed(directory / "result.json", {"counts": {}, "files": checksums(directory), **result})
+    return directory
+
+
+def test_what_cannot_be_pushed_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names the mistake, before the hub is asked: no directory, a study, a run that has not finished or has
+    diverged, a run that made pairs, or a changed model."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/study.json").write_text("{}")
+    altered = make_run(tmp_path / "altered", "config.json", diverged=None)
+    (altered / "final/config.json").write_text("[]")
+    for place, complaint in [
+        (tmp_path / "nowhere", "There is no directory"),
+        (tmp_path / "study", "is a study. Name one of its runs"),
+        (make_run(tmp_path / "begun", "config.json"), "has not finished"),
+        (make_run(tmp_path / "diverged", diverged="loss is nan"), "diverged, so it has no model"),
+        (make_run(tmp_path / "pairs", "preferences.jsonl", diverged=None), "final holds no model"),
+        (altered, "final/config.json is missing or was changed after the run"),
+        (altered / "final", "final/config.json is missing or was changed after the run"),
+    ]:
+        with pytest.raises(SystemExit) as ended:
+            main(["push", str(place), "me/model"])
+        err = capsys.readouterr().err
+        assert ended.value.code == 2 and complaint in err and len(err.splitlines()) == 1
 
 
 def test_a_hub_that_does_not_take_it_is_said_first(

@@ -64,6 +64,8 @@ def test_rows_are_dropped_and_cut(lm: LanguageModel) -> None:
     kept, note = Fitting(lm, "drop", 100).fit(rows, "the pairs", str)
     assert kept == [rows[0], rows[2]]
     assert note == "1 of 3 rows of the pairs do not fit the model's context of 40 tokens; these rows were left out."
+    with pytest.raises(UserError, match=r"^1 of 1 row of the pairs do not fit .* No row is left\. .*--too-long cut"):
+        Fitting(lm, "drop", 100).fit(rows[1:2], "the pairs", str)
     kept, note = Fitting(lm, "cut", 100).fit(rows, "the pairs", str)
     assert [kept[0], kept[2]] == [rows[0], rows[2]] and "were shortened" in note
     assert tokens(lm, kept[1]) == CONTEXT

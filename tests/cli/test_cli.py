@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from preflab import cli
 from preflab.cli import COMMANDS
+from preflab.endings import DISK_FAULTS
 
 from .running import run
 
@@ -143,6 +146,38 @@ def test_who_stops_reading_gets_no_traceback() -> None:
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     assert ended.returncode in (0, 141)
+
+
+@pytest.mark.parametrize("words", ["--version", "studies", "train --help", "data show minicode --json"])
+def test_output_that_cannot_be_written_is_one_line(words: str) -> None:
+    """`preflab ... > FILE` on a full disk gives one line. Without care, Python finds the error only when it ends, and
+    then prints two lines and exits with 120."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full, which Linux has")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "preflab", *words.split()]
+    with full.open("w") as output:
+        ended = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [ended.stderr.strip()]
+    assert ended.stderr.startswith("preflab: the disk is full")
+
+
+@pytest.mark.parametrize("number", DISK_FAULTS)
+@pytest.mark.parametrize("name", [None, "runs/dpo/metrics.jsonl"])
+def test_what_a_disk_does_is_no_defect(
+    number: int, name: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fault of a disk is one line and not a traceback, whether or not the error names a file."""
+
+    def fail(arguments: object) -> int:
+        raise OSError(number, os.strerror(number), name)
+
+    monkeypatch.setattr(cli, "run_command", fail)
+    code, _, err = run("studies", capsys=capsys)
+    assert code == 2 and len(err.splitlines()) == 1
+    assert (name or "while writing") in err and "repeat the command" in err
 
 
 def test_torch_stays_out_of_the_plain_commands() -> None:

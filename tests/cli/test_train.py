@@ -5,14 +5,24 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from preflab.arm.spec import Arm
+from preflab.cli import run_command
 from preflab.cli.arm_options import arm_from_options, evaluation_arm
 from preflab.cli.evaluate import EVALUATE_COMMAND
-from preflab.cli.method_options import describe_options, list_options
+from preflab.cli.option_texts import SETTING_TEXTS
+from preflab.cli.spec_options import describe_options, list_options
 from preflab.cli.train import TRAIN_COMMAND
+from preflab.errors import UserError
+from preflab.evaluation import EVALUATORS
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.held_out_reward import HeldOutReward
 from preflab.methods import METHODS
+from preflab.spec import Context
+from preflab.testbeds import TESTBEDS
 
 from .running import run
 
@@ -67,6 +77,94 @@ def test_options_are_written_in_full() -> None:
     arm = arm_from_options(options, more)
     assert getattr(arm.method, "n", None) == 4
     assert arm.evaluators
+
+
+class Brevity(EvaluatorSpec):
+    """An evaluator that the user wrote, with settings."""
+
+    words: int
+    strict: bool = False
+
+    def open(self, context: Context) -> Any: ...
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *words: str) -> Arm:
+    """Returns the arm that a command line starts."""
+    arms: list[Arm] = []
+
+    def keep(arm: Arm, *rest: Any, **more: Any) -> Any:
+        arms.append(arm)
+        raise UserError("kept")
+
+    monkeypatch.setattr("preflab.arm.execute.execute", keep)
+    with pytest.raises(UserError, match="kept"):
+        run_command(words)
+    return arms[0]
+
+
+@pytest.mark.parametrize("command", ["train sft", "evaluate ."])
+def test_settings_of_testbed_and_evaluator(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings on the command line may be numbers, several values or settings of nested specs. Options of the command
+    may stand between them."""
+    words = ["--evaluator", f"{__name__}:Brevity", "--evaluator.words", "3", "--json", "--evaluator.strict"]
+    arm = started(
+        monkeypatch, *command.split(), *words, "--testbed.train=7", "--testbed.wrong-share", ".5", "--seed", "4"
+    )
+    assert list(arm.evaluators.values()) == [Brevity(words=3, strict=True)]
+    assert (arm.testbed.train, arm.testbed.wrong_share, arm.testbed.seed, arm.seed) == (7, 0.5, 0, 4)
+    data = ["--model", "tiny", "--testbed", "jsonl", "--data", "a b.jsonl", "--rows", "5"]
+    data += ["--testbed.validation", ".2", "--testbed.test", "held.csv", "--testbed.fields", "prompt", "question"]
+    arm = started(monkeypatch, *command.split(), *data, "--evaluator", "src", "--evaluator.model.std", "2")
+    spec = arm.testbed
+    assert (spec.data, spec.rows, spec.validation, spec.test) == ("a b.jsonl", 5, 0.2, "held.csv")
+    assert spec.fields == {"prompt": "question"}
+    [reward_model] = arm.evaluators.values()
+    assert isinstance(reward_model, HeldOutReward)
+    assert (reward_model.model.path, reward_model.model.std) == ("src", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--testbed.traim 3", "has no option '--testbed.traim'. Did you mean '--testbed.train'"),
+        ("--testbed.train x", "minicode: the options '--testbed.train x' are invalid. See `--testbed minicode --help`"),
+        ("--testbed.train 0", "`train`: Input should be greater than or equal to 1 (given: 0)"),
+        ("--testbed jsonl --testbed.validation .2", "The testbed 'jsonl' needs --testbed.data."),
+        (
+            "--testbed jsonl --data a --testbed.data b",
+            "--data and --testbed.data are the same setting. Give only one of them.",
+        ),
+        ("--testbed.train 3 --testbed.train 4", "The option --testbed.train is given twice"),
+        ("--evaluator hidden-tests --evaluator.words 3", "has no option '--evaluator.words'. It has no options."),
+        ("--evaluator reward-model --evaluator.model.std 2", "needs --evaluator.model.path"),
+        ("--evaluator.words 3", "--evaluator.words is a setting of an evaluator. Name the evaluator with --evaluator."),
+    ],
+)
+@pytest.mark.parametrize("command", ["train sft", "evaluate ."])
+def test_wrong_settings(command: str, words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting is refused if it is unknown, missing or given twice, or if its value is of the wrong type or out of
+    range."""
+    code, out, err = run(*command.split(), *words.split(), capsys=capsys)
+    assert code == 2 and not out and said in err
+
+
+def test_settings_beside_a_run_file_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run file would override such a setting without a warning."""
+    code, _, err = run("train", "--run", "mine.json", "--testbed.train", "3", capsys=capsys)
+    assert code == 2 and "The file of --run names the method, the testbed and the evaluator" in err
+
+
+def test_help_lists_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every setting of the testbeds and evaluators that come with preflab has a text, and `--help` lists the
+    settings."""
+    for registry in (TESTBEDS, EVALUATORS):
+        for name in registry.known:
+            for option in describe_options(registry.load(name), texts=SETTING_TEXTS):
+                assert not option.text.startswith(" ("), f"{name} {option.name}"
+    for words in (["train", "dpo"], ["train"], ["evaluate"]):
+        code, out, _ = run(*words, "--testbed", "jsonl", "--evaluator", "reward-model", "--help", capsys=capsys)
+        assert code == 0
+        assert "--testbed.data NAME" in out and "--evaluator.model.path NAME" in out and "--token-budget" in out
 
 
 def test_help_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:

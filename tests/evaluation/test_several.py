@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,9 @@ def blocks(repository: Path, language: str, heading: str) -> list[str]:
 def test_the_documented_evaluator_works(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Protects whoever pastes the documentation: its evaluator measures a study beside the hidden tests and decides it, and
-    measures one policy from the command line; each prompt's number of words is a number above 0."""
+    """Protects whoever pastes the documentation: its evaluator measures a study beside the hidden tests and decides it,
+    and measures one policy from the command line; each prompt's number of words is a number above 0. The study's report
+    is the same where the evaluator's file is gone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (code,) = blocks(repository, "python", "An evaluator")
@@ -131,6 +133,12 @@ def test_the_documented_evaluator_works(
     result = json.loads((tmp_path / "runs/brief/seed-0/once/result.json").read_text())
     problem = next(iter(result["evaluation"]["chosen"]["problems"].values()))
     assert problem["measures"]["brevity/short"] == sum(problem["scores"]) / 4
+    (tmp_path / "my_eval.py").rename(tmp_path / "away.txt")
+    monkeypatch.delitem(sys.modules, "my_eval")
+    assert run_command(["report", "runs/brief"]) == 0, capfd.readouterr().err
+    assert read_results(tmp_path / "runs/brief/results.json") == results
+    assert (tmp_path / "runs/brief/report.html").read_text() == page
+    (tmp_path / "away.txt").rename(tmp_path / "my_eval.py")
     command = [
         "evaluate",
         "runs/brief/seed-0/once/final",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,31 @@ def test_the_stage(tmp_path: Path) -> None:
         Pairs().train(parts)
 
 
+def test_prompts_that_the_testbed_lacks(tmp_path: Path) -> None:
+    """If the testbed has no prompts of the levels, or no prompts at all, the message names the testbed and its
+    levels."""
+    toy, levelled = Toy(), Toy()
+    toy.prompts = lambda split: []
+    levelled.prompts = lambda split: [replace(prompt, level="easy") for prompt in Toy().prompts(split)]
+    for testbed, complaint in [
+        (Toy(), "The testbed toy has no training prompts of the levels hard. Its prompts have no levels. Leave out"),
+        (levelled, "The testbed toy has no training prompts of the levels hard. Its levels: easy."),
+        (
+            toy,
+            "The testbed toy has no prompts in its train split, but .* Choose another method, or data that have them.",
+        ),
+    ]:
+        run = opened(tmp_path, untrained(), testbed=testbed, reward=Scored(len))
+        with run as parts, pytest.raises(UserError, match=complaint):
+            Pairs(levels=("hard",)).train(parts)
+
+
 def test_demonstrations_are_no_samples_of_the_policy(tmp_path: Path) -> None:
     """Protects what the report says of a policy: a data set's answer is scored, and not shown or counted as its own."""
     reward, prompt = Scored(lambda text: 10.0), Toy().prompts("train")[:1]
     with opened(tmp_path, untrained(), reward=reward) as parts:
         for _ in parts.run.steps(1, {}, policy=parts.policy, validate=None):
             score_answers(parts, prompt, [Completion("demonstrated")], key="fills", own=False)
-            score_answers(parts, prompt, [Completion("written")], key="draws")
+            score_answers(parts, prompt, [Completion("written")], key="draws", own=True)
     [sample] = map(json.loads, (tmp_path / "samples.jsonl").read_text().splitlines())
     assert sample["text"] == "written"

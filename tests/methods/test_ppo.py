@@ -222,10 +222,10 @@ def test_every_step_has_its_rollouts(rollouts: int, train: Callable[..., Any], m
     asks for more than there are. After 40 answers each prompt was asked 5 times."""
     prompt_ids: list[str] = []
 
-    def watched(parts: Any, prompts: Any, completions: Any, *, key: str) -> list[float]:
+    def watched(parts: Any, prompts: Any, completions: Any, **naming: Any) -> list[float]:
         assert len(prompts) == rollouts
         prompt_ids.extend(prompt.id for prompt in prompts)
-        return score_answers(parts, prompts, completions, key=key)
+        return score_answers(parts, prompts, completions, **naming)
 
     monkeypatch.setattr("preflab.methods.shared.rollout.score_answers", watched)
     train(small(rollouts=rollouts, steps=40 // rollouts), prompts=8)

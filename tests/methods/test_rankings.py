@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.methods.toy import Scored, opened, untrained
+from tests.methods.toy import COLOURS, Scored, opened, untrained
 
 from preflab.errors import UserError
 from preflab.methods.rankings import Rankings, make_ranking
@@ -15,6 +17,14 @@ from preflab.train.settings import Budget
 from preflab.types import Completion, Prompt, Ranking
 
 SHORT = Decoding(max_new_tokens=4)
+
+
+class Judged(Scored):
+    """A reward that counts a verdict for each answer, as tests do."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        self.outcomes = Counter({"judged": len(completions)})
+        return super().score(prompts, completions)
 
 
 def made(directory: Path, reward: Any = None, **fields: Any) -> list[Ranking]:
@@ -42,6 +52,15 @@ def test_the_demonstration_is_a_candidate(tmp_path: Path) -> None:
     for row in rows:
         colour = row.prompt.id.removeprefix("say-")
         assert (Completion(colour), 1.0) in zip(row.completions, row.scores, strict=True)
+
+
+def test_demonstrations_are_no_samples_of_the_policy(tmp_path: Path) -> None:
+    """The run's records show and count only the sampled answers as the policy's, not the demonstrations."""
+    reward = Judged(lambda text: float(len(text)))
+    with opened(tmp_path, untrained(), reward=reward) as parts:
+        Rankings(prompts=2, samples=3, decoding=SHORT, demonstration=True).train(parts)
+        assert parts.run.record.verdicts == {"judged": 6}
+        assert {sample["text"] for sample in parts.run.record.samples}.isdisjoint(COLOURS)
 
 
 def test_equal_scores_are_dropped(tmp_path: Path) -> None:

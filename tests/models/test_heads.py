@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from peft import PeftConfig, PeftModel
 from tests.models.conftest import CHATML, chat_tokenizer
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
@@ -19,6 +21,7 @@ from preflab.models.lm import LanguageModel
 from preflab.models.load import load_directory, load_model
 from preflab.models.reference import trainable
 from preflab.models.spec import LoRA, ModelSpec
+from preflab.models.verify import save_verified
 from preflab.types import Completion, Prompt, Turn
 
 PROMPTS = [Prompt("a", (Turn("user", "is it so?"),)), Prompt("b", (Turn("user", "is it, or is it not so?"),))]
@@ -105,6 +108,67 @@ def test_reward_model_under_lora(family: Path, tmp_path: Path) -> None:
     again = load_reward_model(tmp_path / "scorer")
     assert not lora.is_adapted(again.model)
     torch.testing.assert_close(scores(again), scores(scorer), atol=1e-5, rtol=1e-4)
+
+
+def trained_adapters(path: Path) -> LanguageModel:
+    """Makes a reward model with new adapters and changes its trainable weights at random, as training would."""
+    scorer = make_reward_model(load_model(ModelSpec(name=str(path), lora=LoRA(rank=2)), seed=0), seed=4)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in trainable(scorer.model).values():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    return scorer
+
+
+@torch.no_grad()
+def plain_scores(model: Any, lm: LanguageModel) -> Tensor:
+    """Returns the scores that transformers or peft computes without preflab, one row at a time."""
+    return torch.cat([model(input_ids=torch.tensor([prompt + answer])).logits[:, 0] for prompt, answer in rows(lm)])
+
+
+def test_adapters_of_a_reward_model_in_plain_peft(family: Path, tmp_path: Path) -> None:
+    """peft loads the saved adapters and the head onto the base model that they name, and computes the scores of the
+    merged model."""
+    scorer = trained_adapters(family)
+    assert save_verified(scorer, tmp_path) == ""
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    adapters = tmp_path / lora.ADAPTER
+    name = PeftConfig.from_pretrained(adapters).base_model_name_or_path
+    assert name == str(family)
+    base = AutoModelForSequenceClassification.from_pretrained(name, num_labels=1)
+    adapted = PeftModel.from_pretrained(base, adapters).eval()
+    expected = plain_scores(merged, scorer)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(plain_scores(adapted, scorer), expected, atol=1e-4, rtol=1e-4)
+    again = load_reward_model(adapters)
+    assert not lora.is_adapted(again.model) and again.form.closing == scorer.form.closing
+    torch.testing.assert_close(scores(again), scores(scorer), atol=1e-4, rtol=1e-4)
+
+
+def test_adapters_stand_in_for_a_merged_reward_model(
+    saved: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If merging fails, only the adapters are kept, and they load as the trained reward model."""
+    scorer = trained_adapters(saved["qwen2"])
+
+    def save_untrained(model: Any, directory: Path) -> None:
+        make_reward_model(load_directory(saved["qwen2"]), seed=9).model.save_pretrained(directory)
+
+    monkeypatch.setattr(lora, "save_plain", save_untrained)
+    assert save_verified(scorer, tmp_path).startswith(
+        "Merged weights would differ from the trained model (scores differ by"
+    )
+    assert not (tmp_path / "config.json").exists()
+    torch.testing.assert_close(scores(load_reward_model(tmp_path)), scores(scorer), atol=1e-4, rtol=1e-4)
+
+
+def test_adapters_of_the_other_kind(saved: dict[str, Path], tmp_path: Path) -> None:
+    """The adapters of a reward model do not load as a policy, and those of a policy do not load as a reward model."""
+    trained_adapters(saved["qwen2"]).save(tmp_path / "scorer")
+    load_model(ModelSpec(name=str(saved["qwen2"]), lora=LoRA(rank=2)), seed=0).save(tmp_path / "policy")
+    with pytest.raises(UserError, match=r"the adapters of a reward model\. Name the adapters of a policy"):
+        load_directory(tmp_path / "scorer" / lora.ADAPTER)
+    with pytest.raises(UserError, match=r"the adapters of a policy\. Name the adapters of a reward model"):
+        load_reward_model(tmp_path / "policy" / lora.ADAPTER)
 
 
 def test_what_is_no_reward_model(saved: dict[str, Path], tmp_path: Path) -> None:

@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from preflab.arm.spec import saved_models
 from preflab.errors import UserError
-from preflab.spec import parse_spec
+from preflab.spec import Context, parse_spec
 from preflab.study.directory import (
     REPORT_FILES,
     claim_study,
+    read_manifest_file,
     read_study,
     refuse_other_study,
     remove_study,
     withdrawn_unless_begun,
     write_study,
 )
+from preflab.study.results import first_paragraph
 from preflab.study.spec import Study
 from preflab.train.sealed import write_sealed
 
 MANIFEST = {"format": 1, "spec": {}}
 
 
+PLAIN: dict[str, Any] = {"name": "gap", "testbed": "minicode", "arms": {"b": {}, "a": {}}}
+EVALUATORS = '''
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.measure import Measure
+from preflab.evaluation.pairwise import PairwiseEvaluatorSpec
+
+class Mine(EvaluatorSpec):
+    """Short answers."""
+    words: int
+    def measures(self, evaluation): return (Measure(name="short", share=True, better="higher"),)
+    def saved_models(self): return ("runs/rm/final",)
+    def open(self, context): ...
+
+class Duel(PairwiseEvaluatorSpec):
+    """The shorter
+    answer wins.
+
+    More."""
+    measure = Measure(name="win rate", label="duels won", share=True, better="higher")
+    def open(self, context): ...
+'''
+
+
 def study(name: str = "gap") -> Study:
-    data: dict[str, Any] = {
-        "name": name,
-        "testbed": "minicode",
-        "evaluator": "hidden-tests",
-        "arms": {"b": {}, "a": {}},
-    }
-    return parse_spec(Study, data, where="test")
+    return parse_spec(Study, {**PLAIN, "name": name, "evaluator": "hidden-tests"}, where="test")
 
 
 def make_run(directory: Path) -> None:
@@ -110,6 +131,32 @@ def test_the_list_grows_with_the_study(tmp_path: Path) -> None:
     record = read_study(tmp_path)
     assert list(record.study.arms) == ["b", "a"]
     assert (record.command, record.failures) == ("preflab study gap", ("a failed",))
+
+
+def test_a_report_needs_no_module_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest records what the user's evaluators measure, their docstrings and the models that they use. If an
+    older manifest has no such record, the message names the missing module."""
+    (tmp_path / "gone.py").write_text(EVALUATORS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {"mine": {"kind": "gone:Mine", "words": 4}, "hidden-tests": "hidden-tests"}
+    pairwise = {"duel": {"evaluator": "gone:Duel", "against": "b"}}
+    made = parse_spec(Study, {**PLAIN, "evaluators": own, "pairwise": pairwise, "headline": "short"}, where="")
+    directory = tmp_path / "study"
+    directory.mkdir()
+    claim_study(made, directory, [])
+    monkeypatch.delitem(sys.modules, "gone")
+    (tmp_path / "gone.py").unlink()
+    read = read_study(directory).study
+    assert read.measures == made.measures and (read.score, list(read.evaluators)) == ("short", list(own))
+    assert saved_models(read.evaluators["mine"]) == ("runs/rm/final",)
+    assert read.pairwise["duel"].evaluator.measure.label == "duels won"
+    assert first_paragraph(read.pairwise["duel"].evaluator) == "The shorter answer wins."
+    with pytest.raises(UserError, match="To measure, give the study file"):
+        read.evaluators["mine"].open(Context())
+    manifest = read_manifest_file(directory).model_dump(mode="json", exclude={"own"})
+    write_sealed(directory / "study.json", manifest)
+    with pytest.raises(UserError, match="'gone:Mine' does not load: there is no module 'gone'"):
+        read_study(directory)
 
 
 def test_a_runs_directory_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from preflab.data.reading import parse_record
 from preflab.data.row import DialogueRow
 from preflab.errors import UserError
+from preflab.methods import METHODS
 from preflab.spec import Context, read_spec
 from preflab.testbeds import TESTBEDS
 from preflab.testbeds.base import SPLITS
@@ -75,7 +76,9 @@ def test_every_form_of_a_demonstration_is_the_same(record: dict[str, Any]) -> No
         ({"chosen": "a", "rejected": "b"}, r"`prompt` is missing; without it"),
         ({"chosen": ASK + says("a"), "rejected": says("b")}, r"must be the same dialogue, except for the last turn"),
         ({"prompt": "a", "completion": ASK + says("b")}, r"`completion` must be one turn of the assistant"),
-        ({"prompt": "a", "level": 3}, r"`level` must be text"),
+        ({"prompt": "a", "level": [3]}, r"`level` must be text"),
+        ({"prompt": "a", "level": True}, r"`level` must be text"),
+        ({"prompt": "a", "level": float("inf")}, r"`level` must be a finite number"),
         ({"prompt": "a", "tests": [{"in": 1}]}, r"`tests`\[0\] must be"),
         ({"prompt": "a", "tests": 4}, r"`tests`\[0\] must be"),
         ([1], r"f\.jsonl:1 is a JSON list"),
@@ -157,16 +160,37 @@ def test_tests_are_judged_by_the_users_function(tmp_path: Path, monkeypatch: pyt
             testbed.judge([("1", ())])
 
 
+def test_a_level_may_be_a_number(tmp_path: Path) -> None:
+    """Levels that are numbers, such as 1, 2, 3, are read as text. The setting `levels: [2]` chooses such a level."""
+    levels = [1, 2, 2.0, "2", 2.5, "hard", None]
+    rows = [{"prompt": f"{n}", "level": levels[n % 7], "completion": "x"} for n in range(70)]
+    with TESTBEDS.parse({"kind": "jsonl", "data": write(tmp_path / "d", rows)}).open(Context()) as testbed:
+        found = {int(prompt.turns[0].content) % 7: prompt.level for prompt in testbed.prompts("train")}
+    assert found == {0: "1", 1: "2", 2: "2", 3: "2", 4: "2.5", 5: "hard", 6: ""}
+    assert METHODS.parse({"kind": "pairs", "levels": [2, "hard"]}).levels == ("2", "hard")
+
+
 def test_contradictions_are_refused(tmp_path: Path) -> None:
     """Tests without judge, judge without tests, one id for two prompts, an empty split, shares that leave nothing."""
     tested = write(tmp_path / "t", [{"prompt": f"{i}", "tests": [{"input": 1, "output": 1}]} for i in range(50)])
     plain = write(tmp_path / "p", ROWS)
+    lonely = write(tmp_path / "l", [{"prompt": "alone", "completion": "yes"}])
+    nothing = write(tmp_path / "n", [])
     twice = write(tmp_path / "i", [{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}])
     for fields, complaint in [
         ({"data": tested}, "there are tests, but no `judge`"),
         ({"data": plain, "judge": "math:floor"}, "has nothing to run"),
         ({"data": twice}, "i:2: the prompt '1' occurs earlier with other text"),
-        ({"data": plain, "test": plain}, "The validation split is empty|The train split is empty"),
+        ({"data": plain, "test": plain}, "/p: the validation split is empty: a later split has the prompts of all its"),
+        (
+            {"data": lonely},
+            r"/l: the test split is empty: it gets no records\. .* its share \(`test: 0\.1`\), or name a file",
+        ),
+        (
+            {"data": plain, "test": plain, "validation": lonely},
+            "/p: the train split is empty: a later split has the prompts of all its",
+        ),
+        ({"data": plain, "test": nothing}, "/n is empty"),
         ({"data": str(tmp_path / "absent")}, "There is no file .*absent"),
         ({"data": plain, "test": "absent.jsonl"}, "There is no file absent.jsonl"),
         ({"data": plain, "validation": 0.5, "test": "0.5"}, "leave some for training"),

@@ -1,11 +1,12 @@
 """Rewards of the tests' own, found in the directory in which the runs start.
 
 `PREFLAB_TEST_STOP=SIGNAL:N` sends the run a signal while it scores for the N-th time; `PREFLAB_TEST_FILL=FILE:N` fills
-FILE's disk then.
+FILE's disk then, and `PREFLAB_TEST_BREAK=N` lets every later `fsync` fail.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -27,6 +28,8 @@ def length(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     path, _, count = os.environ.get("PREFLAB_TEST_FILL", "").partition(":")
     if count == str(calls):
         fill(path)
+    if os.environ.get("PREFLAB_TEST_BREAK") == str(calls):
+        os.fsync = fail
     return [float(len(text)) for text in texts]
 
 
@@ -37,6 +40,11 @@ def fill(path: str) -> None:
             with suppress(OSError):
                 while True:
                     file.write(b"0" * size)
+
+
+def fail(descriptor: int) -> None:
+    """Raises the error that `fsync` raises on a broken disk. The error names no file."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def dice(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:

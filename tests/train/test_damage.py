@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from preflab.errors import UserError
 from preflab.train.directory import claim, clear, has_begun, locked
 from preflab.train.files import naming_failures
 from preflab.train.finished import check_product
+from preflab.train.replacing import settle
 from preflab.train.sealed import write_sealed
 
 from .conftest import NEVER, Forks, Undisturbed, arm, outcome
@@ -239,6 +241,62 @@ def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undi
     assert outcome(directory) == undisturbed("sft")
 
 
+@pytest.mark.parametrize(
+    ("mistake", "complaint"),
+    [
+        (arm("sft", init="nowhere"), "nowhere"),
+        (arm("rm") | {"method": {"kind": "rm", "margin": 1}}, "No preference pair states a margin"),
+        (arm("sft", init="sft/final"), "is part of the run that --fresh deletes"),
+    ],
+)
+def test_a_mistake_beside_fresh_costs_nothing(
+    forks: Forks, undisturbed: Undisturbed, tmp_path: Path, mistake: dict[str, Any], complaint: str
+) -> None:
+    """A finished run is kept if a command with `--fresh` is refused: because a part does not exist, because of the
+    method, or because the command needs the run that it would delete."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory) == 0
+    if "init" in mistake:
+        mistake = mistake | {"init": str(tmp_path / mistake["init"])}
+    assert forks.run(mistake, directory, fresh=True) == 2
+    assert complaint in log(directory)
+    assert outcome(directory) == undisturbed("sft")
+    assert not (directory / "replaced").exists()
+    assert forks.run(arm("sft"), directory) == 0
+
+
+def test_fresh_is_killed(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """If the new run is killed before its first step is written, the old run is restored. If it is killed later, the
+    old run is deleted and the new run resumes."""
+    directory = tmp_path / "sft"
+    assert forks.run(arm("sft"), directory) == 0
+    assert forks.run(arm("sft", seed=9), directory, fresh=True, fault="update.after") == -signal.SIGKILL
+    assert (directory / "replaced/result.json").exists()
+    assert forks.run(arm("sft"), directory) == 0
+    assert outcome(directory) == undisturbed("sft")
+    assert forks.run(arm("sft", seed=9), directory, fresh=True, fault="metrics.written") == -signal.SIGKILL
+    assert forks.run(arm("sft", seed=9), directory) == 0
+    assert json.loads((directory / "result.json").read_text())["seed"] == 9
+    assert not list(directory.glob("replaced*"))
+
+
+@pytest.mark.parametrize("moved", range(4))
+def test_a_run_that_is_half_set_aside_comes_back(tmp_path: Path, moved: int) -> None:
+    """A command is killed between any two renames while it sets a run aside or restores it. The next start finds the
+    whole run."""
+    names = ("final", "metrics.jsonl", "result.json", "manifest.json")  # in the order of the renames
+    (tmp_path / "final").mkdir()
+    for name in ("final/weights", *names[1:-1]):
+        (tmp_path / name).write_text(name)
+    write_sealed(tmp_path / "manifest.json", {"format": 1, "spec": {}})
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "replaced").mkdir()
+    for name in names[:moved]:
+        (tmp_path / name).rename(tmp_path / "replaced" / name)
+    settle(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
+
+
 def test_a_finished_run_notices_edited_code(forks: Forks, tmp_path: Path) -> None:
     """A reward of the user's, in a file that changes after the run: one line names it. In forks, since a module that is
     imported stays as it was."""
@@ -335,11 +393,13 @@ def test_a_read_only_directory_is_one_line_for_a_user(tmp_path: Path) -> None:
 
 
 def test_failures_of_the_file_system_are_named(tmp_path: Path) -> None:
-    """Protects from tracebacks in a run's own directory; a full disk keeps its own message, and other places are no
-    business of the run's."""
+    """Protects from tracebacks in a run's own directory; a full or broken disk keeps its own message, and other places
+    are no business of the run's."""
     with pytest.raises(UserError, match=r"x/y cannot be used: Not a directory"), naming_failures(tmp_path):
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(tmp_path / "x/y"))
     with pytest.raises(OSError, match="full"), naming_failures(tmp_path):
         raise OSError(errno.ENOSPC, "full", str(tmp_path / "x"))
+    with pytest.raises(OSError, match=f"Input/output error: '{tmp_path}'"), naming_failures(tmp_path):
+        raise OSError(errno.EIO, "Input/output error")
     with pytest.raises(FileNotFoundError), naming_failures(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "absent", "/elsewhere")

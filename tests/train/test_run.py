@@ -301,9 +301,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_disk_full(forks: Forks, undisturbed: Undisturbed, small_disk: Path) -> None:
-    """Somebody else fills the disk in PPO's third step: one message, exit code 1, and the last checkpoint stands."""
+    """Somebody else fills the disk in PPO's third step: one message, exit code 2, and the last checkpoint stands."""
     directory, filler = small_disk, small_disk / "filler"
-    assert forks.run(arm("ppo"), directory, environment={"PREFLAB_TEST_FILL": f"{filler}:3"}) == 1
+    assert forks.run(arm("ppo"), directory, environment={"PREFLAB_TEST_FILL": f"{filler}:3"}) == 2
     filler.unlink()
     lines = Path(f"{directory}.log").read_text().splitlines()
     assert len(lines) == 1
@@ -311,6 +311,18 @@ def test_disk_full(forks: Forks, undisturbed: Undisturbed, small_disk: Path) -> 
     assert {path.name for path in (directory / "checkpoints").iterdir()} == {"step-00000001", "step-00000002"}
     assert forks.run(arm("ppo"), directory) == 0, log(directory)
     assert outcome(directory) == undisturbed("ppo")
+
+
+def test_a_disk_that_fails(forks: Forks, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """From PPO's third step on, every `fsync` fails, as on a broken disk. This error names no file, so one line names
+    the run's directory. The same command then continues from the checkpoint of the second step."""
+    directory = tmp_path / "ppo"
+    assert forks.run(arm("ppo"), directory, environment={"PREFLAB_TEST_BREAK": "3"}) == 2, log(directory)
+    told = f"preflab: Input/output error ({directory}). Correct this and repeat the command; a run continues from its"
+    assert Path(f"{directory}.log").read_text() == f"{told} last checkpoint.\n"
+    assert forks.run(arm("ppo"), directory) == 0, log(directory)
+    assert outcome(directory) == undisturbed("ppo")
+    assert "resumes after step 2" in log(directory)
 
 
 def test_out_of_memory_has_advice(

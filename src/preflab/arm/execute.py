@@ -23,9 +23,9 @@ from preflab.arm.data import (
     rated_of,
     refuse_shared_data,
 )
-from preflab.arm.open import OpenArm, load_policy, open_arm
+from preflab.arm.open import OpenArm, load_policy, open_arm, stages_of
 from preflab.arm.origin import manifest_of
-from preflab.arm.spec import STAGE, Arm, stage_path
+from preflab.arm.spec import STAGE, Arm, evaluator_models, made_elsewhere, stage_path
 from preflab.batch import collate_pairs
 from preflab.errors import UserError
 from preflab.evaluation.evaluate import ANSWERS, evaluate, look
@@ -51,7 +51,9 @@ Product = LanguageModel | Sequence[Preference] | Sequence[Ranking]
 
 def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh: bool = False) -> dict[str, Any]:
     """Trains and measures an arm in `directory`, or resumes an interrupted run there. Returns the content of
-    `result.json`."""
+    `result.json`. `fresh`: whether a new run replaces the run that the directory holds."""
+    if fresh:
+        refuse_own_product(arm, directory)
     started = time.monotonic()
     torch.set_num_threads(arm.threads)
     with open_run(
@@ -77,6 +79,16 @@ def execute(arm: Arm, directory: Path, *, keeping: Keeping | None = None, fresh:
         for name in ("checkpoints", "best"):  # a finished arm does not need its optimizer's state
             shutil.rmtree(directory / name, ignore_errors=True)
     return result
+
+
+def refuse_own_product(arm: Arm, directory: Path) -> None:
+    """Raises `UserError` if the arm uses a file or a model in the directory of the run that it replaces."""
+    for name in (*made_elsewhere(arm), *evaluator_models(arm), arm.model.name):
+        path = stage_path(name, stages_of(directory))
+        if path.exists() and path.resolve().is_relative_to(directory.resolve()):
+            raise UserError(
+                f"{path} is part of the run that --fresh deletes, but the new run needs it. Choose another --output."
+            )
 
 
 def earlier_result(arm: Arm, directory: Path) -> dict[str, Any] | None:

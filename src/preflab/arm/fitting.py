@@ -38,7 +38,8 @@ class Fitting:
     ) -> tuple[list[Row], str]:
         """Drops or cuts the rows that do not fit. Returns the resulting rows, and a note if some rows did not fit.
         `where`: a phrase that names the rows in messages. `room`: the number of tokens that must stay free for the
-        answer to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`."""
+        answer to a row that is only a prompt. Raises `UserError` if a row does not fit and the rule is `stop`, or if
+        the rule drops every row."""
         kept: list[Row] = []
         too_long: list[Row] = []
         for row in rows:
@@ -57,6 +58,11 @@ class Fitting:
             raise UserError(
                 f"{fault}. The first is {place}, which takes {tokens} tokens with its answer. Drop these rows with "
                 "`too_long: drop` (`--too-long drop`), shorten them with `cut`, or use a model with a longer context."
+            )
+        if not kept:
+            raise UserError(
+                f"{fault}. No row is left. Shorten the rows with `too_long: cut` (`--too-long cut`), or use a model "
+                "with a longer context."
             )
         return kept, f"{fault}; these rows were {'left out' if self.rule == 'drop' else 'shortened'}."
 

@@ -19,7 +19,7 @@ PARENT = "PREFLAB_PARENT"
 
 def run_arm(run_file: Path, directory: Path) -> int:
     """Executes the arm or the match that a run file describes. Returns the exit code: 0 success, 1 failure, 2 a mistake
-    of the user, 70 a bug in preflab."""
+    of the user or a disk that is full or has failed, 70 a bug in preflab."""
     from preflab.arm.execute import execute
     from preflab.arm.match import Match
     from preflab.arm.play import execute_match

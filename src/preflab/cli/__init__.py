@@ -3,9 +3,9 @@
 The file of a subcommand parses its options, calls the library and prints the results. A subcommand imports the library
 only when it runs, so that `--help` answers at once.
 
-The exit code is 0 after success, 1 after a failure, 2 after a mistake of the user, and 70 after a bug in preflab. The
-exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the program that reads the output has ended. A training run
-writes a checkpoint before it exits with 130 or 143.
+The exit code is 0 after success, 1 after a failure, 2 after a mistake of the user or a fault of a disk (for example a
+full disk), and 70 after a bug in preflab. The exit code is 130 after Ctrl-C, 143 after SIGTERM, and 141 if the program
+that reads the output has ended. A training run writes a checkpoint before it exits with 130 or 143.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from preflab.cli.init import INIT_COMMAND
 from preflab.cli.judge import JUDGE_COMMAND
 from preflab.cli.models_fetch import MODELS_FETCH_COMMAND
 from preflab.cli.models_list import MODELS_LIST_COMMAND
+from preflab.cli.push import PUSH_COMMAND
 from preflab.cli.report import REPORT_COMMAND
 from preflab.cli.sample import SAMPLE_COMMAND
 from preflab.cli.sandbox_check import SANDBOX_CHECK_COMMAND
@@ -40,7 +41,7 @@ COMMANDS: dict[str, CliCommand] = {
     command.name: command
     for command in (
         *(INIT_COMMAND, STUDY_COMMAND, STUDIES_COMMAND, REPORT_COMMAND),
-        *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND),
+        *(TRAIN_COMMAND, EVALUATE_COMMAND, SAMPLE_COMMAND, PUSH_COMMAND),
         *(MODELS_FETCH_COMMAND, MODELS_LIST_COMMAND, DATA_SHOW_COMMAND, DATA_CHECK_COMMAND),
         *(TESTBED_VERIFY_COMMAND, JUDGE_COMMAND, SANDBOX_CHECK_COMMAND),
         *(THEORY_COUNTEREXAMPLE_COMMAND, THEORY_CHECK_COMMAND, THEORY_SYNTHETIC_COMMAND),
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with guarded():
         try:
             code = run_command(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()  # here, because an error of a later flush could not be reported
         except (Exception, KeyboardInterrupt, Stopped) as error:
             code = report_error(error)
     sys.exit(code)

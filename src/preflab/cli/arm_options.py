@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from preflab.arm.spec import Arm
-from preflab.cli.method_options import list_options, method_from_options
 from preflab.cli.options import testbed_from_options
+from preflab.cli.spec_options import list_options, method_from_options, part_from_options
 from preflab.errors import UserError
+from preflab.evaluation import EVALUATORS
 from preflab.methods import METHODS
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec, read_spec
@@ -21,8 +22,11 @@ def arm_from_options(options: argparse.Namespace, method_options: Sequence[str])
     """Returns the arm that the run file of `--run` describes. Without `--run`, makes the arm from the options of
     `train` and of the method, such as `--beta .1 --optim.learning-rate 1e-4`."""
     if options.run is not None:
-        if options.method is not None or method_options:
-            raise UserError("The file of --run names the method and its settings. Give no METHOD and no options of it.")
+        if options.method is not None or method_options or any(options.settings.values()):
+            raise UserError(
+                "The file of --run names the method, the testbed and the evaluator with their settings. Give no METHOD "
+                "and no such settings."
+            )
         arm = read_spec(Arm, options.run)
         arm.check_names(f"{options.run}")
         return arm
@@ -74,7 +78,7 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **({} if options.model is None else {"model": {"name": options.model}}),
         "testbed": testbed,
-        "evaluator": choose_evaluator(options.evaluator, testbed),
+        "evaluator": choose_evaluator(options, testbed),
         "evaluation": {name: value for name, value in measuring.items() if value is not None},
         "seed": options.seed,
         "token_budget": options.token_budget,
@@ -85,9 +89,15 @@ def shared_settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def choose_evaluator(evaluator: str | None, testbed: TestbedSpec) -> Any:
-    """Returns the evaluator that the user names, where a directory means the reward model in it. If the user names no
-    evaluator, returns the testbed's default evaluator, which for programs is hidden tests."""
-    if evaluator is None:
+def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
+    """Returns the evaluator that the options name, with the settings that they give. The name of a directory means the
+    reward model in it. If the options name no evaluator, returns the testbed's default evaluator, which for programs is
+    hidden tests. Raises `UserError` if the options give settings of an evaluator but do not name it."""
+    name, settings = options.evaluator, options.settings.get("evaluator", [])
+    if name is None:
+        if settings:
+            raise UserError(f"{settings[0]} is a setting of an evaluator. Name the evaluator with --evaluator.")
         return testbed.evaluator
-    return {"kind": "reward-model", "model": {"path": evaluator}} if Path(evaluator).is_dir() else evaluator
+    if Path(name).is_dir():
+        return part_from_options(EVALUATORS, "reward-model", [f"--evaluator.model.path={name}", *settings])
+    return part_from_options(EVALUATORS, name, settings) if settings else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -10,15 +11,19 @@ from typing import NoReturn
 
 from preflab.errors import UserError, nearest
 
+_OPTION = re.compile(r"--|-[A-Za-z]$")
+
 
 @dataclass(frozen=True)
 class CliCommand:
     """A subcommand of `preflab`. `name`: the one or two words that the user types after `preflab`, such as `theory
     check`. `run`: the function that runs the command and returns the exit code, where None means 0.
 
-    `run` gets the whole command line in `options.words`. If `takes_more` is True, `run` also gets all options that the
-    parser does not know, including `--help`, in `options.more`. If `takes_more` is False, an unknown option raises
-    `UserError`.
+    `run` gets the whole command line in `options.words`. `parts`: the options that name a part of a run, such as
+    `testbed`. `run` gets the words of the settings of this part, such as `--testbed.rows 100`, in
+    `options.settings["testbed"]`. If `own_help` is True, `run` answers `--help` itself. If `takes_more` is True, `run`
+    also gets all options that the parser does not know, in `options.more`. If `takes_more` is False, an unknown option
+    raises `UserError`.
     """
 
     name: str
@@ -26,9 +31,12 @@ class CliCommand:
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
     takes_more: bool = False
+    own_help: bool = False
+    parts: tuple[str, ...] = ()
 
     def parser(self) -> CliParser:
-        parser = CliParser(prog=f"preflab {self.name}", add_help=not self.takes_more, allow_abbrev=False)
+        parser = CliParser(prog=f"preflab {self.name}", add_help=not self.own_help, allow_abbrev=False)
+        parser.set_defaults(settings={})
         parser.description = f"{self.summary[0].upper()}{self.summary[1:]}."
         self.add_options(parser)
         return parser
@@ -36,15 +44,31 @@ class CliCommand:
     def start(self, arguments: Sequence[str], words: Sequence[str]) -> int:
         """Runs the command with its arguments; returns the exit code. `words`: the whole command line."""
         parser = self.parser()
+        own, settings = take_settings(arguments, self.parts)
         if self.takes_more:
-            options, more = parser.parse_known_args(arguments)
+            options, more = parser.parse_known_args(own)
             options.more = more
         else:
-            parser.refuse_unknown(arguments)
-            options = parser.parse_args(arguments)
+            parser.refuse_unknown(own)
+            options = parser.parse_args(own)
         refuse_repeated(arguments)
+        options.settings = settings
         options.words = [*words]
         return self.run(options) or 0
+
+
+def take_settings(arguments: Sequence[str], parts: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Divides the words of a command line. Returns the command's own words, and the words of the settings of each part.
+    The words of a setting are `--PART.NAME` and all words that follow it, up to the next option."""
+    own: list[str] = []
+    settings: dict[str, list[str]] = {part: [] for part in parts}
+    words = own
+    for word in arguments:
+        if _OPTION.match(word):
+            part, dot, _ = word.removeprefix("--").partition(".")
+            words = settings[part] if dot and part in settings else own
+        words.append(word)
+    return own, settings
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:

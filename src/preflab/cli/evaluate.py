@@ -6,21 +6,32 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_arm_options, add_json_option, print_json
+from preflab.cli.options import PARTS, add_arm_options, add_json_option, describe_parts, print_json
+from preflab.errors import UserError
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "policy", metavar="DIR", help="the directory of a trained policy, saved by preflab, TRL or transformers"
+    add = parser.add_argument
+    add(
+        "policy",
+        metavar="DIR",
+        nargs="?",
+        help="the directory of a trained policy, saved by preflab, TRL or transformers",
     )
-    parser.add_argument("--start", metavar="DIR", help="the reference model for the KL, usually the SFT model")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
-    parser.add_argument("--fresh", action="store_true", help="delete the earlier run and start again")
+    add("-h", "--help", action="store_true", help="show this help and the settings of the testbed and the evaluator")
+    add("--start", metavar="DIR", help="the reference model for the KL, usually the SFT model")
+    add("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
+    add("--fresh", action="store_true", help="replace the earlier run with a new run")
     add_arm_options(parser)
     add_json_option(parser)
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.help:
+        print(f"{EVALUATE_COMMAND.parser().format_help()}\n{describe_parts(options)}")
+        return
+    if options.policy is None:
+        raise UserError("Give the directory of a policy before the options: preflab evaluate DIR.")
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import evaluation_arm
     from preflab.cli.run_summary import summarize_run
@@ -33,4 +44,6 @@ def _run(options: argparse.Namespace) -> None:
         print(summarize_run(result, directory))
 
 
-EVALUATE_COMMAND = CliCommand("evaluate", "measure a policy on unseen prompts", _add_options, _run)
+EVALUATE_COMMAND = CliCommand(
+    "evaluate", "measure a policy on unseen prompts", _add_options, _run, own_help=True, parts=PARTS
+)

@@ -1,6 +1,7 @@
-"""Describes each hyper-parameter of the methods in one line.
+"""Describes each hyper-parameter of the methods, and each setting of the testbeds and the evaluators, in one line.
 
-A hyper-parameter's name means the same in all methods, so one table is enough.
+The name of a hyper-parameter means the same in all methods. The name of a setting means the same in all testbeds and
+evaluators. One table for the hyper-parameters and one for the settings are therefore enough.
 """
 
 from __future__ import annotations
@@ -94,4 +95,48 @@ OPTION_TEXTS: Mapping[str, str] = {
     "schedule": "how the learning rate changes over the run",
     "warmup": "share of the run in which the learning rate rises",
     "clip_norm": "largest gradient norm; longer gradients are scaled down (0: no limit)",
+}
+
+SETTING_TEXTS: Mapping[str, str] = {
+    # the data
+    "data": "the data: a file, a folder or a hub name",
+    "split": "the split to read, if the data have several",
+    "rows": "number of records to read from each source (none: all)",
+    "fields": "the names of the fields in your data: NAME FIELD ...",
+    "subsets": "the subsets to read",
+    "seed": "the seed that the problems are generated with",
+    # the splits
+    "train": "number of problems to train on",
+    "validation": "the validation data: a share, a number of problems, or (jsonl) a file",
+    "test": "the test data: a share, a number of problems, or (jsonl) a file",
+    "part": "the part of the data that training and validation use",
+    "fractions": "shares of the data for the policy, the evaluator and the test",
+    "evaluator_share": "share of the first user turns that is reserved for an evaluator",
+    # how the testbed changes the data
+    "wrong_share": "share of the demonstrations that are wrong",
+    "vague_share": "share of the steps that get a vague phrase, if there is one",
+    "inverted_share": "share of the statements that name their steps from the inside out",
+    "max_prompt_chars": "drop pairs with a longer prompt (none: drop no pair)",
+    "max_answer_chars": "drop pairs with a longer answer (none: drop no pair)",
+    "public_first": "number of first tests to make public if a problem has no public tests",
+    "several": "what to do with problems that have several right answers",
+    "evidence": "a file that names the problems with several right answers",
+    "max_tests": "most tests of a problem (none: all)",
+    "slack": "factor on the time limit that a problem states",
+    "shots": "number of solved examples before each statement",
+    "completion": "give the statement as the beginning of the function",
+    # the judge
+    "judge": "the judge that tests the answers: sandbox, or module:function",
+    "compare": "how the sandbox compares the output of a program",
+    "time_limit_s": "time limit of a test in seconds",
+    "memory_limit_mb": "memory limit of a test in megabytes",
+    "workers": "number of programs to judge at a time (0: one per core)",
+    "backend": "the sandbox: bubblewrap, or bare (no sandbox)",
+    "packages": "packages that programs may import, besides NumPy and sortedcontainers",
+    "every": "run all tests, also after the first test that fails",
+    # a reward model as the evaluator
+    "path": "the directory of a saved reward model",
+    "mean": "a number that is subtracted from the scores",
+    "std": "a number that the scores are divided by, after the subtraction",
+    "tokens": "most tokens of a forward pass",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
@@ -13,11 +14,21 @@ if TYPE_CHECKING:
     from preflab.testbeds.base import TestbedSpec
 
 
+PARTS = ("testbed", "evaluator")
+"""The options of `train` and `evaluate` that name a part of a run. Each part has settings."""
+
+
 def add_arm_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `train` and `evaluate` share."""
     add = parser.add_argument
     add("--model", metavar="NAME|DIR", help="tiny, smollm2, a directory or a hub name (embedded testbeds: tiny)")
-    add("--testbed", metavar="NAME", default="minicode", help="minicode, hh_rlhf, jsonl, ...")
+    add(
+        "--testbed",
+        metavar="NAME",
+        default="minicode",
+        help="minicode, hh_rlhf, jsonl, ... "
+        "`--testbed.SETTING VALUE` gives a setting of the testbed; `--testbed NAME --help` lists the settings",
+    )
     add_data_options(parser)
     add("--seed", metavar="N", type=int, default=0, help="the seed of every draw (default: 0)")
     add("--token-budget", metavar="N", type=int, default=8192, help="most tokens of a micro-batch (default: 8192)")
@@ -32,11 +43,29 @@ def add_arm_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="fp32 or bf16 (default: fp32)")
     add("--device", metavar="NAME", default="auto", help="auto, cpu or cuda (default: auto)")
     add = parser.add_argument_group("measuring").add_argument
-    add("--evaluator", metavar="NAME|DIR", help="hidden-tests, a reward model's directory, or module:Class")
+    add(
+        "--evaluator",
+        metavar="NAME|DIR",
+        help="hidden-tests, a reward model's directory, or module:Class. "
+        "`--evaluator.SETTING VALUE` gives a setting of the evaluator; `--evaluator NAME --help` lists the settings",
+    )
     add("--max-new-tokens", metavar="N", type=int, help="longest answer in tokens (default: 256)")
     add("--samples", metavar="N", type=int, help="answers to each problem (default: 8), or the method's own option")
     add("--k", metavar="K", type=int, nargs="+", help="values of k in pass@k (default: 1, and 5 from 5 samples on)")
     add("--temperatures", metavar="T", type=float, nargs="+", help="temperatures to try (default: .2 .6 1)")
+
+
+def describe_parts(options: argparse.Namespace) -> str:
+    """Returns the help text of the settings of the testbed and the evaluator that the options name."""
+    from preflab.cli.spec_options import format_part_help
+    from preflab.evaluation import EVALUATORS
+    from preflab.testbeds import TESTBEDS
+
+    texts = [format_part_help(TESTBEDS, options.testbed)]
+    if options.evaluator is not None:
+        kind = "reward-model" if Path(options.evaluator).is_dir() else options.evaluator
+        texts.append(format_part_help(EVALUATORS, kind))
+    return "\n\n".join(texts)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +78,9 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
-    """Returns the testbed that the options name, with the data that they choose. Raises `UserError` for an option that
-    this testbed does not have."""
+    """Returns the testbed that the options name, with the data and the settings that they choose. Raises `UserError`
+    for an option or a setting that this testbed does not have."""
+    from preflab.cli.spec_options import part_from_options
     from preflab.testbeds import TESTBEDS
 
     given = {"data": options.data, "split": options.split, "rows": options.rows, "part": options.part}
@@ -60,7 +90,14 @@ def testbed_from_options(options: argparse.Namespace) -> TestbedSpec:
         if name not in fields:
             reason = f"has no `{name}`" if "data" in fields else "brings its own data"
             raise UserError(f"The testbed {options.testbed} {reason}: --{name} does not apply.")
-    return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
+    words = options.settings.get("testbed", [])
+    if not words:
+        return TESTBEDS.parse({"kind": options.testbed, **settings} if settings else options.testbed)
+    names = {word.partition("=")[0] for word in words}
+    for name in settings:
+        if f"--testbed.{name}" in names:
+            raise UserError(f"--{name} and --testbed.{name} are the same setting. Give only one of them.")
+    return part_from_options(TESTBEDS, options.testbed, [*(f"--testbed.{k}={v}" for k, v in settings.items()), *words])
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,15 @@ import argparse
 from pathlib import Path
 
 from preflab.cli.command import CliCommand
-from preflab.cli.options import add_arm_options, add_json_option, add_verbosity_options, log_to_terminal, print_json
+from preflab.cli.options import (
+    PARTS,
+    add_arm_options,
+    add_json_option,
+    add_verbosity_options,
+    describe_parts,
+    log_to_terminal,
+    print_json,
+)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +40,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     if options.help:
-        print_help(options.method)
+        print_help(options)
         return 0
     from preflab.arm.execute import execute
     from preflab.cli.arm_options import arm_from_options
@@ -60,22 +68,26 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if result["diverged"] and options.run is None else 0
 
 
-def print_help(method: str | None) -> None:
-    """Prints the options that all methods share, and the hyper-parameters of `method`. If `method` is None, prints the
-    names of all methods instead of hyper-parameters."""
-    from preflab.cli.method_options import format_method_help
+def print_help(options: argparse.Namespace) -> None:
+    """Prints the options that all methods share, the hyper-parameters of the method, and the settings of the testbed
+    and the evaluator. If the options name no method, prints the names of all methods instead of hyper-parameters."""
+    from preflab.cli.spec_options import format_method_help
     from preflab.methods import METHODS
 
-    parser = TRAIN_COMMAND.parser()
+    parser, method = TRAIN_COMMAND.parser(), options.method
     if method is None:
         parser.usage = "preflab train METHOD [OPTIONS OF THE METHOD] [OPTIONS]"
         print(parser.format_help())
         names = ", ".join(METHODS.names())
-        print(f"methods: {names}\n`preflab train METHOD --help` lists the hyper-parameters of a method.")
+        print(f"methods: {names}\n`preflab train METHOD --help` lists the hyper-parameters of a method.\n")
+        print(describe_parts(options))
         return
     own = format_method_help(method)
     common = parser.format_help().partition("\noptions:")[2]
-    print(f"usage: preflab train {method} [OPTIONS]\n\n{own}\n\noptions of every method:{common}")
+    usage = f"usage: preflab train {method} [OPTIONS]"
+    print(f"{usage}\n\n{own}\n\noptions of every method:{common}\n{describe_parts(options)}")
 
 
-TRAIN_COMMAND = CliCommand("train", "train one model with one method", _add_options, _run, takes_more=True)
+TRAIN_COMMAND = CliCommand(
+    "train", "train one model with one method", _add_options, _run, takes_more=True, own_help=True, parts=PARTS
+)

@@ -116,9 +116,19 @@ def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:
     """Makes the prompt of a record. If the record has tests, the prompt is a `Problem`."""
     turns = require_question(turns, where)
     name = str(record["id"]) if "id" in record else make_prompt_id(turns)
-    level = check_text(record.get("level", ""), f"{where}: `level`")
+    level = read_level(record, f"{where}: `level`")
     public, hidden = (read_tests(record, fields, where) for fields in (PUBLIC_FIELDS, HIDDEN_FIELDS))
     return Problem(name, turns, level, public, hidden) if public or hidden else Prompt(name, turns, level)
+
+
+def read_level(record: DataRecord, where: str) -> str:
+    """Returns the level of a record as text; '' if the record has no level. The numbers 2 and 2.0 are the level "2".
+    Raises `UserError` if the level is neither text nor a finite number."""
+    level = record.get("level", "")
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        return check_text(level, where)
+    number = require_finite(level, where)
+    return str(int(number)) if number.is_integer() else str(number)
 
 
 def read_margin(record: DataRecord, where: str) -> float | None:

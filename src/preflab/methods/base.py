@@ -62,7 +62,7 @@ class Parts:
         """Returns the training prompts. Raises `UserError` if the testbed has no training prompts."""
         prompts = list(self.testbed.prompts("train"))
         if not prompts:
-            raise UserError("The testbed has no prompts to train on.")
+            raise self.testbed.lacks("prompts", "train")
         return prompts
 
     def rankings(self) -> Sequence[Ranking]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Self
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,32 @@ from preflab.methods.cost import Cost, DataSize
 from preflab.models import forward
 from preflab.models.lm import LanguageModel
 from preflab.train.learner import Optim, Terms
+
+
+class PairLoss(Protocol):
+    """The fields of a method with a preference loss; `DPO` describes them."""
+
+    loss: str
+    beta: float | None
+    loss_settings: dict[str, float]
+
+
+_PairLoss = TypeVar("_PairLoss", bound=PairLoss)
+
+
+def require_pair_loss(spec: _PairLoss) -> _PairLoss:
+    """Checks the preference loss of a method and returns the method. Raises `UserError` if the loss or one of its
+    settings does not exist. A loss that the user wrote (`module:function`) is checked in `check_names` instead."""
+    if "beta" in spec.loss_settings:
+        raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
+    if ":" not in spec.loss:
+        make_pair_loss(spec)
+    return spec
+
+
+def make_pair_loss(spec: PairLoss) -> PreferenceLoss:
+    """Returns the preference loss of a method with its settings. Raises `UserError` as `preference_loss` does."""
+    return preference_loss(spec.loss, beta=spec.beta, settings=spec.loss_settings)
 
 
 class DPO(Method):
@@ -43,10 +69,7 @@ class DPO(Method):
     epochs: Count = 2
     optim: Optim = Optim(learning_rate=1e-6)
 
-    @model_validator(mode="after")
-    def _loss_exists(self) -> Self:
-        check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-        return self
+    _loss_exists = model_validator(mode="after")(require_pair_loss)
 
     @property
     def learns_from(self) -> Records:
@@ -54,7 +77,7 @@ class DPO(Method):
 
     def check_names(self) -> None:
         super().check_names()
-        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        make_pair_loss(self)
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
@@ -64,8 +87,7 @@ class DPO(Method):
         if self.loss not in REFERENCE_FREE:
             data = add_reference(parts, data)
         learner = parts.learner(policy.model, self.optim)
-        loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-        terms = partial(pair_terms, policy, loss, self.sft_coefficient)
+        terms = partial(pair_terms, policy, make_pair_loss(self), self.sft_coefficient)
         total = self.epochs * -(-len(data) // self.batch_size)
         for step in run.steps(total, {"policy": learner}, policy=policy, validate=parts.validate):
             # 2. Make one update on the pairs of this step.
@@ -78,15 +100,6 @@ class DPO(Method):
         one forward pass of the reference."""
         answers = 2 * (self.pairs or size.pairs)
         return Cost(trained=self.epochs * answers, forward=0 if self.loss in REFERENCE_FREE else answers)
-
-
-def check_pair_loss(loss: str, *, beta: float | None, settings: dict[str, float]) -> None:
-    """Raises `UserError` if the loss or one of its settings does not exist. A loss that the user wrote
-    (`module:function`) is checked in `check_names` instead."""
-    if "beta" in settings:
-        raise UserError("`loss_settings` must not contain `beta`. Set the field `beta` instead.")
-    if ":" not in loss:
-        preference_loss(loss, beta=beta, settings=settings)
 
 
 def add_reference(parts: Parts, data: PairBatch) -> PairBatch:

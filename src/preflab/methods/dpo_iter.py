@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 from preflab.batch import PairBatch, collate_pairs
 from preflab.fields import Count, CountOrAll, Positive
-from preflab.losses.preference import REFERENCE_FREE, preference_loss
+from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.dpo import add_reference, check_pair_loss, pair_terms
+from preflab.methods.dpo import add_reference, make_pair_loss, pair_terms, require_pair_loss
 from preflab.methods.pairs import PairDraw, draw_pairs
 from preflab.methods.shared.rollout import take_prompts
 from preflab.methods.shared.rounds import Rounds
@@ -49,21 +49,17 @@ class DPOIter(Method):
     epochs: Count = 1
     optim: Optim = Optim(learning_rate=1e-6)
 
-    @model_validator(mode="after")
-    def _loss_exists(self) -> Self:
-        check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-        return self
+    _loss_exists = model_validator(mode="after")(require_pair_loss)
 
     def check_names(self) -> None:
         super().check_names()
-        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        make_pair_loss(self)
 
     def train(self, parts: Parts) -> LanguageModel:
         run, policy = parts.run, parts.policy
         learner = parts.learner(policy.model, self.optim)
         rounds = open_pair_rounds(self, parts)
-        loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-        terms = partial(pair_terms, policy, loss, self.sft_coefficient)
+        terms = partial(pair_terms, policy, make_pair_loss(self), self.sft_coefficient)
         state = {"policy": learner, "rounds": rounds}
         for _ in run.steps(rounds.share, state, policy=policy, validate=parts.validate):
             # 1. Begin a new round: draw pairs from the current policy, which is also their reference.

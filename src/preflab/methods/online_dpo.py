@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from preflab.batch import PairBatch, collate_pairs
 from preflab.errors import UserError
 from preflab.fields import Count, Positive, Share
-from preflab.losses.preference import REFERENCE_FREE, preference_loss
+from preflab.losses.preference import REFERENCE_FREE
 from preflab.methods.base import Method, Parts
 from preflab.methods.cost import Cost, DataSize
-from preflab.methods.dpo import add_reference, check_pair_loss, pair_terms
+from preflab.methods.dpo import add_reference, make_pair_loss, pair_terms, require_pair_loss
 from preflab.methods.pairs import PairDraw, draw_pairs
 from preflab.methods.shared.rollout import require_updates, take_prompts
 from preflab.models.lm import LanguageModel
@@ -51,14 +51,11 @@ class OnlineDPO(Method):
     reference_ema: Share = 0.0
     optim: Optim = Optim(learning_rate=5e-7)
 
-    @model_validator(mode="after")
-    def _loss_exists(self) -> Self:
-        check_pair_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-        return self
+    _loss_exists = model_validator(mode="after")(require_pair_loss)
 
     def check_names(self) -> None:
         super().check_names()
-        preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
+        make_pair_loss(self)
 
     @model_validator(mode="after")
     def _makes_pairs(self) -> Self:
@@ -76,8 +73,7 @@ class OnlineDPO(Method):
         run, policy = parts.run, parts.policy
         prompts = parts.prompts()
         learner, reference = parts.learner(policy.model, self.optim), Reference(policy.model)
-        loss = preference_loss(self.loss, beta=self.beta, settings=self.loss_settings)
-        terms = partial(pair_terms, policy, loss, self.sft_coefficient)
+        terms = partial(pair_terms, policy, make_pair_loss(self), self.sft_coefficient)
         state: dict[str, Stateful] = {"policy": learner}
         if self.reference_ema:
             state["reference"] = reference

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat
 
@@ -49,17 +49,13 @@ class Pairs(Method):
     product = "preferences"
     scores_samples = True
     prompts: CountOrAll = 0
-    levels: tuple[str, ...] = ()
+    levels: tuple[Annotated[str, Field(coerce_numbers_to_str=True)], ...] = ()
     flips: float = Field(default=0.0, ge=0, le=1)
     draw: PairDraw = PairDraw()
 
     def train(self, parts: Parts) -> Sequence[Preference]:
         run = parts.run
-        prompts = [
-            prompt for prompt in parts.testbed.prompts("train") if not self.levels or prompt.level in self.levels
-        ]
-        if not prompts:
-            raise UserError(f"The testbed has no training prompts of the levels {', '.join(self.levels)}.")
+        prompts = self.choose_prompts(parts)
         order = run.seeds.permute(len(prompts), "prompts")
         affordable = run.labels.require(reward=parts.needed_reward(), price=self.draw.samples)
         chosen = [prompts[i] for i in order[: self.prompts or len(order)]][:affordable]
@@ -71,6 +67,19 @@ class Pairs(Method):
             replace(pair, chosen=pair.rejected, rejected=pair.chosen) if row in wrong else pair
             for row, pair in enumerate(pairs)
         ]
+
+    def choose_prompts(self, parts: Parts) -> list[Prompt]:
+        """Returns the training prompts that have one of the `levels`; all training prompts if `levels` is empty. Raises
+        `UserError` if there are no such prompts."""
+        prompts = parts.prompts()
+        chosen = [prompt for prompt in prompts if not self.levels or prompt.level in self.levels]
+        if not chosen:
+            known = sorted({prompt.level for prompt in prompts} - {""})
+            raise UserError(
+                f"The testbed {parts.testbed.name} has no training prompts of the levels {', '.join(self.levels)}. "
+                + (f"Its levels: {', '.join(known)}." if known else "Its prompts have no levels. Leave out `levels`.")
+            )
+        return chosen
 
     def cost(self, size: DataSize) -> Cost:
         """Counts every sample as drawn and scored. If `draw.right` is set, demonstrations may be scored too; these are

@@ -32,9 +32,7 @@ class Rankings(Method):
     def train(self, parts: Parts) -> Sequence[Ranking]:
         run = parts.run
         # 1. Choose the prompts, at most as many as a labels budget can pay for.
-        prompts = list(parts.testbed.prompts("train"))
-        if not prompts:
-            raise UserError("The testbed has no training prompts, so no answers can be sampled.")
+        prompts = parts.prompts()
         order = run.seeds.permute(len(prompts), "prompts")[: self.prompts or len(prompts)]
         price = self.samples + self.demonstration
         affordable = run.labels.require(reward=parts.needed_reward(), price=price)
@@ -65,8 +63,10 @@ def score_demonstrations(parts: Parts, prompts: Sequence[Prompt]) -> dict[str, l
     answer in the testbed are left out."""
     answers = {row.prompt.id: row.completion for row in parts.testbed.demonstrations("train")}
     answered = [prompt for prompt in prompts if prompt.id in answers]
+    if not answered:
+        return {}
     completions = [answers[prompt.id] for prompt in answered]
-    scores = score_answers(parts, answered, completions, key="demonstrations") if completions else []
+    scores = score_answers(parts, answered, completions, key="demonstrations", own=False)
     return {prompt.id: [(answer, score)] for prompt, answer, score in zip(answered, completions, scores, strict=True)}
 
 

@@ -19,7 +19,14 @@ from preflab.errors import UserError
 from preflab.models import forward, lora, template, tokens
 from preflab.models.facts import TRAINED_ON
 from preflab.models.lm import LanguageModel
-from preflab.models.load import join_tokenizer, read_config, read_model
+from preflab.models.load import (
+    holds_adapters_alone,
+    join_tokenizer,
+    load_adapters_base,
+    merge_adapters,
+    read_config,
+    read_model,
+)
 
 
 def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
@@ -47,6 +54,7 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
             f"The sequence classifier of a {config.model_type} model does not score the last token's state."
         )
     setattr(classifier, classifier.base_model_prefix, backbone)
+    classifier.name_or_path = lm.model.name_or_path  # adapters name their base model by this path
     classifier.score = empty_head(backbone, bias=False)
     drawn = torch.empty(classifier.score.weight.shape).normal_(generator=torch.Generator().manual_seed(seed))
     classifier.score.weight.data.copy_(drawn * getattr(config, "initializer_range", 0.02))
@@ -58,12 +66,27 @@ def make_reward_model(lm: LanguageModel, *, seed: int) -> LanguageModel:
 
 
 def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
-    """Loads a saved reward model. A reward model trained by preflab computes its score at the end-of-turn token; any
+    """Loads a saved reward model. If the directory holds only the adapters of a reward model, loads their base model
+    and merges the adapters into it. A reward model trained by preflab computes its score at the end-of-turn token; any
     other sequence classifier with one label does so at the last token of the whole rendered dialogue. `date`: see
     `load.load_directory`.
 
     Raises `UserError` if the directory does not contain a reward model, or is damaged.
     """
+    lm = _load_adapted(path, date) if holds_adapters_alone(path) else _load_whole(path, date)
+    if lm.form.closing is not None:
+        return lm
+    trained_here = (path / TRAINED_ON).exists()  # earlier versions of preflab did not save the closing ids
+    closing = lm.end_ids[:1] if trained_here else template.find_closing(lm.tokenizer, lm.form)
+    return replace(lm, form=replace(lm.form, closing=closing))
+
+
+def _load_adapted(path: Path, date: str) -> LanguageModel:
+    base = load_adapters_base(path, scoring=True, date=date)
+    return merge_adapters(path, make_reward_model(base, seed=0), side="right", date=date)
+
+
+def _load_whole(path: Path, date: str) -> LanguageModel:
     config = read_config(path, trust_remote_code=False)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or []):
         what = ", ".join(config.architectures or [config.model_type])
@@ -75,11 +98,7 @@ def load_reward_model(path: Path, *, date: str = "") -> LanguageModel:
         )
     lm = join_tokenizer(path, model, date=date)
     tokens.pad_on(lm.tokenizer, "right")
-    if lm.form.closing is not None:
-        return lm
-    trained_here = (path / TRAINED_ON).exists()  # earlier versions of preflab did not save the closing ids
-    closing = lm.end_ids[:1] if trained_here else template.find_closing(lm.tokenizer, lm.form)
-    return replace(lm, form=replace(lm.form, closing=closing))
+    return lm
 
 
 class Critic(nn.Module):

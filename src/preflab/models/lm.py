@@ -109,11 +109,11 @@ class LanguageModel:
 
     def save(self, directory: Path) -> None:
         """Writes the tokenizer, the chat template, and the weights as safetensors, with any adapters merged.
-        transformers can load the directory without preflab. A policy's adapters are also written separately, in peft's
+        transformers can load the directory without preflab. The adapters are also written separately, in peft's
         format, to the folder `adapter` inside the directory."""
         lora.save_plain(self.model, directory)
         self._save_words(directory)
-        if lora.is_adapted(self.model) and self.model.get_output_embeddings() is not None:
+        if lora.is_adapted(self.model):
             lora.save_adapters(self.model, directory / lora.ADAPTER)
             self._save_words(directory / lora.ADAPTER)
 

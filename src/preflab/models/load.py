@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from preflab.errors import UserError
 from preflab.models.check import check_causal, check_loaded, check_reads_left_to_right, check_safetensors, check_sizes
@@ -67,8 +67,9 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     """
     from preflab.models import tokens
 
-    if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
-        return load_adapters(path, trust_remote_code=trust_remote_code, date=date)
+    if holds_adapters_alone(path):
+        base = load_adapters_base(path, trust_remote_code=trust_remote_code, date=date)
+        return merge_adapters(path, base, side="left", trust_remote_code=trust_remote_code, date=date)
     check_causal(path, read_config(path, trust_remote_code=trust_remote_code))
     model = read_model(path, "AutoModelForCausalLM", trust_remote_code=trust_remote_code)
     check_reads_left_to_right(path, model)
@@ -79,30 +80,54 @@ def load_directory(path: Path, *, trust_remote_code: bool = False, date: str = "
     return lm
 
 
-def load_adapters(path: Path, *, trust_remote_code: bool, date: str) -> LanguageModel:
-    """Loads the base model of saved adapters and merges the adapters into it. If a tokenizer was saved with the
-    adapters, it is used instead of the base model's.
+def holds_adapters_alone(path: Path) -> bool:
+    """Checks whether a directory holds adapters that peft has saved, but no whole model."""
+    return (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file()
 
-    Raises `UserError` if the adapters' configuration names no base model, or if the base model cannot be loaded.
+
+def load_adapters_base(
+    path: Path, *, scoring: bool = False, trust_remote_code: bool = False, date: str = ""
+) -> LanguageModel:
+    """Loads the base model of saved adapters. `scoring`: True if the adapters must belong to a reward model, False if
+    they must belong to a policy.
+
+    Raises `UserError` if the adapters belong to the other kind of model, if their configuration names no base model, or
+    if the base model cannot be loaded.
     """
-    from preflab.models import lora, tokens
+    from preflab.models import lora
 
-    config = read_data(path / ADAPTER_CONFIG)
-    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    data = read_data(path / ADAPTER_CONFIG)
+    config: dict[str, Any] = data if isinstance(data, dict) else {}
+    name = config.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise UserError(
             f"{path} contains only adapters, and its {ADAPTER_CONFIG} names no base model. Set "
             "`base_model_name_or_path` to the base model's directory or hub name, or save a merged model "
             "(peft: merge_and_unload)."
         )
+    if (config.get("task_type") == lora.SCORING) != scoring:
+        kinds = ("policy", "reward model")
+        raise UserError(
+            f"{path} holds the adapters of a {kinds[not scoring]}. Name the adapters of a {kinds[scoring]}."
+        )
     check_safetensors(path)
     spec = ModelSpec(name=name, revision=config.get("revision"), trust_remote_code=trust_remote_code)
-    lm = load_model(spec, seed=0, date=date)
+    return load_model(spec, seed=0, date=date)
+
+
+def merge_adapters(
+    path: Path, lm: LanguageModel, *, side: Literal["left", "right"], trust_remote_code: bool = False, date: str = ""
+) -> LanguageModel:
+    """Merges saved adapters into their base model. If a tokenizer was saved with the adapters, it is used instead of
+    the base model's. `side`: the side on which the tokenizer pads. Raises `UserError` if the adapters do not fit the
+    model."""
+    from preflab.models import lora, tokens
+
     model = lora.merge_saved(lm.model, path)
     model.name_or_path = str(path.absolute())
     if (path / "tokenizer_config.json").is_file():
         lm = join_tokenizer(path, model, trust_remote_code=trust_remote_code, date=date)
-        tokens.pad_on(lm.tokenizer, "left")
+        tokens.pad_on(lm.tokenizer, side)
     return lm.with_model(model)
 
 

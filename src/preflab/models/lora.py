@@ -3,7 +3,7 @@
 New adapters do not change the model's outputs, since their matrix B is 0. Until the first update, a policy with
 adapters therefore equals the model that it was made from, and a reference copied at that time equals this model too.
 For a policy that starts from a saved SFT model, this is the SFT model, since saving merges the adapters. preflab saves
-plain weights, and a policy's adapters in a folder beside them.
+plain weights, and the adapters in a folder beside them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,18 @@ MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 on it."""
 
 
+SCORING = "SEQ_CLS"
+"""The name that peft gives to the task of a reward model: sequence classification."""
+
+
 def is_adapted(model: Any) -> bool:
     """Returns whether the model is wrapped by peft."""
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
+def is_reward_model(model: Any) -> bool:
+    """Checks whether the model, with or without adapters, has the scalar head `score` of a reward model."""
+    return hasattr(model, "score")
 
 
 def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
@@ -55,7 +64,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft scales by alpha / rank, so alpha may be a fraction
         target_modules=list(settings.targets) or "all-linear",
-        exclude_modules=[*idle, *(["score"] if hasattr(model, "score") else [])] or None,
+        exclude_modules=[*idle, *(["score"] if is_reward_model(model) else [])] or None,
         lora_dropout=0.0,
     )
     try:
@@ -66,7 +75,7 @@ def attach(model: Any, settings: LoRA, *, seed: int) -> Any:
             adapted: Any = get_peft_model(model, config)
     except ValueError as error:
         raise UserError(f"LoRA with targets {list(settings.targets)} does not fit this model: {error}") from error
-    if hasattr(model, "score"):
+    if is_reward_model(model):
         model.score.requires_grad_(True)
     return adapted.eval()
 
@@ -145,14 +154,16 @@ def save_plain(model: Any, directory: Path) -> None:
 
 
 def save_adapters(model: Any, directory: Path) -> None:
-    """Writes a policy's adapters in the format that `PeftModel.from_pretrained` reads, with the name of their base
-    model."""
+    """Writes a model's adapters in the format that `PeftModel.from_pretrained` reads, with the name of their base
+    model. The scalar head of a reward model is written with them, since no base model has this head."""
     from peft import get_peft_model_state_dict
 
     directory.mkdir()
-    config = replace(model.peft_config[model.active_adapter], task_type="CAUSAL_LM", inference_mode=True)
-    config.save_pretrained(directory)
+    head = model.get_base_model().score.state_dict() if is_reward_model(model) else {}
+    kind = {"task_type": SCORING, "modules_to_save": ["score"]} if head else {"task_type": "CAUSAL_LM"}
+    replace(model.peft_config[model.active_adapter], inference_mode=True, **kind).save_pretrained(directory)
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    state |= {f"base_model.model.score.{name}": tensor for name, tensor in head.items()}
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(weights, directory / "adapter_model.safetensors", metadata={"format": "pt"})
 

@@ -7,14 +7,14 @@ the content security policy can forbid inline styles.
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+
+from preflab.svg import round_decimals, write_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,6 @@ _CLASSES.update({f"#0200{index:02x}": f"c{index}" for index in range(COLOURS)})
 _FONT = re.compile(r"(\d+(?:\.\d+)?)px")
 _REFERENCE = re.compile(r"^(url\()?#?")
 _PART = re.compile(r"arm-(\d+)(?:-(\d+))?")
-_LONG = re.compile(r"\d+\.\d{3,}")
 _DROPPED = {"metadata", "style", "title"}
 
 
@@ -48,13 +47,7 @@ def themed(figure: Figure, *, name: str, label: str, notes: Sequence[str] = ()) 
 
     A part that belongs to an arm (see `part_name`) gets the attribute `data-arm`. The note of a part becomes its SVG
     title, which browsers show as a tooltip."""
-    from matplotlib import rc_context
-
-    buffer = io.StringIO()
-    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the page's fonts draw the text; matplotlib may lack glyphs
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(write_svg(figure, name=name))
     _clean(root)
     for element in list(root.iter()):
         part = _PART.fullmatch(element.get("id", ""))
@@ -98,7 +91,7 @@ def _rewrite(element: ElementTree.Element, name: str) -> None:
     if "id" in attributes and element.tag == "g":
         del attributes["id"]  # no element refers to the id of a group
     for key in attributes.keys() & {"d", "x", "y", "cx", "cy", "transform"}:
-        attributes[key] = _LONG.sub(lambda match: f"{float(match.group()):.2f}", attributes[key].strip())
+        attributes[key] = round_decimals(attributes[key].strip())
     for key in attributes.keys() & {"id", "href", "clip-path"}:
         attributes[key] = _REFERENCE.sub(rf"\g<0>{name}-", attributes[key])
     if classes:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, JsonValue
 
 from preflab.errors import UserError
 from preflab.spec import parse_spec
+from preflab.study.own_evaluators import OwnEvaluators, record_own_evaluators, with_recorded_evaluators
 from preflab.study.spec import Study
 from preflab.train.directory import RUN_FORMAT, RUN_MANIFEST, STUDY_MANIFEST, clear
 from preflab.train.files import remove
@@ -33,7 +34,7 @@ class StudyRecord(NamedTuple):
 class StudyManifest(BaseModel):
     """The fields of a study's manifest. `arms` and `pairwise`: names in the order of the study file, which is lost in
     `study` because the JSON file is sorted by name. `runs`: the directories of all runs that the study has planned,
-    relative to the study's directory."""
+    relative to the study's directory. `own`: what a report needs to know about the evaluators that the user wrote."""
 
     format: int
     study: dict[str, JsonValue]
@@ -42,6 +43,7 @@ class StudyManifest(BaseModel):
     arms: tuple[str, ...] = ()
     pairwise: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    own: OwnEvaluators = OwnEvaluators()
 
 
 def claim_study(study: Study, directory: Path, runs: Iterable[Path]) -> None:
@@ -71,7 +73,8 @@ def write_study(study: Study, directory: Path, command: str, failures: Sequence[
 
 def describe_study(study: Study) -> StudyManifest:
     plain = study.model_dump(mode="json")
-    return StudyManifest(format=RUN_FORMAT, study=plain, arms=tuple(study.arms), pairwise=tuple(study.pairwise))
+    arms, pairwise, own = tuple(study.arms), tuple(study.pairwise), record_own_evaluators(study)
+    return StudyManifest(format=RUN_FORMAT, study=plain, arms=arms, pairwise=pairwise, own=own)
 
 
 def write_manifest(directory: Path, manifest: StudyManifest) -> None:
@@ -89,7 +92,9 @@ def read_manifest_file(directory: Path) -> StudyManifest:
 
 
 def read_study(directory: Path) -> StudyRecord:
-    """Reads the study in a directory. Raises `UserError` if the directory does not belong to a study."""
+    """Reads the study in a directory for its report. In place of an evaluator that the user wrote, the study has a
+    stand-in, which says what the evaluator measures but cannot measure. Raises `UserError` if the directory does not
+    belong to a study."""
     path = directory / STUDY_MANIFEST
     if not path.exists():
         raise UserError(f"{directory} holds no study. Give the directory that `preflab study` wrote.")
@@ -98,7 +103,8 @@ def read_study(directory: Path) -> StudyRecord:
         "arms": in_order(manifest.study.get("arms"), manifest.arms),
         "pairwise": in_order(manifest.study.get("pairwise", {}), manifest.pairwise),
     }
-    study = parse_spec(Study, manifest.study | ordered, where=str(path))
+    data = with_recorded_evaluators(manifest.study | ordered, manifest.own)
+    study = parse_spec(Study, data, where=str(path))
     return StudyRecord(study, manifest.command, manifest.failures)
 
 

@@ -82,7 +82,10 @@ class Testbed(ABC):
 
     def lacks(self, records: str, split: Split) -> UserError:
         """Returns the error for a split that has no records of a kind. `records`: what is missing, in words."""
-        return UserError(f"The testbed {self.name} has no {records} in its {split} split, but this method needs them.")
+        return UserError(
+            f"The testbed {self.name} has no {records} in its {split} split, but this method needs them. "
+            "Choose another method, or data that have them."
+        )
 
 
 class TestbedSpec(Spec):

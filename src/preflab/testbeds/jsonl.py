@@ -97,7 +97,7 @@ class Jsonl(Sandboxed):
     def open(self, context: Context) -> Generator[Dialogues]:
         """Opens the testbed. Raises `UserError` if data are missing, damaged, empty or contradictory."""
         rows, notes = self._read_splits()
-        rows, more = _part_splits(rows)
+        rows, more = self._part_splits(rows)
         notes += more
         tests = [test for split in SPLITS for row in rows[split] for test in _all_tests(row.prompt)]
         if bool(tests) != bool(self.judge):
@@ -154,6 +154,38 @@ class Jsonl(Sandboxed):
         for split in ("train", "validation"):
             rows[split] = [row for row in rows[split] if self._is_in_part(row.prompt)]
         return rows, list(dict.fromkeys(notes))
+
+    def _part_splits(self, rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
+        """Removes duplicate prompts across splits: a prompt that occurs in two splits is kept only in the later one.
+        Raises `UserError` if a split is then empty."""
+        ids: dict[str, tuple[Turn, ...]] = {}
+        notes: list[str] = []
+        kept: dict[Split, list[DialogueRow]] = {}
+        for split in reversed(SPLITS):
+            taken = set(ids.values())
+            kept[split] = [row for row in rows[split] if row.prompt.turns not in taken]
+            if dropped := len(rows[split]) - len(kept[split]):
+                notes.append(f"{dropped} records of {split} dropped because a later split has the same prompts.")
+            if not kept[split]:
+                raise UserError(self._explain_empty(split, dropped))
+            for row in kept[split]:
+                if ids.setdefault(row.prompt.id, row.prompt.turns) != row.prompt.turns:
+                    raise UserError(
+                        f"Two different prompts have the `id` {row.prompt.id!r}, one of them in {split}. "
+                        "Make ids unique."
+                    )
+        return kept, notes
+
+    def _explain_empty(self, split: Split, dropped: int) -> str:
+        """Returns the message about an empty split: the file that should fill it, and what to do. `dropped`: the number
+        of records of the split that were dropped."""
+        source = self.data if split == "train" else {"validation": self.validation, "test": self.test}[split]
+        share = source if isinstance(source, float) else None
+        reason = f"a later split has the prompts of all its {dropped} records" if dropped else "it gets no records"
+        advice = "Add records" if share is None else f"Add records, increase its share (`{split}: {share:g}`)"
+        another = "name another file" if share is None else f"name a file for this split (`{split}: FILE`)"
+        file = source if share is None else self.data
+        return f"{file}: the {split} split is empty: {reason}. {advice}, or {another}."
 
     def _is_in_part(self, prompt: Prompt) -> bool:
         """Checks whether the setting `part` lets training and validation use the prompt."""
@@ -220,27 +252,3 @@ def _check_tests_are_text(problem: Problem) -> None:
 
 def _all_tests(prompt: Prompt) -> tuple[Test, ...]:
     return (*prompt.public_tests, *prompt.hidden_tests) if isinstance(prompt, Problem) else ()
-
-
-def _part_splits(rows: dict[Split, list[DialogueRow]]) -> tuple[dict[Split, list[DialogueRow]], list[str]]:
-    """Removes duplicate prompts across splits: a prompt that occurs in two splits is kept only in the later one. Raises
-    `UserError` if a split is then empty."""
-    ids: dict[str, tuple[Turn, ...]] = {}
-    notes: list[str] = []
-    kept: dict[Split, list[DialogueRow]] = {}
-    for split in reversed(SPLITS):
-        taken = set(ids.values())
-        kept[split] = [row for row in rows[split] if row.prompt.turns not in taken]
-        if dropped := len(rows[split]) - len(kept[split]):
-            notes.append(f"{dropped} records of {split} dropped because a later split has the same prompts.")
-        if not kept[split]:
-            raise UserError(
-                f"The {split} split is empty: later splits have all prompts of its {len(rows[split])} records. "
-                "Give it more data, another file or another share."
-            )
-        for row in kept[split]:
-            if ids.setdefault(row.prompt.id, row.prompt.turns) != row.prompt.turns:
-                raise UserError(
-                    f"Two different prompts have the `id` {row.prompt.id!r}, one of them in {split}. Make ids unique."
-                )
-    return kept, notes

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from preflab.svg import round_decimals, write_svg
 
 BLACK, GREY, PALE, WHITE = "#1c1d20", "#5f636b", "#e6e7e3", "#fdfdfc"
 """The colours of the report's light style. Each figure draws its own background."""
 BLUE, ORANGE, GREEN = "#1b86f2", "#b6680f", "#2f7d4f"
-_TAG, _LONG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"\d+\.\d{3,}"), re.compile(r"font-family: [^;\"]*")
+_TAG, _FONTS = re.compile(r"<[^>]*>"), re.compile(r"font-family: [^;\"]*")
 
 
 def axes_for(label: str, *, width: float = 5.6, height: float = 3.9) -> tuple[Figure, Any]:
@@ -36,15 +36,11 @@ def svg_text(figure: Figure, *, name: str) -> str:
 
     `name` is the salt of the ids in the SVG, so that the same drawing gives the same text.
     """
-    buffer = io.StringIO()
     figure.patch.set_facecolor(WHITE)
-    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     # Rounds long decimals and shortens lists of fonts, which would fill half of the file.
-    text = _TAG.sub(lambda tag: _short(tag.group()), buffer.getvalue())
+    text = _TAG.sub(lambda tag: _short(tag.group()), write_svg(figure, name=name))
     return "\n".join(line.strip() for line in text.splitlines()) + "\n"
 
 
 def _short(tag: str) -> str:
-    rounded = _LONG.sub(lambda number: f"{float(number.group()):.2f}", tag)
-    return _FONTS.sub("font-family: 'DejaVu Sans', sans-serif", rounded)
+    return _FONTS.sub("font-family: 'DejaVu Sans', sans-serif", round_decimals(tag))

@@ -6,7 +6,6 @@ place, but never a half-written directory.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+from preflab.endings import DISK_FAULTS
 from preflab.errors import UserError
 from preflab.plain import parse_json
 
@@ -49,8 +49,9 @@ def new_directory(path: Path) -> Generator[Path]:
         yield aside
     except BaseException as error:
         remove(aside)  # a half-written directory must not fill the disk
-        if f"os error {errno.ENOSPC}" in str(error):  # safetensors raises its own exception
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        fault = next((number for number in DISK_FAULTS if f"(os error {number})" in str(error)), None)
+        if fault is not None:  # safetensors raises its own exception
+            raise OSError(fault, os.strerror(fault), str(path)) from error
         raise
     for written in (*aside.iterdir(), aside):
         sync(written)
@@ -88,13 +89,16 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def naming_failures(directory: Path) -> Generator[None]:
-    """Turns an `OSError` about a path in this directory into a `UserError`. If the disk is full, the `OSError` is
-    raised unchanged, since this is not a mistake of the user."""
+    """Turns an `OSError` about a path in this directory into a `UserError`. An error of a disk that is full or has
+    failed stays an `OSError`, since it is not a mistake of the user. If this error names no file, it gets the name of
+    the directory."""
     try:
         yield
     except OSError as error:
+        if error.errno in DISK_FAULTS and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(directory)) from error
         place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-        if error.errno == errno.ENOSPC or place is None or not place.absolute().is_relative_to(directory.absolute()):
+        if error.errno in DISK_FAULTS or place is None or not place.absolute().is_relative_to(directory.absolute()):
             raise
         raise UserError(
             f"{place} cannot be used: {error.strerror}. Correct this, or choose another --output."

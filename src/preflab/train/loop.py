@@ -24,13 +24,14 @@ from preflab.meter import Meter
 from preflab.models.lm import LanguageModel
 from preflab.models.reference import trainable
 from preflab.train import checkpoint, faults
-from preflab.train.directory import RUN_FORMAT, claim, clear, locked, need_space, withdrawn_when_refused
+from preflab.train.directory import RUN_FORMAT, claim, locked, need_space, withdrawn_when_refused
 from preflab.train.files import naming_failures, new_directory
 from preflab.train.journal import Journal
 from preflab.train.labels import Labels
 from preflab.train.learner import Learner
 from preflab.train.log import logged, logger
 from preflab.train.record import RunRecord
+from preflab.train.replacing import drop_replaced, replacing
 from preflab.train.seeds import Seeds
 from preflab.train.selection import Selection
 from preflab.train.settings import Budget, Keeping
@@ -105,6 +106,7 @@ class Run:
                 if validate is not None and self.selection.due(self.progress):
                     self._look(step, policy, validate)
                 self._write(step, time.monotonic() - started, state.get("policy"))
+                drop_replaced(self.directory)
                 self._keep(step, state)
         self.record.end_steps()
         if self.selection.best_step:
@@ -217,12 +219,11 @@ def open_run(
 
     If the directory has no manifest of a run, the run begins there and does not change the files of other programs. If
     the directory has the manifest of this run, the run resumes. If the directory has the manifest of another run,
-    raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is removed. SIGTERM and
-    Ctrl-C end the run after the current step, with a checkpoint.
+    raises `UserError`. If the run raises `UserError` before it has saved any work, its manifest is removed. If `fresh`
+    is True, the run replaces the run that the directory holds; the old run is kept until the new run has saved its
+    first step. SIGTERM and Ctrl-C end the run after the current step, with a checkpoint.
     """
-    with locked(directory), naming_failures(directory):
-        if fresh:
-            clear(directory)
+    with locked(directory), naming_failures(directory), replacing(directory, fresh=fresh):
         today = datetime.date.today().isoformat()
         claimed = claim(directory, {"format": RUN_FORMAT, "date": today, **manifest})
         with withdrawn_when_refused(directory), logged(directory):

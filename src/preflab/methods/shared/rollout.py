@@ -179,13 +179,13 @@ def roll_out(parts: Parts, prompts: Sequence[Prompt], *name: str | int, decoding
     seeds = [run.seeds.derive(*name, row) for row in range(len(rows))]
     samples = parts.sampler.sample(policy, ids, seeds=seeds, decoding=decoding)
     completions = policy.completions(samples.batch)
-    scores = score_answers(parts, rows, completions, key="-".join(["scores", *map(str, name)]))
+    scores = score_answers(parts, rows, completions, key="-".join(["scores", *map(str, name)]), own=True)
     faults.pass_point("rollout.after")
     return Rollout(group, rows, samples, completions, torch.tensor(scores, dtype=torch.float32))
 
 
 def score_answers(
-    parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool = True
+    parts: Parts, prompts: Sequence[Prompt], completions: Sequence[Completion], *, key: str, own: bool
 ) -> list[float]:
     """Returns the reward's scores of the answers. If the reward is not deterministic, the journal stores the scores
     under `key`, so that a resumed run reads the same scores.

@@ -1,0 +1,122 @@
+"""Records in a study's manifest what a report needs to know about the evaluators that the user wrote.
+
+A report can therefore be written without the user's modules. It uses stand-ins for these evaluators: specs that say
+what an evaluator measures but cannot measure.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+from preflab.arm.spec import saved_models
+from preflab.errors import UserError
+from preflab.evaluation import EVALUATORS, PAIRWISE_EVALUATORS
+from preflab.evaluation.base import EvaluatorSpec
+from preflab.evaluation.measure import Measure
+from preflab.evaluation.pairwise import PairwiseEvaluatorSpec
+from preflab.evaluation.settings import Evaluation
+from preflab.spec import Context, HoldsModels, Registry
+from preflab.study.spec import Study
+
+
+class EvaluatorRecord(BaseModel):
+    """What a report needs to know about an evaluator. `words`: the docstring of its class. `measures`: what it
+    measures; for a pairwise evaluator, the measure of its mean outcome. `models`: the paths of its reward models."""
+
+    words: str
+    measures: tuple[Measure, ...]
+    models: tuple[str, ...] = ()
+
+
+class OwnEvaluators(BaseModel):
+    """The records of the evaluators that the user wrote, by their names in the study."""
+
+    evaluators: dict[str, EvaluatorRecord] = {}
+    pairwise: dict[str, EvaluatorRecord] = {}
+
+
+def record_own_evaluators(study: Study) -> OwnEvaluators:
+    """Returns the records of those evaluators of a study that preflab does not define."""
+    evaluators = {
+        name: _record(spec, spec.measures(study.evaluation))
+        for name, spec in study.evaluators.items()
+        if _is_own(EVALUATORS, spec)
+    }
+    pairwise = {
+        name: _record(pairing.evaluator, (pairing.evaluator.measure,))
+        for name, pairing in study.pairwise.items()
+        if _is_own(PAIRWISE_EVALUATORS, pairing.evaluator)
+    }
+    return OwnEvaluators(evaluators=evaluators, pairwise=pairwise)
+
+
+def _is_own(registry: Registry, spec: HoldsModels) -> bool:
+    return registry.dump(spec)["kind"] not in registry.known
+
+
+def _record(spec: HoldsModels, measures: tuple[Measure, ...]) -> EvaluatorRecord:
+    words = inspect.cleandoc(type(spec).__doc__ or "")
+    return EvaluatorRecord(words=words, measures=measures, models=saved_models(spec))
+
+
+def with_recorded_evaluators(data: Mapping[str, Any], own: OwnEvaluators) -> dict[str, Any]:
+    """Returns the data of a study with a stand-in in place of each evaluator that has a record. Data that do not have
+    the form of a study are returned unchanged, and the parser of the study then reports them."""
+    changed = dict(data)
+    pairs, pairings = data.get("evaluators"), data.get("pairwise")
+    if isinstance(pairs, list):
+        changed["evaluators"] = [_replace_evaluator(pair, own) for pair in pairs]
+    if isinstance(pairings, Mapping):
+        changed["pairwise"] = {name: _replace_pairing(name, pairing, own) for name, pairing in pairings.items()}
+    return changed
+
+
+def _replace_evaluator(pair: Any, own: OwnEvaluators) -> Any:
+    match pair:
+        case [str(name), _] if name in own.evaluators:
+            return [name, _stand_in(own.evaluators[name])]
+        case _:
+            return pair
+
+
+def _replace_pairing(name: str, pairing: Any, own: OwnEvaluators) -> Any:
+    if name not in own.pairwise or not isinstance(pairing, Mapping):
+        return pairing
+    return {**pairing, "evaluator": _pairwise_stand_in(own.pairwise[name])}
+
+
+def _stand_in(record: EvaluatorRecord) -> EvaluatorSpec:
+    class Recorded(EvaluatorSpec):
+        def measures(self, evaluation: Evaluation) -> tuple[Measure, ...]:
+            return record.measures
+
+        def saved_models(self) -> tuple[str, ...]:
+            return record.models
+
+        def open(self, context: Context) -> NoReturn:
+            raise _refusal()
+
+    Recorded.__doc__ = record.words
+    return Recorded()
+
+
+def _pairwise_stand_in(record: EvaluatorRecord) -> PairwiseEvaluatorSpec:
+    class Recorded(PairwiseEvaluatorSpec):
+        measure = record.measures[0]
+
+        def saved_models(self) -> tuple[str, ...]:
+            return record.models
+
+        def open(self, context: Context) -> NoReturn:
+            raise _refusal()
+
+    Recorded.__doc__ = record.words
+    return Recorded()
+
+
+def _refusal() -> UserError:
+    return UserError("This study was read only for its report and cannot measure. To measure, give the study file.")

@@ -1,0 +1,70 @@
+"""Replaces the run in a directory with a new run (`--fresh`).
+
+The old run is moved aside. It is deleted when the new run has begun, that is, when the new run has saved its first
+work. If the new run fails before this, for example because of a mistake in the command, the old run is restored. This
+module does not import torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from preflab.train.directory import RUN_DIRECTORIES, RUN_FILES, RUN_MANIFEST, clear, has_begun, read_manifest
+from preflab.train.files import remove
+
+REPLACED = "replaced"
+"""The folder of a run directory to which the old run is moved."""
+
+
+@contextmanager
+def replacing(directory: Path, *, fresh: bool) -> Generator[None]:
+    """Surrounds the start of a run in the directory. If `fresh` is True, first moves the run that the directory holds
+    aside. At the end, deletes the old run if the new run has begun, and otherwise restores it. Raises `UserError` if
+    the manifest of the old run is damaged."""
+    settle(directory)
+    if fresh:
+        set_aside(directory)
+    try:
+        yield
+    finally:
+        settle(directory)
+
+
+def set_aside(directory: Path) -> None:
+    """Moves the files of a run into the folder `replaced`. The manifest is moved last: if it is not in the folder,
+    `settle` restores all files."""
+    if read_manifest(directory) is None:
+        return
+    aside = directory / REPLACED
+    aside.mkdir()
+    for name in (*RUN_DIRECTORIES, *RUN_FILES, RUN_MANIFEST):
+        if (directory / name).exists():
+            os.replace(directory / name, aside / name)
+
+
+def settle(directory: Path) -> None:
+    """Deletes a run that was moved aside if the new run has begun, and otherwise restores it. The run may have been
+    moved by a command that was killed. The manifest is restored first, so that while it is in the folder, all other
+    files of the old run are there too."""
+    drop_replaced(directory)
+    aside = directory / REPLACED
+    if not aside.exists():
+        return
+    if (aside / RUN_MANIFEST).exists():
+        clear(directory)  # deletes what the new run wrote before it was refused
+    for name in (RUN_MANIFEST, *RUN_DIRECTORIES, *RUN_FILES):
+        if (aside / name).exists():
+            os.replace(aside / name, directory / name)
+    remove(aside)
+
+
+def drop_replaced(directory: Path) -> None:
+    """Deletes a run that was moved aside if the new run has begun. The folder is renamed first, so that a run that is
+    only partly deleted is never restored."""
+    aside, doomed = directory / REPLACED, directory / f"{REPLACED}.tmp"
+    if (aside / RUN_MANIFEST).exists() and has_begun(directory):
+        os.replace(aside, doomed)
+    remove(doomed)
