@@ -245,7 +245,7 @@ def test_a_refused_run_leaves_its_directory_free(forks: Forks, undisturbed: Undi
     ("mistake", "complaint"),
     [
         (arm("sft", init="nowhere"), "nowhere"),
-        (arm("rm") | {"method": {"kind": "rm", "margin": 1}}, "No preference pair states a margin"),
+        (arm("rm") | {"method": {"kind": "rm", "margin": 1}}, "No preference pair has a margin"),
         (arm("sft", init="sft/final"), "is part of the run that --fresh deletes"),
     ],
 )
