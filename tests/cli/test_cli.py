@@ -17,6 +17,9 @@ from preflab.endings import DISK_FAULTS
 from .running import run
 
 
+LONG = "x" * 5000
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -118,6 +121,32 @@ def test_mistakes(
     assert said in err
     assert err.startswith("preflab: ") and "Traceback" not in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", LONG],
+        ["evaluate", "a", "--testbed", "jsonl", "--data", LONG],
+        ["report", LONG],
+        ["study", f"{LONG}.yaml"],
+        ["study", "smoke", "--output", LONG],
+        ["train", "sft", "--init", LONG],
+        ["train", "sft", "--model", LONG],
+        ["train", "ppo", "--reward", LONG],
+        ["data", "check", LONG],
+        ["sample", LONG, "--prompt", "a"],
+        ["push", LONG, "me/x"],
+        ["theory", "check", "--replay", LONG],
+        ["testbed", "verify", "apps", "--data", LONG],
+    ],
+    ids=lambda words: " ".join(words)[:30],
+)
+def test_names_that_no_path_can_have(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A pasted text in the place of a name is a mistake of the user, wherever it stands."""
+    code, out, err = run(*words, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("preflab: ") and err.count("\n") == 1
 
 
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:

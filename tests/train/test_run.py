@@ -360,7 +360,7 @@ def test_divergence_is_a_result(forks: Forks, tmp_path: Path, method: str, more:
 def test_divergence_fails_the_command(forks: Forks, tmp_path: Path) -> None:
     """`preflab train` by hand says so in one line and exits with 1."""
     directory = tmp_path / "sft"
-    settings = ["--optim.learning-rate", "1e30", "--optim.warmup", "0", "--batch-size", "4"]
+    settings = ["--optim.learning-rate", "1e30", "--optim.warmup", "0", "--batch-size", "4", "--testbed.train", "200"]
     command = ["train", "sft", "--output", str(directory), "--no-evaluate", "-q", "--device", "cpu", *settings]
     forks.command(command, log=Path(f"{directory}.log"))
     assert forks.wait() == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from preflab.arm.spec import Arm
@@ -13,6 +12,7 @@ from preflab.cli.spec_options import list_options, method_from_options, part_fro
 from preflab.errors import UserError
 from preflab.evaluation import EVALUATORS
 from preflab.methods import METHODS
+from preflab.paths import user_path
 from preflab.rewards import parse_reward
 from preflab.spec import parse_spec, read_spec
 from preflab.testbeds.base import TestbedSpec
@@ -62,7 +62,7 @@ def _take_samples(options: argparse.Namespace) -> list[str]:
 
 def evaluation_arm(options: argparse.Namespace) -> Arm:
     """Returns an arm that measures a policy without training it."""
-    if not Path(options.policy).is_dir():
+    if not user_path(options.policy).is_dir():
         raise UserError(
             f"There is no directory {options.policy}. Name a saved policy, such as the folder `final` of a run."
         )
@@ -98,6 +98,6 @@ def choose_evaluator(options: argparse.Namespace, testbed: TestbedSpec) -> Any:
         if settings:
             raise UserError(f"{settings[0]} is a setting of an evaluator. Name the evaluator with --evaluator.")
         return testbed.evaluator
-    if Path(name).is_dir():
+    if user_path(name).is_dir():
         return part_from_options(EVALUATORS, "reward-model", [f"--evaluator.model.path={name}", *settings])
     return part_from_options(EVALUATORS, name, settings) if settings else name

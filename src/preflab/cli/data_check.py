@@ -6,11 +6,11 @@ import argparse
 import json
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.cli.command import CliCommand
 from preflab.errors import UserError
+from preflab.paths import user_path
 
 if TYPE_CHECKING:
     from preflab.data.reading import FileReading
@@ -28,7 +28,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--fields", metavar="HERE=THERE", nargs="+", default=[], help="your names for the fields, e.g. prompt=question"
     )
     parser.add_argument("--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show its tokens")
-    parser.add_argument("--fix", metavar="OUT", type=Path, help="write all records without a fault to this new file")
+    parser.add_argument(
+        "--fix", metavar="OUT", type=user_path, help="write all records without a fault to this new file"
+    )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
 
@@ -81,7 +83,7 @@ def _list_places(name: str, split: str) -> list[str]:
     from preflab.testbeds import TESTBEDS
 
     name, split = part_split(name, split)
-    if not Path(name).exists() and name in TESTBEDS.names():
+    if name in TESTBEDS.names() and not user_path(name).exists():
         raise UserError(f"{name} is a testbed, not a data file. `preflab data show {name}` prints its contents.")
     splits = list_splits(name)
     if split or len(splits) == 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from preflab.cli.command import CliCommand
 from preflab.cli.options import PARTS, add_arm_options, add_json_option, describe_parts, print_json
 from preflab.errors import UserError
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("-h", "--help", action="store_true", help="show this help and the settings of the testbed and the evaluator")
     add("--start", metavar="DIR", help="the reference model for the KL, usually the SFT model")
-    add("--output", metavar="DIR", type=Path, help="the run directory (default: runs/evaluate)")
+    add("--output", metavar="DIR", type=user_path, help="the run directory (default: runs/evaluate)")
     add("--fresh", action="store_true", help="replace the earlier run with a new run")
     add_arm_options(parser)
     add_json_option(parser)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.errors import UserError
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME|DIR", help="the model to train: smollm2, a directory or a hub name")
     add("--evaluator", metavar="DIR", default="", help="a reward model that scores answers (default: from the data)")
     add("--name", metavar="NAME", help="the name of the study (default: the file's name)")
-    add("--output", metavar="FILE", type=Path, default=Path("study.yaml"), help="the study file (default: study.yaml)")
+    add(
+        "--output",
+        metavar="FILE",
+        type=user_path,
+        default=Path("study.yaml"),
+        help="the study file (default: study.yaml)",
+    )
 
 
 def _run(options: argparse.Namespace) -> None:

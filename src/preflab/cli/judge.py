@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, add_sandbox_options, judging_settings, print_json
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--problems", metavar="FILE", type=Path, required=True, help="problems with tests (JSON lines)")
-    parser.add_argument("--programs", metavar="FILE", type=Path, required=True, help="programs to judge (JSON lines)")
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="the file for the verdicts (JSON lines)"
+        "--problems", metavar="FILE", type=user_path, required=True, help="problems with tests (JSON lines)"
+    )
+    parser.add_argument(
+        "--programs", metavar="FILE", type=user_path, required=True, help="programs to judge (JSON lines)"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", type=user_path, required=True, help="the file for the verdicts (JSON lines)"
     )
     add_sandbox_options(parser)
     add_json_option(parser)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import UserError
+from preflab.paths import user_path
 
 if TYPE_CHECKING:
     from preflab.testbeds.base import TestbedSpec
@@ -63,7 +63,7 @@ def describe_parts(options: argparse.Namespace) -> str:
 
     texts = [format_part_help(TESTBEDS, options.testbed)]
     if options.evaluator is not None:
-        kind = "reward-model" if Path(options.evaluator).is_dir() else options.evaluator
+        kind = "reward-model" if user_path(options.evaluator).is_dir() else options.evaluator
         texts.append(format_part_help(EVALUATORS, kind))
     return "\n\n".join(texts)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, print_json
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "directory",
         metavar="DIR",
-        type=Path,
+        type=user_path,
         help="the directory of a finished run (also a run of a study: runs/STUDY/seed-0/ARM) or of a saved model",
     )
     add("repository", metavar="USER/NAME", help="the repository on the hub; a new repository is private")

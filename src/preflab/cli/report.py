@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, print_json
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", type=Path, help="the directory of a study")
+    parser.add_argument("directory", metavar="DIR", type=user_path, help="the directory of a study")
     parser.add_argument(
         "--no-samples", action="store_true", help="leave out prompts and answers, if the data are private"
     )

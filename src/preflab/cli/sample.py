@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, print_json
 from preflab.errors import UserError
+from preflab.paths import user_path
 from preflab.types import Prompt, Turn
 
 
@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(f"--seed must be 0 or more, not {options.seed}.")
     settings = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "top_p": options.top_p}
     decoding = parse_spec(Decoding, settings, where="sample")
-    path = Path(options.model)
+    path = user_path(options.model)
     lm = load_directory(path) if path.is_dir() else load_model(ModelSpec(name=options.model), seed=options.seed)
     with SAMPLERS.parse("native").open(Context()) as sampler:
         draw = partial(sampler.answer, lm, decoding=decoding)

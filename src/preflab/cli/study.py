@@ -10,12 +10,13 @@ from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import add_json_option, add_verbosity_options, log_to_terminal, print_json
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("study", metavar="NAME|FILE", help="a preset (see `preflab studies`) or a study file")
-    add("--output", metavar="DIR", type=Path, help="the directory of the study (default: runs/NAME)")
+    add("--output", metavar="DIR", type=user_path, help="the directory of the study (default: runs/NAME)")
     add("--size", metavar="NAME", help="a size that the study offers (default: paper on a GPU, else smoke)")
     add("--seeds", metavar="N", type=int, help="number of seeds (a larger N adds seeds to a study)")
     add("--arms", metavar="ARM", nargs="+", help="run only these arms")

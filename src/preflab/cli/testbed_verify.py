@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.options import (
@@ -19,6 +18,7 @@ from preflab.cli.options import (
     testbed_from_options,
 )
 from preflab.errors import UserError
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser)
     add("--programs", metavar="N", type=int, default=1, help="programs of each problem to judge (default: 1)")
     add("--compare", action="store_true", help="judge right programs again without the sandbox, and compare")
-    add("--reasons", metavar="FILE", type=Path, help="known reasons why right programs fail, by problem (JSON)")
-    add("--out", metavar="FILE", type=Path, help="a file for counts and ids (JSON), without texts of the data")
+    add("--reasons", metavar="FILE", type=user_path, help="known reasons why right programs fail, by problem (JSON)")
+    add("--out", metavar="FILE", type=user_path, help="a file for counts and ids (JSON), without texts of the data")
     add_sandbox_options(parser)
     add_json_option(parser)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.theory_finding import add_output_option, make_output, show_finding
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--responses", metavar="N", type=int, default=6, help="responses to a prompt, 2 to 12 (default: 6)")
     add("--coverage", metavar="SHARE", type=float, default=0.7, help="share of responses in pairs (default: 0.7)")
     add("--beta", metavar="B", type=float, help="0.001 to 1000 (default: drawn from 0.05 to 2 for each problem)")
-    add("--replay", metavar="FILE", type=Path, help="check only the problem that a failing trial printed")
+    add("--replay", metavar="FILE", type=user_path, help="check only the problem that a failing trial printed")
     add_output_option(parser)
 
 

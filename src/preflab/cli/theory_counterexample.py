@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from preflab.cli.command import CliCommand
 from preflab.cli.theory_finding import add_output_option, make_output, show_finding
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--beta", metavar="B", type=float, default=0.1, help="beta of both methods, 0.001 to 1000 (default: 0.1)")
-    add("--figure", metavar="FILE", type=Path, help="a file for the figure (SVG)")
+    add("--figure", metavar="FILE", type=user_path, help="a file for the figure (SVG)")
     add_output_option(parser)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflab.cli.options import add_json_option, print_json
+from preflab.paths import user_path
 
 if TYPE_CHECKING:
     from preflab.theory.finding import Finding
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_output_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, help="directory for the finding, its figures and the page"
+        "--output", metavar="DIR", type=user_path, help="directory for the finding, its figures and the page"
     )
     add_json_option(parser)
 

@@ -18,14 +18,15 @@ from preflab.cli.options import (
     log_to_terminal,
     print_json,
 )
+from preflab.paths import user_path
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("method", metavar="METHOD", nargs="?", help="sft, rm, dpo, ... or package.module:Method")
     add("-h", "--help", action="store_true", help="print this help, and the hyper-parameters of METHOD")
-    add("--run", metavar="FILE", type=Path, help="a run file, instead of METHOD and the options below")
-    add("--output", metavar="DIR", type=Path, help="the run directory (default: runs/METHOD)")
+    add("--run", metavar="FILE", type=user_path, help="a run file, instead of METHOD and the options below")
+    add("--output", metavar="DIR", type=user_path, help="the run directory (default: runs/METHOD)")
     add("--fresh", action="store_true", help="delete the earlier run and start again")
     add_arm_options(parser)
     add("--reward", metavar="REWARD", help="tests, a reward model's directory, module:function, command:… or http://…")

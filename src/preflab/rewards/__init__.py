@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from preflab.errors import UserError, nearest
-from preflab.paths import user_path
 from preflab.spec import Registry, Spec
 from preflab.targets import load_object
+from preflab.text import brief
 
 _CLASSES = {
     "tests": "preflab.rewards.tests:Tests",
@@ -28,11 +30,11 @@ def parse_reward(text: str) -> Spec:
         return REWARDS.parse({"kind": "http", "url": text})
     if text.startswith("command:"):
         return REWARDS.parse({"kind": "command", "command": text.removeprefix("command:").strip()})
-    if user_path(text).is_dir():
+    if os.path.isdir(os.path.expanduser(text)):
         return REWARDS.parse({"kind": "learned", "path": text})
     if ":" not in text:
         raise UserError(
-            f"Unknown reward {text!r}.{nearest(text, REWARDS.names())} Or give `module:function`, `command:PROGRAM`, "
+            f"Unknown reward {brief(text)}.{nearest(text, REWARDS.names())} Or give `module:function`, `command:PROGRAM`, "
             "`http://...`, or the directory of a saved reward model."
         )
     target = load_object(text, "reward")

@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from preflab.analysis.board import Board
 from preflab.analysis.gather import gather
@@ -19,6 +18,7 @@ from preflab.analysis.record import Interval
 from preflab.analysis.scores import Scores
 from preflab.analysis.statistics import contrast, detectable_difference
 from preflab.errors import UserError
+from preflab.paths import user_path
 from preflab.study.directory import read_study
 from preflab.study.plan import planned_runs
 from preflab.study.spec import Study
@@ -61,7 +61,7 @@ def power_table(rows: Sequence[tuple[str, Interval]], *, family: int, seeds: Seq
 def print_power(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line of this module. Raises `UserError` if the directory does not belong to a study."""
     parser = argparse.ArgumentParser(prog="python -m preflab.study.power", description=__doc__)
-    parser.add_argument("directory", type=Path, help="the directory of a finished study")
+    parser.add_argument("directory", type=user_path, help="the directory of a finished study")
     parser.add_argument("--family", type=int, default=1, help="the number of claims that are tested together")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEED_COUNTS)
     options = parser.parse_args(arguments)
