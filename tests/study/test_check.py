@@ -83,5 +83,5 @@ def test_what_the_data_cannot_teach(tmp_path: Path) -> None:
     data = own_data(tmp_path, {"chosen": "same", "rejected": "same"})
     stages = {"sft": {"method": {"kind": "sft"}}, "rm": {"testbed": data, "method": {"kind": "rm"}}}
     second = {"reward": {"kind": "learned", "path": "stage:rm"}, "method": {"kind": "ppo"}}
-    with pytest.raises(UserError, match=r"`rm` cannot run: .*nothing can be learned"):
+    with pytest.raises(UserError, match=r"`rm` cannot run: .*Nothing can be learned"):
         check_study(study(stages=stages, **second), tmp_path / "run")

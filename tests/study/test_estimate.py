@@ -55,7 +55,7 @@ def test_little_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("kind", "record", "more", "words"),
     [
-        ("code_contests", {**CONTEST, "public_tests": {"input": [], "output": []}}, {}, "has none"),
+        ("code_contests", {**CONTEST, "public_tests": {"input": [], "output": []}}, {}, "has no public tests"),
         ("mbpp", MBPP, {"clusters": 2}, "these tests are code"),
     ],
 )
