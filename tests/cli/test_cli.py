@@ -16,7 +16,6 @@ from preflab.endings import DISK_FAULTS
 
 from .running import run
 
-
 LONG = "x" * 5000
 
 

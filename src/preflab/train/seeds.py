@@ -10,6 +10,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from preflab.errors import UserError
@@ -22,6 +23,7 @@ class Seeds:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._last_orders = lru_cache(maxsize=2)(self._shuffle)  # each step of a pass asks for the same order
 
     def derive(self, *name: str | int) -> int:
         """Returns a seed in [0, 2^63) for the draw of this name."""
@@ -32,11 +34,14 @@ class Seeds:
         """Returns a random generator for the draw of this name."""
         return random.Random(self.derive(*name))
 
-    def permute(self, size: int, *name: str | int) -> list[int]:
+    def permute(self, size: int, *name: str | int) -> tuple[int, ...]:
         """Returns a random permutation of range(size) for the draw of this name."""
+        return self._last_orders(size, *name)
+
+    def _shuffle(self, size: int, *name: str | int) -> tuple[int, ...]:
         order = list(range(size))
         self.generator(*name).shuffle(order)
-        return order
+        return tuple(order)
 
     def draw(self, rows: Sequence[_Row], count: int, name: str) -> list[_Row]:
         """Draws `count` of the rows at random, always the same rows in one run; if `count` is 0, returns all rows in
@@ -55,7 +60,7 @@ class Seeds:
         per_pass = max(1, math.ceil(size / batch_size))
         order = self.permute(size, "pass", step // per_pass)
         place = step % per_pass
-        return order[place * batch_size : (place + 1) * batch_size]
+        return list(order[place * batch_size : (place + 1) * batch_size])
 
     def take_exactly(self, step: int, size: int, count: int) -> list[int]:
         """Returns the indices of exactly `count` rows for `step`, from an endless series of shuffled passes over `size`

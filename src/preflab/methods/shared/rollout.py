@@ -149,7 +149,7 @@ def take_prompts(parts: Parts, prompts: Sequence[Prompt], step: int, count: int,
     return [prompts[row] for row in run.seeds.take_exactly(step, len(prompts), count)[:affordable]]
 
 
-def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[list[int]]:
+def cut_mini_batches(run: Run, step: int, size: int, *, count: int, epochs: int) -> Iterator[Sequence[int]]:
     """Yields the rows of each mini-batch. Every epoch shuffles the rows anew and cuts them into `count` mini-batches,
     whose sizes differ by one row at most."""
     count = min(count, size)
