@@ -218,6 +218,29 @@ def test_labels_are_read_together_and_file_by_file() -> None:
 LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] = {
     "Alpaca's input": ({"instruction": "q", "input": "x", "output": "a"}, ("u:q\n\nx", "a", None)),
     "Dolly's context": ({"instruction": "q", "context": "x", "response": "a"}, ("u:q\n\nx", "a", None)),
+    "a question on a passage": ({"question": "q", "context": "x", "answer": "a"}, ("u:q\n\nx", "a", None)),
+    "a pair on a passage": (
+        {"question": "q", "context": "x", "chosen": "a", "rejected": "b"},
+        ("u:q\n\nx", "a", "b"),
+    ),
+    "a question on several passages": (
+        {"question": "q", "context": ["x", "", "y"], "answer": "a"},
+        ("u:q\n\nx\n\ny", "a", None),
+    ),
+    "a prompt with an input": ({"prompt": "q", "input": "x", "output": "a"}, ("u:q\n\nx", "a", None)),
+    "a problem with an input": ({"problem": "q", "input": "x", "solution": "a"}, ("u:q\n\nx", "a", None)),
+    "an empty input before a context": (
+        {"instruction": "q", "input": "", "context": "x", "response": "a"},
+        ("u:q\n\nx", "a", None),
+    ),
+    "an input that the prompt holds already": (
+        {"prompt": "q: x", "input": "x", "output": "a"},
+        ("u:q: x", "a", None),
+    ),
+    "an empty system before another": (
+        {"system": "", "system_prompt": "s", "prompt": "q", "completion": "a"},
+        ("s:s | u:q", "a", None),
+    ),
     "ORCA-DPO": (
         {"system": "s", "question": "q", "chosen": "a", "rejected": "b"},
         ("s:s | u:q", "a", "b"),
@@ -361,6 +384,28 @@ def test_unread_fields_are_named_once() -> None:
     list(reading.read_rows((f"f:{n}", record) for n, record in enumerate(records)))
     [note] = reading.write_notes()
     assert note == "Fields that are not read: `helpfulness`, `source`, `score`, `response`."
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        ({"prompt": "q", "history": "they spoke", "response": "a"}, "history"),
+        ({"messages": [user("q"), assistant("a")], "context": "x"}, "context"),
+        ({"prompt": "q", "instruction": "r", "completion": "a"}, "instruction"),
+        ({"prompt": "q", "messages": [user("r"), assistant("b")], "chosen": "a", "rejected": "b"}, "messages"),
+    ],
+)
+def test_an_unread_part_of_the_prompt_is_named(record: Mapping[str, Any], field: str) -> None:
+    """Protects from a prompt that lost its passage or its history without a word."""
+    reading = FileReading()
+    list(reading.read_rows([("f:1", record)]))
+    assert reading.write_notes() == [f"Fields that are not read: `{field}`."]
+
+
+def test_a_passage_that_is_no_text_is_refused() -> None:
+    """Protects from a question whose passages are dropped because nobody can read their form."""
+    with pytest.raises(UserError, match=r"f:1: `context` stands beside the question and must be text"):
+        read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
 
 
 def test_a_missing_label_among_labels_is_said() -> None:

@@ -13,10 +13,9 @@ from typing import Any, cast
 from preflab.data.labels import FileLabels
 from preflab.data.problems import read_tests
 from preflab.data.prompts import (
-    DIALOGUE_FIELDS,
-    QUESTION_FIELDS,
     explain_unknown,
     find_field,
+    find_question,
     make_prompt,
     read_margin,
     read_number,
@@ -88,8 +87,7 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     the beginning of both dialogues."""
     if isinstance(record.get("completions"), list) and "scores" in record:
         raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
-    apart = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS)) or isinstance(record.get("context"), list)
-    if not apart:
+    if find_question(record) is None:
         turns, better, worse = _read_whole_dialogues(record, chosen, rejected, where)
         return [_make_pair(record, turns, better, worse, where)]
     prompt = read_question(record, where)
@@ -185,7 +183,7 @@ def _choose(
     record: DataRecord, first: str, second: str, choice: str, margin: float | None, where: str
 ) -> list[DialogueRow]:
     better, worse = (second, first) if choice == SECOND_BETTER else (first, second)
-    if find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context", "history")) is None:
+    if find_question(record) is None:
         turns, good, bad = _read_whole_dialogues(record, better, worse, where)
     else:
         turns = read_question(record, where)

@@ -36,7 +36,15 @@ from preflab.data.answers import (
 from preflab.data.labels import FileLabels
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
-from preflab.data.prompts import COMMON_FIELDS, DIALOGUE_FIELDS, QUESTION_FIELDS
+from preflab.data.prompts import (
+    COMMON_FIELDS,
+    DIALOGUE_FIELDS,
+    PROMPT_FIELDS,
+    QUESTION_FIELDS,
+    find_field,
+    find_question,
+    name_prompt_fields,
+)
 from preflab.data.row import DataRecord, DialogueRow
 
 ORDERED = "answers in order, the best one first"
@@ -74,6 +82,13 @@ def recognise(record: DataRecord) -> Shape | None:
     """Returns the first shape that fits a record without null fields; None if no shape fits."""
     candidates = _shapes_with(frozenset(record))
     return next((shape for shape in candidates if shape.when is None or shape.when(record)), None)
+
+
+def name_unread(shape: Shape, record: DataRecord) -> list[str]:
+    """Returns the fields of a record that are not read when it is read by the shape."""
+    dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
+    asked = name_prompt_fields(record, dialogue or find_question(record))
+    return [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
 
 
 @lru_cache(maxsize=512)
