@@ -24,6 +24,10 @@ def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
+def system(text: str) -> dict[str, str]:
+    return {"role": "system", "content": text}
+
+
 def says(who: str, text: str) -> dict[str, str]:
     return {"from": who, "value": text}
 
@@ -39,6 +43,7 @@ def describe(row: DialogueRow) -> tuple[str, str | None, str | None]:
     return turns, row.answer and row.answer.text, row.rejected and row.rejected.text
 
 
+THEN = [user("q"), assistant("x"), user("r")]
 PAIR = ("u:q", "good", "bad")
 ANSWERED = ("u:q", "good", None)
 LIKED = [
@@ -51,6 +56,7 @@ LIKED = [
     {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
 ]
 DISLIKED = [
+    {"prompt": "q", "completion": "\n\nHuman: q\n\nAssistant: bad", "label": False},
     *(
         {"prompt": "q", "completion": "bad", "label": label}
         for label in (False, "false", "FALSE ", 0, 0.0, "0", "no", "bad")
@@ -67,6 +73,11 @@ PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, implicit prompt": {"chosen": [user("q"), assistant("good")], "rejected": [user("q"), assistant("bad")]},
     "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
     "HH-RLHF with its prompt apart": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
+    "HH-RLHF with its prompt twice": {
+        "prompt": "\n\nHuman: q\n\nAssistant:",
+        "chosen": "\n\nHuman: q\n\nAssistant: good",
+        "rejected": "\n\nHuman: q\n\nAssistant: bad",
+    },
     "UltraFeedback binarized": {
         "prompt": "q",
         "prompt_id": "1",
@@ -258,6 +269,35 @@ LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] 
         },
         ("u:q1 | a:a1 | u:q", "a", "b"),
     ),
+    "a ranking of whole dialogues": (
+        {"prompt": "q", "responses": [[*THEN, assistant("a")], [*THEN, assistant("b")]], "scores": [2, 1]},
+        ("u:q | a:x | u:r", "a", "b"),
+    ),
+    "a choice of whole dialogues beside their first question": (
+        {
+            "prompt": "q",
+            "conversation_a": [*THEN, assistant("b")],
+            "conversation_b": [*THEN, assistant("a")],
+            "winner": "model_b",
+        },
+        ("u:q | a:x | u:r", "a", "b"),
+    ),
+    "a system turn in one of two dialogues": (
+        {"chosen": [system("s"), user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "a system beside two dialogues": (
+        {"system": "s", "chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "a system and a prompt beside two dialogues": (
+        {"system": "s", "prompt": "q", "chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "a history that the dialogue repeats": (
+        {"history": [["q", "x"]], "messages": [*THEN, assistant("a")]},
+        ("u:q | a:x | u:r", "a", None),
+    ),
     "a system turn that the prompt leaves out": (
         {
             "prompt": "q",
@@ -357,6 +397,31 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
         ),
         ({"chosen": [user("q"), assistant("a"), user("b")], "rejected": [user("q"), assistant("b")]}, "human turn"),
         ({"prompt": [user("q"), assistant("a")], "completion": "b"}, "does not end in a human turn"),
+        *(
+            (record, "two prompts differ")
+            for record in (
+                {"prompt": "q", "chosen": [*THEN, assistant("a")], "rejected": [user("q"), assistant("b")]},
+                {"prompt": "q", "chosen": [*THEN, assistant("a")], "rejected": "b"},
+                {
+                    "prompt": [user("q")],
+                    "chosen": [user("q"), user("r"), assistant("a")],
+                    "rejected": [user("q"), assistant("b")],
+                },
+                {"messages": [user("q"), assistant("a")], "rejected_messages": [*THEN, assistant("b")]},
+                {"messages": [*THEN, assistant("a")], "rejected_messages": [user("q"), assistant("b")]},
+                {
+                    "prompt": "q",
+                    "conversation_a": [*THEN, assistant("a")],
+                    "conversation_b": [user("q"), assistant("b")],
+                    "winner": "model_a",
+                },
+                {"prompt": "q", "responses": [[*THEN, assistant("a")], "b"], "scores": [1, 2]},
+                {
+                    "chosen": [system("s"), user("q"), assistant("a")],
+                    "rejected": [system("t"), user("q"), assistant("b")],
+                },
+            )
+        ),
         ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}, assistant("a")]}, "something else than text"),
@@ -371,6 +436,12 @@ def test_useless_records_are_left_out_and_counted(record: Mapping[str, Any], rea
     assert note.startswith("1 record left out because") and reason in note
     with pytest.raises(UselessRecordError):
         read(record)
+
+
+def test_an_answer_may_quote_a_dialogue() -> None:
+    """Protects an answer that is a written dialogue from being cut where the dialogue's assistant speaks."""
+    [row] = read({"prompt": "Write a dialogue.", "completion": "Human: hi\n\nAssistant: hello"})
+    assert describe(row) == ("u:Write a dialogue.", "Human: hi\n\nAssistant: hello", None)
 
 
 def test_unread_fields_are_named_once() -> None:

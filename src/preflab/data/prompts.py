@@ -12,6 +12,8 @@ from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
 from preflab.data.row import DataRecord, UselessRecordError, make_prompt_id
 from preflab.data.turns import (
     Turns,
+    drop_system,
+    get_system,
     is_dialogue,
     join_turns,
     parse_dialogue,
@@ -99,7 +101,7 @@ def read_question(record: DataRecord, where: str) -> Turns:
     place = f"{where}: `{field}`"
     if field in DIALOGUE_FIELDS or field == "context":
         turns = read_turns(record[field], "user", place)
-        return _surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
+        return surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
     value = record[field]
     if isinstance(value, dict) and "messages" in value:  # OpenAI's preference format
         value = cast(DataRecord, value)["messages"]
@@ -107,7 +109,7 @@ def read_question(record: DataRecord, where: str) -> Turns:
     for name in _MORE_FIELDS:
         if name in record and name != field:
             turns = _add_text(turns, _read_more(record[name], f"{where}: `{name}`"))
-    return _surround(record, turns, where)
+    return surround(record, turns, where)
 
 
 def _read_more(value: Any, where: str) -> str:
@@ -133,21 +135,20 @@ def read_whole(record: DataRecord, field: str, where: str) -> Turns:
     """Reads a whole dialogue, including its last answer."""
     value, place = record[field], f"{where}: `{field}`"
     turns = join_turns(parse_dialogue(value, place)) if is_dialogue(value) else read_turns(value, "user", place)
-    return _surround(record, turns, where)
+    return surround(record, turns, where)
 
 
-def _surround(record: DataRecord, turns: Turns, where: str) -> Turns:
-    """Returns the turns, preceded by the system message and the earlier exchanges if the record has fields for them."""
+def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
+    """Returns the turns, preceded by the system message and the earlier exchanges if the record has fields for them
+    and the turns do not begin with them already."""
+    first, later = get_system(turns), drop_system(turns)
     if isinstance(record.get("history"), list):
-        turns = (*read_exchanges(record["history"], f"{where}: `history`"), *turns)
+        earlier = read_exchanges(record["history"], f"{where}: `history`")
+        later = later if later[: len(earlier)] == earlier else (*earlier, *later)
     system = find_filled(record, _SYSTEM_FIELDS)
-    if (
-        system is not None
-        and turns[0].role != "system"
-        and (text := check_text(record[system], f"{where}: `{system}`"))
-    ):
-        turns = (Turn("system", text), *turns)
-    return turns
+    if system is not None and not first and (text := check_text(record[system], f"{where}: `{system}`")):
+        first = (Turn("system", text),)
+    return (*first, *later)
 
 
 def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:

@@ -51,17 +51,54 @@ def read_prompt_turns(value: Any, where: str) -> Turns:
 
 
 def read_answer(value: Any, prompt: Turns, where: str) -> tuple[Turns, Completion]:
-    """Returns the turns before an answer, and the answer. `value` is the answer as text, or a list of messages whose
-    last message is the answer. If messages come before the answer, they must agree with `prompt`, and they are
-    returned; otherwise `prompt` is returned."""
-    turns = read_turns(value, "assistant", where)
+    """Returns the turns before an answer, and the answer. `value` is the answer as text, or a dialogue whose last turn
+    is the answer: a list of messages, or a string in HH-RLHF's form. If turns come before the answer, they must agree
+    with `prompt`, and they are returned; otherwise `prompt` is returned. A system turn may stand in one of the two."""
+    turns = _split_answer(value, prompt, where)
     before, last = turns[:-1], turns[-1]
-    around = not before or before[: len(prompt)] == prompt or before[-len(prompt) :] == prompt
-    if last.role != "assistant" or not around:
+    if last.role != "assistant" or (before and not _agrees(before, prompt)):
         raise UselessRecordError(
             f"{where} must be one turn of the assistant, alone or after the turns of the prompt.", PROMPTS_DIFFER
         )
-    return before or prompt, Completion(last.content)
+    asked = (*(get_system(before) or get_system(prompt)), *drop_system(before)) if before else prompt
+    return asked, Completion(last.content)
+
+
+def _split_answer(value: Any, prompt: Turns, where: str) -> Turns:
+    """Returns the turns of an answer. Text that looks like HH-RLHF's is a dialogue if it begins with a blank line, as
+    theirs do, or if it repeats the prompt; otherwise it is an answer that quotes a dialogue."""
+    if is_dialogue(value):
+        *before, last = parse_dialogue(check_text(value, where), where)
+        joined = join_turns(before)
+        if value.startswith("\n\n") or _agrees(joined, prompt):
+            return (*joined, last)
+    return read_turns(value, "assistant", where)
+
+
+def _agrees(before: Turns, prompt: Turns) -> bool:
+    """Checks whether the turns before an answer begin or end with the prompt. A system turn may stand in one of them."""
+    turns, asked = drop_system(before), drop_system(prompt)
+    one, other = get_system(before), get_system(prompt)
+    return (not one or not other or one == other) and asked in (turns[: len(asked)], turns[-len(asked) :])
+
+
+def agree_on_prompt(prompts: Sequence[Turns], where: str) -> Turns:
+    """Returns the turns to which several answers reply. They must be the same for all answers, except that a leading
+    system turn may be missing from some."""
+    longest = max(prompts, key=len)
+    if any(turns not in (longest, drop_system(longest)) for turns in prompts):
+        raise UselessRecordError(f"{where}: the answers reply to different prompts.", PROMPTS_DIFFER)
+    return longest
+
+
+def get_system(turns: Turns) -> Turns:
+    """Returns the leading system turn, or no turn if there is none."""
+    return turns[:1] if turns and turns[0].role == "system" else ()
+
+
+def drop_system(turns: Turns) -> Turns:
+    """Returns the turns without a leading system turn."""
+    return turns[len(get_system(turns)) :]
 
 
 def read_exchanges(value: Any, where: str) -> Turns:
