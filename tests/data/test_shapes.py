@@ -73,6 +73,15 @@ PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, implicit prompt": {"chosen": [user("q"), assistant("good")], "rejected": [user("q"), assistant("bad")]},
     "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
     "HH-RLHF with its prompt apart": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
+    "messages as JSON texts": {
+        "chosen": json.dumps([user("q"), assistant("good")]),
+        "rejected": json.dumps([user("q"), assistant("bad")]),
+    },
+    "messages as Python's texts": {
+        "prompt": str([user("q")]),
+        "chosen": str([assistant("good")]),
+        "rejected": str([says("gpt", "bad")]),
+    },
     "HH-RLHF with its prompt twice": {
         "prompt": "\n\nHuman: q\n\nAssistant:",
         "chosen": "\n\nHuman: q\n\nAssistant: good",
@@ -152,6 +161,8 @@ PAIRS: dict[str, Mapping[str, Any]] = {
 SINGLE: dict[str, Mapping[str, Any]] = {
     "TRL": {"prompt": "q", "completion": "good"},
     "messages": {"messages": [user("q"), assistant("good")]},
+    "messages as JSON text": {"messages": json.dumps([user("q"), assistant("good")])},
+    "a dialogue as HH-RLHF's text": {"dialogue": "\n\nHuman: q\n\nAssistant: good"},
     "messages beside their prompt (no_robots)": {"prompt": "q", "messages": [user("q"), assistant("good")]},
     "ShareGPT": {"conversations": [says("human", "q"), says("gpt", "good")]},
     "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, assistant("good")]},
@@ -444,6 +455,28 @@ def test_an_answer_may_quote_a_dialogue() -> None:
     assert describe(row) == ("u:Write a dialogue.", "Human: hi\n\nAssistant: hello", None)
 
 
+@pytest.mark.parametrize("text", ['[{"value": 3}]', '{"role": "admin"}', '["hi"]'])
+def test_an_answer_may_be_json(text: str) -> None:
+    """Protects answers that are JSON themselves from being taken for messages."""
+    [row] = read({"prompt": "q", "completion": text})
+    assert describe(row) == ("u:q", text, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ({"messages": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}, "without commas"),
+        ({"prompt": "q", "completion": '[{"role": "assistant", "content": "a'}, "`completion` begins like a list"),
+        ({"conversation": "User: hi\nAssistant: hello"}, "`conversation` must be a list of messages"),
+        ({"dialogue": "hi", "chosen": "a", "rejected": "b"}, "`dialogue` must be a list of messages"),
+    ],
+)
+def test_a_dialogue_that_is_mere_text_is_refused(record: Mapping[str, Any], complaint: str) -> None:
+    """Protects from brackets and speakers' names that are trained on as one turn of the user."""
+    with pytest.raises(UserError, match=complaint):
+        read(record)
+
+
 def test_unread_fields_are_named_once() -> None:
     """Protects from silence: what no rule reads is said, in every shape, and what a rule reads is not."""
     reading = FileReading()
@@ -469,7 +502,7 @@ def test_unread_fields_are_named_once() -> None:
 def test_an_unread_part_of_the_prompt_is_named(record: Mapping[str, Any], field: str) -> None:
     """Protects from a prompt that lost its passage or its history without a word."""
     reading = FileReading()
-    list(reading.read_rows([("f:1", record)]))
+    list(reading.read_rows([("f:1", dict(record))]))
     assert reading.write_notes() == [f"Fields that are not read: `{field}`."]
 
 

@@ -36,6 +36,7 @@ from preflab.data.turns import (
     read_turns,
     require_question,
 )
+from preflab.data.written import parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Problem, Test
 
@@ -130,7 +131,7 @@ def _read_whole_dialogues(
     if all(is_dialogue(value) for value in values):
         turns, better, worse = read_dialogue_pair(values[0], values[1], place)
         return surround(record, turns, where), better, worse
-    if any(isinstance(value, str) for value in values):
+    if any(isinstance(value, str) and parse_messages(value, place) is None for value in values):
         raise UserError(explain_unknown(record, where))
     (*turns, good), (*others, bad) = (read_turns(value, "user", place) for value in values)
     if {good.role, bad.role} != {"assistant"}:

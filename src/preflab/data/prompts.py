@@ -14,12 +14,9 @@ from preflab.data.turns import (
     Turns,
     drop_system,
     get_system,
-    is_dialogue,
-    join_turns,
-    parse_dialogue,
+    read_dialogue,
     read_exchanges,
     read_prompt_turns,
-    read_turns,
     require_question,
 )
 from preflab.errors import UserError
@@ -100,7 +97,7 @@ def read_question(record: DataRecord, where: str) -> Turns:
         raise UserError(explain_unknown(record, where))
     place = f"{where}: `{field}`"
     if field in DIALOGUE_FIELDS or field == "context":
-        turns = read_turns(record[field], "user", place)
+        turns = read_dialogue(record[field], place)
         return surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
     value = record[field]
     if isinstance(value, dict) and "messages" in value:  # OpenAI's preference format
@@ -133,9 +130,7 @@ def _add_text(turns: Turns, text: str) -> Turns:
 
 def read_whole(record: DataRecord, field: str, where: str) -> Turns:
     """Reads a whole dialogue, including its last answer."""
-    value, place = record[field], f"{where}: `{field}`"
-    turns = join_turns(parse_dialogue(value, place)) if is_dialogue(value) else read_turns(value, "user", place)
-    return surround(record, turns, where)
+    return surround(record, read_dialogue(record[field], f"{where}: `{field}`"), where)
 
 
 def surround(record: DataRecord, turns: Turns, where: str) -> Turns:

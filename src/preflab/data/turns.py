@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from preflab.data.lines import check_text
 from preflab.data.row import NO_TEXT, NOT_ASKED, PROMPTS_DIFFER, DataRecord, UselessRecordError
+from preflab.data.written import parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Role, Turn
 
@@ -29,7 +30,10 @@ _DIALOGUE = re.compile(r"(?:\n\n)?Human:.*\n\nAssistant:", re.DOTALL)
 
 
 def read_turns(value: Any, role: Role, where: str) -> Turns:
-    """Reads text as one turn of `role`, or reads a message or a list of messages. Raises `UserError` for anything else."""
+    """Reads text as one turn of `role`, or reads a message or a list of messages, which may be written as text. Raises
+    `UserError` for anything else."""
+    if isinstance(value, str):
+        value = parse_messages(value, where) or value
     if isinstance(value, str):
         return (Turn(role, check_text(value, where)),)
     if isinstance(value, dict):
@@ -39,6 +43,19 @@ def read_turns(value: Any, role: Role, where: str) -> Turns:
     if not turns:
         raise UserError(f"{where} is an empty list.")
     return turns
+
+
+def read_dialogue(value: Any, where: str) -> Turns:
+    """Reads a dialogue: messages, or text that marks who speaks. Raises `UserError` for other text, which would become
+    one turn."""
+    if is_dialogue(value):
+        return join_turns(parse_dialogue(check_text(value, where), where))
+    if isinstance(value, str) and parse_messages(value, where) is None:
+        raise UserError(
+            f"{where} must be a list of messages, or text with `Human:` and `Assistant:` after blank lines, not "
+            f"{value[:40]!r}. If it is one question, name it so: `fields: {{prompt: ...}}`."
+        )
+    return read_turns(value, "user", where)
 
 
 def read_prompt_turns(value: Any, where: str) -> Turns:
