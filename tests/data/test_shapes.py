@@ -56,6 +56,8 @@ LIKED = [
     {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
 ]
 DISLIKED = [
+    {"messages": [user("q")], "completion": "bad", "label": False},
+    {"messages": [user("q")], "response": [assistant("bad")], "kto_tag": "no"},
     {"prompt": "q", "completion": "\n\nHuman: q\n\nAssistant: bad", "label": False},
     *(
         {"prompt": "q", "completion": "bad", "label": label}
@@ -161,6 +163,16 @@ PAIRS: dict[str, Mapping[str, Any]] = {
 SINGLE: dict[str, Mapping[str, Any]] = {
     "TRL": {"prompt": "q", "completion": "good"},
     "messages": {"messages": [user("q"), assistant("good")]},
+    "roles of other spellings": {
+        "messages": [{"role": "User", "content": "q"}, {"role": "Chatbot", "content": "good"}]
+    },
+    "a role's name under ShareGPT's fields": {"messages": [says("Human", "q"), {"role": "model", "value": "good"}]},
+    "a null beside the role": {
+        "messages": [{"from": None, "value": None, **user("q")}, {"from": "GPT", "content": "good"}]
+    },
+    "an empty list of tool calls": {"messages": [user("q"), {**assistant("good"), "tool_calls": []}]},
+    "messages and their answer": {"messages": [user("q")], "completion": "good"},
+    "ShareGPT's dialogue and its answer": {"conversations": [says("human", "q")], "response": "good"},
     "messages as JSON text": {"messages": json.dumps([user("q"), assistant("good")])},
     "a dialogue as HH-RLHF's text": {"dialogue": "\n\nHuman: q\n\nAssistant: good"},
     "messages beside their prompt (no_robots)": {"prompt": "q", "messages": [user("q"), assistant("good")]},
@@ -305,6 +317,10 @@ LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] 
         {"system": "s", "prompt": "q", "chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
         ("s:s | u:q", "a", "b"),
     ),
+    "an earlier turn that is not learned from": (
+        {"messages": [user("q"), {**assistant("x"), "weight": 0}, user("r"), {**assistant("a"), "weight": 1}]},
+        ("u:q | a:x | u:r", "a", None),
+    ),
     "a history that the dialogue repeats": (
         {"history": [["q", "x"]], "messages": [*THEN, assistant("a")]},
         ("u:q | a:x | u:r", "a", None),
@@ -435,6 +451,29 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
         ),
         ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
+        (
+            {"messages": [user("q"), {**assistant("I look it up."), "tool_calls": [{"id": "1"}]}]},
+            "something else than text",
+        ),
+        (
+            {
+                "messages": [
+                    user("q"),
+                    {**assistant("I look."), "function_call": {"name": "f"}},
+                    user("r"),
+                    assistant("a"),
+                ]
+            },
+            "something else than text",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "text": None}]}, assistant("a")]},
+            "something else than text",
+        ),
+        *(
+            ({"messages": [user("q"), {**assistant("a"), **mark}]}, "marked as not to be learned from")
+            for mark in ({"weight": 0}, {"weight": 0.0}, {"loss": False}, {"train": False})
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}, assistant("a")]}, "something else than text"),
     ],
 )
@@ -495,6 +534,8 @@ def test_unread_fields_are_named_once() -> None:
     [
         ({"prompt": "q", "history": "they spoke", "response": "a"}, "history"),
         ({"messages": [user("q"), assistant("a")], "context": "x"}, "context"),
+        ({"messages": [user("q")], "label": False}, "label"),
+        ({"prompt": "q", "completion": "a", "label": True, "kto_tag": True}, "kto_tag"),
         ({"prompt": "q", "instruction": "r", "completion": "a"}, "instruction"),
         ({"prompt": "q", "messages": [user("r"), assistant("b")], "chosen": "a", "rejected": "b"}, "messages"),
     ],

@@ -75,6 +75,12 @@ def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels)
     return [_rate(record, turns, completion, where, labels)]
 
 
+def read_reply(field: str, answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """Reads a dialogue that ends in a question, and the answer to it in another field, with its label if it has one."""
+    turns, completion = read_answer(record[answer], read_whole(record, field, where), f"{where}: `{answer}`")
+    return [_rate(record, turns, completion, where, labels)]
+
+
 def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
     """Reads a dialogue. If the last turn is the assistant's, that turn is the answer; otherwise the dialogue is a
     prompt without an answer."""

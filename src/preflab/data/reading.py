@@ -109,7 +109,9 @@ class FileReading:
             self.unread.update(name_unread(shape, record))
         self._unanswered += shape.name in DIALOGUES and rows[0].answer is None and not rows[0].rated
         if LABEL_FIELDS[0] in shape.also:
-            self._labelled[any(name in record for name in LABEL_FIELDS)] += 1
+            labels = [name for name in LABEL_FIELDS if name in record]
+            self._labelled[bool(labels)] += 1
+            self.unread.update(labels[1:] if rows[0].rated else labels)
         return rows
 
     def check_fields(self) -> None:

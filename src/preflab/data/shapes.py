@@ -29,6 +29,7 @@ from preflab.data.answers import (
     read_prompt_alone,
     read_ranked_answers,
     read_ranking,
+    read_reply,
     read_scored,
     read_single,
     read_two_scores,
@@ -46,6 +47,7 @@ from preflab.data.prompts import (
     name_prompt_fields,
 )
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.turns import ends_in_question
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
@@ -113,6 +115,11 @@ def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
     return lambda record: not any(field in record for field in fields)
 
 
+def _asks(field: str) -> Callable[[DataRecord], bool]:
+    return lambda record: ends_in_question(record[field])
+
+
+_ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
 _LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
@@ -225,6 +232,11 @@ _PAIRS = (
 )
 _SINGLE = (
     Shape(SCORED, ("prompt", "response", "helpfulness"), partial(read_scored, "helpfulness")),
+    *(
+        Shape("prompt and answer", (field, answer), partial(read_reply, field, answer), _LABELLED, _asks(field))
+        for field in DIALOGUE_FIELDS
+        for answer in _ANSWERS
+    ),
     *(Shape(DIALOGUES[0], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
     *(Shape(DIALOGUES[1], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
     *(
@@ -238,11 +250,7 @@ _SINGLE = (
             ("prompt and answer", "prompt", "completion"),
             ("Alpaca", "instruction", "output"),
             ("Dolly", "instruction", "response"),
-            *(
-                ("prompt and answer", question, answer)
-                for question in QUESTION_FIELDS
-                for answer in ("completion", "response", "output", "answer", "target", "targets", "solution")
-            ),
+            *(("prompt and answer", question, answer) for question in QUESTION_FIELDS for answer in _ANSWERS),
         )
     ),
 )
