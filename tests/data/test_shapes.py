@@ -24,6 +24,10 @@ def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
+def system(text: str) -> dict[str, str]:
+    return {"role": "system", "content": text}
+
+
 def says(who: str, text: str) -> dict[str, str]:
     return {"from": who, "value": text}
 
@@ -39,6 +43,7 @@ def describe(row: DialogueRow) -> tuple[str, str | None, str | None]:
     return turns, row.answer and row.answer.text, row.rejected and row.rejected.text
 
 
+THEN = [user("q"), assistant("x"), user("r")]
 PAIR = ("u:q", "good", "bad")
 ANSWERED = ("u:q", "good", None)
 LIKED = [
@@ -51,6 +56,9 @@ LIKED = [
     {"instruction": "q", "input": "", "output": "good", "kto_tag": True},
 ]
 DISLIKED = [
+    {"messages": [user("q")], "completion": "bad", "label": False},
+    {"messages": [user("q")], "response": [assistant("bad")], "kto_tag": "no"},
+    {"prompt": "q", "completion": "\n\nHuman: q\n\nAssistant: bad", "label": False},
     *(
         {"prompt": "q", "completion": "bad", "label": label}
         for label in (False, "false", "FALSE ", 0, 0.0, "0", "no", "bad")
@@ -67,6 +75,20 @@ PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, implicit prompt": {"chosen": [user("q"), assistant("good")], "rejected": [user("q"), assistant("bad")]},
     "HH-RLHF": {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
     "HH-RLHF with its prompt apart": {"prompt": "\n\nHuman: q\n\nAssistant:", "chosen": "good", "rejected": "bad"},
+    "messages as JSON texts": {
+        "chosen": json.dumps([user("q"), assistant("good")]),
+        "rejected": json.dumps([user("q"), assistant("bad")]),
+    },
+    "messages as Python's texts": {
+        "prompt": str([user("q")]),
+        "chosen": str([assistant("good")]),
+        "rejected": str([says("gpt", "bad")]),
+    },
+    "HH-RLHF with its prompt twice": {
+        "prompt": "\n\nHuman: q\n\nAssistant:",
+        "chosen": "\n\nHuman: q\n\nAssistant: good",
+        "rejected": "\n\nHuman: q\n\nAssistant: bad",
+    },
     "UltraFeedback binarized": {
         "prompt": "q",
         "prompt_id": "1",
@@ -141,6 +163,18 @@ PAIRS: dict[str, Mapping[str, Any]] = {
 SINGLE: dict[str, Mapping[str, Any]] = {
     "TRL": {"prompt": "q", "completion": "good"},
     "messages": {"messages": [user("q"), assistant("good")]},
+    "roles of other spellings": {
+        "messages": [{"role": "User", "content": "q"}, {"role": "Chatbot", "content": "good"}]
+    },
+    "a role's name under ShareGPT's fields": {"messages": [says("Human", "q"), {"role": "model", "value": "good"}]},
+    "a null beside the role": {
+        "messages": [{"from": None, "value": None, **user("q")}, {"from": "GPT", "content": "good"}]
+    },
+    "an empty list of tool calls": {"messages": [user("q"), {**assistant("good"), "tool_calls": []}]},
+    "messages and their answer": {"messages": [user("q")], "completion": "good"},
+    "ShareGPT's dialogue and its answer": {"conversations": [says("human", "q")], "response": "good"},
+    "messages as JSON text": {"messages": json.dumps([user("q"), assistant("good")])},
+    "a dialogue as HH-RLHF's text": {"dialogue": "\n\nHuman: q\n\nAssistant: good"},
     "messages beside their prompt (no_robots)": {"prompt": "q", "messages": [user("q"), assistant("good")]},
     "ShareGPT": {"conversations": [says("human", "q"), says("gpt", "good")]},
     "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, assistant("good")]},
@@ -218,6 +252,29 @@ def test_labels_are_read_together_and_file_by_file() -> None:
 LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] = {
     "Alpaca's input": ({"instruction": "q", "input": "x", "output": "a"}, ("u:q\n\nx", "a", None)),
     "Dolly's context": ({"instruction": "q", "context": "x", "response": "a"}, ("u:q\n\nx", "a", None)),
+    "a question on a passage": ({"question": "q", "context": "x", "answer": "a"}, ("u:q\n\nx", "a", None)),
+    "a pair on a passage": (
+        {"question": "q", "context": "x", "chosen": "a", "rejected": "b"},
+        ("u:q\n\nx", "a", "b"),
+    ),
+    "a question on several passages": (
+        {"question": "q", "context": ["x", "", "y"], "answer": "a"},
+        ("u:q\n\nx\n\ny", "a", None),
+    ),
+    "a prompt with an input": ({"prompt": "q", "input": "x", "output": "a"}, ("u:q\n\nx", "a", None)),
+    "a problem with an input": ({"problem": "q", "input": "x", "solution": "a"}, ("u:q\n\nx", "a", None)),
+    "an empty input before a context": (
+        {"instruction": "q", "input": "", "context": "x", "response": "a"},
+        ("u:q\n\nx", "a", None),
+    ),
+    "an input that the prompt holds already": (
+        {"prompt": "q: x", "input": "x", "output": "a"},
+        ("u:q: x", "a", None),
+    ),
+    "an empty system before another": (
+        {"system": "", "system_prompt": "s", "prompt": "q", "completion": "a"},
+        ("s:s | u:q", "a", None),
+    ),
     "ORCA-DPO": (
         {"system": "s", "question": "q", "chosen": "a", "rejected": "b"},
         ("s:s | u:q", "a", "b"),
@@ -234,6 +291,39 @@ LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] 
             "rejected": "\n\nHuman: q1\n\nAssistant: a1\n\nHuman: q\n\nAssistant: b",
         },
         ("u:q1 | a:a1 | u:q", "a", "b"),
+    ),
+    "a ranking of whole dialogues": (
+        {"prompt": "q", "responses": [[*THEN, assistant("a")], [*THEN, assistant("b")]], "scores": [2, 1]},
+        ("u:q | a:x | u:r", "a", "b"),
+    ),
+    "a choice of whole dialogues beside their first question": (
+        {
+            "prompt": "q",
+            "conversation_a": [*THEN, assistant("b")],
+            "conversation_b": [*THEN, assistant("a")],
+            "winner": "model_b",
+        },
+        ("u:q | a:x | u:r", "a", "b"),
+    ),
+    "a system turn in one of two dialogues": (
+        {"chosen": [system("s"), user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "a system beside two dialogues": (
+        {"system": "s", "chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "a system and a prompt beside two dialogues": (
+        {"system": "s", "prompt": "q", "chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
+        ("s:s | u:q", "a", "b"),
+    ),
+    "an earlier turn that is not learned from": (
+        {"messages": [user("q"), {**assistant("x"), "weight": 0}, user("r"), {**assistant("a"), "weight": 1}]},
+        ("u:q | a:x | u:r", "a", None),
+    ),
+    "a history that the dialogue repeats": (
+        {"history": [["q", "x"]], "messages": [*THEN, assistant("a")]},
+        ("u:q | a:x | u:r", "a", None),
     ),
     "a system turn that the prompt leaves out": (
         {
@@ -334,8 +424,56 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
         ),
         ({"chosen": [user("q"), assistant("a"), user("b")], "rejected": [user("q"), assistant("b")]}, "human turn"),
         ({"prompt": [user("q"), assistant("a")], "completion": "b"}, "does not end in a human turn"),
+        *(
+            (record, "two prompts differ")
+            for record in (
+                {"prompt": "q", "chosen": [*THEN, assistant("a")], "rejected": [user("q"), assistant("b")]},
+                {"prompt": "q", "chosen": [*THEN, assistant("a")], "rejected": "b"},
+                {
+                    "prompt": [user("q")],
+                    "chosen": [user("q"), user("r"), assistant("a")],
+                    "rejected": [user("q"), assistant("b")],
+                },
+                {"messages": [user("q"), assistant("a")], "rejected_messages": [*THEN, assistant("b")]},
+                {"messages": [*THEN, assistant("a")], "rejected_messages": [user("q"), assistant("b")]},
+                {
+                    "prompt": "q",
+                    "conversation_a": [*THEN, assistant("a")],
+                    "conversation_b": [user("q"), assistant("b")],
+                    "winner": "model_a",
+                },
+                {"prompt": "q", "responses": [[*THEN, assistant("a")], "b"], "scores": [1, 2]},
+                {
+                    "chosen": [system("s"), user("q"), assistant("a")],
+                    "rejected": [system("t"), user("q"), assistant("b")],
+                },
+            )
+        ),
         ({"messages": [user("q"), {"role": "tool", "content": "1"}, assistant("a")]}, "something else than text"),
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, "something else than text"),
+        (
+            {"messages": [user("q"), {**assistant("I look it up."), "tool_calls": [{"id": "1"}]}]},
+            "something else than text",
+        ),
+        (
+            {
+                "messages": [
+                    user("q"),
+                    {**assistant("I look."), "function_call": {"name": "f"}},
+                    user("r"),
+                    assistant("a"),
+                ]
+            },
+            "something else than text",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "text": None}]}, assistant("a")]},
+            "something else than text",
+        ),
+        *(
+            ({"messages": [user("q"), {**assistant("a"), **mark}]}, "marked as not to be learned from")
+            for mark in ({"weight": 0}, {"weight": 0.0}, {"loss": False}, {"train": False})
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}, assistant("a")]}, "something else than text"),
     ],
 )
@@ -350,6 +488,34 @@ def test_useless_records_are_left_out_and_counted(record: Mapping[str, Any], rea
         read(record)
 
 
+def test_an_answer_may_quote_a_dialogue() -> None:
+    """Protects an answer that is a written dialogue from being cut where the dialogue's assistant speaks."""
+    [row] = read({"prompt": "Write a dialogue.", "completion": "Human: hi\n\nAssistant: hello"})
+    assert describe(row) == ("u:Write a dialogue.", "Human: hi\n\nAssistant: hello", None)
+
+
+@pytest.mark.parametrize("text", ['[{"value": 3}]', '{"role": "admin"}', '["hi"]'])
+def test_an_answer_may_be_json(text: str) -> None:
+    """Protects answers that are JSON themselves from being taken for messages."""
+    [row] = read({"prompt": "q", "completion": text})
+    assert describe(row) == ("u:q", text, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ({"messages": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}, "without commas"),
+        ({"prompt": "q", "completion": '[{"role": "assistant", "content": "a'}, "`completion` begins like a list"),
+        ({"conversation": "User: hi\nAssistant: hello"}, "`conversation` must be a list of messages"),
+        ({"dialogue": "hi", "chosen": "a", "rejected": "b"}, "`dialogue` must be a list of messages"),
+    ],
+)
+def test_a_dialogue_that_is_mere_text_is_refused(record: Mapping[str, Any], complaint: str) -> None:
+    """Protects from brackets and speakers' names that are trained on as one turn of the user."""
+    with pytest.raises(UserError, match=complaint):
+        read(record)
+
+
 def test_unread_fields_are_named_once() -> None:
     """Protects from silence: what no rule reads is said, in every shape, and what a rule reads is not."""
     reading = FileReading()
@@ -361,6 +527,30 @@ def test_unread_fields_are_named_once() -> None:
     list(reading.read_rows((f"f:{n}", record) for n, record in enumerate(records)))
     [note] = reading.write_notes()
     assert note == "Fields that are not read: `helpfulness`, `source`, `score`, `response`."
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        ({"prompt": "q", "history": "they spoke", "response": "a"}, "history"),
+        ({"messages": [user("q"), assistant("a")], "context": "x"}, "context"),
+        ({"messages": [user("q")], "label": False}, "label"),
+        ({"prompt": "q", "completion": "a", "label": True, "kto_tag": True}, "kto_tag"),
+        ({"prompt": "q", "instruction": "r", "completion": "a"}, "instruction"),
+        ({"prompt": "q", "messages": [user("r"), assistant("b")], "chosen": "a", "rejected": "b"}, "messages"),
+    ],
+)
+def test_an_unread_part_of_the_prompt_is_named(record: Mapping[str, Any], field: str) -> None:
+    """Protects from a prompt that lost its passage or its history without a word."""
+    reading = FileReading()
+    list(reading.read_rows([("f:1", dict(record))]))
+    assert reading.write_notes() == [f"Fields that are not read: `{field}`."]
+
+
+def test_a_passage_that_is_no_text_is_refused() -> None:
+    """Protects from a question whose passages are dropped because nobody can read their form."""
+    with pytest.raises(UserError, match=r"f:1: `context` stands beside the question and must be text"):
+        read({"question": "q", "context": {"title": ["x"]}, "answer": "a"})
 
 
 def test_a_missing_label_among_labels_is_said() -> None:

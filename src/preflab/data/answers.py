@@ -13,10 +13,9 @@ from typing import Any, cast
 from preflab.data.labels import FileLabels
 from preflab.data.problems import read_tests
 from preflab.data.prompts import (
-    DIALOGUE_FIELDS,
-    QUESTION_FIELDS,
     explain_unknown,
     find_field,
+    find_question,
     make_prompt,
     read_margin,
     read_number,
@@ -24,9 +23,20 @@ from preflab.data.prompts import (
     read_question,
     read_whole,
     require_finite,
+    surround,
 )
 from preflab.data.row import NOT_ASKED, PROMPTS_DIFFER, USER_LAST, DataRecord, DialogueRow, UselessRecordError
-from preflab.data.turns import Turns, is_dialogue, join_turns, parse_dialogue, read_answer, read_turns, require_question
+from preflab.data.turns import (
+    Turns,
+    agree_on_prompt,
+    is_dialogue,
+    join_turns,
+    parse_dialogue,
+    read_answer,
+    read_turns,
+    require_question,
+)
+from preflab.data.written import parse_messages
 from preflab.errors import UserError
 from preflab.types import Completion, Problem, Test
 
@@ -65,6 +75,12 @@ def read_single(answer: str, record: DataRecord, where: str, labels: FileLabels)
     return [_rate(record, turns, completion, where, labels)]
 
 
+def read_reply(field: str, answer: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
+    """Reads a dialogue that ends in a question, and the answer to it in another field, with its label if it has one."""
+    turns, completion = read_answer(record[answer], read_whole(record, field, where), f"{where}: `{answer}`")
+    return [_rate(record, turns, completion, where, labels)]
+
+
 def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels) -> list[DialogueRow]:
     """Reads a dialogue. If the last turn is the assistant's, that turn is the answer; otherwise the dialogue is a
     prompt without an answer."""
@@ -88,16 +104,14 @@ def read_pair(chosen: str, rejected: str, record: DataRecord, where: str, labels
     the beginning of both dialogues."""
     if isinstance(record.get("completions"), list) and "scores" in record:
         raise UserError(f"{where}: a record with `completions` and `scores` is a ranking; remove its other answers.")
-    apart = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS)) or isinstance(record.get("context"), list)
-    if not apart:
+    if find_question(record) is None:
         turns, better, worse = _read_whole_dialogues(record, chosen, rejected, where)
         return [_make_pair(record, turns, better, worse, where)]
     prompt = read_question(record, where)
     turns, better = read_answer(record[chosen], prompt, f"{where}: `{chosen}`")
     others, worse = read_answer(record[rejected], prompt, f"{where}: `{rejected}`")
-    if turns != others and prompt not in (turns, others):
-        raise UselessRecordError(f"{where}: `{chosen}` and `{rejected}` answer two different prompts.", PROMPTS_DIFFER)
-    return [_make_pair(record, max(turns, others, key=len), better, worse, where)]
+    asked = agree_on_prompt((turns, others), f"{where}: `{chosen}` and `{rejected}`")
+    return [_make_pair(record, asked, better, worse, where)]
 
 
 def read_messages_and_worse(
@@ -109,26 +123,30 @@ def read_messages_and_worse(
     if turns[-1].role != "assistant":
         raise UselessRecordError(f"{where}: `{field}` must end in a turn of the assistant.", USER_LAST)
     before, worse = read_answer(record[rejected], turns[:-1], f"{where}: `{rejected}`")
-    return [_make_pair(record, before, Completion(turns[-1].content), worse, where)]
+    asked = agree_on_prompt((turns[:-1], before), f"{where}: `{field}` and `{rejected}`")
+    return [_make_pair(record, asked, Completion(turns[-1].content), worse, where)]
 
 
 def _read_whole_dialogues(
     record: DataRecord, chosen: str, rejected: str, where: str
 ) -> tuple[Turns, Completion, Completion]:
-    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt."""
+    """Reads two whole dialogues. The last turn of each is an answer; the turns before it are the prompt, behind the
+    record's own system message and history."""
     place = f"{where}: `{chosen}` and `{rejected}`"
     values: list[Any] = [record[chosen], record[rejected]]
     if all(is_dialogue(value) for value in values):
-        return read_dialogue_pair(values[0], values[1], place)
-    if any(isinstance(value, str) for value in values):
+        turns, better, worse = read_dialogue_pair(values[0], values[1], place)
+        return surround(record, turns, where), better, worse
+    if any(isinstance(value, str) and parse_messages(value, place) is None for value in values):
         raise UserError(explain_unknown(record, where))
-    better, worse = (read_turns(value, "user", place) for value in values)
-    if better[:-1] != worse[:-1] or {better[-1].role, worse[-1].role} != {"assistant"}:
+    (*turns, good), (*others, bad) = (read_turns(value, "user", place) for value in values)
+    if {good.role, bad.role} != {"assistant"}:
         raise UselessRecordError(
             f"{place} must be the same dialogue, except for the last turn, which must be the assistant's.",
-            USER_LAST if "user" in (better[-1].role, worse[-1].role) else PROMPTS_DIFFER,
+            USER_LAST if "user" in (good.role, bad.role) else PROMPTS_DIFFER,
         )
-    return better[:-1], Completion(better[-1].content), Completion(worse[-1].content)
+    asked = surround(record, agree_on_prompt((tuple(turns), tuple(others)), place), where)
+    return asked, Completion(good.content), Completion(bad.content)
 
 
 def read_dialogue_pair(chosen: str, rejected: str, where: str) -> tuple[Turns, Completion, Completion]:
@@ -185,11 +203,13 @@ def _choose(
     record: DataRecord, first: str, second: str, choice: str, margin: float | None, where: str
 ) -> list[DialogueRow]:
     better, worse = (second, first) if choice == SECOND_BETTER else (first, second)
-    if find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context", "history")) is None:
+    if find_question(record) is None:
         turns, good, bad = _read_whole_dialogues(record, better, worse, where)
     else:
-        turns = read_question(record, where)
-        good, bad = (read_answer(record[field], turns, f"{where}: `{field}`")[1] for field in (better, worse))
+        asked = read_question(record, where)
+        read = [read_answer(record[field], asked, f"{where}: `{field}`") for field in (better, worse)]
+        turns = agree_on_prompt([before for before, _ in read], f"{where}: `{better}` and `{worse}`")
+        good, bad = (answer for _, answer in read)
     prompt = make_prompt(record, turns, where)
     return [DialogueRow(prompt) if choice == EQUAL else DialogueRow(prompt, good, bad, margin)]
 
@@ -239,8 +259,10 @@ def read_ordered(field: str, record: DataRecord, where: str, labels: FileLabels)
 
 def _rank(record: DataRecord, pairs: list[tuple[Any, float]], place: str, where: str) -> DialogueRow:
     """Returns a row whose answers are ranked by their scores, the highest score first."""
-    turns = require_question(read_question(record, where), where)
-    answers = [(read_answer(text, turns, place)[1], score) for text, score in pairs]
+    asked = require_question(read_question(record, where), where)
+    read = [read_answer(text, asked, place) for text, _ in pairs]
+    turns = agree_on_prompt([before for before, _ in read], place)
+    answers = [(answer, score) for (_, answer), (_, score) in zip(read, pairs, strict=True)]
     ranked = sorted(answers, key=lambda row: -row[1])
     (best, high), (worst, low) = ranked[0], ranked[-1]
     apart = high > low

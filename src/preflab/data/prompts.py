@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from preflab.data.lines import check_text
@@ -12,12 +12,11 @@ from preflab.data.problems import HIDDEN_FIELDS, PUBLIC_FIELDS, read_tests
 from preflab.data.row import DataRecord, UselessRecordError, make_prompt_id
 from preflab.data.turns import (
     Turns,
-    is_dialogue,
-    join_turns,
-    parse_dialogue,
+    drop_system,
+    get_system,
+    read_dialogue,
     read_exchanges,
     read_prompt_turns,
-    read_turns,
     require_question,
 )
 from preflab.errors import UserError
@@ -27,8 +26,10 @@ QUESTION_FIELDS = ("prompt", "question", "query", "instruction", "problem", "inp
 """Fields that may hold the question. If a record has several of them, the first one listed here is read."""
 DIALOGUE_FIELDS = ("messages", "conversations", "conversation", "dialogue", "dialog", "context_messages")
 _SYSTEM_FIELDS = ("system", "system_prompt")
+PROMPT_FIELDS = frozenset((*QUESTION_FIELDS, *DIALOGUE_FIELDS, *_SYSTEM_FIELDS, "context", "history"))
+"""Every field from which a prompt may be made. `name_prompt_fields` says which of them are read in a record."""
 _MORE_FIELDS = ("input", "context")
-"""Fields that may hold the text to which an instruction applies (Alpaca, Dolly)."""
+"""Fields that may hold the text to which a question applies (Alpaca, Dolly, SQuAD)."""
 _SCORE_FIELDS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
@@ -65,51 +66,84 @@ def find_field(record: DataRecord, fields: Iterable[str]) -> str | None:
     return next((name for name in fields if name in record), None)
 
 
-def read_question(record: DataRecord, where: str) -> Turns:
-    """Reads the prompt's turns from a field that holds no answer. Raises `UserError` if the record has no such
-    field."""
+def find_filled(record: DataRecord, fields: Sequence[str]) -> str | None:
+    """Returns the first of the fields that is not empty text, or else the first that the record has."""
+    return find_field(record, (name for name in fields if record.get(name) != "")) or find_field(record, fields)
+
+
+def find_question(record: DataRecord) -> str | None:
+    """Returns the field from which `read_question` reads the question; None if the record has none."""
     field = find_field(record, (*QUESTION_FIELDS, *DIALOGUE_FIELDS))
     if field is None and isinstance(
         record.get("context"), list
     ):  # HelpSteer3's `context` is a list; Dolly's is text that belongs to an instruction
-        field = "context"
-    if field is None and isinstance(record.get("history"), str):  # SHP
-        field = "history"
+        return "context"
+    return "history" if field is None and isinstance(record.get("history"), str) else field  # SHP
+
+
+def name_prompt_fields(record: DataRecord, question: str | None) -> frozenset[str]:
+    """Returns the fields of a record from which its prompt is made. `question`: the field that holds the question."""
+    beside = _MORE_FIELDS if question in QUESTION_FIELDS else ()
+    system = find_filled(record, _SYSTEM_FIELDS)
+    history = "history" if isinstance(record.get("history"), list) else None
+    return frozenset(name for name in (question, *beside, system, history) if name is not None)
+
+
+def read_question(record: DataRecord, where: str) -> Turns:
+    """Reads the prompt's turns from a field that holds no answer. Raises `UserError` if the record has no such
+    field."""
+    field = find_question(record)
     if field is None:
         raise UserError(explain_unknown(record, where))
     place = f"{where}: `{field}`"
     if field in DIALOGUE_FIELDS or field == "context":
-        turns = read_turns(record[field], "user", place)
-        return _surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
+        turns = read_dialogue(record[field], place)
+        return surround(record, turns[:-1] if turns[-1].role == "assistant" else turns, where)
     value = record[field]
     if isinstance(value, dict) and "messages" in value:  # OpenAI's preference format
         value = cast(DataRecord, value)["messages"]
     turns = read_prompt_turns(value, place)
-    more = find_field(record, _MORE_FIELDS) if field == "instruction" else None
-    if more is not None and (text := check_text(record[more], f"{where}: `{more}`")):
-        turns = (*turns[:-1], Turn("user", f"{turns[-1].content}\n\n{text}"))
-    return _surround(record, turns, where)
+    for name in _MORE_FIELDS:
+        if name in record and name != field:
+            turns = _add_text(turns, _read_more(record[name], f"{where}: `{name}`"))
+    return surround(record, turns, where)
+
+
+def _read_more(value: Any, where: str) -> str:
+    """Reads the text to which a question applies: one text, or a list of passages."""
+    passages = cast(list[Any], value) if isinstance(value, list) else [value]
+    if not all(isinstance(passage, str) for passage in passages):
+        raise UserError(
+            f"{where} stands beside the question and must be text or a list of texts, not "
+            f"{json.dumps(value, default=str)[:60]}. To leave it unread, name it in `fields` with the place `null`."
+        )
+    return "\n\n".join(check_text(passage, where) for passage in passages if passage)
+
+
+def _add_text(turns: Turns, text: str) -> Turns:
+    """Adds text to the user's last turn, unless the turn holds it already."""
+    last = turns[-1]
+    if last.role != "user" or text in last.content:
+        return turns
+    return (*turns[:-1], Turn("user", f"{last.content}\n\n{text}"))
 
 
 def read_whole(record: DataRecord, field: str, where: str) -> Turns:
     """Reads a whole dialogue, including its last answer."""
-    value, place = record[field], f"{where}: `{field}`"
-    turns = join_turns(parse_dialogue(value, place)) if is_dialogue(value) else read_turns(value, "user", place)
-    return _surround(record, turns, where)
+    return surround(record, read_dialogue(record[field], f"{where}: `{field}`"), where)
 
 
-def _surround(record: DataRecord, turns: Turns, where: str) -> Turns:
-    """Returns the turns, preceded by the system message and the earlier exchanges if the record has fields for them."""
+def surround(record: DataRecord, turns: Turns, where: str) -> Turns:
+    """Returns the turns, preceded by the system message and the earlier exchanges if the record has fields for them
+    and the turns do not begin with them already."""
+    first, later = get_system(turns), drop_system(turns)
     if isinstance(record.get("history"), list):
-        turns = (*read_exchanges(record["history"], f"{where}: `history`"), *turns)
-    system = find_field(record, _SYSTEM_FIELDS)
-    if (
-        system is not None
-        and turns[0].role != "system"
-        and (text := check_text(record[system], f"{where}: `{system}`"))
-    ):
-        turns = (Turn("system", text), *turns)
-    return turns
+        earlier = read_exchanges(record["history"], f"{where}: `history`")
+        later = later if later[: len(earlier)] == earlier else (*earlier, *later)
+    system = find_filled(record, _SYSTEM_FIELDS)
+    if system is not None and not first and (text := check_text(record[system], f"{where}: `{system}`")):
+        first = (Turn("system", text),)
+    return (*first, *later)
 
 
 def make_prompt(record: DataRecord, turns: Turns, where: str) -> Prompt:

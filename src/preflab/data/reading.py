@@ -17,7 +17,7 @@ from preflab.data.labels import FileLabels, LabelError
 from preflab.data.lines import ReadLine
 from preflab.data.prompts import explain_unknown
 from preflab.data.row import DataRecord, DialogueRow, UselessRecordError
-from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, VERL, Shape, recognise
+from preflab.data.shapes import DIALOGUES, ORDERED, SCORED, SHAPES, VERL, Shape, name_unread, recognise
 from preflab.errors import UserError, nearest
 from preflab.text import counted
 from preflab.types import Prompt
@@ -106,10 +106,12 @@ class FileReading:
             raise
         self.shapes[shape.name] += 1
         if not shape.testbed:
-            self.unread.update(name for name in record if name not in shape.fields)
+            self.unread.update(name_unread(shape, record))
         self._unanswered += shape.name in DIALOGUES and rows[0].answer is None and not rows[0].rated
         if LABEL_FIELDS[0] in shape.also:
-            self._labelled[any(name in record for name in LABEL_FIELDS)] += 1
+            labels = [name for name in LABEL_FIELDS if name in record]
+            self._labelled[bool(labels)] += 1
+            self.unread.update(labels[1:] if rows[0].rated else labels)
         return rows
 
     def check_fields(self) -> None:

@@ -42,6 +42,7 @@ class UselessRecordError(UserError):
 PROMPTS_DIFFER = "the two prompts differ"
 USER_LAST = "a dialogue ends in a human turn"
 NOT_ASKED = "the prompt does not end in a human turn"
+UNTRAINED = "its last turn is marked as not to be learned from"
 NO_TEXT = "a turn holds something else than text"
 
 

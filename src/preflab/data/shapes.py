@@ -29,6 +29,7 @@ from preflab.data.answers import (
     read_prompt_alone,
     read_ranked_answers,
     read_ranking,
+    read_reply,
     read_scored,
     read_single,
     read_two_scores,
@@ -36,8 +37,17 @@ from preflab.data.answers import (
 from preflab.data.labels import FileLabels
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
-from preflab.data.prompts import COMMON_FIELDS, DIALOGUE_FIELDS, QUESTION_FIELDS
+from preflab.data.prompts import (
+    COMMON_FIELDS,
+    DIALOGUE_FIELDS,
+    PROMPT_FIELDS,
+    QUESTION_FIELDS,
+    find_field,
+    find_question,
+    name_prompt_fields,
+)
 from preflab.data.row import DataRecord, DialogueRow
+from preflab.data.turns import ends_in_question
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
@@ -76,6 +86,13 @@ def recognise(record: DataRecord) -> Shape | None:
     return next((shape for shape in candidates if shape.when is None or shape.when(record)), None)
 
 
+def name_unread(shape: Shape, record: DataRecord) -> list[str]:
+    """Returns the fields of a record that are not read when it is read by the shape."""
+    dialogue = find_field(record, (name for name in shape.needs if name in DIALOGUE_FIELDS))
+    asked = name_prompt_fields(record, dialogue or find_question(record))
+    return [name for name in record if name not in asked and (name in PROMPT_FIELDS or name not in shape.fields)]
+
+
 @lru_cache(maxsize=512)
 def _shapes_with(fields: frozenset[str]) -> tuple[Shape, ...]:
     """Returns the shapes whose needed fields are all among `fields`."""
@@ -98,6 +115,11 @@ def _lacks(*fields: str) -> Callable[[DataRecord], bool]:
     return lambda record: not any(field in record for field in fields)
 
 
+def _asks(field: str) -> Callable[[DataRecord], bool]:
+    return lambda record: ends_in_question(record[field])
+
+
+_ANSWERS = ("completion", "response", "output", "answer", "target", "targets", "solution")
 _ASKED = (*QUESTION_FIELDS, *DIALOGUE_FIELDS, "context")
 _LABELLED = (*_ASKED, *LABEL_FIELDS)
 _LETTERS = {"a": FIRST_BETTER, "b": SECOND_BETTER, "model_a": FIRST_BETTER, "model_b": SECOND_BETTER}
@@ -210,6 +232,11 @@ _PAIRS = (
 )
 _SINGLE = (
     Shape(SCORED, ("prompt", "response", "helpfulness"), partial(read_scored, "helpfulness")),
+    *(
+        Shape("prompt and answer", (field, answer), partial(read_reply, field, answer), _LABELLED, _asks(field))
+        for field in DIALOGUE_FIELDS
+        for answer in _ANSWERS
+    ),
     *(Shape(DIALOGUES[0], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[:1]),
     *(Shape(DIALOGUES[1], (field,), partial(read_messages, field), _LABELLED) for field in DIALOGUE_FIELDS[1:]),
     *(
@@ -223,11 +250,7 @@ _SINGLE = (
             ("prompt and answer", "prompt", "completion"),
             ("Alpaca", "instruction", "output"),
             ("Dolly", "instruction", "response"),
-            *(
-                ("prompt and answer", question, answer)
-                for question in QUESTION_FIELDS
-                for answer in ("completion", "response", "output", "answer", "target", "targets", "solution")
-            ),
+            *(("prompt and answer", question, answer) for question in QUESTION_FIELDS for answer in _ANSWERS),
         )
     ),
 )

@@ -1,0 +1,52 @@
+"""Reads messages that were written as text, as tables and careless programs do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any, cast
+
+from preflab.errors import UserError
+
+_LISTED = re.compile(r"\s*\[\s*\{\s*['\"](?:role|content|from|value)['\"]\s*:")
+_SPEAKERS, _TEXTS = ("role", "from"), ("content", "value")
+
+
+def parse_messages(text: str, where: str) -> list[Any] | None:
+    """Returns the messages of a text that is a list of messages, in JSON or as Python writes it; None for other text.
+    Raises `UserError` if the text begins like messages and cannot be read."""
+    if _LISTED.match(text) is None:
+        return None
+    value = parse_literal(text)
+    if value is None:
+        raise UserError(
+            f"{where} begins like a list of messages, but is neither JSON nor Python: {text[:40]!r}. "
+            "pandas and numpy write such lists to CSV without commas; write Parquet or JSON lines instead."
+        )
+    return cast(list[Any], value) if holds_messages(value) else None
+
+
+def parse_literal(text: str) -> Any:
+    """Returns the value of a text in JSON or in Python's form; None if it has neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def holds_messages(value: Any) -> bool:
+    """Checks whether the value is a list of one or more messages."""
+    messages = cast(list[Any], value) if isinstance(value, list) else []
+    return bool(messages) and all(is_message(message) for message in messages)
+
+
+def is_message(value: Any) -> bool:
+    """Checks whether the value is a mapping that names a speaker and what is said."""
+    return (
+        isinstance(value, dict) and any(name in value for name in _SPEAKERS) and any(name in value for name in _TEXTS)
+    )
