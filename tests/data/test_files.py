@@ -221,6 +221,41 @@ def test_folders_and_their_splits(tmp_path: Path) -> None:
     assert len(list(read_source(str(odd)))) == 3
 
 
+SPLITS: dict[str, list[str]] = {
+    "default/train/0000.parquet default/train/0001.parquet default/test/0000.parquet": ["test", "train"],
+    "default/train_prefs/0000.parquet default/test_prefs/0000.parquet": ["test_prefs", "train_prefs"],
+    "train/helpful.jsonl train/harmless.jsonl test/helpful.jsonl": ["test", "train"],
+    "train_0.jsonl train_1.jsonl test_0.jsonl": ["test", "train"],
+    "shard-00.jsonl shard-01.jsonl": ["train"],
+    "en/part-00000.parquet en/part-00001.parquet": ["en"],
+    "dataset_infos.json package.json data/train-00000-of-00001.parquet": ["train"],
+    "train.JSONL test.Csv.GZ": ["test", "train"],
+    "data.jsonl gsm8k_train.jsonl": ["data", "gsm8k_train"],
+    "alpaca_1.jsonl alpaca_2.jsonl": ["alpaca_1", "alpaca_2"],
+}
+
+
+@pytest.mark.parametrize("files", SPLITS)
+def test_train_and_test_are_never_joined(files: str, tmp_path: Path) -> None:
+    """Protects test data: a folder's name decides where the file's name is a number, shards belong together, and a file that
+    describes the data set is no split of it."""
+    for file in files.split():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(as_lines(RECORDS[:1]))
+    assert list_splits(str(tmp_path)) == SPLITS[files]
+
+
+def test_capitals_in_a_suffix(tmp_path: Path) -> None:
+    """Protects `.CSV.GZ`, which is the same kind of file as `.csv.gz`."""
+    (tmp_path / "train.CSV.GZ").write_bytes(gzip.compress(as_csv(RECORDS)))
+    for name in (tmp_path, tmp_path / "train.CSV.GZ"):
+        assert [record["prompt"] for _, record in read_source(str(name)) if isinstance(record, dict)] == [
+            'one, "two"\nthree',
+            "ünï",
+            "3",
+        ]
+
+
 def test_what_datasets_saved(tmp_path: Path) -> None:
     """Protects `save_to_disk`, of one split and of several."""
     datasets = pytest.importorskip("datasets")
