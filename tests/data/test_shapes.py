@@ -280,6 +280,32 @@ def test_helpsteer2_pairs_answers_to_one_prompt() -> None:
     assert rows[0].margin == 2
 
 
+def test_joined_answers_keep_what_stands_beside_them() -> None:
+    """Protects a system turn, a history and an id beside HelpSteer2's answers, and the notes on fields that are not read."""
+    beside = {"prompt": "q", "system": "s", "history": [["q0", "a0"]], "id": "mine", "coherence": 3}
+    reading = FileReading()
+    records = [{**beside, "response": "bad", "helpfulness": 1}, {**beside, "response": "good", "helpfulness": 3}]
+    [(_, row)] = reading.read_rows((f"f:{n}", record) for n, record in enumerate(records, 1))
+    assert describe(row) == ("s:s | u:q0 | a:a0 | u:q", "good", "bad") and row.prompt.id == "mine"
+    assert reading.write_notes() == ["Fields that are not read: `coherence`."]
+
+
+def test_only_answers_to_the_same_prompt_are_joined() -> None:
+    """Protects from pairs of answers under different histories; ids that differ are the records' own and part nothing."""
+    records = [
+        {"prompt": "q", "history": [["q0", "a0"]], "response": "a", "helpfulness": 1},
+        {"prompt": "q", "history": [["q1", "a1"]], "response": "b", "helpfulness": 3},
+    ]
+    assert [describe(row) for row in read(*records)] == [
+        ("u:q0 | a:a0 | u:q", None, None),
+        ("u:q1 | a:a1 | u:q", None, None),
+    ]
+    [row] = read(
+        *({"prompt": "q", "id": text, "response": text, "helpfulness": n} for n, text in enumerate(("bad", "good")))
+    )
+    assert describe(row) == PAIR and row.prompt.id == read({"prompt": "q"})[0].prompt.id
+
+
 REPLIES = [
     {"message_id": "b", "parent_id": "a", "role": "assistant", "text": "good", "rank": 0},
     {"message_id": "c", "parent_id": "a", "role": "assistant", "text": "bad", "rank": 1},
