@@ -215,6 +215,28 @@ def test_labels_are_read_together_and_file_by_file() -> None:
         assert [row.answer is not None for row in rows] == [True, False, True, True]
 
 
+NUMBERED = (
+    ("output_1", "output_2", "label"),
+    ("output_1", "output_2", "preference"),
+    ("response_1", "response_2", "preference"),
+)
+
+
+@pytest.mark.parametrize("fields", NUMBERED, ids=str)
+def test_choices_that_may_count_from_0_are_refused(fields: tuple[str, str, str]) -> None:
+    """Protects from pairs the wrong way round: under 0 and 1 the answers may be counted from 0; beside a 2, 0 is a tie."""
+    first, second, says = fields
+
+    def choose(*numbers: Any) -> list[DialogueRow]:
+        return read(*({"prompt": f"{n}", first: "a", second: "b", says: number} for n, number in enumerate(numbers)))
+
+    for unclear in ((1, 0), (False, True), ("0", "1"), (0.0,)):
+        with pytest.raises(UserError, match=rf"f:\d: `{says}` is 0, and no record that was read has a 2"):
+            choose(*unclear)
+    assert [describe(row)[1:] for row in choose(1, 0, 2)] == [("a", "b"), (None, None), ("b", "a")]
+    assert [describe(row)[1:] for row in choose("1", "tie", 1)] == [("a", "b"), (None, None), ("a", "b")]
+
+
 LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] = {
     "Alpaca's input": ({"instruction": "q", "input": "x", "output": "a"}, ("u:q\n\nx", "a", None)),
     "Dolly's context": ({"instruction": "q", "context": "x", "response": "a"}, ("u:q\n\nx", "a", None)),

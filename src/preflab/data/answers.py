@@ -162,6 +162,15 @@ def read_choice(
     return _choose(record, first, second, choice, None, where)
 
 
+def read_numbered_choice(
+    first: str, second: str, says: str, choices: Choices, record: DataRecord, where: str, labels: FileLabels
+) -> list[DialogueRow]:
+    """Reads two answers, and the number of the better answer, 1 or 2. Under 0 the answers are equal, if the file counts
+    from 1."""
+    labels.add_choice(_spell_choice(record[says]), f"{where}: `{says}`")
+    return read_choice(first, second, says, choices, record, where, labels)
+
+
 def read_preference_strength(
     first: str, second: str, says: str, record: DataRecord, where: str, labels: FileLabels
 ) -> list[DialogueRow]:

@@ -1,4 +1,7 @@
-"""Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings."""
+"""Reads labels that call an answer good or bad, in every spelling with a clear meaning, and refuses other spellings.
+
+Also refuses numbers that choose between two answers where it is not clear from which number they count.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,26 @@ _NUMBERS_OF_BAD = ("0", "-1")
 
 class FileLabels:
     """Reads the labels of one file together, because the meaning of 0 depends on the other labels. In a file with 0 and
-    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear."""
+    1, the label 0 means bad; in a file that also has -1, the meaning of 0 is not clear. Keeps the file's choices between
+    two answers for the same reason: beside a 2, the 0 is a tie; without a 2, the file may count its answers from 0."""
 
     def __init__(self) -> None:
         self._number_of_bad = ""
+        self._first_places: dict[str, str] = {}
+
+    def add_choice(self, choice: str, where: str) -> None:
+        """Keeps the place of the first choice `0`, and of the first `2`, between two answers."""
+        if choice in ("0", "2"):
+            self._first_places.setdefault(choice, where)
+
+    def check_choices(self) -> None:
+        """Raises `LabelError` if the file chooses between two answers by 0 and never by 2. To be called after its last
+        record."""
+        if "0" in self._first_places and "2" not in self._first_places:
+            raise LabelError(
+                f"{self._first_places['0']} is 0, and no record that was read has a 2: it is not clear whether 0 is a tie "
+                "or the first answer. Write 1 for the first answer, 2 for the second, and `tie`."
+            )
 
     def read(self, value: Any, where: str) -> bool:
         """Returns whether the label says that the answer is good. Raises `LabelError` if the label's meaning is not
@@ -48,7 +67,7 @@ class FileLabels:
 
 
 class LabelError(UserError):
-    """Raised for a label whose meaning is not clear. One unclear label is enough to refuse the whole file."""
+    """Raised for a label or a choice whose meaning is not clear. One is enough to refuse the whole file."""
 
 
 def _spell(value: Any) -> str:

@@ -64,7 +64,7 @@ class FileReading:
 
     def read_all(self, lines: Iterable[ReadLine]) -> Iterator[ReadRecord]:
         """Yields every record with its rows. A broken or useless record has an error instead of rows. Raises only
-        `LabelError`."""
+        `LabelError`, also behind the last record."""
         for where, record in gather_records((where, self._rename(record)) for where, record in lines):
             if isinstance(record, UserError):
                 yield ReadRecord(where, {}, error=record)
@@ -75,6 +75,7 @@ class FileReading:
                 raise
             except UserError as error:
                 yield ReadRecord(where, record, error=error)
+        self._labels.check_choices()
 
     def read_rows(self, lines: Iterable[ReadLine]) -> Iterator[tuple[str, DialogueRow]]:
         """Yields every row with its place. Skips and counts useless records. Raises `UserError` if a record is broken,
