@@ -60,6 +60,21 @@ DISLIKED = [
     {"messages": [user("q"), assistant("bad")], "label": -1},
     {"conversations": [says("human", "q"), says("gpt", "bad")], "label": 0},
     {"question": "q", "response": "bad", "desirable": "No"},
+    *(
+        {"prompt": "q", "completion": "bad", name: False}
+        for name in (
+            "is_safe",
+            "is_correct",
+            "correct",
+            "is_good",
+            "liked",
+            "labels",
+            "kto_label",
+            "Label",
+            "LABEL",
+            "Is_Safe",
+        )
+    ),
 ]
 PAIRS: dict[str, Mapping[str, Any]] = {
     "TRL, explicit prompt": {"prompt": "q", "chosen": "good", "rejected": "bad"},
@@ -204,6 +219,18 @@ def test_unclear_labels_are_refused(labels: tuple[Any, ...], complaint: str) -> 
     """Protects from labels that might mean the opposite: a whole file's labels are read together."""
     with pytest.raises(UserError, match=complaint):
         read(*({"messages": [user("q"), assistant("a")], "label": label} for label in labels))
+
+
+def test_labels_that_disagree_are_refused() -> None:
+    """Protects SFT from an answer that one field calls good and another bad; `fields` says which of them counts."""
+    record = {"prompt": "q", "completion": "bad", "is_correct": True, "is_safe": False}
+    with pytest.raises(UserError, match="f:1: `is_correct` calls the answer good, and `is_safe` calls it bad"):
+        read(record)
+    [(_, row)] = FileReading({"is_correct": None}).read_rows([("f:1", record)])
+    assert describe(row) == ("u:q", None, "bad")
+    assert [row.rated for row in read({**record, "is_correct": 0, "is_safe": -1})] == [True]
+    [(_, row)] = FileReading({"label": None}).read_rows([("f:1", {"prompt": "q", "completion": "good", "Label": "no"})])
+    assert describe(row) == ANSWERED
 
 
 def test_labels_are_read_together_and_file_by_file() -> None:

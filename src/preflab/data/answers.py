@@ -30,7 +30,6 @@ from preflab.data.turns import Turns, is_dialogue, join_turns, parse_dialogue, r
 from preflab.errors import UserError
 from preflab.types import Completion, Problem, Test
 
-LABEL_FIELDS = ("label", "kto_tag", "desirable", "is_desirable", "thumbs_up")
 FIRST_BETTER, SECOND_BETTER, EQUAL = "first", "second", "tie"
 Choices = Mapping[str, str]
 """Maps each value of a field, as text, to the better answer: `FIRST_BETTER`, `SECOND_BETTER`, or `EQUAL`."""
@@ -76,10 +75,9 @@ def read_messages(field: str, record: DataRecord, where: str, labels: FileLabels
 
 def _rate(record: DataRecord, turns: Turns, answer: Completion, where: str, labels: FileLabels) -> DialogueRow:
     """Returns a row with one answer. An answer with a bad label becomes `rejected`, so that no method imitates it."""
-    prompt, field = make_prompt(record, turns, where), find_field(record, LABEL_FIELDS)
-    if field is None:
+    prompt, good = make_prompt(record, turns, where), labels.rate(record, where)
+    if good is None:
         return DialogueRow(prompt, answer)
-    good = labels.read(record[field], f"{where}: `{field}`")
     return DialogueRow(prompt, answer, rated=True) if good else DialogueRow(prompt, rejected=answer, rated=True)
 
 

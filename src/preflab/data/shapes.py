@@ -16,7 +16,6 @@ from typing import NamedTuple
 from preflab.data.answers import (
     EQUAL,
     FIRST_BETTER,
-    LABEL_FIELDS,
     SECOND_BETTER,
     read_choice,
     read_first_turn,
@@ -34,7 +33,7 @@ from preflab.data.answers import (
     read_single,
     read_two_scores,
 )
-from preflab.data.labels import FileLabels
+from preflab.data.labels import LABEL_FIELDS, FileLabels
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.prompts import COMMON_FIELDS, DIALOGUE_FIELDS, QUESTION_FIELDS
