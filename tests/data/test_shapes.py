@@ -439,14 +439,16 @@ def test_unread_fields_are_named_once() -> None:
 
 
 def test_a_missing_label_among_labels_is_said() -> None:
-    """Protects a null label: it counts as absent, and the notes say how many answers that makes good ones."""
+    """Protects a null label, also as pandas and Python write it: it counts as absent, and the notes say how many answers that
+    makes good ones."""
     reading = FileReading()
     records = [
-        {"prompt": f"{n}", "completion": "a", "label": label} for n, label in enumerate((True, None, False, None))
+        {"prompt": f"{n}", "completion": "a", "label": label}
+        for n, label in enumerate((True, None, False, "None", "null", float("nan"), "NaN", " "))
     ]
     rows = [row for _, row in reading.read_rows((f"f:{n}", record) for n, record in enumerate(records))]
-    assert [row.rated for row in rows] == [True, False, True, False]
-    assert reading.write_notes() == ["Taken as good: 2 answers without a label (other answers have one)."]
+    assert [row.rated for row in rows] == [True, False, True, False, False, False, False, False]
+    assert reading.write_notes() == ["Taken as good: 6 answers without a label (other answers have one)."]
 
 
 def test_a_wrong_last_speaker_is_said() -> None:
