@@ -105,6 +105,13 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.jsonl.gz", "c.parquet", "c.json", "c"])
+def test_fix_writes_only_what_its_name_promises(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the next command, which would read JSON lines in a `.csv` as one broken table."""
+    code, _, err = run("data", "check", write(tmp_path / "a.jsonl", PAIRS), "--fix", tmp_path / name, capsys=capsys)
+    assert code == 2 and "Name a file that ends in `.jsonl`" in err and not (tmp_path / name).exists()
+
+
 def test_an_id_of_two_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects `train`, which refuses an id of two prompts: the check counts it, and `--fix` leaves the later one out."""
     same = {"id": "a", "prompt": "one", "chosen": "x", "rejected": "y"}
