@@ -93,6 +93,24 @@ def test_cells_of_csv_hold_messages_and_lists(tmp_path: Path) -> None:
     assert row.answer is not None and row.answer.text == "b"
 
 
+@pytest.mark.parametrize(
+    ("content", "unread"),
+    [
+        (b",prompt,completion\n0,q,a\n1,r,b\n", "Unnamed: 0"),
+        (b"prompt,completion,\nq,a,x\nr,b,\n", "Unnamed: 2"),
+        (b"prompt,completion,\nq,a,\nr,b,\n", ""),
+    ],
+)
+def test_columns_of_csv_without_a_name(content: bytes, unread: str, tmp_path: Path) -> None:
+    """Protects tables with the index that pandas writes, or with a comma at the end: they are read, and what is not read of
+    them is named."""
+    (tmp_path / "x.csv").write_bytes(content)
+    reading = FileReading()
+    rows = [row for _, row in reading.read_rows(read_source(str(tmp_path / "x.csv")))]
+    assert [row.answer and row.answer.text for row in rows] == ["a", "b"]
+    assert reading.write_notes() == ([f"Fields that are not read: `{unread}`."] if unread else [])
+
+
 def test_a_long_list_is_read_in_pieces(tmp_path: Path) -> None:
     """Protects memory and the seams between pieces: records of every length around the size of a piece come back whole."""
     rows = [{"prompt": f"{n} ", "completion": 'é\\"]}' * (n * 7919 % 90_000)} for n in range(60)]
@@ -144,6 +162,7 @@ def test_what_is_broken_is_named(name: str, content: bytes, complaint: str, tmp_
         ("x.json", b"[]", "is empty"),
         ("x.csv", b"prompt,completion\n", "is empty"),
         ("x.csv", b"prompt,prompt\na,b\n", "must give every column a different name"),
+        ("x.csv", b",\na,b\n", "must give every column a different name"),
         ("x.json", b"not json", "is not JSON"),
         ("x.parquet", b"PAR1nothing more", "cannot be read"),
     ],
