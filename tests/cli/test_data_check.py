@@ -105,6 +105,25 @@ def test_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 records written, 8 dropped" in text and f"{path}:4: it stands further up too" in text
 
 
+@pytest.mark.parametrize("name", ["c.csv", "c.jsonl.gz", "c.parquet", "c.json", "c"])
+def test_fix_writes_only_what_its_name_promises(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects the next command, which would read JSON lines in a `.csv` as one broken table."""
+    code, _, err = run("data", "check", write(tmp_path / "a.jsonl", PAIRS), "--fix", tmp_path / name, capsys=capsys)
+    assert code == 2 and "Name a file that ends in `.jsonl`" in err and not (tmp_path / name).exists()
+
+
+def test_an_id_of_two_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `train`, which refuses an id of two prompts: the check counts it, and `--fix` leaves the later one out."""
+    same = {"id": "a", "prompt": "one", "chosen": "x", "rejected": "y"}
+    records = [same, {**same, "chosen": "z"}, {**same, "prompt": "two"}, {**same, "level": "hard"}]
+    path, out = write(tmp_path / "a.jsonl", records), tmp_path / "b.jsonl"
+    code, record = check(path, "--fix", out, capsys=capsys)
+    fault = "its id stands further up with another prompt, level or tests"
+    assert code == 0 and record["sources"][0]["flawless"] == 2
+    assert record["sources"][0]["faults"][fault] == {"count": 2, "first": [f"{path}:3", f"{path}:4"]}
+    assert [json.loads(line)["chosen"] for line in out.read_text().splitlines()] == ["x", "z"]
+
+
 def test_your_fields_are_renamed_by_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Protects `--fields`: the clean file has the names that preflab reads."""
     path = write(tmp_path / "a.jsonl", [{"q": "one", "pair": {"good": "a", "bad": "b"}}])

@@ -29,7 +29,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="NAME|DIR", help="count lengths in this model's tokens, and show its tokens")
     parser.add_argument(
-        "--fix", metavar="OUT", type=user_path, help="write all records without a fault to this new file"
+        "--fix", metavar="OUT", type=user_path, help="write all records without a fault to this new `.jsonl` file"
     )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
@@ -38,11 +38,13 @@ def _run(options: argparse.Namespace) -> int:
     """Checks the sources and returns the exit code: 2 if a source has no record without a fault, otherwise 0."""
     from preflab.cli.data_text import print_checks, print_dropped
     from preflab.data.files import read_source
-    from preflab.data.fix import write_clean
+    from preflab.data.fix import require_json_lines, write_clean
     from preflab.data.source_check import CHARACTERS, check_source, find_leaks
 
     if options.rows is not None and options.rows < 1:
         raise UserError(f"--rows must be 1 or more, not {options.rows}.")
+    if options.fix is not None:
+        require_json_lines(options.fix)
     fields = _parse_fields(options.fields)
     sources = [place for name in options.sources for place in _list_places(name, options.split)]
     if options.fix is not None and len(sources) > 1:

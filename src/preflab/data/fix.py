@@ -12,12 +12,20 @@ from preflab.data.lines import ReadLine
 from preflab.data.reading import FileReading, ReadRecord
 from preflab.errors import UserError
 
+_SUFFIXES = (".jsonl", ".ndjson")
+
 
 class Dropped(NamedTuple):
     """A record that was left out: its place, and the reason."""
 
     where: str
     reason: str
+
+
+def require_json_lines(out: Path) -> None:
+    """Raises `UserError` if the name of a new file promises another format than JSON lines."""
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UserError(f"{out}: the records are written as JSON lines. Name a file that ends in `.jsonl`.")
 
 
 def write_clean(
@@ -27,8 +35,10 @@ def write_clean(
     preflab's field names.
 
     `contradicted`: the `SourceCheck.contradicted` that `check_source` returned for the same lines. Returns the number
-    of records written, and the records left out. Raises `UserError` if the file cannot be written or exists already.
+    of records written, and the records left out. Raises `UserError` if the file cannot be written, exists already, or is
+    not named as JSON lines.
     """
+    require_json_lines(out)
     try:
         with out.open("x", encoding="utf-8") as file:
             return _write_records(file, lines, reading, FaultFinder(contradicted))
