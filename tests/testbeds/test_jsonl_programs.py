@@ -138,3 +138,20 @@ def test_a_problem_that_tests_is_not_run_beforehand(tmp_path: Path, monkeypatch:
     data = write(tmp_path / "mine.jsonl", *rows)
     with TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox"}).open(Context()) as testbed:
         assert not testbed.notes
+
+
+def test_one_broken_test_does_not_refuse_your_file(tmp_path: Path) -> None:
+    """Protects a file of which one problem has a broken test and one tests nothing: both are counted and named."""
+    rows = [{"prompt": f"Add 1, {n}.", "tests": ["assert f(1) == 2"]} for n in range(60)]
+    rows[40]["tests"] = ["assert f(1"]
+    rows[50]["tests"] = ["assert 1 == 1"]
+    data = write(tmp_path / "mine.jsonl", *rows)
+    spec = TESTBEDS.parse({"kind": "jsonl", "data": data, "judge": "sandbox", "backend": "bare"})
+    with spec.open(Context()) as testbed:
+        assert sum(len(testbed.prompts(split)) for split in SPLITS) == 58
+        notes = " ".join(testbed.notes)
+    assert f"1 record left out because its tests are neither JSON nor Python (first: {data}:41)." in notes
+    assert f"1 record left out because no test of it calls a function of the program (first: {data}:51)." in notes
+    broken = write(tmp_path / "broken.jsonl", rows[40])
+    with pytest.raises(UserError, match="`tests` holds text that is neither JSON nor Python"):
+        TESTBEDS.parse({"kind": "jsonl", "data": broken, "judge": "sandbox"}).open(Context()).__enter__()

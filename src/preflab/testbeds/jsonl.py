@@ -167,7 +167,9 @@ class Jsonl(Sandboxed):
             named = [places[name] for name, why in reasons.items() if why == reason]
             shown = ", ".join([*named[:_NAMED], "..."] if len(named) > _NAMED else named)
             notes.append(f"{counted(len(named), 'problem')} left out because {reason} ({shown}).")
-        kept = {split: [row for row in rows[split] if row.prompt.id not in reasons] for split in SPLITS}
+        kept: dict[Split, list[DialogueRow]] = {
+            split: [row for row in rows[split] if row.prompt.id not in reasons] for split in SPLITS
+        }
         for split in SPLITS:
             if not kept[split]:
                 raise UserError(

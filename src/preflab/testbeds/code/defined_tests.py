@@ -17,6 +17,7 @@ _TEST = "test"
 _CHECK = "check"
 _CANDIDATE = "candidate"
 _CASE = "TestCase"
+_MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
 _RUNNERS = ("unittest.main()", "main()")
 """The calls, without their arguments, that run all test classes of a file."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -85,11 +86,10 @@ def _unfold_main_blocks(body: Iterable[ast.stmt]) -> list[ast.stmt]:
     """Replaces each block for `__name__ == "__main__"` by its statements, without those that start a test runner."""
     unfolded: list[ast.stmt] = []
     for node in body:
-        main = isinstance(node, ast.If) and ast.unparse(node.test) in (
-            "__name__ == '__main__'",
-            "'__main__' == __name__",
-        )
-        unfolded += [each for each in node.body if not _starts_runner(each)] if main else [node]
+        if isinstance(node, ast.If) and ast.unparse(node.test) in _MAIN:
+            unfolded += [each for each in node.body if not _starts_runner(each)]
+        else:
+            unfolded.append(node)
     return unfolded
 
 
