@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 from tests.models.conftest import CHATML, save_chat
+from tests.models.test_template import THINKING
+
+from preflab.models.refusal import REWRITTEN
 
 from .running import run
 
@@ -160,6 +163,13 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     )
     assert 'prompt: "<|im_start|>user\\nq2<|im_end|>' in out
     assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not take it" in out
+    thinking = save_chat(tmp_path / "t", THINKING, plain=("<think>", "</think>"))
+    write(
+        path,
+        [{"prompt": "q1", "completion": "<think>\\nhm\\n</think>\\n\\nyes"}, {"prompt": "q2", "completion": "yes"}],
+    )
+    code, out, _ = run("data", "check", path, "--model", thinking, capsys=capsys)
+    assert code == 0 and "2 usable, 1 without a fault" in out and f"1 × {REWRITTEN} ({path}:1)" in out
     write(path, [system])
     code, out, err = run("data", "check", path, "--model", model, capsys=capsys)
     assert code == 2 and "system: Be brief." in out and "the model's chat template does not take it" in err
