@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.models.conftest import CHATML, save_chat
+from tests.models.test_template import THINKING
+
+from preflab.models.refusal import REWRITTEN
 
 from .running import run
 
@@ -160,6 +164,34 @@ def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert source["prompt_lengths"]["largest"] > source["prompt_lengths"]["smallest"]
     _, out, _ = run("data", "check", path, "--model", "tiny", capsys=capsys)
     assert "longer than the model's context: 50.0%" in out and 'prompt: "one<sep>"' in out
+
+
+def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects data with system turns: where the model's template takes none, the counts come all the same if the first
+    record has one, the first row that is taken is shown, and `--fix` leaves the others out."""
+    model = save_chat(
+        tmp_path / "m", "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+    )
+    system: dict[str, Any] = {"system": "Be brief.", "prompt": "q1", "chosen": "a", "rejected": "b"}
+    path = write(tmp_path / "a.jsonl", [system, {**system, "system": None, "prompt": "q2"}, {**system, "prompt": "q3"}])
+    code, out, err = run("data", "check", path, "--model", model, "--fix", tmp_path / "b.jsonl", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert (
+        "3 usable, 1 without a fault" in out
+        and f"2 × the model's chat template does not take it ({path}:1, {path}:3)" in out
+    )
+    assert 'prompt: "<|im_start|>user\\nq2<|im_end|>' in out
+    assert f"1 record written, 2 dropped\n  {path}:1: the model's chat template does not take it" in out
+    thinking = save_chat(tmp_path / "t", THINKING, plain=("<think>", "</think>"))
+    write(
+        path,
+        [{"prompt": "q1", "completion": "<think>\\nhm\\n</think>\\n\\nyes"}, {"prompt": "q2", "completion": "yes"}],
+    )
+    code, out, _ = run("data", "check", path, "--model", thinking, capsys=capsys)
+    assert code == 0 and "2 usable, 1 without a fault" in out and f"1 × {REWRITTEN} ({path}:1)" in out
+    write(path, [system])
+    code, out, err = run("data", "check", path, "--model", model, capsys=capsys)
+    assert code == 2 and "system: Be brief." in out and "the model's chat template does not take it" in err
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
         print_checks(checks, leaks, model)
     if options.fix is not None:
         lines = read_source(sources[0], rows=options.rows)
-        written, dropped = write_clean(options.fix, lines, _read(fields), checks[0].contradicted)
+        written, dropped = write_clean(options.fix, lines, _read(fields), checks[0].contradicted, measure.find_refusal)
         record["fix"] = {"out": str(options.fix), "written": written, "dropped": [row._asdict() for row in dropped]}
         if not options.json:
             print_dropped(options.fix, written, dropped)
@@ -121,6 +121,7 @@ def _load_model(name: str) -> LanguageModel:
 
 
 def _measure_in_tokens(model: LanguageModel) -> Any:
+    from preflab.cli.refusal import name_refusal
     from preflab.data.source_check import LengthMeasure
 
     return LengthMeasure(
@@ -128,6 +129,7 @@ def _measure_in_tokens(model: LanguageModel) -> Any:
         lambda prompt: len(model.encode_prompt(prompt)),
         lambda answer: len(model.encode_completion(answer)),
         model.context,
+        partial(name_refusal, model),
     )
 
 
