@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from preflab.train.sealed import write_sealed
+
 from .running import run
 
 PAIRS: list[Any] = [
@@ -141,6 +143,19 @@ def test_in_the_tokens_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert source["prompt_lengths"]["largest"] > source["prompt_lengths"]["smallest"]
     _, out, _ = run("data", "check", path, "--model", "tiny", capsys=capsys)
     assert "longer than the model's context: 50.0%" in out and 'prompt: "one<sep>"' in out
+
+
+def test_an_altered_model_of_a_run_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--model RUN/final`: lengths by a tokenizer that was changed after the run are not given."""
+    path, run_directory = write(tmp_path / "a.jsonl", PAIRS), tmp_path / "run"
+    tokenizer = run_directory / "final" / "tokenizer.json"
+    tokenizer.parent.mkdir(parents=True)
+    tokenizer.write_text("{}")
+    write_sealed(run_directory / "manifest.json", {"format": 1, "spec": {}})
+    files = {"final/tokenizer.json": "0" * 64}
+    write_sealed(run_directory / "result.json", {"diverged": None, "counts": {}, "files": files})
+    code, _, err = run("data", "check", path, "--model", tokenizer.parent, capsys=capsys)
+    assert code == 2 and f"{tokenizer} is missing or was changed after the run" in err
 
 
 @pytest.mark.parametrize(
