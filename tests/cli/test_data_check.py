@@ -13,6 +13,7 @@ from tests.models.conftest import CHATML, save_chat
 from tests.models.test_template import THINKING
 
 from preflab.models.refusal import REWRITTEN
+from preflab.train.sealed import write_sealed
 
 from .running import run
 
@@ -192,6 +193,19 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     write(path, [system])
     code, out, err = run("data", "check", path, "--model", model, capsys=capsys)
     assert code == 2 and "system: Be brief." in out and "the model's chat template does not take it" in err
+
+
+def test_an_altered_model_of_a_run_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Protects `--model RUN/final`: lengths by a tokenizer that was changed after the run are not given."""
+    path, run_directory = write(tmp_path / "a.jsonl", PAIRS), tmp_path / "run"
+    tokenizer = run_directory / "final" / "tokenizer.json"
+    tokenizer.parent.mkdir(parents=True)
+    tokenizer.write_text("{}")
+    write_sealed(run_directory / "manifest.json", {"format": 1, "spec": {}})
+    files = {"final/tokenizer.json": "0" * 64}
+    write_sealed(run_directory / "result.json", {"diverged": None, "counts": {}, "files": files})
+    code, _, err = run("data", "check", path, "--model", tokenizer.parent, capsys=capsys)
+    assert code == 2 and f"{tokenizer} is missing or was changed after the run" in err
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def _read(fields: dict[str, str | None]) -> FileReading:
 def _load_model(name: str) -> LanguageModel:
     from preflab.models.load import load_model
     from preflab.models.spec import ModelSpec
+    from preflab.train.finished import check_product
 
+    check_product(user_path(name))
     return load_model(ModelSpec(name=name), seed=0)
 
 

@@ -14,7 +14,6 @@ from preflab.data.labels import FileLabels
 from preflab.data.problems import read_tests
 from preflab.data.prompts import (
     explain_unknown,
-    find_field,
     find_question,
     make_prompt,
     read_margin,

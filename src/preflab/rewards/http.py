@@ -151,7 +151,7 @@ class HttpReward(Reward):
         def send() -> None:
             try:
                 with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.spec.timeout) as response:
-                    answer.set_result(read_whole(response))
+                    answer.set_result(read_body(response))
             except urllib.error.HTTPError as error:
                 words = error.read(200).decode(errors="replace").strip() or error.reason
                 answer.set_exception(urllib.error.HTTPError("", error.code, str(words), error.headers, None))
@@ -173,7 +173,7 @@ class HttpReward(Reward):
         return answer
 
 
-def read_whole(response: http.client.HTTPResponse) -> bytes:
+def read_body(response: http.client.HTTPResponse) -> bytes:
     """Returns the body of an answer, cut one byte after the allowed size. Raises `IncompleteRead` if the body is shorter
     than its `Content-Length`."""
     body = response.read(_MOST_BYTES + 1)
