@@ -175,6 +175,7 @@ def test_a_row_that_the_chat_template_does_not_take(tmp_path: Path, capsys: pyte
     )
     system: dict[str, Any] = {"system": "Be brief.", "prompt": "q1", "chosen": "a", "rejected": "b"}
     path = write(tmp_path / "a.jsonl", [system, {**system, "system": None, "prompt": "q2"}, {**system, "prompt": "q3"}])
+    capsys.readouterr()  # what saving the model prints
     code, out, err = run("data", "check", path, "--model", model, "--fix", tmp_path / "b.jsonl", capsys=capsys)
     assert (code, err) == (0, "")
     assert (
