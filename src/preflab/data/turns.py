@@ -174,8 +174,9 @@ def join_turns(turns: Sequence[Turn]) -> Turns:
 def ends_in_question(value: Any) -> bool:
     """Checks whether the value is a list of messages, the last of which is the user's."""
     last = cast(list[Any], value)[-1] if isinstance(value, list) and value else None
-    pair = _find_pair(cast(DataRecord, last)) if isinstance(last, dict) else None
-    return pair is not None and _SPEAKERS.get(_spell_speaker(last[pair[0]])) == "user"
+    fields = cast(DataRecord, last) if isinstance(last, dict) else {}
+    pair = _find_pair(fields)
+    return pair is not None and _SPEAKERS.get(_spell_speaker(fields[pair[0]])) == "user"
 
 
 def _read_message(message: Any, where: str) -> Turn:
