@@ -84,6 +84,23 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "chosen": str([assistant("good")]),
         "rejected": str([says("gpt", "bad")]),
     },
+    "Capybara's pairs": {
+        "conversation": [{"input": "q", "output": None}],
+        "chosen": [user("q"), assistant("good")],
+        "rejected": [user("q"), assistant("bad")],
+    },
+    "Capybara's pairs, with the answer": {
+        "conversation": [{"input": "q", "output": "x"}],
+        "chosen": [user("q"), assistant("good")],
+        "rejected": [user("q"), assistant("bad")],
+    },
+    "WebGPT": {
+        "question": {"dataset": "eli5", "id": "1", "full_text": "q"},
+        "answer_0": "bad",
+        "answer_1": "good",
+        "score_0": -0.5,
+        "score_1": 0.5,
+    },
     "HH-RLHF with its prompt twice": {
         "prompt": "\n\nHuman: q\n\nAssistant:",
         "chosen": "\n\nHuman: q\n\nAssistant: good",
@@ -173,6 +190,8 @@ SINGLE: dict[str, Mapping[str, Any]] = {
     "an empty list of tool calls": {"messages": [user("q"), {**assistant("good"), "tool_calls": []}]},
     "messages and their answer": {"messages": [user("q")], "completion": "good"},
     "ShareGPT's dialogue and its answer": {"conversations": [says("human", "q")], "response": "good"},
+    "LIMA": {"conversations": ["q", "good"], "source": "x"},
+    "Capybara": {"conversation": [{"input": "q", "output": "good"}]},
     "messages as JSON text": {"messages": json.dumps([user("q"), assistant("good")])},
     "a dialogue as HH-RLHF's text": {"dialogue": "\n\nHuman: q\n\nAssistant: good"},
     "messages beside their prompt (no_robots)": {"prompt": "q", "messages": [user("q"), assistant("good")]},
@@ -321,6 +340,11 @@ LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] 
         {"messages": [user("q"), {**assistant("x"), "weight": 0}, user("r"), {**assistant("a"), "weight": 1}]},
         ("u:q | a:x | u:r", "a", None),
     ),
+    "Capybara, several exchanges": (
+        {"conversation": [{"input": "q", "output": "x"}, {"input": "r", "output": "a"}]},
+        ("u:q | a:x | u:r", "a", None),
+    ),
+    "LIMA, a question behind an exchange": ({"conversations": ["q", "x", "r"]}, ("u:q | a:x | u:r", None, None)),
     "a history that the dialogue repeats": (
         {"history": [["q", "x"]], "messages": [*THEN, assistant("a")]},
         ("u:q | a:x | u:r", "a", None),

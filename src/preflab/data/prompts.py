@@ -102,6 +102,8 @@ def read_question(record: DataRecord, where: str) -> Turns:
     value = record[field]
     if isinstance(value, dict) and "messages" in value:  # OpenAI's preference format
         value = cast(DataRecord, value)["messages"]
+    elif isinstance(value, dict) and "full_text" in value:  # WebGPT
+        value = cast(DataRecord, value)["full_text"]
     turns = read_prompt_turns(value, place)
     for name in _MORE_FIELDS:
         if name in record and name != field:

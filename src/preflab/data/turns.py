@@ -52,8 +52,12 @@ def read_turns(value: Any, role: Role, where: str) -> Turns:
 
 
 def read_dialogue(value: Any, where: str) -> Turns:
-    """Reads a dialogue: messages, or text that marks who speaks. Raises `UserError` for other text, which would become
-    one turn."""
+    """Reads a dialogue: messages, text that marks who speaks, or questions with answers. Raises `UserError` for other
+    text, which would become one turn."""
+    exchanges = _list_exchanges(value)
+    if exchanges is not None:
+        texts = [text for exchange in exchanges for text in exchange]
+        return _alternate(texts if texts[-1] is not None else texts[:-1], where)
     if is_dialogue(value):
         return join_turns(parse_dialogue(check_text(value, where), where))
     if isinstance(value, str) and parse_messages(value, where) is None:
@@ -62,6 +66,23 @@ def read_dialogue(value: Any, where: str) -> Turns:
             f"{value[:40]!r}. If it is one question, name it so: `fields: {{prompt: ...}}`."
         )
     return read_turns(value, "user", where)
+
+
+def _list_exchanges(value: Any) -> list[list[Any]] | None:
+    """Returns the texts of a dialogue that names no speakers: `[question, answer, ...]` (LIMA), or
+    `[{"input": question, "output": answer}, ...]` (Capybara). Returns None for any other value."""
+    items = cast(list[Any], value) if isinstance(value, list) else []
+    if items and all(isinstance(item, str) for item in items):
+        return [items]
+    if items and all(isinstance(item, dict) and {"input", "output"} <= item.keys() for item in items):
+        return [[item["input"], item["output"]] for item in items]
+    return None
+
+
+def _alternate(texts: Sequence[Any], where: str) -> Turns:
+    """Returns texts as turns, the first of which is the user's, the second the assistant's, and so on."""
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return tuple(Turn(roles[place % 2], check_text(text, f"{where}[{place}]")) for place, text in enumerate(texts))
 
 
 def read_prompt_turns(value: Any, where: str) -> Turns:
