@@ -101,6 +101,22 @@ PAIRS: dict[str, Mapping[str, Any]] = {
         "score_0": -0.5,
         "score_1": 0.5,
     },
+    "StackExchange": {"question": "q", "answers": [{"text": "bad", "pm_score": 1}, {"text": "good", "pm_score": 3}]},
+    "StackExchange, paired": {"question": "q", "response_j": "good", "response_k": "bad"},
+    "distilabel, one rating": {"instruction": "q", "generations": ["bad", "good"], "rating": [1, 5]},
+    "answers with their scores": {
+        "prompt": "q",
+        "responses": [{"text": "bad", "score": 1}, {"text": "good", "score": 2}],
+    },
+    "chosen and rejected responses": {"prompt": "q", "response_chosen": "good", "response_rejected": "bad"},
+    "LMSYS, Kaggle": {
+        "prompt": '["q"]',
+        "response_a": '["bad"]',
+        "response_b": '["good"]',
+        "winner_model_a": "0",
+        "winner_model_b": "1",
+        "winner_tie": "0",
+    },
     "HH-RLHF with its prompt twice": {
         "prompt": "\n\nHuman: q\n\nAssistant:",
         "chosen": "\n\nHuman: q\n\nAssistant: good",
@@ -345,6 +361,17 @@ LONGER: dict[str, tuple[Mapping[str, Any], tuple[str, str | None, str | None]]] 
         ("u:q | a:x | u:r", "a", None),
     ),
     "LIMA, a question behind an exchange": ({"conversations": ["q", "x", "r"]}, ("u:q | a:x | u:r", None, None)),
+    "LMSYS, Kaggle, a tie": (
+        {
+            "prompt": ["q"],
+            "response_a": ["a"],
+            "response_b": ["b"],
+            "winner_model_a": 0,
+            "winner_model_b": 0,
+            "winner_tie": 1,
+        },
+        ("u:q", None, None),
+    ),
     "a history that the dialogue repeats": (
         {"history": [["q", "x"]], "messages": [*THEN, assistant("a")]},
         ("u:q | a:x | u:r", "a", None),
@@ -465,6 +492,14 @@ def test_verl_keeps_the_ground_truth_for_a_judge() -> None:
                     "conversation_a": [*THEN, assistant("a")],
                     "conversation_b": [user("q"), assistant("b")],
                     "winner": "model_a",
+                },
+                {
+                    "prompt": ["q", "r"],
+                    "response_a": ["x", "a"],
+                    "response_b": ["y", "b"],
+                    "winner_model_a": 1,
+                    "winner_model_b": 0,
+                    "winner_tie": 0,
                 },
                 {"prompt": "q", "responses": [[*THEN, assistant("a")], "b"], "scores": [1, 2]},
                 {
