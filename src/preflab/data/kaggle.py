@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from preflab.data.answers import EQUAL, FIRST_BETTER, SECOND_BETTER, read_choice
 from preflab.data.labels import FileLabels
-from preflab.data.prompts import require_finite
+from preflab.data.numbers import require_finite
 from preflab.data.row import NO_TEXT, PROMPTS_DIFFER, DataRecord, DialogueRow, UselessRecordError
 from preflab.errors import UserError
 

@@ -23,12 +23,9 @@ from preflab.data.answers import (
     read_ground_truth,
     read_messages,
     read_messages_and_worse,
-    read_ordered,
     read_pair,
     read_preference_strength,
     read_prompt_alone,
-    read_ranked_answers,
-    read_ranking,
     read_reply,
     read_scored,
     read_single,
@@ -36,6 +33,7 @@ from preflab.data.answers import (
 )
 from preflab.data.kaggle import KAGGLE_CHOICES, read_kaggle
 from preflab.data.labels import FileLabels
+from preflab.data.messages import ends_in_question
 from preflab.data.oasst import read_tree
 from preflab.data.own import read_own_pair, read_own_ranking
 from preflab.data.prompts import (
@@ -47,8 +45,8 @@ from preflab.data.prompts import (
     find_question,
     name_prompt_fields,
 )
+from preflab.data.rankings import read_ordered, read_ranked_answers, read_ranking
 from preflab.data.row import DataRecord, DialogueRow
-from preflab.data.turns import ends_in_question
 
 ORDERED = "answers in order, the best one first"
 SCORED = "HelpSteer2"
